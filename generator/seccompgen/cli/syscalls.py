@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from seccompgen.core.facts import Parameter
     from seccompgen.core.tables import Table, Tables
 
 
@@ -36,8 +38,9 @@ def syscalls(
 ) -> None:
     """Look system calls up, by name or by number (decimal or 0x hexadecimal).
 
-    With an ABI and no call, list its whole table; with neither, list the ABIs. @basic-io lists the
-    calls of that group, @ the groups.
+    What each takes follows: its arguments, and how many of their bits the kernel reads. With an
+    ABI and no call, list its whole table; with neither, list the ABIs. @basic-io lists the calls of
+    that group, @ the groups.
     """
     tables = read_tables(tables_directory)
     if arch is None and call is None:
@@ -61,10 +64,12 @@ def syscalls(
             f"no system call {call} {where} in Linux {tables.tag}{did_you_mean(call, known)}"
         )
     if as_json:
-        print_json([{"abi": t.abi.name, "name": name, "nr": nr} for t, name, nr in found])
+        print_json([_in_json(tables, *one) for one in found])
         return
     for table, name, nr in found:
         say(f"{table.abi.name:12} {nr:>10} {name}")
+    for name in dict.fromkeys(name for _, name, _ in found):
+        _show_prototypes(tables, name, [t for t, here, _ in found if here == name])
 
 
 def _table(tables: Tables, arch: str) -> Table:
@@ -80,6 +85,43 @@ def _matches(table: Table, call: str) -> list[tuple[str, int]]:
     except ValueError:
         return [(call, table.numbers[call])] if call in table.numbers else []
     return [(name, number) for name, number in table.numbers.items() if number == nr]
+
+
+def _in_json(tables: Tables, table: Table, name: str, nr: int) -> dict[str, Any]:
+    prototype = tables.facts.prototype(name, table.abi)
+    takes = None
+    if prototype:
+        parameters = [asdict(one) for one in prototype.parameters]
+        takes = {"entry": prototype.entry, "parameters": parameters}
+    return {"abi": table.abi.name, "name": name, "nr": nr, "prototype": takes}
+
+
+def _show_prototypes(tables: Tables, name: str, having: list[Table]) -> None:
+    """Say what ``name`` takes, once for all the ABIs on which it is the same."""
+    groups: dict[tuple[Parameter, ...], list[tuple[str, str]]] = {}
+    unknown = []
+    for table in having:
+        prototype = tables.facts.prototype(name, table.abi)
+        if prototype:
+            group = groups.setdefault(prototype.parameters, [])
+            group.append((prototype.entry, table.abi.name))
+        else:
+            unknown.append(table.abi.name)
+    for parameters, served in groups.items():
+        entries = ", ".join(dict.fromkeys(entry for entry, _ in served))
+        say("", f"{name} on {', '.join(abi for _, abi in served)} ({entries}):")
+        longest = max((len(one.name) for one in parameters), default=0)
+        for index, one in enumerate(parameters):
+            say(f"  arg{index}  {one.name:{longest}}  {_bits(one)}  {one.type}")
+        if not parameters:
+            say("  no arguments")
+    if unknown and groups:
+        say("", f"{name} on {', '.join(unknown)}: not implemented, or nobody knows its arguments")
+
+
+def _bits(one: Parameter) -> str:
+    sort = "pointer" if one.pointer else "signed" if one.signed else "unsigned"
+    return f"{one.bits or 'all':>3} bits {sort:8}"
 
 
 def _list_abis(tables: Tables, *, as_json: bool) -> None:

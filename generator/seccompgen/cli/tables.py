@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from seccompgen.io.outputs import Outputs
     from seccompgen.pipeline.build import AbiChange, Built
     from seccompgen.pipeline.project import Project
+
+_MOST_NAMED = 8
+"""So many ABIs are not named one by one."""
 
 
 @click.command()
@@ -144,9 +148,11 @@ def _finish(
 ) -> None:
     """Say what the tag brings, then check or write."""
     from seccompgen.filters.changes import new_filters  # noqa: PLC0415
+    from seccompgen.kernel.fact_changes import compare_prototypes  # noqa: PLC0415
     from seccompgen.pipeline.build import absent_abis, compare_tables  # noqa: PLC0415
 
     changes = compare_tables(before, after) if before else []
+    prototypes = compare_prototypes(before.facts, after.facts) if before else []
     absent = absent_abis(after)
     if not as_json:
         say(f"Linux {after.tag}: {len(after.tables)} ABIs")
@@ -155,6 +161,10 @@ def _finish(
         if before and before.tag != after.tag:
             say(f"from {before.tag} to {after.tag}:")
             _show_changes(changes)
+        for one in prototypes:
+            where = ", ".join(one.abis) if len(one.abis) < _MOST_NAMED else f"{len(one.abis)} ABIs"
+            change = f"{one.before or 'nothing'} -> {one.after or 'nothing'}"
+            say(f"  {one.call}: {change} on {where}")
     if check:
         check_outputs(outputs, new_filters(built), after)
     written = [] if check else outputs.write()
@@ -173,6 +183,7 @@ def _finish(
                     }
                     for change in changes
                 },
+                "prototypes": [asdict(one) for one in prototypes],
                 "written": [str(path) for path in written],
             }
         )

@@ -55,6 +55,8 @@ class Spelling:
         rest = self._full & ~mask
         if mask.bit_count() * 2 > self._bits and rest.bit_count() <= len(self._flags):
             names, unnamed = self._bit_names(rest)
+            if unnamed and unnamed == rest & self._mask and unnamed in self._part:
+                names, unnamed = [*names, self._part[unnamed]], 0  # all that is not SIGCHLD
             if names and not unnamed:
                 return f"~{_bracketed(names)}"
         names, unnamed = self._bit_names(mask)

@@ -291,9 +291,12 @@ def _compared(test: NumericTest, *, positive: bool) -> _Alternatives:
 
 
 def _one(test: NumericTest, op: Op, value: int, mask: int) -> _Alternatives:
-    """Return one comparison of the bits that count."""
-    partial = op not in {Op.MASKED_EQ, Op.ANY_BITS, Op.NO_BITS} and mask <= U32
-    width = 64 if test.bits == 64 and not partial else 32
+    """Return one comparison of the bits that count; of the low word, if no others do.
+
+    So ABIs whose words differ in length have the same rule where that makes no difference.
+    """
+    looked_at = value if op in {Op.ANY_BITS, Op.NO_BITS} else mask
+    width = 64 if test.bits == 64 and looked_at > U32 else 32
     return ((Comparison(test.index, op, value, mask, width),),)
 
 

@@ -149,9 +149,10 @@ def near_constant(name: str, constants: Mapping[str, object]) -> str:
 
     Only those of about the same length that begin or end alike are compared.
     """
+    first, last = name[:3], name[-4:]
     near = [
         one
         for one in constants
-        if abs(len(one) - len(name)) <= 3 and (one[:3] == name[:3] or one[-4:] == name[-4:])
+        if (one.startswith(first) or one.endswith(last)) and abs(len(one) - len(name)) <= 3
     ]
     return did_you_mean(name, near)

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from seccompgen.core.program import INSTRUCTION_SIZE
 from seccompgen.lint import Severity
 from seccompgen.render.findings import finding_json, message_of, witness_text
 
@@ -58,6 +59,9 @@ def _result(
         if one.position.column:
             region |= {"startColumn": one.position.column, "endColumn": shown.end_column(one)}
         location["region"] = region
+    elif one.instruction is not None and file.endswith(".bpf"):
+        place = {"byteOffset": INSTRUCTION_SIZE * one.instruction, "byteLength": INSTRUCTION_SIZE}
+        location["region"] = place
     return {
         "ruleId": one.kind.value,
         "ruleIndex": codes.index(one.kind.value),

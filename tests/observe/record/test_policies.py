@@ -468,8 +468,8 @@ def test_a_workload_beside_a_policy(policy: Path) -> None:
         "syscalls:\n"
         "- action: errno(EACCES)\n"
         "  names_with_args:\n"
-        "  - {name: socket, arguments: [{argument: 0, operation: Equal, value: 2}]}\n"
-        "  - {name: socket, arguments: [{argument: 0, operation: Equal, value: 10}]}\n"
+        "  - {name: socket, arguments: [{argument: 0, operation: Equal, value: 2, width: 32}]}\n"
+        "  - {name: socket, arguments: [{argument: 0, operation: Equal, value: 10, width: 32}]}\n"
         "- action: allow\n"
         "  names: [ptrace, socket, getsid]\n"
         "- action: log\n"
@@ -480,11 +480,11 @@ def test_a_workload_beside_a_policy(policy: Path) -> None:
     assert done.code == 1
     report = json.loads(done.out)
     assert [(one["name"], one["condition"]) for one in report["unreached"]] == [
-        ("socket", "arg0 == 0xa"),
+        ("socket", "family == AF_INET6"),
         ("ptrace", ""),
         ("socket", ""),
     ]
-    assert f"{policy}:6:12: socket(2) on x86_64: errno(EACCES) by rule 1" in report["refused"]
+    assert f"{policy}:6:12: socket(AF_INET) on x86_64: errno(EACCES) by rule 1" in report["refused"]
     assert any("exit_group" in one and "default_action" in one for one in report["refused"])
     told = seccompgen("record", "--against", policy, "--", *command)
     assert told.code == 1

@@ -9,6 +9,7 @@ from seccompgen.kernel.parse.declarations import (
     ATTRIBUTES,
     attributes_at,
     closing,
+    follows,
     split,
 )
 from seccompgen.kernel.parse.expressions import IDENTIFIER, NoValueError
@@ -44,6 +45,10 @@ class CType:
     align: int
     kind: Literal["integer", "float", "pointer", "record", "void"] = "integer"
     signed: bool = False
+
+
+_POINTED_AT = CType(0, 1, "record")
+"""A type to which there is only a pointer, so that its size does not matter."""
 
 
 class Names(Protocol):
@@ -159,7 +164,7 @@ def _attributes(tokens: Sequence[str], names: Names) -> tuple[bool, int]:
         if word == "packed":
             packed = True
         elif word == "aligned":
-            if tokens[at + 1 : at + 2] == ["("] or tokens[at + 1 : at + 2] == ("(",):
+            if follows(tokens, at + 1, "("):
                 end = closing(tokens, at + 1)
                 align = max(align, names.integer(tokens[at + 2 : end]))
                 at = end
@@ -277,7 +282,7 @@ class _Declaration:
         if tag != "{":
             self._at += 1
             more = attributes_at(self._tokens, self._at)
-            if self._tokens[self._at + len(more) : self._at + len(more) + 1] != ["{"]:
+            if not follows(self._tokens, self._at + len(more), "{"):
                 return self._tagged(f"{kind} {tag}")
             own += more
             self._at += len(more)
@@ -292,6 +297,9 @@ class _Declaration:
         return record_type(record, self._names, self._depth + 1)
 
     def _tagged(self, name: str) -> CType:
+        rest = (word for word in self._tokens[self._at :] if word not in _IGNORED)
+        if next(rest, "") == "*":
+            return _POINTED_AT
         if self._depth > _MOST_DEEP:
             raise NoValueError("its structs are nested too deeply")
         ctype = self._names.record(
@@ -299,8 +307,6 @@ class _Declaration:
         )
         if ctype is not None:
             return ctype
-        if "*" in self._tokens[self._at :]:
-            return CType(0, 1, "record")  # only a pointer to it counts
         raise NoValueError(f"{name} is not known")
 
     def _enum(self) -> CType:
@@ -324,7 +330,7 @@ class _Declaration:
             size, signed = _BASIC[word]
             return _sized(size or self._names.measure("long"), self._names, signed=signed)
         if "*" in self._tokens[self._at :]:
-            return CType(0, 1, "record")
+            return _POINTED_AT
         raise NoValueError(f"the type {word} is not known")
 
     def _made(self, typedef: Typedef) -> CType:
@@ -351,7 +357,7 @@ class _Declaration:
                 ctype = self._pointer()
             elif word == "(":
                 end = closing(tokens, at)
-                if tokens[at + 1 : at + 2] == ["*"]:
+                if follows(tokens, at + 1, "*"):
                     ctype = self._pointer()
                     name = next(
                         (one for one in tokens[at + 2 : end] if IDENTIFIER.fullmatch(one)), ""

@@ -139,11 +139,16 @@ def closing(tokens: Sequence[str], opening: int) -> int:
     return len(tokens)
 
 
+def follows(tokens: Sequence[str], at: int, wanted: str) -> bool:
+    """Return True if the token at ``at`` is ``wanted``."""
+    return at < len(tokens) and tokens[at] == wanted
+
+
 def attributes_at(tokens: Sequence[str], at: int) -> Tokens:
     """Return the attributes that begin at ``at``, none if there is something else."""
     start = at
     while at < len(tokens) and tokens[at] in ATTRIBUTES:
-        at = closing(tokens, at + 1) + 1 if tokens[at + 1 : at + 2] == ("(",) else at + 1
+        at = closing(tokens, at + 1) + 1 if follows(tokens, at + 1, "(") else at + 1
     return tuple(tokens[start:at])
 
 
@@ -160,7 +165,7 @@ def _head(tokens: Tokens, at: int) -> tuple[str, int | None, Tokens]:
         more = attributes_at(tokens, at + 1)
         attributes += more
         at += 1 + len(more)
-    return tag, at if tokens[at : at + 1] == ("{",) else None, attributes
+    return tag, at if follows(tokens, at, "{") else None, attributes
 
 
 def _has_calls(body: Tokens) -> bool:
@@ -194,7 +199,7 @@ def _declared_name(tokens: Tokens) -> str:
         elif word in {"{", "["}:
             at = closing(tokens, at) + 1
         elif word == "(":
-            if tokens[at + 1 : at + 2] == ("*",) and at + 2 < end:
+            if follows(tokens, at + 1, "*") and at + 2 < end:
                 return tokens[at + 2]
             return found
         else:

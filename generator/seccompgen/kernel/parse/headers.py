@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 
 from seccompgen.core.abis import ABIS
@@ -20,34 +21,37 @@ NET = "include/linux/net.h"
 
 _LINUX = """
     acct aio_abi android/binder android/binderfs audit auto_dev-ioctl auto_fs auto_fs4 auxvec
-    binfmts blk-crypto blkdev blkpg blktrace_api blkzoned bpf bpf_common bpf_perf_event bsg btrfs
-    can can/bcm can/gw can/isotp can/j1939 can/raw capability cdrom cec close_range cn_proc
-    connector const coredump counter dm-ioctl dma-buf dma-heap dqblk_xfs errno errqueue eventfd
-    eventpoll ext4 f2fs fadvise falloc fanotify fb fcntl fd fiemap filter firewire-cdev fs fscrypt
-    fsmap fsverity fuse futex genetlink gpio hdreg hiddev hidraw hpet hw_breakpoint i2c i2c-dev
-    icmp icmpv6 if if_alg if_arp if_bonding if_bridge if_ether if_packet if_ppp if_pppox if_tun
-    if_tunnel if_vlan if_xdp igmp in in6 inotify input io_uring io_uring/bpf_filter
-    io_uring/mock_file io_uring/query ioctl iommufd ioprio ip ipc ipmi ipsec ipv6 joystick kcm
-    kcmp kcov kd kexec keyboard keyctl kfd_ioctl kvm kvm_para landlock limits lirc liveupdate llc
-    loadpin loop lp lsm map_benchmark media membarrier memfd mempolicy mii mman module mount mptcp
-    mqueue mroute mroute6 msdos_fs mshv msg mtio nbd net net_namespace net_tstamp netdevice
-    netfilter netfilter_arp netfilter_bridge netfilter_ipv4 netfilter_ipv4/ip_tables
-    netfilter_ipv6 netfilter_ipv6/ip6_tables netlink nitro_enclaves nsfs nsm ntsync nvme_ioctl
-    nvram oom openat2 param parport perf_event personality pfkeyv2 pidfd pktcdvd poll posix_types
-    ppdev ppp-comp ppp-ioctl ppp_defs pps pr prctl psp-sev ptp_clock ptrace pwm quota raid/md_p
-    raid/md_u random raw rds reboot remoteproc_cdev resource rfkill route rpmsg rseq rtc rxrpc
-    sched sched/types sctp seccomp securebits sed-opal sem serial sev-guest shm signal signalfd
-    smc sock_diag socket sockios soundcard spi/spi spi/spidev stat stddef suspend_ioctls sync_file
+    binfmts bits blk-crypto blkdev blkpg blktrace_api blkzoned bpf bpf_common bpf_perf_event bsg
+    btrfs can can/bcm can/gw can/isotp can/j1939 can/raw capability cdrom cec close_range cn_proc
+    connector const coredump counter dm-ioctl dma-buf dma-heap dqblk_xfs errno errqueue ethtool
+    eventfd eventpoll ext4 f2fs fadvise falloc fanotify fb fcntl fd fiemap filter firewire-cdev
+    firewire-constants fs fscrypt fsmap fsverity fuse futex genetlink gpio hdlc/ioctl hdreg hid
+    hiddev hidraw hpet hw_breakpoint i2c i2c-dev icmp icmpv6 if if_alg if_arp if_bonding if_bridge
+    if_ether if_packet if_ppp if_pppol2tp if_pppox if_tun if_tunnel if_vlan if_xdp igmp in in6
+    inotify input input-event-codes io_uring io_uring/bpf_filter io_uring/mock_file io_uring/query
+    io_uring/zcrx ioctl iommufd ioprio ip ipc ipmi ipmi_msgdefs ipsec ipv6 irqnr joystick kcm kcmp
+    kcov kd kexec keyboard keyctl kfd_ioctl kvm kvm_para landlock libc-compat limits lirc
+    liveupdate llc loadpin loop lp lsm magic major map_benchmark media membarrier memfd mempolicy
+    mii mman module mount mptcp mptcp_pm mqueue mroute mroute6 msdos_fs msg mshv mtio nbd net
+    net_namespace net_tstamp netdevice netfilter netfilter/x_tables netfilter/xt_tcpudp
+    netfilter_arp netfilter_bridge netfilter_ipv4 netfilter_ipv4/ip_tables netfilter_ipv6
+    netfilter_ipv6/ip6_tables netlink nitro_enclaves nsfs nsm ntsync nvme_ioctl nvram oom openat2
+    param parport perf_event personality pfkeyv2 pidfd pktcdvd poll posix_types ppdev ppp-comp
+    ppp-ioctl ppp_defs pps pr prctl psci psp-sev ptp_clock ptrace pwm quota raid/md_p raid/md_u
+    random raw rds reboot remoteproc_cdev resource rfkill route rpmsg rseq rtc rxrpc sched
+    sched/types sctp seccomp securebits sed-opal sem serial sev-guest shm signal signalfd smc
+    sock_diag socket sockios soundcard spi/spi spi/spidev stat stddef suspend_ioctls sync_file
     sysctl sysinfo target_core_user tcp tdx-guest tee termios time time_types timerfd times timex
-    tiocl tipc tls tty tty_flags types ublk_cmd udmabuf udp uhid uinput uio un usb/ch9
+    tiocl tipc tls tty tty_flags typelimits types ublk_cmd udmabuf udp uhid uinput uio un usb/ch9
     usb/functionfs usb/gadgetfs usb/raw_gadget usbdevice_fs user_events userfaultfd userio utime
-    utsname v4l2-common v4l2-subdev vboxguest vduse vfio vhost vhost_types videodev2 virtio_ring
-    virtio_types vm_sockets vt wait watch_queue watchdog wireless x25 xattr xfrm
+    utsname v4l2-common v4l2-mediabus v4l2-subdev vbox_err vbox_vmmdev_types vboxguest vduse vesa
+    vfio vhost vhost_types videodev2 virtio_config virtio_ring virtio_types vm_sockets vt wait
+    watch_queue watchdog wireless x25 xattr xfrm
 """
 _OTHERS = """
-    drm/drm drm/drm_mode misc/fastrpc mtd/mtd-abi mtd/ubi-user rdma/rdma_user_ioctl
-    rdma/rdma_user_ioctl_cmds sound/asequencer sound/asound sound/compress_offload xen/evtchn
-    xen/gntalloc xen/gntdev xen/privcmd
+    drm/drm drm/drm_mode misc/fastrpc mtd/mtd-abi mtd/ubi-user rdma/hfi/hfi1_ioctl
+    rdma/ib_user_mad rdma/rdma_user_ioctl rdma/rdma_user_ioctl_cmds sound/asequencer sound/asound
+    sound/compress_offload sound/compress_params xen/evtchn xen/gntalloc xen/gntdev xen/privcmd
 """
 _GENERIC = """
     errno errno-base fcntl hugetlb_encode int-l64 int-ll64 ioctl ioctls ipcbuf kvm_para mman
@@ -64,18 +68,24 @@ _ARCHITECTURE = """
 _OWN: Mapping[str, str] = {
     "alpha": "fpu gentrap sysinfo",
     "arm": "hwcap2",
+    "arm64": "sigcontext sve_context",
     "mips": "sgidefs sysmips",
-    "powerpc": "eeh papr-hvpipe papr-indices papr-miscdev papr-physical-attestation"
+    "powerpc": "eeh epapr_hcalls papr-hvpipe papr-indices papr-miscdev papr-physical-attestation"
     " papr-platform-dump papr-sysparm papr-vpd perf_event tm vas-api",
     "riscv": "hwprobe",
-    "s390": "chsc clp cmb dasd guarded_storage hwctrset hypfs monwriter runtime_instr sclp_ctl sie"
-    " uvdevice vmcp zcrypt",
-    "sparc": "apc asi display7seg envctrl fbio openpromio oradax perfctr psrcompat traps uctx utrap"
+    "s390": "chpid chsc clp cmb dasd guarded_storage hwctrset hypfs monwriter runtime_instr sclp_ctl schid"
+    " sie uvdevice vmcp zcrypt",
+    "sh": "posix_types_32 posix_types_64 ptrace_32 ptrace_64",
+    "sparc": "apc asi display7seg envctrl fbio openpromio oradax perfctr psrcompat pstate sigcontext traps uctx utrap"
     " watchdog",
     "x86": "amd_hsmp debugreg ldt mce msr mtrr posix_types_32 posix_types_64 posix_types_x32 prctl"
-    " processor-flags sgx vm86",
+    " processor-flags ptrace-abi sgx vm86",
 }
 """Headers that only these architectures have, under ``asm`` as the others."""
+
+
+_PARTS = re.compile(r"asm/(posix_types|ptrace)_.*")
+"""Headers that others choose from, so that no ABI has all of them."""
 
 
 def _headers(names: str, directory: str) -> tuple[str, ...]:
@@ -83,7 +93,11 @@ def _headers(names: str, directory: str) -> tuple[str, ...]:
 
 
 def asm_headers(srcarch: str) -> tuple[str, ...]:
-    """Return the headers below ``asm`` that constants of an architecture may stand in."""
+    """Return the headers below ``asm`` that programs of an architecture may include."""
+    return tuple(name for name in _all_asm_headers(srcarch) if not _PARTS.fullmatch(name))
+
+
+def _all_asm_headers(srcarch: str) -> tuple[str, ...]:
     return _headers(f"{_ARCHITECTURE} {_OWN.get(srcarch, '')}", "asm")
 
 
@@ -99,7 +113,7 @@ HEADER_CANDIDATES = frozenset(
         *(
             f"arch/{view.srcarch}/include/uapi/{name}"
             for view in VIEWS.values()
-            for name in asm_headers(view.srcarch)
+            for name in _all_asm_headers(view.srcarch)
         ),
     }
 )
@@ -171,6 +185,8 @@ def predefined(name: str) -> dict[str, str]:
         macros["__SIZEOF_INT128__"] = "16"
     if view.srcarch == "mips":
         macros |= {"_MIPS_SZLONG": str(abi.bits), "_MIPS_SZPTR": str(abi.bits)}
+        if "64" in name:  # n32, too
+            macros["__mips64"] = "64"
     if view.srcarch == "riscv":
         macros["__riscv_xlen"] = str(abi.bits)
     return macros

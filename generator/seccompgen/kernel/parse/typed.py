@@ -67,6 +67,7 @@ class Values(Names, Protocol):
 
 
 _CHARACTER = re.compile(r"'(?:[^'\\]|\\.[0-7x0-9a-fA-F]*)+'")
+_ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]+|[0-7]{1,3}|.)")
 _ESCAPES = {"n": 10, "t": 9, "r": 13, "0": 0, "\\": 92, "'": 39, '"': 34, "a": 7, "b": 8, "f": 12}
 
 
@@ -101,6 +102,10 @@ class TypedExpression(Reading[CInt]):
         inside = self._tokens[self._at + 1 : end]
         if not inside or end == len(self._tokens):
             raise NoValueError("a ')' is missing")
+        if all(word.startswith('"') for word in inside):
+            self._at = end + 1
+            text = "".join(word[1:-1] for word in inside)
+            return self._size(len(_ESCAPE.sub(".", text)) + 1)
         if not starts_type(inside[0], self._names):
             text = " ".join(inside)
             known = text.replace(" ", "").isidentifier()
@@ -108,7 +113,10 @@ class TypedExpression(Reading[CInt]):
                 f"the type {text} is not known" if known else "it is the size of an expression"
             )
         self._at = end + 1
-        return CInt(type_of(inside, self._names).size, self._names.measure("long") * 8, False)
+        return self._size(type_of(inside, self._names).size)
+
+    def _size(self, size: int) -> CInt:
+        return CInt(size, self._names.measure("long") * 8, False)
 
     def _cast(self, *, dead: bool) -> CInt:
         end = closing(self._tokens, self._at)

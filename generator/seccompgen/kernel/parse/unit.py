@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _MOST_TOKENS = 1 << 16
 _MEASURES = tuple(one.name for one in fields(Model))
+_NEEDS_OWN = {"linux/kvm.h": "asm/kvm.h", "linux/kvm_para.h": "asm/kvm_para.h"}
 _EMPTY_HEADERS = frozenset({"asm/bitsperlong.h", "asm/byteorder.h", "asm/unistd.h"})
 
 Outcome: TypeAlias = CInt | str
@@ -128,8 +129,13 @@ class Unit(Reader):
     # Reading
 
     def read_all(self, names: Iterable[str]) -> None:
-        """Read headers by the names under which programs include them; absent ones are empty."""
+        """Read headers by the names under which programs include them; absent ones are empty.
+
+        Headers of a machine that the architecture cannot be are not installed (include/uapi/Kbuild).
+        """
         for name in names:
+            if name in _NEEDS_OWN and not self._resolve(_NEEDS_OWN[name], Position("")):
+                continue
             header = self._resolve(name, Position(""))
             if header:
                 self.read(header, 0)
