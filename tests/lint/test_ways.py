@@ -54,8 +54,6 @@ def opened(found: list[Finding]) -> set[str]:
         ("x86_64", "init_module", "module-twin", {"finit_module"}),
         ("x86_64", "unshare", "namespace-twin", {"clone", "clone3"}),
         ("i386", "clock_settime", "time64-twin", {"clock_settime64"}),
-        ("i386", "socket", "multiplexed-way", {"socketcall"}),
-        ("s390x", "semget", "multiplexed-way", {"ipc"}),
         ("aarch64", "connect", "io-uring-way", {"io_uring_setup"}),
         ("x86_64", "mount", "mount-twin",
          {"fsopen", "fsmount", "move_mount", "open_tree", "open_tree_attr", "mount_setattr"}),
@@ -169,3 +167,27 @@ syscalls:
 def test_enosys_leads_to_the_older_call_and_refuses_nothing(tmp_path: Path, form: str) -> None:
     text = DENY.format(abi="x86_64", names="openat2, clone3").replace("errno,", "errno(ENOSYS),")
     assert lint_text(tmp_path, text, form) == {}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("name", "entrance", "number"), [("socket", "socketcall", 1), ("semget", "ipc", 2)]
+)
+def test_a_call_that_stands_for_others(
+    tmp_path: Path, form: str, name: str, entrance: str, number: int
+) -> None:
+    text = f"""\
+default_action: allow
+arches: [i386, s390x]
+syscalls:
+- action: errno
+  multiplexed: allow
+  names_with_args:
+  - {{name: {name}, arguments: [{{argument: 0, operation: Equal, value: 1, width: 32}}]}}
+"""
+    (found,) = lint_text(tmp_path, text, form)["multiplexed-way"]
+    assert found.message.startswith(entrance)
+    assert found.witness is not None
+    assert found.witness.call.args[0] == number
+    mended = text.replace("multiplexed: allow", "multiplexed: errno")
+    assert "multiplexed-way" not in lint_text(tmp_path, mended, form)
