@@ -75,7 +75,9 @@ def _of_program(
     native = view(tables.tables[abi.name])
     served: list[FilterView] = [native]
     foreign: list[FilterView] = []
-    for sibling in abi.siblings:
+    # A kernel that serves this ABI beside its own counts as well: i386 programs run on x86_64, too.
+    hosts = [one.name for one in ABIS.values() if abi.name in one.siblings]
+    for sibling in dict.fromkeys((*abi.siblings, *hosts)):
         table = tables.tables.get(sibling)
         if table is None:
             continue
