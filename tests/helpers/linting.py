@@ -67,7 +67,7 @@ def findings(path: Path, form: str = "policy", tables: Tables | None = None) -> 
     """Return the findings on the policy at ``path``, or on the programs made of it."""
     known = tables or facts_tables()
     if form == "policy":
-        return list(lint_filter(path, known)[0].findings)
+        return list(lint_filter(path, known).findings)
     built = build_policy(path, known)
     sides = {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in built.programs}
     return lint(LintedFilter(str(path), sides), known)

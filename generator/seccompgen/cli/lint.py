@@ -77,14 +77,13 @@ def lint(
     wrong: list[object] = []
     for path in all_filters(words):
         try:
-            report, notes = lint_filter(path, tables, only)
-            reports.append(report)
-            print_notes(notes)
+            reports.append(lint_filter(path, tables, only))
         except InputError as error:
             wrong += error.diagnostics
     if wrong:
         raise InputError(*dict.fromkeys(wrong))  # type: ignore[arg-type] # they are diagnostics
     shown = [replace(one, findings=_chosen(one.findings, wanted, unwanted)) for one in reports]
+    print_notes(note for one in reports for note in one.notes)
     _print(shown, "json" if as_json else form, tables, sum(len(one.silenced) for one in reports))
     if any(one.severity.rank < 2 for each in shown for one in each.findings):
         ctx.exit(EXIT_NO)

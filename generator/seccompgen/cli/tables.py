@@ -13,6 +13,7 @@ from seccompgen.cli.common import (
     json_option,
     means,
     print_notes,
+    print_warnings,
     print_written,
     progress,
 )
@@ -135,6 +136,7 @@ def _into_project(
         built, outputs = project_outputs(project, after, report, means(cached=not check))
     if before is None or before.tag != after.tag:
         print_notes(note for one in built for note in one.notes)
+        print_warnings(warning for one in built for warning in one.warnings)
     _finish(before, after, outputs, built, check=check, as_json=as_json)
 
 

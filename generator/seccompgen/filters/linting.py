@@ -6,27 +6,22 @@ from typing import TYPE_CHECKING
 
 from seccompgen.filters.load import load_filter
 from seccompgen.lint import LintedFilter, LintReport, lint, lint_policy
-from seccompgen.lint.noted import NOTED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.errors import Diagnostic
     from seccompgen.core.tables import Tables
 
 
-def lint_filter(
-    path: Path, tables: Tables, only: Abi | None = None
-) -> tuple[LintReport, tuple[Diagnostic, ...]]:
+def lint_filter(path: Path, tables: Tables, only: Abi | None = None) -> LintReport:
     """Return the findings on the filter at ``path``, for ABI ``only`` or all that it has.
 
-    And what else reading it had to tell. Raises InputError where it is no filter.
+    Raises InputError where it is no filter.
     """
     loaded = load_filter(path, tables, only)
     if loaded.policy:
         abis = [abi for abi in loaded.policy.arches if abi.name in loaded.sides]
-        notes = tuple(note for note in loaded.notes if note.kind not in NOTED)
-        return lint_policy(loaded.policy, tables, abis, loaded.notes), notes
+        return lint_policy(loaded.policy, tables, abis, loaded.notes)
     found = tuple(lint(LintedFilter(str(path), loaded.sides), tables))
-    return LintReport(str(path), found, loaded.sides), ()
+    return LintReport(str(path), found, loaded.sides)

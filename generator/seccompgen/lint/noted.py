@@ -31,9 +31,11 @@ NOTED = {
     Problem.HIDDEN_CALLS: NotedKind(Severity.WARNING, "move the group before what allows them"),
     Problem.REPEATED_RULE: NotedKind(Severity.NOTE, "drop it"),
 }
-"""The kinds of notes that are findings.
+"""The kinds of notes that are findings."""
+TOLD_BY_LINT = {*NOTED, Problem.NO_SUCH_ARGUMENT}
+"""The kinds of notes that need not be told beside findings.
 
-NO_SUCH_ARGUMENT is not here: `arguments` reports it where it decides something, with a call.
+NO_SUCH_ARGUMENT is one that `arguments` finds where it decides something, with a call.
 """
 
 

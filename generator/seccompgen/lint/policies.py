@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.io.reading import read_file
 from seccompgen.lint.check import LintedFilter, lint
+from seccompgen.lint.noted import TOLD_BY_LINT
 from seccompgen.lint.silence import silence
 from seccompgen.verify import meaning
 
@@ -26,14 +27,16 @@ if TYPE_CHECKING:
 class LintReport:
     """The findings on a filter, and those that comments silenced.
 
-    ``sides`` are what was looked at, by the names of ABIs; ``texts`` the policy's files by name.
+    ``sides`` are what was looked at, by the names of ABIs; ``texts`` the policy's files by name;
+    ``notes`` what else reading it had to tell.
     """
 
     file: str
     findings: tuple[Finding, ...]
     sides: Mapping[str, Meaning | Code]
     silenced: tuple[Finding, ...] = ()
-    texts: Mapping[str, str] | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Diagnostic, ...] = ()
 
 
 def lint_policy(
@@ -44,8 +47,11 @@ def lint_policy(
     file = policy.sources[-1][0]
     found = lint(LintedFilter(file, sides, policy, notes), tables)
     texts = _source_texts(policy)
-    left = silence(found, texts, all_abis=len(sides) == len(policy.arches))
-    return LintReport(file, left.findings, sides, left.silenced, texts)
+    # A comment may be for an ABI that was not looked at.
+    whole = len(sides) == len(policy.arches)
+    left = silence(found, texts, file if whole else None)
+    others = tuple(note for note in notes if note.kind not in TOLD_BY_LINT)
+    return LintReport(file, left.findings, sides, left.silenced, texts, others)
 
 
 def _source_texts(policy: ResolvedPolicy) -> dict[str, str]:

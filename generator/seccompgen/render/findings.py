@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic
 from seccompgen.core.program import LD_W_ABS
 from seccompgen.core.word import ARGS
 from seccompgen.lint import Severity
@@ -27,7 +28,7 @@ _MOST_ABIS = 4
 def source_line(finding: Finding, report: LintReport) -> str:
     """Return the line of the policy at which a finding is, empty if that is not there."""
     place = finding.position
-    lines = (report.texts or {}).get(place.file, "").splitlines() if place else []
+    lines = report.texts.get(place.file, "").splitlines() if place else []
     return lines[place.line - 1] if place and 0 < place.line <= len(lines) else ""
 
 
@@ -54,6 +55,12 @@ def findings_text(shown: LintReport, tables: Tables) -> list[str]:
                 lines.append(f"  {word}: {witness_text(witness, one, tables)}")
         lines.append(f"  fix: {one.fix}")
     return lines
+
+
+def finding_diagnostic(finding: Finding) -> Diagnostic:
+    """Return a finding as other diagnostics are told: in one line, with its fix."""
+    text = f"{message_of(finding)} [{finding.kind.value}]; {finding.fix}"
+    return Diagnostic(text, finding.position, finding.kind)
 
 
 def message_of(finding: Finding) -> str:
