@@ -224,3 +224,13 @@ def test_the_kernel_of_another_abi_serves_this_one(tmp_path: Path, form: str) ->
     found = lint_text(tmp_path, text, form)["foreign-abi"]
     assert {one.abis for one in found} == {("x86_64",), ("x32",)}
     assert "foreign-abi" not in lint_text(tmp_path, DENY.format(abi="i386", names="acct"), form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("abi", "flags"), [("x86_64", 0), ("s390x", 1)])
+def test_a_finding_counts_arguments_as_the_abi_does(
+    tmp_path: Path, form: str, abi: str, flags: int
+) -> None:
+    found = lint_text(tmp_path, DENY.format(abi=abi, names="unshare, clone3"), form)
+    said = f"clone with argument {flags} & CLONE_NEWUSER is permitted"
+    assert [one for one in found["namespace-twin"] if one.message.startswith(said)]

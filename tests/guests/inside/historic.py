@@ -33,7 +33,7 @@ def main() -> bytes:
 
 
 def tried(seccomp: int, trial: "list[object]") -> int:
-    """Make one call in a child: ``[program or "", number, arguments, whether it returns twice]``."""
+    """Make one call in a child: ``[program, number, arguments, whether it returns twice]``."""
     code, number, args, twice = trial
     program = base64.b64decode(code)  # type: ignore[arg-type] # as the plan has it
     ours, theirs = os.pipe()
