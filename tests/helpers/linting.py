@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.facts import Facts, Parameter, Prototype
-from seccompgen.filters.linting import lint_filter, source_texts
+from seccompgen.filters.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import LintedFilter, lint
 from seccompgen.pipeline.build import build_policy
@@ -67,8 +67,7 @@ def findings(path: Path, form: str = "policy", tables: Tables | None = None) -> 
     """Return the findings on the policy at ``path``, or on the programs made of it."""
     known = tables or facts_tables()
     if form == "policy":
-        return list(lint_filter(path, known).findings)
+        return list(lint_filter(path, known)[0].findings)
     built = build_policy(path, known)
     sides = {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in built.programs}
-    assert source_texts(built.policy)
     return lint(LintedFilter(str(path), sides), known)

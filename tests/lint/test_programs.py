@@ -29,7 +29,7 @@ END = [(RET, 0, 0, ALLOW)]
 def lint_program(tmp_path: Path, *code: tuple[int, int, int, int]) -> dict[str, Finding]:
     path = tmp_path / "filter.bpf"
     path.write_bytes(assemble(list(code), "little"))
-    found = lint_filter(path, shipped_tables(), ABIS["x86_64"]).findings
+    found = lint_filter(path, shipped_tables(), ABIS["x86_64"])[0].findings
     return {one.kind.value: one for one in found}
 
 

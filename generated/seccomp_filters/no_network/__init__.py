@@ -29,7 +29,7 @@ The first line that a call fits answers it:
     =============  ========================================
     errno(EACCES)  socket where family != AF_UNIX
     errno(EACCES)  socketpair where family != AF_UNIX
-    errno(EACCES)  socketcall where call == SYS_SECCOMP
+    errno(EACCES)  socketcall where call == SYS_SOCKET
     errno(EACCES)  socketcall where call == SYS_SOCKETPAIR
     errno(ENOSYS)  io_uring_setup, io_uring_enter, io_uring_register
     errno(EPERM)   pidfd_getfd

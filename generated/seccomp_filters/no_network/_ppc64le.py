@@ -19,7 +19,7 @@ PROGRAM = (
     b"\x35\x00\x14\x16\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
     # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SECCOMP
+    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x15\x00\x07\x11\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from rtas:
     b"\x35\x00\x07\x00\x6e\x01\x00\x00"  # jge  366                     -> from mlock2

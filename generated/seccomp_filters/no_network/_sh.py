@@ -47,7 +47,7 @@ PROGRAM = (
     b"\x35\x00\x17\x15\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
     # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SECCOMP
+    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x15\x00\x08\x12\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from io_setup:
     b"\x35\x00\x04\x00\x5b\x01\x00\x00"  # jge  347 socketpair          -> from socketpair

@@ -47,7 +47,7 @@ PROGRAM = (
     b"\x00\x35\x17\x15\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
     # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SECCOMP
+    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x08\x12\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from io_setup:
     b"\x00\x35\x04\x00\x00\x00\x01\x5b"  # jge  347 socketpair          -> from socketpair

@@ -117,25 +117,25 @@ The first line that a call fits answers it:
     errno(EPERM)   socketcall where call == SYS_SENDMSG
     allow          sendmmsg where not flags & MSG_FASTOPEN
     errno(EPERM)   socketcall where call == SYS_SENDMMSG
-    allow          setsockopt where level == SOL_TCP and optname == 1
+    allow          setsockopt where level == IPPROTO_TCP and optname == TCP_NODELAY
     errno(EPERM)   socketcall where call == SYS_SETSOCKOPT
-    allow          setsockopt where level == SOL_TCP and 3 <= optname <= 6
+    allow          setsockopt where level == IPPROTO_TCP and TCP_CORK <= optname <= TCP_KEEPCNT
     errno(EPERM)   socketcall where call == SYS_SETSOCKOPT
-    allow          setsockopt where level == SOL_TCP and optname == 0xc
+    allow          setsockopt where level == IPPROTO_TCP and optname == TCP_QUICKACK
     errno(EPERM)   socketcall where call == SYS_SETSOCKOPT
-    allow          setsockopt where level == SOL_TCP and optname == 0x12
+    allow          setsockopt where level == IPPROTO_TCP and optname == TCP_USER_TIMEOUT
     errno(EPERM)   socketcall where call == SYS_SETSOCKOPT
-    allow          setsockopt where level == SOL_SOCKET and optname == SO_J1939_PROMISC; on parisc,
-                   parisc64, alpha: level == 1 and optname == 2
+    allow          setsockopt where level == SOL_SOCKET and optname == SO_REUSEADDR; on parisc,
+                   parisc64, alpha: level == IPPROTO_ICMP and optname == 2
     errno(EPERM)   socketcall where call == SYS_SETSOCKOPT
     allow          setsockopt where level == SOL_SOCKET and SO_SNDBUF <= optname <= SO_KEEPALIVE; on
-                   parisc, parisc64, alpha: level == 1 and 7 <= optname <= 9
+                   parisc, parisc64, alpha: level == IPPROTO_ICMP and 7 <= optname <= 9
     errno(EPERM)   socketcall where call == SYS_SETSOCKOPT
     allow          setsockopt where level == SOL_SOCKET and optname == SO_LINGER; on parisc,
-                   parisc64, alpha: level == 1 and optname == 0xd
+                   parisc64, alpha: level == IPPROTO_ICMP and optname == 0xd
     errno(EPERM)   socketcall where call == SYS_SETSOCKOPT
     allow          setsockopt where level == 0xffff and optname == 4; on parisc, parisc64, alpha:
-                   level == SOL_SOCKET and optname == SO_J1939_ERRQUEUE
+                   level == SOL_SOCKET and optname == SO_REUSEADDR
     errno(EPERM)   socketcall where call == SYS_SETSOCKOPT
     allow          setsockopt where level == 0xffff and optname == 8; on parisc, parisc64, alpha:
                    level == SOL_SOCKET and optname == SO_KEEPALIVE

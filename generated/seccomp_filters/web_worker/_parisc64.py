@@ -140,9 +140,9 @@ PROGRAM = (
     b"\x00\x45\x69\x6a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == SOL_TCP
+    b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == IPPROTO_TCP
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
-    b"\x00\x15\x00\x65\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x65\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == IPPROTO_ICMP
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x63\x62\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
@@ -152,18 +152,18 @@ PROGRAM = (
     # setsockopt (3): web_worker.yml:112, 116, 120, 124
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x5e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_J1939_ERRQUEUE
+    b"\x00\x15\x5e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x00\x15\x5d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x00\x15\x5c\x5b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
     # setsockopt (4): web_worker.yml:124
     b"\x00\x35\x5a\x5b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # setsockopt (5): web_worker.yml:82, 86, 91, 95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x58\x57\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6): web_worker.yml:91, 95
-    b"\x00\x15\x57\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
-    b"\x00\x15\x56\x55\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x00\x15\x57\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x56\x55\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from lstat64:
     b"\x00\x35\x14\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
     b"\x00\x35\x0e\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid

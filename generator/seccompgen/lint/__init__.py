@@ -13,10 +13,20 @@
       | living      what no program can do without
       | fallback    new calls refused so that libraries do not fall back
       | places      the rule or the instruction that decides
+      | policies    of a policy: what comments in it silence (silence)
     findings        frozen values
 """
 
 from seccompgen.lint.check import LintedFilter, lint
 from seccompgen.lint.finding import Finding, Severity, Witness
+from seccompgen.lint.policies import LintReport, lint_policy
 
-__all__ = ["Finding", "LintedFilter", "Severity", "Witness", "lint"]
+__all__ = [
+    "Finding",
+    "LintReport",
+    "LintedFilter",
+    "Severity",
+    "Witness",
+    "lint",
+    "lint_policy",
+]

@@ -443,3 +443,28 @@ def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
         if change.gained or change.lost or change.renumbered:
             changes.append(change)
     return changes
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantChanges:
+    """The effect of another tag on constants, by name; ``changed`` are on some ABI others."""
+
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def compare_constants(before: Tables, after: Tables) -> ConstantChanges:
+    """Return which constants come, go and change, on the ABIs that both tags have."""
+    old, new = before.facts.constants, after.facts.constants
+    both = [abi for name, abi in ABIS.items() if name in before.tables and name in after.tables]
+    changed = (
+        name
+        for name in new
+        if name in old and any(old[name].on(abi) != new[name].on(abi) for abi in both)
+    )
+    return ConstantChanges(
+        tuple(name for name in new if name not in old),
+        tuple(name for name in old if name not in new),
+        tuple(changed),
+    )

@@ -54,11 +54,11 @@ The first line that a call fits answers it:
     allow          sendto where addr == 0
     allow          sendmsg where not flags & MSG_FASTOPEN
     allow          sendmmsg where not flags & MSG_FASTOPEN
-    allow          setsockopt where level == SOL_TCP and optname == 1
-    allow          setsockopt where level == SOL_TCP and 3 <= optname <= 6
-    allow          setsockopt where level == SOL_TCP and optname == 0xc
-    allow          setsockopt where level == SOL_TCP and optname == 0x12
-    allow          setsockopt where level == SOL_SOCKET and optname == SO_J1939_PROMISC
+    allow          setsockopt where level == IPPROTO_TCP and optname == TCP_NODELAY
+    allow          setsockopt where level == IPPROTO_TCP and TCP_CORK <= optname <= TCP_KEEPCNT
+    allow          setsockopt where level == IPPROTO_TCP and optname == TCP_QUICKACK
+    allow          setsockopt where level == IPPROTO_TCP and optname == TCP_USER_TIMEOUT
+    allow          setsockopt where level == SOL_SOCKET and optname == SO_REUSEADDR
     allow          setsockopt where level == SOL_SOCKET and SO_SNDBUF <= optname <= SO_KEEPALIVE
     allow          setsockopt where level == SOL_SOCKET and optname == SO_LINGER
     allow          setsockopt where level == 0xffff and optname == 4
