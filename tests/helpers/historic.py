@@ -132,12 +132,12 @@ def findings_of(path: Path) -> tuple[Finding, ...]:
     """Return what lint finds in a filter; of assembly, in the program that it makes."""
     tables = shipped_tables()
     if path.suffix != ".asm":
-        return lint_filter(path, tables)[0].findings
+        return lint_filter(path, tables).findings
     (program,) = assemble(path.read_text(), path.name, tables)
     with TemporaryDirectory() as directory:
         raw = Path(directory) / f"{path.stem}.bpf"
         raw.write_bytes(program.to_bytes())
-        return lint_filter(raw, tables, program.abi)[0].findings
+        return lint_filter(raw, tables, program.abi).findings
 
 
 def witnesses(case: Historic) -> list[Witness]:
