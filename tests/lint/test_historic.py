@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 import interpreter
 import pytest
-from historic import FOLDER, HISTORIC, Historic, as_built, findings_of, program_of, witnesses
+from command import ROOT, seccompgen
+from historic import (
+    FOLDER,
+    HISTORIC,
+    Historic,
+    as_built,
+    findings_of,
+    historic_table,
+    program_of,
+    witnesses,
+)
+from pages import blocks
 from running_kernel import (
     ALLOW,
     AUDIT_ARCH_I386,
@@ -106,6 +117,15 @@ def test_the_kernel_takes_both_calls_for_one(name: str) -> None:
     permitted, refused = witnesses(CASES[name])[:2]
     assert permitted.call != refused.call
     assert told(tried(permitted.call)) == told(tried(refused.call))
+
+
+def test_the_page_has_them_all() -> None:
+    """Its table is the one that ``python tests/helpers/historic.py`` prints."""
+    page = (ROOT / "docs" / "lint-history.md").read_text()
+    assert page.endswith(f"\n\n{historic_table()}")
+    command, said = blocks("console", page)[0].splitlines()
+    result = seccompgen(*command.split()[2:], cwd=ROOT)
+    assert result.out.splitlines()[0] == said
 
 
 def for_i386_alone(program: bytes) -> bytes:

@@ -1,4 +1,4 @@
-; Firejail before 0.9.34: a list of what is refused, that looks at the architecture.
+; Firejail until October 2015: a list of what is refused, that looks at the architecture.
 ; x32 has the same one, and numbers with bit 30.
 ; link: https://github.com/netblue30/firejail/issues/87
 ; finds: foreign-abi

@@ -1,7 +1,7 @@
-; libseccomp's Go binding before 0.10 documented mask and value the other way round.
+; libseccomp's Go binding until December 2021 documented mask and value the other way round.
 ; Under a mask of 0 no argument has the bits of the value, so that no clone is permitted.
 ; link: https://github.com/seccomp/libseccomp-golang/issues/49
-; finds: empty-mask process-twin
+; finds: mask-never-matches process-twin
 abi x86_64
   ld arch
   jeq AUDIT_ARCH_X86_64 else foreign
