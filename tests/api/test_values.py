@@ -211,7 +211,7 @@ def test_all_problems_are_told_with_their_places() -> None:
 
 
 def test_a_place_leads_to_the_value() -> None:
-    wrong = Condition(9, Op.MASKED_EQ, 1 << 64, mask=-1, width=16)
+    wrong = Condition(9, Op.MASKED_EQ, 1 << 64, mask=-(1 << 64), width=16)
     group = SyscallGroup(Action.ALLOW, names_with_args=[NameWithConditions("a b", [wrong])])
     policy = Filter(Policy(Action.ALLOW, [group]), flags=FilterFlag(64))
     found = {place: eval(f"policy.{place}", {"policy": policy}) for place in places(policy)}
@@ -220,18 +220,18 @@ def test_a_place_leads_to_the_value() -> None:
         "policy.syscalls[0].names_with_args[0].name": "a b",
         "policy.syscalls[0].names_with_args[0].arguments[0].argument": 9,
         "policy.syscalls[0].names_with_args[0].arguments[0].value": 1 << 64,
-        "policy.syscalls[0].names_with_args[0].arguments[0].mask": -1,
+        "policy.syscalls[0].names_with_args[0].arguments[0].mask": -(1 << 64),
         "policy.syscalls[0].names_with_args[0].arguments[0].width": 16,
     }
 
 
 ONE = [SyscallGroup(Action.LOG, ["read"])]
+OTHER = [SyscallGroup(Action.ALLOW, ["read"])]
 
 
 @pytest.mark.parametrize(
     ("policy", "place", "said"),
     [
-        (Policy(Action.ALLOW, []), "", "'syscalls' is missing or empty"),
         (Policy("alow", ONE), "default_action", "unknown action 'alow'"),  # type: ignore[arg-type] # wrong on purpose
         (Policy(None, ONE), "", "'default_action' is missing"),  # type: ignore[arg-type] # wrong on purpose
         (Policy(Action(ActionKind.ALLOW, 5), ONE), "default_action", "allow takes no data"),
@@ -246,7 +246,12 @@ ONE = [SyscallGroup(Action.LOG, ["read"])]
         (Policy(Action.USER_NOTIF, ONE), "default_action", "needs the flag new_listener"),
         (Filter(Policy(Action.ALLOW, ONE), flags=FilterFlag(32)), "flags", "needs new_listener"),
         (Filter(Policy(Action.ALLOW, ONE), no_new_privs=1), "no_new_privs", "true or false"),  # type: ignore[arg-type] # wrong on purpose
-        (Policy(Action.ALLOW, [*ONE, *ONE]), "syscalls[1].names[0]", "can never match"),
+        (Policy(Action.ALLOW, [*ONE, *OTHER]), "syscalls[1].names[0]", "can never match"),
+        (
+            Policy(Action.ALLOW, [SyscallGroup(Action.LOG, ["read"], when="fd == O_CRAET")]),
+            "syscalls[0].when",
+            "unknown constant 'O_CRAET' (did you mean 'O_CREAT'?)",
+        ),
         (
             Policy(Action.ALLOW, ONE, groups=[NamedGroup("a", ["reed"])]),
             *("groups[0].members[0]", "unknown system call 'reed'"),

@@ -319,7 +319,47 @@ def test_syscalls_in_json_for_tools() -> None:
     assert (table["abi"], table["tag"], table["audit_arch"]) == ("mipsel", TAG, 0x40000008)
     assert table["syscalls"]["exit"] == 4001
     one = json.loads(seccompgen("syscalls", "0xf0002", "--arch", "armhf", "--json").out)
-    assert one == [{"abi": "arm", "name": "cacheflush", "nr": 0xF0002}]
+    assert [(row["abi"], row["name"], row["nr"]) for row in one] == [("arm", "cacheflush", 0xF0002)]
+
+
+def test_syscalls_shows_what_a_call_takes() -> None:
+    run = seccompgen("syscalls", "openat", "--arch", "x86_64")
+    assert run.out.splitlines() == [
+        "x86_64              257 openat",
+        "",
+        "openat on x86_64 (sys_openat):",
+        "  arg0  dfd        32 bits signed    int",
+        "  arg1  filename   64 bits pointer   const char __user *",
+        "  arg2  flags      32 bits signed    int",
+        "  arg3  mode       16 bits unsigned  umode_t",
+    ]
+    everywhere = seccompgen("syscalls", "openat").out
+    assert everywhere.count("dfd") == 2  # pointers of 64 and of 32 bits
+    assert "\nopenat on i386, " in everywhere
+    assert "sys_openat, compat_sys_openat):" in everywhere
+    assert (
+        "gettid on x86_64 (sys_gettid):\n  no arguments\n"
+        in seccompgen("syscalls", "gettid", "--arch", "x86_64").out
+    )
+    assert seccompgen("syscalls", "create_module").out.count("\n") == len(
+        json.loads(seccompgen("syscalls", "create_module", "--json").out)
+    )
+    partly = seccompgen("syscalls", "readahead").out
+    assert "readahead on csky: not implemented, or nobody knows its arguments\n" in partly
+
+
+def test_syscalls_shows_what_a_call_takes_in_json() -> None:
+    (one,) = json.loads(seccompgen("syscalls", "clone", "--arch", "s390x", "--json").out)
+    assert one["prototype"]["entry"] == "sys_clone"
+    assert one["prototype"]["parameters"][1] == {
+        "name": "flags",
+        "type": "unsigned long",
+        "bits": 32,
+        "signed": False,
+        "pointer": False,
+    }
+    (one,) = json.loads(seccompgen("syscalls", "idle", "--arch", "s390x", "--json").out)
+    assert one["prototype"] is None
 
 
 def test_syscalls_lists_groups() -> None:
@@ -332,7 +372,7 @@ def test_syscalls_lists_groups() -> None:
     assert here == [everywhere[0], "       225 swapoff", "       224 swapon"]
     group = json.loads(seccompgen("syscalls", "@swap", "--arch", "alpha", "--json").out)
     assert group["name"] == "swap"
-    assert {"name": "osf_swapon", "abis": ["alpha"]} in group["syscalls"]
+    assert {"name": "osf_swapon", "when": None, "abis": ["alpha"]} in group["syscalls"]
     assert "(did you mean '@swap'?)" in seccompgen("syscalls", "@swpa").err
     assert seccompgen("syscalls", "@swpa").code == 1
 

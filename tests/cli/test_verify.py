@@ -7,8 +7,9 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
+import command
 import pytest
-from command import ROOT, Result, inside, said, seccompgen
+from command import ROOT, Result, inside, seccompgen
 from interpreter import assemble
 from seccompgen.pipeline.build import shipped_tables
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TAG = shipped_tables().tag
+ONE_ANSWER = "calls that the kernel cannot tell apart get one answer"
 POLICY = """\
 arches: [aarch64, s390x]
 default_action: errno
@@ -40,6 +42,12 @@ NO_BANNER = (
     "--policy"
 )
 NO_MODULE = "not a module that seccompgen generated"
+
+
+def said(run: Result) -> tuple[int, list[str], list[str]]:
+    """Return what a run said, but for the line that has tests of its own below."""
+    code, lines, errors = command.said(run)
+    return code, [line for line in lines if line != ONE_ANSWER], errors
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +192,8 @@ def test_a_refutation_in_json(here: Path, mutant: str) -> None:
                         "path": [0, 1, 3, 4, 6, 7, 8],
                     },
                 ],
+                "one_answer": True,
+                "indistinguishable": [],
             },
             {
                 "file": "mutant.py",
@@ -192,6 +202,8 @@ def test_a_refutation_in_json(here: Path, mutant: str) -> None:
                 "result": "proved",
                 "methods": ["classes", "z3"],
                 "assuming": [],
+                "one_answer": True,
+                "indistinguishable": [],
             },
         ],
         "stale": [f"mutant.py: {EDITED}"],
@@ -678,6 +690,77 @@ def test_without_files_it_verifies_the_project(here: Path) -> None:
     assert told["stale"] == [missing, stale]
     run = seccompgen("verify", "--policy", "seccomp/worker.yml", cwd=here)
     assert (run.code, "--policy needs a FILTER" in run.err) == (2, True)
+
+
+# --- what the kernel does not read ---------------------------------------------------------------
+
+BEYOND = "    arguments: [{argument: 0, operation: Equal, value: 1, width: 64}]\n"
+PAIR = (
+    "socket(1) on {0} gets errno(EPERM), socket(0x100000001) on {0} gets allow; the kernel does "
+    "not read bit 32 of argument 0"
+)
+
+
+def socket_of_64_bits(path: Path) -> None:
+    head = "arches: [x86_64, s390x]\ndefault_action: allow\nsyscalls:\n"
+    rule = f"- action: errno(EPERM)\n  names_with_args:\n  - name: socket\n{BEYOND}"
+    path.write_text(head + rule)
+
+
+def test_calls_that_the_kernel_cannot_tell_apart_get_one_answer(here: Path) -> None:
+    run = inside("verify", "worker.yml", "worker.py", "pkg/worker", cwd=here)
+    assert (run.code, run.out.splitlines()[-1]) == (0, ONE_ANSWER)
+    assert run.out.count(ONE_ANSWER) == 1
+    run = inside("verify", "pkg/worker", "--json", cwd=here)
+    told = json.loads(run.out)["programs"]
+    assert [(one["one_answer"], one["indistinguishable"]) for one in told] == [(True, [])] * 2
+    # It is about programs beside the kernel, not beside each other.
+    run = inside("equiv", "worker.yml", "worker.py", cwd=here)
+    assert (run.code, ONE_ANSWER in run.out) == (0, False)
+
+
+def test_a_policy_may_insist_on_bits_that_the_kernel_does_not_read(here: Path) -> None:
+    socket_of_64_bits(here / "wide.yml")
+    run = inside("verify", "wide.yml", "worker.yml", cwd=here)
+    assert (run.code, run.err) == (0, "")
+    apart = "calls that the kernel cannot tell apart get different answers"
+    assert run.out.splitlines() == [
+        "wide.yml: proved for 2 ABIs (classes and z3)",
+        f"worker.yml: {PROVED}",
+        f"wide.yml: {apart} on x86_64, s390x",
+        f"  {PAIR.format('x86_64')}",
+    ]
+    told = json.loads(inside("verify", "wide.yml", "--json", cwd=here).out)["programs"]
+    assert [one["one_answer"] for one in told] == [False, False]
+    (pair,) = told[1]["indistinguishable"]
+    s390x = {"nr": 359, "arch": 0x80000016, "instruction_pointer": 0}
+    assert pair == {
+        "argument": 0,
+        "bit": 32,
+        "calls": [
+            {**s390x, "args": [1, 0, 0, 0, 0, 0], "ret": EPERM},
+            {**s390x, "args": [1 << 32 | 1, 0, 0, 0, 0, 0], "ret": ALLOW},
+        ],
+    }
+
+
+def test_programs_of_others_are_held_to_what_the_kernel_reads(here: Path) -> None:
+    socket_of_64_bits(here / "wide.yml")
+    assert inside("build", "wide.yml", "--format", "bpf", "-o", ".", cwd=here).code == 0
+    changed(here / "wide.yml", "width: 64", "width: 32")
+    run = inside(*("verify", "wide.s390x.bpf", "--arch", "s390x", "--policy", "wide.yml"), cwd=here)
+    assert run.code == 1
+    assert run.out.endswith(f"on s390x\n  {PAIR.format('s390x')}\n")
+
+
+def test_what_is_undecided_of_the_kernels_view_is_said(here: Path, no_z3: dict[str, str]) -> None:
+    sum_is(here / "sum.bpf", 5, 65)
+    words = ("verify", "sum.bpf", "--policy", "worker.yml", "--arch", "aarch64")
+    run = seccompgen(*words, cwd=here, env=no_z3)
+    text = "it is undecided if calls that the kernel cannot tell apart get one answer"
+    assert f"sum.bpf: {text} on aarch64\n  cannot be decided: instruction" in run.out
+    run = seccompgen(*words, "--json", cwd=here, env=no_z3)
+    assert json.loads(run.out)["programs"][0]["one_answer"] is None
 
 
 # --- equiv ---------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from oracle import ABIS, Meaning
 from seccompgen.filters.module import read_module
 from stock_policies import CONSTANTS, STOCK, read_policy
-from strategies import assert_bitmap_holds, assert_means, interesting_calls, plain_tables
+from strategies import assert_bitmap_holds, assert_means, interesting_calls, plain_tables_with_facts
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "generated" / "seccomp_filters"
@@ -23,10 +23,10 @@ def test_stock_policies(path: Path) -> None:
     policy = read_policy(path)
     # What is committed is what the sources give: see test_generated.
     programs = read_module(GENERATED / path.stem).programs
-    assert set(programs) == set(policy["arches"] or ABIS.keys() & plain_tables().keys())
+    assert set(programs) == set(policy["arches"] or ABIS.keys() & plain_tables_with_facts().keys())
     for abi, program in programs.items():
-        meaning = Meaning(policy, plain_tables(), abi, CONSTANTS)
-        calls = interesting_calls(policy, plain_tables(), abi, CONSTANTS)
+        meaning = Meaning(policy, plain_tables_with_facts(), abi, CONSTANTS)
+        calls = interesting_calls(policy, plain_tables_with_facts(), abi, CONSTANTS)
         answers = assert_means(program, meaning, calls)
         assert len(answers) >= 2
         assert_bitmap_holds(program, meaning)

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_facts import known_facts
+from named_conditions import comparisons_of
 from seccompgen.core.abis import ABIS
 from seccompgen.core.argument_families import families_of, family_of
 from seccompgen.core.constant_families import ConstantFamily, values_family
 from seccompgen.core.facts import NO_FACTS, Constant, Facts
 from seccompgen.core.model import U32, U64, All, Comparison, Op
 from seccompgen.core.naming import Naming
+from seccompgen.core.spelling import Spelling
 
 FACTS = known_facts()
 NAMING = Naming(FACTS)
@@ -55,12 +57,18 @@ SAID = [
     ("mmap", full(2, Op.EQ, 0x40000001), "prot == PROT_READ|0x40000000"),
     ("mmap", full(2, Op.NO_BITS, U64 ^ 3), "not prot & ~(PROT_READ|PROT_WRITE)"),
     ("mmap", full(2, Op.NO_BITS, U64 ^ 8), "not prot & 0xfffffffffffffff7"),
+    ("mmap", full(2, Op.NO_BITS, U64 ^ 9), "not prot & 0xfffffffffffffff6"),
     ("mmap", full(2, Op.NO_BITS, U64), "prot == PROT_NONE"),
     ("mmap", low(2, Op.EQ, 1), "u32(prot) == PROT_READ"),
     ("mmap", full(3, Op.EQ, 0x32), "flags == MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS"),
-    ("clone", low(0, Op.ANY_BITS, 0x10020000), "clone_flags & (CLONE_NEWNS|CLONE_NEWUSER)"),
-    ("clone", full(0, Op.EQ, 0x111), "clone_flags == SIGCHLD|CLONE_VM"),
-    ("clone", full(0, Op.ANY_BITS, 0x17), "clone_flags & 0x17"),
+    ("clone", low(0, Op.ANY_BITS, 0x10020000), "flags & (CLONE_NEWNS|CLONE_NEWUSER)"),
+    ("clone", low(0, Op.EQ, 0x111), "flags == SIGCHLD|CLONE_VM"),
+    (
+        "clone",
+        low(0, Op.NO_BITS, U32 ^ 0x10011),
+        "not flags & ~(CLONE_THREAD|SIGCHLD)",
+    ),
+    ("clone", low(0, Op.ANY_BITS, 0x17), "flags & 0x17"),
     ("openat", low(2, Op.MASKED_EQ, 0, 3), "flags & O_ACCMODE == O_RDONLY"),
     ("openat", low(2, Op.NO_BITS, 0x43), "not flags & (O_ACCMODE|O_CREAT)"),
     ("openat", low(2, Op.NO_BITS, 0x41), "not flags & (O_WRONLY|O_CREAT)"),
@@ -126,10 +134,10 @@ def test_names_are_those_of_the_abi() -> None:
     assert NAMING.condition(low(1, Op.EQ, 0x467F), "ioctl", MIPS) == "cmd == FIONREAD"
     assert NAMING.condition(low(1, Op.EQ, 2), "socket", MIPS) == "type == SOCK_STREAM"
     newuser = full(0, Op.ANY_BITS, 0x10000000)
-    assert NAMING.condition(newuser, "clone", X86_64) == "clone_flags & CLONE_NEWUSER"
+    assert NAMING.condition(newuser, "clone", X86_64) == "flags & CLONE_NEWUSER"
     assert NAMING.condition(newuser, "clone", S390X) == "newsp & 0x10000000"
     assert NAMING.condition(full(1, Op.ANY_BITS, 0x10000000), "clone", S390X) == (
-        "clone_flags & CLONE_NEWUSER"
+        "flags & CLONE_NEWUSER"
     )
     # On i386 no call gets more than 32 bits, and a longer value is none.
     assert NAMING.condition(full(1, Op.EQ, 0x541B), "ioctl", I386) == "cmd == FIONREAD"
@@ -168,6 +176,7 @@ def test_arguments_of_calls_speak_names() -> None:
     # Bits that the kernel does not read are shown: a filter may look at them.
     assert NAMING.value("socket", 0, (1 | 1 << 32,), X86_64) == "AF_UNIX|0x100000000"
     assert NAMING.value("socket", 0, (77 | 1 << 32,), X86_64) == "0x10000004d"
+    assert NAMING.value("openat", 0, (1 << 32 | U32 - 99,), X86_64) == "AT_FDCWD|0x100000000"
     assert NAMING.value("setsockopt", 2, (3, 6, 1), X86_64) == "TCP_NODELAY"
     assert NAMING.value("setsockopt", 2, (3, 9, 1), X86_64) == "1"
     assert NAMING.value("nobody_knows", 0, (U64,), X86_64) == f"{U64:#x}"
@@ -233,10 +242,15 @@ def test_the_first_word_that_fits_names_a_value() -> None:
     assert ConstantFamily(flags="A_*", mask="0x3").on(facts, X86_64).mask == 3
 
 
+def test_a_flag_among_the_bits_of_a_part_is_none() -> None:
+    facts = Facts({name: Constant(name, value) for name, value in (("A", 1), ("B", 8), ("C", 16))})
+    spelling = Spelling(ConstantFamily(flags="B C", part="A", mask="0xf").on(facts, X86_64), 32)
+    assert [spelling.exact(value) for value in (1, 8, 17, 24)] == ["A", "8", "A|C", "C|8"]
+
+
 # --- what is said is what is meant ----------------------------------------------------------------
 
 _CALLS = {name: prototype.parameters for name, prototype in FACTS.prototypes["x86_64"].items()}
-_NAMED = sorted({one.value for one in FACTS.constants.values() if one.value is not None})
 
 
 class _Argument:
@@ -326,31 +340,6 @@ def holds(test: Comparison, value: int) -> bool:
         case Op.NO_BITS:
             return value & test.value == 0
     raise AssertionError(test)
-
-
-@st.composite
-def comparisons_of(draw: st.DrawFn, arguments: int) -> Comparison:
-    """Return one test of one argument, of values that may have names."""
-    width = draw(st.sampled_from((32, 64)))
-    ones = (1 << width) - 1
-    number = st.one_of(
-        st.sampled_from(_NAMED),
-        st.lists(st.sampled_from(_NAMED), min_size=2, max_size=3).map(
-            lambda some: some[0] | some[1] | some[-1]
-        ),
-        st.sampled_from((0, 1, 1 << 31, U32, 1 << 32, U64, 0xFFFF, ~3, ~0x10020000)),
-        st.integers(0, U64),
-    ).map(lambda value: value & ones)
-    op = draw(st.sampled_from(Op))
-    mask = ones
-    if op is Op.MASKED_EQ:
-        mask = (
-            draw(st.one_of(st.sampled_from((3, 0xF, 0xFF, 0xFFFF, 0o170000, U32)), number)) & ones
-        )
-    value = draw(number)
-    if op is Op.MASKED_EQ and draw(st.booleans()):
-        value &= mask
-    return Comparison(draw(st.integers(0, arguments - 1)), op, value, mask, width)
 
 
 @settings(max_examples=300)

@@ -79,7 +79,7 @@ MARKED = {
     ),
     "a constant": (
         f"{OPENAT}{{argument: flags, operation: Equal, value: O_CRAET}}\n",
-        *(8, f"no constant of Linux {TABLES.tag}"),
+        *(8, "no constant of that name"),
     ),
     "a width": (f"{OPENAT}{{operation: Equal, width: 31}}\n", 8, "Value is not accepted"),
     "a group's name": (f"{MODELINE}groups: {{a.b: [read]}}\n", 2, ""),

@@ -50,7 +50,7 @@ def parts(name: str) -> set[str]:
     found = {name}
     group = find_stock_group(name)
     for member in group.members if group else ():
-        found |= parts(member[1:]) if member.startswith("@") else set()
+        found |= parts(member.name[1:]) if member.name.startswith("@") else set()
     return found
 
 
@@ -65,7 +65,7 @@ def explained(name: str) -> set[str]:
             patterns |= set(re.findall(r"`([a-z0-9_*]+)`", difference))
             for other in re.findall(r"all of `@([a-z-]+)`", difference):
                 group = find_stock_group(other)
-                patterns |= set(calls_of(group)) if group else set()
+                patterns |= {one.name for one in calls_of(group)} if group else set()
     return patterns
 
 
@@ -80,7 +80,7 @@ def test_there_is_something_to_compare() -> None:
 def test_every_difference_is_explained(name: str) -> None:
     group = stock_groups()[name]
     known_there = theirs("known") | {call for one in listed() for call in theirs(one)}
-    differ = (set(calls_of(group)) & known_there) ^ (theirs(name) & KNOWN)
+    differ = ({one.name for one in calls_of(group)} & known_there) ^ (theirs(name) & KNOWN)
     patterns = explained(name)
     left = {
         call

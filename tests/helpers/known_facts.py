@@ -56,9 +56,9 @@ kill pid:i sig:i
 unshare unshare_flags:l
 personality personality:u
 rt_sigprocmask how:i set:p oset:p sigsetsize:l
-clone clone_flags:l newsp:l parent_tidptr:p child_tidptr:p tls:l
+clone flags:u newsp:l parent_tidptr:p child_tidptr:p tls:l
 """
-_CLONE_BACKWARDS2 = "clone newsp:l clone_flags:l parent_tidptr:p child_tidptr:p tls:l"
+_CLONE_BACKWARDS2 = "clone newsp:l flags:u parent_tidptr:p child_tidptr:p tls:l"
 _KINDS = {
     "i": (32, True, False),
     "u": (32, False, False),

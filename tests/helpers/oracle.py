@@ -2,11 +2,14 @@
 
 Written from the contract (sections 3 and 4), to be read against it. It shares no code with
 seccompgen. A policy is what a policy file holds, includes already followed; tables are plain
-dictionaries, ``{abi: {name: number}}``, numbers as ``seccomp_data.nr`` holds them.
+dictionaries, ``{abi: {name: number}}``, numbers as ``seccomp_data.nr`` holds them. An expression is
+evaluated for the arguments of each call; nothing is worked out before.
 """
 
 from __future__ import annotations
 
+import ast
+import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -132,88 +135,272 @@ def action_value(action: str, abi: str) -> int:
     return value | (int(data, 0) if data[0].isdigit() else errnos_of(abi)[data])
 
 
-def argument_test(entry: Mapping[str, Any], constants: Mapping[str, int]) -> Test:
+Parameters: TypeAlias = "Sequence[tuple[str, int | None]]"
+"""The name of each argument of a call, and how many bits of it the kernel reads, None: unknown."""
+
+
+class PlainFacts(NamedTuple):
+    """The kernel's headers: ``{abi: {constant: value}}``, ``{abi: {call: Parameters}}``."""
+
+    constants: Mapping[str, Mapping[str, int]]
+    parameters: Mapping[str, Mapping[str, Parameters]]
+
+
+class TablesWithFacts(dict[str, dict[str, int]]):
+    """Plain tables that come with ``facts`` of the same kernel."""
+
+    facts = PlainFacts({}, {})
+
+
+class Seen(NamedTuple):
+    """An argument as a comparison sees it: ``bits`` of it, as a number with or without a sign."""
+
+    value: int
+    bits: int
+    signed: bool = False
+
+    def same(self, number: int) -> bool:
+        """Return True if it is ``number``; a negative one stands for its bits."""
+        if number < 0 and not self.signed:
+            return number >= -(1 << self.bits - 1) and self.value == number % (1 << self.bits)
+        return self.value == number
+
+    def masked(self, mask: int) -> Seen:
+        return Seen(self.value & mask % (1 << self.bits), self.bits)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Looks arguments up: those of one call with ``parameters``; at ``most`` bits of each count."""
+
+    parameters: Parameters = ()
+    most: int = 64
+
+    def seen(self, args: Sequence[int], name: str | int, width: int | None = None) -> Seen:
+        if isinstance(name, str) and name[:3] == "arg" and name[3:] in set("012345"):
+            name = int(name[3:])
+        if isinstance(name, str):
+            name = [parameter for parameter, _ in self.parameters].index(name)
+        known = self.parameters[name][1] if name < len(self.parameters) else None
+        bits = min(width or known or 64, self.most)
+        return Seen(args[name] % (1 << bits), bits)
+
+
+def argument_test(
+    entry: Mapping[str, Any], constants: Mapping[str, int], reader: Reader = Reader()
+) -> Test:
     """Return the test that one entry of ``arguments`` stands for."""
-    index = int(entry.get("argument", 0))
     operation = str(entry["operation"]).lower()
-    value = _number(entry.get("value", 0), constants)
-    mask = _number(entry.get("mask", 0), constants)
-    counts = U32 if entry.get("width", 64) == 32 else U64
+    value = number_of(entry.get("value", 0), constants)
+    mask = number_of(entry.get("mask", 0), constants)
 
     def holds(args: Sequence[int]) -> bool:
-        argument = args[index] & counts
+        argument = reader.seen(args, entry.get("argument", 0), entry.get("width"))
         if operation == "equal":
-            return argument == value
+            return argument.same(value)
         if operation == "notequal":
-            return argument != value
+            return not argument.same(value)
         if operation == "greaterthan":
-            return argument > value
+            return argument.value > value
         if operation == "lessthan":
-            return argument < value
+            return argument.value < value
         if operation == "greaterorequal":
-            return argument >= value
+            return argument.value >= value
         if operation == "lessorequal":
-            return argument <= value
+            return argument.value <= value
         if operation == "bitsset":  # any of them
-            return argument & value != 0
+            return argument.masked(value).value != 0
         if operation == "bitsnotset":  # none of them
-            return argument & value == 0
+            return argument.masked(value).value == 0
         if operation == "maskedequal":
-            return argument & mask == value
+            return argument.masked(mask).same(value)
         raise AssertionError(f"no such operation: {operation}")
 
     return holds
 
 
-def expression_test(text: str, constants: Mapping[str, int]) -> Test:
-    """Return the test that a ``when:`` stands for: it is Python, so Python says what it means.
-
-    Only for policies that we wrote ourselves.
-    """
-    code = compile(" ".join(text.split()), "when", "eval")
+def expression_test(text: str, constants: Mapping[str, int], reader: Reader = Reader()) -> Test:
+    """Return the test that a ``when:`` stands for: Python's grammar says what it means."""
+    tree = ast.parse(" ".join(text.split()), mode="eval").body
 
     def holds(args: Sequence[int]) -> bool:
-        names: dict[str, Any] = dict(constants)
-        names |= {f"arg{index}": argument for index, argument in enumerate(args)}
-        names["u32"] = lambda argument: argument & U32
-        names["i32"] = lambda argument: (argument & U32 ^ 0x80000000) - 0x80000000
-        return bool(eval(code, {"__builtins__": {}}, names))
+        return _truth(_Evaluation(args, constants, reader).of(tree))
 
     return holds
 
 
-def _number(value: int | str, constants: Mapping[str, int]) -> int:
+def _truth(result: Any) -> bool:
+    return result.value != 0 if isinstance(result, Seen) else bool(result)
+
+
+_ARITHMETIC: dict[type, Callable[[int, int], int]] = {
+    ast.BitOr: operator.or_, ast.BitAnd: operator.and_, ast.BitXor: operator.xor,
+    ast.Add: operator.add, ast.Sub: operator.sub,
+    ast.LShift: operator.lshift, ast.RShift: operator.rshift,
+}  # fmt: skip
+_ORDERS: dict[type, Callable[[int, int], bool]] = {
+    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """One expression with the arguments of one call: each node is a number, or Seen, or a truth."""
+
+    args: Sequence[int]
+    constants: Mapping[str, int]
+    reader: Reader
+
+    def of(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value):
+                return value
+            case ast.Name(name):
+                return self.constants[name] if name.isupper() else self.reader.seen(self.args, name)
+            case ast.BoolOp(op, values):
+                every = (_truth(self.of(one)) for one in values)
+                return all(every) if isinstance(op, ast.And) else any(every)
+            case ast.UnaryOp(ast.Not(), operand):
+                return not _truth(self.of(operand))
+            case ast.UnaryOp(ast.USub(), operand):
+                return -self.of(operand)
+            case ast.UnaryOp(ast.Invert(), operand):
+                return ~self.of(operand)
+            case ast.Call(ast.Name(function), [ast.Name(argument)]):
+                return self._read(function, argument)
+            case ast.BinOp(left, op, right):
+                return self._joined(self.of(left), op, self.of(right))
+            case ast.Compare(left, ops, comparators):
+                sides = [left, *comparators]
+                return all(self._compared(*s) for s in zip(sides, ops, sides[1:], strict=False))
+        raise AssertionError(ast.dump(node))
+
+    def _read(self, function: str, argument: str) -> Seen:
+        bits = int(function[1:])
+        seen = self.reader.seen(self.args, argument, bits)
+        if function[0] == "i":
+            half = 1 << bits - 1
+            return Seen((seen.value ^ half) - half, bits, signed=True)
+        return seen
+
+    def _joined(self, left: Any, op: ast.operator, right: Any) -> Any:
+        if isinstance(right, Seen):
+            left, right = right, left
+        return left.masked(right) if isinstance(left, Seen) else _ARITHMETIC[type(op)](left, right)
+
+    def _compared(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> bool:
+        if isinstance(op, ast.In | ast.NotIn):
+            return self._is_in(self.of(left), right) is isinstance(op, ast.In)
+        a, b = self.of(left), self.of(right)
+        if isinstance(op, ast.Eq | ast.NotEq):
+            same: bool = b.same(a) if isinstance(b, Seen) else a.same(b)
+            return same is isinstance(op, ast.Eq)
+        x, y = (one.value if isinstance(one, Seen) else one for one in (a, b))
+        return _ORDERS[type(op)](x, y)
+
+    def _is_in(self, seen: Seen, values: ast.expr) -> bool:
+        if isinstance(values, ast.Call):
+            bounds = [self.of(one) for one in values.args]
+            first, last = bounds if len(bounds) == 2 else (0, bounds[0])
+            return bool(first <= seen.value < last)
+        assert isinstance(values, ast.Set | ast.List | ast.Tuple)
+        return any(seen.same(self.of(one)) for one in values.elts)
+
+
+def number_of(value: int | str, constants: Mapping[str, int]) -> int:
+    """Return what a value stands for; raise KeyError for a constant that there is not."""
     if isinstance(value, int):
         return value
-    return constants[value] if value in constants else int(value, 0)
+    number = _Evaluation((), constants, Reader()).of(ast.parse(value, mode="eval").body)
+    assert isinstance(number, int)
+    return number
+
+
+# fmt: off
+THROUGH = {
+    "socket": ("socketcall", 1), "bind": ("socketcall", 2), "connect": ("socketcall", 3),
+    "listen": ("socketcall", 4), "accept": ("socketcall", 5), "getsockname": ("socketcall", 6),
+    "getpeername": ("socketcall", 7), "socketpair": ("socketcall", 8), "send": ("socketcall", 9),
+    "recv": ("socketcall", 10), "sendto": ("socketcall", 11), "recvfrom": ("socketcall", 12),
+    "shutdown": ("socketcall", 13), "setsockopt": ("socketcall", 14),
+    "getsockopt": ("socketcall", 15), "sendmsg": ("socketcall", 16), "recvmsg": ("socketcall", 17),
+    "accept4": ("socketcall", 18), "recvmmsg": ("socketcall", 19), "sendmmsg": ("socketcall", 20),
+    "semop": ("ipc", 1), "semget": ("ipc", 2), "semctl": ("ipc", 3), "semtimedop": ("ipc", 4),
+    "msgsnd": ("ipc", 11), "msgrcv": ("ipc", 12), "msgget": ("ipc", 13), "msgctl": ("ipc", 14),
+    "shmat": ("ipc", 21), "shmdt": ("ipc", 22), "shmget": ("ipc", 23), "shmctl": ("ipc", 24),
+}
+"""How a call can be made, too (include/uapi/linux/net.h and ipc.h)."""
+# fmt: on
+
+
+def through_test(name: str, number: int) -> Test:
+    """Return the test of the first argument of socketcall or ipc, which reads 16 bits of it."""
+    bits = 16 if name == "ipc" else 32
+    return lambda args: args[0] % (1 << bits) == number
 
 
 @dataclass(frozen=True)
 class Rule:
     """One call by name; ``tests`` must all hold."""
 
-    name: str
+    name: str | int
     tests: tuple[Test, ...]
     action: str
 
 
-def rules_of(policy: PolicyDict, constants: Mapping[str, int]) -> list[Rule]:
-    """Return the rules from top to bottom, the names of each group one by one."""
+def rules_of(
+    policy: PolicyDict, table: Mapping[str, int], abi: str, facts: PlainFacts
+) -> list[Rule]:
+    """Return the rules from top to bottom, the names of each group one by one.
+
+    What a rule says of a call that goes through another follows the rules of its list.
+    """
     rules = []
     for group in policy.get("syscalls", ()):
-        when = [expression_test(group["when"], constants)] if "when" in group else []
-        for name in group.get("names", ()):
-            assert not name.startswith("@"), "groups must have been replaced by their names"
-            rules.append(Rule(name, tuple(when), group["action"]))
-        for entry in group.get("names_with_args", ()):
-            tests = [argument_test(one, constants) for one in entry.get("arguments", ())]
-            rules.append(Rule(entry["name"], (*when, *tests), group["action"]))
+        if abi not in group.get("arches", (abi,)):
+            continue
+        lists: list[list[tuple[Any, Any]]] = [[(name, {}) for name in group.get("names", ())]]
+        lists += [[(entry["name"], entry)] for entry in group.get("names_with_args", ())]
+        unseen = group.get("multiplexed", policy.get("multiplexed"))
+        for listed in lists:
+            through = []
+            for name, entry in listed:
+                assert not str(name).startswith("@"), "groups must have been replaced by names"
+                bits = 32 if abi in LOW_WORDS else 64
+                parameters = facts.parameters.get(abi, {}).get(name, ())
+                tests = _tests(group, entry, facts.constants.get(abi, {}), Reader(parameters, bits))
+                if tests is not None and (name in table or isinstance(name, int)):
+                    rules.append(Rule(name, tuple(tests), group["action"]))
+                way = THROUGH.get(name)
+                has_tests = "when" in group or bool(entry)
+                action = unseen if has_tests else group["action"]
+                if way and way[0] in table and action is not None:
+                    through.append(Rule(way[0], (through_test(*way),), action))
+            rules += through
     return rules
+
+
+def _tests(
+    group: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    constants: Mapping[str, int],
+    reader: Reader,
+) -> list[Test] | None:
+    """Return the tests of a rule; None if it names a constant that the ABI has not."""
+    try:
+        tests = [argument_test(one, constants, reader) for one in entry.get("arguments", ())]
+    except KeyError:
+        return None
+    whens = [place["when"] for place in (group, entry) if "when" in place]
+    return tests + [expression_test(when, constants, reader) for when in whens]
 
 
 @dataclass
 class Meaning:
-    """The answers that the program for ``abi`` must give; the policy may name ``constants``."""
+    """The answers that the program for ``abi`` must give.
+
+    The policy may name ``constants``, the same on each ABI, and what facts of ``tables`` have.
+    """
 
     policy: PolicyDict
     tables: Tables
@@ -226,15 +413,19 @@ class Meaning:
         self.bad_arch = self.policy.get("bad_arch_action", "kill_process")
         compat = self.policy.get("compat_arches", ())
         self.answered = {self.abi, *compat} & {self.abi, *ABIS[self.abi].same_kernel}
-        rules = rules_of(self.policy, self.constants)
+        known = getattr(self.tables, "facts", TablesWithFacts.facts)
+        constants = {
+            abi: {**known.constants.get(abi, {}), **self.constants} for abi in self.answered
+        }
+        facts = PlainFacts(constants, known.parameters)
         # For each ABI, number to its rules, first to last: two names may share a number.
         self.named: dict[str, dict[int, list[Rule]]] = {}
         for abi in self.answered:
             table = self.tables[abi]
             self.named[abi] = {number: [] for number in table.values()}
-            for rule in rules:
-                if rule.name in table:
-                    self.named[abi][table[rule.name]].append(rule)
+            for rule in rules_of(self.policy, table, abi, facts):
+                number = rule.name % 2**32 if isinstance(rule.name, int) else table[rule.name]
+                self.named[abi].setdefault(number, []).append(rule)
 
     def decide(self, arch: int, nr: int, args: Sequence[int]) -> int:
         """Return the SECCOMP_RET value for one call."""
@@ -248,7 +439,8 @@ class Meaning:
         for rule in self.named[abi][nr]:
             if all(test(args) for test in rule.tests):
                 return action_value(rule.action, abi)
-        return action_value(self.default, abi)
+        named = nr in self.tables[abi].values()
+        return action_value(self.default if named else self.unknown, abi)
 
     def abi_of_call(self, arch: int, nr: int) -> str | None:
         """Return the ABI whose table holds for a call, None if it is foreign to the program."""
@@ -263,7 +455,8 @@ class Meaning:
         """Tell the two apart by bit 30; but -1, which has it too, is no call of either."""
         candidates = {"x86_64", "x32"} & self.answered
         if nr == 0xFFFFFFFF:
-            return min(candidates, default=None)  # it is an unknown number in both
+            # It is no call of either; a rule for it is looked for in the program's own.
+            return self.abi if self.abi in candidates else min(candidates, default=None)
         abi = "x32" if nr & 0x40000000 else "x86_64"
         return abi if abi in candidates else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,7 @@ import oracle
 from hypothesis import HealthCheck, Phase, settings
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
+from seccompgen.core.facts import NO_FACTS
 from seccompgen.core.program import Instruction
 from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import shipped_tables
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import FilterSemantics
 
 TABLES = shipped_tables()
+_WITHOUT_FACTS = replace(TABLES, facts=NO_FACTS)
+"""Tables by which a comparison without a width is of 64 bits, as random policies mean them."""
 GENERATED = Path(__file__).parents[2] / "generated" / "seccomp_filters"
 
 bounded = settings(
@@ -48,7 +52,7 @@ def loaded(policy: oracle.PolicyDict) -> ResolvedPolicy:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.json")
         path.write_text(json.dumps(policy))
-        return load_policy(path, TABLES)[0]
+        return load_policy(path, _WITHOUT_FACTS)[0]
 
 
 def meaning_of(policy: oracle.PolicyDict, abi: str) -> Meaning:

@@ -7,6 +7,7 @@ the first to match. So a compiler that calls one of them dead is wrong.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import random
 import tempfile
@@ -16,13 +17,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import interpreter
 from hypothesis import strategies as st
-from oracle import ABIS, LOW_WORDS, U32, U64, Meaning, argument_test
+from oracle import (
+    ABIS,
+    LOW_WORDS,
+    THROUGH,
+    U32,
+    U64,
+    Meaning,
+    PlainFacts,
+    TablesWithFacts,
+    argument_test,
+    number_of,
+)
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from oracle import PolicyDict, Tables
+    from oracle import Parameters, PolicyDict, Tables
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
@@ -145,46 +157,65 @@ def argument_vectors(
     return sorted(always) + (others if len(others) <= most else rng.sample(others, most))
 
 
-def _expression_entries(text: str, constants: Mapping[str, int]) -> list[Entry]:
+def _expression_entries(
+    text: str, constants: Mapping[str, int], parameters: Parameters
+) -> list[Entry]:
     """Return the numbers in a ``when:`` as comparisons, of every argument it mentions."""
     nodes = list(ast.walk(ast.parse(" ".join(text.split()), mode="eval")))
     names = {node.id for node in nodes if isinstance(node, ast.Name)}
     numbers = {node.value for node in nodes if isinstance(node, ast.Constant)}
     numbers |= {constants[name] for name in names & constants.keys()}
+    indices = {int(name[3:]) for name in names if name[:3] == "arg" and name[3:].isdecimal()}
+    indices |= {index for index, (name, _) in enumerate(parameters) if name in names}
     return [
-        {"argument": int(name[3:]), "operation": "Equal", "value": number & U64}
-        for name in sorted(names)
-        if name.startswith("arg")
+        {"argument": index, "operation": "Equal", "value": number & U64}
+        for index in sorted(indices)
         for number in sorted(number for number in numbers if isinstance(number, int))
     ]
 
 
 def rules_by_number(
-    policy: PolicyDict, table: Mapping[str, int], constants: Mapping[str, int]
+    policy: PolicyDict,
+    table: Mapping[str, int],
+    constants: Mapping[str, int],
+    parameters: Mapping[str, Parameters] | None = None,
 ) -> dict[int, list[list[Entry]]]:
     """Return, for each number that has rules, the ``arguments`` of each of them in order."""
     found: dict[int, list[list[Entry]]] = {}
     for group in policy["syscalls"]:
-        when = _expression_entries(group["when"], constants) if "when" in group else []
-        for name in group.get("names", ()):
-            if name in table:
-                # The parts of an expression need not hold together: try each for itself.
-                found.setdefault(table[name], []).extend([[one] for one in when] or [[]])
-        for entry in group.get("names_with_args", ()):
-            if entry["name"] in table:
-                arguments: list[Entry] = [
-                    {**one, "value": _resolve(one.get("value", 0), constants)}
-                    | ({"mask": _resolve(one["mask"], constants)} if "mask" in one else {})
-                    for one in entry.get("arguments", ())
-                ]
-                found.setdefault(table[entry["name"]], []).append(arguments)
+        listed: list[tuple[Any, Entry]] = [(name, {}) for name in group.get("names", ())]
+        listed += [(entry["name"], entry) for entry in group.get("names_with_args", ())]
+        for name, entry in listed:
+            through = THROUGH.get(name)
+            if through and through[0] in table:
+                number = {"operation": "Equal", "value": through[1], "width": 32}
+                found.setdefault(table[through[0]], []).append([number])
+            if name not in table and not isinstance(name, int):
+                continue
+            own = (parameters or {}).get(name, ())
+            whens = [place["when"] for place in (group, entry) if "when" in place]
+            parts = [one for when in whens for one in _expression_entries(when, constants, own)]
+            arguments = [_numeric(one, constants, own) for one in entry.get("arguments", ())]
+            # The parts of an expression need not hold together: try each for itself.
+            rules = found.setdefault(name & U32 if isinstance(name, int) else table[name], [])
+            rules += [[one, *arguments] for one in parts] or [arguments]
     return found
 
 
-def _resolve(value: int | str, constants: Mapping[str, int]) -> int:
-    if isinstance(value, int):
-        return value
-    return constants[value] if value in constants else int(value, 0)
+def _numeric(entry: Entry, constants: Mapping[str, int], parameters: Parameters) -> Entry:
+    """Return ``entry`` in numbers; a constant that there is not is 0."""
+    argument = entry.get("argument", 0)
+    if isinstance(argument, str):
+        names = [name for name, _ in parameters]
+        argument = names.index(argument) if argument in names else int(argument[3:] or 0)
+    found = {**entry, "argument": argument}
+    for key in ("value", "mask"):
+        if key in entry:
+            try:
+                found[key] = number_of(entry[key], constants)
+            except KeyError:
+                found[key] = 0
+    return found
 
 
 def interesting_numbers(tables: Tables, abi: str, answered: Iterable[str]) -> list[int]:
@@ -204,13 +235,15 @@ def interesting_calls(
     policy: PolicyDict, tables: Tables, abi: str, constants: Mapping[str, int] | None = None
 ) -> Iterator[Call]:
     """Yield the calls on which a wrong program for ``abi`` would most likely show."""
-    constants = constants or {}
+    facts: PlainFacts = getattr(tables, "facts", TablesWithFacts.facts)
     rng = random.Random(0)
     answered = sorted({abi, *policy.get("compat_arches", ())} & {abi, *ABIS[abi].same_kernel})
     numbers = interesting_numbers(tables, abi, answered)
     vectors: dict[int, list[Vector]] = {}
     for other in answered:
-        for nr, rules in rules_by_number(policy, tables[other], constants).items():
+        known = {**facts.constants.get(other, {}), **(constants or {})}
+        parameters = facts.parameters.get(other, {})
+        for nr, rules in rules_by_number(policy, tables[other], known, parameters).items():
             vectors.setdefault(nr, [(0,) * 6]).extend(
                 argument_vectors(rules, rng) if any(rules) else [(U64,) * 6]
             )
@@ -236,8 +269,7 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
     argument = draw(st.sampled_from([0, 0, 1, 2, 3, 4, 5]))
     if argument or draw(st.booleans()):  # both have defaults: leave them out at times
         entry["argument"] = argument
-    if width == 32:
-        entry["width"] = 32
+    entry["width"] = width
     if operation == "MaskedEqual":
         entry["mask"] = draw(values)
         entry["value"] &= entry["mask"]
@@ -277,6 +309,8 @@ def policies(draw: st.DrawFn, tables: Tables, abi: str) -> dict[str, Any]:
 
     rng = random.Random(draw(st.integers(0, 2**16)))
     names = names_of_distinct_numbers(tables, [abi, *compat], rng)
+    # What rules for others say of these may leave nothing to their own.
+    names = [name for name in names if name not in {"socketcall", "ipc"}]
     conditional = draw(st.lists(chains(), max_size=6))[: len(names)]
     bulk = draw(st.sampled_from([0, 1, 5, 40, 150, 400]))
     rules: list[tuple[str, list[dict[str, Any]], str]] = []
@@ -286,7 +320,7 @@ def policies(draw: st.DrawFn, tables: Tables, abi: str) -> dict[str, Any]:
         rules += [(name, rule, draw(some_action)) for rule in alive(chain, most)]
     for name in names[: max(bulk, 0 if rules else 1)]:
         value = rng.choice(VALUES) & most_on(tables, [abi, *compat], name)
-        simple = {"argument": rng.randrange(6), "operation": "Equal", "value": value}
+        simple = {"argument": rng.randrange(6), "operation": "Equal", "value": value, "width": 64}
         rules.append((name, [simple] if rng.random() < 0.1 else [], rng.choice(actions)))
     if draw(st.booleans()):
         rules = _interleaved(rules, rng)
@@ -297,6 +331,8 @@ def policies(draw: st.DrawFn, tables: Tables, abi: str) -> dict[str, Any]:
     for key in ("unknown_action", "bad_arch_action"):
         if draw(st.booleans()):
             policy[key] = draw(some_action)
+    if any(name in THROUGH and rule for name, rule, _ in rules):
+        policy["multiplexed"] = rng.choice(actions)
     if "user_notif" in actions:
         policy["flags"] = ["new_listener"]
     policy["syscalls"] = _groups(rules)
@@ -362,10 +398,42 @@ def plain_tables() -> dict[str, dict[str, int]]:
 
 
 @cache
-def _shipped() -> RealTables:
+def plain_tables_with_facts() -> TablesWithFacts:
+    """Return the shipped tables with what the same kernel says of constants and arguments."""
+    shipped = _with_facts()
+    has = {name: table for name, table in shipped.tables.items() if table.has_filters}
+    found = TablesWithFacts({name: dict(table.numbers) for name, table in has.items()})
+    constants: dict[str, dict[str, int]] = {name: {} for name in has}
+    for constant in shipped.facts.constants.values():
+        for name, table in has.items():
+            value = constant.on(table.abi)
+            if value is not None:
+                constants[name][constant.name] = value
+    parameters = {
+        name: {
+            call: tuple((one.name, one.bits) for one in prototype.parameters)
+            for call in table.numbers
+            if (prototype := shipped.facts.prototype(call, table.abi))
+        }
+        for name, table in has.items()
+    }
+    found.facts = PlainFacts(constants, parameters)
+    return found
+
+
+@cache
+def _with_facts() -> RealTables:
     from seccompgen.pipeline.build import shipped_tables
 
     return shipped_tables()
+
+
+@cache
+def _shipped() -> RealTables:
+    """Return the tables without facts, so that a comparison without a width is of 64 bits."""
+    from seccompgen.core.facts import NO_FACTS
+
+    return dataclasses.replace(_with_facts(), facts=NO_FACTS)
 
 
 def compiled(policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
@@ -381,8 +449,9 @@ def programs(
 
 
 def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
-    """Load and compile the policy at ``path``; return the program for each ABI."""
-    return {name: p.to_bytes() for name, p in _programs(_read(path), objective).items()}
+    """Load and compile the policy at ``path``, by all facts; return the program for each ABI."""
+    policy = _read(path, _with_facts())
+    return {name: p.to_bytes() for name, p in _programs(policy, objective).items()}
 
 
 # Parsing takes as long as compiling, and the same policy is tried with many objectives in a row.
@@ -391,13 +460,13 @@ def _loaded(text: str) -> ResolvedPolicy:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.json")
         path.write_text(text)
-        return _read(path)
+        return _read(path, _shipped())
 
 
-def _read(path: Path) -> ResolvedPolicy:
+def _read(path: Path, tables: RealTables) -> ResolvedPolicy:
     from seccompgen.policy import load_policy
 
-    return load_policy(path, _shipped())[0]
+    return load_policy(path, tables)[0]
 
 
 def _programs(policy: ResolvedPolicy, objective: Objective) -> dict[str, CompiledProgram]:

@@ -20,6 +20,7 @@ from seccompgen.cli.common import (
     policies_named,
     print_built,
     print_notes,
+    print_warnings,
     print_written,
     profile_option,
     progress,
@@ -28,14 +29,19 @@ from seccompgen.cli.common import (
     tables_option,
 )
 from seccompgen.core.abis import require_abi
-from seccompgen.core.errors import InputError
+from seccompgen.core.errors import InputError, Position
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.build import Built
     from seccompgen.pipeline.files import Compiled
+
+_MOST_RULES = 5
+"""As many rules are told beside the costs of a program."""
 
 
 @click.command()
@@ -155,15 +161,16 @@ def build(
         compiled, written = put(compile_all, place)
     notes = [note for one in compiled.built for note in left_out(one, form)]
     print_notes([*notes, *(note for one in compiled.built for note in one.notes)])
+    print_warnings(warning for one in compiled.built for warning in one.warnings)
     if check:
         check_outputs(outputs, new_filters(compiled.built), tables)
     if as_json:
-        _print_json(compiled, written)
+        _print_json(compiled, written, tables)
         return
     for one in compiled.built:
         print_built(one.policy.name, one.programs)
         if costs:
-            _print_costs(one.programs)
+            _print_costs(one, tables)
     print_written(written)
 
 
@@ -173,7 +180,7 @@ def _require_not_among(path: Path, files: Iterable[Path]) -> None:
         raise InputError(f"--depfile {path} would overwrite what is read or written already")
 
 
-def _print_json(compiled: Compiled, written: Sequence[Path]) -> None:
+def _print_json(compiled: Compiled, written: Sequence[Path], tables: Tables) -> None:
     print_json(
         {
             "filters": [
@@ -182,6 +189,7 @@ def _print_json(compiled: Compiled, written: Sequence[Path]) -> None:
                     "name": one.policy.name,
                     "programs": {p.abi.name: len(p.instructions) for p in one.programs},
                     "costs": {p.abi.name: _costs(p) for p in one.programs},
+                    "rules": {p.abi.name: _rules(one, p, tables) for p in one.programs},
                     "optimize": one.objective.optimize.value,
                     "bitmap": one.objective.bitmap,
                     "profile": one.objective.profile and one.objective.profile.file,
@@ -194,17 +202,38 @@ def _print_json(compiled: Compiled, written: Sequence[Path]) -> None:
     )
 
 
+def _rules(built: Built, program: CompiledProgram, tables: Tables) -> list[dict[str, object]]:
+    from seccompgen.render.costs import costly_rules  # noqa: PLC0415 - keeps --help fast
+
+    return [
+        {
+            "instructions": rule.instructions,
+            "position": str(rule.position),
+            "calls": rule.calls,
+            "condition": rule.condition,
+        }
+        for rule in costly_rules(built.policy, program, tables, _MOST_RULES)
+    ]
+
+
 def _costs(program: CompiledProgram) -> dict[str, dict[str, float]]:
     least = asdict(program.bound)
     return {name: {"cost": n, "bound": least[name]} for name, n in asdict(program.cost).items()}
 
 
-def _print_costs(programs: Sequence[CompiledProgram]) -> None:
-    """Print a line for each program: what it costs, and in brackets the lower bound."""
+def _print_costs(built: Built, tables: Tables) -> None:
+    """Print what each program costs, and in brackets the lower bound; and of the first, why."""
+    from seccompgen.render.costs import costly_rules  # noqa: PLC0415 - keeps --help fast
+
     say(f"  {'':12}{'length':>14}{'longest path':>18}{'mean executed':>18}")
-    for program in programs:
+    for program in built.programs:
         cells = [
             f"{n:.4g} ({least:.4g})"
             for n, least in zip(astuple(program.cost), astuple(program.bound), strict=True)
         ]
         say(f"  {program.abi.name:12}{cells[0]:>14}{cells[1]:>18}{cells[2]:>18}")
+    first = built.programs[0]
+    say(f"  instructions on {first.abi.name} by rule, most first:")
+    for rule in costly_rules(built.policy, first, tables, _MOST_RULES):
+        where = Position(Path(rule.position.file).name, rule.position.line)
+        say(f"  {rule.instructions:5}  {where}  {rule}")

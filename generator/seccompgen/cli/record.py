@@ -378,7 +378,7 @@ def _as_json(
             "unreached": [
                 {
                     "name": rule.name,
-                    "condition": str(rule.condition or ""),
+                    "condition": rule.condition,
                     "position": str(rule.position),
                 }
                 for rule in found.unreached

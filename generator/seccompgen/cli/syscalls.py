@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,20 +11,17 @@ from seccompgen.cli.common import json_option, read_tables, tables_option
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
 from seccompgen.io.console import print_json, say
-from seccompgen.policy.groups import (
-    MARK,
-    StockGroup,
-    calls_of,
-    find_stock_group,
-    is_mention,
-    stock_groups,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from seccompgen.core.facts import Parameter
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.policy.groups import StockGroup
+
+_MARK = "@"
+"""The first character of a group's name; policy.groups has it too, and takes long to import."""
 
 
 @click.command()
@@ -36,8 +34,9 @@ def syscalls(
 ) -> None:
     """Look system calls up, by name or by number (decimal or 0x hexadecimal).
 
-    With an ABI and no call, list its whole table; with neither, list the ABIs. @basic-io lists the
-    calls of that group, @ the groups.
+    What each takes follows: its arguments, and how many of their bits the kernel reads. With an
+    ABI and no call, list its whole table; with neither, list the ABIs. @basic-io lists the calls of
+    that group, @ the groups.
     """
     tables = read_tables(tables_directory)
     if arch is None and call is None:
@@ -47,10 +46,10 @@ def syscalls(
     if call is None:
         _list_calls(chosen[0], as_json=as_json)
         return
-    if call == MARK:
+    if call == _MARK:
         _list_groups(as_json=as_json)
         return
-    if is_mention(call):
+    if call.startswith(_MARK):
         _list_group(_group(call), chosen, narrow=bool(arch), as_json=as_json)
         return
     found = [(table, name, nr) for table in chosen for name, nr in _matches(table, call)]
@@ -61,10 +60,12 @@ def syscalls(
             f"no system call {call} {where} in Linux {tables.tag}{did_you_mean(call, known)}"
         )
     if as_json:
-        print_json([{"abi": t.abi.name, "name": name, "nr": nr} for t, name, nr in found])
+        print_json([_in_json(tables, *one) for one in found])
         return
     for table, name, nr in found:
         say(f"{table.abi.name:12} {nr:>10} {name}")
+    for name in dict.fromkeys(name for _, name, _ in found):
+        _show_prototypes(tables, name, [t for t, here, _ in found if here == name])
 
 
 def _table(tables: Tables, arch: str) -> Table:
@@ -80,6 +81,43 @@ def _matches(table: Table, call: str) -> list[tuple[str, int]]:
     except ValueError:
         return [(call, table.numbers[call])] if call in table.numbers else []
     return [(name, number) for name, number in table.numbers.items() if number == nr]
+
+
+def _in_json(tables: Tables, table: Table, name: str, nr: int) -> dict[str, Any]:
+    prototype = tables.facts.prototype(name, table.abi)
+    takes = None
+    if prototype:
+        parameters = [asdict(one) for one in prototype.parameters]
+        takes = {"entry": prototype.entry, "parameters": parameters}
+    return {"abi": table.abi.name, "name": name, "nr": nr, "prototype": takes}
+
+
+def _show_prototypes(tables: Tables, name: str, having: list[Table]) -> None:
+    """Say what ``name`` takes, once for all the ABIs on which it is the same."""
+    groups: dict[tuple[Parameter, ...], list[tuple[str, str]]] = {}
+    unknown = []
+    for table in having:
+        prototype = tables.facts.prototype(name, table.abi)
+        if prototype:
+            group = groups.setdefault(prototype.parameters, [])
+            group.append((prototype.entry, table.abi.name))
+        else:
+            unknown.append(table.abi.name)
+    for parameters, served in groups.items():
+        entries = ", ".join(dict.fromkeys(entry for entry, _ in served))
+        say("", f"{name} on {', '.join(abi for _, abi in served)} ({entries}):")
+        longest = max((len(one.name) for one in parameters), default=0)
+        for index, one in enumerate(parameters):
+            say(f"  arg{index}  {one.name:{longest}}  {_bits(one)}  {one.type}")
+        if not parameters:
+            say("  no arguments")
+    if unknown and groups:
+        say("", f"{name} on {', '.join(unknown)}: not implemented, or nobody knows its arguments")
+
+
+def _bits(one: Parameter) -> str:
+    sort = "pointer" if one.pointer else "signed" if one.signed else "unsigned"
+    return f"{one.bits or 'all':>3} bits {sort:8}"
 
 
 def _list_abis(tables: Tables, *, as_json: bool) -> None:
@@ -122,38 +160,46 @@ def _list_calls(table: Table, *, as_json: bool) -> None:
 
 
 def _group(mention: str) -> StockGroup:
-    group = find_stock_group(mention.removeprefix(MARK))
+    from seccompgen.policy.groups import find_stock_group, stock_groups  # noqa: PLC0415 - heavy
+
+    group = find_stock_group(mention.removeprefix(_MARK))
     if group is None:
-        known = [f"{MARK}{name}" for name in stock_groups()]
+        known = [f"{_MARK}{name}" for name in stock_groups()]
         raise AnswerNo(f"no group {mention}{did_you_mean(mention, known)}")
     return group
 
 
 def _list_groups(*, as_json: bool) -> None:
+    from seccompgen.policy.groups import stock_groups  # noqa: PLC0415 - heavy
+
     groups = stock_groups().values()
     if as_json:
         print_json([{"name": one.name, "promise": one.promise} for one in groups])
         return
     for one in groups:
-        say(f"{MARK}{one.name:16} {one.promise}")
+        say(f"{_MARK}{one.name:16} {one.promise}")
 
 
 def _list_group(
     group: StockGroup, tables: Collection[Table], *, narrow: bool, as_json: bool
 ) -> None:
     """Print the calls of a group that one of ``tables`` has; with ``narrow`` there is only one."""
-    calls = {name: [t for t in tables if name in t.numbers] for name in calls_of(group)}
-    had = {name: having for name, having in calls.items() if having}
+    from seccompgen.policy.groups import calls_of  # noqa: PLC0415 - heavy
+
+    calls = {one: [t for t in tables if one.name in t.numbers] for one in calls_of(group)}
+    had = {one: having for one, having in calls.items() if having}
     if as_json:
         rows = [
-            {"name": name, "abis": [t.abi.name for t in having]} for name, having in had.items()
+            {"name": one.name, "when": one.when or None, "abis": [t.abi.name for t in having]}
+            for one, having in had.items()
         ]
         print_json({"name": group.name, "promise": group.promise, "syscalls": rows})
         return
-    say(f"{MARK}{group.name}: {group.promise}")
-    for name, having in had.items():
+    say(f"{_MARK}{group.name}: {group.promise}")
+    for one, having in had.items():
+        where = f"where {one.when}" if one.when else ""
         if narrow:
-            say(f"{having[0].numbers[name]:>10} {name}")
+            say(f"{having[0].numbers[one.name]:>10} {one.name:24} {where}".rstrip())
         else:
             some = "" if len(having) == len(tables) else f"on {len(having)} of {len(tables)} ABIs"
-            say(f"{name:24} {some}".rstrip())
+            say(f"{one.name:24} {some:20} {where}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from seccompgen.cli.common import (
     json_option,
     means,
     print_notes,
+    print_warnings,
     print_written,
     progress,
 )
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
 
     from seccompgen.core.tables import Tables
     from seccompgen.io.outputs import Outputs
+    from seccompgen.kernel.fact_changes import PrototypeChange
     from seccompgen.pipeline.build import AbiChange, Built, ConstantChanges
     from seccompgen.pipeline.project import Project
+
+_MOST_NAMED = 8
+"""So many ABIs are not named one by one."""
 
 
 @click.command()
@@ -130,6 +136,7 @@ def _into_project(
         built, outputs = project_outputs(project, after, report, means(cached=not check))
     if before is None or before.tag != after.tag:
         print_notes(note for one in built for note in one.notes)
+        print_warnings(warning for one in built for warning in one.warnings)
     _finish(before, after, outputs, built, check=check, as_json=as_json)
 
 
@@ -144,6 +151,7 @@ def _finish(
 ) -> None:
     """Say what the tag brings, then check or write."""
     from seccompgen.filters.changes import new_filters  # noqa: PLC0415
+    from seccompgen.kernel.fact_changes import compare_prototypes  # noqa: PLC0415
     from seccompgen.pipeline.build import (  # noqa: PLC0415
         absent_abis,
         compare_constants,
@@ -151,6 +159,7 @@ def _finish(
     )
 
     changes = compare_tables(before, after) if before else []
+    prototypes = compare_prototypes(before.facts, after.facts) if before else []
     # Tables that an older seccompgen wrote have no constants to compare with.
     known = before is not None and bool(before.facts.constants)
     constants = compare_constants(before, after) if before and known else None
@@ -162,6 +171,7 @@ def _finish(
         if before and before.tag != after.tag:
             say(f"from {before.tag} to {after.tag}:")
             _show_changes(changes)
+            _show_prototypes(prototypes)
             if constants:
                 _show_constants(constants)
     if check:
@@ -182,6 +192,7 @@ def _finish(
                     }
                     for change in changes
                 },
+                "prototypes": [asdict(one) for one in prototypes],
                 "constants": {
                     "gained": constants.gained,
                     "lost": constants.lost,
@@ -194,6 +205,13 @@ def _finish(
         )
         return
     print_written(written)
+
+
+def _show_prototypes(changes: list[PrototypeChange]) -> None:
+    for one in changes:
+        where = ", ".join(one.abis) if len(one.abis) < _MOST_NAMED else f"{len(one.abis)} ABIs"
+        change = f"{one.before or 'nothing'} -> {one.after or 'nothing'}"
+        say(f"  {one.call}: {change} on {where}")
 
 
 def _show_changes(changes: list[AbiChange]) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from seccompgen.core.tables import Tables
     from seccompgen.filters.claims import Claim, Verdict
+    from seccompgen.filters.kernel_view import KernelView
+    from seccompgen.verify import IndistinguishableCalls
+    from seccompgen.verify.call import Call
 
 arch_option = click.option(
     "--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file."
@@ -104,7 +107,7 @@ def verify(
             wrong += error.diagnostics
     if wrong:
         raise InputError(*dict.fromkeys(wrong))
-    _report(claims, list(dict.fromkeys(stale)), method, tables, as_json=as_json)
+    _report(claims, list(dict.fromkeys(stale)), method, tables, kernel=True, as_json=as_json)
 
 
 @click.command()
@@ -133,7 +136,7 @@ def equiv(
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
     claims = claims_of_two(one_filter(left), one_filter(right), tables, only)
-    _report(claims, [], method, tables, as_json=as_json)
+    _report(claims, [], method, tables, kernel=False, as_json=as_json)
 
 
 def _project_modules() -> dict[Path, Path | None]:
@@ -155,13 +158,16 @@ def _report(
     method: str | None,
     tables: Tables,
     *,
+    kernel: bool,
     as_json: bool,
 ) -> None:
     """Decide ``claims`` and say what came of it.
 
+    With ``kernel`` also if programs tell calls apart that the kernel does not; that is no failure.
     Raises AnswerNo if anything is not as it should be, UndecidedError if that is all that is known.
     """
     from seccompgen.filters.claims import decide  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.kernel_view import kernel_views  # noqa: PLC0415
     from seccompgen.verify import Difference, Method, available_methods  # noqa: PLC0415
 
     methods = (Method(method),) if method else available_methods()
@@ -171,16 +177,20 @@ def _report(
             verdicts.append(verdict)
             if report:
                 report(len(verdicts), len(claims))
+    programs = [(one.abi, one.sides[1]) for one in claims] if kernel else []
+    views: Sequence[KernelView | None]
+    views = kernel_views(programs, tables) or [None] * len(claims)
+    judged = list(zip(verdicts, views, strict=True))
     if as_json:
-        print_json(
-            {
-                "programs": [_as_json(one, tables) for one in verdicts],
-                "stale": [str(one) for one in stale],
-            }
-        )
+        told = [
+            _as_json(verdict, tables) | (_view_as_json(view) if kernel else {})
+            for verdict, view in judged
+        ]
+        print_json({"programs": told, "stale": [str(one) for one in stale]})
     else:
         for file, group in groupby(verdicts, key=lambda one: one.claim.file):
             _print(file, list(group), tables)
+        _print_views(judged, tables)
     wrong = [
         Diagnostic(one.text(tables), Position(one.claim.file))
         for one in verdicts
@@ -242,6 +252,56 @@ def _print_difference(verdict: Verdict, tables: Tables) -> None:
                 say(f"  {at:5}  {lines[at].text}")
 
 
+def _print_views(judged: Sequence[tuple[Verdict, KernelView | None]], tables: Tables) -> None:
+    """Say if programs tell calls apart that the kernel does not: where, and one pair.
+
+    That all do not is said of programs that are proved only.
+    """
+    if judged and all(verdict.proved and view and view.one_answer for verdict, view in judged):
+        say("calls that the kernel cannot tell apart get one answer")
+        return
+    for file, group in groupby(judged, key=lambda one: one[0].claim.file):
+        of_file = [view for _, view in group if view]
+        for answer, text in (
+            (False, "calls that the kernel cannot tell apart get different answers"),
+            (None, "it is undecided if calls that the kernel cannot tell apart get one answer"),
+        ):
+            found = [view for view in of_file if view.one_answer is answer]
+            if found:
+                say(f"{file}: {text} on {', '.join(view.abi.name for view in found)}")
+                say(f"  {next(found[0].texts(tables))}")
+
+
+def _view_as_json(view: KernelView | None) -> dict[str, Any]:
+    pairs: Sequence[IndistinguishableCalls] = ()
+    if view and view.one_answer is False:
+        assert isinstance(view.pairs, tuple)
+        pairs = view.pairs
+    return {
+        "one_answer": view and view.one_answer,
+        "indistinguishable": [
+            {
+                "argument": one.argument,
+                "bit": one.bit,
+                "calls": [
+                    {**_call_as_json(call), "ret": ret}
+                    for call, ret in ((one.call, one.answer), (one.other, one.other_answer))
+                ],
+            }
+            for one in pairs
+        ],
+    }
+
+
+def _call_as_json(call: Call) -> dict[str, Any]:
+    return {
+        "nr": call.nr,
+        "arch": call.arch,
+        "instruction_pointer": call.instruction_pointer,
+        "args": list(call.args),
+    }
+
+
 def _as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
     from seccompgen.verify import Proof  # noqa: PLC0415
 
@@ -271,11 +331,6 @@ def _as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
     return about | {
         "result": "refuted",
         "text": verdict.text(tables),
-        "call": {
-            "nr": call.nr,
-            "arch": call.arch,
-            "instruction_pointer": call.instruction_pointer,
-            "args": list(call.args),
-        },
+        "call": _call_as_json(call),
         "sides": sides,
     }

@@ -35,6 +35,7 @@ from seccompgen.core.known_families import (
     NETLINK_PROTOCOLS,
     OPEN_FLAGS,
     OPTION_LEVELS,
+    PACKET_OPTIONS,
     PERSONALITIES,
     PRCTL_OPTIONS,
     PROTECTIONS,
@@ -42,6 +43,7 @@ from seccompgen.core.known_families import (
     SCHEDULERS,
     SEALS,
     SIGNALS,
+    SOCKET_CALLS,
     SOCKET_FLAG_NAMES,
     SOCKET_OPTIONS,
     SOCKET_TYPES,
@@ -82,7 +84,7 @@ _CALLS: dict[str, dict[str, ConstantFamily]] = {
         "flags": MESSAGE_FLAGS
     },
     "shutdown": {"how": values_family("SHUT_RD SHUT_WR SHUT_RDWR")},
-    "socketcall": {"call": values_family("SYS_*")},
+    "socketcall": {"call": SOCKET_CALLS},
     "mmap mmap2 remap_file_pages": {"prot": PROTECTIONS, "flags": MAP_FLAGS},
     "mprotect pkey_mprotect": {"prot": PROTECTIONS},
     "madvise process_madvise": {"behavior advice": MEMORY_ADVICE},
@@ -90,8 +92,8 @@ _CALLS: dict[str, dict[str, ConstantFamily]] = {
     "mlock2": {"flags": flags_family("MLOCK_ONFAULT")},
     "mlockall": {"flags": flags_family("MCL_*")},
     "msync": {"flags": flags_family("MS_ASYNC MS_INVALIDATE MS_SYNC")},
-    "mbind": {"mode": MEMORY_POLICIES, "flags": flags_family("MPOL_MF_*")},
-    "move_pages": {"flags": flags_family("MPOL_MF_*")},
+    "mbind": {"mode": MEMORY_POLICIES, "flags": flags_family("MPOL_MF_* -MPOL_MF_VALID")},
+    "move_pages": {"flags": flags_family("MPOL_MF_* -MPOL_MF_VALID")},
     "set_mempolicy": {"mode": MEMORY_POLICIES},
     "get_mempolicy": {"flags": flags_family("MPOL_F_NODE MPOL_F_ADDR MPOL_F_MEMS_ALLOWED")},
     "memfd_create": {"flags": flags_family("MFD_* -MFD_HUGE_*")},
@@ -195,7 +197,13 @@ _CALLS: dict[str, dict[str, ConstantFamily]] = {
     },
     "kcmp": {"type": values_family("KCMP_* -KCMP_TYPES")},
     "futex futex_time64": {"op futex_op": FUTEX_OPERATIONS},
-    "futex_wait futex_wake futex_requeue": {"flags": flags_family("FUTEX2_*")},
+    "futex_wait futex_wake futex_requeue": {
+        "flags": ConstantFamily(
+            flags="FUTEX2_NUMA FUTEX2_MPOL FUTEX2_PRIVATE",
+            part="FUTEX2_SIZE_U8 FUTEX2_SIZE_U16 FUTEX2_SIZE_U32 FUTEX2_SIZE_U64",
+            mask="FUTEX2_SIZE_MASK",
+        )
+    },
     "clock_nanosleep clock_nanosleep_time64 timer_settime timer_settime64": {
         "flags": flags_family("TIMER_ABSTIME")
     },
@@ -215,7 +223,8 @@ _CALLS: dict[str, dict[str, ConstantFamily]] = {
         "op opcode": ConstantFamily(
             flags="IORING_REGISTER_USE_REGISTERED_RING",
             part="IORING_REGISTER_* IORING_UNREGISTER_* -IORING_REGISTER_LAST "
-            "-IORING_REGISTER_USE_REGISTERED_RING -IORING_REGISTER_FILES_SKIP",
+            "-IORING_REGISTER_USE_REGISTERED_RING -IORING_REGISTER_FILES_SKIP "
+            "-IORING_REGISTER_SRC_REGISTERED -IORING_REGISTER_DST_REPLACE",
             mask="0xff",
         )
     },
@@ -256,6 +265,10 @@ _BY_OTHER: dict[tuple[str, str, str], dict[str, ConstantFamily]] = {
     ("setsockopt getsockopt", "optname", "level"): {
         "SOL_SOCKET": SOCKET_OPTIONS,
         "IPPROTO_TCP": TCP_OPTIONS,
+        "SOL_TCP": TCP_OPTIONS,
+        "SOL_UDP": UDP_OPTIONS,
+        "SOL_IP": IP_OPTIONS,
+        "SOL_IPV6": IPV6_OPTIONS,
         "IPPROTO_MPTCP": TCP_OPTIONS,
         "IPPROTO_UDP": UDP_OPTIONS,
         "IPPROTO_IP": IP_OPTIONS,
@@ -263,7 +276,7 @@ _BY_OTHER: dict[tuple[str, str, str], dict[str, ConstantFamily]] = {
         "SOL_NETLINK": values_family(
             "NETLINK_ADD_MEMBERSHIP NETLINK_DROP_MEMBERSHIP NETLINK_PKTINFO"
         ),
-        "SOL_PACKET": values_family("PACKET_*"),
+        "SOL_PACKET": PACKET_OPTIONS,
     },
     ("socket socketpair", "protocol", "family domain"): {
         "AF_INET": INET_PROTOCOLS,

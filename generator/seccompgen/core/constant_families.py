@@ -8,8 +8,10 @@ KVM_ as well. Sources: the man pages of the calls, and the headers that they nam
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -85,46 +87,54 @@ class _Words:
     def __init__(self, text: str) -> None:
         self._wanted = [_Word(word) for word in text.split() if word[0] != "-"]
         self._unwanted = [_Word(word[1:]) for word in text.split() if word[0] == "-"]
+        self._last: tuple[Facts, list[tuple[int, _Word, Constant]]] | None = None
 
     def __contains__(self, name: str) -> bool:
-        return self._rank(name) is not None
+        return bool(self._ranks(name))
 
-    def _rank(self, name: str) -> int | None:
-        """Return which word ``name`` fits; None if it fits none."""
-        rank = next((n for n, word in enumerate(self._wanted) if word.fits(name)), None)
-        if rank is None or any(word.fits(name) for word in self._unwanted):
-            return None
-        return rank
+    def _ranks(self, name: str) -> list[int]:
+        """Return which words ``name`` fits: one may take its value on one ABI, one on another."""
+        if any(word.fits(name) for word in self._unwanted):
+            return []
+        return [n for n, word in enumerate(self._wanted) if word.fits(name)]
 
     def names(self, facts: Facts) -> set[str]:
         """Return the constants that fit, whatever their values on one ABI or the other."""
-        found = set()
-        for constant in self._candidates(facts):
-            rank = self._rank(constant.name)
-            values = {constant.value, *constant.elsewhere.values()}
-            if rank is not None and any(
-                value is not None and self._wanted[rank].takes(value) for value in values
-            ):
-                found.add(constant.name)
-        return found
+        return {
+            constant.name
+            for _, word, constant in self._ranked(facts)
+            if any(map(word.takes, {constant.value, *constant.elsewhere.values()}))
+        }
 
     def on(self, facts: Facts, abi: Abi) -> dict[int, str]:
         """Return the preferred name of each value on ``abi``."""
-        ranked = []
-        for constant in self._candidates(facts):
-            rank, value = self._rank(constant.name), constant.on(abi)
-            if rank is not None and value is not None and self._wanted[rank].takes(value):
-                ranked.append((rank, constant.name, value))
-        return {value: name for _, name, value in sorted(ranked, reverse=True)}
+        found: dict[int, str] = {}
+        for _, word, constant in self._ranked(facts):
+            value = constant.on(abi)
+            if value is not None and word.takes(value):
+                found.setdefault(value, constant.name)
+        return found
+
+    def _ranked(self, facts: Facts) -> list[tuple[int, _Word, Constant]]:
+        """Return the constants that fit, each with its word, the preferred ones first."""
+        if self._last is None or self._last[0] is not facts:
+            ranked = {}
+            for constant in self._candidates(facts):
+                for rank in self._ranks(constant.name):
+                    ranked[rank, constant.name] = (rank, self._wanted[rank], constant)
+            self._last = facts, [ranked[key] for key in sorted(ranked)]
+        return self._last[1]
 
     def _candidates(self, facts: Facts) -> Iterator[Constant]:
-        """Yield the constants that may fit; only words that end in ``*`` look at all of them."""
-        constants = facts.constants
-        beginnings = tuple(word.text for word in self._wanted if word.open_ended)
-        if beginnings:
-            yield from (one for name, one in constants.items() if name.startswith(beginnings))
-        names = (word.text for word in self._wanted if not word.open_ended)
-        yield from (constants[name] for name in names if name in constants)
+        """Yield the constants that may fit, some of them several times."""
+        constants, names = facts.constants, facts.constant_names
+        for word in self._wanted:
+            if word.open_ended:
+                first = bisect_left(names, word.text)
+                found = takewhile(word.fits, islice(names, first, None))
+                yield from (constants[name] for name in found)
+            elif word.text in constants:
+                yield constants[word.text]
 
 
 class _Word:
@@ -139,8 +149,10 @@ class _Word:
     def fits(self, name: str) -> bool:
         return name.startswith(self.text) if self.open_ended else name == self.text
 
-    def takes(self, value: int) -> bool:
-        return self._request_type is None or value & _REQUEST_TYPE == self._request_type
+    def takes(self, value: int | None) -> bool:
+        return value is not None and (
+            self._request_type is None or value & _REQUEST_TYPE == self._request_type
+        )
 
 
 def values_family(*words: str) -> ConstantFamily:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ class Facts:
     constants: Mapping[str, Constant] = field(default_factory=dict, repr=False)
     prototypes: Mapping[str, Mapping[str, Prototype]] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, UpstreamFile] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def constant_names(self) -> tuple[str, ...]:
+        """The names of all constants, in alphabetical order."""
+        return tuple(sorted(self.constants))
 
     def prototype(self, call: str, abi: Abi) -> Prototype | None:
         """Return what ``call`` takes on ``abi``, None where that is unknown."""

@@ -50,6 +50,11 @@ class ActionKind(Enum):
         """True where the kernel hands the low 16 bits on: to errno, si_errno or the tracer."""
         return self in {ActionKind.ERRNO, ActionKind.TRAP, ActionKind.TRACE}
 
+    @property
+    def lets_through(self) -> bool:
+        """True where the call is made."""
+        return self in {ActionKind.ALLOW, ActionKind.LOG}
+
 
 _EPERM = 1
 _ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)

@@ -22,8 +22,8 @@ class Spelling:
         self._full = (1 << bits) - 1
         self._bits = bits
         self._whole = {value & self._full: name for value, name in values.whole.items()}
-        # An order among numbers without a sign, in which a negative one has no place.
-        self._ordered = {value: name for value, name in values.whole.items() if value >= 0}
+        # As they are: a negative number has no place in an order of numbers without a sign.
+        self._ordered = values.whole
         self._mask = values.mask & self._full
         self._mask_name = values.mask_name
         self._part = {value & self._full: name for value, name in values.part.items()}
@@ -55,6 +55,8 @@ class Spelling:
         rest = self._full & ~mask
         if mask.bit_count() * 2 > self._bits and rest.bit_count() <= len(self._flags):
             names, unnamed = self._bit_names(rest)
+            if unnamed and unnamed == rest & self._mask and unnamed in self._part:
+                names, unnamed = [*names, self._part[unnamed]], 0  # all that is not SIGCHLD
             if names and not unnamed:
                 return f"~{_bracketed(names)}"
         names, unnamed = self._bit_names(mask)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.core.errors import Diagnostic
-from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.reach import reach
 from seccompgen.core.text import some
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table
     from seccompgen.policy.ground import Ground, GroundRule, WrittenRule
 
-_LET_THROUGH = frozenset((ActionKind.ALLOW, ActionKind.LOG))
 _Hiders: TypeAlias = "tuple[Rule, ...]"
 _Verdicts: TypeAlias = "dict[Abi, _Hiders | None]"
 
@@ -93,9 +91,9 @@ def _check_mentions(
             names = [
                 one.name
                 for one, hiders in dead
-                if any(other.action.kind in _LET_THROUGH for other in hiders)
+                if any(other.action.kind.lets_through for other in hiders)
             ]
-            if names and action.kind not in _LET_THROUGH:
+            if names and not action.kind.lets_through:
                 text = f"earlier rules allow calls of {group}: {some(names)}"
                 notes.append(Diagnostic(text, position, Problem.HIDDEN_CALLS))
             continue

@@ -298,7 +298,8 @@ class _Reader:
                 warnings.simplefilter("error")  # such as for 5in, which would go to stderr
                 tree = ast.parse(text.strip(), mode="eval").body
         except SyntaxError as error:
-            at = min((error.offset or 1) - 1 + self._skipped, len(text.rstrip()))
+            end = len(text.rstrip())
+            at = min(error.offset - 1 + self._skipped, end) if error.offset else end
             self._fault(f"not understood: {error.msg}; {_EXAMPLE}", at)
             return None
         except (ValueError, MemoryError, RecursionError):

@@ -145,7 +145,12 @@ class Grounding:
         self, written: WrittenRule, expression: Expression, has: Sequence[Table]
     ) -> dict[Abi, _Alternatives]:
         """Return the alternatives of ``expression`` for each ABI that has all that it names."""
-        lacking = Lacking(written.name, self._tables.facts, [table.abi for table in has])
+        # A group allows less where its own condition, told of at the mention, means nothing. It
+        # must not refuse less.
+        narrower = written.mention and written.action.kind.lets_through
+        skipped = written.position if narrower else None
+        abis = [table.abi for table in has]
+        lacking = Lacking(written.name, self._tables.facts, abis, skipped)
         found: dict[Abi, _Alternatives] = {}
         try:
             for table in has:

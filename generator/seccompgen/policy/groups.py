@@ -1,7 +1,7 @@
 """Groups of calls by name: those that come with seccompgen, and those that a policy defines.
 
 ``'@basic-io'`` in a rule's ``names`` is a mention; it stands for the members of the group, each of
-which is a call or another group.
+which is a call, calls with a condition, or another group.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.core.errors import Diagnostic, did_you_mean
 from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from seccompgen.core.errors import Position
 
@@ -32,17 +32,20 @@ _MOST_HINTS = 50
 """The most unknown names that get a suggestion; each is compared with every known name."""
 
 
+class Member(NamedTuple):
+    """A member of a group: a call or a mention, and the condition on it, empty for always."""
+
+    name: str
+    when: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class StockGroup:
-    """A group that comes with seccompgen.
-
-    ``promise`` says in a sentence what its calls do. ``members`` are names of calls, and mentions
-    of other groups.
-    """
+    """A group that comes with seccompgen; ``promise`` says in a sentence what its calls do."""
 
     name: str
     promise: str
-    members: tuple[str, ...]
+    members: tuple[Member, ...]
 
     @property
     def base(self) -> str:
@@ -61,7 +64,7 @@ class Definition:
 class _Meaning(NamedTuple):
     """The calls of a group that a policy defines, and how many groups deep it is nested."""
 
-    calls: tuple[str, ...]
+    calls: tuple[Member, ...]
     depth: int = 0
 
 
@@ -86,9 +89,17 @@ def stock_groups() -> dict[str, StockGroup]:
     """
     read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return {
-        name: StockGroup(name, one["promise"], tuple(one["members"]))
+        name: StockGroup(name, one["promise"], tuple(_members(one["members"])))
         for name, one in sorted(read.items())
     }
+
+
+def _members(items: Iterable[str | dict[str, Any]]) -> Iterator[Member]:
+    for item in items:
+        if isinstance(item, str):
+            yield Member(item)
+        else:
+            yield from (Member(name, item["when"]) for name in item["names"])
 
 
 def find_stock_group(name: str) -> StockGroup | None:
@@ -96,13 +107,22 @@ def find_stock_group(name: str) -> StockGroup | None:
     return stock_groups().get(name.removesuffix(_FIRST))
 
 
-def calls_of(group: StockGroup) -> tuple[str, ...]:
-    """Return the calls of a group and of the groups in it, each once."""
-    calls: dict[str, None] = {}
+def calls_of(group: StockGroup) -> tuple[Member, ...]:
+    """Return the calls of a group and of the groups in it, each once with each condition."""
+    calls: list[Member] = []
     for member in group.members:
-        inner = find_stock_group(member.removeprefix(MARK)) if is_mention(member) else None
-        calls.update(dict.fromkeys(calls_of(inner) if inner else (member,)))
-    return tuple(calls)
+        inner = (
+            find_stock_group(member.name.removeprefix(MARK)) if is_mention(member.name) else None
+        )
+        calls += calls_of(inner) if inner else (member,)
+    return _without_repeats(calls)
+
+
+def _without_repeats(calls: Iterable[Member]) -> tuple[Member, ...]:
+    """Return ``calls`` without what others have, too: no condition on a call covers each."""
+    listed = dict.fromkeys(calls)
+    always = {one.name for one in listed if not one.when}
+    return tuple(one for one in listed if not one.when or one.name not in always)
 
 
 class Groups:
@@ -135,7 +155,7 @@ class Groups:
         for name, definition in fresh.items():
             self._of_own(name, definition.position, ())
 
-    def calls(self, mention: str, position: Position) -> tuple[str, ...]:
+    def calls(self, mention: str, position: Position) -> tuple[Member, ...]:
         """Return the calls that ``mention``, which stands at ``position``, means."""
         return self._mentioned(mention, position, ()).calls
 
@@ -165,17 +185,17 @@ class Groups:
             text = f"a circle of groups: {names}"
             self._problems.append(Diagnostic(text, position, Problem.CIRCULAR_GROUP))
             return _Meaning(())
-        calls: dict[str, None] = {}
+        calls: list[Member] = []
         depth = 0
         # A chain as long as this is reported by the group that it begins with.
         members = self._own[name].members if len(chain) <= _MOST_NESTED else ()
         for member, where in members:
             if is_mention(member):
                 inner = self._mentioned(member, where, (*chain, name))
-                calls.update(dict.fromkeys(inner.calls))
+                calls += inner.calls
                 depth = max(depth, inner.depth + 1)
             elif member in self._known_calls:
-                calls[member] = None
+                calls.append(Member(member))
             else:
                 text = f"unknown system call {member!r}{self._hint(member, self._known_calls)}"
                 self._problems.append(Diagnostic(text, where, Problem.UNKNOWN_CALL))
@@ -183,7 +203,7 @@ class Groups:
             text = f"groups nested deeper than {_MOST_NESTED}"
             self._problems.append(Diagnostic(text, self._own[name].position, Problem.DEEP_GROUP))
             depth = 0
-        return self._meanings.setdefault(name, _Meaning(tuple(calls), depth))
+        return self._meanings.setdefault(name, _Meaning(_without_repeats(calls), depth))
 
     def _hint(self, name: str, known: Collection[str]) -> str:
         return did_you_mean(name, known) if len(self._problems) < _MOST_HINTS else ""

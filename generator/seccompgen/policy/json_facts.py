@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from seccompgen.core.abis import ABIS
 from seccompgen.core.argument_families import families_of
+from seccompgen.core.text import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,12 +42,6 @@ def call_descriptions(tables: Tables) -> dict[str, str]:
     return described
 
 
-def known_constants(tables: Tables) -> list[str]:
-    """Return the names of all constants that have a value on some ABI."""
-    constants = tables.facts.constants.values()
-    return sorted(one.name for one in constants if {one.value, *one.elsewhere.values()} != {None})
-
-
 class CallConditions:
     """The conditions that are possible on each call: names of arguments, and their constants.
 
@@ -55,6 +51,7 @@ class CallConditions:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
+        self._prefixes: set[str] = set()
         self.definitions: dict[str, dict[str, Any]] = {}
         calls: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for name in sorted({name for found in facts.prototypes.values() for name in found}):
@@ -69,6 +66,26 @@ class CallConditions:
             for arguments, names in calls.items()
         ]
 
+    def constant(self) -> dict[str, str]:
+        """Return the schema of a constant's name; those of well-known kinds must be right.
+
+        There are more than twenty thousand, most of which no argument of a call is made of.
+        """
+        prefixes = sorted(self._prefixes - {""})
+        if not prefixes:
+            return {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}
+        known = [
+            one.name
+            for one in self._facts.constants.values()
+            if one.name.partition("_")[0] in self._prefixes and not one.reason
+        ]
+        other = f"(?!({'|'.join(prefixes)})_)[A-Za-z_][A-Za-z0-9_]*"
+        return {
+            "type": "string",
+            "pattern": f"^({other}|{'|'.join(sorted(known))})$",
+            "patternErrorMessage": "no constant of that name",
+        }
+
     def _arguments(self, call: str) -> dict[str, str]:
         """Return the arguments of ``call`` on any ABI, each with the definition of its constants.
 
@@ -82,6 +99,8 @@ class CallConditions:
         names = {n for family in families_of(call, argument) for n in family.names(self._facts)}
         if not names:
             return ""
+        if call != "ioctl":
+            self._prefixes |= {name.partition("_")[0] for name in names if "_" in name[1:]}
         found = offer({name: _value_of(self._facts.constants[name]) for name in sorted(names)})
         found = {"anyOf": [*found["anyOf"], {"type": "integer"}]}
         same = (name for name, one in self.definitions.items() if one == found)
@@ -93,18 +112,14 @@ class CallConditions:
 
 
 def _value_of(constant: Constant) -> str:
-    """Return the values of a constant, as a reader sees them."""
-    abis: dict[int | None, list[str]] = {}
-    for abi, value in constant.elsewhere.items():
-        abis.setdefault(value, []).append(abi)
-    parts = [_number(constant.value)] if constant.value is not None else []
-    parts += [f"{_number(value)} on {', '.join(names)}" for value, names in abis.items()]
-    return "; ".join(parts)
+    """Return the value of a constant, and where it has another one."""
+    others = [name for name in constant.elsewhere if ABIS[name].filters_since]
+    but = f"{some(others)} differ{'s' * (len(others) == 1)}" if others else ""
+    value = "" if constant.value is None else _number(constant.value)
+    return "; ".join(part for part in (value, but) if part)
 
 
-def _number(value: int | None) -> str:
-    if value is None:
-        return "none"
+def _number(value: int) -> str:
     return str(value) if -10 < value < 10 else f"{value:#x}"
 
 

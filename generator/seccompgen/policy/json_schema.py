@@ -17,7 +17,6 @@ from seccompgen.policy.groups import MARK, stock_groups
 from seccompgen.policy.json_facts import (
     CallConditions,
     call_descriptions,
-    known_constants,
     offer,
     one_of,
 )
@@ -118,7 +117,7 @@ def policy_schema(tables: Tables) -> dict[str, Any]:
             "call": _call(tables),
             "mention": _mention(),
             "number": {"type": "integer", "minimum": -1, "maximum": U32},
-            "value": _value(tables),
+            "value": _value(conditions),
             "when": {"type": "string", "minLength": 1, "examples": _EXAMPLES},
             **conditions.definitions,
         },
@@ -242,16 +241,13 @@ def _argument() -> dict[str, Any]:
     }
 
 
-def _value(tables: Tables) -> dict[str, Any]:
+def _value(conditions: CallConditions) -> dict[str, Any]:
     """Return the schema of a number as a policy writes it, with constants that are known."""
-    constants = known_constants(tables)
     named = {"type": "string", "pattern": f"^{_NAME}$"}
-    known = {"type": "string"} | one_of(constants, f"no constant of Linux {tables.tag}")
-    joined = {"type": "string", "minLength": 1, "not": named}
     return {
         "anyOf": [
-            known if constants else named,
-            joined,
+            conditions.constant(),
+            {"type": "string", "minLength": 1, "not": named},
             {"type": "integer", "minimum": -(1 << 63), "maximum": U64},
         ]
     }

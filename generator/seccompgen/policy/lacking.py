@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Position
     from seccompgen.core.facts import Facts
     from seccompgen.policy.conditions import Lack, Lookup, Oddity
 
@@ -20,9 +21,15 @@ _NAMES = {Problem.UNKNOWN_ARGUMENT, Problem.UNKNOWN_CONSTANT}
 
 
 class Lacking:
-    """The lacks and oddities of one rule for ``call``, which all of ``abis`` have."""
+    """The lacks and oddities of one rule for ``call``, which all of ``abis`` have.
 
-    def __init__(self, call: str, facts: Facts, abis: Sequence[Abi]) -> None:
+    Names that are lacking at ``skipped`` are no problem.
+    """
+
+    def __init__(
+        self, call: str, facts: Facts, abis: Sequence[Abi], skipped: Position | None = None
+    ) -> None:
+        self._skipped_at = skipped
         self._call = call
         self._facts = facts
         self._abis = abis
@@ -32,7 +39,8 @@ class Lacking:
     def add(self, lookup: Lookup, abi: Abi) -> None:
         """Take over what was found on ``abi``."""
         for lack in dict.fromkeys(lookup.lacks):
-            self._lacks.setdefault(lack, []).append(abi)
+            if lack.kind not in _NAMES or lack.at != self._skipped_at:
+                self._lacks.setdefault(lack, []).append(abi)
         for oddity in dict.fromkeys(lookup.oddities):
             self._oddities.setdefault(oddity, []).append(abi)
 
@@ -85,6 +93,8 @@ class Lacking:
                 case Problem.MASK_NEVER_MATCHES:
                     never = "always holds" if str(test.op) == "NotEqual" else "never holds"
                     text = f"{test} {never}{where}: the mask lacks bits of the value"
+                case Problem.ALWAYS_TRUE:
+                    text = f"{test} is true of every value{where}"
                 case _:
                     text = f"{test}: the kernel reads {oddity.bits} bits of this argument of "
                     text += f"{self._call!r}{where}, which the value does not fit into"
@@ -141,9 +151,10 @@ def near_constant(name: str, constants: Mapping[str, object]) -> str:
 
     Only those of about the same length that begin or end alike are compared.
     """
+    first, last = name[:3], name[-4:]
     near = [
         one
         for one in constants
-        if abs(len(one) - len(name)) <= 3 and (one[:3] == name[:3] or one[-4:] == name[-4:])
+        if (one.startswith(first) or one.endswith(last)) and abs(len(one) - len(name)) <= 3
     ]
     return did_you_mean(name, near)

@@ -27,8 +27,10 @@ from seccompgen.policy.layers import setting
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from seccompgen.core.errors import Position
     from seccompgen.core.tables import Table, Tables
     from seccompgen.policy.expressions import Expression, ValueExpression
+    from seccompgen.policy.groups import Member
     from seccompgen.policy.layers import Layer
     from seccompgen.policy.schema import Argument, Group
 
@@ -98,10 +100,14 @@ def _group_rules(
         where = layer.position(*here, "names", j)
         if is_mention(name):
             origin = Origin(f"{label}, {name}", where)
-            rules += (
-                WrittenRule(call, when, group.action, where, origin, optional=True, mention=name)
-                for call in groups.calls(name, where)
-            )
+            for call in groups.calls(name, where):
+                own = _both(when, _of_member(call, where))
+                rules.append(
+                    WrittenRule(
+                        *(call.name, own, group.action, where, origin, group.optional),
+                        mention=name,
+                    )
+                )
         else:
             rules.append(WrittenRule(name, when, group.action, where, listed, group.optional))
     yield rules
@@ -118,6 +124,15 @@ def _group_rules(
         where = layer.position(*place, "name")
         origin = Origin(label, where)
         yield [WrittenRule(entry.name, whole, group.action, where, origin, group.optional)]
+
+
+def _of_member(call: Member, mention: Position) -> Expression | None:
+    """Return the condition on a call of a group; what is odd about it is told at the mention."""
+    return parse_condition(call.when, lambda _: mention) if call.when else None
+
+
+def _both(a: Expression | None, b: Expression | None) -> Expression | None:
+    return b if a is None else a if b is None else AllOf((a, b))
 
 
 def _arches(
@@ -188,7 +203,7 @@ def check_names(
     for one in written:
         wanted = [table for table in answered if one.concerns(table.abi)]
         lacking = [table.abi.name for table in wanted if not _has(table, one)]
-        if not lacking or one.optional:
+        if not lacking or one.optional or one.mention:
             continue
         if len(lacking) == len(wanted):
             elsewhere = [t.abi.name for t in tables.tables.values() if one.name in t.numbers]

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.facts import Prototype
-    from seccompgen.core.tables import Tables
+    from seccompgen.core.facts import Facts
+    from seccompgen.core.tables import Table, Tables
     from seccompgen.verify.classes import Box
     from seccompgen.verify.followers import State, Step
     from seccompgen.verify.stack import FilterSemantics
@@ -65,25 +65,36 @@ def bits_read(tables: Tables, abi: Abi) -> ReadBits:
     unknown numbers are left out: in them all bits count.
     """
     found: dict[tuple[int, int], tuple[int, ...]] = {}
-    for table in tables.tables.values():
-        of = table.abi
-        if of is abi or of.name in abi.siblings or abi.name in of.siblings:
-            for one in (table, *tables.dispatched_with(of)):
-                for name, nr in one.numbers.items():
-                    key = of.audit_arch, nr
-                    masks = _masks(tables.facts.prototype(name, one.abi), of)
-                    old = found.get(key, masks)
-                    found[key] = tuple(a | b for a, b in zip(old, masks, strict=True))
+    served = [
+        table
+        for table in tables.tables.values()
+        if table.abi is abi or table.abi.name in abi.siblings or abi.name in table.abi.siblings
+    ]
+    of_tables = {table.abi: _masks_by_number(table, tables.facts) for table in served}
+    for table in served:
+        arch = table.abi.audit_arch
+        for one in (table, *tables.dispatched_with(table.abi)):
+            for nr, masks in of_tables[one.abi].items():
+                found[arch, nr] = _either(found.get((arch, nr)), masks)
     return found
 
 
-def _masks(prototype: Prototype | None, abi: Abi) -> tuple[int, ...]:
-    everything = (1 << abi.argument_bits) - 1
-    if prototype is None:
-        return (everything,) * 6
-    bits = [one.bits for one in prototype.parameters]
-    bits += [0] * (6 - len(bits))
-    return tuple(everything if n is None else everything & ((1 << n) - 1) for n in bits)
+def _masks_by_number(table: Table, facts: Facts) -> dict[int, tuple[int, ...]]:
+    """Return the bits that are read of a table's calls; of two names of a number both count."""
+    found: dict[int, tuple[int, ...]] = {}
+    everything = (1 << table.abi.argument_bits) - 1
+    for name, nr in table.numbers.items():
+        prototype = facts.prototype(name, table.abi)
+        bits: list[int | None] = [None] * 6
+        if prototype:
+            bits = [*(one.bits for one in prototype.parameters), *[0] * 6][:6]
+        masks = tuple(everything if n is None else everything & (1 << n) - 1 for n in bits)
+        found[nr] = _either(found.get(nr), masks)
+    return found
+
+
+def _either(a: tuple[int, ...] | None, b: tuple[int, ...]) -> tuple[int, ...]:
+    return b if a is None else tuple(one | other for one, other in zip(a, b, strict=True))
 
 
 def indistinguishable_calls(
@@ -155,27 +166,69 @@ class _Search(Exploration):
         self._side = side
         self._follower = follower(side)
         self._read = read
-        self._compared: dict[State, dict[Word, int]] = {}
 
     def pairs(self) -> list[IndistinguishableCalls]:
         """Return the pairs in no order."""
         side = self._follower
-        groups: dict[tuple[int, tuple[int, ...]], set[int]] = defaultdict(set)
-        for (arch, nr), masks in self._read.items():
-            groups[arch, masks].add(nr)
         found: list[IndistinguishableCalls] = []
-        of_numbers = {key: Question(_NR, among=frozenset(nrs)) for key, nrs in groups.items()}
-        of_archs = {arch: Question(_ARCH, k=arch) for arch, _ in groups}
+        doubtful = self._doubtful()
+        of_numbers = {key: Question(_NR, among=frozenset(nrs)) for key, nrs in doubtful.items()}
+        if not of_numbers:
+            return found
+        of_archs = {arch: Question(_ARCH, k=arch) for arch, _, _ in of_numbers}
         divided = self.divided_numbers([side], {*of_numbers.values(), *of_archs.values()})
         for box, state in self.followed(side, side.start, divided, pausing=True):
-            if isinstance(state, int):
-                continue
-            compared = self._compared_from(state, divided)
-            for (arch, masks), numbers in of_numbers.items():
-                arguments = [n for n in _ARGUMENTS if _reads_more(compared, n, masks[n])]
-                if arguments and (part := self._part(box, of_archs[arch], numbers)):
-                    for argument in arguments:
-                        found += self._pairs(part, state, arch, argument, masks[argument])
+            for (arch, argument, bits), numbers in of_numbers.items():
+                if part := self._part(box, of_archs[arch], numbers):
+                    found += self._pairs(part, state, arch, argument, bits)
+        return found
+
+    def _doubtful(self) -> dict[tuple[int, int, int], set[int]]:
+        """Return the numbers of calls of whose arguments more may be compared than is read.
+
+        They are by audit value, argument and the bits that are read. All other calls cannot have
+        a pair: what is compared of their arguments from the first look at one on is read.
+        """
+        compared: dict[State, list[int]] = {}
+        found: dict[tuple[int, int, int], set[int]] = defaultdict(set)
+        for (arch, nr), masks in self._read.items():
+            state = self._start_of_arguments(nr, arch)
+            if state not in compared:
+                compared[state] = self._compared(state)
+            for argument, bits in enumerate(compared[state]):
+                if bits & ~masks[argument]:
+                    found[arch, argument, masks[argument]].add(nr)
+        return found
+
+    def _start_of_arguments(self, nr: int, arch: int) -> State:
+        """Return where the filter first looks at something else than these two, or its answer."""
+        state = self._follower.start
+        values = {_NR: nr, _ARCH: arch}
+        while not isinstance(state, int):
+            step = self._follower.step(state)
+            if not isinstance(step, Ask):
+                return step
+            if step.question.word not in values:
+                break
+            yes = step.question.holds(values[step.question.word])
+            state = step.true if yes else step.false
+        return state
+
+    def _compared(self, state: State) -> list[int]:
+        """Return the bits of each argument that may be compared from ``state`` on."""
+        found = [0] * 6
+        waiting, seen = [state], {state}
+        while waiting:
+            step = waiting.pop()
+            if not isinstance(step, int):
+                step = self._follower.step(step)
+            if isinstance(step, Ask):
+                word, mask = step.question.word, step.question.mask
+                if word.argument in _ARGUMENTS:
+                    found[word.argument] |= mask << word.shift
+                new = {step.true, step.false} - seen
+                seen |= new
+                waiting += new
         return found
 
     def _part(self, box: Box, *questions: Question) -> Box | None:
@@ -203,25 +256,9 @@ class _Search(Exploration):
             number = Question(_NR, k=call.nr)
             left = next((rest for rest, yes in self.halves(left, number) if not yes), None)
 
-    def _compared_from(self, state: State, divided: Box) -> dict[Word, int]:
-        """Return for each word the bits that the filter may compare from ``state`` on."""
-        found = self._compared.get(state)
-        if found is None:
-            found = defaultdict(int)
-            for question in self.questions(self._follower, state, divided):
-                found[question.word] |= question.mask
-            self._compared[state] = found
-        return found
-
 
 def _halves(bits: int) -> tuple[int, int]:
     return bits & U32, bits >> 32
-
-
-def _reads_more(compared: Mapping[Word, int], argument: int, bits: int) -> bool:
-    """Return True if bits are compared of ``argument`` that are not among ``bits``."""
-    words = zip(argument_words(argument), _halves(bits), strict=True)
-    return any(compared.get(word, 0) & ~read for word, read in words)
 
 
 class _Masked(Follower):

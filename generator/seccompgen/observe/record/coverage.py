@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import RET_DATA_MAX, U32, U64, ActionKind, All, Comparison
+from seccompgen.core.wording import condition_text
 from seccompgen.observe.record.answers import Against, PolicyAnswer
 from seccompgen.observe.record.observations import ArgumentBits, Sighting, name_of
 from seccompgen.observe.run.process import Process
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Predicate, ResolvedPolicy, Rule
+    from seccompgen.core.errors import Position
+    from seccompgen.core.model import Origin, Predicate, ResolvedPolicy, Rule
     from seccompgen.core.tables import Tables
     from seccompgen.observe.record.observations import Arguments, CallNumber, Recording
     from seccompgen.observe.run.refusal import DecidingRule as Decisive
@@ -70,6 +72,15 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreachedRule:
+    """A call of a rule that nothing made; ``condition`` is empty where the rule has none."""
+
+    name: str
+    condition: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """``unreached`` are the rules for calls of the ABI that no call reached, of ``rules`` in all.
 
@@ -77,7 +88,7 @@ class Coverage:
     """
 
     refused: tuple[Refused, ...]
-    unreached: tuple[Rule, ...]
+    unreached: tuple[UnreachedRule, ...]
     rules: int
 
     @property
@@ -156,13 +167,17 @@ def coverage(recording: Recording, policy: ResolvedPolicy, abi: Abi, tables: Tab
         refused.append(Refused(call, *judged.decide(call, tables), sightings, more))
     reached = {(name_of(number, tables), origin) for number, origin in recording.reached}
     answered = [tables.tables[one.name] for one in (abi, *policy.compat_of(abi))]
-    rules = [
-        rule
-        for rule in policy.rules
+    rules: dict[tuple[str, Origin, Position], list[Rule]] = {}
+    for rule in policy.rules:
         if any(
             rule.applies_to(table.abi) and table.number_of(rule.name) is not None
             for table in answered
-        )
-    ]
-    unreached = tuple(rule for rule in rules if (rule.name, rule.origin) not in reached)
+        ):
+            rules.setdefault((rule.name, rule.origin, rule.position), []).append(rule)
+    abis = [table.abi for table in answered]
+    unreached = tuple(
+        UnreachedRule(name, condition_text(same, abis, tables), position)
+        for (name, origin, position), same in rules.items()
+        if (name, origin) not in reached
+    )
     return Coverage(tuple(refused), unreached, len(rules))

@@ -63,7 +63,7 @@ def observe(
         return name_of(number, tables)
 
     def arguments(number: CallNumber) -> list[ArgumentBits]:
-        return _arguments(number, name(number), wish)
+        return _arguments(number, name(number), wish, tables)
 
     known = () if wish.against else wish.known
     against = None
@@ -86,13 +86,15 @@ def observe(
     return recording
 
 
-def _arguments(number: CallNumber, name: str | None, wish: RecordRequest) -> list[ArgumentBits]:
+def _arguments(
+    number: CallNumber, name: str | None, wish: RecordRequest, tables: Tables
+) -> list[ArgumentBits]:
     """Return the arguments of a call to keep."""
     abi = abi_of(number)
     if name is None or abi is None:
         return []
     masks: dict[int, int] = {0: U32} if is_multiplexed(name) else {}
-    about = worth(name, abi) if wish.constrained else None
+    about = worth(name, abi, tables.facts) if wish.constrained else None
     if about:
         masks[about.index] = about.mask
     return [ArgumentBits(index, mask) for index, mask in sorted(masks.items())]

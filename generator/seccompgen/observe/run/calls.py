@@ -6,12 +6,11 @@ moment: another thread may change it before the kernel looks.
 
 from __future__ import annotations
 
-import signal
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import U32, U64
+from seccompgen.core.model import U32
 from seccompgen.core.text import printable
 from seccompgen.observe.run.notification import as_int
 from seccompgen.observe.run.signatures import SIGNATURES
@@ -103,8 +102,6 @@ class _Reader:
                 return str(value)
             case "mode":
                 return f"{value & U32:#o}"
-            case "sig":
-                return _signal(value)
             case "ptr":
                 return "NULL" if not value else f"{value:#x}"
             case _:
@@ -167,10 +164,3 @@ def quoted(data: bytes, limit: int) -> str:
     text = data[:limit].decode(errors="surrogateescape")
     text = printable(text.replace("\\", "\\\\").replace('"', '\\"'))
     return f'"{text}"' + ("..." if len(data) > limit else "")
-
-
-def _signal(value: int) -> str:
-    try:
-        return signal.Signals(value & U32).name
-    except ValueError:
-        return str(value & U64)

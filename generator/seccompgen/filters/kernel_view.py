@@ -1,0 +1,69 @@
+"""Find the calls that programs answer differently though the kernel takes them alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import UndecidedError
+from seccompgen.verify import bits_read, indistinguishable_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.tables import Tables
+    from seccompgen.verify import IndistinguishableCalls
+    from seccompgen.verify.stack import FilterSemantics
+
+
+@dataclass(frozen=True)
+class KernelView:
+    """The calls that a program for ``abi`` answers differently though the kernel takes them alike.
+
+    No pairs: it is proved that there are none. UndecidedError says why that is not known.
+    """
+
+    abi: Abi
+    pairs: tuple[IndistinguishableCalls, ...] | UndecidedError
+
+    @property
+    def one_answer(self) -> bool | None:
+        """True if calls that the kernel cannot tell apart get one answer; None if undecided."""
+        return None if isinstance(self.pairs, UndecidedError) else not self.pairs
+
+    def texts(self, tables: Tables) -> Iterator[str]:
+        """Yield a line for each pair, or the reason why it is undecided."""
+        from seccompgen.render import call_text, ret_action  # noqa: PLC0415 - jinja2
+
+        if isinstance(self.pairs, UndecidedError):
+            yield "; ".join(map(str, self.pairs.diagnostics))
+            return
+        for one in self.pairs:
+            calls = [
+                call_text(call.nr, call.arch, call.args, tables, one.argument + 1)
+                for call in (one.call, one.other)
+            ]
+            answers = [ret_action(ret, self.abi) for ret in (one.answer, one.other_answer)]
+            if answers[0] == answers[1]:
+                answers = [f"{ret:#010x}" for ret in (one.answer, one.other_answer)]
+            yield (
+                f"{calls[0]} gets {answers[0]}, {calls[1]} gets {answers[1]}; the kernel does not "
+                f"read bit {one.bit} of argument {one.argument}"
+            )
+
+
+def kernel_views(sides: Iterable[tuple[Abi, FilterSemantics]], tables: Tables) -> list[KernelView]:
+    """Return a view for each side; none at all where nobody knows what the kernel reads."""
+    if not tables.facts.prototypes:
+        return []
+    return [KernelView(abi, _pairs(side, abi, tables)) for abi, side in sides]
+
+
+def _pairs(
+    side: FilterSemantics, abi: Abi, tables: Tables
+) -> tuple[IndistinguishableCalls, ...] | UndecidedError:
+    try:
+        return indistinguishable_calls(side, bits_read(tables, abi))
+    except UndecidedError as error:
+        return error

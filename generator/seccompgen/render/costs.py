@@ -1,0 +1,59 @@
+"""The rules of a policy that take most instructions of a program, in names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.wording import answered, condition_text
+
+if TYPE_CHECKING:
+    from seccompgen.core.errors import Position
+    from seccompgen.core.model import Origin, ResolvedPolicy, Rule
+    from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.tables import Tables
+
+_MOST_CALLS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CostlyRule:
+    """A rule, and of how many instructions it is a reason; others may be reasons of the same."""
+
+    position: Position
+    calls: tuple[str, ...]
+    condition: str
+    instructions: int
+
+    def __str__(self) -> str:
+        """Render without its place."""
+        calls = ", ".join(self.calls[:_MOST_CALLS])
+        more = len(self.calls) - _MOST_CALLS
+        calls += f" and {more} more" if more > 0 else ""
+        return f"{calls} where {self.condition}" if self.condition else calls
+
+
+def costly_rules(
+    policy: ResolvedPolicy, program: CompiledProgram, tables: Tables, most: int
+) -> tuple[CostlyRule, ...]:
+    """Return the ``most`` rules that are reasons of most instructions, the costliest first."""
+    counts: Counter[Origin] = Counter()
+    for origins in program.origins:
+        counts.update(set(origins))
+    abis = (program.abi, *program.compat)
+    by_origin: dict[Origin, list[Rule]] = {}
+    for rule in policy.rules:
+        if answered([rule], abis, tables):
+            by_origin.setdefault(rule.origin, []).append(rule)
+    found = [origin for origin in by_origin if counts[origin]]
+    found.sort(key=lambda origin: -counts[origin])
+    return tuple(
+        CostlyRule(
+            origin.position,
+            tuple(dict.fromkeys(rule.name for rule in by_origin[origin])),
+            condition_text(by_origin[origin], abis, tables),
+            counts[origin],
+        )
+        for origin in found[:most]
+    )

@@ -1,0 +1,207 @@
+"""``lint`` from outside: its forms of output, exit codes, and comments that silence."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from command import seccompgen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BAD = """\
+arches: [x86_64]
+default_action: allow
+syscalls:
+- action: errno
+  names: [acct, execve]
+"""
+GOOD = BAD.replace("execve", "execve, execveat")
+NOTED = (
+    "arches: [x86_64]\ndefault_action: errno\nsyscalls:\n- action: allow\n  names: [exit_group]\n"
+)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    for name, text in {"bad": BAD, "good": GOOD, "noted": NOTED}.items():
+        (tmp_path / f"{name}.yml").write_text(text)
+    return tmp_path
+
+
+def as_json(here: Path, *words: str) -> list[dict[str, Any]]:
+    run = seccompgen("lint", *words, "--json", cwd=here)
+    assert not run.err
+    found: list[dict[str, Any]] = json.loads(run.out)["findings"]
+    return found
+
+
+@pytest.mark.parametrize(("name", "code"), [("bad", 1), ("good", 0), ("noted", 0)])
+@pytest.mark.parametrize("form", ["text", "json", "sarif", "github"])
+def test_errors_and_warnings_exit_with_one(here: Path, name: str, code: int, form: str) -> None:
+    run = seccompgen("lint", f"{name}.yml", "--format", form, cwd=here)
+    assert (run.code, run.err) == (code, "")
+
+
+def test_a_person_sees_the_place_the_call_and_the_fix(here: Path) -> None:
+    run = seccompgen("lint", "bad.yml", cwd=here)
+    assert run.out == (
+        "bad.yml:5:17: warning: execveat is permitted, and executes the same programs as execve, "
+        "which is refused (on x86_64) [exec-twin]\n"
+        "  5 |   names: [acct, execve]\n"
+        "                      ^~~~~~\n"
+        "  shown by: execveat() on x86_64: allow\n"
+        "  beside: execve() on x86_64: errno(EPERM)\n"
+        "  fix: refuse execveat as well\n"
+        "1 warning\n"
+    )
+
+
+def test_json_has_what_the_contract_says(here: Path) -> None:
+    (one,) = as_json(here, "bad.yml")
+    shown = {key: one[key] for key in ("code", "severity", "file", "line", "column", "abi")}
+    assert shown == {
+        "code": "exec-twin", "severity": "warning", "file": "bad.yml",
+        "line": 5, "column": 17, "abi": "x86_64",
+    }  # fmt: skip
+    assert one["end_column"] == 23
+    assert one["witness"] == {
+        "syscall": "execveat", "nr": 322, "audit_arch": 0xC000003E,
+        "args": [0] * 6, "answer": "allow", "ret": 0x7FFF0000,
+    }  # fmt: skip
+    assert one["beside"]["syscall"] == "execve"
+
+
+def test_sarif_names_each_rule_and_each_place(here: Path) -> None:
+    run = seccompgen("lint", "bad.yml", "good.yml", "--format", "sarif", cwd=here)
+    log = json.loads(run.out)
+    assert log["version"] == "2.1.0"
+    (sarif_run,) = log["runs"]
+    (rule,) = sarif_run["tool"]["driver"]["rules"]
+    assert rule["id"] == "exec-twin"
+    assert rule["helpUri"].endswith("docs/lint.md#exec-twin")
+    (result,) = sarif_run["results"]
+    assert (result["ruleId"], result["ruleIndex"], result["level"]) == ("exec-twin", 0, "warning")
+    (place,) = result["locations"]
+    assert place["physicalLocation"] == {
+        "artifactLocation": {"uri": "bad.yml"},
+        "region": {"startLine": 5, "startColumn": 17, "endColumn": 23},
+    }
+
+
+def test_github_gets_a_line_that_names_cannot_break(here: Path) -> None:
+    odd = here / "a,b%c:d.yml"
+    odd.write_text(BAD)
+    run = seccompgen("lint", odd.name, "--format", "github", cwd=here)
+    (line,) = run.out.splitlines()
+    assert line.startswith(
+        "::warning file=a%2Cb%25c%3Ad.yml,line=5,col=17,endColumn=23,title=exec-twin::execveat is "
+    )
+
+
+def test_codes_are_chosen(here: Path) -> None:
+    assert as_json(here, "bad.yml", "--ignore", "exec-twin,no-wait") == []
+    assert as_json(here, "bad.yml", "--select", "open-twin") == []
+    assert len(as_json(here, "bad.yml", "--select", "open-twin", "--select", "exec-twin")) == 1
+
+
+@pytest.mark.parametrize("option", ["--select", "--ignore"])
+def test_a_misspelled_code_is_an_error(here: Path, option: str) -> None:
+    run = seccompgen("lint", "bad.yml", option, "exec-twins", cwd=here)
+    assert (run.code, run.out) == (2, "")
+    assert run.err == f"{option}: unknown code 'exec-twins' (did you mean 'exec-twin'?)\n"
+
+
+@pytest.mark.parametrize("word", ["missing.yml", "broken.yml"])
+def test_wrong_input_is_two(here: Path, word: str) -> None:
+    (here / "broken.yml").write_text("default_action: [")
+    assert seccompgen("lint", "bad.yml", word, cwd=here).code == 2
+
+
+COMMENT = "# lint: ignore[exec-twin]: a launcher that is trusted runs here"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BAD.replace("execve]", f"execve] {COMMENT}"),
+        BAD.replace("  names", f"  {COMMENT}\n  names"),
+        BAD.replace("  names", f"  {COMMENT}\n  # and another remark\n\n  names"),
+    ],
+)
+def test_a_comment_with_a_reason_silences(here: Path, text: str) -> None:
+    (here / "bad.yml").write_text(text)
+    run = seccompgen("lint", "bad.yml", cwd=here)
+    assert (run.code, run.out) == (0, "no findings, 1 ignored\n")
+
+
+@pytest.mark.parametrize(
+    ("comment", "codes"),
+    [
+        ("# lint: ignore[exec-twin]", {"exec-twin", "unfounded-ignore"}),
+        ("# lint: ignore[exec-twin]:  ", {"exec-twin", "unfounded-ignore"}),
+        ("# lint: ignore: it is fine", {"exec-twin", "unfounded-ignore"}),
+        ("# lint: ignore[exectwin]: it is fine", {"exec-twin", "unknown-ignore"}),
+        ("# lint: ignore[exec-twin, open-twin]: it is fine", {"unused-ignore"}),
+        ("# of lint: ignore nothing", {"exec-twin"}),
+    ],
+)
+def test_a_comment_that_does_not_do(here: Path, comment: str, codes: set[str]) -> None:
+    (here / "bad.yml").write_text(BAD.replace("execve]", f"execve] {comment}"))
+    found = as_json(here, "bad.yml")
+    assert {one["code"] for one in found} == codes
+    assert {one["line"] for one in found} == {5}
+
+
+def test_a_comment_on_another_line_silences_nothing(here: Path) -> None:
+    (here / "bad.yml").write_text(f"{COMMENT}\n\n{BAD}")
+    assert {one["code"] for one in as_json(here, "bad.yml")} == {"exec-twin", "unused-ignore"}
+
+
+def test_a_finding_stands_in_the_file_that_is_included(here: Path) -> None:
+    (here / "outer.yml").write_text("include: [bad.yml]\n" + BAD.replace("acct, execve", "swapon"))
+    (one,) = as_json(here, "outer.yml")
+    assert (one["code"], one["file"], one["line"]) == ("exec-twin", "bad.yml", 5)
+
+
+def test_programs_are_read_as_well(here: Path) -> None:
+    for words in (["--format", "bpf", "-o", "raw"], ["-o", "package"]):
+        assert seccompgen("build", "bad.yml", *words, cwd=here).code == 0
+    raw = as_json(here, "raw/bad.x86_64.bpf", "--arch", "amd64")
+    module = as_json(here, "package/bad")
+    for (one,), file in ((raw, "raw/bad.x86_64.bpf"), (module, "package/bad")):
+        assert (one["code"], one["file"], one["line"]) == ("exec-twin", file, None)
+        assert one["instruction"] is not None
+    run = seccompgen("lint", "package/bad", cwd=here)
+    assert f"\n  {module[0]['instruction']} | " in run.out
+    refused = seccompgen("lint", "raw/bad.x86_64.bpf", cwd=here)
+    assert refused.code == 2
+    assert "--arch" in refused.err
+
+
+def test_a_directory_stands_for_all_in_it(here: Path) -> None:
+    assert {one["file"] for one in as_json(here, ".")} == {"bad.yml", "noted.yml"}
+
+
+def test_a_comment_of_an_included_file_may_be_for_others(here: Path) -> None:
+    (here / "bad.yml").write_text(BAD.replace("execve]", f"execve] {COMMENT}"))
+    outer = (
+        "include: [bad.yml]\narches: [x86_64]\nsyscalls:\n- {action: errno, names: [execveat]}\n"
+    )
+    (here / "outer.yml").write_text(outer)
+    assert as_json(here, "outer.yml") == []
+    (here / "bad.yml").write_text(BAD.replace("execve]", f"execve, execveat] {COMMENT}"))
+    assert [one["code"] for one in as_json(here, "bad.yml")] == ["unused-ignore"]
+    assert as_json(here, "bad.yml", "--arch", "x86_64") != []
+
+
+def test_a_comment_may_be_for_an_abi_that_is_not_looked_at(here: Path) -> None:
+    text = BAD.replace("[x86_64]", "[x86_64, i386]").replace("acct, execve", "clock_settime")
+    text = text.replace(
+        "clock_settime]", "clock_settime] # lint: ignore[time64-twin]: no Y2038 here"
+    )
+    (here / "bad.yml").write_text(text)
+    found = as_json(here, "bad.yml", "--arch", "x86_64")
+    assert {one["code"] for one in found} == {"clock-twin"}
