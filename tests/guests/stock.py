@@ -24,10 +24,8 @@ _ELSE = "something else"
 
 _32_BIT = frozenset({"i386", "arm"})
 
-NO_PROGRAM = frozenset(
-    {("s390x", "compute_only"), ("s390x", "web_worker"), ("mips64el", "web_worker")}
-)
-"""As the policies tell: mmap's arguments in memory, SOCK_DGRAM with SOCK_STREAM's number."""
+NO_PROGRAM = frozenset({("s390x", "compute_only")})
+"""As the policy tells: mmap has its arguments in memory."""
 
 _SOCKETCALL_IN_LIBC = frozenset({"i386", "s390x"})
 """Where Debian's C library makes its sockets by socketcall(2), of which filters see little."""
@@ -267,7 +265,7 @@ def _compute_only(guest: Guest) -> Outcomes:
     if abi not in _NEWER:
         wanted |= _each("EPERM", "done", "fork by number")
     if abi in _32_BIT:
-        # Only mmap may not choose the place, as on i386 its first argument is no address.
+        # Only mmap may not choose the place; these have mmap2.
         wanted |= _each("done", "done", "map there")
     else:
         wanted |= {
@@ -281,7 +279,7 @@ def _compute_only(guest: Guest) -> Outcomes:
         # Of that mmap, which has its arguments in memory.
         wanted |= {
             **_each("EPERM", "done", "old map"),
-            **_each("EFAULT", "EFAULT", "old map of nothing"),
+            **_each("EPERM", "EFAULT", "old map of nothing"),
         }
     return wanted
 

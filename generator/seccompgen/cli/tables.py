@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.tables import Tables
     from seccompgen.io.outputs import Outputs
+    from seccompgen.kernel.fact_changes import PrototypeChange
     from seccompgen.pipeline.build import AbiChange, Built, ConstantChanges
     from seccompgen.pipeline.project import Project
 
@@ -170,12 +171,9 @@ def _finish(
         if before and before.tag != after.tag:
             say(f"from {before.tag} to {after.tag}:")
             _show_changes(changes)
+            _show_prototypes(prototypes)
             if constants:
                 _show_constants(constants)
-        for one in prototypes:
-            where = ", ".join(one.abis) if len(one.abis) < _MOST_NAMED else f"{len(one.abis)} ABIs"
-            change = f"{one.before or 'nothing'} -> {one.after or 'nothing'}"
-            say(f"  {one.call}: {change} on {where}")
     if check:
         check_outputs(outputs, new_filters(built), after)
     written = [] if check else outputs.write()
@@ -207,6 +205,13 @@ def _finish(
         )
         return
     print_written(written)
+
+
+def _show_prototypes(changes: list[PrototypeChange]) -> None:
+    for one in changes:
+        where = ", ".join(one.abis) if len(one.abis) < _MOST_NAMED else f"{len(one.abis)} ABIs"
+        change = f"{one.before or 'nothing'} -> {one.after or 'nothing'}"
+        say(f"  {one.call}: {change} on {where}")
 
 
 def _show_changes(changes: list[AbiChange]) -> None:
