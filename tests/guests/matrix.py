@@ -64,7 +64,7 @@ Numbers that a table has and a kernel of that age has not, with the reason (wher
 ## Attacks that they cannot try
 
 By what keeps the kernel, the machine or the ABI from them, filter or not. Where a policy has no
-program, there is nothing to attack: compute_only on s390x, web_worker on s390x and MIPS.
+program, there is nothing to attack: compute_only on s390x.
 
 {untried}
 

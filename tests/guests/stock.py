@@ -24,10 +24,8 @@ _ELSE = "something else"
 
 _32_BIT = frozenset({"i386", "arm"})
 
-NO_PROGRAM = frozenset(
-    {("s390x", "compute_only"), ("s390x", "web_worker"), ("mips64el", "web_worker")}
-)
-"""As the policies tell: mmap's arguments in memory, SOCK_DGRAM with SOCK_STREAM's number."""
+NO_PROGRAM = frozenset({("s390x", "compute_only")})
+"""As the policy tells: mmap has its arguments in memory."""
 
 _SOCKETCALL_IN_LIBC = frozenset({"i386", "s390x"})
 """Where Debian's C library makes its sockets by socketcall(2), of which filters see little."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from ruamel.yaml import YAML
 from seccompgen.core.abis import find_abi
 
 STOCK = sorted((Path(__file__).parents[2] / "policies").glob("*.yml"))
+
+GROUPS = Path(__file__).parents[2] / "generator" / "seccompgen" / "policy" / "groups.toml"
 
 # The kernel's, as far as stock policies name them; the same on every ABI.
 CONSTANTS = {"PROT_EXEC": 4, "AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
@@ -23,8 +27,32 @@ def read_policy(path: Path) -> dict[str, Any]:
         included = read_policy(path.parent / name)
         rules += included.pop("syscalls", [])
         policy = included | policy
-    policy["syscalls"] = rules + policy.get("syscalls", [])
+    policy["syscalls"] = rules + [_in_calls(group) for group in policy.get("syscalls", [])]
     for key in ("arches", "compat_arches"):
         found = [find_abi(spelling) for spelling in policy.get(key, ())]
         policy[key] = [abi.name for abi in found if abi]
     return policy
+
+
+@cache
+def _groups() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(GROUPS.read_text())
+
+
+def _in_calls(group: dict[str, Any]) -> dict[str, Any]:
+    """Return a group of rules with the calls of each ``@name`` in its place."""
+    names: list[Any] = []
+    entries = list(group.get("names_with_args", ()))
+
+    def add(item: Any) -> None:
+        if isinstance(item, dict):
+            entries.extend({"name": name, "when": item["when"]} for name in item["names"])
+        elif str(item).startswith("@"):
+            for member in _groups()[item[1:]]["members"]:
+                add(member)
+        else:
+            names.append(item)
+
+    for item in group.get("names", ()):
+        add(item)
+    return group | {"names": names, "names_with_args": entries}

@@ -153,9 +153,9 @@ def test_groups_of_included_files_are_seen(tmp_path: Path) -> None:
 
 
 def test_an_included_file_does_not_see_the_groups_of_who_includes_it(tmp_path: Path) -> None:
-    (tmp_path / "base.yml").write_text("syscalls: [{action: allow, names: ['@mine']}]\n")
-    main = HEAD + "include: [base.yml]\ngroups: {mine: [read]}\n"
-    assert errors(tmp_path, main) == ["base.yml:1:36: unknown group '@mine'"]
+    (tmp_path / "base.yml").write_text("syscalls: [{action: allow, names: ['@of_ours']}]\n")
+    main = HEAD + "include: [base.yml]\ngroups: {of_ours: [read]}\n"
+    assert errors(tmp_path, main) == ["base.yml:1:36: unknown group '@of_ours'"]
 
 
 WRONG = {

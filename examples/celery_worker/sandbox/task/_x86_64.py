@@ -14,7 +14,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socket, socketpair
     b"\x15\x00\x10\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
     b"\x15\x00\x16\x15\x65\x00\x00\x00"  # jeq  101 ptrace              -> errno(EPERM) else allow
-    # socket, socketpair: no_network.yml:42, 45
+    # socket, socketpair: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x13\x0d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from getuid:

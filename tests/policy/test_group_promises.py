@@ -1,0 +1,195 @@
+"""The promises of groups with conditions, on calls whose numbers are the kernel's, not ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import interpreter
+import pytest
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import InputError
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.policy import load_policy
+from seccompgen.policy.expressions import NamedValue, parse_condition
+from seccompgen.policy.expressions import tests_of as comparisons_of
+from seccompgen.policy.groups import calls_of, stock_groups
+from strategies import compiled
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLES = shipped_tables()
+DIFFERENT = (
+    *("x86_64", "i386", "aarch64", "arm", "alpha", "mips", "mips64el", "parisc", "ppc64le"),
+    *("s390x", "sh", "riscv32"),
+)
+NEW_USER, THREAD, VM = 0x10000000, 0x10000, 0x100
+CREATE = {"alpha": 0x200, "mips": 0x100, "mips64el": 0x100, "parisc": 0x100}
+TRUNCATE = {"alpha": 0x400}
+ASYNC = {"mips": 0x1000, "mips64el": 0x1000}
+STREAM = {"mips": 2, "mips64el": 2}
+DATAGRAM = {"mips": 1, "mips64el": 1}
+"""Facts of include/uapi and arch/*/include/uapi where they are not the common ones."""
+
+
+class Allowed:
+    """The answers of programs that allow one group."""
+
+    def __init__(self, group: str) -> None:
+        policy = {
+            "arches": list(DIFFERENT),
+            "default_action": "errno",
+            "multiplexed": "kill_process",
+            "syscalls": [{"action": "allow", "names": [f"@{group}"]}],
+        }
+        self._programs = compiled(policy)
+
+    def allows(self, abi: str, call: str, *args: int) -> bool:
+        """Return whether a call is made, any that the ABI has; arguments left out are zeros."""
+        nr = TABLES.tables[abi].numbers[call]
+        order = ABIS[abi].byte_order
+        whole = (*(arg & (1 << 64) - 1 for arg in args), *[0] * (6 - len(args)))
+        data = interpreter.seccomp_data(nr, ABIS[abi].audit_arch, whole, 0, order)
+        return interpreter.run(self._programs[abi], data, order).value == interpreter.RET_ALLOW
+
+
+def has(abi: str, call: str) -> bool:
+    return call in TABLES.tables[abi].numbers
+
+
+@pytest.fixture(scope="module")
+def allowed() -> dict[str, Allowed]:
+    names = ("stdio", "rpath", "wpath", "cpath", "dpath", "unix", "inet", "thread", "proc", "id")
+    return {name: Allowed(name) for name in names}
+
+
+@pytest.mark.parametrize("abi", DIFFERENT)
+def test_files_open_in_the_way_that_is_promised(abi: str, allowed: dict[str, Allowed]) -> None:
+    create, truncate = CREATE.get(abi, 0x40), TRUNCATE.get(abi, 0x200)
+    ways = {0: "rpath", 1: "wpath", 2: "wpath", create | 1: "cpath", create: "cpath"}
+    ways |= {truncate | 1: "wpath", truncate: "", 3: ""}
+    for flags, wanted in ways.items():
+        for group in ("rpath", "wpath", "cpath", "stdio"):
+            answer = allowed[group].allows(abi, "openat", -100, 0x1234, flags, 0o600)
+            assert answer is (group == wanted), (flags, group)
+            if has(abi, "open"):
+                answer = allowed[group].allows(abi, "open", 0x1234, flags, 0o600)
+                assert answer is (group == wanted), (flags, group)
+            assert not allowed[group].allows(abi, "openat2", -100, 0x1234, 0x5678, 24)
+    # The kernel reads an int: what stands above it changes nothing.
+    if ABIS[abi].bits == 64:
+        assert allowed["rpath"].allows(abi, "openat", -100, 0x1234, 5 << 32)
+
+
+@pytest.mark.parametrize("abi", DIFFERENT)
+def test_no_memory_of_stdio_becomes_code(abi: str, allowed: dict[str, Allowed]) -> None:
+    stdio = allowed["stdio"]
+    assert stdio.allows(abi, "mprotect", 0x1000, 0x1000, 3)
+    assert not stdio.allows(abi, "mprotect", 0x1000, 0x1000, 5)
+    mapping = "mmap2" if has(abi, "mmap2") else "mmap"
+    # s390x reads all of it from memory, where no filter can look.
+    assert stdio.allows(abi, mapping, 0, 0x1000, 3, 0x22, -1) is (abi != "s390x")
+    assert not stdio.allows(abi, mapping, 0, 0x1000, 7, 0x22, -1)
+    assert not stdio.allows(abi, "mremap", 0x1000, 0x1000, 0x2000, 1)
+
+
+@pytest.mark.parametrize("abi", DIFFERENT)
+def test_stdio_opens_and_sends_nothing_elsewhere(abi: str, allowed: dict[str, Allowed]) -> None:
+    stdio, control = allowed["stdio"], "fcntl64" if has(abi, "fcntl64") else "fcntl"
+    assert stdio.allows(abi, control, 3, 4, 0x800)
+    assert not stdio.allows(abi, control, 3, 4, ASYNC.get(abi, 0x2000))
+    assert not stdio.allows(abi, control, 3, 8, 1)  # F_SETOWN, or a lock
+    assert not stdio.allows(abi, "ioctl", 0, 0x5412)  # TIOCSTI on most
+    assert stdio.allows(abi, "sendto", 3, 0x1234, 1, 0, 0, 0)
+    assert not stdio.allows(abi, "sendto", 3, 0x1234, 1, 0, 0x5678, 16)
+    assert stdio.allows(abi, "prlimit64", 0, 7, 0, 0x1234)
+    assert not stdio.allows(abi, "prlimit64", 0, 7, 0x1234, 0)
+    assert not stdio.allows(abi, "prlimit64", 1, 7, 0, 0x1234)
+    for call in ("socket", "connect", "execve", "kill", "clone", "clone3", "io_uring_setup"):
+        if has(abi, call):
+            assert not stdio.allows(abi, call), call
+
+
+@pytest.mark.parametrize("abi", DIFFERENT)
+def test_sockets_are_of_the_promised_kind(abi: str, allowed: dict[str, Allowed]) -> None:
+    stream, datagram, flags = STREAM.get(abi, 1), DATAGRAM.get(abi, 2), 0x80
+    for family, group in ((1, "unix"), (2, "inet"), (10, "inet"), (16, ""), (17, ""), (40, "")):
+        for kind in (stream, datagram, stream | flags):
+            for name in ("unix", "inet", "stdio"):
+                assert allowed[name].allows(abi, "socket", family, kind, 0) is (name == group)
+    assert not allowed["inet"].allows(abi, "socket", 2, 3, 1)  # SOCK_RAW
+    assert not allowed["inet"].allows(abi, "socketpair", 2, stream, 0)
+    assert allowed["unix"].allows(abi, "socketpair", 1, stream, 0)
+
+
+@pytest.mark.parametrize("abi", DIFFERENT)
+def test_threads_and_processes_stay_in_their_namespaces(
+    abi: str, allowed: dict[str, Allowed]
+) -> None:
+    def clone(group: str, flags: int) -> bool:
+        args = (0x1234, flags) if abi == "s390x" else (flags, 0x1234)
+        return allowed[group].allows(abi, "clone", *args)
+
+    assert clone("thread", VM | THREAD)
+    assert clone("proc", VM | THREAD)
+    assert clone("proc", 17)  # SIGCHLD: a fork
+    for flags, group in (
+        (17, "thread"),
+        (17 | NEW_USER, "proc"),
+        (VM | THREAD | NEW_USER, "thread"),
+    ):
+        assert not clone(group, flags)
+    for bit in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000):
+        assert not clone("proc", 17 | bit)
+    for group in ("thread", "proc"):
+        for call in ("clone3", "unshare", "setns", "execve"):
+            assert not has(abi, call) or not allowed[group].allows(abi, call)
+
+
+@pytest.mark.parametrize("abi", DIFFERENT)
+def test_only_pipes_are_made(abi: str, allowed: dict[str, Allowed]) -> None:
+    assert allowed["dpath"].allows(abi, "mknodat", -100, 0x1234, 0o010644, 0)
+    assert not allowed["dpath"].allows(abi, "mknodat", -100, 0x1234, 0o020644, 0x103)
+    assert not allowed["dpath"].allows(abi, "mknodat", -100, 0x1234, 0o060644, 0x103)
+
+
+def test_conditions_name_what_the_kernel_has() -> None:
+    """What an ABI lacks is left out without a word, so a misspelt name would be as well."""
+    facts = TABLES.facts
+    for group in stock_groups().values():
+        for member in calls_of(group):
+            if not member.when:
+                continue
+            for test in comparisons_of(parse_condition(member.when)):
+                names = [
+                    name
+                    for abi in TABLES.tables.values()
+                    if (prototype := facts.prototype(member.name, abi.abi))
+                    for name in (one.name for one in prototype.parameters)
+                ]
+                assert test.argument in names, (group.name, member)
+                value = test.value
+                assert not isinstance(value, NamedValue) or value.name in facts.constants, member
+
+
+def test_a_group_that_cannot_say_what_it_refuses_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "p.yml"
+    text = "default_action: allow\narches: [x86_64, s390x]\nmultiplexed: errno\nsyscalls:\n"
+    path.write_text(text + "- {action: errno, names: ['@stdio']}\n")
+    with pytest.raises(InputError) as caught:
+        load_policy(path, TABLES)
+    (found,) = caught.value.diagnostics
+    assert str(found).startswith(f"{path}:5:27: 'mmap' has no argument 'prot' on s390x")
+    path.write_text(text + "- {action: errno, names: ['@stdio'], arches: [x86_64]}\n")
+    load_policy(path, TABLES)
+
+
+def test_what_a_rule_asks_of_a_group_is_asked_of_each_call(tmp_path: Path) -> None:
+    path = tmp_path / "p.yml"
+    path.write_text(
+        "default_action: errno\narches: [x86_64]\nsyscalls:\n"
+        "- {action: allow, names: ['@network-io'], when: family == 1}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        load_policy(path, TABLES)
+    assert "'accept' has no argument 'family'" in str(caught.value)
