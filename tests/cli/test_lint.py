@@ -183,3 +183,25 @@ def test_programs_are_read_as_well(here: Path) -> None:
 
 def test_a_directory_stands_for_all_in_it(here: Path) -> None:
     assert {one["file"] for one in as_json(here, ".")} == {"bad.yml", "noted.yml"}
+
+
+def test_a_comment_of_an_included_file_may_be_for_others(here: Path) -> None:
+    (here / "bad.yml").write_text(BAD.replace("execve]", f"execve] {COMMENT}"))
+    outer = (
+        "include: [bad.yml]\narches: [x86_64]\nsyscalls:\n- {action: errno, names: [execveat]}\n"
+    )
+    (here / "outer.yml").write_text(outer)
+    assert as_json(here, "outer.yml") == []
+    (here / "bad.yml").write_text(BAD.replace("execve]", f"execve, execveat] {COMMENT}"))
+    assert [one["code"] for one in as_json(here, "bad.yml")] == ["unused-ignore"]
+    assert as_json(here, "bad.yml", "--arch", "x86_64") != []
+
+
+def test_a_comment_may_be_for_an_abi_that_is_not_looked_at(here: Path) -> None:
+    text = BAD.replace("[x86_64]", "[x86_64, i386]").replace("acct, execve", "clock_settime")
+    text = text.replace(
+        "clock_settime]", "clock_settime] # lint: ignore[time64-twin]: no Y2038 here"
+    )
+    (here / "bad.yml").write_text(text)
+    found = as_json(here, "bad.yml", "--arch", "x86_64")
+    assert {one["code"] for one in found} == {"clock-twin"}

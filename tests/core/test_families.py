@@ -100,3 +100,13 @@ def test_what_sandboxes_ask_for_has_its_names() -> None:
         assert family is not None
         assert constant in FACTS.constants
         assert constant not in family.names(FACTS)
+
+
+def test_a_request_has_its_name_on_every_abi() -> None:
+    ioctl = family_of("ioctl", "cmd")
+    assert ioctl is not None
+    for name in ("TIOCGWINSZ", "TIOCSTI", "FIONREAD", "FIONBIO", "TCGETS"):
+        for abi in (one for one in ABIS.values() if FACTS.value(name, one) is not None):
+            value = FACTS.value(name, abi)
+            assert value is not None
+            assert ioctl.on(FACTS, abi).whole.get(value) == name, (name, abi)

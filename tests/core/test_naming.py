@@ -17,6 +17,7 @@ from seccompgen.core.constant_families import ConstantFamily, values_family
 from seccompgen.core.facts import NO_FACTS, Constant, Facts
 from seccompgen.core.model import U32, U64, All, Comparison, Op
 from seccompgen.core.naming import Naming
+from seccompgen.core.spelling import Spelling
 
 FACTS = known_facts()
 NAMING = Naming(FACTS)
@@ -56,6 +57,7 @@ SAID = [
     ("mmap", full(2, Op.EQ, 0x40000001), "prot == PROT_READ|0x40000000"),
     ("mmap", full(2, Op.NO_BITS, U64 ^ 3), "not prot & ~(PROT_READ|PROT_WRITE)"),
     ("mmap", full(2, Op.NO_BITS, U64 ^ 8), "not prot & 0xfffffffffffffff7"),
+    ("mmap", full(2, Op.NO_BITS, U64 ^ 9), "not prot & 0xfffffffffffffff6"),
     ("mmap", full(2, Op.NO_BITS, U64), "prot == PROT_NONE"),
     ("mmap", low(2, Op.EQ, 1), "u32(prot) == PROT_READ"),
     ("mmap", full(3, Op.EQ, 0x32), "flags == MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS"),
@@ -174,6 +176,7 @@ def test_arguments_of_calls_speak_names() -> None:
     # Bits that the kernel does not read are shown: a filter may look at them.
     assert NAMING.value("socket", 0, (1 | 1 << 32,), X86_64) == "AF_UNIX|0x100000000"
     assert NAMING.value("socket", 0, (77 | 1 << 32,), X86_64) == "0x10000004d"
+    assert NAMING.value("openat", 0, (1 << 32 | U32 - 99,), X86_64) == "AT_FDCWD|0x100000000"
     assert NAMING.value("setsockopt", 2, (3, 6, 1), X86_64) == "TCP_NODELAY"
     assert NAMING.value("setsockopt", 2, (3, 9, 1), X86_64) == "1"
     assert NAMING.value("nobody_knows", 0, (U64,), X86_64) == f"{U64:#x}"
@@ -237,6 +240,12 @@ def test_the_first_word_that_fits_names_a_value() -> None:
     for text, name in (("A_* B_*", "A_ONE"), ("B_ONE A_*", "B_ONE"), ("A_* -A_ONE", "A_TWO")):
         assert values_family(text).on(facts, X86_64).whole == {7: name}
     assert ConstantFamily(flags="A_*", mask="0x3").on(facts, X86_64).mask == 3
+
+
+def test_a_flag_among_the_bits_of_a_part_is_none() -> None:
+    facts = Facts({name: Constant(name, value) for name, value in (("A", 1), ("B", 8), ("C", 16))})
+    spelling = Spelling(ConstantFamily(flags="B C", part="A", mask="0xf").on(facts, X86_64), 32)
+    assert [spelling.exact(value) for value in (1, 8, 17, 24)] == ["A", "8", "A|C", "C|8"]
 
 
 # --- what is said is what is meant ----------------------------------------------------------------

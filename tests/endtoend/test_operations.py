@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ kernel.require_x86_64()
 
 # Of the six arguments of a call that takes none, the kernel looks at nothing but the filter does.
 NR_GETPPID = kernel.NR_GETPPID
+NR_SOCKET = 41
 MARK = 321
 
 EDGES = sorted(
@@ -113,3 +115,39 @@ def test_the_first_match_wins(generate: Callable[[str], Any]) -> None:
         f"- {{action: errno({MARK}), names: [getppid]}}\n"
     )
     assert ask(generate(text), [[9], [10], [2**32]]) == [False, True, True]
+
+
+WHEN: dict[str, Callable[[int], bool]] = {
+    "arg1 in {1, 0x80000000} or arg1 == -1": lambda arg: arg in {1, 2**31, 2**64 - 1},
+    "not (arg1 & 1 or 3 <= arg1 < 0x80000001)": lambda arg: not (arg & 1 or 3 <= arg < 2**31 + 1),
+    "i32(arg1) < -1": lambda arg: 2**31 <= arg % 2**32 < 2**32 - 1,
+    "u32(arg1) & ~3 >= 0x80000000": lambda arg: arg % 2**32 & ~3 >= 2**31,
+    "arg1 & 0xffff0000 not in range(1, 0x20000)": lambda arg: arg & 0xFFFF0000 not in {0x10000},
+}
+
+
+@pytest.mark.parametrize("when", WHEN)
+def test_expressions(generate: Callable[[str], Any], when: str) -> None:
+    """getppid has no arguments, so all of what a caller passes counts."""
+    text = (
+        "arches: [x86_64]\ndefault_action: allow\nsyscalls:\n"
+        f"- action: errno({MARK})\n  names: [getppid]\n  when: {when}\n"
+    )
+    edges = [*EDGES, 2, 3, 4, 0x10000, 0x20000]
+    assert ask(generate(text), [[0, arg] for arg in edges]) == [WHEN[when](arg) for arg in edges]
+
+
+def test_what_the_kernel_does_not_read_does_not_count(generate: Callable[[str], Any]) -> None:
+    text = (
+        "arches: [x86_64]\ndefault_action: allow\nsyscalls:\n"
+        f"- action: errno({MARK})\n  names: [socket]\n  when: family == AF_UNIX\n"
+    )
+    module = generate(text)
+    high, stream = 1 << 32, 1
+
+    def child() -> object:
+        module.install()
+        families = [1, high | 1, high | 0x7FFF, 0x7FFF]
+        return [kernel.syscall(NR_SOCKET, family, stream)[1] for family in families]
+
+    assert kernel.run(child).value == [MARK, MARK, errno.EAFNOSUPPORT, errno.EAFNOSUPPORT]

@@ -46,8 +46,12 @@ In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures t
 - *Bitmap*: calls under filters that allow some without looking at arguments and some not. By the
   clock of one boot the kernel must answer the first kind, and only that, without running the
   filter. "-" where a kernel has no bitmap: before 5.11, and on MIPS.
-- *Faults*: filters, and tables, that are wrong on purpose, up to {faults} kinds, which must be
-  noticed, beside right filters of the same policies, which must not. Others leave that out.
+- *Widths*: calls with other bits in arguments, where our facts say that the kernel does not read
+  them: in the upper half of an `int`, by all ABIs that the kernel takes from that code, with
+  arguments beyond the last. They must come to the same as without. Counted are the arguments of
+  which the kernel showed that it looks at the others: a bit of those did make a difference.
+- *Faults*: filters, tables and widths that are wrong on purpose, up to {faults} kinds, which must
+  be noticed, beside right filters of the same policies, which must not. Others leave that out.
 """
 
 _TAIL = """\
@@ -166,6 +170,7 @@ def _table(results: Iterable[Mapping[str, Any]]) -> str:
         "logged": "records",
         "numbers": "numbers",
         "bitmap": "bitmap",
+        "widths": "widths",
         "faults": "faults",
         "differences": None,
     }

@@ -8,19 +8,21 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guests import bitmap, cache, escapes, image, stock, table
+from guests import bitmap, cache, escapes, image, stock, table, widths
 from guests.emulator import boot
 from guests.judge import judge
 from guests.machines import GUESTS
 from guests.plan import plan
 from guests.programs import compiled
+from seccompgen.pipeline.build import shipped_tables
 from strategies import plain_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from guests.machines import Guest
     from guests.plan import Plan
+    from guests.widths import Trial
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "build" / "kernels"
@@ -57,7 +59,10 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     faulty, foreign = guest.name in FAULTY, guest.kernel.architecture in _COMPAT
     made = compiled(guest.abi)
     planned = plan(guest.abi, made, share=share_of(guest), faults=faulty, foreign=foreign)
-    report = _report(guest, planned, processor)
+    tables = shipped_tables()
+    wide = widths.trials(guest.abi, tables)[share_of(guest)]
+    wrong_widths = widths.wrong_trials(guest.abi, tables) if faulty else []
+    report = _report(guest, planned, [*wide, *wrong_widths], processor)
     verdict = judge(planned, report["conformance"], logs=_logs(guest))
     release = report["release"]
     differences = []
@@ -88,6 +93,11 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     differences += bitmap.differences(
         planned.probes, report["times"], has_bitmap=_has_bitmap(guest)
     )
+    of_widths = widths.judge(release, wide, report["widths"][: len(wide)])
+    differences += of_widths.differences
+    contradicted = widths.judge(release, wrong_widths, report["widths"][len(wide) :]).differences
+    if wrong_widths and not contradicted:
+        uncaught.append("a width too small")
     attacked = escapes.judge(guest, share_of(guest), report["escape"])
     differences += attacked.differences
     differences += [f"not caught: {what}" for what in uncaught]
@@ -114,7 +124,8 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
         if _has_bitmap(guest)
         else None,
         "foreign": len(planned.foreign) if foreign else None,
-        "faults": len(planned.wrong) + len(wrong_tables) - len(uncaught) if faulty else None,
+        "widths": len(of_widths.shown),
+        "faults": len(planned.wrong) + len(wrong_tables) + 1 - len(uncaught) if faulty else None,
         "differences": differences,
         "seconds": report["seconds"],
     }
@@ -139,6 +150,7 @@ def untried(result: Mapping[str, Any]) -> list[str]:
             "numbers",
             "bitmap",
             "foreign",
+            "widths",
         ),
         "faults",
     )
@@ -151,7 +163,9 @@ def write(guest: Guest, result: Mapping[str, Any]) -> None:
     (RESULTS / f"{guest.name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _report(guest: Guest, planned: Plan, processor: int | None) -> dict[str, Any]:
+def _report(
+    guest: Guest, planned: Plan, wide: Sequence[Trial], processor: int | None
+) -> dict[str, Any]:
     """Boot the guest and return its report.
 
     To compile our sources takes it a second or more, so it reports the bytecode as well, which
@@ -164,6 +178,7 @@ def _report(guest: Guest, planned: Plan, processor: int | None) -> dict[str, Any
     own = planned.files(
         stock.plan(guest), escapes.plan(guest, share_of(guest)), wants_bytecode=not bytecode
     )
+    own |= widths.plan(guest.abi, wide)
     files = {f"plan/{name}": content for name, content in own.items()}
     files |= {name: base64.b64decode(content) for name, content in bytecode.items()}
     report: dict[str, Any] = json.loads(boot(guest, files | sources, processor=processor))

@@ -265,7 +265,7 @@ def _compute_only(guest: Guest) -> Outcomes:
     if abi not in _NEWER:
         wanted |= _each("EPERM", "done", "fork by number")
     if abi in _32_BIT:
-        # Only mmap may not choose the place, as on i386 its first argument is no address.
+        # Only mmap may not choose the place; these have mmap2.
         wanted |= _each("done", "done", "map there")
     else:
         wanted |= {
@@ -279,7 +279,7 @@ def _compute_only(guest: Guest) -> Outcomes:
         # Of that mmap, which has its arguments in memory.
         wanted |= {
             **_each("EPERM", "done", "old map"),
-            **_each("EFAULT", "EFAULT", "old map of nothing"),
+            **_each("EPERM", "EFAULT", "old map of nothing"),
         }
     return wanted
 

@@ -257,7 +257,7 @@ def test_guests_of_an_abi_try_all_attacks_between_them() -> None:
 
 
 COUNTS = {
-    **dict.fromkeys(("filters", "stock", "attacks", "policies", "calls", "numbers"), 1),
+    **dict.fromkeys(("filters", "stock", "attacks", "policies", "calls", "numbers", "widths"), 1),
     **dict.fromkeys(("records", "bitmap", "foreign", "faults")),
 }
 

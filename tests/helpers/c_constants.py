@@ -11,9 +11,15 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from seccompgen.core.abis import ABIS
+from seccompgen.kernel.parse.headers import SHARED_HEADERS, SOCKET, asm_headers
+from seccompgen.kernel.parse.sources import VIEWS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from seccompgen.core.facts import Constant
 
 FLAGS = (
     "-w",
@@ -88,6 +94,37 @@ class Compared:
     refused: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     """Headers that cannot be compiled, with the compiler's first error."""
+
+
+_SOCKET_NAME = re.compile(r"#\s*define\s+(?:AF|PF|MSG|SOL|SCM)_\w+\s[^\\]*")
+_NEAR_NUMBERS = "MSG_CMSG_COMPAT"
+"""Depends on how a kernel was configured, so that it is no constant."""
+
+
+def compared(
+    abi: str, compiler: Compiler, tree: Path, constants: Mapping[str, Constant], place: Path
+) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Return how many constants of an ABI a compiler knows, and those to which it gives others.
+
+    The kernel's own header of AF_, MSG_ and SOL_ names is not for programs, so that its lines are
+    taken one by one.
+    """
+    srcarch = VIEWS[abi].srcarch
+    includes = include_directories(tree, srcarch, place)
+    ours = {name: one.on(ABIS[abi]) for name, one in constants.items()}
+    headers = [
+        name
+        for name in (*SHARED_HEADERS, *asm_headers(srcarch))
+        if any((directory / name).exists() for directory in includes)
+    ]
+    socket = tree / SOCKET
+    lines = socket.read_text().splitlines() if socket.exists() else []
+    numbers = [one for one in lines if _SOCKET_NAME.fullmatch(one) and _NEAR_NUMBERS not in one]
+    theirs = ask(compiler, headers, constants, includes, place, "\n".join([*numbers, ""])).values
+    known = {name: value for name, value in ours.items() if value is not None and name in theirs}
+    return len(known), {
+        name: (value, theirs[name]) for name, value in known.items() if value != theirs[name]
+    }
 
 
 def include_directories(tree: Path, srcarch: str, place: Path) -> list[Path]:

@@ -27,12 +27,13 @@ def random_policy(directory: Path, seed: int, rules: int, tables: Tables) -> Res
     groups = [_group(draw, draw.choice(names)) for _ in range(rules)]
     path = directory / f"random{seed}.yml"
     while True:
-        head = [f"arches: [{', '.join(abis)}]", "default_action: errno", "syscalls:"]
+        arches = f"arches: [{', '.join(abis)}]"
+        head = [arches, "default_action: errno", "multiplexed: trap", "syscalls:"]
         path.write_text("\n".join([*head, *groups, ""]))
         try:
             return load_policy(path, tables)[0]
         except InputError as error:
-            dead = {one.position.line - 4 for one in error.diagnostics if one.position}
+            dead = {one.position.line - 5 for one in error.diagnostics if one.position}
             assert dead
             groups = [group for i, group in enumerate(groups) if i not in dead]
 
@@ -48,10 +49,10 @@ def _test(draw: random.Random, argument: int) -> str:
     value = draw.choice(
         [draw.randrange(16), 1 << draw.randrange(32), draw.getrandbits(32), draw.getrandbits(64)]
     )
-    more = ""
+    more = ", width: 64"
     if operation == "MaskedEqual":
         mask = draw.getrandbits(draw.choice([8, 32, 64]))
-        value, more = value & mask, f", mask: {mask}"
+        value, more = value & mask, f", mask: {mask}, width: 64"
     elif value < 1 << 32:
         more = f", width: {draw.choice([32, 64])}"
     return f"{{argument: {argument}, operation: {operation}, value: {value}{more}}}"

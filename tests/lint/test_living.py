@@ -55,12 +55,14 @@ def test_what_an_allowlist_lacks(
         ("errno", "x86_64", "faccessat", "warning"),
         ("errno", "x86_64", "fchmodat", "warning"),
         ("errno", "x86_64", "openat", None),
-        ("errno", "x86_64", "execve, execveat", None),
+        ("errno", "x86_64", "execve, execveat", "note"),
         ("kill_process", "x86_64", "execve, execveat", "note"),
         ("errno", "x86_64", "clone, clone3", None),
         ("kill_process", "x86_64", "clone, clone3", "note"),
         ("errno", "x86_64", "clock_gettime", None),
         ("errno", "i386", "clock_gettime", "warning"),
+        ("errno", "i386", "clock_settime, settimeofday, stime", "warning"),
+        ("errno", "x86_64", "clock_settime", None),
     ],
 )
 def test_a_refusal_without_fallback(

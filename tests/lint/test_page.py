@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.core.problems import Problem
+from lint_page import PAGE_SECTIONS, lint_codes
 from seccompgen.filters.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 
-PAGE = Path(__file__).parents[2] / "docs" / "lint.md"
-_, _, CODES = PAGE.read_text().partition("\n# Codes\n")
-SECTIONS = {
-    part.partition("\n")[0]: re.findall(r"```yaml\n(.*?)```", part, re.DOTALL)
-    for part in re.split(r"\n### ", CODES)[1:]
-}
-EXEMPT = {"empty-mask"}
-
-
-def lint_codes() -> list[str]:
-    """Return the codes of findings: those after the others in `Problem`."""
-    codes = [one.value for one in Problem]
-    return codes[codes.index("ignored-bits") :]
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def codes_of(path: Path, text: str) -> set[str]:
@@ -31,11 +19,11 @@ def codes_of(path: Path, text: str) -> set[str]:
 
 
 def test_each_code_has_a_section() -> None:
-    assert sorted(SECTIONS) == sorted(set(lint_codes()) - EXEMPT)
+    assert sorted(PAGE_SECTIONS) == sorted(lint_codes())
 
 
-@pytest.mark.parametrize("code", SECTIONS)
+@pytest.mark.parametrize("code", PAGE_SECTIONS)
 def test_the_policies_of_a_section(tmp_path: Path, code: str) -> None:
-    bad, mended = SECTIONS[code]
+    bad, mended = PAGE_SECTIONS[code]
     assert codes_of(tmp_path / "bad.yml", bad) == {code}
     assert codes_of(tmp_path / "mended.yml", mended) == set()

@@ -51,11 +51,10 @@ def opened(found: list[Finding]) -> set[str]:
          {"process_vm_readv", "process_vm_writev", "pidfd_getfd"}),
         ("x86_64", "process_vm_writev", "memory-twin", {"ptrace", "process_vm_readv"}),
         ("x86_64", "chmod, fchmod, fchmodat", "file-twin", {"fchmodat2"}),
+        ("x86_64", "adjtimex", "clock-twin", {"clock_adjtime"}),
         ("x86_64", "init_module", "module-twin", {"finit_module"}),
         ("x86_64", "unshare", "namespace-twin", {"clone", "clone3"}),
         ("i386", "clock_settime", "time64-twin", {"clock_settime64"}),
-        ("i386", "socket", "multiplexed-way", {"socketcall"}),
-        ("s390x", "semget", "multiplexed-way", {"ipc"}),
         ("aarch64", "connect", "io-uring-way", {"io_uring_setup"}),
         ("x86_64", "mount", "mount-twin",
          {"fsopen", "fsmount", "move_mount", "open_tree", "open_tree_attr", "mount_setattr"}),
@@ -169,3 +168,69 @@ syscalls:
 def test_enosys_leads_to_the_older_call_and_refuses_nothing(tmp_path: Path, form: str) -> None:
     text = DENY.format(abi="x86_64", names="openat2, clone3").replace("errno,", "errno(ENOSYS),")
     assert lint_text(tmp_path, text, form) == {}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("name", "entrance", "number"), [("socket", "socketcall", 1), ("semget", "ipc", 2)]
+)
+def test_a_call_that_stands_for_others(
+    tmp_path: Path, form: str, name: str, entrance: str, number: int
+) -> None:
+    text = f"""\
+default_action: allow
+arches: [i386, s390x]
+syscalls:
+- action: errno
+  multiplexed: allow
+  names_with_args:
+  - {{name: {name}, arguments: [{{argument: 0, operation: Equal, value: 1, width: 32}}]}}
+"""
+    (found,) = lint_text(tmp_path, text, form)["multiplexed-way"]
+    assert found.message.startswith(entrance)
+    assert found.witness is not None
+    assert found.witness.call.args[0] == number
+    mended = text.replace("multiplexed: allow", "multiplexed: errno")
+    assert "multiplexed-way" not in lint_text(tmp_path, mended, form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bit", ["0o4000", "0o400"])
+def test_new_files_of_a_mode_that_may_not_be_set(tmp_path: Path, form: str, bit: str) -> None:
+    """Who refuses chmod for setuid alone refuses it to new files, too; other modes say nothing."""
+    text = f"""\
+default_action: allow
+arches: [x86_64]
+syscalls:
+- action: errno
+  names_with_args:
+  - {{name: chmod, arguments: [{{argument: 1, operation: BitsSet, value: {bit}, width: 32}}]}}
+  - {{name: fchmod, arguments: [{{argument: 1, operation: BitsSet, value: {bit}, width: 32}}]}}
+  - {{name: fchmodat, arguments: [{{argument: 2, operation: BitsSet, value: {bit}, width: 32}}]}}
+  - {{name: fchmodat2, arguments: [{{argument: 2, operation: BitsSet, value: {bit}, width: 32}}]}}
+"""
+    found = lint_text(tmp_path, text, form)
+    new = {"open", "openat", "creat", "mknod", "mknodat"}
+    assert opened(found.get("file-twin", [])) == (new if bit == "0o4000" else set())
+    for one in found.get("file-twin", []):
+        assert one.witness is not None
+        assert 0o4000 in {arg & 0o4000 for arg in one.witness.call.args}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_kernel_of_another_abi_serves_this_one(tmp_path: Path, form: str) -> None:
+    """A filter for i386 confines a 64-bit program as well, unless that is refused as foreign."""
+    text = "bad_arch_action: allow\n" + DENY.format(abi="i386", names="acct")
+    found = lint_text(tmp_path, text, form)["foreign-abi"]
+    assert {one.abis for one in found} == {("x86_64",), ("x32",)}
+    assert "foreign-abi" not in lint_text(tmp_path, DENY.format(abi="i386", names="acct"), form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("abi", "flags"), [("x86_64", 0), ("s390x", 1)])
+def test_a_finding_counts_arguments_as_the_abi_does(
+    tmp_path: Path, form: str, abi: str, flags: int
+) -> None:
+    found = lint_text(tmp_path, DENY.format(abi=abi, names="unshare, clone3"), form)
+    said = f"clone with argument {flags} & CLONE_NEWUSER is permitted"
+    assert [one for one in found["namespace-twin"] if one.message.startswith(said)]

@@ -23,12 +23,14 @@ from seccompgen.core.model import (
     condition_for,
 )
 from seccompgen.core.multiplexed import entrance
-from seccompgen.core.sets import NOTHING, Box, Sets
+from seccompgen.core.sets import EVERYTHING, NOTHING, Box, Sets
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import Allowed, load_policy, write_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from seccompgen.core.model import ResolvedPolicy
 
 TABLES = shipped_tables()
 X86_64, AARCH64, I386 = (ABIS[name] for name in ("x86_64", "aarch64", "i386"))
@@ -65,7 +67,7 @@ CALLS = st.fixed_dictionaries(
 )
 
 
-def read_back(text: str) -> tuple[object, tuple[str, ...]]:
+def read_back(text: str) -> tuple[ResolvedPolicy, tuple[str, ...]]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "written.yml"
         path.write_text(text)
@@ -89,19 +91,22 @@ def test_what_is_written_reads_back(
             assert all("can never match" in str(one) for one in error.diagnostics), text
             return
     sets = Sets()
-    for abi in calls:
-        wanted: dict[str, list[Box]] = {}
-        for one in (*calls[X86_64], *calls[I386]):
-            if one.name in TABLES.tables[abi.name].numbers:
-                boxes = wanted.setdefault(one.name, [])
-                boxes += boxes_of(sets, one.conditions or (None,), abi)
+    for abi, own in calls.items():
+        numbers = TABLES.tables[abi.name].numbers
+        asked = [one for one in (*calls[X86_64], *calls[I386]) if one.name in numbers]
+        always = {one.name for one in asked if not one.conditions}
+        wanted: dict[str, list[Box]] = {name: [EVERYTHING] for name in always}
+        for one in own:
+            if one.name not in always:
+                wanted.setdefault(one.name, []).extend(boxes_of(sets, one.conditions, abi))
         found: dict[str, list[Box]] = {}
         for rule in policy.rules:
             assert rule.action == Action(ActionKind.ALLOW)
-            if rule.applies_to(abi) and rule.name in TABLES.tables[abi.name].numbers:
+            if rule.applies_to(abi) and rule.name in numbers:
                 boxes = found.setdefault(rule.name, [])
                 boxes += boxes_of(sets, (rule.condition,), abi)
-        assert wanted.keys() == found.keys(), text
+        # By its names, a condition of one ABI counts on the other, where that asks for none.
+        assert wanted.keys() <= found.keys() <= {one.name for one in asked}, text
         for name, boxes in wanted.items():
             assert not left(sets, boxes, found[name]), text
             assert not left(sets, found[name], boxes), text
@@ -172,3 +177,56 @@ def test_a_written_policy_reads_well() -> None:
 def test_what_makes_no_policy_is_refused(calls: dict[Abi, list[Allowed]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         write_policy("x", calls, EPERM, TABLES)
+
+
+def test_conditions_that_differ_are_each_for_their_abis() -> None:
+    mips, alpha = ABIS["mips"], ABIS["alpha"]
+
+    def request(*values: int) -> Allowed:
+        return Allowed("ioctl", tuple(Comparison(1, Op.EQ, one, width=32) for one in values))
+
+    same = {X86_64: [request(0x541B)], mips: [request(0x467F)], alpha: [request(0x4004667F)]}
+    text = write_policy("", same, EPERM, TABLES)
+    assert "- name: ioctl\n    when: cmd == FIONREAD\n" in text
+    assert "arches: [x86_64, mips, alpha]\n" in text
+    # One more on two of them, and an ABI that needs none.
+    some = {**same, X86_64: [request(0x541B, 0x5401)], AARCH64: [Allowed("read")]}
+    text = write_policy("", some, EPERM, TABLES)
+    assert (
+        "- action: allow\n"
+        "  arches: [x86_64]\n"
+        "  names_with_args:\n"
+        "  - name: ioctl\n"
+        "    when: cmd in {FIONREAD, TCGETS}\n"
+        "- action: allow\n"
+        "  arches: [mips, alpha]\n"
+        "  names_with_args:\n"
+        "  - name: ioctl\n"
+        "    when: cmd == FIONREAD\n"
+    ) in text
+    policy, notes = read_back(text)
+    assert notes == ()
+    asked = {
+        abi.name: {
+            str(rule.condition)
+            for rule in policy.rules
+            if rule.name == "ioctl" and rule.applies_to(abi)
+        }
+        for abi in some
+    }
+    assert asked == {
+        "x86_64": {"u32(arg1) == 0x541b", "u32(arg1) == 0x5401"},
+        "mips": {"u32(arg1) == 0x467f"},
+        "alpha": {"u32(arg1) == 0x4004667f"},
+        "aarch64": set(),
+    }
+
+
+def test_a_name_that_an_abi_lacks_is_for_the_others_only() -> None:
+    protection = Allowed("mmap", (Comparison(2, Op.NO_BITS, 4),))
+    calls = {X86_64: [protection], I386: [Allowed("read")]}
+    text = write_policy("", calls, EPERM, TABLES)  # i386 has all arguments of mmap in memory
+    assert "  arches: [x86_64]\n  names_with_args:\n  - name: mmap\n" in text
+    assert "when: not prot & PROT_EXEC\n" in text
+    calls = {X86_64: [Allowed("mprotect", protection.conditions)], I386: [Allowed("read")]}
+    assert "  arches:" not in write_policy("", calls, EPERM, TABLES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from known_facts import KNOWN_TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position
-from seccompgen.core.model import Origin
+from seccompgen.core.model import U32, Comparison, Op, Origin
 from seccompgen.core.program import (
     ALU_AND_K,
     JMP_JEQ_K,
@@ -19,6 +19,7 @@ from seccompgen.core.program import (
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.render import listing
 from seccompgen.render.listing import JUMPS
+from seccompgen.render.named_comparisons import comparison_of
 
 ALLOW, EPERM, KILL = 0x7FFF0000, 0x00050001, 0x80000000
 X86_64 = ABIS["x86_64"]
@@ -130,21 +131,41 @@ def test_a_value_that_is_known_tells_what_another_one_means() -> None:
     assert jumps(code) == ["", "level == SOL_SOCKET", ""]
     # Where two levels meet, it may be one of either.
     code[2:3] = [Instruction(JMP_JEQ_K, 1, 0, 1), Instruction(JMP_JEQ_K, 0, 2, 6)]
+    code[0] = only(SETSOCKOPT, 5)
+    code[-1] = Instruction(JMP_JEQ_K, 0, 1, 1)  # of TCP it would be TCP_NODELAY
     assert jumps(code) == ["", "level == SOL_SOCKET", "level == IPPROTO_TCP", ""]
 
 
 def test_calls_share_a_name_only_if_it_is_the_same() -> None:
-    def shared(*calls: int) -> str:
+    def shared(*calls: int, bits: int = 4) -> str:
         count = len(calls)
         ways = [
             Instruction(JMP_JEQ_K, count - n - 1, 3 if n == count - 1 else 0, call)
             for n, call in enumerate(calls)
         ]
-        return jumps([*ways, load(2), Instruction(JMP_JSET_K, 1, 0, 4)])[-1]
+        return jumps([*ways, load(2), Instruction(JMP_JSET_K, 1, 0, bits)])[-1]
 
     assert shared(9, 10) == "prot & PROT_EXEC"  # mmap, mprotect
     assert shared(9, OPENAT) == ""
+    assert shared(OPENAT, bits=1) == "flags & O_WRONLY"
+    assert shared(9, OPENAT, bits=1) == ""
     assert shared(10, 400) == ""  # no such call
+
+
+def test_a_masked_word_is_compared_under_its_mask() -> None:
+    test = comparison_of(Instruction(JMP_JEQ_K, 0, 0, 1), 2, 3)
+    assert test == Comparison(2, Op.MASKED_EQ, 1, 3, 32)
+    test = comparison_of(Instruction(JMP_JSET_K, 0, 0, 6), 2, 3)
+    assert test == Comparison(2, Op.ANY_BITS, 2, U32, 32)
+
+
+def test_what_all_calls_come_to_has_no_name() -> None:
+    lines = listing(
+        [load(1), Instruction(JMP_JEQ_K, 0, 0, 0x541B), Instruction(RET_K, 0, 0, ALLOW)],
+        X86_64,
+        KNOWN_TABLES,
+    )
+    assert " ; " not in lines[1].text
 
 
 def test_one_word_of_two_has_no_name() -> None:

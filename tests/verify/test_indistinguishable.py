@@ -5,24 +5,28 @@ What the kernel reads of each call is made up here, so that every kind of argume
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from mutants import likely_calls, random_program
 from proving import TABLES, ran
+from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.facts import Facts, Parameter, Prototype
 from seccompgen.core.program import Instruction
+from seccompgen.policy import load_policy
 from seccompgen.verify import Code, bits_read, indistinguishable_calls
 from seccompgen.verify.call import Call
 from seccompgen.verify.indistinguishable import by_classes, by_z3
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from seccompgen.core.tables import Tables
     from seccompgen.verify import IndistinguishableCalls
@@ -247,3 +251,80 @@ def test_both_methods_agree_on_random_programs_and_an_interpreter_with_them(
         seen["pairs"] += bool(pairs)
         seen["none"] += not pairs
     assert min(seen.values()) > 5, seen
+
+
+# --- policies, which say no width ----------------------------------------------------------------
+
+OPERATIONS = (
+    *("Equal", "NotEqual", "GreaterThan", "LessThan", "GreaterOrEqual", "LessOrEqual"),
+    *("BitsSet", "BitsNotSet"),
+)
+
+
+def random_rules(rng: random.Random, abi: str, count: int) -> Iterator[dict[str, Any]]:
+    """Yield rules for calls of known prototypes, with values that their arguments can have."""
+    known = TABLES.facts.prototypes[abi]
+    calls = [name for name in sorted(known) if known[name].parameters]
+    for name in rng.sample(calls, count):
+        parameters = known[name].parameters
+        arguments = []
+        for index in rng.sample(range(len(parameters)), min(len(parameters), rng.randint(1, 2))):
+            bits = parameters[index].bits or 64
+            value = rng.choice((1, 5, 1 << bits - 1, rng.getrandbits(bits) | 1)) or 1
+            operation = rng.choice(OPERATIONS)
+            arguments.append({"argument": index, "operation": operation, "value": value})
+        yield {"name": name, "arguments": arguments}
+
+
+def compiled(directory: Path, abi: str, rules: Iterable[dict[str, Any]]) -> Code:
+    policy = {
+        "arches": [abi],
+        "default_action": "errno(1)",
+        "multiplexed": "errno(2)",
+        "syscalls": [{"action": "allow", "names_with_args": [*rules]}],
+    }
+    path = directory / "policy.json"
+    path.write_text(json.dumps(policy))
+    model, _ = load_policy(path, TABLES)
+    program = compile_policy(model, ABIS[abi], TABLES)
+    return Code(program.instructions, ABIS[abi].byte_order)
+
+
+@pytest.mark.parametrize("abi", ["x86_64", "i386", "s390x", "mips64", "mipsel", "arm", "x32"])
+def test_what_says_no_width_holds_for_random_policies(abi: str, tmp_path: Path) -> None:
+    read = bits_read(TABLES, ABIS[abi])
+    for seed in range(6):
+        rules = list(random_rules(random.Random(f"{abi} {seed}"), abi, 25))
+        assert indistinguishable_calls(compiled(tmp_path, abi, rules), read) == (), seed
+
+
+@pytest.mark.parametrize("abi", ["x86_64", "s390x"])
+def test_a_width_of_64_is_found_wherever_the_kernel_reads_less(abi: str, tmp_path: Path) -> None:
+    numbers = TABLES.tables[abi].numbers
+    known = TABLES.facts.prototypes[abi]
+    rng = random.Random(abi)
+    rules = []
+    less = set()
+    for rule in random_rules(rng, abi, 60):
+        (argument, *_) = rule["arguments"]
+        argument |= {"operation": "Equal", "width": 64}
+        rules.append({"name": rule["name"], "arguments": [argument]})
+        if (known[rule["name"]].parameters[argument["argument"]].bits or 64) < 64:
+            less.add((numbers[rule["name"]], argument["argument"]))
+    pairs = indistinguishable_calls(compiled(tmp_path, abi, rules), bits_read(TABLES, ABIS[abi]))
+    assert {(one.call.nr, one.argument) for one in pairs} == less
+    assert len(less) > 20
+
+
+def test_a_mask_that_lets_one_bit_too_many_through_is_found(tmp_path: Path) -> None:
+    rule = {"argument": 1, "operation": "Equal", "value": 0o700}
+    code = compiled(tmp_path, "x86_64", [{"name": "mkdir", "arguments": [rule]}])
+    read = bits_read(TABLES, ABIS["x86_64"])
+    assert found(code, read) == ()
+    broken = [
+        replace(one, k=one.k | 0x10000) if one.code == AND and one.k == 0xFFFF else one
+        for one in code.instructions
+    ]
+    assert broken != [*code.instructions]
+    (one,) = found(Code(tuple(broken), "little"), read)
+    assert (one.argument, one.bit) == (1, 16)

@@ -24,6 +24,7 @@ _MODULES = {
     "asm": "asm",
     "scan": "scan",
     "syscalls": "syscalls",
+    "constants": "constants",
     "record": "record",
     "schema": "schema",
 }

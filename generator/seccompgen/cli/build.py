@@ -20,6 +20,7 @@ from seccompgen.cli.common import (
     policies_named,
     print_built,
     print_notes,
+    print_warnings,
     print_written,
     profile_option,
     progress,
@@ -160,6 +161,7 @@ def build(
         compiled, written = put(compile_all, place)
     notes = [note for one in compiled.built for note in left_out(one, form)]
     print_notes([*notes, *(note for one in compiled.built for note in one.notes)])
+    print_warnings(warning for one in compiled.built for warning in one.warnings)
     if check:
         check_outputs(outputs, new_filters(compiled.built), tables)
     if as_json:

@@ -128,6 +128,12 @@ def print_notes(notes: Iterable[Diagnostic]) -> None:
         say(f"{note.position}: note: {note.message}" if note.position else note, err=True)
 
 
+def print_warnings(warnings: Iterable[Diagnostic]) -> None:
+    """Print to stderr what lint finds doubtful, everything once."""
+    for one in dict.fromkeys(warnings):
+        say(f"{one.position}: warning: {one.message}", err=True)
+
+
 def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> None:
     """Raise AnswerNo if writing ``outputs`` would change anything, with what it would change.
 

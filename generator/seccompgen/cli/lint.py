@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.linting import LintReport
-    from seccompgen.lint import Finding
-    from seccompgen.render.findings import FindingsOfFilter
+    from seccompgen.lint import Finding, LintReport
 
 PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
 """The page that has a section for each code; OWNER as in pyproject.toml."""
@@ -70,7 +69,6 @@ def lint(
     Exits with 1 if there are errors or warnings; notes do not count.
     """
     from seccompgen.filters.linting import lint_filter  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.render.findings import FindingsOfFilter  # noqa: PLC0415
 
     wanted, unwanted = _codes(select, "--select"), _codes(ignore, "--ignore")
     tables = read_tables(tables_directory)
@@ -84,17 +82,8 @@ def lint(
             wrong += error.diagnostics
     if wrong:
         raise InputError(*dict.fromkeys(wrong))  # type: ignore[arg-type] # they are diagnostics
-    shown = [
-        FindingsOfFilter(
-            str(one.loaded.path),
-            _chosen(one.findings, wanted, unwanted),
-            one.loaded.sides,
-            one.texts,
-        )
-        for one in reports
-    ]
-    for report in reports:
-        print_notes(report.notes)
+    shown = [replace(one, findings=_chosen(one.findings, wanted, unwanted)) for one in reports]
+    print_notes(note for one in reports for note in one.notes)
     _print(shown, "json" if as_json else form, tables, sum(len(one.silenced) for one in reports))
     if any(one.severity.rank < 2 for each in shown for one in each.findings):
         ctx.exit(EXIT_NO)
@@ -113,15 +102,17 @@ def _codes(words: Iterable[str], option: str) -> set[str]:
     return codes
 
 
-def _chosen(findings: Iterable[Finding], wanted: set[str], unwanted: set[str]) -> list[Finding]:
-    return [
+def _chosen(
+    findings: Iterable[Finding], wanted: set[str], unwanted: set[str]
+) -> tuple[Finding, ...]:
+    return tuple(
         one
         for one in findings
         if one.kind.value not in unwanted and (not wanted or one.kind.value in wanted)
-    ]
+    )
 
 
-def _print(shown: Sequence[FindingsOfFilter], form: str, tables: Tables, silenced: int) -> None:
+def _print(shown: Sequence[LintReport], form: str, tables: Tables, silenced: int) -> None:
     from seccompgen.render.findings import (  # noqa: PLC0415
         finding_json,
         findings_text,
@@ -147,7 +138,7 @@ def _print(shown: Sequence[FindingsOfFilter], form: str, tables: Tables, silence
         _print_summary(shown, silenced)
 
 
-def _print_summary(shown: Sequence[FindingsOfFilter], silenced: int) -> None:
+def _print_summary(shown: Sequence[LintReport], silenced: int) -> None:
     counts = {"error": 0, "warning": 0, "note": 0}
     for each in shown:
         for one in each.findings:

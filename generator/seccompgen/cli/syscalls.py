@@ -11,14 +11,6 @@ from seccompgen.cli.common import json_option, read_tables, tables_option
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
 from seccompgen.io.console import print_json, say
-from seccompgen.policy.groups import (
-    MARK,
-    StockGroup,
-    calls_of,
-    find_stock_group,
-    is_mention,
-    stock_groups,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,6 +18,10 @@ if TYPE_CHECKING:
 
     from seccompgen.core.facts import Parameter
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.policy.groups import StockGroup
+
+_MARK = "@"
+"""The first character of a group's name; policy.groups has it too, and takes long to import."""
 
 
 @click.command()
@@ -50,10 +46,10 @@ def syscalls(
     if call is None:
         _list_calls(chosen[0], as_json=as_json)
         return
-    if call == MARK:
+    if call == _MARK:
         _list_groups(as_json=as_json)
         return
-    if is_mention(call):
+    if call.startswith(_MARK):
         _list_group(_group(call), chosen, narrow=bool(arch), as_json=as_json)
         return
     found = [(table, name, nr) for table in chosen for name, nr in _matches(table, call)]
@@ -164,26 +160,32 @@ def _list_calls(table: Table, *, as_json: bool) -> None:
 
 
 def _group(mention: str) -> StockGroup:
-    group = find_stock_group(mention.removeprefix(MARK))
+    from seccompgen.policy.groups import find_stock_group, stock_groups  # noqa: PLC0415 - heavy
+
+    group = find_stock_group(mention.removeprefix(_MARK))
     if group is None:
-        known = [f"{MARK}{name}" for name in stock_groups()]
+        known = [f"{_MARK}{name}" for name in stock_groups()]
         raise AnswerNo(f"no group {mention}{did_you_mean(mention, known)}")
     return group
 
 
 def _list_groups(*, as_json: bool) -> None:
+    from seccompgen.policy.groups import stock_groups  # noqa: PLC0415 - heavy
+
     groups = stock_groups().values()
     if as_json:
         print_json([{"name": one.name, "promise": one.promise} for one in groups])
         return
     for one in groups:
-        say(f"{MARK}{one.name:16} {one.promise}")
+        say(f"{_MARK}{one.name:16} {one.promise}")
 
 
 def _list_group(
     group: StockGroup, tables: Collection[Table], *, narrow: bool, as_json: bool
 ) -> None:
     """Print the calls of a group that one of ``tables`` has; with ``narrow`` there is only one."""
+    from seccompgen.policy.groups import calls_of  # noqa: PLC0415 - heavy
+
     calls = {one: [t for t in tables if one.name in t.numbers] for one in calls_of(group)}
     had = {one: having for one, having in calls.items() if having}
     if as_json:
@@ -193,7 +195,7 @@ def _list_group(
         ]
         print_json({"name": group.name, "promise": group.promise, "syscalls": rows})
         return
-    say(f"{MARK}{group.name}: {group.promise}")
+    say(f"{_MARK}{group.name}: {group.promise}")
     for one, having in had.items():
         where = f"where {one.when}" if one.when else ""
         if narrow:

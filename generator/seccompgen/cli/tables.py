@@ -13,6 +13,7 @@ from seccompgen.cli.common import (
     json_option,
     means,
     print_notes,
+    print_warnings,
     print_written,
     progress,
 )
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from seccompgen.core.tables import Tables
     from seccompgen.io.outputs import Outputs
-    from seccompgen.pipeline.build import AbiChange, Built
+    from seccompgen.kernel.fact_changes import PrototypeChange
+    from seccompgen.pipeline.build import AbiChange, Built, ConstantChanges
     from seccompgen.pipeline.project import Project
 
 _MOST_NAMED = 8
@@ -134,6 +136,7 @@ def _into_project(
         built, outputs = project_outputs(project, after, report, means(cached=not check))
     if before is None or before.tag != after.tag:
         print_notes(note for one in built for note in one.notes)
+        print_warnings(warning for one in built for warning in one.warnings)
     _finish(before, after, outputs, built, check=check, as_json=as_json)
 
 
@@ -149,10 +152,17 @@ def _finish(
     """Say what the tag brings, then check or write."""
     from seccompgen.filters.changes import new_filters  # noqa: PLC0415
     from seccompgen.kernel.fact_changes import compare_prototypes  # noqa: PLC0415
-    from seccompgen.pipeline.build import absent_abis, compare_tables  # noqa: PLC0415
+    from seccompgen.pipeline.build import (  # noqa: PLC0415
+        absent_abis,
+        compare_constants,
+        compare_tables,
+    )
 
     changes = compare_tables(before, after) if before else []
     prototypes = compare_prototypes(before.facts, after.facts) if before else []
+    # Tables that an older seccompgen wrote have no constants to compare with.
+    known = before is not None and bool(before.facts.constants)
+    constants = compare_constants(before, after) if before and known else None
     absent = absent_abis(after)
     if not as_json:
         say(f"Linux {after.tag}: {len(after.tables)} ABIs")
@@ -161,10 +171,9 @@ def _finish(
         if before and before.tag != after.tag:
             say(f"from {before.tag} to {after.tag}:")
             _show_changes(changes)
-        for one in prototypes:
-            where = ", ".join(one.abis) if len(one.abis) < _MOST_NAMED else f"{len(one.abis)} ABIs"
-            change = f"{one.before or 'nothing'} -> {one.after or 'nothing'}"
-            say(f"  {one.call}: {change} on {where}")
+            _show_prototypes(prototypes)
+            if constants:
+                _show_constants(constants)
     if check:
         check_outputs(outputs, new_filters(built), after)
     written = [] if check else outputs.write()
@@ -184,11 +193,25 @@ def _finish(
                     for change in changes
                 },
                 "prototypes": [asdict(one) for one in prototypes],
+                "constants": {
+                    "gained": constants.gained,
+                    "lost": constants.lost,
+                    "changed": constants.changed,
+                }
+                if constants
+                else None,
                 "written": [str(path) for path in written],
             }
         )
         return
     print_written(written)
+
+
+def _show_prototypes(changes: list[PrototypeChange]) -> None:
+    for one in changes:
+        where = ", ".join(one.abis) if len(one.abis) < _MOST_NAMED else f"{len(one.abis)} ABIs"
+        change = f"{one.before or 'nothing'} -> {one.after or 'nothing'}"
+        say(f"  {one.call}: {change} on {where}")
 
 
 def _show_changes(changes: list[AbiChange]) -> None:
@@ -202,3 +225,13 @@ def _show_changes(changes: list[AbiChange]) -> None:
         if change.renumbered:
             listed = ", ".join(f"{n} {a} -> {b}" for n, (a, b) in change.renumbered.items())
             say(f"  {change.abi}: renumbered {len(change.renumbered)}: {listed}")
+
+
+def _show_constants(changes: ConstantChanges) -> None:
+    for what, names in (
+        ("gained", changes.gained),
+        ("lost", changes.lost),
+        ("changed", changes.changed),
+    ):
+        if names:
+            say(f"  constants: {what} {len(names)}: {', '.join(names)}")

@@ -16,6 +16,7 @@ from seccompgen.cli.common import (
     policies_named,
     print_built,
     print_notes,
+    print_warnings,
     print_written,
     profile_option,
     progress,
@@ -105,6 +106,7 @@ def vendor(
         else:
             result, written = put(make, dest.absolute().parent)
     print_notes(note for one in result.built for note in one.notes)
+    print_warnings(warning for one in result.built for warning in one.warnings)
     if as_json:
         print_json(
             {

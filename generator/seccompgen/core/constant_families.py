@@ -90,14 +90,13 @@ class _Words:
         self._last: tuple[Facts, list[tuple[int, _Word, Constant]]] | None = None
 
     def __contains__(self, name: str) -> bool:
-        return self._rank(name) is not None
+        return bool(self._ranks(name))
 
-    def _rank(self, name: str) -> int | None:
-        """Return which word ``name`` fits; None if it fits none."""
-        rank = next((n for n, word in enumerate(self._wanted) if word.fits(name)), None)
-        if rank is None or any(word.fits(name) for word in self._unwanted):
-            return None
-        return rank
+    def _ranks(self, name: str) -> list[int]:
+        """Return which words ``name`` fits: one may take its value on one ABI, one on another."""
+        if any(word.fits(name) for word in self._unwanted):
+            return []
+        return [n for n, word in enumerate(self._wanted) if word.fits(name)]
 
     def names(self, facts: Facts) -> set[str]:
         """Return the constants that fit, whatever their values on one ABI or the other."""
@@ -121,8 +120,7 @@ class _Words:
         if self._last is None or self._last[0] is not facts:
             ranked = {}
             for constant in self._candidates(facts):
-                rank = self._rank(constant.name)
-                if rank is not None:
+                for rank in self._ranks(constant.name):
                     ranked[rank, constant.name] = (rank, self._wanted[rank], constant)
             self._last = facts, [ranked[key] for key in sorted(ranked)]
         return self._last[1]

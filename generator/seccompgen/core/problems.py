@@ -114,8 +114,6 @@ class Problem(Enum):
     IGNORED_BITS = "ignored-bits"
     POINTER_ARGUMENT = "pointer-argument"
     WRONG_ARGUMENT = "wrong-argument"
-    IMPOSSIBLE_VALUE = "impossible-value"
-    EMPTY_MASK = "empty-mask"
     ALWAYS_TRUE = "always-true"
 
     # Findings: the other way in

@@ -22,8 +22,8 @@ class Spelling:
         self._full = (1 << bits) - 1
         self._bits = bits
         self._whole = {value & self._full: name for value, name in values.whole.items()}
-        # An order among numbers without a sign, in which a negative one has no place.
-        self._ordered = {value: name for value, name in values.whole.items() if value >= 0}
+        # As they are: a negative number has no place in an order of numbers without a sign.
+        self._ordered = values.whole
         self._mask = values.mask & self._full
         self._mask_name = values.mask_name
         self._part = {value & self._full: name for value, name in values.part.items()}

@@ -1,4 +1,4 @@
-"""What another tag says differently of the arguments of calls that both tags have."""
+"""The differences of two tags in what they say of the arguments of calls that both tags have."""
 
 from __future__ import annotations
 

@@ -6,16 +6,27 @@
       | answers     the answers to one call, as exact sets of arguments
       | view        the filter through one ABI: answers by name, its default, what the kernel reads
       | arguments   comparisons that ask something else
+      | noted       what reading the policy has told of already
       | jumps       jumps of a program that are decided before any call
       | ways        the other way in (doors: the calls that do the same)
       | foreign     other ABIs of the kernel
       | living      what no program can do without
       | fallback    new calls refused so that libraries do not fall back
       | places      the rule or the instruction that decides
+      | policies    of a policy: what comments in it silence (silence)
     findings        frozen values
 """
 
 from seccompgen.lint.check import LintedFilter, lint
 from seccompgen.lint.finding import Finding, Severity, Witness
+from seccompgen.lint.policies import LintReport, lint_policy
 
-__all__ = ["Finding", "LintedFilter", "Severity", "Witness", "lint"]
+__all__ = [
+    "Finding",
+    "LintReport",
+    "LintedFilter",
+    "Severity",
+    "Witness",
+    "lint",
+    "lint_policy",
+]

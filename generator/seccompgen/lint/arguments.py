@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.model import U32, U64, Op, condition_for
+from seccompgen.core.model import U32, U64
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import ALL, BITS, NOTHING, Box, comparisons
+from seccompgen.core.sets import ALL, BITS, NOTHING, Box
 from seccompgen.lint.finding import Finding, Severity
-from seccompgen.verify import Meaning
-from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seccompgen.core.facts import Parameter, Prototype
-    from seccompgen.core.model import Comparison, Rule
     from seccompgen.core.sets import Sets
     from seccompgen.lint.answers import CallAnswer
     from seccompgen.lint.view import FilterView
@@ -40,8 +37,6 @@ def compared_arguments(view: FilterView) -> Iterator[Finding]:
         for argument in range(6):
             if any(box[argument] != ALL for box, _ in answer.parts):
                 yield from _of_argument(_Compared(view, name, answer, prototype, argument))
-    if view.policy and isinstance(view.side, Meaning):
-        yield from _of_rules(view)
 
 
 class _Compared(NamedTuple):
@@ -100,6 +95,7 @@ def _wrong_argument(one: _Compared, other: int | None) -> Iterator[Finding]:
         return
     permitted, refused = pair
     if other is None:
+        kind = Problem.NO_SUCH_ARGUMENT
         text = f"{one.name} has no argument {one.argument}: what the register holds means nothing"
         fix = "compare an argument that the call has"
         if len(one.prototype.parameters) == 1 and one.prototype.parameters[0].pointer:
@@ -107,10 +103,10 @@ def _wrong_argument(one: _Compared, other: int | None) -> Iterator[Finding]:
             fix = f"answer {one.name} without a condition there"
     else:
         assert one.parameter is not None
-        name = one.prototype.parameters[other].name
+        kind, name = Problem.WRONG_ARGUMENT, one.prototype.parameters[other].name
         text = f"{one.shown} is an address there; {name} is argument {other}"
         fix = f"say argument: {name}, which finds it on every ABI"
-    yield _finding(one, Problem.WRONG_ARGUMENT, Severity.ERROR, text, fix, permitted, refused)
+    yield _finding(one, kind, Severity.ERROR, text, fix, permitted, refused)
 
 
 def _pointer(one: _Compared) -> Iterator[Finding]:
@@ -250,56 +246,3 @@ def _low(sets: Sets, values: int, bits: int) -> int:
         return known[node]
 
     return below(values)
-
-
-# --- single comparisons of a policy --------------------------------------------------------------
-
-
-def _of_rules(view: FilterView) -> Iterator[Finding]:
-    """Yield comparisons that no value, or every value, of the argument's type satisfies."""
-    assert view.policy
-    for rule in view.policy.rules:
-        applies = rule.applies_to(view.abi) and view.has(rule.name)
-        if rule.condition is None or not applies:
-            continue
-        for test in comparisons(condition_for(rule.condition, view.abi.argument_bits)):
-            yield from _of_test(view, rule, test)
-
-
-def _of_test(view: FilterView, rule: Rule, test: Comparison) -> Iterator[Finding]:
-    sets, bits = view.sets, view.bits(rule.name, test.argument)
-    values, possible = sets.of(test), view.plain_values(bits)
-    if values == NOTHING and test.op is Op.MASKED_EQ:
-        kind, severity = Problem.EMPTY_MASK, Severity.WARNING
-        text = f"{test} is never true: the value has bits outside of the mask"
-        fix = "take the value's bits into the mask"
-    elif values == NOTHING:
-        return  # what can never match is an error of the policy itself
-    elif sets.both(values, possible) == NOTHING:
-        kind, severity = Problem.IMPOSSIBLE_VALUE, Severity.ERROR
-        text = f"{test} is never true of a value that the kernel can tell: it reads {bits} bits"
-        fix = f"compare with a value of {bits} bits"
-    elif sets.minus(possible, values) == NOTHING:
-        kind, severity = Problem.ALWAYS_TRUE, Severity.WARNING
-        text = f"{test} is true of every value"
-        fix = "drop the comparison, or compare with the value that is meant"
-    else:
-        return
-    yield Finding(
-        kind,
-        severity,
-        text,
-        fix,
-        (view.abi.name,),
-        position=rule.position,
-        witness=view.witness(_example(view, rule, test, values)),
-        programs=(view.program.name,),
-    )
-
-
-def _example(view: FilterView, rule: Rule, test: Comparison, values: int) -> Call:
-    """Return a call that shows what a comparison does not tell."""
-    value = test.value if values == NOTHING else view.sets.least(values)
-    args = [0] * 6
-    args[test.argument] = value
-    return Call(view.table.numbers[rule.name], view.arch, tuple(args))  # type: ignore[arg-type] # six

@@ -15,6 +15,7 @@ from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.foreign import foreign_abis
 from seccompgen.lint.jumps import decided_jumps
 from seccompgen.lint.living import cannot_live
+from seccompgen.lint.noted import noted
 from seccompgen.lint.places import placed
 from seccompgen.lint.view import FilterView
 from seccompgen.lint.ways import racing_memory, ways_in
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Diagnostic
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
     from seccompgen.verify import Code, Meaning
@@ -41,11 +43,15 @@ _CHECKS = (
 
 @dataclass(frozen=True)
 class LintedFilter:
-    """A filter as lint looks at it: what it answers, by ABI, and the policy if there is one."""
+    """A filter as lint looks at it: what it answers, by ABI, and the policy if there is one.
+
+    ``notes`` are what reading the policy had to tell.
+    """
 
     file: str
     sides: Mapping[str, Meaning | Code]
     policy: ResolvedPolicy | None = None
+    notes: tuple[Diagnostic, ...] = ()
 
 
 def lint(subject: LintedFilter, tables: Tables) -> list[Finding]:
@@ -54,7 +60,7 @@ def lint(subject: LintedFilter, tables: Tables) -> list[Finding]:
     They are in the order of their places, the weightiest first at each.
     """
     sets = Sets()
-    found: list[Finding] = []
+    found = list(noted(subject.notes))
     for name, side in subject.sides.items():
         found += _of_program(ABIS[name], side, subject, tables, sets)
     return sorted(_merged(found), key=_order)
@@ -69,7 +75,9 @@ def _of_program(
     native = view(tables.tables[abi.name])
     served: list[FilterView] = [native]
     foreign: list[FilterView] = []
-    for sibling in abi.siblings:
+    # A kernel that serves this ABI beside its own counts as well: i386 programs run on x86_64, too.
+    hosts = [one.name for one in ABIS.values() if abi.name in one.siblings]
+    for sibling in dict.fromkeys((*abi.siblings, *hosts)):
         table = tables.tables.get(sibling)
         if table is None:
             continue

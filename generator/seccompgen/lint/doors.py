@@ -108,6 +108,15 @@ _CHMOD = (
     Door("fchmodat", {"mode": 2}),
     Door("fchmodat2", {"mode": 2}),
 )
+_CREATES = Bits(Named("O_CREAT", 0o100), True)
+_NEW_FILE = (
+    Door("open", {"mode": 2}, where={1: _CREATES}),
+    Door("openat", {"mode": 3}, where={2: _CREATES}),
+    Door("creat", {"mode": 1}),
+    Door("mknod", {"mode": 1}),
+    Door("mknodat", {"mode": 2}),
+)
+"""Calls that make a file, of any mode."""
 _FILE_CHANGES = (
     same("unlink unlinkat"),
     same("rename renameat renameat2"),
@@ -237,6 +246,14 @@ WAYS: tuple[Way, ...] = (
     Way(
         Problem.FILE_TWIN,
         _WARNING,
+        "makes files of the same modes",
+        _CHMOD,
+        _NEW_FILE,
+        ("mode", Named("S_ISUID", 0o4000)),
+    ),
+    Way(
+        Problem.FILE_TWIN,
+        _WARNING,
         "removes the same directories",
         same("rmdir"),
         (Door("unlinkat", where={2: Bits(Named("AT_REMOVEDIR", 0x200), True)}),),
@@ -246,6 +263,12 @@ WAYS: tuple[Way, ...] = (
         _WARNING,
         "sets the same clock",
         same("settimeofday clock_settime clock_settime64 stime"),
+    ),
+    Way(
+        Problem.CLOCK_TWIN,
+        _WARNING,
+        "adjusts the same clock",
+        same("adjtimex clock_adjtime clock_adjtime64"),
     ),
     Way(Problem.SOCKET_TWIN, _WARNING, "accepts the same connections", same("accept accept4")),
     Way(

@@ -35,6 +35,7 @@ class Fallback(NamedTuple):
     on_errno: bool = True
     if_named: bool = False
     narrow: bool = False
+    how: str = "would fall back on"
 
 
 _NOTE = Severity.NOTE
@@ -45,12 +46,13 @@ FALLBACKS = (
     Fallback("fchmodat2", ("fchmodat",), "glibc's fchmodat with flags"),
     Fallback("openat2", ("openat", "open"), "what opens below a directory", if_named=True),
     Fallback("statx", _STATS, "what asks for files by statx", _NOTE),
-    Fallback("close_range", ("execve",), "what closes descriptors and", _NOTE, on_errno=False),
+    Fallback("close_range", ("execve",), "GLib", _NOTE, how="closes descriptors one by one before"),
     Fallback("rseq", ("clone",), "glibc's start of a thread by", on_errno=False),
     *(
         Fallback(new, (old,), "glibc and musl", narrow=True)
         for old, new in (
             ("clock_gettime", "clock_gettime64"),
+            ("clock_settime", "clock_settime64"),
             ("clock_nanosleep", "clock_nanosleep_time64"),
             ("futex", "futex_time64"),
             ("ppoll", "ppoll_time64"),
@@ -94,7 +96,7 @@ def _finding(
 ) -> Finding:
     if one.on_errno:
         how = "a kill" if kills else "another errno than ENOSYS"
-        text = f"{one.user} would fall back on {older}, which is permitted, on ENOSYS only"
+        text = f"{one.user} {one.how} {older}, which is permitted, on ENOSYS only"
     else:
         how = "a kill"
         text = f"{one.user} {older}, which is permitted, ends there"

@@ -1,6 +1,6 @@
 """Jumps of a program that are decided before any call: masks that never match, and the like.
 
-Of a policy the same is said by rules (`arguments`), since our compiler leaves such tests out.
+Of a policy the same is told when it is read (`noted`): our compiler leaves such tests out.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ def _decided(one: Instruction, before: Instruction | None) -> tuple[Problem, str
         return None
     if one.code == JMP_JEQ_K and before and before.code == ALU_AND_K and one.k & ~before.k:
         text = f"{one.k:#x} has bits outside of the mask {before.k:#x}: the test is never true"
-        return Problem.EMPTY_MASK, text
+        return Problem.MASK_NEVER_MATCHES, text
     if one.code == JMP_JSET_K and one.k == 0:
-        return Problem.EMPTY_MASK, "no bits are asked for: the test is never true"
+        return Problem.MASK_NEVER_MATCHES, "no bits are asked for: the test is never true"
     if one.code == JMP_JGT_K and one.k == U32:
-        return Problem.EMPTY_MASK, "nothing is more than 0xffffffff: the test is never true"
+        return Problem.MASK_NEVER_MATCHES, "nothing is more than 0xffffffff: the test is never true"
     if one.code == JMP_JGE_K and one.k == 0:
         return Problem.ALWAYS_TRUE, "everything is at least 0: the test is always true"
     return None

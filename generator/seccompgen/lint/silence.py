@@ -61,11 +61,12 @@ def _is_content(line: str) -> bool:
 
 
 def silence(
-    findings: Sequence[Finding], texts: Mapping[str, str], *, all_abis: bool = True
+    findings: Sequence[Finding], texts: Mapping[str, str], unused_in: str | None = None
 ) -> Silenced:
     """Return what is left of ``findings`` once the comments in ``texts``, by file, are heeded.
 
-    Without ``all_abis`` a comment may be for what was not looked at, so none is called unused.
+    Only of the file ``unused_in`` unused comments are told: those of files that it includes can be
+    for what other policies make of them.
     """
     comments = [one for file, text in texts.items() for one in silences(file, text)]
     told: list[Finding] = []
@@ -89,7 +90,7 @@ def silence(
                 position=comment.position,
             )
             for code in comment.codes
-            if code in _CODES and code not in used and all_abis
+            if code in _CODES and code not in used and comment.position.file == unused_in
         ]
     return Silenced((*kept, *told), tuple(gone))
 

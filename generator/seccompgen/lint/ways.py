@@ -92,7 +92,7 @@ def _through(way: Way, view: FilterView) -> Iterator[Finding]:
             told.add(other.call)
             box, own = found
             call = view.call(other.call, box)
-            part = f" with {_parts_text(other)}" if other.where else ""
+            part = f" with {_parts_text(other, view)}" if other.where else ""
             refusal = view.call(door.call, own)
             yield Finding(
                 way.kind,
@@ -127,9 +127,10 @@ def _whole(door: Door, view: FilterView) -> bool:
     return answer is not None and not answer.permitted
 
 
-def _parts_text(door: Door) -> str:
+def _parts_text(door: Door, view: FilterView) -> str:
     parts = []
-    for argument, (value, masked) in door.where.items():
+    for index, (value, masked) in door.where.items():
+        argument = _moved(door.call, index, view)
         shown = value.name if isinstance(value, Named) else f"{value:#x}"
         parts.append(f"argument {argument} {'&' if masked else '=='} {shown}")
     return " and ".join(parts)

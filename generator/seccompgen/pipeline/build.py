@@ -7,7 +7,7 @@ import hashlib
 import keyword
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -72,12 +72,16 @@ def is_module_name(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A policy with its programs, what is worth telling about it, and what it was built for."""
+    """A policy with its programs, what is worth telling about it, and what it was built for.
+
+    ``warnings`` are what lint finds doubtful (`build_policies`).
+    """
 
     policy: ResolvedPolicy
     programs: tuple[CompiledProgram, ...]
     notes: tuple[Diagnostic, ...]
     objective: Objective = DEFAULT_OBJECTIVE
+    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def module_name(self) -> str:
@@ -140,11 +144,13 @@ def build_policies(
     objective: Objective = DEFAULT_OBJECTIVE,
     means: BuildOptions = PLAIN_OPTIONS,
 ) -> list[Built]:
-    """Build every policy; raise one InputError with the errors of all of them.
+    """Build every policy, and lint it; raise one InputError with the errors of all of them.
 
-    ``progress`` is told how many programs there are of how many.
+    Findings that make a promise of a filter false are errors. ``progress`` is told how many
+    programs there are of how many.
     """
     built, problems = _build(sources, tables, only, objective, means, progress)
+    built = [_linted(one, tables, problems) for one in built]
     names: dict[str, str] = {}
     for one in built:
         name, file = one.module_name, one.policy.sources[-1][0]
@@ -169,6 +175,20 @@ def build_policies(
     if problems:
         raise InputError(*problems)
     return built
+
+
+def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
+    """Return ``one`` with its warnings; errors are added to ``problems``."""
+    from seccompgen.lint import Severity, lint_policy  # noqa: PLC0415 - `build_policy` needs it not
+    from seccompgen.render.findings import finding_diagnostic  # noqa: PLC0415
+
+    abis = [program.abi for program in one.programs]
+    report = lint_policy(one.policy, tables, abis, one.notes)
+    told: dict[Severity, list[Diagnostic]] = {severity: [] for severity in Severity}
+    for finding in report.findings:
+        told[finding.severity].append(finding_diagnostic(finding))
+    problems += told[Severity.ERROR]
+    return replace(one, notes=report.notes, warnings=tuple(told[Severity.WARNING]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,3 +463,28 @@ def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
         if change.gained or change.lost or change.renumbered:
             changes.append(change)
     return changes
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantChanges:
+    """The effect of another tag on constants, by name; ``changed`` are on some ABI others."""
+
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def compare_constants(before: Tables, after: Tables) -> ConstantChanges:
+    """Return which constants come, go and change, on the ABIs that both tags have."""
+    old, new = before.facts.constants, after.facts.constants
+    both = [abi for name, abi in ABIS.items() if name in before.tables and name in after.tables]
+    changed = (
+        name
+        for name in new
+        if name in old and any(old[name].on(abi) != new[name].on(abi) for abi in both)
+    )
+    return ConstantChanges(
+        tuple(name for name in new if name not in old),
+        tuple(name for name in old if name not in new),
+        tuple(changed),
+    )

@@ -172,7 +172,25 @@ class Lookup:
             value &= full
         if test.op in {Op.MASKED_EQ, Op.NE} and mask is not None and value & ~mask:
             self.oddities.append(Oddity(Problem.MASK_NEVER_MATCHES, written, test.bits))
-        return replace(test, mask=mask, value=value)
+        fitted = replace(test, mask=mask, value=value)
+        if not test.signed and _is_always_true(fitted, full):
+            self.oddities.append(Oddity(Problem.ALWAYS_TRUE, written, test.bits))
+        return fitted
+
+
+def _is_always_true(test: NumericTest, full: int) -> bool:
+    """Return True for a test that every value satisfies, but for ``0 <= argument``.
+
+    People write that as a part of ``0 <= argument < 5``.
+    """
+    match test.op:
+        case Op.LE:
+            return test.value == full
+        case Op.MASKED_EQ:
+            return test.mask == test.value == 0
+        case Op.NO_BITS:
+            return test.value == 0
+    return False
 
 
 def _joined(operator: str, a: int, b: int) -> int | None:

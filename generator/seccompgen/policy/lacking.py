@@ -93,6 +93,8 @@ class Lacking:
                 case Problem.MASK_NEVER_MATCHES:
                     never = "always holds" if str(test.op) == "NotEqual" else "never holds"
                     text = f"{test} {never}{where}: the mask lacks bits of the value"
+                case Problem.ALWAYS_TRUE:
+                    text = f"{test} is true of every value{where}"
                 case _:
                     text = f"{test}: the kernel reads {oddity.bits} bits of this argument of "
                     text += f"{self._call!r}{where}, which the value does not fit into"

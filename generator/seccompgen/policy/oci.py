@@ -91,7 +91,7 @@ def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
     """
     name = architecture(abi)
     assert name is not None
-    problems = [*_settings(policy, abi), *_actions(policy)]
+    problems = [*_settings(policy, abi), *_actions(policy), *_nameless(policy, abi, tables)]
     if problems:
         raise InputError(*problems, kind=Problem.NOT_IN_OCI_PROFILE)
     default = policy.unknown_action.ret(abi)
@@ -167,6 +167,16 @@ def _actions(policy: ResolvedPolicy) -> Iterator[Diagnostic]:
         else:
             continue
         yield Diagnostic(f"an OCI profile cannot say {text}", origin.position)
+
+
+def _nameless(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Iterator[Diagnostic]:
+    """Yield rules for numbers that no call has: a profile names calls."""
+    names = tables.tables[abi.name].names
+    for rule in policy.rules:
+        number = tables.tables[abi.name].number_of(rule.name) if rule.applies_to(abi) else None
+        if number is not None and number not in names:
+            text = f"an OCI profile cannot say {rule.name}, a number without a name"
+            yield Diagnostic(text, rule.position)
 
 
 class _TooManyError(Exception):

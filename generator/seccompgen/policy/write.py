@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import U32, U64, FilterFlag, Op
+from seccompgen.core.model import FilterFlag
 from seccompgen.core.multiplexed import entrance
-from seccompgen.core.naming import Naming
-from seccompgen.core.sets import comparisons
-from seccompgen.core.spelling import number
 from seccompgen.core.text import printable
+from seccompgen.policy.conditions import Lookup
+from seccompgen.policy.expressions import parse_condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Action, Comparison, Predicate
+    from seccompgen.core.model import Action, Predicate
     from seccompgen.core.tables import Tables
 
 _NO_FLAGS = FilterFlag(0)
@@ -51,9 +50,9 @@ def write_policy(
 
     The ABIs of ``calls`` become its ``arches``, in that order, unless ``arches`` and
     ``compat_arches`` say which are what. What one ABI needs is allowed on all that have a call of
-    that name. ``heading`` becomes a comment at the top. Arguments and constants have names where
-    these mean the same on all ABIs. The same values give the same text; names are sorted, one a
-    line, so that differences read well.
+    that name; conditions are written in names, and are for some ABIs only where these need others,
+    or have no such names. ``heading`` becomes a comment at the top. The same values give the same
+    text; names are sorted, one a line, so that differences read well.
 
     Raises ValueError for no ABI, no call, and a name that the tables of none of the ABIs have.
     """
@@ -64,6 +63,11 @@ def write_policy(
     unknown = [name for name in merged if not any(name in numbers for numbers in has)]
     if unknown:
         raise ValueError(f"no ABI of the policy has {', '.join(unknown)}")
+    entries = [
+        entry
+        for name, wanted in merged.items()
+        for entry in _entries(name, wanted, list(calls), tables)
+    ]
     lines = [f"# {line}".rstrip() for line in _lines(heading)]
     if lines:
         lines.append("")
@@ -76,33 +80,75 @@ def write_policy(
     lines.append(f"default_action: {default_action}")
     if unknown_action:
         lines.append(f"unknown_action: {unknown_action}")
-    if any(_is_unseen(one, tables, calls) for one in merged.values()):
+    if any(_is_unseen(one, tables, calls) for one in entries):
         lines.append(f"multiplexed: {default_action} # where no filter sees the arguments")
     if flags:
         lines.append(f"flags: [{', '.join(flags.names)}]")
     lines.append("syscalls:")
     everywhere = {name for name in merged if all(name in numbers for numbers in has)}
     for optional in (False, True):
-        group = [one for name, one in merged.items() if (name not in everywhere) is optional]
-        lines += _group(group, tables, list(calls), optional=optional)
+        lines += _groups(
+            [one for one in entries if not one.abis and (one.name not in everywhere) is optional],
+            "optional: true # not on all of these ABIs" if optional else "",
+        )
+    for abis in dict.fromkeys(one.abis for one in entries if one.abis):
+        alike = [one for one in entries if one.abis == abis]
+        lines += _groups(alike, f"arches: [{', '.join(abis)}]")
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A call as it is written: ``when`` is its condition, empty for none.
+
+    ``abis`` are the names of those that it is for, none for all.
+    """
+
+    name: str
+    comment: str
+    when: str = ""
+    abis: tuple[str, ...] = ()
 
 
 def _names(abis: Iterable[Abi]) -> str:
     return ", ".join(abi.name for abi in abis)
 
 
-def _merge(calls: Mapping[Abi, Iterable[Allowed]]) -> dict[str, Allowed]:
-    """Join what is said of each name: alternatives add up, and no condition beats any."""
-    merged: dict[str, Allowed] = {}
-    for one in (one for wanted in calls.values() for one in wanted):
-        old = merged.get(one.name)
-        if old:
+def _merge(calls: Mapping[Abi, Iterable[Allowed]]) -> dict[str, dict[Abi, Allowed]]:
+    """Join what is said of each name on an ABI: alternatives add up, and no condition beats any."""
+    merged: dict[str, dict[Abi, Allowed]] = {}
+    for abi, wanted in calls.items():
+        for one in wanted:
+            same = merged.setdefault(one.name, {})
+            old = same.get(abi, one)
             always = not one.conditions or not old.conditions
             conditions = () if always else tuple(dict.fromkeys(old.conditions + one.conditions))
-            one = Allowed(one.name, conditions, old.comment or one.comment)  # noqa: PLW2901
-        merged[one.name] = one
+            same[abi] = Allowed(one.name, conditions, old.comment or one.comment)
     return dict(sorted(merged.items()))
+
+
+def _entries(
+    name: str, wanted: Mapping[Abi, Allowed], abis: Sequence[Abi], tables: Tables
+) -> Iterator[_Entry]:
+    """Yield what is written of a call: one entry, or one for each condition that some ABIs have."""
+    comment = next((one.comment for one in wanted.values() if one.comment), "")
+    if not all(one.conditions for one in wanted.values()):
+        yield _Entry(name, comment)
+        return
+    has = [abi for abi in abis if name in tables.tables[abi.name].numbers]
+    texts: dict[str, list[Abi]] = {}
+    for abi, one in wanted.items():
+        texts.setdefault(tables.naming.alternatives(one.conditions, name, abi), []).append(abi)
+    for text, some in texts.items():
+        alone = len(texts) == 1 and all(
+            abi in some or _is_readable(text, name, abi, tables) for abi in has
+        )
+        yield _Entry(name, comment, text, () if alone else tuple(abi.name for abi in some))
+
+
+def _is_readable(text: str, call: str, abi: Abi, tables: Tables) -> bool:
+    """Return True if ``abi`` has all names in a condition on ``call``."""
+    return Lookup(tables.facts, abi).numbers(parse_condition(text), call) is not None
 
 
 def _lines(text: str) -> list[str]:
@@ -126,37 +172,31 @@ def _lines(text: str) -> list[str]:
     return lines if text.strip() else []
 
 
-def _is_unseen(one: Allowed, tables: Tables, abis: Iterable[Abi]) -> bool:
+def _is_unseen(one: _Entry, tables: Tables, abis: Iterable[Abi]) -> bool:
     """Return True if a call with conditions can also be made where these cannot be seen."""
     way = entrance(one.name)
-    return bool(one.conditions and way) and any(
+    return bool(one.when and way) and any(
         way is not None and way[0] in tables.tables[abi.name].numbers for abi in abis
     )
 
 
-def _group(
-    allowed: list[Allowed], tables: Tables, abis: Sequence[Abi], *, optional: bool
-) -> Iterator[str]:
-    """Yield the groups of rules for ``allowed``, first those without conditions."""
-    plain = [one for one in allowed if not one.conditions]
-    conditional = [one for one in allowed if one.conditions]
-    naming = Naming(tables.facts)
+def _groups(entries: Sequence[_Entry], setting: str) -> Iterator[str]:
+    """Yield the groups of rules for ``entries``, first those without conditions."""
+    plain = [one for one in entries if not one.when]
+    conditional = [one for one in entries if one.when]
     for group, key in ((plain, "names"), (conditional, "names_with_args")):
         if not group:
             continue
         yield "- action: allow"
-        if optional:
-            yield "  optional: true # not on all of these ABIs"
+        if setting:
+            yield f"  {setting}"
         yield f"  {key}:"
         for one in group:
             words = printable(" ".join(one.comment.split()))
             comment = f" # {words}" if words else ""
-            if not one.conditions:
-                yield f"  - {one.name}{comment}"
-                continue
-            yield f"  - name: {one.name}{comment}"
-            has = [abi for abi in abis if one.name in tables.tables[abi.name].numbers]
-            yield from _wrapped(_expression(one, naming, has))
+            yield f"  - {'name: ' if one.when else ''}{one.name}{comment}"
+            if one.when:
+                yield from _wrapped(one.when)
 
 
 def _wrapped(expression: str) -> Iterator[str]:
@@ -175,21 +215,3 @@ def _wrapped(expression: str) -> Iterator[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _expression(one: Allowed, naming: Naming, abis: Iterable[Abi]) -> str:
-    """Return the conditions of a call as one: with names, where all ABIs have the same."""
-    texts = {naming.alternatives(one.conditions, one.name, abi) for abi in abis}
-    if len(texts) == 1:
-        return texts.pop()
-    return " or ".join(" and ".join(map(_numeric, comparisons(each))) for each in one.conditions)
-
-
-def _numeric(test: Comparison) -> str:
-    """Return ``test`` without names, the same on every ABI."""
-    mask = test.mask & (U64 if test.width == 64 else U32)
-    side = f"u{test.width}(arg{test.argument})"
-    if test.op in {Op.ANY_BITS, Op.NO_BITS}:
-        return f"{side} & {test.value:#x} {'!=' if test.op is Op.ANY_BITS else '=='} 0"
-    masked = f"{side} & {mask:#x}" if mask.bit_count() != test.width else side
-    return f"{masked} {'==' if test.op is Op.MASKED_EQ else test.op.value} {number(test.value)}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic
 from seccompgen.core.program import LD_W_ABS
 from seccompgen.core.word import ARGS
 from seccompgen.lint import Severity
@@ -16,41 +16,32 @@ from seccompgen.verify import Code
 from seccompgen.verify.call import word_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
     from seccompgen.core.tables import Tables
-    from seccompgen.lint import Finding, Witness
-    from seccompgen.verify import Meaning
+    from seccompgen.lint import Finding, LintReport, Witness
 
 _TOKEN = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|[^\s,\[\]{}#:]+(?::[^\s,\[\]{}]+)*""")
 _MOST_ABIS = 4
 
 
-@dataclass(frozen=True)
-class FindingsOfFilter:
-    """The findings on the filter in ``file``, with what it takes to show them."""
-
-    file: str
-    findings: Sequence[Finding]
-    sides: Mapping[str, Meaning | Code]
-    texts: Mapping[str, str]
-
-    def line(self, finding: Finding) -> str:
-        """Return the line of the policy at which a finding is, empty if that is not there."""
-        place = finding.position
-        lines = self.texts.get(place.file, "").splitlines() if place else []
-        return lines[place.line - 1] if place and 0 < place.line <= len(lines) else ""
-
-    def end_column(self, finding: Finding) -> int:
-        """Return the column after the last character of what a finding is about."""
-        place = finding.position
-        if place is None or not place.column:
-            return 0
-        match = _TOKEN.match(self.line(finding), place.column - 1)
-        return match.end() + 1 if match else place.column + 1
+def source_line(finding: Finding, report: LintReport) -> str:
+    """Return the line of the policy at which a finding is, empty if that is not there."""
+    place = finding.position
+    lines = report.texts.get(place.file, "").splitlines() if place else []
+    return lines[place.line - 1] if place and 0 < place.line <= len(lines) else ""
 
 
-def findings_text(shown: FindingsOfFilter, tables: Tables) -> list[str]:
+def end_column(finding: Finding, report: LintReport) -> int:
+    """Return the column after the last character of what a finding is about, 0 if unknown."""
+    place = finding.position
+    if place is None or not place.column:
+        return 0
+    match = _TOKEN.match(source_line(finding, report), place.column - 1)
+    return match.end() + 1 if match else place.column + 1
+
+
+def findings_text(shown: LintReport, tables: Tables) -> list[str]:
     """Return the lines that tell a person of the findings: place, line, caret, call and fix."""
     lines: list[str] = []
     for one in shown.findings:
@@ -64,6 +55,12 @@ def findings_text(shown: FindingsOfFilter, tables: Tables) -> list[str]:
                 lines.append(f"  {word}: {witness_text(witness, one, tables)}")
         lines.append(f"  fix: {one.fix}")
     return lines
+
+
+def finding_diagnostic(finding: Finding) -> Diagnostic:
+    """Return a finding as other diagnostics are told: in one line, with its fix."""
+    text = f"{message_of(finding)} [{finding.kind.value}]; {finding.fix}"
+    return Diagnostic(text, finding.position, finding.kind)
 
 
 def message_of(finding: Finding) -> str:
@@ -87,15 +84,15 @@ def witness_text(witness: Witness, finding: Finding, tables: Tables) -> str:
     return f"{text}: {ret_action(witness.ret, table.abi if table else abi)}"
 
 
-def _excerpt(finding: Finding, shown: FindingsOfFilter, tables: Tables) -> Iterator[str]:
+def _excerpt(finding: Finding, shown: LintReport, tables: Tables) -> Iterator[str]:
     """Yield the line that a finding is about, and carets below the part of it."""
     place = finding.position
     if place is not None:
-        line = shown.line(finding)
+        line = source_line(finding, shown)
         if line:
             head = f"{place.line} | "
             yield head + line.replace("\t", " ")
-            width = max(shown.end_column(finding) - place.column, 1)
+            width = max(end_column(finding, shown) - place.column, 1)
             yield " " * (len(head) + place.column - 1) + "^" + "~" * (width - 1)
         return
     if finding.instruction is None or not finding.programs:
@@ -118,7 +115,7 @@ def _loaded(code: Code, at: int) -> str:
     return ""
 
 
-def finding_json(one: Finding, shown: FindingsOfFilter, tables: Tables) -> dict[str, Any]:
+def finding_json(one: Finding, shown: LintReport, tables: Tables) -> dict[str, Any]:
     """Return a finding as JSON has it."""
     place = one.position
     return {
@@ -129,7 +126,7 @@ def finding_json(one: Finding, shown: FindingsOfFilter, tables: Tables) -> dict[
         "file": place.file if place else shown.file,
         "line": place.line if place else None,
         "column": place.column if place else None,
-        "end_column": (shown.end_column(one) or None) if place else None,
+        "end_column": (end_column(one, shown) or None) if place else None,
         "instruction": one.instruction,
         "abi": one.abis[0] if one.abis else None,
         "abis": list(one.abis),
@@ -155,7 +152,7 @@ def _witness_json(witness: Witness, finding: Finding, tables: Tables) -> dict[st
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
 
-def github_annotations(shown: FindingsOfFilter) -> list[str]:
+def github_annotations(shown: LintReport) -> list[str]:
     """Return a workflow command for each finding, by which GitHub marks the line."""
     lines = []
     for one in shown.findings:
@@ -163,7 +160,7 @@ def github_annotations(shown: FindingsOfFilter) -> list[str]:
         fields = {"file": place.file if place else shown.file}
         if place and place.line:
             fields |= {"line": str(place.line), "col": str(place.column)}
-            fields["endColumn"] = str(shown.end_column(one))
+            fields["endColumn"] = str(end_column(one, shown))
         fields["title"] = one.kind.value
         parts = ",".join(f"{name}={_escaped(value, 'property')}" for name, value in fields.items())
         text = _escaped(f"{message_of(one)}; {one.fix}", "data")

@@ -8,21 +8,20 @@ from urllib.parse import quote
 
 from seccompgen.core.program import INSTRUCTION_SIZE
 from seccompgen.lint import Severity
-from seccompgen.render.findings import finding_json, message_of, witness_text
+from seccompgen.render.findings import end_column, finding_json, message_of, witness_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.core.tables import Tables
-    from seccompgen.lint import Finding
-    from seccompgen.render.findings import FindingsOfFilter
+    from seccompgen.lint import Finding, LintReport
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 
 
 def sarif(
-    filters: Sequence[FindingsOfFilter], tables: Tables, version: str, pages: str
+    filters: Sequence[LintReport], tables: Tables, version: str, pages: str
 ) -> dict[str, Any]:
     """Return one run over ``filters``; ``pages`` is where each code has a section."""
     codes = sorted({one.kind.value for shown in filters for one in shown.findings})
@@ -46,7 +45,7 @@ def sarif(
 
 
 def _result(
-    one: Finding, shown: FindingsOfFilter, codes: Sequence[str], tables: Tables
+    one: Finding, shown: LintReport, codes: Sequence[str], tables: Tables
 ) -> dict[str, Any]:
     text = f"{message_of(one)}. Fix: {one.fix}."
     for word, witness in (("Shown by", one.witness), ("Beside", one.beside)):
@@ -57,7 +56,7 @@ def _result(
     if one.position and one.position.line:
         region = {"startLine": one.position.line}
         if one.position.column:
-            region |= {"startColumn": one.position.column, "endColumn": shown.end_column(one)}
+            region |= {"startColumn": one.position.column, "endColumn": end_column(one, shown)}
         location["region"] = region
     elif one.instruction is not None and file.endswith(".bpf"):
         place = {"byteOffset": INSTRUCTION_SIZE * one.instruction, "byteLength": INSTRUCTION_SIZE}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from escape import run as escape
-from guests.inside import bitmap, confined, conformance, foreign, stock, table
+from guests.inside import bitmap, confined, conformance, foreign, stock, table, widths
 
 PLAN = "/trial/plan"
 FOLDER = "/tmp/escape"
@@ -48,6 +48,7 @@ def main() -> bytes:
         "absent": lambda: table.absent(plan.numbers, plan.enosys),
         "foreign": lambda: foreign.ends(maker, nrs["execve"], plan.foreign()),
         "times": lambda: bitmap.times(nrs["seccomp"], plan.probes()),
+        "widths": lambda: widths.planned_outcomes(PLAN),
     }
     for name, part in parts.items():
         print(name, flush=True)  # the console shows it where a guest does not come to its report

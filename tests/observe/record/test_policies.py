@@ -15,8 +15,10 @@ from recording import calls, confined, record, run
 from running_kernel import require_x86_64
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position
+from seccompgen.core.facts import NO_FACTS, Facts
 from seccompgen.core.model import FilterFlag
 from seccompgen.observe.record.answers import MOST_REFUSED
+from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.implied import SIGCHLD, SIGPIPE, RunFacts, implied
 from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
@@ -458,6 +460,22 @@ def test_without_a_marker_nothing_is_written(policy: Path) -> None:
 
 
 # Coverage
+
+
+def test_what_is_worth_constraining_is_found_by_its_name() -> None:
+    def found(name: str, abi: str, facts: Facts = TABLES.facts) -> tuple[int, int] | None:
+        about = worth(name, ABIS[abi], facts)
+        return (about.index, about.width) if about else None
+
+    assert found("clone", "x86_64") == (0, 32)
+    assert found("clone", "s390x") == (1, 32)  # behind the stack
+    assert found("mmap", "x86_64") == (2, 64)
+    assert found("mmap", "ppc") == (2, 32)
+    assert found("mmap", "i386") is None  # all arguments are in memory
+    assert found("getpid", "x86_64") is None
+    # Without prototypes, what is known by heart.
+    assert found("clone", "s390x", NO_FACTS) is None
+    assert found("mmap", "ppc", NO_FACTS) == (2, 64)
 
 
 def test_a_workload_beside_a_policy(policy: Path) -> None:

@@ -140,7 +140,7 @@ def test_calls_that_stand_for_others_are_told_apart(
     text = policy.read_text()
     assert "socketcall # this run: 65537, connect, socket\n" in text
     assert "ipc # this run: msgsnd, semget\n" in text
-    assert ("value: 0x1000b" in text) is bool(options)
+    assert ("call in {SEMGET, MSGSND|0x10000}" in text) is bool(options)
     again = record(policy, [program], *options, "--merge", policy)
     assert again.code == 0, again.err
 

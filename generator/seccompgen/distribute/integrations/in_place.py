@@ -58,7 +58,8 @@ def bring_up_to_date(root: Path) -> Package:
             raise AnswerNo(*stale, hint)
     else:
         compiled, written = put(make, project.root)
-    notes = [str(note) for one in compiled.built for note in one.notes]
+    told = [note for one in compiled.built for note in (*one.notes, *one.warnings)]
+    notes = [str(note) for note in told]
     lines = map(printable, (*dict.fromkeys(notes), *summary(written)))
     return Package(project, tuple(compiled.files), tuple(lines))
 

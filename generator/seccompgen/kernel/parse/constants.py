@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import OutsideError
+from seccompgen.core.errors import Diagnostic, OutsideError, Position
 from seccompgen.core.facts import Constant
-from seccompgen.kernel.parse.cpp import Source, take_apart
+from seccompgen.kernel.parse.cpp import Run, Source, take_apart
 from seccompgen.kernel.parse.headers import (
+    NET,
     SHARED_HEADERS,
     SOCKET,
     SOCKET_TYPES,
@@ -22,7 +23,6 @@ from seccompgen.kernel.parse.unit import Unit, Workshop
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from seccompgen.core.errors import Diagnostic
     from seccompgen.kernel.parse.tree import Tree
     from seccompgen.kernel.parse.unit import Outcome
 
@@ -41,7 +41,7 @@ def read_constants(abis: Iterable[str], tree: Tree) -> tuple[dict[str, Constant]
     Raises OutsideError with every problem found: files that are cut off, or no headers.
     """
     workshop = Workshop(tree)
-    errors: dict[Diagnostic, None] = {}
+    errors: dict[Diagnostic, None] = dict.fromkeys(_other_socket_types(workshop))
     used: set[str] = set()
     found: dict[str, dict[str, Outcome]] = {}
     abis = tuple(abis)
@@ -60,6 +60,24 @@ def read_constants(abis: Iterable[str], tree: Tree) -> tuple[dict[str, Constant]
         raise OutsideError(*errors)
     merged = (_merged(name, found[name], abis) for name in sorted(found))
     return {one.name: one for one in merged if one}, used | {AUDIT}
+
+
+def _other_socket_types(workshop: Workshop) -> list[Diagnostic]:
+    """Return where the tag's own socket types are others than those of `SOCKET_TYPES`.
+
+    Nothing else is read of that header, so that it is no input of the constants.
+    """
+    if NET not in workshop.tree:
+        return []
+    runs = tuple(item for item in workshop.header(NET).items if isinstance(item, Run))
+    declared = {one.name: one for one in workshop.declarations(runs).enumerators}
+    ours = dict(re.findall(r"^#define (SOCK_[A-Z]+) ([0-9]+)$", SOCKET_TYPES, re.MULTILINE))
+    ours |= {"SOCK_STREAM": "1", "SOCK_DGRAM": "2"}  # those of MIPS are not in this header
+    return [
+        Diagnostic(f"{name} is not {value} here, as seccompgen takes it to be", Position(NET))
+        for name, value in ours.items()
+        if name in declared and declared[name].base != (value,)
+    ]
 
 
 def _outcomes(unit: Unit) -> Iterable[tuple[str, Outcome]]:

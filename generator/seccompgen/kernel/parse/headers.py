@@ -73,11 +73,11 @@ _OWN: Mapping[str, str] = {
     "powerpc": "eeh epapr_hcalls papr-hvpipe papr-indices papr-miscdev papr-physical-attestation"
     " papr-platform-dump papr-sysparm papr-vpd perf_event tm vas-api",
     "riscv": "hwprobe",
-    "s390": "chpid chsc clp cmb dasd guarded_storage hwctrset hypfs monwriter runtime_instr sclp_ctl schid"
-    " sie uvdevice vmcp zcrypt",
+    "s390": "chpid chsc clp cmb dasd guarded_storage hwctrset hypfs monwriter runtime_instr schid"
+    " sclp_ctl sie uvdevice vmcp zcrypt",
     "sh": "posix_types_32 posix_types_64 ptrace_32 ptrace_64",
-    "sparc": "apc asi display7seg envctrl fbio openpromio oradax perfctr psrcompat pstate sigcontext traps uctx utrap"
-    " watchdog",
+    "sparc": "apc asi display7seg envctrl fbio openpromio oradax perfctr psrcompat pstate"
+    " sigcontext traps uctx utrap watchdog",
     "x86": "amd_hsmp debugreg ldt mce msr mtrr posix_types_32 posix_types_64 posix_types_x32 prctl"
     " processor-flags ptrace-abi sgx vm86",
 }

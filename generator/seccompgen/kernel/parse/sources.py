@@ -248,12 +248,14 @@ NUMBER_CANDIDATES: tuple[str, ...] = tuple(
             GENERIC_TABLE,
             GENERIC_MAKEFILE,
             MIPS_SGIDEFS,
-            *DECLARING,
-            ARM_COMPAT_TABLE,
-            ARM_COMPAT_HEADER,
             *(path for view in VIEWS.values() for path in view.own_files),
-            *(path for view in VIEWS.values() for path in view.declaring),
         }
     )
 )
 """Every upstream path that the numbers of some tag from v5.10 on may need."""
+
+PROTOTYPE_CANDIDATES = frozenset(
+    {*DECLARING, ARM_COMPAT_TABLE, ARM_COMPAT_HEADER}
+    | {path for view in VIEWS.values() for path in view.declaring}
+)
+"""Every upstream path that prototypes are read from besides, where a tag has it."""

@@ -131,7 +131,7 @@ class Unit(Reader):
     def read_all(self, names: Iterable[str]) -> None:
         """Read headers by the names under which programs include them; absent ones are empty.
 
-        Headers of a machine that the architecture cannot be are not installed (include/uapi/Kbuild).
+        KVM's are not installed where the architecture has none of its own (include/uapi/Kbuild).
         """
         for name in names:
             if name in _NEEDS_OWN and not self._resolve(_NEEDS_OWN[name], Position("")):

@@ -98,25 +98,23 @@ def _allowed_on(abi: Abi, policy: ResolvedPolicy, tables: Tables) -> tuple[Allow
 def merge(several: Sequence[Needs], position: Position) -> Needs:
     """Return what all of ``several`` need together.
 
-    A rule has no ABI, so conditions on a call add up over all ABIs. What is covered by others is
-    dropped, and where more than `MOST_VALUES` are left, the call is allowed as such. ``position``
-    is where the result will be.
+    Conditions on a call add up on each ABI. What is covered by others is dropped, and where more
+    than `MOST_VALUES` are left, the call is allowed as such. ``position`` is where the result will
+    be.
     """
-    calls = [one for needs in several for found in needs.calls.values() for one in found]
-    joined = {name: _joined(name, calls, position) for name in {one.name for one in calls}}
     abis = dict.fromkeys(abi for needs in several for abi in needs.calls)
-    names = {
-        abi: sorted(
-            {one.name for needs in several if abi in needs.calls for one in needs.calls[abi]}
-        )
-        for abi in abis
-    }
+    calls = {abi: [one for needs in several for one in needs.calls.get(abi, ())] for abi in abis}
     arches = dict.fromkeys(abi for needs in several for abi in needs.arches)
     compat = dict.fromkeys(abi for needs in several for abi in needs.compat_arches)
     return Needs(
         tuple(arches),
         tuple(compat),
-        {abi: tuple(joined[name] for name in found) for abi, found in names.items()},
+        {
+            abi: tuple(
+                _joined(name, found, position) for name in sorted({one.name for one in found})
+            )
+            for abi, found in calls.items()
+        },
         any(needs.tsync for needs in several),
     )
 

@@ -1,0 +1,68 @@
+"""Lint a policy: what its programs answer, what reading it told, and the comments in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.io.reading import read_file
+from seccompgen.lint.check import LintedFilter, lint
+from seccompgen.lint.noted import TOLD_BY_LINT
+from seccompgen.lint.silence import silence
+from seccompgen.verify import meaning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Diagnostic
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Tables
+    from seccompgen.lint.finding import Finding
+    from seccompgen.verify import Code, Meaning
+
+
+@dataclass(frozen=True)
+class LintReport:
+    """The findings on a filter, and those that comments silenced.
+
+    ``sides`` are what was looked at, by the names of ABIs; ``texts`` the policy's files by name;
+    ``notes`` what else reading it had to tell.
+    """
+
+    file: str
+    findings: tuple[Finding, ...]
+    sides: Mapping[str, Meaning | Code]
+    silenced: tuple[Finding, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Diagnostic, ...] = ()
+
+
+def lint_policy(
+    policy: ResolvedPolicy, tables: Tables, abis: Iterable[Abi], notes: tuple[Diagnostic, ...] = ()
+) -> LintReport:
+    """Return the findings on a policy for ``abis``; ``notes`` are what reading it had to tell."""
+    sides = {abi.name: meaning(policy, abi, tables) for abi in abis}
+    file = policy.sources[-1][0]
+    found = lint(LintedFilter(file, sides, policy, notes), tables)
+    texts = _source_texts(policy)
+    # A comment may be for an ABI that was not looked at.
+    whole = len(sides) == len(policy.arches)
+    left = silence(found, texts, file if whole else None)
+    others = tuple(note for note in notes if note.kind not in TOLD_BY_LINT)
+    return LintReport(file, left.findings, sides, left.silenced, texts, others)
+
+
+def _source_texts(policy: ResolvedPolicy) -> dict[str, str]:
+    """Return the files that a policy was read from, by name; none for one in memory.
+
+    What cannot be read again, such as a pipe, is left out.
+    """
+    texts: dict[str, str] = {}
+    for file, _ in policy.sources if not policy.in_memory else ():
+        try:
+            texts[file] = read_file(Path(file)).decode("utf-8-sig", "replace")
+        except OSError:
+            continue
+    return texts
