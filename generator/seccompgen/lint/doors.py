@@ -166,7 +166,7 @@ _RING = same(
     "open openat2 creat unlinkat unlink renameat2 renameat rename mkdirat mkdir linkat link "
     "symlinkat symlink statx setxattr fsetxattr ftruncate setsockopt"
 )
-"""What a ring of io_uring does for its owner (``IORING_OP_*``)."""
+"""The work that a ring of io_uring does for its owner (``IORING_OP_*``)."""
 
 _OLD_MMAP = frozenset({"i386", "s390", "s390x", "m68k"})
 """ABIs whose ``mmap`` has its arguments in memory (``sys_old_mmap``)."""

@@ -84,7 +84,7 @@ class JoinedValue:
 
     @property
     def operands(self) -> tuple[ValueExpression, ...]:
-        """What is joined."""
+        """The parts that are joined."""
         return (self.right,) if self.left is None else (self.left, self.right)
 
 

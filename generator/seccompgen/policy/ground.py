@@ -80,7 +80,7 @@ class Ground(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """What a written rule asks of its call on each ABI; ``has`` is how many have the call."""
+    """The conditions of a written rule on each ABI; ``has`` is how many have the call."""
 
     has: int
     conditions: dict[Abi, _Alternatives]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -217,7 +218,7 @@ NUMBER = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19})([uU
 V = TypeVar("V")
 
 
-class Reading(Generic[V]):
+class Reading(ABC, Generic[V]):
     """The grammar of expressions, over tokens that are all expanded; subclasses know the values.
 
     Where a subexpression is ``dead`` (the untaken side of ``&&``, ``||`` or ``?:``) its syntax
@@ -311,20 +312,25 @@ class Reading(Generic[V]):
     def _chosen(self, one: V, other: V, *, first: bool) -> V:
         return one if first else other
 
+    @abstractmethod
     def _truth(self, value: bool) -> V:
-        raise NotImplementedError
+        """Return the value of a condition."""
 
+    @abstractmethod
     def _number(self, value: int, digits: str, suffix: str) -> V:
-        raise NotImplementedError
+        """Return the value of a number, written ``digits`` and ``suffix``."""
 
+    @abstractmethod
     def _named(self, word: str) -> V:
-        raise NotImplementedError
+        """Return the value of a name."""
 
+    @abstractmethod
     def _signed(self, sign: str, value: V) -> V:
-        raise NotImplementedError
+        """Return ``value`` under one sign, such as ``~``."""
 
+    @abstractmethod
     def _apply(self, operator: str, left: V, right: V) -> V:
-        raise NotImplementedError
+        """Return the outcome of a binary operator."""
 
 
 class Expression(Reading[int]):

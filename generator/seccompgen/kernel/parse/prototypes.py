@@ -103,7 +103,7 @@ def selected(kconfig: str, *, wide: bool) -> dict[str, bool]:
 
 
 class _Architecture:
-    """What one ABI's kernel declares."""
+    """The declarations of one ABI's kernel."""
 
     def __init__(self, abi: Abi, headers: list[dict[str, list[Declaration]]], tree: Tree) -> None:
         self._abi = abi

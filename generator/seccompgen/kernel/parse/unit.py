@@ -63,7 +63,7 @@ class _Known:
 
 @dataclass(slots=True)
 class _Needs:
-    """What an outcome depends on so far: definitions, and names that have none."""
+    """The grounds of an outcome so far: definitions, and names that have none."""
 
     present: set[object] = field(default_factory=set)
     absent: dict[_Kind, set[str]] = field(default_factory=dict)
@@ -83,7 +83,7 @@ def _measure(name: str, value: int) -> tuple[str, int]:
 
 @dataclass
 class Workshop:
-    """What units of one tree share, so that nothing is done twice for two ABIs."""
+    """The work that units of one tree share, so that nothing is done twice for two ABIs."""
 
     tree: Tree
     headers: dict[str, Header] = field(default_factory=dict)
