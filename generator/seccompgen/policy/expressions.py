@@ -20,7 +20,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from seccompgen.core.errors import Position, did_you_mean
 from seccompgen.core.model import Op
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 MOST_CHARACTERS = 8192
 MOST_NESTED = 100
-"""Limits of an expression; the longest in use have a hundred characters."""
+"""Limits of an expression; the longest in use have a hundred characters. `str` gives Python."""
 
+_T = TypeVar("_T")
 Place: TypeAlias = "Callable[[int], Position]"
 """Where the character of a text stands, by its index."""
 
@@ -52,7 +53,6 @@ class PlainValue:
     number: int
 
     def __str__(self) -> str:
-        """Render as Python."""
         return str(self.number) if -10 < self.number < 10 else f"{self.number:#x}"
 
 
@@ -64,7 +64,6 @@ class NamedValue:
     at: Position
 
     def __str__(self) -> str:
-        """Render as Python."""
         return self.name
 
 
@@ -78,7 +77,6 @@ class JoinedValue:
     at: Position
 
     def __str__(self) -> str:
-        """Render as Python."""
         parts = [f"({one})" if isinstance(one, JoinedValue) else str(one) for one in self.operands]
         return f"~{parts[0]}" if self.left is None else f" {self.operator} ".join(parts)
 
@@ -108,7 +106,6 @@ class ArgumentTest:
     reading: Reading = Reading.KERNEL
 
     def __str__(self) -> str:
-        """Render as Python."""
         name = self.argument if isinstance(self.argument, str) else f"arg{self.argument}"
         side = self.reading.value.format(name)
         if self.op in {Op.ANY_BITS, Op.NO_BITS}:
@@ -124,7 +121,6 @@ class AllOf:
     parts: tuple[Expression, ...]
 
     def __str__(self) -> str:
-        """Render as Python."""
         return " and ".join(f"({p})" if isinstance(p, AnyOf) else str(p) for p in self.parts)
 
 
@@ -135,7 +131,6 @@ class AnyOf:
     parts: tuple[Expression, ...]
 
     def __str__(self) -> str:
-        """Render as Python."""
         return " or ".join(map(str, self.parts))
 
 
@@ -146,7 +141,6 @@ class Negated:
     part: Expression
 
     def __str__(self) -> str:
-        """Render as Python."""
         return f"not ({self.part})"
 
 
@@ -185,20 +179,16 @@ def parse_condition(text: str, place: Place = _nowhere) -> Expression:
     """Read a ``when`` expression. Raises ExpressionError with all that is wrong with it."""
     reader = _Reader(text, place)
     tree = reader.tree()
-    result = reader.condition(tree) if tree else None
-    if reader.faults or result is None:
-        raise ExpressionError(sorted(reader.faults, key=lambda fault: fault[1]))
-    return result
+    found: Expression | None = reader.condition(tree) if tree else None
+    return reader.result(found)
 
 
 def parse_value(text: str, place: Place = _nowhere) -> ValueExpression:
     """Read a value such as ``O_RDONLY|O_CLOEXEC``. Raises ExpressionError."""
     reader = _Reader(text, place)
     tree = reader.tree()
-    result = reader.value(tree) if tree else None
-    if reader.faults or result is None:
-        raise ExpressionError(sorted(reader.faults, key=lambda fault: fault[1]))
-    return result
+    found: ValueExpression | None = reader.value(tree) if tree else None
+    return reader.result(found)
 
 
 def argument_of(name: str) -> int | str:
@@ -260,6 +250,12 @@ class _Reader:
         self._text = text
         self._place = place
         self.faults: list[tuple[str, int]] = []
+
+    def result(self, read: _T | None) -> _T:
+        """Return what was read; raise ExpressionError if anything is wrong with it."""
+        if self.faults or read is None:
+            raise ExpressionError(sorted(self.faults, key=lambda fault: fault[1]))
+        return read
 
     def _fault(self, message: str, at: ast.expr | int) -> None:
         self.faults.append((message, at if isinstance(at, int) else self._start(at)))
