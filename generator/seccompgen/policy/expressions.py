@@ -20,7 +20,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.core.errors import Position, did_you_mean
 from seccompgen.core.model import Op
@@ -32,7 +32,6 @@ MOST_CHARACTERS = 8192
 MOST_NESTED = 100
 """Limits of an expression; the longest in use have a hundred characters. `str` gives Python."""
 
-_T = TypeVar("_T")
 Place: TypeAlias = "Callable[[int], Position]"
 """Where the character of a text stands, by its index."""
 
@@ -179,16 +178,20 @@ def parse_condition(text: str, place: Place = _nowhere) -> Expression:
     """Read a ``when`` expression. Raises ExpressionError with all that is wrong with it."""
     reader = _Reader(text, place)
     tree = reader.tree()
-    found: Expression | None = reader.condition(tree) if tree else None
-    return reader.result(found)
+    found = reader.condition(tree) if tree else None
+    reader.raise_faults()
+    assert found is not None
+    return found
 
 
 def parse_value(text: str, place: Place = _nowhere) -> ValueExpression:
     """Read a value such as ``O_RDONLY|O_CLOEXEC``. Raises ExpressionError."""
     reader = _Reader(text, place)
     tree = reader.tree()
-    found: ValueExpression | None = reader.value(tree) if tree else None
-    return reader.result(found)
+    found = reader.value(tree) if tree else None
+    reader.raise_faults()
+    assert found is not None
+    return found
 
 
 def argument_of(name: str) -> int | str:
@@ -251,11 +254,10 @@ class _Reader:
         self._place = place
         self.faults: list[tuple[str, int]] = []
 
-    def result(self, read: _T | None) -> _T:
-        """Return what was read; raise ExpressionError if anything is wrong with it."""
-        if self.faults or read is None:
+    def raise_faults(self) -> None:
+        """Raise ExpressionError if anything is wrong."""
+        if self.faults:
             raise ExpressionError(sorted(self.faults, key=lambda fault: fault[1]))
-        return read
 
     def _fault(self, message: str, at: ast.expr | int) -> None:
         self.faults.append((message, at if isinstance(at, int) else self._start(at)))
