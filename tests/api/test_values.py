@@ -335,3 +335,33 @@ assert sys.modules["seccompgen.verify"].prove is prove
 assert seccompgen.filters is sys.modules["seccompgen.filters"]
 """
     subprocess.run([sys.executable, "-c", f"import sys\n{code}"], check=True)
+
+
+def test_names_and_expressions_go_round(tmp_path: Path) -> None:
+    groups = [
+        SyscallGroup(Action.ALLOW, ["read", 500, -1], arches=["x86_64"]),
+        SyscallGroup(
+            Action.ALLOW,
+            ["socket"],
+            when="family in {AF_UNIX, AF_INET} and not type & ~(SOCK_CLOEXEC | 0xf)",
+            multiplexed=Action.errno("EACCES"),
+        ),
+        SyscallGroup(
+            Action.LOG,
+            names_with_args=[
+                NameWithConditions("fcntl", when="cmd == F_GETFL"),
+                NameWithConditions(
+                    "openat", [Condition("flags", Op.MASKED_EQ, "O_RDONLY", mask="O_ACCMODE")]
+                ),
+                NameWithConditions("lseek", [Condition(1, Op.EQ, -1, width=64)]),
+            ],
+        ),
+    ]
+    policy = Policy(
+        Action.errno(), groups, arches=["x86_64", "i386"], multiplexed=Action.LOG, name="p"
+    )
+    path = tmp_path / "p.yml"
+    path.write_text(Filter(policy).to_yaml())
+    assert read_filter(path).policy == policy
+    assert validate(path) == validate(policy) == ()
+    assert eval(repr(policy), vars(seccompgen)) == policy

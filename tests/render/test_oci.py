@@ -78,7 +78,7 @@ syscalls:
 - {{action: errno(EROFS), names: [mkdir, mkdirat]}}
 - action: kill_process
   names_with_args:
-  - name: personality
+  - name: brk
     arguments:
     - {{argument: 0, operation: GreaterThan, value: 0x123456789, width: 64}}
 """

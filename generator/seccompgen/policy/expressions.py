@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MOST_CHARACTERS = 8192
 MOST_NESTED = 100
-"""Limits of an expression; the longest in use have a hundred characters."""
+"""Limits of an expression; the longest in use have a hundred characters. `str` gives Python."""
 
 Place: TypeAlias = "Callable[[int], Position]"
 """Where the character of a text stands, by its index."""
@@ -52,7 +52,6 @@ class PlainValue:
     number: int
 
     def __str__(self) -> str:
-        """Render as Python."""
         return str(self.number) if -10 < self.number < 10 else f"{self.number:#x}"
 
 
@@ -64,7 +63,6 @@ class NamedValue:
     at: Position
 
     def __str__(self) -> str:
-        """Render as Python."""
         return self.name
 
 
@@ -78,7 +76,6 @@ class JoinedValue:
     at: Position
 
     def __str__(self) -> str:
-        """Render as Python."""
         parts = [f"({one})" if isinstance(one, JoinedValue) else str(one) for one in self.operands]
         return f"~{parts[0]}" if self.left is None else f" {self.operator} ".join(parts)
 
@@ -108,7 +105,6 @@ class ArgumentTest:
     reading: Reading = Reading.KERNEL
 
     def __str__(self) -> str:
-        """Render as Python."""
         name = self.argument if isinstance(self.argument, str) else f"arg{self.argument}"
         side = self.reading.value.format(name)
         if self.op in {Op.ANY_BITS, Op.NO_BITS}:
@@ -124,7 +120,6 @@ class AllOf:
     parts: tuple[Expression, ...]
 
     def __str__(self) -> str:
-        """Render as Python."""
         return " and ".join(f"({p})" if isinstance(p, AnyOf) else str(p) for p in self.parts)
 
 
@@ -135,7 +130,6 @@ class AnyOf:
     parts: tuple[Expression, ...]
 
     def __str__(self) -> str:
-        """Render as Python."""
         return " or ".join(map(str, self.parts))
 
 
@@ -146,7 +140,6 @@ class Negated:
     part: Expression
 
     def __str__(self) -> str:
-        """Render as Python."""
         return f"not ({self.part})"
 
 
@@ -185,20 +178,20 @@ def parse_condition(text: str, place: Place = _nowhere) -> Expression:
     """Read a ``when`` expression. Raises ExpressionError with all that is wrong with it."""
     reader = _Reader(text, place)
     tree = reader.tree()
-    result = reader.condition(tree) if tree else None
-    if reader.faults or result is None:
-        raise ExpressionError(sorted(reader.faults, key=lambda fault: fault[1]))
-    return result
+    found = reader.condition(tree) if tree else None
+    reader.raise_faults()
+    assert found is not None
+    return found
 
 
 def parse_value(text: str, place: Place = _nowhere) -> ValueExpression:
     """Read a value such as ``O_RDONLY|O_CLOEXEC``. Raises ExpressionError."""
     reader = _Reader(text, place)
     tree = reader.tree()
-    result = reader.value(tree) if tree else None
-    if reader.faults or result is None:
-        raise ExpressionError(sorted(reader.faults, key=lambda fault: fault[1]))
-    return result
+    found = reader.value(tree) if tree else None
+    reader.raise_faults()
+    assert found is not None
+    return found
 
 
 def argument_of(name: str) -> int | str:
@@ -260,6 +253,11 @@ class _Reader:
         self._text = text
         self._place = place
         self.faults: list[tuple[str, int]] = []
+
+    def raise_faults(self) -> None:
+        """Raise ExpressionError if anything is wrong."""
+        if self.faults:
+            raise ExpressionError(sorted(self.faults, key=lambda fault: fault[1]))
 
     def _fault(self, message: str, at: ast.expr | int) -> None:
         self.faults.append((message, at if isinstance(at, int) else self._start(at)))
