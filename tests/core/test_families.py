@@ -23,9 +23,8 @@ NOT_EXPORTED = {
     *("SHUT_RD", "SHUT_WR", "SHUT_RDWR"),  # include/linux/net.h
     *("MNT_FORCE", "MNT_DETACH", "MNT_EXPIRE", "UMOUNT_NOFOLLOW"),  # include/linux/fs.h
     *("SWAP_FLAG_PREFER", "SWAP_FLAG_DISCARD"),  # include/linux/swap.h
-    *("IPV6_JOIN_GROUP", "IPV6_LEAVE_GROUP"),  # other names of the two below
-    *("IPV6_ADD_MEMBERSHIP", "IPV6_DROP_MEMBERSHIP", "IPPROTO_", "PER_HPUX"),
-    *("XATTR_CREATE", "XATTR_REPLACE"),
+    *("IPV6_JOIN_GROUP", "IPV6_LEAVE_GROUP"),  # the C library's, of IPV6_ADD_MEMBERSHIP
+    "PER_HPUX",  # of older tags
 }
 """Words that a user of the kernel knows, and that its own exported headers may lack."""
 

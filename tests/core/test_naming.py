@@ -162,6 +162,11 @@ def test_alternatives_list_values() -> None:
     assert NAMING.alternatives(levels, "setsockopt", X86_64) == (
         "level in {IPPROTO_TCP, SOL_SOCKET} and optname == 1"
     )
+    two = [*tcp, All((low(1, Op.EQ, 1), low(2, Op.EQ, 2))), *tcp, *levels[1:]]
+    assert NAMING.alternatives(two, "setsockopt", X86_64) == (
+        "level == IPPROTO_TCP and optname in {TCP_NODELAY, TCP_CORK, 0x77} or "
+        "level == SOL_SOCKET and optname in {SO_REUSEADDR, 1}"
+    )
     mixed = [low(1, Op.EQ, 0x541B), low(1, Op.GE, 0x5421)]
     assert NAMING.alternatives(mixed, "ioctl", X86_64) == "cmd == FIONREAD or cmd >= FIONBIO"
     assert NAMING.alternatives([low(1, Op.EQ, 0x541B)], "ioctl", X86_64) == "cmd == FIONREAD"

@@ -45,6 +45,13 @@ def test_numbers_of_one_name_are_one_text() -> None:
     assert text(*flags) == "flags & CLONE_NEWUSER"
 
 
+def test_another_order_is_no_other_text() -> None:
+    everywhere = rule("ioctl", equal(1, 0xAE80))
+    here, there = rule("ioctl", equal(1, 0x5421), "x86_64"), rule("ioctl", equal(1, 0x667E), "mips")
+    said = text(here, everywhere, there, abis=["x86_64", "mips"])
+    assert said == "cmd in {FIONBIO, KVM_RUN}"
+
+
 def test_what_reads_otherwise_on_some_abis_is_told() -> None:
     assert text(rule("socket", equal(0, 1))) == "family == AF_UNIX"
     assert text(rule("ioctl", equal(1, 0x541B))) == (

@@ -56,19 +56,17 @@ class Naming:
 
         Where only the value of one argument differs, it lists them: ``cmd in {TCGETS, FIONREAD}``.
         """
-        tests = [tuple(comparisons(condition)) for condition in conditions]
+        known = list(dict.fromkeys(tuple(comparisons(condition)) for condition in conditions))
         if abi.argument_bits == 32:  # what equals more than a word never does
-            tests = [
+            known = [
                 one
-                for one in tests
+                for one in known
                 if not any(test.op is Op.EQ and test.value > U32 for test in one)
-            ] or tests
-        differs = _only_difference(tests)
-        if differs is not None:
-            common = tests[0]
-            values = tuple(one[differs].value for one in tests)
-            return _Condition(self, call, abi, common, (differs, values)).text()
-        texts = [_Condition(self, call, abi, one).text() for one in tests]
+            ] or known
+        texts = []
+        for group, place in _alike(known):
+            listed = (place, tuple(one[place].value for one in group)) if len(group) > 1 else None
+            texts.append(_Condition(self, call, abi, group[0], listed).text())
         return " or ".join(texts)
 
     def comparison(
@@ -303,17 +301,31 @@ class _Test:
         return f"{self.subject()} {operator} {shown}"
 
 
-def _only_difference(tests: Sequence[tuple[Comparison, ...]]) -> int | None:
-    """Return the place of the one equality whose value alone differs among conjunctions."""
-    first = tests[0]
-    if len(tests) < 2 or any(len(one) != len(first) for one in tests):
+def _alike(
+    known: Sequence[tuple[Comparison, ...]],
+) -> list[tuple[list[tuple[Comparison, ...]], int]]:
+    """Return groups of conjunctions in which one value alone differs, and the place of that."""
+    groups: list[tuple[list[tuple[Comparison, ...]], int]] = []
+    for tests in known:
+        for n, (group, place) in enumerate(groups):
+            differs = _only_difference(group[0], tests)
+            if differs is not None and (len(group) == 1 or differs == place):
+                groups[n] = [*group, tests], differs
+                break
+        else:
+            groups.append(([tests], 0))
+    return groups
+
+
+def _only_difference(a: tuple[Comparison, ...], b: tuple[Comparison, ...]) -> int | None:
+    """Return the place of the one equality whose value alone differs between conjunctions."""
+    if len(a) != len(b):
         return None
-    places = {n for one in tests for n, (a, b) in enumerate(zip(one, first, strict=True)) if a != b}
+    places = [n for n, (one, other) in enumerate(zip(a, b, strict=True)) if one != other]
     if len(places) != 1:
         return None
-    (place,) = places
-    kinds = {replace(one[place], value=0) for one in tests}
-    return place if len(kinds) == 1 and first[place].op is Op.EQ else None
+    one, other = a[places[0]], b[places[0]]
+    return places[0] if one.op is Op.EQ and replace(one, value=other.value) == other else None
 
 
 @cache

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Predicate, Rule
+    from seccompgen.core.model import Rule
     from seccompgen.core.tables import Tables
 
 _MOST_WORDINGS = 3
@@ -21,11 +21,10 @@ def condition_text(rules: Sequence[Rule], abis: Iterable[Abi], tables: Tables) -
     Names are used where they are right on all of ``abis`` that have the call. Where it reads
     differently on some, it says so: ``cmd == FIONREAD; on mips: cmd == 0x541b``.
     """
-    first = rules[0]
-    wordings: dict[str, list[Abi]] = {}
-    for abi in answered(rules, abis, tables):
-        conditions = [one.condition for one in rules if one.applies_to(abi)]
-        wordings.setdefault(_text(conditions, first.name, abi, tables), []).append(abi)
+    where = answered(rules, abis, tables)
+    wordings = _wordings(rules, where, tables, ordered=False)
+    if len(wordings) > 1:  # perhaps only because ABIs have the same in another order
+        wordings = _wordings(rules, where, tables, ordered=True)
     plain = numbers_text(rules)
     if len(wordings) > _MOST_WORDINGS and all(one.abis is None for one in rules):
         return plain
@@ -33,7 +32,7 @@ def condition_text(rules: Sequence[Rule], abis: Iterable[Abi], tables: Tables) -
         return plain
     # What holds on most ABIs comes first.
     (most, _), *others = sorted(wordings.items(), key=lambda item: -len(item[1]))
-    parts = [f"on {some(where)}: {text or 'always'}" for text, where in others]
+    parts = [f"on {some(which)}: {text or 'always'}" for text, which in others]
     return "; ".join([most or "always", *parts]) if parts else most
 
 
@@ -59,8 +58,19 @@ def some(abis: Sequence[Abi]) -> str:
     return f"{shown} and {len(abis) - _MOST_ABIS} more" if len(abis) > _MOST_ABIS else shown
 
 
-def _text(conditions: Sequence[Predicate | None], call: str, abi: Abi, tables: Tables) -> str:
-    some_conditions = [one for one in conditions if one is not None]
-    if len(some_conditions) < len(conditions):
-        return ""
-    return tables.naming.alternatives(some_conditions, call, abi)
+def _wordings(
+    rules: Sequence[Rule], abis: Iterable[Abi], tables: Tables, *, ordered: bool
+) -> dict[str, list[Abi]]:
+    """Return what is said of ``rules``, and where; if ``ordered``, by the texts of their parts."""
+    call = rules[0].name
+    wordings: dict[str, list[Abi]] = {}
+    for abi in abis:
+        conditions = [one.condition for one in rules if one.applies_to(abi)]
+        known = [one for one in conditions if one is not None]
+        text = ""
+        if len(known) == len(conditions):
+            if ordered:
+                known.sort(key=lambda one: tables.naming.condition(one, call, abi))
+            text = tables.naming.alternatives(known, call, abi)
+        wordings.setdefault(text, []).append(abi)
+    return wordings
