@@ -1,4 +1,4 @@
-"""Lists of permitted calls that lack what every program needs to run, to wait or to end."""
+"""Filters that refuse what every program needs to run, to wait or to end."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ _WAITERS = (
 
 
 def cannot_live(view: FilterView) -> Iterator[Finding]:
-    """Yield what an allowlist lacks; others lack nothing that they do not name."""
-    if not view.is_allowlist:
-        return
+    """Yield what a filter refuses and every program needs."""
     if not _permitted(view, "exit_group"):
         severity = Severity.NOTE if _permitted(view, "exit") else Severity.WARNING
         text = "exit_group is refused: a program can end only by being killed, or by one thread"
