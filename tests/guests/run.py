@@ -60,9 +60,13 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     made = compiled(guest.abi)
     planned = plan(guest.abi, made, share=share_of(guest), faults=faulty, foreign=foreign)
     tables = shipped_tables()
-    wide = widths.trials(guest.abi, tables)[share_of(guest)]
-    wrong_widths = widths.wrong_trials(guest.abi, tables) if faulty else []
-    report = _report(guest, planned, [*wide, *wrong_widths], processor)
+    wide = [
+        *widths.trials(guest.abi, tables)[share_of(guest)],
+        *widths.filtered_trials(guest.abi, tables),
+    ]
+    wrong_widths = widths.wrong_trials(guest.abi, tables) if faulty else {}
+    all_widths = [*wide, *(trial for trials in wrong_widths.values() for trial in trials)]
+    report = _report(guest, planned, all_widths, processor)
     verdict = judge(planned, report["conformance"], logs=_logs(guest))
     release = report["release"]
     differences = []
@@ -95,9 +99,11 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     )
     of_widths = widths.judge(release, wide, report["widths"][: len(wide)])
     differences += of_widths.differences
-    contradicted = widths.judge(release, wrong_widths, report["widths"][len(wide) :]).differences
-    if wrong_widths and not contradicted:
-        uncaught.append("a width too small")
+    left = report["widths"][len(wide) :]
+    for what, trials in wrong_widths.items():
+        if not widths.judge(release, trials, left[: len(trials)]).differences:
+            uncaught.append(what)
+        left = left[len(trials) :]
     attacked = escapes.judge(guest, share_of(guest), report["escape"])
     differences += attacked.differences
     differences += [f"not caught: {what}" for what in uncaught]
@@ -125,7 +131,9 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
         else None,
         "foreign": len(planned.foreign) if foreign else None,
         "widths": len(of_widths.shown),
-        "faults": len(planned.wrong) + len(wrong_tables) + 1 - len(uncaught) if faulty else None,
+        "faults": len(planned.wrong) + len(wrong_tables) + len(wrong_widths) - len(uncaught)
+        if faulty
+        else None,
         "differences": differences,
         "seconds": report["seconds"],
     }

@@ -21,11 +21,18 @@ from guests.inside.machine_code import INT80, NATIVE
 from guests.inside.widths import OTHER, SAME, Series
 from guests.plan import WIDE
 from oracle import ABIS, U32, U64
+from seccompgen.compile import compile_policy
+from seccompgen.core.abis import ABIS as ABI
 from seccompgen.core.facts import Prototype
-from strategies import plain_tables
+from seccompgen.core.word import ARGS
+from seccompgen.policy import load_policy
+from seccompgen.verify import Meaning, meaning
+from seccompgen.verify.oracle import FieldTest, OneOf
+from stock_policies import STOCK
+from strategies import compiled, plain_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.facts import Parameter
     from seccompgen.core.tables import Tables
@@ -122,6 +129,8 @@ class Trial:
     nr: int
     args: tuple[int, ...]
     changes: tuple[Change, ...]
+    program: bytes = b""
+    """The filter in force, if there is one."""
 
     def vectors(self) -> Iterator[tuple[int, ...]]:
         """Yield the arguments of the calls of a `Series`."""
@@ -139,29 +148,92 @@ def trials(abi: str, tables: Tables, vectors: int = VECTORS) -> list[Trial]:
     """Return what to try in a process of ``abi``, by all ABIs that its code can call through."""
     found = list(_trials(abi, abi, NATIVE, tables, vectors))
     for other, way in _OTHERS.get(abi, {}).items():
-        found += _trials(abi, other, way, tables, vectors)
+        found += _trials(abi, other, way, tables, (vectors + 1) // 2)
     return found
 
 
-def wrong_trials(abi: str, tables: Tables) -> list[Trial]:
-    """Return what to try by facts that are wrong on purpose: the family of a socket is no byte."""
-    known = tables.facts.prototypes[abi]
-    family, *others = known["socket"].parameters
-    wrong = Prototype("sys_socket", (replace(family, bits=8), *others))
-    facts = replace(tables.facts, prototypes={abi: {"socket": wrong}})
-    return list(_trials(abi, abi, NATIVE, replace(tables, facts=facts), VECTORS))
+def wrong_trials(abi: str, tables: Tables) -> dict[str, list[Trial]]:
+    """Return trials that a kernel must contradict, by what is wrong with them."""
+    nr = tables.tables[abi].numbers["socket"]
+    known = tables.facts.prototypes[abi]["socket"]
+    register = U64 if abi in WIDE else U32
+    args = (1, 1, 0, 0, 0, 0)
+    family, *others = known.parameters
+    narrow = Prototype("sys_socket", (replace(family, bits=8), *others))
+    entry = {"argument": 0, "operation": "Equal", "value": 1, "width": 64}
+    rule = {"action": "errno(1)", "names_with_args": [{"name": "socket", "arguments": [entry]}]}
+    policy = {
+        "arches": [abi],
+        "default_action": "allow",
+        "multiplexed": "allow",
+        "syscalls": [rule],
+    }
+    program = compiled(policy)[abi]
+    found = {
+        "a width that is too small": Trial(
+            NATIVE, abi, "socket", nr, args, tuple(_changes(narrow, register))
+        )
+    }
+    ignored = tuple(one for one in _changes(known, register) if one.ignored)
+    if register == U64:
+        found["a filter that compares what is not read"] = Trial(
+            NATIVE, abi, "socket", nr, args, ignored, program
+        )
+    return {what: [replace(one, changes=_in_order(one.changes))] for what, one in found.items()}
+
+
+def filtered_trials(abi: str, tables: Tables) -> list[Trial]:
+    """Return calls around the rules of the stock filters that an ABI has, under these."""
+    found: list[Trial] = []
+    for path in STOCK:
+        policy, _ = load_policy(path, tables)
+        if ABI[abi] in policy.arches:
+            code = compile_policy(policy, ABI[abi], tables)
+            found += _around_rules(meaning(policy, ABI[abi], tables), code.to_bytes(), tables)
+    return found
+
+
+def _around_rules(means: Meaning, program: bytes, tables: Tables) -> Iterator[Trial]:
+    """Yield trials with the values that a policy's rules compare arguments with."""
+    abi = means.abi.name
+    register = U64 if abi in WIDE else U32
+    names = tables.tables[abi].names
+    for case in means.cases:
+        numbers = [test.values for test in case.tests if isinstance(test, OneOf)]
+        compared = [one for one in case.tests if isinstance(one, FieldTest) and one.field >= ARGS]
+        for nr in sorted(numbers[0]) if numbers and compared else ():
+            prototype = tables.facts.prototype(names[nr], means.abi)
+            if prototype is None or names[nr] in NEVER:
+                continue
+            changes = tuple(one for one in _changes(prototype, register) if one.ignored)
+            args = [*_vectors(names[nr], prototype, abi, 1, wide=abi in WIDE)[0]]
+            for test in compared:
+                for value in dict.fromkeys((test.value, test.value ^ 1, test.mask & U32, 0)):
+                    args[test.field - ARGS] = value & register
+                    yield Trial(NATIVE, abi, names[nr], nr, tuple(args), changes, program)
+                args[test.field - ARGS] = test.value
+
+
+def _programs(planned: Sequence[Trial]) -> list[bytes]:
+    return [*dict.fromkeys(one.program for one in planned if one.program)]
 
 
 def plan(abi: str, planned: Sequence[Trial]) -> dict[str, bytes]:
     """Return the files from which `inside.widths.planned_outcomes` makes the calls."""
     series, calls = packed(abi, planned)
-    known = {"abi": abi, "numbers": plain_tables()[abi], "series": series}
+    known = {
+        "abi": abi,
+        "numbers": plain_tables()[abi],
+        "series": series,
+        "programs": [program.hex() for program in _programs(planned)],
+    }
     return {"widths.json": json.dumps(known).encode(), "widths": calls}
 
 
 def packed(abi: str, planned: Sequence[Trial]) -> tuple[list[Series], bytes]:
     """Return the trials as `inside.widths.outcomes` takes them."""
     order = "<" if ABIS[abi].byte_order == "little" else ">"
+    programs = _programs(planned)
     calls = bytearray()
     series = []
     count = 0
@@ -171,9 +243,12 @@ def packed(abi: str, planned: Sequence[Trial]) -> tuple[list[Series], bytes]:
             calls += struct.pack(order + "q7Q", one.nr, *args, one.way)
         same = sum(change.ignored for change in one.changes)
         child = widths.TOGETHER
-        if one.call in ALONE | OF_MEMORY:
-            child = widths.ALONE if one.call in ALONE else widths.MEMORY_TOO
-        series.append(Series(count, same, len(one.changes) - same, child))
+        if one.call in OF_MEMORY or one.program:
+            child = widths.MEMORY_TOO
+        elif one.call in ALONE:
+            child = widths.ALONE
+        place = programs.index(one.program) if one.program else None
+        series.append(Series(count, same, len(one.changes) - same, child, place))
         count += len(vectors)
     return series, bytes(calls)
 
@@ -187,9 +262,13 @@ def _trials(abi: str, of: str, way: int, tables: Tables, most: int) -> Iterator[
         if prototype is None or call in NEVER or len(prototype.parameters) > most_arguments:
             continue
         possible = (one for one in _changes(prototype, register) if one.argument < most_arguments)
-        changes = tuple(sorted(possible, key=lambda one: not one.ignored))
-        for args in _vectors(call, prototype, of, most):
+        changes = _in_order(possible)
+        for args in _vectors(call, prototype, of, most, wide=abi in WIDE):
             yield Trial(way, of, call, nr, args, changes)
+
+
+def _in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
+    return tuple(sorted(changes, key=lambda one: not one.ignored))
 
 
 def _changes(prototype: Prototype, register: int) -> Iterator[Change]:
@@ -213,15 +292,20 @@ def _changes(prototype: Prototype, register: int) -> Iterator[Change]:
             for bit in {0, 4, top - 2, top - 1}:
                 yield Change(argument, 1 << bit, ignored=False)
         else:
-            yield Change(argument, 1 << 30, ignored=False)
+            yield Change(argument, 1 << 28, ignored=False)  # there is no memory
 
 
-def _vectors(call: str, prototype: Prototype, abi: str, most: int) -> list[tuple[int, ...]]:
+def _vectors(
+    call: str, prototype: Prototype, abi: str, most: int, *, wide: bool
+) -> list[tuple[int, ...]]:
     """Return up to ``most`` vectors of arguments, the likeliest to do something first."""
     if call in ALONE:
         most = (most + 1) // 2
     rng = random.Random(call)
-    choices = [CHOSEN.get((call, one.name)) or _values(one, abi) for one in prototype.parameters]
+    choices = [
+        CHOSEN.get((call, one.name)) or _values(one, abi, widths.memory(wide=wide))
+        for one in prototype.parameters
+    ]
     first = tuple(values[0] for values in choices)
     found: dict[tuple[int, ...], None] = {first: None}
     for _ in range(30):
@@ -229,17 +313,17 @@ def _vectors(call: str, prototype: Prototype, abi: str, most: int) -> list[tuple
     return [(*args, *[0] * (6 - len(args))) for args in [*found][:most]]
 
 
-def _values(parameter: Parameter, abi: str) -> list[int]:
+def _values(parameter: Parameter, abi: str, memory: int) -> list[int]:
     """Return values for a parameter, by its name and type, the most usual first."""
     name, ctype = parameter.name, parameter.type
     if name in _WAITS:
-        return [widths.EMPTY if parameter.pointer else 0]
+        return [memory + widths.EMPTY if parameter.pointer else 0]
     if parameter.pointer:
         if "char" in ctype or "name" in name or "path" in name:
-            return [widths.HERE, widths.NAME, widths.EMPTY]
+            return [memory + widths.HERE, memory + widths.NAME, memory + widths.EMPTY]
         if "addr" in name or "start" in name:
-            return [widths.SCRATCH, widths.EMPTY]
-        return [widths.EMPTY, widths.EMPTY, 0]
+            return [memory + widths.SCRATCH, memory + widths.EMPTY]
+        return [memory + widths.EMPTY, memory + widths.EMPTY, 0]
     if name in _DESCRIPTORS:
         if "d" in name and name.endswith("dfd"):
             return [widths.DIRECTORY, U32 & -100, widths.FILE]
@@ -251,7 +335,7 @@ def _values(parameter: Parameter, abi: str) -> list[int]:
     if name in _SIGSETS:
         return [16 if "mips" in abi else 8]
     if name in {"addr", "start"}:
-        return [widths.SCRATCH]
+        return [memory + widths.SCRATCH]
     if name in {"len", "size", "count", "length"}:
         return [8, 0, 0x1000]
     return [0, 1, 0, 2]
@@ -278,8 +362,9 @@ def judge(release: str, planned: Sequence[Trial], outcomes: Sequence[str]) -> Wi
         for change, seen in zip(one.changes, outcome, strict=True):
             until, _ = OLDER.get((one.call, change.argument), ((0, 0), ""))
             if seen == OTHER and change.ignored and running >= until:
+                under = " under a filter" if one.program else ""
                 differences.append(
-                    f"{one.call} on {one.abi} reads more of argument {change.argument}: "
+                    f"{one.call} on {one.abi}{under} reads more of argument {change.argument}: "
                     f"({', '.join(map(hex, one.args))}) ^ {change.bits:#x}"
                 )
             if (change.ignored and seen == SAME) or (not change.ignored and seen == OTHER):

@@ -35,10 +35,16 @@ RELEASE = os.uname().release
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
-    """What became of the trials by our facts, and by facts that are wrong."""
+def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, widths.WidthsFound]:
+    """What was found of the trials, under the stock filters as well, and of wrong ones."""
     directory = tmp_path_factory.mktemp("plan")
-    for name, content in widths.plan("x86_64", [*planned(), *wrong()]).items():
+    kinds = {
+        "plain": planned(),
+        "filtered": widths.filtered_trials("x86_64", TABLES),
+        **widths.wrong_trials("x86_64", TABLES),
+    }
+    everything = [trial for trials in kinds.values() for trial in trials]
+    for name, content in widths.plan("x86_64", everything).items():
         (directory / name).write_bytes(content)
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT, directory],
@@ -50,8 +56,11 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str
     if "unshare" in run.stderr:
         pytest.skip(f"what calls make would stay: {run.stderr}")
     assert run.returncode == 0, run.stderr
-    outcomes = json.loads(run.stdout)
-    return outcomes[: len(planned())], outcomes[len(planned()) :]
+    outcomes = iter(json.loads(run.stdout))
+    return {
+        kind: widths.judge(RELEASE, trials, [next(outcomes) for _ in trials])
+        for kind, trials in kinds.items()
+    }
 
 
 @cache
@@ -59,39 +68,40 @@ def planned() -> list[widths.Trial]:
     return widths.trials("x86_64", TABLES, vectors=4)
 
 
-@cache
-def wrong() -> list[widths.Trial]:
-    return widths.wrong_trials("x86_64", TABLES)
+Tried = dict[str, widths.WidthsFound]
 
 
-def test_bits_that_are_not_read_make_no_difference(tried: tuple[list[str], list[str]]) -> None:
-    found = widths.judge(RELEASE, planned(), tried[0])
-    assert found.differences == ()
+def test_bits_that_are_not_read_make_no_difference(tried: Tried) -> None:
+    assert tried["plain"].differences == ()
 
 
-def test_that_the_kernel_looks_shows_for_most_arguments(
-    tried: tuple[list[str], list[str]],
-) -> None:
-    shown = widths.judge(RELEASE, planned(), tried[0]).shown
-    for abi, least in (("x86_64", 250), ("i386", 600)):
+def test_nor_do_they_under_the_stock_filters(tried: Tried) -> None:
+    assert tried["filtered"].differences == ()
+    under = {one.program for one in widths.filtered_trials("x86_64", TABLES)}
+    assert len(under) == 3  # no_exec compares no arguments
+
+
+def test_that_the_kernel_looks_shows_for_most_arguments(tried: Tried) -> None:
+    shown = tried["plain"].shown
+    for abi, least in (("x86_64", 250), ("i386", 500)):
         assert len([one for one in shown if one[0] == abi]) > least
     # Of what filters look at most, and, of i386, pointers and longs as well.
-    for call, argument in {
-        **{("socket", n): 0 for n in range(3)},
-        ("ioctl", 1): 0,
-        ("fcntl", 1): 0,
-        ("prctl", 0): 0,
-        ("openat", 0): 0,
-        ("setns", 0): 0,
-    }:
+    for call, argument in [
+        *[("socket", n) for n in range(3)],
+        *[("ioctl", 1), ("fcntl", 1), ("prctl", 0), ("openat", 0), ("setns", 0)],
+    ]:
         assert {("x86_64", call, argument), ("i386", call, argument)} <= shown
     assert {("i386", "openat", 1), ("i386", "mprotect", 1)} <= shown
 
 
-def test_a_width_that_is_too_small_is_contradicted(tried: tuple[list[str], list[str]]) -> None:
-    found = widths.judge(RELEASE, wrong(), tried[1])
-    assert all("socket on x86_64 reads more of argument 0" in one for one in found.differences)
-    assert found.differences
+def test_what_is_wrong_is_contradicted(tried: Tried) -> None:
+    narrow = tried["a width that is too small"].differences
+    assert narrow
+    assert all("socket on x86_64 reads more of argument 0" in one for one in narrow)
+    (whole, lowest) = tried["a filter that compares what is not read"].differences
+    assert "under a filter" in whole
+    assert whole.endswith(f"^ {0xFFFFFFFF << 32:#x}")
+    assert lowest.endswith(f"^ {1 << 32:#x}")
 
 
 def test_each_call_with_a_known_prototype_is_tried_or_left_out_by_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import ABIS as ORACLE_ABIS
 from oracle import Meaning, PlainFacts, TablesWithFacts
+from proving import as_call
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
@@ -18,6 +20,7 @@ from seccompgen.core.facts import Constant, Facts, Parameter, Prototype
 from seccompgen.core.problems import Problem
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
+from seccompgen.verify import meaning as verified_meaning
 from strategies import Call, assert_means
 
 if TYPE_CHECKING:
@@ -138,6 +141,10 @@ def numbers(rules: tuple[Rule, ...]) -> list[str]:
         ("i32(fd) < 0x80000000", "read", ["None"]),
         ("fd >= 0", "read", ["None"]),
         ("fd < 0x100000000", "read", ["None"]),
+        ("not fd <= 5", "read", ["u32(arg0) > 5"]),
+        ("not fd >= 5", "read", ["u32(arg0) < 5"]),
+        ("not fd > 5", "read", ["u32(arg0) <= 5"]),
+        ("not fd < 5", "read", ["u32(arg0) >= 5"]),
         ("fd & 3 >= 2", "read", ["u32(arg0) & 0x3 >= 2"]),
         ("count & 3 >= 2", "read", ["u32(arg2) & 0x3 >= 2"]),
         ("not (fd == 1 or fd == 2 and count)", "read",
@@ -492,9 +499,14 @@ def test_expressions_mean_what_python_makes_of_them(
             Call(arch, nr, (a, b, c, 0, 0, 0))
             for a, b, c in zip(near, near[4:] + near[:4], near[7:] + near[:7], strict=True)
         ]
+        written = [int(number) % 2**64 for number in re.findall(r"-?\b[0-9]+\b", when)]
+        calls += [Call(arch, nr, (a, a, a, 0, 0, 0)) for a in written]
         calls += [Call(arch, nr, (a, a, a, 0, 0, 0)) for a in (*edges, 2**64 - 100, 2**32 - 100)]
         if found is None:
             assert {meaning.decide(*call) for call in calls} == {0x00050001}
             continue
         program = compile_policy(found, ABIS[abi], TABLES).to_bytes()
         assert_means(program, meaning, calls, when)
+        second = verified_meaning(found, ABIS[abi], TABLES)
+        for call in calls:
+            assert second.answer(as_call(call)) == meaning.decide(*call)

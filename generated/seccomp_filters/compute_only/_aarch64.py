@@ -11,41 +11,38 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1f\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
-    b"\x35\x00\x1b\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
-    b"\x15\x00\x14\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
+    b"\x35\x00\x1c\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x18\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
+    b"\x15\x00\x11\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x0d\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x05\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> from sendfile
-    b"\x35\x00\x58\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> allow
+    b"\x35\x00\x55\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> allow
     b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
-    b"\x35\x00\x56\x55\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
+    b"\x35\x00\x53\x52\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
     # inotify_init1 and others:
-    b"\x15\x00\x55\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
-    b"\x15\x00\x54\x53\x39\x00\x00\x00"  # jeq  57 close                -> allow else errno(EPERM)
+    b"\x15\x00\x52\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
+    b"\x15\x00\x51\x50\x39\x00\x00\x00"  # jeq  57 close                -> allow else errno(EPERM)
     # from sendfile:
     b"\x35\x00\x03\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> from waitid
-    b"\x35\x00\x52\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> allow
-    b"\x15\x00\x50\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
-    b"\x45\x00\x28\x50\xac\xff\xff\xff"  # jset 0xffffffac              -> sendfile and others else allow
+    b"\x35\x00\x4f\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> allow
+    b"\x15\x00\x4d\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
+    b"\x45\x00\x25\x4d\xac\xff\xff\xff"  # jset 0xffffffac              -> sendfile and others else allow
     # from waitid:
-    b"\x45\x00\x4e\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
-    b"\x15\x00\x4d\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
-    b"\x15\x00\x4c\x4d\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x45\x00\x4b\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
+    b"\x15\x00\x4a\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x49\x4a\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x4b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x4a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x49\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x48\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x48\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:61, 64
+    # fcntl (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)                ; cmd >= F_GETLK
-    b"\x15\x00\x00\x44\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x35\x00\x00\x45\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
+    b"\x15\x00\x43\x42\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x41\x42\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl (2): compute_only.yml:68
-    b"\x15\x00\x41\x40\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x40\x41\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x3f\x00\x00\x00\x80"  # jge  0x80000000              else allow
@@ -74,7 +71,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x2b\x2a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
+    # prctl: compute_only.yml:149
     b"\x15\x00\x2a\x29\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
     b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
@@ -84,7 +81,7 @@ PROGRAM = (
     # from mq_open:
     b"\x35\x00\x00\x25\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
     b"\x35\x00\x24\x25\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # mmap: compute_only.yml:134
+    # mmap: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x22\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
@@ -101,12 +98,12 @@ PROGRAM = (
     b"\x15\x00\x1a\x19\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
     # from wait4:
     b"\x15\x00\x18\x1a\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, mmap, prlimit64: compute_only.yml:134, 224, 228
+    # sched_getaffinity, mmap, prlimit64: compute_only.yml:89, 147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
@@ -116,7 +113,7 @@ PROGRAM = (
     b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
     # from membarrier:
     b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -11,36 +11,31 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x55\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
-    b"\x35\x00\x28\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
-    b"\x35\x00\x1a\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> from osf_old_vadvise
-    b"\x35\x00\x13\x00\x47\x00\x00\x00"  # jge  71 mmap                 -> mmap
+    b"\x35\x00\x51\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
+    b"\x35\x00\x24\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
+    b"\x35\x00\x16\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> from osf_old_vadvise
+    b"\x35\x00\x0f\x00\x47\x00\x00\x00"  # jge  71 mmap                 -> mmap
     b"\x35\x00\x09\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
-    b"\x15\x00\x88\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
-    b"\x35\x00\x87\x00\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM)
+    b"\x15\x00\x84\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
+    b"\x35\x00\x83\x00\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM)
     # osf_syscall and others:
-    b"\x45\x00\x87\x86\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
+    b"\x45\x00\x83\x82\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
     # from osf_mount:
     b"\x35\x00\x01\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> from getgid
-    b"\x15\x00\x85\x45\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount and others
+    b"\x15\x00\x81\x41\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount and others
     # from getgid:
-    b"\x35\x00\x00\x84\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
-    b"\x35\x00\x84\x80\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
+    b"\x35\x00\x00\x80\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
+    b"\x35\x00\x80\x7c\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
     # from ioctl:
-    b"\x35\x00\x07\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
+    b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl
-    b"\x15\x00\x7f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x7e\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
-    # ioctl: compute_only.yml:93, 96, 99
-    b"\x15\x00\x7d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x7c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from osf_reboot:
     b"\x15\x00\x7a\x3a\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount and others
-    # mmap: compute_only.yml:134
+    # mmap: compute_only.yml:89
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x77\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -56,14 +51,14 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl (1)
     b"\x35\x00\x6e\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
     b"\x35\x00\x6c\x27\x57\x00\x00\x00"  # jge  87 gethostname          -> errno(EPERM) else osf_old_vadvise and others
-    # fcntl (1): compute_only.yml:61, 64
+    # fcntl (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)                ; cmd >= F_SETOWN
-    b"\x15\x00\x00\x6a\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x35\x00\x00\x6b\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
+    b"\x15\x00\x69\x68\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x67\x68\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_NOCTTY|FASYNC)
-    # fcntl (2): compute_only.yml:68
-    b"\x15\x00\x67\x66\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x66\x67\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from osf_select:
     b"\x35\x00\x27\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl (1)
     b"\x35\x00\x12\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
@@ -117,11 +112,11 @@ PROGRAM = (
     b"\x35\x00\x00\x40\x55\x01\x00\x00"  # jge  341 mremap              else allow
     # osf_mount and others:
     b"\x45\x00\x3e\x3f\x27\x00\x00\x00"  # jset 39 setpgid              -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x3c\x3b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x15\x00\x3b\x3a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from pread64:
     b"\x35\x00\x12\x00\xab\x01\x00\x00"  # jge  427 fstat64             -> from fstat64
@@ -164,12 +159,12 @@ PROGRAM = (
     b"\x15\x00\x1d\x1c\xe7\x01\x00\x00"  # jeq  487 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x1b\x1c\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -181,7 +176,7 @@ PROGRAM = (
     b"\x35\x00\x00\x11\x07\x02\x00\x00"  # jge  519 copy_file_range     else allow
     # exit_group and others:
     b"\x45\x00\x0f\x10\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0d\x0e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

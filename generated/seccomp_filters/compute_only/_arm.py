@@ -11,48 +11,45 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5c\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> from chown32
-    b"\x35\x00\x37\x00\x78\x00\x00\x00"  # jge  120 clone               -> from clone
-    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
-    b"\x35\x00\x1a\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
+    b"\x35\x00\x59\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> from chown32
+    b"\x35\x00\x34\x00\x78\x00\x00\x00"  # jge  120 clone               -> from clone
+    b"\x35\x00\x1b\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
+    b"\x35\x00\x17\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x35\x00\x13\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
     b"\x35\x00\x09\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
     b"\x35\x00\x05\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> from creat
-    b"\x15\x00\x99\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x15\x00\x98\x9a\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x15\x00\x96\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x15\x00\x95\x97\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
     # from creat:
-    b"\x35\x00\x00\x9a\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
-    b"\x15\x00\x99\x96\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x97\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
+    b"\x15\x00\x96\x93\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
     # from lseek:
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\x96\x97\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    b"\x35\x00\x93\x94\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
     # from mount:
-    b"\x45\x00\x93\x89\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
+    b"\x45\x00\x90\x86\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
     # from ptrace:
     b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
-    b"\x15\x00\x92\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\x8f\x92\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x8f\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\x8c\x8f\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
     # from access:
-    b"\x15\x00\x91\x8e\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x8e\x8b\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
-    b"\x45\x00\x00\x8f\xc3\xff\xff\xff"  # jset 0xffffffc3              else errno(ENOSYS)
-    b"\x45\x00\x8d\x8b\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x8c\xc3\xff\xff\xff"  # jset 0xffffffc3              else errno(ENOSYS)
+    b"\x45\x00\x8a\x88\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # from acct:
-    b"\x35\x00\x8d\x8a\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x35\x00\x8a\x87\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x8a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x89\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x87\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x87\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl: compute_only.yml:61, 64
+    # fcntl: compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x46\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl, fcntl64 (1)       ; cmd >= F_GETLK
-    b"\x15\x00\x46\x83\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2) else allow ; cmd == F_SETFL
+    b"\x35\x00\x00\x84\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x46\x45\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2) else fcntl, fcntl64 (1) ; cmd == F_SETFL
     # from setpgid:
     b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> from setgroups
     b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> from setreuid
@@ -116,7 +113,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x54\x52\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
+    # prctl: compute_only.yml:149
     b"\x15\x00\x53\x51\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
@@ -143,15 +140,15 @@ PROGRAM = (
     b"\x35\x00\x08\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64
     b"\x35\x00\x41\x3f\xdc\x00\x00\x00"  # jge  220 madvise             -> allow else errno(EPERM)
-    # fcntl64: compute_only.yml:71, 74, 78
+    # fcntl64: compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x45\x00\x00\x3e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
-    # fcntl, fcntl64 (1): compute_only.yml:68, 78
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x15\x00\x3d\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x39\x3b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
+    b"\x45\x00\x39\x3b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from gettid:
     b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> from io_setup
     b"\x35\x00\x14\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
@@ -178,12 +175,12 @@ PROGRAM = (
     b"\x15\x00\x2a\x28\x66\x01\x00\x00"  # jeq  358 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x27\x29\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x23\x21\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -195,7 +192,7 @@ PROGRAM = (
     b"\x45\x00\x1c\x1e\x0f\x00\x00\x00"  # jset 15 chmod                -> errno(EPERM) else allow
     # from membarrier:
     b"\x15\x00\x1b\x1d\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:117, 120, 123
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x19\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -11,97 +11,99 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x31\x00\xaa\x00\x00\x00"  # jge  170 settimeofday        -> from settimeofday
-    b"\x35\x00\x1e\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
-    b"\x15\x00\x17\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
-    b"\x15\x00\x10\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x05\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> from llseek
+    b"\x35\x00\x30\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
+    b"\x35\x00\x1c\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
+    b"\x15\x00\x15\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
+    b"\x35\x00\x0a\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> from llseek
+    b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x35\x00\x03\x00\x27\x00\x00\x00"  # jge  39 umount2              -> from umount2
     b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
-    b"\x35\x00\x5d\x5c\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
+    b"\x35\x00\x5c\x5b\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
     # inotify_init1 and others:
-    b"\x15\x00\x5c\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\x5b\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
-    b"\x15\x00\x5b\x59\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x5c\x5a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    # from umount2:
+    b"\x15\x00\x5a\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x59\x58\x39\x00\x00\x00"  # jeq  57 close                -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x57\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from llseek:
     b"\x35\x00\x04\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
     b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> from signalfd4
-    b"\x15\x00\x56\x57\x47\x00\x00\x00"  # jeq  71 sendfile64           -> errno(EPERM) else allow
+    b"\x15\x00\x52\x53\x47\x00\x00\x00"  # jeq  71 sendfile64           -> errno(EPERM) else allow
     # from signalfd4:
-    b"\x45\x00\x55\x00\xac\xff\xff\xff"  # jset 0xffffffac              -> errno(EPERM)
-    b"\x15\x00\x54\x55\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
+    b"\x45\x00\x51\x00\xac\xff\xff\xff"  # jset 0xffffffac              -> errno(EPERM)
+    b"\x15\x00\x50\x51\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
     # from exit:
     b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> from nanosleep
     b"\x35\x00\x01\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
-    b"\x15\x00\x51\x52\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x4d\x4e\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # from unshare:
-    b"\x45\x00\x51\x50\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow else errno(EPERM)
+    b"\x45\x00\x4d\x4c\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow else errno(EPERM)
     # from nanosleep:
-    b"\x35\x00\x4f\x50\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x35\x00\x4b\x4c\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
+    # fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x4e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x4d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x4c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x4b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1): compute_only.yml:71, 74
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64 (2)              ; cmd >= F_GETLK
-    b"\x15\x00\x00\x47\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x35\x00\x00\x4a\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)              ; cmd == F_SETFL
+    b"\x15\x00\x48\x47\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl64 (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x44\x45\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64 (2): compute_only.yml:78
-    b"\x15\x00\x44\x43\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x45\x46\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from clock_gettime:
-    b"\x35\x00\x00\x30\x74\x00\x00\x00"  # jge  116 syslog              else clock_gettime and others
-    b"\x35\x00\x0a\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
+    b"\x35\x00\x00\x32\x74\x00\x00\x00"  # jge  116 syslog              else clock_gettime and others
+    b"\x35\x00\x08\x00\x99\x00\x00\x00"  # jge  153 times               -> from times
     b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
-    b"\x15\x00\x20\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x3f\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
-    b"\x15\x00\x3e\x3d\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
+    b"\x15\x00\x22\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x15\x00\x41\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
+    b"\x15\x00\x40\x3f\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
     # from sigaltstack:
-    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
-    b"\x35\x00\x00\x3c\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
-    b"\x15\x00\x3b\x3a\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    b"\x35\x00\x00\x3f\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
+    b"\x15\x00\x3d\x3c\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
     # from getresuid:
-    b"\x15\x00\x3a\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x39\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x38\x37\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x45\x00\x3b\x3c\x69\xff\xff\xff"  # jset 0xffffff69              -> errno(EPERM) else allow
+    # from times:
+    b"\x35\x00\x04\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl (1)
+    b"\x35\x00\x01\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
+    b"\x15\x00\x39\x0c\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else times and others
     # from sethostname:
-    b"\x15\x00\x01\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
-    b"\x45\x00\x0d\x35\x59\xff\xff\xff"  # jset 0xffffff59              -> sethostname and others else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    b"\x15\x00\x38\x00\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow
+    b"\x15\x00\x37\x36\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x33\x32\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
-    b"\x15\x00\x32\x31\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
-    # from settimeofday:
-    b"\x35\x00\x1c\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
-    b"\x35\x00\x08\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
-    b"\x35\x00\x05\x00\xdf\x00\x00\x00"  # jge  223 fadvise64_64        -> from fadvise64_64
-    b"\x35\x00\x15\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2, mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
-    b"\x35\x00\x2c\x2b\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
+    b"\x35\x00\x34\x33\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:149
+    b"\x15\x00\x33\x32\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # from getcpu:
+    b"\x35\x00\x1d\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x0e\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> from prlimit64
+    b"\x35\x00\x07\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> from mprotect
+    b"\x35\x00\x04\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> from mremap
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
+    b"\x35\x00\x2d\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    # times and others:
+    b"\x45\x00\x2b\x2c\x06\x00\x00\x00"  # jset 6 lsetxattr             -> errno(EPERM) else allow
     # from mq_open:
-    b"\x35\x00\x00\x2a\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
-    b"\x35\x00\x29\x2a\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # from fadvise64_64:
-    b"\x15\x00\x10\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mmap2, mprotect, pkey_mprotect
-    # sethostname and others:
-    b"\x45\x00\x28\x27\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
-    # from mlockall:
-    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
-    b"\x35\x00\x04\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> from set_thread_area
-    b"\x15\x00\x24\x23\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    b"\x35\x00\x2b\x2a\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
+    # from mremap:
+    b"\x15\x00\x11\x00\xde\x00\x00\x00"  # jeq  222 mmap2               -> mmap2, mprotect, pkey_mprotect
+    b"\x15\x00\x29\x28\xdf\x00\x00\x00"  # jeq  223 fadvise64_64        -> allow else errno(EPERM)
+    # from mprotect:
+    b"\x35\x00\x00\x0f\xe3\x00\x00\x00"  # jge  227 msync               else mmap2, mprotect, pkey_mprotect
+    b"\x35\x00\x02\x00\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> from set_thread_area
+    b"\x35\x00\x00\x26\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
+    b"\x15\x00\x25\x24\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
     # from set_thread_area:
-    b"\x35\x00\x00\x23\xf6\x00\x00\x00"  # jge  246                     else allow
-    b"\x15\x00\x21\x23\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64: compute_only.yml:224
+    b"\x35\x00\x00\x24\xf6\x00\x00\x00"  # jge  246                     else allow
+    b"\x15\x00\x22\x24\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
+    # from prlimit64:
+    b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
@@ -112,7 +114,7 @@ PROGRAM = (
     b"\x15\x00\x19\x1a\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
-    # mmap2, mprotect, pkey_mprotect: compute_only.yml:117, 120, 123
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -126,23 +128,24 @@ PROGRAM = (
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
     # from timer_gettime64:
-    b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> from epoll_pwait2
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> from openat2
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
     b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0b\x0a\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
     # from io_pgetevents_time64:
-    b"\x35\x00\x0a\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
-    b"\x15\x00\x0a\x08\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # from sched_rr_get_interval_time64:
-    b"\x15\x00\x08\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
-    b"\x15\x00\x08\x06\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # from epoll_pwait2:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
-    b"\x45\x00\x00\x04\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
-    b"\x45\x00\x00\x04\x06\xfe\xff\xff"  # jset 0xfffffe06              else allow
-    b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x0b\x09\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
+    # from rt_sigtimedwait_time64:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
+    b"\x35\x00\x07\x08\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
+    # from clone3:
+    b"\x15\x00\x08\x07\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else allow
+    # from openat2:
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

@@ -11,59 +11,51 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4c\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
-    b"\x35\x00\x27\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
-    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
-    b"\x35\x00\x0c\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x46\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
+    b"\x35\x00\x21\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x11\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
+    b"\x35\x00\x3d\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl, fcntl64 (1)
+    b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> from open
-    b"\x15\x00\x80\x81\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # from open:
-    b"\x35\x00\x80\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\x7f\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
-    b"\x15\x00\x7e\x7d\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
+    b"\x15\x00\x79\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x15\x00\x78\x79\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
+    # from waitpid:
+    b"\x35\x00\x78\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\x77\x76\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x35\x00\x03\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
-    b"\x15\x00\x7c\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\x7b\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\x7a\x79\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x15\x00\x76\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x75\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\x74\x73\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x78\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\x78\x77\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # from ioctl:
-    b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl, fcntl64 (1)
+    b"\x35\x00\x02\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
+    b"\x35\x00\x71\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\x71\x70\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl
-    b"\x15\x00\x74\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x73\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
-    # ioctl: compute_only.yml:93, 96, 99
-    b"\x15\x00\x72\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x71\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x6f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from mpx:
-    b"\x35\x00\x08\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
-    b"\x35\x00\x05\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap
+    b"\x35\x00\x54\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
-    b"\x35\x00\x00\x6b\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\x6a\x6b\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\x69\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\x68\x69\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\x3b\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday and others
-    b"\x35\x00\x69\x06\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
-    # mmap: compute_only.yml:134
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4e\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
-    # from munmap:
-    b"\x35\x00\x4d\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap and others
-    b"\x35\x00\x03\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
-    b"\x35\x00\x01\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setreuid and others
-    b"\x35\x00\x62\x5f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else munmap and others
-    # setreuid and others:
-    b"\x45\x00\x61\x62\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # from olduname:
-    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 fsync               -> from fsync
-    b"\x15\x00\x60\x5f\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # from fsync:
-    b"\x15\x00\x5f\x37\x7a\x00\x00\x00"  # jeq  122 uname               -> allow else fsync and others
+    b"\x35\x00\x68\x64\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer
+    b"\x15\x00\x66\x00\x5b\x00\x00\x00"  # jeq  91 munmap               -> allow
+    b"\x15\x00\x65\x36\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow else settimeofday and others
+    # from setitimer:
+    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> from sysinfo
+    b"\x35\x00\x00\x63\x6a\x00\x00\x00"  # jge  106 stat                else allow
+    b"\x15\x00\x62\x61\x6c\x00\x00\x00"  # jeq  108 fstat               -> allow else errno(EPERM)
+    # from sysinfo:
+    b"\x35\x00\x01\x00\x78\x00\x00\x00"  # jge  120 clone               -> from clone
+    b"\x15\x00\x5f\x60\x75\x00\x00\x00"  # jeq  117 ipc                 -> errno(EPERM) else allow
+    # from clone:
+    b"\x15\x00\x5f\x5e\x7a\x00\x00\x00"  # jeq  122 uname               -> allow else errno(EPERM)
     # from sigprocmask:
     b"\x35\x00\x12\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x35\x00\x0b\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> from getresgid
@@ -83,34 +75,35 @@ PROGRAM = (
     # from getresgid:
     b"\x15\x00\x01\x00\xac\x00\x00\x00"  # jeq  172 prctl               -> prctl (1)
     b"\x15\x00\x4f\x50\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x4d\x4c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x15\x00\x4c\x4b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
-    b"\x35\x00\x04\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> from getuid32
-    b"\x15\x00\x31\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mmap and others
-    b"\x15\x00\x49\x00\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow
-    b"\x15\x00\x48\x00\xbf\x00\x00\x00"  # jeq  191 ugetrlimit          -> allow
-    b"\x15\x00\x47\x18\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday and others
-    # from getuid32:
-    b"\x35\x00\x05\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
-    b"\x35\x00\x00\x45\xcb\x00\x00\x00"  # jge  203 setreuid32          else allow
-    b"\x35\x00\x02\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> from chown32
-    b"\x35\x00\x3f\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> munmap and others
-    b"\x15\x00\x42\x41\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow else errno(EPERM)
+    b"\x35\x00\x0a\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
+    b"\x35\x00\x03\x00\xc5\x00\x00\x00"  # jge  197 fstat64             -> from fstat64
+    b"\x15\x00\x30\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mprotect, mmap2, pkey_mprotect
+    b"\x15\x00\x48\x00\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow
+    b"\x15\x00\x47\x18\xbf\x00\x00\x00"  # jeq  191 ugetrlimit          -> allow else settimeofday and others
+    # from fstat64:
+    b"\x35\x00\x00\x03\xcb\x00\x00\x00"  # jge  203 setreuid32          else fstat64 and others
+    b"\x35\x00\x03\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> from chown32
+    b"\x35\x00\x01\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> fstat64 and others
+    b"\x15\x00\x43\x42\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow else errno(EPERM)
+    # fstat64 and others:
+    b"\x45\x00\x42\x41\x09\x00\x00\x00"  # jset 9 link                  -> allow else errno(EPERM)
     # from chown32:
     b"\x15\x00\x41\x40\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 68, 71, 74, 78
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x45\x00\x00\x3e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x35\x00\x00\x3f\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x15\x00\x3d\x3c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3a\x3b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
+    b"\x45\x00\x3a\x3b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from gettid:
     b"\x35\x00\x1b\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0b\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> from statfs64
@@ -135,32 +128,31 @@ PROGRAM = (
     b"\x15\x00\x2a\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
     b"\x15\x00\x2a\x28\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
-    b"\x15\x00\x27\x00\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM)
-    # fsync and others:
-    b"\x45\x00\x26\x27\x08\x00\x00\x00"  # jset 8 creat                 -> errno(EPERM) else allow
+    b"\x35\x00\x00\x28\x36\x01\x00\x00"  # jge  310 unshare             else allow
+    b"\x15\x00\x27\x26\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # from getcpu:
     b"\x35\x00\x02\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
     b"\x35\x00\x00\x25\x40\x01\x00\x00"  # jge  320 utimensat           else allow
     b"\x15\x00\x24\x23\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x22\x23\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x0b\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> from clock_getres_time64
     b"\x35\x00\x06\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
-    b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> mmap and others
+    b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
     b"\x35\x00\x01\x00\x77\x01\x00\x00"  # jge  375 membarrier          -> from membarrier
     b"\x15\x00\x1a\x19\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
     # from membarrier:
     b"\x15\x00\x18\x19\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # mmap and others:
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x35\x00\x02\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x00\x14\x82\x01\x00\x00"  # jge  386 rseq                else errno(EPERM)
@@ -189,9 +181,9 @@ PROGRAM = (
     b"\x45\x00\x07\x06\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
     # from openat2:
     b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
-    b"\x45\x00\x03\x00\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM)
-    # munmap and others:
-    b"\x45\x00\x03\x02\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
+    b"\x45\x00\x00\x03\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
+    # setreuid and others:
+    b"\x45\x00\x02\x03\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
     # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow

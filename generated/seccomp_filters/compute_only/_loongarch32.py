@@ -11,41 +11,38 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x42\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> from mremap
-    b"\x35\x00\x15\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> from sendfile64
-    b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
-    b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x6a\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> allow
+    b"\x35\x00\x42\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> from mprotect
+    b"\x35\x00\x23\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> from sched_yield
+    b"\x35\x00\x11\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> from llseek
+    b"\x15\x00\x0a\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
+    b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
-    b"\x35\x00\x68\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow
-    b"\x15\x00\x68\x66\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x65\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow
+    b"\x15\x00\x65\x63\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
     # inotify_init1 and others:
-    b"\x15\x00\x66\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\x65\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
-    b"\x15\x00\x65\x63\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x15\x00\x63\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x62\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
+    b"\x15\x00\x62\x60\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x62\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x61\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x60\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x5f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x5f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1): compute_only.yml:71, 74
+    # fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64 (2)              ; cmd >= F_GETLK
-    b"\x15\x00\x00\x5b\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x35\x00\x00\x5c\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)              ; cmd == F_SETFL
+    b"\x15\x00\x5a\x59\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl64 (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x58\x59\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64 (2): compute_only.yml:78
-    b"\x15\x00\x58\x57\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # from sendfile64:
-    b"\x35\x00\x10\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> from sched_yield
+    b"\x45\x00\x57\x58\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    # from llseek:
     b"\x35\x00\x37\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
-    b"\x35\x00\x05\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
-    b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 sync                 -> from sync
-    b"\x35\x00\x53\x12\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64 and others
+    b"\x35\x00\x08\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x02\x00\x51\x00\x00\x00"  # jge  81 sync                 -> from sync
+    b"\x35\x00\x00\x54\x47\x00\x00\x00"  # jge  71 sendfile64           else allow
+    b"\x35\x00\x54\x14\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64 and others
     # from sync:
+    b"\x35\x00\x03\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
     b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> from acct
     b"\x45\x00\x50\x4f\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
     # from acct:
@@ -62,63 +59,62 @@ PROGRAM = (
     b"\x45\x00\x00\x49\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x46\x48\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
     # from sched_yield:
-    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x13\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
+    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl (1)
     b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
-    b"\x45\x00\x00\x43\x03\xff\xff\xff"  # jset 0xffffff03              else allow
-    b"\x15\x00\x43\x41\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x42\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x42\x40\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
     # from sigaltstack:
-    b"\x35\x00\x00\x41\x89\x00\x00\x00"  # jge  137                     else allow
-    b"\x15\x00\x40\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    b"\x35\x00\x00\x40\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x3f\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
     # sendfile64 and others:
-    b"\x45\x00\x3e\x40\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
+    b"\x45\x00\x3d\x3f\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
     # from getresuid:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
-    b"\x15\x00\x3d\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x3c\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x3b\x3a\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x3c\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x3b\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x3a\x39\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # from sethostname:
     b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
-    b"\x35\x00\x3a\x38\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x39\x37\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
     # from getrusage:
-    b"\x15\x00\x38\x37\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
-    # from prctl:
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
+    b"\x15\x00\x37\x36\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x34\x33\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x15\x00\x33\x32\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
+    b"\x35\x00\x07\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> from mremap
     b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
-    b"\x35\x00\x31\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    b"\x15\x00\x30\x31\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    b"\x35\x00\x30\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x15\x00\x2f\x30\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
     # from mq_open:
-    b"\x35\x00\x02\x00\xc1\x00\x00\x00"  # jge  193 semop               -> from semop
-    b"\x45\x00\x2d\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
-    b"\x35\x00\x2e\x2c\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # from semop:
-    b"\x35\x00\x2c\x2b\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
+    b"\x35\x00\x2e\x00\xd6\x00\x00\x00"  # jge  214 brk                 -> allow
+    b"\x35\x00\x2c\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
+    b"\x45\x00\x2b\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
+    b"\x35\x00\x2c\x2a\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
     # from mremap:
-    b"\x35\x00\x18\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
-    b"\x35\x00\x07\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> from prlimit64
-    b"\x35\x00\x02\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> from mprotect
-    b"\x15\x00\x10\x00\xde\x00\x00\x00"  # jeq  222 mmap2               -> mmap2, mprotect, pkey_mprotect
-    b"\x15\x00\x27\x26\xdf\x00\x00\x00"  # jeq  223 fadvise64_64        -> allow else errno(EPERM)
+    b"\x15\x00\x12\x00\xde\x00\x00\x00"  # jeq  222 mmap2               -> mmap2, mprotect, pkey_mprotect
+    b"\x15\x00\x29\x28\xdf\x00\x00\x00"  # jeq  223 fadvise64_64        -> allow else errno(EPERM)
     # from mprotect:
-    b"\x35\x00\x00\x0e\xe3\x00\x00\x00"  # jge  227 msync               else mmap2, mprotect, pkey_mprotect
-    b"\x35\x00\x00\x25\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
-    b"\x15\x00\x24\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
-    b"\x35\x00\x24\x22\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
-    # from prlimit64:
-    b"\x35\x00\x09\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
-    b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
+    b"\x35\x00\x15\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
+    b"\x35\x00\x04\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
+    b"\x35\x00\x00\x0d\xe3\x00\x00\x00"  # jge  227 msync               else mmap2, mprotect, pkey_mprotect
+    b"\x35\x00\x00\x24\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
+    b"\x15\x00\x23\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
+    b"\x35\x00\x23\x21\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1d\x1c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
+    b"\x35\x00\x04\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x1b\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
     b"\x15\x00\x1b\x19\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
@@ -126,7 +122,7 @@ PROGRAM = (
     b"\x15\x00\x18\x19\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
-    # mmap2, mprotect, pkey_mprotect: compute_only.yml:117, 120, 123
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x15\x16\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

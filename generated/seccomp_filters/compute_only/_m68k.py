@@ -11,75 +11,69 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x53\x00\x00\x00\x00\xd3"  # jge  211 getresgid32         -> from getresgid32
-    b"\x00\x35\x2d\x00\x00\x00\x00\x6a"  # jge  106 stat                -> from stat
-    b"\x00\x35\x19\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
-    b"\x00\x35\x12\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
-    b"\x00\x35\x06\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
-    b"\x00\x15\x92\x93\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # from open:
-    b"\x00\x35\x92\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\x91\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
-    b"\x00\x15\x90\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\x90\x8e\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # from mount:
-    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
-    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
-    b"\x00\x15\x8c\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\x8b\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\x8a\x89\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x00\x35\x51\x00\x00\x00\x00\xeb"  # jge  235 futex               -> from futex
+    b"\x00\x35\x2c\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> from mprotect
+    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
+    b"\x00\x35\x15\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
+    b"\x00\x35\x11\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
+    b"\x00\x35\x07\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
+    b"\x00\x15\x8a\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x89\x8a\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    # from waitpid:
+    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
+    b"\x00\x15\x88\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\x88\x86\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    # from lseek:
+    b"\x00\x35\x59\x86\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
+    b"\x00\x35\x04\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x00\x69\x00\x00\x00\x1e"  # jge  30 utime                else alarm and others
+    b"\x00\x35\x01\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
+    b"\x00\x35\x83\x81\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
     # from access:
-    b"\x00\x35\x00\x8a\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
-    b"\x00\x15\x89\x87\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x82\x80\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x45\x86\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
-    b"\x00\x45\x84\x86\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x7f\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
+    b"\x00\x45\x7d\x7f\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
     # from acct:
-    b"\x00\x35\x85\x83\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x00\x35\x7e\x7c\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x82\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\x81\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x80\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\x7f\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\x7b\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # from fcntl:
-    b"\x00\x35\x0b\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x35\x03\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
+    # fcntl: compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x41\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)       ; cmd >= F_GETLK
-    b"\x00\x15\x41\x79\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow ; cmd == F_SETFL
+    b"\x00\x35\x00\x78\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x15\x3f\x3e\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else fcntl, fcntl64 (1) ; cmd == F_SETFL
     # from setpgid:
+    b"\x00\x35\x06\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
-    b"\x00\x35\x75\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\x74\x76\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x72\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\x71\x73\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x00\x15\x73\x74\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\x70\x71\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\x2b\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others
-    b"\x00\x35\x72\x3e\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
-    # from mmap:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x56\x6e\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
-    # from munmap:
-    b"\x00\x35\x00\x53\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap and others
-    b"\x00\x35\x6d\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> allow
-    b"\x00\x15\x6d\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
-    b"\x00\x15\x6c\x6a\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
-    # from stat:
-    b"\x00\x35\x14\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
-    b"\x00\x35\x06\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
-    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap and others
-    b"\x00\x35\x3e\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc and others
-    b"\x00\x35\x00\x65\x00\x00\x00\x6c"  # jge  108 fstat               else errno(EPERM)
-    b"\x00\x45\x00\x66\xff\xff\xff\x8e"  # jset 0xffffff8e              else errno(ENOSYS)
-    b"\x00\x45\x00\x64\xff\xff\xff\x83"  # jset 0xffffff83              else allow
-    b"\x00\x35\x62\x64\x00\x00\x00\x6f"  # jge  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # from sigprocmask:
+    b"\x00\x35\x70\x3c\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x00\x35\x02\x00\x00\x00\x00\x62"  # jge  98                      -> from statfs
+    b"\x00\x15\x6e\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
+    b"\x00\x15\x6d\x25\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else settimeofday and others
+    # from statfs:
+    b"\x00\x35\x43\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc and others
+    b"\x00\x35\x03\x00\x00\x00\x00\x6c"  # jge  108 fstat               -> from fstat
+    b"\x00\x35\x00\x6b\x00\x00\x00\x63"  # jge  99 statfs               else errno(ENOSYS)
+    b"\x00\x45\x00\x69\xff\xff\xff\x96"  # jset 0xffffff96              else allow
+    b"\x00\x15\x69\x67\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
+    # from fstat:
+    b"\x00\x45\x00\x68\xff\xff\xff\x8e"  # jset 0xffffff8e              else errno(ENOSYS)
+    b"\x00\x45\x00\x66\xff\xff\xff\x83"  # jset 0xffffff83              else allow
+    b"\x00\x35\x64\x66\x00\x00\x00\x6f"  # jge  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    # from mprotect:
+    b"\x00\x35\x0e\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
+    b"\x00\x35\x00\x4a\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, mmap2, pkey_mprotect
     b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x04\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
     b"\x00\x35\x00\x60\x00\x00\x00\x7f"  # jge  127 create_module       else allow
@@ -95,14 +89,14 @@ PROGRAM = (
     b"\x00\x15\x58\x57\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
     b"\x00\x35\x00\x57\x00\x00\x00\xa7"  # jge  167 query_module        else allow
-    b"\x00\x35\x56\x29\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else query_module and others
+    b"\x00\x35\x56\x29\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else mount and others
     # from prctl:
     b"\x00\x35\x09\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> from mmap2
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x51\x50\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
+    # prctl: compute_only.yml:149
     b"\x00\x15\x50\x4f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
@@ -111,35 +105,34 @@ PROGRAM = (
     b"\x00\x35\x4d\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow
     b"\x00\x15\x4c\x4b\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
     # from mmap2:
-    b"\x00\x35\x00\x32\x00\x00\x00\xc1"  # jge  193 truncate64          else mmap and others
+    b"\x00\x35\x00\x32\x00\x00\x00\xc1"  # jge  193 truncate64          else mprotect, mmap2, pkey_mprotect
     b"\x00\x35\x03\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
     b"\x00\x35\x49\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
     b"\x00\x15\x48\x00\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow
     # settimeofday and others:
-    b"\x00\x45\x46\x47\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
+    b"\x00\x45\x46\x47\x00\x00\x00\x2d"  # jset 45 brk                  -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x00\x45\x45\x2b\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else munmap and others
-    # from getresgid32:
-    b"\x00\x35\x25\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> from name_to_handle_at
-    b"\x00\x35\x11\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> from statfs64
-    b"\x00\x35\x30\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> clock_gettime and others
-    b"\x00\x35\x05\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> from fcntl64
-    b"\x00\x35\x18\x00\x00\x00\x00\xeb"  # jge  235 futex               -> ipc and others
-    b"\x00\x35\x02\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
-    b"\x00\x35\x00\x3f\x00\x00\x00\xd4"  # jge  212 lchown32            else allow
-    b"\x00\x35\x3f\x3d\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> from getdents64
+    b"\x00\x15\x45\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x44\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x43\x42\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # from getdents64:
-    b"\x00\x15\x3d\x3c\x00\x00\x00\xdd"  # jeq  221 gettid              -> allow else errno(EPERM)
-    # from fcntl64:
-    b"\x00\x35\x06\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
+    b"\x00\x35\x00\x43\x00\x00\x00\xdc"  # jge  220 getdents64          else errno(ENOSYS)
+    b"\x00\x15\x41\x40\x00\x00\x00\xdd"  # jeq  221 gettid              -> allow else errno(EPERM)
+    # from futex:
+    b"\x00\x35\x20\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> from name_to_handle_at
+    b"\x00\x35\x0c\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> from statfs64
+    b"\x00\x35\x2b\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> clock_gettime and others
+    b"\x00\x35\x07\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
+    b"\x00\x35\x00\x13\x00\x00\x00\xef"  # jge  239 fcntl64             else ipc and others
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x00\x45\x00\x39\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
-    # fcntl, fcntl64 (1): compute_only.yml:68, 78
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x15\x38\x37\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x35\x36\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
+    b"\x00\x45\x35\x36\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from readahead:
     b"\x00\x35\x01\x00\x00\x00\x00\xfd"  # jge  253 set_tid_address     -> setreuid and others
     b"\x00\x35\x0b\x33\x00\x00\x00\xf6"  # jge  246 fadvise64           -> ipc and others else errno(EPERM)
@@ -153,7 +146,7 @@ PROGRAM = (
     b"\x00\x15\x2f\x2d\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
     b"\x00\x35\x00\x2d\x00\x00\x01\x2f"  # jge  303 unshare             else allow
-    # query_module and others:
+    # mount and others:
     b"\x00\x45\x2b\x2c\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
     # from kexec_load:
     b"\x00\x35\x07\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
@@ -168,10 +161,10 @@ PROGRAM = (
     b"\x00\x35\x24\x25\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
     # from get_thread_area:
     b"\x00\x35\x23\x24\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -180,13 +173,13 @@ PROGRAM = (
     b"\x00\x35\x03\x00\x00\x00\x01\x7d"  # jge  381 pkey_mprotect       -> from pkey_mprotect
     b"\x00\x35\x00\x06\x00\x00\x01\x76"  # jge  374 membarrier          else name_to_handle_at and others
     b"\x00\x35\x1a\x00\x00\x00\x01\x7b"  # jge  379 statx               -> errno(EPERM)
-    # munmap and others:
+    # alarm and others:
     b"\x00\x45\x1a\x19\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x7e"  # jge  382 pkey_alloc          -> from pkey_alloc
-    # mmap and others:
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x16\x17\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x16\x17\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x00\x35\x17\x00\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS)
     # name_to_handle_at and others:

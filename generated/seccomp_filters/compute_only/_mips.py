@@ -7,36 +7,33 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x8d\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\x8a\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x4b\x00\x00\x00\x10\x7d"  # jge  4221 reserved221        -> from reserved221
-    b"\x00\x35\x2b\x00\x00\x00\x10\x18"  # jge  4120 clone              -> from clone
-    b"\x00\x35\x14\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> from fcntl
+    b"\x00\x35\x48\x00\x00\x00\x10\x7d"  # jge  4221 reserved221        -> from reserved221
+    b"\x00\x35\x28\x00\x00\x00\x10\x18"  # jge  4120 clone              -> from clone
+    b"\x00\x35\x11\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> from fcntl
     b"\x00\x35\x0d\x00\x00\x00\x0f\xd6"  # jge  4054 ioctl              -> ioctl
     b"\x00\x35\x06\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> from mount
     b"\x00\x35\x03\x00\x00\x00\x0f\xa7"  # jge  4007 waitpid            -> from waitpid
     b"\x00\x35\x01\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> from read
-    b"\x00\x35\x08\x85\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x00\x35\x08\x82\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
     # from read:
-    b"\x00\x15\x7e\x7f\x00\x00\x0f\xa5"  # jeq  4005 open               -> errno(EPERM) else allow
+    b"\x00\x15\x7b\x7c\x00\x00\x0f\xa5"  # jeq  4005 open               -> errno(EPERM) else allow
     # from waitpid:
-    b"\x00\x35\x7e\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
-    b"\x00\x15\x7d\x7c\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x00\x35\x7b\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
+    b"\x00\x15\x7a\x79\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
     b"\x00\x35\x03\x00\x00\x00\x0f\xc9"  # jge  4041 dup                -> from dup
-    b"\x00\x15\x7b\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
-    b"\x00\x15\x7a\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
-    b"\x00\x15\x79\x78\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow else errno(EPERM)
+    b"\x00\x15\x78\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
+    b"\x00\x15\x77\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
+    b"\x00\x15\x76\x75\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\x77\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
+    b"\x00\x35\x74\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x00\x45\x77\x76\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x00\x45\x74\x73\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x75\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x74\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\x73\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\x72\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\x72\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from fcntl:
     b"\x00\x35\x08\x00\x00\x00\x0f\xfa"  # jge  4090 mmap               -> from mmap
@@ -86,11 +83,11 @@ PROGRAM = (
     # from getresgid:
     b"\x00\x15\x01\x00\x00\x00\x10\x60"  # jeq  4192 prctl              -> prctl (1)
     b"\x00\x15\x4b\x4c\x00\x00\x10\x66"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x00\x35\x05\x00\x00\x00\x10\x7c"  # jge  4220 fcntl64            -> fcntl, fcntl64 (1)
@@ -99,14 +96,14 @@ PROGRAM = (
     b"\x00\x15\x44\x00\x00\x00\x10\x74"  # jeq  4212 ftruncate64        -> allow
     b"\x00\x15\x43\x00\x00\x00\x10\x77"  # jeq  4215 fstat64            -> allow
     b"\x00\x15\x42\x41\x00\x00\x10\x7a"  # jeq  4218 madvise            -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x00\x3f\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x00\x35\x00\x40\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
+    b"\x00\x15\x3e\x3d\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3c\x3d\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (FASYNC|O_LARGEFILE)
-    # fcntl, fcntl64 (2): compute_only.yml:68, 78
-    b"\x00\x15\x3c\x3b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x3b\x3c\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from reserved221:
     b"\x00\x35\x1c\x00\x00\x00\x11\x02"  # jge  4354 memfd_create       -> from memfd_create
     b"\x00\x35\x08\x00\x00\x00\x10\xaa"  # jge  4266 tgkill             -> from tgkill
@@ -140,7 +137,7 @@ PROGRAM = (
     b"\x00\x15\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -152,7 +149,7 @@ PROGRAM = (
     b"\x00\x35\x00\x1a\x00\x00\x11\x06"  # jge  4358 membarrier         else errno(EPERM)
     # munmap and others:
     b"\x00\x45\x1a\x19\x00\x00\x00\x03"  # jset 3                       -> allow else errno(EPERM)
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:117, 120, 123
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -7,36 +7,33 @@ NR_SECCOMP = 5312
 # Answers calls of mips64.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x71\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
+    b"\x00\x15\x00\x6e\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x41\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> from clock_gettime
-    b"\x00\x35\x1b\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
-    b"\x00\x15\x14\x00\x00\x00\x13\x91"  # jeq  5009 mmap               -> mmap
-    b"\x00\x15\x59\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x35\x3e\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> from clock_gettime
+    b"\x00\x35\x18\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
+    b"\x00\x15\x11\x00\x00\x00\x13\x91"  # jeq  5009 mmap               -> mmap
+    b"\x00\x15\x56\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
     b"\x00\x15\x0c\x00\x00\x00\x13\x97"  # jeq  5015 ioctl              -> ioctl
     b"\x00\x35\x04\x00\x00\x00\x13\x9c"  # jge  5020 access             -> from access
     b"\x00\x35\x06\x00\x00\x00\x13\x8a"  # jge  5002 open               -> open and others
-    b"\x00\x35\x66\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
-    b"\x00\x35\x00\x68\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x67\x66\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x00\x35\x63\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
+    b"\x00\x35\x00\x65\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x64\x63\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from access:
     b"\x00\x35\x03\x00\x00\x00\x13\xa7"  # jge  5031 dup                -> from dup
-    b"\x00\x35\x61\x00\x00\x00\x13\xa4"  # jge  5028 shmget             -> errno(EPERM)
-    b"\x00\x35\x00\x60\x00\x00\x13\x9e"  # jge  5022 _newselect         else errno(EPERM)
+    b"\x00\x35\x5e\x00\x00\x00\x13\xa4"  # jge  5028 shmget             -> errno(EPERM)
+    b"\x00\x35\x00\x5d\x00\x00\x13\x9e"  # jge  5022 _newselect         else errno(EPERM)
     # open and others:
-    b"\x00\x45\x60\x5f\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    b"\x00\x45\x5d\x5c\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\x00\x5f\x00\x00\x13\xaf"  # jge  5039 sendfile           else allow
-    b"\x00\x15\x5e\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
-    b"\x00\x15\x5d\x5c\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x00\x35\x00\x5c\x00\x00\x13\xaf"  # jge  5039 sendfile           else allow
+    b"\x00\x15\x5b\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
+    b"\x00\x15\x5a\x59\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x5b\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x5a\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\x59\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\x58\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\x58\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:134
+    # mmap: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x54\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
@@ -47,12 +44,12 @@ PROGRAM = (
     b"\x00\x35\x16\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> from mlockall
     b"\x00\x35\x06\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> from flock
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl
-    b"\x00\x15\x00\x4c\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x00\x35\x00\x4d\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl                    ; cmd == F_SETFL
+    b"\x00\x15\x4b\x4a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl: compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x49\x4a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (FASYNC|O_LARGEFILE)
-    # fcntl: compute_only.yml:68
-    b"\x00\x15\x49\x48\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x48\x49\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from flock:
     b"\x00\x35\x05\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> from geteuid
     b"\x00\x35\x02\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> from gettimeofday
@@ -80,11 +77,11 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x14\x21"  # jeq  5153 prctl              -> prctl (1)
     b"\x00\x15\x37\x00\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow
     b"\x00\x15\x36\x35\x00\x00\x14\x4a"  # jeq  5194 futex              -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x33\x32\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x00\x15\x32\x31\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x00\x35\x00\x19\x00\x00\x14\x4d"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
@@ -116,12 +113,12 @@ PROGRAM = (
     b"\x00\x15\x1d\x1c\x00\x00\x14\xa6"  # jeq  5286 dup3               -> allow else errno(EPERM)
     # from preadv:
     b"\x00\x35\x1b\x1c\x00\x00\x14\xab"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -131,7 +128,7 @@ PROGRAM = (
     b"\x00\x15\x12\x11\x00\x00\x14\xc1"  # jeq  5313 getrandom          -> allow else errno(EPERM)
     # from membarrier:
     b"\x00\x15\x10\x11\x00\x00\x14\xc8"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -7,36 +7,33 @@ NR_SECCOMP = 5312
 # Answers calls of mips64el.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x71\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
+    b"\x15\x00\x00\x6e\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x41\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> from clock_gettime
-    b"\x35\x00\x1b\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> from fcntl
-    b"\x15\x00\x14\x00\x91\x13\x00\x00"  # jeq  5009 mmap               -> mmap
-    b"\x15\x00\x59\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
+    b"\x35\x00\x3e\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> from clock_gettime
+    b"\x35\x00\x18\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> from fcntl
+    b"\x15\x00\x11\x00\x91\x13\x00\x00"  # jeq  5009 mmap               -> mmap
+    b"\x15\x00\x56\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
     b"\x15\x00\x0c\x00\x97\x13\x00\x00"  # jeq  5015 ioctl              -> ioctl
     b"\x35\x00\x04\x00\x9c\x13\x00\x00"  # jge  5020 access             -> from access
     b"\x35\x00\x06\x00\x8a\x13\x00\x00"  # jge  5002 open               -> open and others
-    b"\x35\x00\x66\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
-    b"\x35\x00\x00\x68\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\x67\x66\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x35\x00\x63\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
+    b"\x35\x00\x00\x65\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x64\x63\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from access:
     b"\x35\x00\x03\x00\xa7\x13\x00\x00"  # jge  5031 dup                -> from dup
-    b"\x35\x00\x61\x00\xa4\x13\x00\x00"  # jge  5028 shmget             -> errno(EPERM)
-    b"\x35\x00\x00\x60\x9e\x13\x00\x00"  # jge  5022 _newselect         else errno(EPERM)
+    b"\x35\x00\x5e\x00\xa4\x13\x00\x00"  # jge  5028 shmget             -> errno(EPERM)
+    b"\x35\x00\x00\x5d\x9e\x13\x00\x00"  # jge  5022 _newselect         else errno(EPERM)
     # open and others:
-    b"\x45\x00\x60\x5f\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
+    b"\x45\x00\x5d\x5c\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x00\x5f\xaf\x13\x00\x00"  # jge  5039 sendfile           else allow
-    b"\x15\x00\x5e\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
-    b"\x15\x00\x5d\x5c\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x35\x00\x00\x5c\xaf\x13\x00\x00"  # jge  5039 sendfile           else allow
+    b"\x15\x00\x5b\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
+    b"\x15\x00\x5a\x59\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x5b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x5a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x59\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x58\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x58\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:134
+    # mmap: compute_only.yml:89
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x54\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -47,12 +44,12 @@ PROGRAM = (
     b"\x35\x00\x16\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> from mlockall
     b"\x35\x00\x06\x00\xcf\x13\x00\x00"  # jge  5071 flock              -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl
-    b"\x15\x00\x00\x4c\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x35\x00\x00\x4d\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl                    ; cmd == F_SETFL
+    b"\x15\x00\x4b\x4a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl: compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x49\x4a\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (FASYNC|O_LARGEFILE)
-    # fcntl: compute_only.yml:68
-    b"\x15\x00\x49\x48\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x48\x49\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from flock:
     b"\x35\x00\x05\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> from geteuid
     b"\x35\x00\x02\x00\xe6\x13\x00\x00"  # jge  5094 gettimeofday       -> from gettimeofday
@@ -80,11 +77,11 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x21\x14\x00\x00"  # jeq  5153 prctl              -> prctl (1)
     b"\x15\x00\x37\x00\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow
     b"\x15\x00\x36\x35\x4a\x14\x00\x00"  # jeq  5194 futex              -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x33\x32\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x15\x00\x32\x31\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x35\x00\x00\x19\x4d\x14\x00\x00"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
@@ -116,12 +113,12 @@ PROGRAM = (
     b"\x15\x00\x1d\x1c\xa6\x14\x00\x00"  # jeq  5286 dup3               -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x1b\x1c\xab\x14\x00\x00"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -131,7 +128,7 @@ PROGRAM = (
     b"\x15\x00\x12\x11\xc1\x14\x00\x00"  # jeq  5313 getrandom          -> allow else errno(EPERM)
     # from membarrier:
     b"\x15\x00\x10\x11\xc8\x14\x00\x00"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0e\x0f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -9,39 +9,36 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x0d\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x44\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> from clock_gettime
-    b"\x00\x35\x1f\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> from fcntl
-    b"\x00\x15\x18\x00\x00\x00\x17\x79"  # jeq  6009 mmap               -> mmap
-    b"\x00\x15\x5a\x00\x00\x00\x17\x7a"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x35\x41\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> from clock_gettime
+    b"\x00\x35\x1c\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> from fcntl
+    b"\x00\x15\x15\x00\x00\x00\x17\x79"  # jeq  6009 mmap               -> mmap
+    b"\x00\x15\x57\x00\x00\x00\x17\x7a"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
     b"\x00\x15\x10\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl
     b"\x00\x35\x08\x00\x00\x00\x17\x84"  # jge  6020 access             -> from access
     b"\x00\x35\x06\x00\x00\x00\x17\x72"  # jge  6002 open               -> open and others
     b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000                    -> from read
-    b"\x00\x35\x00\x70\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x6f\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x00\x35\x00\x6d\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x6c\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from read:
-    b"\x00\x35\x6d\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
-    b"\x00\x35\x6d\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
+    b"\x00\x35\x6a\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
+    b"\x00\x35\x6a\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # open and others:
-    b"\x00\x45\x6a\x69\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
+    b"\x00\x45\x67\x66\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
     # from access:
     b"\x00\x35\x03\x00\x00\x00\x17\x8f"  # jge  6031 dup                -> from dup
-    b"\x00\x35\x67\x00\x00\x00\x17\x8c"  # jge  6028 shmget             -> errno(EPERM)
-    b"\x00\x45\x00\x66\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
-    b"\x00\x35\x66\x65\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
+    b"\x00\x35\x64\x00\x00\x00\x17\x8c"  # jge  6028 shmget             -> errno(EPERM)
+    b"\x00\x45\x00\x63\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
+    b"\x00\x35\x63\x62\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\x00\x65\x00\x00\x17\x97"  # jge  6039 sendfile           else allow
-    b"\x00\x15\x64\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
-    b"\x00\x15\x63\x62\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x00\x35\x00\x62\x00\x00\x17\x97"  # jge  6039 sendfile           else allow
+    b"\x00\x15\x61\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
+    b"\x00\x15\x60\x5f\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x61\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x60\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\x5f\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\x5e\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\x5e\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:134
+    # mmap: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x5a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
@@ -74,11 +71,11 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
     b"\x00\x15\x45\x00\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow
     b"\x00\x15\x44\x43\x00\x00\x18\x32"  # jeq  6194 futex              -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x41\x40\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x00\x15\x40\x3f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x00\x35\x04\x00\x00\x00\x18\x44"  # jge  6212 fcntl64            -> from fcntl64
@@ -88,14 +85,14 @@ PROGRAM = (
     b"\x00\x35\x3b\x3a\x00\x00\x18\x43"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
     # from fcntl64:
     b"\x00\x35\x06\x00\x00\x00\x18\x45"  # jge  6213 set_tid_address    -> from set_tid_address
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x00\x37\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x00\x35\x00\x38\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
+    b"\x00\x15\x36\x35\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x34\x35\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (FASYNC|O_LARGEFILE)
-    # fcntl, fcntl64 (2): compute_only.yml:68, 78
-    b"\x00\x15\x34\x33\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x33\x34\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from set_tid_address:
     b"\x00\x35\x08\x33\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop and others else allow
     # from clock_gettime:
@@ -116,12 +113,12 @@ PROGRAM = (
     b"\x00\x15\x27\x26\x00\x00\x18\x92"  # jeq  6290 dup3               -> allow else errno(EPERM)
     # from preadv:
     b"\x00\x35\x25\x26\x00\x00\x18\x97"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -132,7 +129,7 @@ PROGRAM = (
     b"\x00\x15\x1b\x1a\x00\x00\x18\xad"  # jeq  6317 getrandom          -> allow else errno(EPERM)
     # setpgid and others:
     b"\x00\x45\x1a\x19\x00\x00\x00\x0b"  # jset 11                      -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -11,32 +11,29 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x4d\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
-    b"\x00\x35\x22\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> from ftruncate
-    b"\x00\x35\x19\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
-    b"\x00\x35\x12\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
+    b"\x00\x35\x4a\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
+    b"\x00\x35\x1f\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> from ftruncate
+    b"\x00\x35\x16\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x0f\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
     b"\x00\x35\x0b\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
     b"\x00\x35\x06\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
     b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
-    b"\x00\x15\x87\x88\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\x84\x85\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # from open:
     b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
-    b"\x00\x15\x86\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
-    b"\x00\x15\x85\x84\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x15\x83\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x82\x81\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from lseek:
-    b"\x00\x35\x3b\x84\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    b"\x00\x35\x38\x81\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
     # from alarm:
     b"\x00\x35\x01\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
-    b"\x00\x35\x81\x82\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
+    b"\x00\x35\x7e\x7f\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
     # from dup:
-    b"\x00\x35\x80\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\x80\x7f\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x00\x35\x7d\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\x7d\x7c\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x7e\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\x7d\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x7c\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\x7b\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\x7b\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from fcntl:
     b"\x00\x35\x00\x31\x00\x00\x00\x38"  # jge  56 socketpair           else fcntl, fcntl64 (1)
@@ -51,7 +48,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\x5a"  # jeq  90 mmap                 -> mmap
     b"\x00\x15\x71\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
     b"\x00\x15\x70\x6f\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow else errno(EPERM)
-    # mmap: compute_only.yml:134
+    # mmap: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x6d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
@@ -94,7 +91,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x4e\x4d\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
+    # prctl: compute_only.yml:149
     b"\x00\x15\x4d\x4c\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x00\x4c\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
@@ -104,14 +101,14 @@ PROGRAM = (
     b"\x00\x35\x00\x4a\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
     # mount and others:
     b"\x00\x45\x47\x48\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)       ; cmd >= F_GETLK
-    b"\x00\x15\x00\x45\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x00\x35\x00\x46\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
+    b"\x00\x15\x44\x43\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x42\x43\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DIRECTORY|FASYNC)
-    # fcntl, fcntl64 (2): compute_only.yml:68, 78
-    b"\x00\x15\x42\x41\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x41\x42\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from gettid:
     b"\x00\x35\x20\x00\x00\x00\x01\x53"  # jge  339 getrandom           -> from getrandom
     b"\x00\x35\x0e\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
@@ -153,7 +150,7 @@ PROGRAM = (
     b"\x00\x15\x00\x24\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x22\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x21\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from getrandom:

@@ -11,42 +11,39 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x5b\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> from clock_gettime
-    b"\x00\x35\x20\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
-    b"\x00\x35\x1a\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
+    b"\x00\x35\x58\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x1d\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
+    b"\x00\x35\x17\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
     b"\x00\x15\x13\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
-    b"\x00\x15\x44\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl, fcntl64 (1)
+    b"\x00\x15\x41\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl, fcntl64 (1)
     b"\x00\x35\x08\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
     b"\x00\x35\x04\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
     b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
-    b"\x00\x15\x7e\x7f\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\x7b\x7c\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # from open:
-    b"\x00\x15\x7e\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
-    b"\x00\x15\x7d\x7c\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x15\x7b\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x7a\x79\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from lseek:
     b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
-    b"\x00\x35\x3b\x7b\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    b"\x00\x35\x38\x78\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
     # from alarm:
-    b"\x00\x35\x79\x7a\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
+    b"\x00\x35\x76\x77\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
     # dup and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
-    b"\x00\x45\x77\x76\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x00\x45\x74\x73\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # acct and others:
-    b"\x00\x35\x76\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x15\x75\x74\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
+    b"\x00\x35\x73\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x15\x72\x71\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
     # from setsid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
-    b"\x00\x45\x72\x61\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    b"\x00\x45\x6f\x5e\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
     # from getrlimit:
-    b"\x00\x35\x00\x72\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
-    b"\x00\x15\x71\x70\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x00\x35\x00\x6f\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
+    b"\x00\x15\x6e\x6d\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x6f\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\x6e\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x6d\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\x6c\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\x6c\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from mmap2:
     b"\x00\x15\x00\x59\x00\x00\x00\x5a"  # jeq  90 mmap                 else mmap2 and others
@@ -90,11 +87,11 @@ PROGRAM = (
     b"\x00\x15\x4d\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x4c\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
     b"\x00\x15\x49\x4a\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x47\x46\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x00\x15\x46\x45\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x0c\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
@@ -106,14 +103,14 @@ PROGRAM = (
     b"\x00\x35\x00\x41\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
     # mount and others:
     b"\x00\x45\x3e\x3f\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)       ; cmd >= F_GETLK
-    b"\x00\x15\x00\x3c\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x00\x35\x00\x3d\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
+    b"\x00\x15\x3b\x3a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x39\x3a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DIRECTORY|FASYNC)
-    # fcntl, fcntl64 (2): compute_only.yml:68, 78
-    b"\x00\x15\x39\x38\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x38\x39\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from gettid:
     b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
     b"\x00\x35\x1e\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
@@ -152,12 +149,12 @@ PROGRAM = (
     b"\x00\x15\x1f\x1d\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
     # from preadv:
     b"\x00\x35\x1c\x1d\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x17\x16\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:

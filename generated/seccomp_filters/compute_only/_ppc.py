@@ -11,41 +11,34 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x42\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> from fcntl64
-    b"\x00\x35\x1c\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x15\x15\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
-    b"\x00\x15\x11\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl
+    b"\x00\x35\x3c\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> from fcntl64
+    b"\x00\x35\x16\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
+    b"\x00\x15\x12\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
+    b"\x00\x15\x3c\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl, fcntl64 (1)
     b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
     b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
-    b"\x00\x15\x7d\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x00\x15\x7c\x7d\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x00\x15\x77\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x76\x77\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
-    b"\x00\x35\x7c\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\x7b\x7a\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\x76\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x75\x74\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\x7a\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\x79\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\x78\x77\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x00\x15\x74\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\x73\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x72\x71\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
     # dup and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
-    b"\x00\x45\x75\x74\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x00\x45\x6f\x6e\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # acct and others:
-    b"\x00\x35\x00\x73\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\x72\x73\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\x6d\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\x6c\x6d\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\x2e\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others
-    b"\x00\x35\x71\x4b\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
-    # fcntl: compute_only.yml:61, 64
+    b"\x00\x35\x28\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others
+    b"\x00\x35\x6b\x45\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x33\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)       ; cmd >= F_GETLK
-    b"\x00\x15\x33\x6e\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow ; cmd == F_SETFL
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
-    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x6c\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x6b\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x6a\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x69\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from mmap:
@@ -57,7 +50,7 @@ PROGRAM = (
     # from munmap:
     b"\x00\x35\x03\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
     b"\x00\x35\x01\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> from setitimer
-    b"\x00\x35\x5f\x28\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else munmap and others
+    b"\x00\x35\x5f\x29\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else munmap and others
     # from setitimer:
     b"\x00\x45\x5e\x5f\xff\xff\xff\x92"  # jset 0xffffff92              -> errno(EPERM) else allow
     # from olduname:
@@ -82,16 +75,16 @@ PROGRAM = (
     b"\x00\x15\x51\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x50\x4f\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from mremap:
-    b"\x00\x45\x17\x4e\x00\x00\x00\x04"  # jset 4 write                 -> munmap and others else errno(EPERM)
+    b"\x00\x45\x18\x4e\x00\x00\x00\x04"  # jset 4 write                 -> munmap and others else errno(EPERM)
     # from getresgid:
     b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
     b"\x00\x15\x4b\x4c\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x00\x15\x2f\x00\x00\x00\x00\xc0"  # jeq  192 mmap2               -> mmap and others
@@ -103,24 +96,24 @@ PROGRAM = (
     # from fcntl64:
     b"\x00\x35\x12\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
     b"\x00\x35\x2e\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> clock_gettime and others
-    b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
     b"\x00\x35\x06\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> from madvise
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x00\x45\x00\x3c\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
-    # fcntl, fcntl64 (1): compute_only.yml:68, 78
-    b"\x00\x15\x3b\x3a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    b"\x00\x35\x00\x3e\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
+    b"\x00\x15\x3c\x3b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x38\x39\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
+    b"\x00\x45\x39\x3a\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from madvise:
+    b"\x00\x35\x04\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
+    b"\x00\x35\x15\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x01\x00\x00\x00\x00\xd0"  # jge  208 tkill               -> from tkill
     # munmap and others:
-    b"\x00\x45\x37\x36\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
+    b"\x00\x45\x36\x35\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
     # from tkill:
-    b"\x00\x15\x36\x35\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
-    # from sched_getaffinity:
-    b"\x00\x35\x00\x12\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
+    b"\x00\x15\x35\x34\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
+    # from tuxcall:
     b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> from lookup_dcookie
     b"\x00\x35\x33\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> allow
     b"\x00\x15\x33\x31\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS) else errno(EPERM)
@@ -142,10 +135,10 @@ PROGRAM = (
     b"\x00\x15\x26\x00\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow
     # setreuid and others:
     b"\x00\x45\x24\x25\x00\x00\x00\x26"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x22\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x21\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:

@@ -11,46 +11,43 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x52\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> from clock_gettime
-    b"\x00\x35\x2f\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
-    b"\x00\x35\x1f\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
+    b"\x00\x35\x4f\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x2c\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x1c\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x15\x18\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x11\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl (1)
     b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others (1)
     b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
-    b"\x00\x15\x77\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x00\x15\x76\x77\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x00\x15\x74\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x73\x74\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
-    b"\x00\x35\x76\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\x75\x74\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\x73\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x72\x71\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\x74\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\x73\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\x72\x71\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x00\x15\x71\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\x70\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x6f\x6e\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
     # dup and others (1):
     b"\x00\x35\x03\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
-    b"\x00\x35\x00\x65\x00\x00\x00\x33"  # jge  51 acct                 else dup and others (2)
-    b"\x00\x35\x00\x6e\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\x6d\x6e\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\x62\x00\x00\x00\x33"  # jge  51 acct                 else dup and others (2)
+    b"\x00\x35\x00\x6b\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\x6a\x6b\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
-    b"\x00\x35\x6c\x59\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\x69\x56\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
-    b"\x00\x45\x6a\x6b\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
-    # fcntl (1): compute_only.yml:61, 64
+    b"\x00\x45\x67\x68\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
+    # fcntl (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl (2)                ; cmd >= F_GETLK
-    b"\x00\x15\x00\x68\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x00\x35\x00\x66\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
+    b"\x00\x15\x64\x63\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl (2): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x65\x66\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl (2): compute_only.yml:68
-    b"\x00\x15\x65\x64\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x00\x45\x61\x62\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x63\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x62\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x61\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x60\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from mmap:
@@ -90,11 +87,11 @@ PROGRAM = (
     b"\x00\x15\x43\x00\x00\x00\x00\xa6"  # jeq  166 query_module        -> errno(EPERM)
     # stat and others:
     b"\x00\x45\x43\x42\x00\x00\x00\x06"  # jset 6 close                 -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x40\x3f\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x00\x15\x3f\x3e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
@@ -137,12 +134,12 @@ PROGRAM = (
     b"\x00\x15\x21\x00\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow
     # _llseek and others:
     b"\x00\x45\x1f\x20\x00\x00\x00\x26"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
@@ -156,7 +153,7 @@ PROGRAM = (
     b"\x00\x15\x13\x14\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
     # setreuid and others:
     b"\x00\x45\x11\x12\x00\x00\x00\x82"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0f\x10\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:

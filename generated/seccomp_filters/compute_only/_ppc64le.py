@@ -11,46 +11,43 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x52\x00\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> from clock_gettime
-    b"\x35\x00\x2f\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
-    b"\x35\x00\x1f\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
+    b"\x35\x00\x4f\x00\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x2c\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x1c\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
     b"\x15\x00\x18\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
     b"\x15\x00\x11\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> fcntl (1)
     b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup and others (1)
     b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
-    b"\x15\x00\x77\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x15\x00\x76\x77\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x15\x00\x74\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x15\x00\x73\x74\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
-    b"\x35\x00\x76\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\x75\x74\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\x73\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\x72\x71\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\x74\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\x73\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\x72\x71\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x15\x00\x71\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x70\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\x6f\x6e\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
     # dup and others (1):
     b"\x35\x00\x03\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
-    b"\x35\x00\x00\x65\x33\x00\x00\x00"  # jge  51 acct                 else dup and others (2)
-    b"\x35\x00\x00\x6e\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\x6d\x6e\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\x62\x33\x00\x00\x00"  # jge  51 acct                 else dup and others (2)
+    b"\x35\x00\x00\x6b\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\x6a\x6b\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
-    b"\x35\x00\x6c\x59\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x35\x00\x69\x56\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
-    b"\x45\x00\x6a\x6b\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
-    # fcntl (1): compute_only.yml:61, 64
+    b"\x45\x00\x67\x68\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
+    # fcntl (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)                ; cmd >= F_GETLK
-    b"\x15\x00\x00\x68\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x35\x00\x00\x66\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
+    b"\x15\x00\x64\x63\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x65\x66\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl (2): compute_only.yml:68
-    b"\x15\x00\x65\x64\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x45\x00\x61\x62\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x63\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x62\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x61\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x60\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from mmap:
@@ -90,11 +87,11 @@ PROGRAM = (
     b"\x15\x00\x43\x00\xa6\x00\x00\x00"  # jeq  166 query_module        -> errno(EPERM)
     # stat and others:
     b"\x45\x00\x43\x42\x06\x00\x00\x00"  # jset 6 close                 -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x40\x3f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x15\x00\x3f\x3e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x0a\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> from sched_getaffinity
@@ -137,12 +134,12 @@ PROGRAM = (
     b"\x15\x00\x21\x00\x3c\x01\x00\x00"  # jeq  316 dup3                -> allow
     # _llseek and others:
     b"\x45\x00\x1f\x20\x26\x00\x00\x00"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
@@ -156,7 +153,7 @@ PROGRAM = (
     b"\x15\x00\x13\x14\x7a\x01\x00\x00"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
     # setreuid and others:
     b"\x45\x00\x11\x12\x82\x00\x00\x00"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:

@@ -11,39 +11,36 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x54\x00\xd2\x00\x00\x00"  # jge  210 setresgid32         -> from setresgid32
-    b"\x35\x00\x2b\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
-    b"\x35\x00\x18\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> from fcntl
+    b"\x35\x00\x51\x00\xd2\x00\x00\x00"  # jge  210 setresgid32         -> from setresgid32
+    b"\x35\x00\x28\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
+    b"\x35\x00\x15\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> from fcntl
     b"\x35\x00\x11\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
     b"\x35\x00\x08\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> from alarm
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
-    b"\x15\x00\x95\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x15\x00\x94\x95\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x15\x00\x92\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x15\x00\x91\x92\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
     b"\x35\x00\x02\x00\x13\x00\x00\x00"  # jge  19 lseek                -> from lseek
-    b"\x15\x00\x93\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
-    b"\x15\x00\x93\x91\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x90\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
+    b"\x15\x00\x90\x8e\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # from lseek:
-    b"\x35\x00\x00\x91\x15\x00\x00\x00"  # jge  21 mount                else allow
-    b"\x15\x00\x90\x8f\x18\x00\x00\x00"  # jeq  24 getuid               -> allow else errno(EPERM)
+    b"\x35\x00\x00\x8e\x15\x00\x00\x00"  # jge  21 mount                else allow
+    b"\x15\x00\x8d\x8c\x18\x00\x00\x00"  # jeq  24 getuid               -> allow else errno(EPERM)
     # from alarm:
     b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
-    b"\x35\x00\x00\x72\x1e\x00\x00\x00"  # jge  30 utime                else alarm and others
+    b"\x35\x00\x00\x6f\x1e\x00\x00\x00"  # jge  30 utime                else alarm and others
     b"\x35\x00\x01\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
-    b"\x35\x00\x8d\x8b\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x8a\x88\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
     # from access:
-    b"\x15\x00\x8c\x8a\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x89\x87\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x35\x00\x01\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
-    b"\x45\x00\x89\x3b\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x45\x00\x86\x38\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
     # from acct:
-    b"\x35\x00\x89\x87\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x35\x00\x86\x84\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x86\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x85\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x84\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x83\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x83\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from fcntl:
     b"\x35\x00\x09\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
@@ -106,7 +103,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x54\x53\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
+    # prctl: compute_only.yml:149
     b"\x15\x00\x53\x52\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
@@ -132,14 +129,14 @@ PROGRAM = (
     b"\x35\x00\x02\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
     b"\x15\x00\x43\x00\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow
     b"\x15\x00\x42\x41\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 68, 71, 74, 78
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x45\x00\x00\x3f\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x15\x00\x3e\x3d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3b\x3c\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
+    b"\x45\x00\x3b\x3c\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from gettid:
     b"\x35\x00\x04\x00\xf3\x00\x00\x00"  # jge  243                     -> from io_setup
     b"\x35\x00\x19\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
@@ -179,7 +176,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x54\x01\x00\x00"  # jge  340 socket              -> from socket
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:

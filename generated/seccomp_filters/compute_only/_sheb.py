@@ -11,39 +11,36 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x54\x00\x00\x00\x00\xd2"  # jge  210 setresgid32         -> from setresgid32
-    b"\x00\x35\x2b\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
-    b"\x00\x35\x18\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
+    b"\x00\x35\x51\x00\x00\x00\x00\xd2"  # jge  210 setresgid32         -> from setresgid32
+    b"\x00\x35\x28\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
+    b"\x00\x35\x15\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
     b"\x00\x35\x11\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
     b"\x00\x35\x08\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
-    b"\x00\x15\x95\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x00\x15\x94\x95\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x00\x15\x92\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x91\x92\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
     b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
-    b"\x00\x15\x93\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\x93\x91\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x90\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\x90\x8e\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # from lseek:
-    b"\x00\x35\x00\x91\x00\x00\x00\x15"  # jge  21 mount                else allow
-    b"\x00\x15\x90\x8f\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
+    b"\x00\x35\x00\x8e\x00\x00\x00\x15"  # jge  21 mount                else allow
+    b"\x00\x15\x8d\x8c\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
     # from alarm:
     b"\x00\x35\x04\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
-    b"\x00\x35\x00\x72\x00\x00\x00\x1e"  # jge  30 utime                else alarm and others
+    b"\x00\x35\x00\x6f\x00\x00\x00\x1e"  # jge  30 utime                else alarm and others
     b"\x00\x35\x01\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
-    b"\x00\x35\x8d\x8b\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x8a\x88\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
     # from access:
-    b"\x00\x15\x8c\x8a\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x89\x87\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x45\x89\x3b\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x00\x45\x86\x38\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
     # from acct:
-    b"\x00\x35\x89\x87\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x00\x35\x86\x84\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x86\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x85\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x84\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\x83\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\x83\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from fcntl:
     b"\x00\x35\x09\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
@@ -106,7 +103,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x54\x53\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
+    # prctl: compute_only.yml:149
     b"\x00\x15\x53\x52\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> from chown
@@ -132,14 +129,14 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\xdd"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
     b"\x00\x15\x43\x00\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow
     b"\x00\x15\x42\x41\x00\x00\x00\xdb"  # jeq  219 madvise             -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 68, 71, 74, 78
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x00\x45\x00\x3f\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x15\x3e\x3d\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3b\x3c\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
+    b"\x00\x45\x3b\x3c\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from gettid:
     b"\x00\x35\x04\x00\x00\x00\x00\xf3"  # jge  243                     -> from io_setup
     b"\x00\x35\x19\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
@@ -179,7 +176,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x54"  # jge  340 socket              -> from socket
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:

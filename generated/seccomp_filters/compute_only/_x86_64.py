@@ -7,33 +7,30 @@ NR_SECCOMP = 317
 # Answers calls of x86_64.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x6d\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x6a\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x40\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
-    b"\x35\x00\x18\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
-    b"\x15\x00\x11\x00\x09\x00\x00\x00"  # jeq  9 mmap                  -> mmap
-    b"\x15\x00\x57\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
+    b"\x35\x00\x3d\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x15\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
+    b"\x15\x00\x0e\x00\x09\x00\x00\x00"  # jeq  9 mmap                  -> mmap
+    b"\x15\x00\x54\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
     b"\x15\x00\x09\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 access               -> from access
-    b"\x45\x00\x62\x21\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read and others
+    b"\x45\x00\x5f\x1e\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read and others
     # from access:
     b"\x35\x00\x03\x00\x1d\x00\x00\x00"  # jge  29 shmget               -> from shmget
     b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 mremap               -> from mremap
-    b"\x35\x00\x5f\x5e\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
+    b"\x35\x00\x5c\x5b\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
     # from mremap:
-    b"\x45\x00\x5d\x5e\x01\x00\x00\x00"  # jset 1 write                 -> errno(EPERM) else allow
+    b"\x45\x00\x5a\x5b\x01\x00\x00\x00"  # jset 1 write                 -> errno(EPERM) else allow
     # from shmget:
-    b"\x15\x00\x5d\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
-    b"\x45\x00\x00\x5c\xd8\xff\xff\xff"  # jset 0xffffffd8              else allow
-    b"\x15\x00\x5b\x5a\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x15\x00\x5a\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
+    b"\x45\x00\x00\x59\xd8\xff\xff\xff"  # jset 0xffffffd8              else allow
+    b"\x15\x00\x58\x57\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x59\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x58\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x57\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x56\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x56\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:134
+    # mmap: compute_only.yml:89
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x52\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -44,12 +41,12 @@ PROGRAM = (
     b"\x35\x00\x18\x00\x9d\x00\x00\x00"  # jge  157 prctl               -> from prctl
     b"\x35\x00\x06\x00\x49\x00\x00\x00"  # jge  73 flock                -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl                    ; cmd >= F_GETLK
-    b"\x15\x00\x00\x4a\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    b"\x35\x00\x00\x4b\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl                    ; cmd == F_SETFL
+    b"\x15\x00\x49\x48\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl: compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x47\x48\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl: compute_only.yml:68
-    b"\x15\x00\x47\x46\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x46\x47\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from flock:
     b"\x35\x00\x06\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> from geteuid
     b"\x35\x00\x02\x00\x60\x00\x00\x00"  # jge  96 gettimeofday         -> from gettimeofday
@@ -80,7 +77,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x31\x30\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
+    # prctl: compute_only.yml:149
     b"\x15\x00\x30\x2f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from arch_prctl:
     b"\x35\x00\x01\x00\xc9\x00\x00\x00"  # jge  201 time                -> from time
@@ -114,12 +111,12 @@ PROGRAM = (
     b"\x15\x00\x1b\x1a\x24\x01\x00\x00"  # jeq  292 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x19\x1a\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x15\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x14\x13\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -130,7 +127,7 @@ PROGRAM = (
     b"\x15\x00\x0f\x0e\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
     # from membarrier:
     b"\x15\x00\x0d\x0e\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -11,42 +11,39 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x39\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> from clock_gettime
-    b"\x35\x00\x1a\x00\x50\x00\x00\x00"  # jge  80 mmap2                -> from mmap2
-    b"\x15\x00\x13\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
+    b"\x35\x00\x36\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x17\x00\x50\x00\x00\x00"  # jge  80 mmap2                -> from mmap2
+    b"\x15\x00\x10\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x15\x00\x0c\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
     b"\x15\x00\x08\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
     b"\x35\x00\x01\x00\x14\x00\x00\x00"  # jge  20 epoll_create         -> epoll_create and others
-    b"\x35\x00\x62\x61\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    b"\x35\x00\x5f\x5e\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
     # epoll_create and others:
     b"\x35\x00\x02\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
-    b"\x35\x00\x00\x5f\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
-    b"\x15\x00\x5e\x5f\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    b"\x35\x00\x00\x5c\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\x5b\x5c\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
     # link and others:
     b"\x35\x00\x01\x00\x38\x00\x00\x00"  # jge  56 flock                -> flock and others
-    b"\x35\x00\x5d\x5c\x36\x00\x00\x00"  # jge  54 fstat                -> allow else errno(EPERM)
+    b"\x35\x00\x5a\x59\x36\x00\x00\x00"  # jge  54 fstat                -> allow else errno(EPERM)
     # flock and others:
-    b"\x15\x00\x5c\x5b\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # fcntl: compute_only.yml:61, 64, 68
+    b"\x15\x00\x59\x58\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    # fcntl: compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0a\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (1)       ; cmd == F_SETFL
-    b"\x45\x00\x0b\x59\xfc\xff\xff\xff"  # jset 0xfffffffc              -> fcntl64, fcntl (2) else allow
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x15\x00\x08\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)       ; cmd == F_SETFL
+    b"\x45\x00\x06\x56\xfc\xff\xff\xff"  # jset 0xfffffffc              -> fcntl64, fcntl (1) else allow
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x57\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x56\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x55\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x54\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x54\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64: compute_only.yml:71, 74
+    # fcntl64: compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64, fcntl (2)       ; cmd >= F_GETLK
-    b"\x15\x00\x00\x50\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
-    # fcntl64, fcntl (1): compute_only.yml:64, 74
+    b"\x35\x00\x00\x51\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)       ; cmd == F_SETFL
+    # fcntl64, fcntl (1): compute_only.yml:55
+    b"\x15\x00\x4f\x4e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # fcntl64, fcntl (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x4d\x4e\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64, fcntl (2): compute_only.yml:68, 78
-    b"\x15\x00\x4d\x4c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x4c\x4d\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # from mmap2:
     b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
     b"\x45\x00\x4b\x32\xad\xff\xff\xff"  # jset 0xffffffad              -> allow else mmap2 and others
@@ -59,11 +56,11 @@ PROGRAM = (
     # from exit:
     b"\x35\x00\x1e\x00\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address and others
     b"\x35\x00\x43\x44\x79\x00\x00\x00"  # jge  121 wait4               -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x41\x40\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x15\x00\x40\x3f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from personality:
     b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
@@ -108,10 +105,10 @@ PROGRAM = (
     b"\x15\x00\x24\x22\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else errno(EPERM)
     # from preadv:
     b"\x35\x00\x21\x22\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from kcmp:

@@ -16,7 +16,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x87\x00\x00\x00"  # jeq  135 socketpair          -> socket, socketpair
     b"\x15\x00\x21\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
     b"\x15\x00\x20\x1e\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
-    # socket, socketpair: no_network.yml:42, 45
+    # socket, socketpair: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

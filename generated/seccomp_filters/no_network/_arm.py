@@ -72,7 +72,7 @@ PROGRAM = (
     b"\x35\x00\x10\x0f\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
     # from socketpair:
     b"\x35\x00\x03\x00\x21\x01\x00\x00"  # jge  289 send                -> from send
-    # socket, socketpair: no_network.yml:42, 45
+    # socket, socketpair: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -17,7 +17,7 @@ PROGRAM = (
     b"\x15\x00\x12\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
     b"\x45\x00\x00\x11\x20\xff\xff\xff"  # jset 0xffffff20              else errno(ENOSYS)
     b"\x15\x00\x10\x0e\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:56, 59
+    # socketcall: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x04\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x15\x00\x03\x0b\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR

@@ -39,7 +39,7 @@ PROGRAM = (
     b"\x00\x35\x12\x10\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
     # from getdents64:
     b"\x00\x15\x11\x0f\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:56, 59
+    # socketcall: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x03\x0c\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR

@@ -13,7 +13,7 @@ PROGRAM = (
     b"\x00\x35\x05\x00\x00\x00\x10\x57"  # jge  4183 socket             -> from socket
     b"\x00\x15\x01\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
     b"\x00\x35\x10\x16\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall: no_network.yml:56, 59
+    # socketcall: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x03\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x02\x0d\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR

@@ -15,7 +15,7 @@ PROGRAM = (
     b"\x00\x35\x0c\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
     b"\x00\x35\x00\x10\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
     b"\x00\x35\x0f\x0e\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # socket, socketpair: no_network.yml:42, 45
+    # socket, socketpair: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

@@ -15,7 +15,7 @@ PROGRAM = (
     b"\x35\x00\x0c\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
     b"\x35\x00\x00\x10\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
     b"\x35\x00\x0f\x0e\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # socket, socketpair: no_network.yml:42, 45
+    # socket, socketpair: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -13,7 +13,7 @@ PROGRAM = (
     b"\x35\x00\x05\x00\x57\x10\x00\x00"  # jge  4183 socket             -> from socket
     b"\x15\x00\x01\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
     b"\x35\x00\x10\x16\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall: no_network.yml:56, 59
+    # socketcall: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x03\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x15\x00\x02\x0d\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR

@@ -15,7 +15,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket, socketpair
     b"\x00\x15\x01\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socket, socketpair
     b"\x00\x15\x1e\x1d\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
-    # socket, socketpair: no_network.yml:42, 45
+    # socket, socketpair: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

@@ -16,13 +16,13 @@ PROGRAM = (
     b"\x00\x15\x06\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
     b"\x00\x15\x14\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
     b"\x00\x15\x13\x11\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:56, 59
+    # socketcall: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x03\x0e\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from socketpair:
     b"\x00\x35\x03\x00\x00\x00\x01\x4e"  # jge  334 send                -> from send
-    # socket, socketpair: no_network.yml:42, 45, 56, 59
+    # socket, socketpair: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

@@ -17,7 +17,7 @@ PROGRAM = (
     b"\x00\x15\x18\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
     b"\x00\x45\x00\x17\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x00\x35\x14\x16\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # socketcall: no_network.yml:56, 59
+    # socketcall: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x07\x11\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -27,7 +27,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socket, socketpair
     b"\x00\x15\x0f\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
     b"\x00\x15\x0e\x0c\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socket, socketpair: no_network.yml:42, 45, 56, 59
+    # socket, socketpair: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

@@ -17,7 +17,7 @@ PROGRAM = (
     b"\x15\x00\x18\x00\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS)
     b"\x45\x00\x00\x17\x1d\xff\xff\xff"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x35\x00\x14\x16\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # socketcall: no_network.yml:56, 59
+    # socketcall: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x15\x00\x07\x11\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -27,7 +27,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x4d\x01\x00\x00"  # jeq  333 socketpair          -> socket, socketpair
     b"\x15\x00\x0f\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
     b"\x15\x00\x0e\x0c\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socket, socketpair: no_network.yml:42, 45, 56, 59
+    # socket, socketpair: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -45,7 +45,7 @@ PROGRAM = (
     b"\x35\x00\x00\x17\xde\x00\x00\x00"  # jge  222                     else allow
     b"\x35\x00\x00\x18\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
     b"\x35\x00\x17\x15\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:56, 59
+    # socketcall: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x15\x00\x08\x12\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -57,7 +57,7 @@ PROGRAM = (
     b"\x15\x00\x0f\x0d\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
     # from socketpair:
     b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 send                -> from send
-    # socket, socketpair: no_network.yml:42, 45, 56, 59
+    # socket, socketpair: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -45,7 +45,7 @@ PROGRAM = (
     b"\x00\x35\x00\x17\x00\x00\x00\xde"  # jge  222                     else allow
     b"\x00\x35\x00\x18\x00\x00\x00\xe0"  # jge  224 gettid              else errno(ENOSYS)
     b"\x00\x35\x17\x15\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:56, 59
+    # socketcall: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x08\x12\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -57,7 +57,7 @@ PROGRAM = (
     b"\x00\x15\x0f\x0d\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
     # from socketpair:
     b"\x00\x35\x03\x00\x00\x00\x01\x5c"  # jge  348 send                -> from send
-    # socket, socketpair: no_network.yml:42, 45, 56, 59
+    # socket, socketpair: no_network.yml:42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

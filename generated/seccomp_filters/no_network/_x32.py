@@ -22,7 +22,7 @@ PROGRAM = (
     b"\x35\x00\x31\x2e\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
     # shutdown and others (1):
     b"\x45\x00\x23\x2d\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> shutdown and others (2) else allow
-    # socket, socketpair: no_network.yml:42, 45
+    # socket, socketpair: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x2b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -23,7 +23,7 @@ PROGRAM = (
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
-    # socket, socketpair: no_network.yml:24, 42, 45
+    # socket, socketpair: no_network.yml:24, 42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -14,7 +14,7 @@ PROGRAM = (
     b"\x35\x00\x05\x00\xdc\x00\x00\x00"  # jge  220                     -> from available222
     b"\x15\x00\x01\x00\x60\x00\x00\x00"  # jeq  96 socket               -> socket, socketpair
     b"\x15\x00\x00\x0d\x70\x00\x00\x00"  # jeq  112 socketpair          else allow
-    # socket, socketpair: no_network.yml:42, 45
+    # socket, socketpair: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -11,96 +11,84 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x78\x00\x39\x01\x00\x00"  # jge  313 uselib              -> from uselib
-    b"\x35\x00\x44\x00\x6a\x00\x00\x00"  # jge  106 listen              -> from listen
-    b"\x35\x00\x2f\x00\x69\x00\x00\x00"  # jge  105 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x1d\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> from mprotect
+    b"\x35\x00\x6f\x00\x39\x01\x00\x00"  # jge  313 uselib              -> from uselib
+    b"\x35\x00\x3b\x00\x6a\x00\x00\x00"  # jge  106 listen              -> from listen
+    b"\x35\x00\x21\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> from fcntl
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x08\x00\x2d\x00\x00\x00"  # jge  45 open                 -> from open
     b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
-    b"\x35\x00\x43\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
-    b"\x15\x00\xd0\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
-    b"\x35\x00\xcf\x41\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else osf_syscall and others
+    b"\x35\x00\x3b\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
+    b"\x15\x00\xc8\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
+    b"\x35\x00\xc7\x39\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else osf_syscall and others
     # from osf_mount:
     b"\x35\x00\x02\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
-    b"\x15\x00\xce\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xcd\xcc\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xc6\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xc5\xc4\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\xcb\xcc\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
+    b"\x35\x00\xc3\xc4\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
     # from open:
     b"\x35\x00\x02\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> from osf_old_sigaction
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xc8\xc9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC|0x140)
+    b"\x45\x00\xc0\xc1\x03\x26\x00\x00"  # jset 0x2603                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from osf_old_sigaction:
     b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 osf_getlogin         -> from osf_getlogin
-    b"\x35\x00\xc7\xc6\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
+    b"\x35\x00\xbf\xbe\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
     # from osf_getlogin:
-    b"\x35\x00\xc7\xc3\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
+    b"\x35\x00\xbf\xbb\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
     # from ioctl:
-    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
+    b"\x35\x00\x0a\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> from mprotect
+    b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xc3\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xc2\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xc1\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xc0\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xba\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from osf_reboot:
     b"\x35\x00\x03\x00\x43\x00\x00\x00"  # jge  67 stat                 -> from stat
     b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 getpgrp              -> from getpgrp
-    b"\x15\x00\xbc\xbb\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
+    b"\x15\x00\xb6\xb5\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
     # from getpgrp:
-    b"\x35\x00\xba\xbb\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
+    b"\x35\x00\xb4\xb5\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
     # from stat:
-    b"\x35\x00\x00\xba\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
-    b"\x35\x00\x2a\xb8\x47\x00\x00\x00"  # jge  71 mmap                 -> osf_syscall and others else errno(EPERM)
+    b"\x35\x00\x00\xb4\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
+    b"\x35\x00\x24\xb2\x47\x00\x00\x00"  # jge  71 mmap                 -> osf_syscall and others else errno(EPERM)
     # from mprotect:
-    b"\x35\x00\x06\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> from fcntl
-    b"\x35\x00\x00\xa4\x4b\x00\x00\x00"  # jge  75 madvise              else mprotect, pkey_mprotect
-    b"\x35\x00\xb6\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
-    b"\x35\x00\x00\xb5\x4c\x00\x00\x00"  # jge  76 vhangup              else allow
-    b"\x15\x00\xb4\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
-    b"\x15\x00\xb3\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
-    b"\x15\x00\xb2\xb1\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
+    b"\x35\x00\x00\x9f\x4b\x00\x00\x00"  # jge  75 madvise              else mprotect, pkey_mprotect
+    b"\x35\x00\xb1\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
+    b"\x35\x00\x00\xb0\x4c\x00\x00\x00"  # jge  76 vhangup              else allow
+    b"\x15\x00\xaf\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
+    b"\x15\x00\xae\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
+    b"\x15\x00\xad\xac\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
     # from fcntl:
+    b"\x35\x00\x0a\x00\x69\x00\x00\x00"  # jge  105 setsockopt          -> setsockopt (1)
     b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)                ; cmd == F_SETFL
-    b"\x15\x00\xac\xad\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_SETOWN
-    # fcntl (1): compute_only.yml:64
+    b"\x35\x00\x00\xa9\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x45\x00\x00\xa8\xf6\xff\xff\xff"  # jset 0xfffffff6              else allow
+    b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\xaa\xab\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_NOCTTY|FASYNC)
-    # fcntl (2): compute_only.yml:68
-    b"\x15\x00\xaa\xa9\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\xa4\xa5\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl: compute_only.yml:55
+    b"\x15\x00\xa4\xa3\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from osf_select:
-    b"\x35\x00\x00\xa9\x60\x00\x00\x00"  # jge  96 setpriority          else allow
-    b"\x35\x00\x6d\xa7\x63\x00\x00\x00"  # jge  99 accept               -> accept and others else errno(EPERM)
-    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
+    b"\x35\x00\x00\xa3\x60\x00\x00\x00"  # jge  96 setpriority          else allow
+    b"\x35\x00\x67\xa1\x63\x00\x00\x00"  # jge  99 accept               -> accept and others else errno(EPERM)
+    # setsockopt (1): web_worker.yml:73
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)           ; level == IPPROTO_TCP
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
-    b"\x15\x00\x00\xa3\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == IPPROTO_ICMP
+    b"\x15\x00\x00\x9e\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\xa1\xa0\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:103, 108
-    b"\x15\x00\xa0\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x9e\x9f\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3): web_worker.yml:112, 116, 120, 124
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
+    b"\x45\x00\x9c\x9b\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (2): web_worker.yml:73
+    b"\x15\x00\x9b\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x9a\x99\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (3): web_worker.yml:73
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x9c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x15\x00\x9b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x15\x00\x9a\x99\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:124
-    b"\x35\x00\x98\x99\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:82, 86, 91, 95
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\x96\x95\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:91, 95
-    b"\x15\x00\x95\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x94\x93\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x15\x00\x97\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x15\x00\x96\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x15\x00\x95\x94\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (4): web_worker.yml:73
+    b"\x35\x00\x93\x94\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # from listen:
     b"\x35\x00\x10\x00\x87\x00\x00\x00"  # jge  135 socketpair          -> from socketpair
     b"\x35\x00\x06\x00\x73\x00\x00\x00"  # jge  115 osf_old_vtrace      -> from osf_old_vtrace
@@ -109,7 +97,7 @@ PROGRAM = (
     b"\x35\x00\x8e\x8f\x6b\x00\x00\x00"  # jge  107 osf_plock           -> errno(EPERM) else allow
     # osf_syscall and others:
     b"\x45\x00\x8e\x8d\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8b\x8c\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from osf_old_vtrace:
@@ -121,9 +109,9 @@ PROGRAM = (
     # from ftruncate:
     b"\x15\x00\x00\x61\x85\x00\x00\x00"  # jeq  133 sendto              else ftruncate and others
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x84\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x84\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x35\x00\x82\x83\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x83\x82\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socketpair:
     b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> from mkdir
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
@@ -163,7 +151,7 @@ PROGRAM = (
     # from bdflush:
     b"\x35\x00\x00\x66\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
     b"\x15\x00\x64\x63\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
-    # clone: web_worker.yml:230
+    # clone: web_worker.yml:150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x61\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x61\x60\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -188,7 +176,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x50\x4f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
+    # prctl: compute_only.yml:149
     b"\x15\x00\x4f\x4e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from pread64:
     b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> from utimes
@@ -224,9 +212,9 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xc2\x01\x00\x00"  # jeq  450 openat              -> openat
     b"\x15\x00\x38\x00\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow
     b"\x15\x00\x37\x36\xc7\x01\x00\x00"  # jeq  455 fstatat64           -> allow else errno(EPERM)
-    # openat: web_worker.yml:154
+    # openat: web_worker.yml:97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x34\x35\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC|0x140)
+    b"\x45\x00\x34\x35\x03\x26\x00\x00"  # jset 0x2603                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from unlinkat:
     b"\x35\x00\x17\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0a\x00\xdc\x01\x00\x00"  # jge  476 signalfd            -> from signalfd
@@ -238,11 +226,11 @@ PROGRAM = (
     b"\x35\x00\x2e\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> allow
     # pread64 and others:
     b"\x45\x00\x2c\x2d\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
-    # utimensat: web_worker.yml:177
+    # utimensat: web_worker.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x2a\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x35\x00\x28\x29\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x29\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
     b"\x35\x00\x05\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
     b"\x35\x00\x02\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> from eventfd2
@@ -252,21 +240,21 @@ PROGRAM = (
     # from eventfd2:
     b"\x35\x00\x23\x00\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM)
     b"\x15\x00\x22\x23\xe9\x01\x00\x00"  # jeq  489 inotify_init1       -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x20\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x1e\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x1c\x1d\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x1d\x1c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x08\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x05\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> from membarrier
     b"\x15\x00\x02\x00\xf7\x01\x00\x00"  # jeq  503 sendmmsg            -> sendmmsg
     b"\x15\x00\x19\x00\xf6\x01\x00\x00"  # jeq  502 accept4             -> allow
     b"\x15\x00\x18\x17\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:74
+    # sendmmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x15\x16\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -274,7 +262,7 @@ PROGRAM = (
     b"\x15\x00\x13\x14\x07\x02\x00\x00"  # jeq  519 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x10\x11\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

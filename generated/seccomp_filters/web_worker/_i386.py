@@ -11,231 +11,220 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x68\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> from set_thread_area
+    b"\x35\x00\x66\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> from set_thread_area
     b"\x35\x00\x36\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
     b"\x35\x00\x19\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xca\xcb\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:157
+    b"\x15\x00\xc1\xc2\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xc8\xc9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\xbf\xc0\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\xc6\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xc5\xc4\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\xbd\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xbc\xbb\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\xc4\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xc3\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\xc2\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xc1\xc0\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xbb\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xba\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\xb9\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xb8\xb7\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\xbf\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xbf\x63\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x35\x00\xb6\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\xb6\x61\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
     # from ioctl:
-    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
+    b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xbc\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\xbb\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xba\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xb9\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xb3\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:191
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x48\x40\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
+    b"\x35\x00\x00\xb0\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x15\x00\xad\x43\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:55; web_worker.yml:126
+    b"\x45\x00\x46\xad\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x35\x00\x13\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x35\x00\x0a\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
     b"\x35\x00\x05\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
-    b"\x35\x00\x00\xb0\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\xaf\xb0\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\xa7\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\xa6\xa7\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\xaf\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
-    b"\x45\x00\xad\xae\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x35\x00\xa6\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
+    b"\x45\x00\xa4\xa5\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # from settimeofday:
     b"\x35\x00\x01\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
-    b"\x15\x00\xac\x4f\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else settimeofday and others
+    b"\x15\x00\xa3\x4d\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else settimeofday and others
     # from mmap:
-    b"\x35\x00\xaa\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
-    b"\x15\x00\xa9\xaa\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x35\x00\xa1\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
+    b"\x15\x00\xa0\xa1\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
     # socketcall (1): web_worker.yml:57
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x35\x00\xa7\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x45\x00\xa6\xa5\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x35\x00\x9e\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x45\x00\x9d\x9c\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2): web_worker.yml:57
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\xa4\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x15\x00\xa3\xa2\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x45\x00\x00\x9b\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
+    b"\x15\x00\x9a\x99\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (3): web_worker.yml:57
-    b"\x35\x00\xa1\xa2\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x35\x00\x98\x99\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
-    b"\x35\x00\x9f\x9e\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\x96\x95\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x35\x00\x9e\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
-    b"\x15\x00\x9d\x9c\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:230
+    b"\x35\x00\x95\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
+    b"\x15\x00\x94\x93\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    # clone: web_worker.yml:150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x9a\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x9a\x99\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\x91\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x91\x90\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
     b"\x35\x00\x14\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x35\x00\x08\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> from mremap
     b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
-    b"\x15\x00\x79\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x94\x80\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
+    b"\x15\x00\x70\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x8b\x77\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
     # from _llseek:
     b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
-    b"\x15\x00\x92\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x91\x92\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x89\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x88\x89\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x35\x00\x91\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\x90\x8f\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\x88\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x87\x86\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> from setresuid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x8c\x8d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x83\x84\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
     b"\x35\x00\x03\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
-    b"\x35\x00\x8b\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> allow
-    b"\x15\x00\x8a\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
-    b"\x15\x00\x89\x88\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    b"\x35\x00\x82\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> allow
+    b"\x15\x00\x81\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
+    b"\x15\x00\x80\x7f\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x86\x85\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
-    b"\x15\x00\x85\x84\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x7d\x7c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:149
+    b"\x15\x00\x7c\x7b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x35\x00\x17\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
+    b"\x35\x00\x15\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x35\x00\x0b\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
     b"\x35\x00\x04\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
-    b"\x15\x00\x7f\x80\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x76\x77\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
-    b"\x35\x00\x23\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> dup and others
-    b"\x15\x00\x7e\x7d\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x35\x00\x21\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> dup and others
+    b"\x15\x00\x75\x74\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # from ugetrlimit:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
-    b"\x15\x00\x7b\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x7a\x7b\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x72\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x71\x72\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x35\x00\x7a\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
-    b"\x15\x00\x79\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x77\x74\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
-    # fcntl64 (1): web_worker.yml:195
+    b"\x35\x00\x71\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
+    b"\x15\x00\x70\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x6e\x6b\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x15\x00\x73\x74\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
+    b"\x15\x00\x6a\x6b\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x71\x72\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64 (2): web_worker.yml:199
-    b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x00\x6f\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x6e\x6d\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3): compute_only.yml:68, 78
-    b"\x15\x00\x6d\x6c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x68\x69\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64 (2): web_worker.yml:127
+    b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
+    b"\x35\x00\x67\x66\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:55
+    b"\x15\x00\x66\x65\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
-    b"\x35\x00\x27\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x26\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x35\x00\x01\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> from sendfile64
-    b"\x35\x00\x69\x62\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else gettid and others
+    b"\x35\x00\x62\x5b\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else gettid and others
     # from sendfile64:
-    b"\x35\x00\x68\x69\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x35\x00\x61\x62\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # from set_thread_area:
-    b"\x35\x00\x40\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> from getsockname
-    b"\x35\x00\x2b\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x39\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> from getsockname
+    b"\x35\x00\x23\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> from socketpair
     b"\x35\x00\x18\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
     b"\x35\x00\x0d\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> from mkdirat
     b"\x35\x00\x0a\x00\x27\x01\x00\x00"  # jge  295 openat              -> openat
     b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> from remap_file_pages
     b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> from fadvise64
-    b"\x35\x00\x60\x61\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
+    b"\x35\x00\x59\x5a\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
     # from fadvise64:
-    b"\x15\x00\x5f\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x60\x5f\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x58\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x15\x00\x59\x58\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
     # from remap_file_pages:
     b"\x35\x00\x03\x00\x11\x01\x00\x00"  # jge  273 vserver             -> from vserver
     b"\x35\x00\x01\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> dup and others
     # settimeofday and others:
-    b"\x45\x00\x5b\x5c\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
+    b"\x45\x00\x54\x55\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
     # dup and others:
-    b"\x45\x00\x5a\x5b\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
+    b"\x45\x00\x53\x54\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
     # from vserver:
-    b"\x15\x00\x5b\x59\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:154
+    b"\x15\x00\x54\x52\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x57\x58\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\x50\x51\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
     b"\x35\x00\x05\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
     b"\x35\x00\x02\x00\x36\x01\x00\x00"  # jge  310 unshare             -> from unshare
-    b"\x35\x00\x51\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32 and others
-    b"\x15\x00\x54\x53\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
+    b"\x35\x00\x4a\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32 and others
+    b"\x15\x00\x4d\x4c\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
     # from unshare:
-    b"\x35\x00\x53\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
-    b"\x15\x00\x52\x51\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x35\x00\x4c\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
+    b"\x15\x00\x4b\x4a\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # from utimensat:
-    b"\x35\x00\x00\x3e\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x35\x00\x00\x37\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> from eventfd2
-    b"\x15\x00\x4f\x4e\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x15\x00\x48\x47\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # from eventfd2:
-    b"\x15\x00\x4d\x4e\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    b"\x15\x00\x46\x47\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
-    b"\x35\x00\x0a\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> from socketpair
     b"\x15\x00\x05\x00\x54\x01\x00\x00"  # jeq  340 prlimit64           -> prlimit64
     b"\x15\x00\x02\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
-    b"\x15\x00\x4a\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
-    b"\x15\x00\x49\x48\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:74
+    b"\x15\x00\x44\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
+    b"\x15\x00\x43\x42\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x46\x47\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:224
+    b"\x45\x00\x40\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x44\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x15\x00\x00\x3e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x43\x42\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x3d\x3c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socketpair:
+    b"\x35\x00\x07\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
     b"\x35\x00\x05\x00\x69\x01\x00\x00"  # jge  361 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x3f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x38\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x3d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x3d\x3c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x36\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x36\x35\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # from bind:
-    b"\x35\x00\x3c\x3b\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
+    b"\x35\x00\x35\x34\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:73
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)           ; level == IPPROTO_TCP
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x37\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x31\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x35\x34\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:103, 108
-    b"\x15\x00\x34\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
-    b"\x35\x00\x32\x33\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:112, 116, 120, 124
+    b"\x15\x00\x2f\x2e\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:73
+    b"\x35\x00\x00\x2e\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x2d\x2c\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:73
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x30\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x2f\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x2e\x2d\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:124
-    b"\x35\x00\x2c\x2d\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:82, 86, 91, 95
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)           ; optname >= TCP_SYNCNT
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x2a\x29\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:91, 95
+    # setsockopt (4): web_worker.yml:73
     b"\x15\x00\x29\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x28\x27\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockname:
@@ -244,16 +233,16 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x72\x01\x00\x00"  # jeq  370 sendmsg             -> sendmsg
     b"\x15\x00\x23\x00\x76\x01\x00\x00"  # jeq  374 userfaultfd         -> errno(EPERM)
     b"\x15\x00\x22\x23\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:68
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x1e\x1f\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x0a\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
     b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -269,7 +258,7 @@ PROGRAM = (
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:177, 180
+    # utimensat, utimensat_time64: web_worker.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x11\x10\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:

@@ -11,244 +11,233 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x74\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
+    b"\x00\x35\x72\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
     b"\x00\x35\x3c\x00\x00\x00\x00\x78"  # jge  120 clone               -> from clone
     b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xd5\xd6\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:157
+    b"\x00\x15\xcc\xcd\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xd3\xd4\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x00\x45\xca\xcb\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xd1\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xd0\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xd0\xce\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xc8\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xc7\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xc7\xc5\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # from mount:
     b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount and others
-    b"\x00\x35\xcc\xcb\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x00\x35\xc3\xc2\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
     # from access:
-    b"\x00\x35\xca\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xca\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xc8\xca\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xc1\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x15\xc1\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x15\xbf\xc1\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # from dup:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xc6\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xc7\xc6\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xbd\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xbe\xbd\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # from acct:
-    b"\x00\x35\xc6\xc4\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xbd\xbb\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # from ioctl:
-    b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
+    b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc2\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\xc1\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xc0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xbf\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xb9\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:191
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x53\x4b\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
+    b"\x00\x35\x00\xb6\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x00\x15\xb3\x4e\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:55; web_worker.yml:126
+    b"\x00\x45\x51\xb3\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x00\x35\x0e\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
     b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
-    b"\x00\x35\xb6\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xb5\xb7\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xad\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xac\xae\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x00\x15\xb4\xb5\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xab\xac\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xb4\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    b"\x00\x35\xab\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
     # mount and others:
-    b"\x00\x45\xb2\xb3\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
+    b"\x00\x45\xa9\xaa\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x45\x00\xb1\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xb0\xaf\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xa8\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xa7\xa6\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\x00\x4e\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
-    b"\x00\x35\xaf\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xae\xac\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x4b\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
+    b"\x00\x35\xa6\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xa5\xa3\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # from socketcall:
     b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (1)           ; call >= SYS_SENDTO
-    b"\x00\x35\xa9\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x00\x45\xa8\xa7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x35\xa0\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x00\x45\x9f\x9e\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1): web_worker.yml:57
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xa6\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x15\xa5\xa4\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x00\x45\x00\x9d\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x15\x9c\x9b\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (2): web_worker.yml:57
-    b"\x00\x35\xa3\xa4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\x9a\x9b\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
-    b"\x00\x35\xa2\xa1\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\x99\x98\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from vhangup:
-    b"\x00\x35\xa1\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x35\x98\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
     b"\x00\x35\x17\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 and others
-    b"\x00\x15\x9e\xa0\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\x95\x97\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from clone:
     b"\x00\x35\x11\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x35\x06\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
     b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x99\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x99\x98\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x90\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x90\x8f\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
-    b"\x00\x15\x7c\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x35\x96\x81\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname and others
+    b"\x00\x15\x73\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x35\x8d\x78\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname and others
     # from setfsuid:
     b"\x00\x35\x07\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap
     b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
-    b"\x00\x35\x92\x94\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x89\x8b\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
     # from _llseek:
-    b"\x00\x15\x91\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x90\x91\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x88\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x87\x88\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x90\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x8f\x8e\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap: web_worker.yml:213
+    b"\x00\x35\x87\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x86\x85\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    # mremap: web_worker.yml:137
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x8c\x8d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x83\x84\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
     b"\x00\x35\x08\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x03\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
-    b"\x00\x35\x00\x29\x00\x00\x00\xa7"  # jge  167 query_module        else mmap and others
-    b"\x00\x35\x89\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
+    b"\x00\x35\x00\x26\x00\x00\x00\xa7"  # jge  167 query_module        else mmap and others
+    b"\x00\x35\x80\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
     # wait4 and others:
-    b"\x00\x45\x87\x88\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:234, 237
+    b"\x00\x45\x7e\x7f\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
+    # prctl (1): compute_only.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x85\x84\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
-    b"\x00\x15\x84\x83\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x7c\x7b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:149
+    b"\x00\x15\x7b\x7a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x10\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl64 (1)
     b"\x00\x35\x07\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
     b"\x00\x35\x04\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
-    b"\x00\x15\x7e\x7f\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x75\x76\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from lchown:
-    b"\x00\x35\x3e\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack and others
-    b"\x00\x15\x7d\x7c\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x00\x35\x3c\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack and others
+    b"\x00\x15\x74\x73\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # from ugetrlimit:
-    b"\x00\x15\x7b\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x7a\x7b\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
+    b"\x00\x15\x72\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x71\x72\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
     # from setreuid32:
     b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> from getdents64
-    b"\x00\x15\x79\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x15\x78\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
-    b"\x00\x15\x77\x76\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x00\x15\x70\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x6f\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x6e\x6d\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # from getdents64:
     b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 futex               -> from futex
-    b"\x00\x35\x74\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
-    b"\x00\x35\x74\x75\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
+    b"\x00\x35\x6b\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
+    b"\x00\x35\x6b\x6c\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
     # from futex:
-    b"\x00\x15\x72\x73\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
-    # fcntl64 (1): web_worker.yml:195
+    b"\x00\x15\x69\x6a\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:127
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
-    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x00\x15\x6e\x6f\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
+    b"\x00\x15\x65\x66\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x6c\x6d\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64 (2): web_worker.yml:199
-    b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
-    b"\x00\x35\x00\x6a\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x69\x68\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3): compute_only.yml:68, 78
-    b"\x00\x15\x68\x67\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x63\x64\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64 (2): web_worker.yml:127
+    b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
+    b"\x00\x35\x62\x61\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:55
+    b"\x00\x15\x61\x60\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
-    b"\x00\x35\x3c\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> from getsockname
-    b"\x00\x35\x27\x00\x00\x00\x01\x6b"  # jge  363 setsockopt          -> setsockopt (1)
-    b"\x00\x35\x12\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> from signalfd
-    b"\x00\x35\x0a\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> from mkdirat
-    b"\x00\x35\x07\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat
+    b"\x00\x35\x35\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> from getsockname
+    b"\x00\x35\x18\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> from fanotify_init
+    b"\x00\x35\x0f\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> from sched_getaffinity
+    b"\x00\x35\x07\x00\x00\x00\x01\x20"  # jge  288 openat              -> from openat
     b"\x00\x35\x02\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> from timer_create
-    b"\x00\x35\x00\x60\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
+    b"\x00\x35\x00\x5a\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
     # mmap and others:
-    b"\x00\x45\x60\x5f\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
+    b"\x00\x45\x5a\x59\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from timer_create:
     b"\x00\x35\x01\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> from statfs64
-    b"\x00\x35\x5e\x5d\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x58\x57\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
     # from statfs64:
-    b"\x00\x15\x5d\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
-    b"\x00\x15\x5d\x5b\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:154
+    b"\x00\x15\x57\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
+    b"\x00\x15\x57\x55\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
+    # from openat:
+    b"\x00\x35\x02\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x59\x5a\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x00\x45\x52\x53\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
-    b"\x00\x35\x05\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> from kexec_load
-    b"\x00\x35\x10\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x01\x2c"  # jge  300 faccessat           -> from faccessat
-    b"\x00\x15\x56\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
-    b"\x00\x15\x55\x54\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
+    b"\x00\x15\x51\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
+    b"\x00\x15\x50\x4f\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
     # from faccessat:
-    b"\x00\x35\x09\x54\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare and others else allow
-    # from kexec_load:
-    b"\x00\x35\x3f\x3d\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64 else setdomainname and others
-    # from signalfd:
-    b"\x00\x35\x0c\x00\x00\x00\x01\x65"  # jge  357 socketpair          -> from socketpair
-    b"\x00\x35\x05\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> from fanotify_init
+    b"\x00\x35\x0b\x4f\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare and others else allow
+    # from sched_getaffinity:
+    b"\x00\x35\x01\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> from utimensat
+    b"\x00\x35\x37\x0c\x00\x00\x01\x39"  # jge  313 kexec_load          -> setdomainname and others else sched_getaffinity, prlimit64
+    # from utimensat:
+    b"\x00\x35\x00\x38\x00\x00\x01\x3d"  # jge  317 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x02\x00\x00\x00\x01\x49"  # jge  329 preadv              -> from preadv
-    b"\x00\x45\x00\x4e\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
-    b"\x00\x35\x4e\x4d\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x49\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
+    b"\x00\x35\x49\x48\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
     # from preadv:
-    b"\x00\x35\x4d\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
-    b"\x00\x35\x4b\x4c\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    b"\x00\x35\x48\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
+    b"\x00\x35\x46\x47\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
     # from fanotify_init:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x6b"  # jge  363 setsockopt          -> setsockopt (1)
+    b"\x00\x35\x06\x00\x00\x00\x01\x65"  # jge  357 socketpair          -> from socketpair
     b"\x00\x15\x01\x00\x00\x00\x01\x53"  # jeq  339 prlimit64           -> prlimit64
     # unshare and others:
-    b"\x00\x45\x49\x4a\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    b"\x00\x45\x42\x43\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x00\x15\x00\x40\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socketpair:
     b"\x00\x35\x05\x00\x00\x00\x01\x66"  # jge  358 bind                -> sigaltstack and others
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x42\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x3b\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x40\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\x40\x3f\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\x39\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x39\x38\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # sigaltstack and others:
-    b"\x00\x45\x3e\x3f\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
-    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
+    b"\x00\x45\x37\x38\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
+    # setsockopt (1): web_worker.yml:73
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == IPPROTO_TCP
-    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x3a\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x00\x15\x00\x34\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x38\x37\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:103, 108
-    b"\x00\x15\x37\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
-    b"\x00\x35\x35\x36\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:112, 116, 120, 124
+    b"\x00\x15\x32\x31\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:73
+    b"\x00\x35\x00\x31\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x00\x15\x30\x2f\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:73
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x33\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x32\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x31\x30\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:124
-    b"\x00\x35\x2f\x30\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:82, 86, 91, 95
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)           ; optname >= TCP_SYNCNT
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x2d\x2c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:91, 95
+    # setsockopt (4): web_worker.yml:73
     b"\x00\x15\x2c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x2b\x2a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockname:
@@ -258,20 +247,20 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x01\x74"  # jeq  372 sendmmsg            -> sendmmsg
     b"\x00\x15\x25\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
     b"\x00\x15\x24\x25\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
-    # sendmmsg: web_worker.yml:74
+    # sendmmsg: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x20\x21\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:68
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x35\x1e\x1f\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from seccomp:
     b"\x00\x35\x09\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
     b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 rseq                -> from rseq
     b"\x00\x15\x00\x1b\x00\x00\x01\x7d"  # jeq  381 pkey_mprotect       else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x19\x1a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:
@@ -284,7 +273,7 @@ PROGRAM = (
     b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:177, 180
+    # utimensat, utimensat_time64: web_worker.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:

@@ -11,177 +11,168 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x6b\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> from getsockopt
+    b"\x00\x35\x65\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> from getsockopt
     b"\x00\x35\x30\x00\x00\x00\x00\x62"  # jge  98 recv                 -> from recv
     b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
     b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xca\xcb\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:157
+    b"\x00\x15\xc2\xc3\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xc8\xc9\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|O_EXCL|FASYNC|0x40)
+    b"\x00\x45\xc0\xc1\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
     b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> from stat
-    b"\x00\x15\xc5\xc4\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x15\xbd\xbc\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from stat:
-    b"\x00\x35\x90\xc4\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    b"\x00\x35\x88\xbc\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
     # from alarm:
-    b"\x00\x35\x00\xc3\x00\x00\x00\x1e"  # jge  30 utime                else allow
-    b"\x00\x15\xc1\x81\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else utime and others
+    b"\x00\x35\x00\xbb\x00\x00\x00\x1e"  # jge  30 utime                else allow
+    b"\x00\x15\xb9\x79\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else utime and others
     # from dup:
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xbf\xc0\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
+    b"\x00\x15\xb7\xb8\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
     # from acct:
-    b"\x00\x35\xbf\xbe\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
+    b"\x00\x35\xb7\xb6\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
     # from ioctl:
-    b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
+    b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xbc\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\xbb\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xba\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xb9\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xb4\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:191
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x65\x5d\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_GETLK64
+    b"\x00\x35\x00\xb1\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x00\x15\xae\x5a\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:55; web_worker.yml:126
+    b"\x00\x45\x5d\xae\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from socketpair:
     b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> from sendto
     b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\xb1\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\xa9\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xaf\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\xaf\xae\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\xa7\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\xa7\xa6\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # from setpgid:
     b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
-    b"\x00\x35\xad\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x35\xab\x94\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
+    b"\x00\x35\xa5\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x35\xa3\x8c\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
     # from setsid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
-    b"\x00\x45\xa9\x8a\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    b"\x00\x45\xa1\x82\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
     # from getrlimit:
-    b"\x00\x35\x75\xa9\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount and others else allow
+    b"\x00\x35\x6d\xa1\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount and others else allow
     # from sendto:
     b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\xa5\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x9d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\xa4\xa3\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x9c\x9b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from symlink:
     b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
-    b"\x00\x45\xa1\xa2\xff\xff\xff\xaa"  # jset 0xffffffaa              -> errno(EPERM) else allow
+    b"\x00\x45\x99\x9a\xff\xff\xff\xaa"  # jset 0xffffffaa              -> errno(EPERM) else allow
     # from mmap2:
-    b"\x00\x35\x00\xa1\x00\x00\x00\x5c"  # jge  92 truncate             else allow
-    b"\x00\x15\xa0\x9f\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
+    b"\x00\x35\x00\x99\x00\x00\x00\x5c"  # jge  92 truncate             else allow
+    b"\x00\x15\x98\x97\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
     # from recv:
-    b"\x00\x35\x25\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
     b"\x00\x35\x16\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> from nanosleep
     b"\x00\x35\x0b\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x07\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x05\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
     b"\x00\x35\x01\x00\x00\x00\x00\x65"  # jge  101 stat64              -> from stat64
-    b"\x00\x35\x98\x99\x00\x00\x00\x63"  # jge  99 statfs               -> errno(EPERM) else allow
+    b"\x00\x35\x91\x92\x00\x00\x00\x63"  # jge  99 statfs               -> errno(EPERM) else allow
     # from stat64:
-    b"\x00\x45\x00\x98\x00\x00\x00\x02"  # jset 2 fork                  else allow
-    b"\x00\x45\x00\x98\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
-    b"\x00\x35\x96\x95\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x91\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x45\x00\x91\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
+    b"\x00\x35\x8f\x8e\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
     # from vhangup:
-    b"\x00\x35\x95\x61\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount and others
-    # clone: web_worker.yml:230
+    b"\x00\x35\x8e\x5a\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount and others
+    # clone: web_worker.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x92\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x92\x91\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x8b\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x8b\x8a\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
     b"\x00\x35\x02\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
-    b"\x00\x15\x71\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x90\x77\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else setpgid and others
+    b"\x00\x15\x6a\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x15\x89\x70\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else setpgid and others
     # from quotactl:
     b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
-    b"\x00\x35\x00\x8d\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x00\x15\x8c\x8a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x86\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
+    b"\x00\x15\x85\x83\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from _llseek:
-    b"\x00\x15\x89\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x88\x89\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x82\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x81\x82\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x15\x88\x87\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x15\x81\x80\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from nanosleep:
+    b"\x00\x35\x0e\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
     b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
-    b"\x00\x15\x84\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
-    b"\x00\x15\x83\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
-    b"\x00\x15\x84\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
-    b"\x00\x15\x83\x82\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # mremap: web_worker.yml:213
+    b"\x00\x15\x7c\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x7b\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
+    b"\x00\x15\x7c\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x7b\x7a\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
+    # mremap: web_worker.yml:137
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x7f\x80\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x77\x78\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from prctl:
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x7c\x7b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
-    b"\x00\x15\x7b\x7a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x74\x73\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:149
+    b"\x00\x15\x73\x72\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x00\x35\x41\x7a\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo and others else allow
-    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
+    b"\x00\x35\x39\x72\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo and others else allow
+    # setsockopt (1): web_worker.yml:73
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == IPPROTO_TCP
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
-    b"\x00\x15\x00\x75\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == IPPROTO_ICMP
+    b"\x00\x15\x00\x6e\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
-    b"\x00\x15\x73\x72\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:103, 108
-    b"\x00\x15\x72\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
-    b"\x00\x35\x70\x71\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3): web_worker.yml:112, 116, 120, 124
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
+    b"\x00\x45\x6c\x6b\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (2): web_worker.yml:73
+    b"\x00\x15\x6b\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x6a\x69\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (3): web_worker.yml:73
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x6e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x00\x15\x6d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x00\x15\x6c\x6b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:124
-    b"\x00\x35\x6a\x6b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (5): web_worker.yml:82, 86, 91, 95
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)           ; optname >= TCP_SYNCNT
-    b"\x00\x45\x68\x67\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:91, 95
-    b"\x00\x15\x67\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x66\x65\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x00\x15\x67\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x00\x15\x66\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x00\x15\x65\x64\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (4): web_worker.yml:73
+    b"\x00\x35\x63\x64\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from getsockopt:
-    b"\x00\x35\x32\x00\x00\x00\x01\x3a"  # jge  314 inotify_init1       -> from inotify_init1
-    b"\x00\x35\x19\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
+    b"\x00\x35\x30\x00\x00\x00\x01\x3a"  # jge  314 inotify_init1       -> from inotify_init1
+    b"\x00\x35\x17\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
     b"\x00\x35\x07\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> from fcntl64
     b"\x00\x35\x03\x00\x00\x00\x00\xb9"  # jge  185 semop               -> from semop
-    b"\x00\x15\x00\x61\x00\x00\x00\xb7"  # jeq  183 sendmsg             else allow
+    b"\x00\x15\x00\x5f\x00\x00\x00\xb7"  # jeq  183 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x5e\x5f\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\x5c\x5d\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from semop:
     b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
-    b"\x00\x35\x5e\x5c\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x5c\x5a\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else errno(EPERM)
     # from lstat64:
-    b"\x00\x15\x5b\x5c\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
+    b"\x00\x15\x59\x5a\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
     # from fcntl64:
-    b"\x00\x35\x0b\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
+    b"\x00\x35\x09\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64                  ; cmd >= F_GETLK64
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
-    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x00\x15\x56\x57\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    b"\x00\x35\x00\x57\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x04\x00\x00\x00\x00\x09"  # jge  9                       -> fcntl64 (2)              ; cmd >= F_SETLK64
+    b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl64 (1)
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x54\x55\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DIRECTORY|FASYNC)
-    # fcntl64: web_worker.yml:199
-    b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
-    b"\x00\x35\x00\x52\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETSIG
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x51\x50\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3): compute_only.yml:68, 78
+    b"\x00\x45\x52\x53\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:127
+    b"\x00\x45\x52\x51\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow else errno(EPERM)
+    # fcntl64 (2): web_worker.yml:127
+    b"\x00\x35\x00\x51\x00\x00\x00\x0b"  # jge  0xb                     else allow                  ; cmd >= F_GETOWN
+    # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x15\x50\x4f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x00\x35\x25\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
@@ -209,9 +200,9 @@ PROGRAM = (
     # from tgkill:
     b"\x00\x35\x3f\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
     b"\x00\x15\x3f\x3d\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:154
+    # openat: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3b\x3c\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|O_EXCL|FASYNC|0x40)
+    b"\x00\x45\x3b\x3c\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
     b"\x00\x35\x04\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> from utimensat
     b"\x00\x35\x02\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> from get_robust_list
@@ -232,18 +223,18 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
     b"\x00\x35\x00\x0f\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   else setsid and others
     b"\x00\x35\x2e\x2d\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
-    # prlimit64: compute_only.yml:224
+    # prlimit64: compute_only.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x2b\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x35\x29\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x00\x15\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x27\x28\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x26\x25\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:74
+    # sendmmsg: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x23\x24\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -253,7 +244,7 @@ PROGRAM = (
     b"\x00\x35\x1f\x00\x00\x00\x01\x5e"  # jge  350 io_pgetevents       -> errno(EPERM)
     # setsid and others:
     b"\x00\x45\x1f\x1e\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x1c\x1d\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -268,11 +259,11 @@ PROGRAM = (
     b"\x00\x45\x17\x16\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:177, 180
+    # utimensat, utimensat_time64: web_worker.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x13\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x13\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
-    b"\x00\x35\x11\x12\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
     b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd

@@ -11,222 +11,211 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x64\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
+    b"\x00\x35\x62\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
     b"\x00\x35\x36\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> from mpx
     b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xc8\xc9\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:157
+    b"\x00\x15\xbf\xc0\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xc6\xc7\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x00\x45\xbd\xbe\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xc4\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xc3\xc2\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\xbb\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xba\xb9\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\xc2\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\xc1\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\xc0\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
-    b"\x00\x15\xbf\xbe\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x00\x15\xb9\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\xb8\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\xb7\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
+    b"\x00\x15\xb6\xb5\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\xbd\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\xbd\x5a\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x00\x35\xb4\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\xb4\x58\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
     # from ioctl:
-    b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
+    b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xba\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xb9\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xb8\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xb7\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xb1\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:191
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x48\x40\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
+    b"\x00\x35\x00\xae\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x00\x15\xab\x43\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:55; web_worker.yml:126
+    b"\x00\x45\x46\xab\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x00\x35\x13\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x35\x0a\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
     b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
-    b"\x00\x35\x00\xae\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\xad\xae\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\xa5\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\xa4\xa5\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xad\x50\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\xa4\x4e\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x45\x00\xab\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xaa\xa9\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xa2\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xa1\xa0\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\xa8\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM)
-    b"\x00\x15\xa7\xa8\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x00\x35\x9f\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM)
+    b"\x00\x15\x9e\x9f\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
     # socketcall (1): web_worker.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x00\x35\xa5\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x00\x45\xa4\xa3\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x35\x9c\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x00\x45\x9b\x9a\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2): web_worker.yml:57
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xa2\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x15\xa1\xa0\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x00\x45\x00\x99\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x15\x98\x97\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (3): web_worker.yml:57
-    b"\x00\x35\x9f\xa0\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\x96\x97\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
-    b"\x00\x35\x9d\x9c\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\x94\x93\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x00\x35\x9c\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
-    b"\x00\x15\x9b\x9a\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:230
+    b"\x00\x35\x93\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x15\x92\x91\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    # clone: web_worker.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x98\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x98\x97\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x8f\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x8f\x8e\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
     b"\x00\x35\x0e\x00\x00\x00\x00\xab"  # jge  171 prctl               -> from prctl
     b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
-    b"\x00\x15\x79\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x93\x7e\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
+    b"\x00\x15\x70\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x45\x8a\x75\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
     # from _llseek:
     b"\x00\x35\x05\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
     b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
-    b"\x00\x15\x90\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x8f\x90\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x87\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x86\x87\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x8f\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x8e\x8d\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x86\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x85\x84\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x8a\x8b\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x81\x82\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
-    b"\x00\x35\x74\x00\x00\x00\x00\xa7"  # jge  167 poll                -> setdomainname and others
-    b"\x00\x15\x89\x88\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow else errno(EPERM)
+    b"\x00\x35\x6b\x00\x00\x00\x00\xa7"  # jge  167 poll                -> setdomainname and others
+    b"\x00\x15\x80\x7f\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow else errno(EPERM)
     # from prctl:
     b"\x00\x35\x0c\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
     b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x84\x83\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
-    b"\x00\x15\x83\x82\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x7b\x7a\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:149
+    b"\x00\x15\x7a\x79\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
-    b"\x00\x15\x80\x81\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x77\x78\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x00\x35\x03\x00\x00\x00\x00\xbe"  # jge  190 ugetrlimit          -> from ugetrlimit
     b"\x00\x35\x01\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> from sigaltstack
-    b"\x00\x15\x7e\x7d\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x75\x74\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
     # from sigaltstack:
-    b"\x00\x35\x7c\x7d\x00\x00\x00\xbb"  # jge  187 getpmsg             -> errno(EPERM) else allow
+    b"\x00\x35\x73\x74\x00\x00\x00\xbb"  # jge  187 getpmsg             -> errno(EPERM) else allow
     # from ugetrlimit:
-    b"\x00\x35\x7c\x26\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else ugetrlimit and others
+    b"\x00\x35\x73\x24\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else ugetrlimit and others
     # from pciconfig_read:
-    b"\x00\x35\x2e\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x2c\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x15\x04\x00\x00\x00\x00\xcc"  # jeq  204 fcntl64             -> fcntl64 (1)
-    b"\x00\x15\x79\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
-    b"\x00\x15\x78\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
-    b"\x00\x15\x77\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
-    b"\x00\x15\x76\x75\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
-    # fcntl64 (1): web_worker.yml:195
+    b"\x00\x15\x70\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
+    b"\x00\x15\x6f\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
+    b"\x00\x15\x6e\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
+    b"\x00\x15\x6d\x6c\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:127
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
-    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x00\x15\x71\x72\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
+    b"\x00\x15\x68\x69\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x6f\x70\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64 (2): web_worker.yml:199
-    b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
-    b"\x00\x35\x00\x6d\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x6c\x6b\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3): compute_only.yml:68, 78
-    b"\x00\x15\x6b\x6a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x66\x67\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64 (2): web_worker.yml:127
+    b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
+    b"\x00\x35\x65\x64\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:55
+    b"\x00\x15\x64\x63\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from tuxcall:
-    b"\x00\x35\x3d\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> from getsockopt
+    b"\x00\x35\x36\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> from getsockopt
     b"\x00\x35\x1e\x00\x00\x00\x01\x49"  # jge  329 listen              -> from listen
     b"\x00\x35\x13\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
     b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> from openat
     b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
     b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> from remap_file_pages
     b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> from set_tid_address
-    b"\x00\x35\x00\x64\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
+    b"\x00\x35\x00\x5d\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
     # dup and others:
-    b"\x00\x45\x61\x62\x00\x00\x00\x05"  # jset 5 open                  -> errno(EPERM) else allow
+    b"\x00\x45\x5a\x5b\x00\x00\x00\x05"  # jset 5 open                  -> errno(EPERM) else allow
     # from set_tid_address:
-    b"\x00\x15\x60\x61\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x15\x59\x5a\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
     # from remap_file_pages:
-    b"\x00\x35\x60\x5f\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x59\x58\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
     # from swapcontext:
     b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid and others
-    b"\x00\x15\x5e\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
-    b"\x00\x15\x5e\x5c\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x57\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
+    b"\x00\x15\x57\x55\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # setreuid and others:
-    b"\x00\x45\x5b\x5c\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
+    b"\x00\x45\x54\x55\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # from openat:
     b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x00\x45\x51\x52\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
     b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> from readlinkat
-    b"\x00\x15\x57\x56\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
+    b"\x00\x15\x50\x4f\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
     # from readlinkat:
-    b"\x00\x35\x56\x00\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow
+    b"\x00\x35\x4f\x00\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow
     # ugetrlimit and others:
-    b"\x00\x45\x54\x55\x00\x00\x00\x01"  # jset 1 exit                  -> errno(EPERM) else allow
+    b"\x00\x45\x4d\x4e\x00\x00\x00\x01"  # jset 1 exit                  -> errno(EPERM) else allow
     # from utimensat:
     b"\x00\x35\x03\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> from inotify_init1
-    b"\x00\x35\x00\x3f\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
-    b"\x00\x35\x52\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
-    b"\x00\x15\x51\x50\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
+    b"\x00\x35\x00\x38\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x4b\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
+    b"\x00\x15\x4a\x49\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
     # from inotify_init1:
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
-    b"\x00\x45\x4e\x4f\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    b"\x00\x45\x47\x48\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x00\x15\x00\x45\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x4b\x4a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x44\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
     b"\x00\x35\x09\x00\x00\x00\x01\x53"  # jge  339 setsockopt          -> setsockopt (1)
     b"\x00\x15\x03\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socketpair
-    b"\x00\x15\x00\x48\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
+    b"\x00\x15\x00\x41\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:136
+    b"\x00\x15\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socketpair: web_worker.yml:88
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x43\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x3c\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x41\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\x41\x40\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
+    b"\x00\x45\x3a\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x3a\x39\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:73
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == IPPROTO_TCP
-    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x3c\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x00\x15\x00\x36\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x3a\x39\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:103, 108
-    b"\x00\x15\x39\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
-    b"\x00\x35\x37\x38\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:112, 116, 120, 124
+    b"\x00\x15\x34\x33\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:73
+    b"\x00\x35\x00\x33\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x00\x15\x32\x31\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:73
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x35\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x34\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x33\x32\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:124
-    b"\x00\x35\x31\x32\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:82, 86, 91, 95
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)           ; optname >= TCP_SYNCNT
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x2f\x2e\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:91, 95
+    # setsockopt (4): web_worker.yml:73
     b"\x00\x15\x2e\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x2d\x2c\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -239,7 +228,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x5d"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x00\x15\x25\x24\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:74
+    # sendmmsg: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -252,7 +241,7 @@ PROGRAM = (
     # from pkey_mprotect:
     b"\x00\x35\x08\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
     b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x19\x1a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:
@@ -265,11 +254,11 @@ PROGRAM = (
     b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:177, 180
+    # utimensat, utimensat_time64: web_worker.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
-    b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
     b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
@@ -283,12 +272,12 @@ PROGRAM = (
     # from clone3:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
     # from pidfd_getfd:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
-    b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
-    b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
-    b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
-    b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x07\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
+    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)

@@ -11,223 +11,211 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5d\x00\xe0\x00\x00\x00"  # jge  224                     -> from tuxcall
-    b"\x35\x00\x3a\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
-    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
+    b"\x35\x00\x5b\x00\xe0\x00\x00\x00"  # jge  224                     -> from tuxcall
+    b"\x35\x00\x38\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
+    b"\x35\x00\x1c\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xc0\xc1\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:157
+    b"\x15\x00\xb7\xb8\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xbe\xbf\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\xb5\xb6\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\xbc\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xbb\xba\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\xb3\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xb2\xb1\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\xba\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xb9\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\xb8\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xb7\xb6\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xb1\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xb0\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\xaf\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xae\xad\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\xb5\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xb5\x2e\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x35\x00\xac\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\xac\x2c\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
     # from ioctl:
-    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
+    b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xb2\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xb1\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xb0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xaf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xa9\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:191
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)                ; cmd >= F_SETOWN
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
-    b"\x15\x00\xa9\xaa\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:64
+    b"\x35\x00\x00\xa6\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x15\x00\xa3\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\xa7\xa8\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl (3): compute_only.yml:68
-    b"\x15\x00\xa7\xa6\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\xa1\xa2\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl (2): compute_only.yml:55; web_worker.yml:126
+    b"\x45\x00\x00\xa1\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
+    b"\x15\x00\xa0\x9f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from mpx:
     b"\x35\x00\x12\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x35\x00\x09\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
     b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
-    b"\x35\x00\x00\xa1\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\xa0\xa1\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\x9a\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\x99\x9a\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\xa0\x44\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x35\x00\x99\x44\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
-    b"\x45\x00\x00\x9e\xad\xff\xff\xff"  # jset 0xffffffad              else allow
-    b"\x15\x00\x9d\x9c\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x45\x00\x00\x97\xad\xff\xff\xff"  # jset 0xffffffad              else allow
+    b"\x15\x00\x96\x95\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
-    b"\x35\x00\x9b\x8f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
+    b"\x35\x00\x94\x88\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
     # socketcall (1): web_worker.yml:57
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x35\x00\x99\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x45\x00\x98\x97\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x35\x00\x92\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x45\x00\x91\x90\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2): web_worker.yml:57
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\x96\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x15\x00\x95\x94\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x45\x00\x00\x8f\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
+    b"\x15\x00\x8e\x8d\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (3): web_worker.yml:57
-    b"\x35\x00\x93\x94\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x35\x00\x8c\x8d\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
-    b"\x35\x00\x91\x90\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\x8a\x89\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x35\x00\x90\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
-    b"\x15\x00\x8f\x8e\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:230
+    b"\x35\x00\x89\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
+    b"\x15\x00\x88\x87\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    # clone: web_worker.yml:150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x8c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x8c\x8b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\x85\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x85\x84\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
     b"\x35\x00\x0e\x00\xaa\x00\x00\x00"  # jge  170 getresgid           -> from getresgid
     b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
     b"\x35\x00\x03\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
-    b"\x15\x00\x74\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x15\x00\x87\x00\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow
+    b"\x15\x00\x6d\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x15\x00\x80\x00\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow
     # dup and others:
-    b"\x45\x00\x85\x86\x85\x00\x00\x00"  # jset 133 fchdir              -> errno(EPERM) else allow
+    b"\x45\x00\x7e\x7f\x85\x00\x00\x00"  # jset 133 fchdir              -> errno(EPERM) else allow
     # from _llseek:
-    b"\x15\x00\x84\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x83\x84\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x7d\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x7c\x7d\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x15\x00\x04\x00\xa3\x00\x00\x00"  # jeq  163 mremap              -> mremap
-    b"\x15\x00\x82\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
-    b"\x15\x00\x81\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
-    b"\x15\x00\x80\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
-    b"\x15\x00\x7f\x7e\xa7\x00\x00\x00"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:213
+    b"\x15\x00\x7b\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
+    b"\x15\x00\x7a\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
+    b"\x15\x00\x79\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
+    b"\x15\x00\x78\x77\xa7\x00\x00\x00"  # jeq  167 poll                -> allow else errno(EPERM)
+    # mremap: web_worker.yml:137
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x7c\x7d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x75\x76\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresgid:
     b"\x35\x00\x06\x00\xb5\x00\x00\x00"  # jge  181 chown               -> from chown
     b"\x15\x00\x01\x00\xab\x00\x00\x00"  # jeq  171 prctl               -> prctl (1)
-    b"\x15\x00\x79\x7a\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:234, 237
+    b"\x15\x00\x72\x73\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x77\x76\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
-    b"\x15\x00\x76\x75\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x70\x6f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:149
+    b"\x15\x00\x6f\x6e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x35\x00\x2f\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x35\x00\x05\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> from pciconfig_read
     b"\x35\x00\x02\x00\xbb\x00\x00\x00"  # jge  187 getpmsg             -> from getpmsg
-    b"\x35\x00\x72\x00\xb9\x00\x00\x00"  # jge  185 sigaltstack         -> allow
-    b"\x15\x00\x71\x70\xb6\x00\x00\x00"  # jeq  182 getcwd              -> allow else errno(EPERM)
+    b"\x35\x00\x6b\x00\xb9\x00\x00\x00"  # jge  185 sigaltstack         -> allow
+    b"\x15\x00\x6a\x69\xb6\x00\x00\x00"  # jeq  182 getcwd              -> allow else errno(EPERM)
     # from getpmsg:
-    b"\x35\x00\x71\x00\xc0\x00\x00\x00"  # jge  192                     -> errno(ENOSYS)
-    b"\x15\x00\x6f\x6e\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
+    b"\x35\x00\x6a\x00\xc0\x00\x00\x00"  # jge  192                     -> errno(ENOSYS)
+    b"\x15\x00\x68\x67\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
     # from pciconfig_read:
-    b"\x15\x00\x6e\x00\xca\x00\x00\x00"  # jeq  202 getdents64          -> allow
-    b"\x15\x00\x6d\x00\xcd\x00\x00\x00"  # jeq  205 madvise             -> allow
-    b"\x15\x00\x6c\x00\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow
-    b"\x15\x00\x6b\x00\xdd\x00\x00\x00"  # jeq  221 futex               -> allow
-    b"\x15\x00\x6b\x69\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x67\x00\xca\x00\x00\x00"  # jeq  202 getdents64          -> allow
+    b"\x15\x00\x66\x00\xcd\x00\x00\x00"  # jeq  205 madvise             -> allow
+    b"\x15\x00\x65\x00\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow
+    b"\x15\x00\x64\x00\xdd\x00\x00\x00"  # jeq  221 futex               -> allow
+    b"\x15\x00\x64\x62\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
     # from tuxcall:
     b"\x35\x00\x30\x00\x50\x01\x00\x00"  # jge  336 recv                -> from recv
-    b"\x35\x00\x18\x00\x31\x01\x00\x00"  # jge  305 signalfd            -> from signalfd
+    b"\x35\x00\x1b\x00\x3e\x01\x00\x00"  # jge  318 inotify_init1       -> from inotify_init1
     b"\x35\x00\x0e\x00\x1f\x01\x00\x00"  # jge  287 mkdirat             -> from mkdirat
     b"\x35\x00\x0b\x00\x1e\x01\x00\x00"  # jge  286 openat              -> openat
     b"\x35\x00\x06\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> from swapcontext
     b"\x35\x00\x04\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> from remap_file_pages
     b"\x35\x00\x02\x00\xe8\x00\x00\x00"  # jge  232 set_tid_address     -> from set_tid_address
-    b"\x35\x00\x61\x00\xe3\x00\x00\x00"  # jge  227 io_setup            -> errno(EPERM)
-    b"\x15\x00\x60\x62\xe1\x00\x00\x00"  # jeq  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x5a\x00\xe3\x00\x00\x00"  # jge  227 io_setup            -> errno(EPERM)
+    b"\x15\x00\x59\x5b\xe1\x00\x00\x00"  # jeq  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
     # from set_tid_address:
-    b"\x15\x00\x5f\x60\xeb\x00\x00\x00"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x15\x00\x58\x59\xeb\x00\x00\x00"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
     # from remap_file_pages:
-    b"\x35\x00\x5f\x5e\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> allow else errno(EPERM)
+    b"\x35\x00\x58\x57\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> allow else errno(EPERM)
     # from swapcontext:
     b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> setreuid and others
-    b"\x15\x00\x5e\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
-    b"\x15\x00\x5d\x5b\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x57\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
+    b"\x15\x00\x56\x54\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # setreuid and others:
-    b"\x45\x00\x5a\x5b\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat: web_worker.yml:154
+    b"\x45\x00\x53\x54\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
+    # openat: web_worker.yml:97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\x51\x52\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
-    b"\x35\x00\x04\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> utimensat
+    b"\x35\x00\x04\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> from utimensat
     b"\x35\x00\x01\x00\x28\x01\x00\x00"  # jge  296 readlinkat          -> from readlinkat
-    b"\x15\x00\x56\x55\x23\x01\x00\x00"  # jeq  291 newfstatat          -> allow else errno(EPERM)
+    b"\x15\x00\x4f\x4e\x23\x01\x00\x00"  # jeq  291 newfstatat          -> allow else errno(EPERM)
     # from readlinkat:
-    b"\x45\x00\x00\x55\x01\x00\x00\x00"  # jset 1 exit                  else allow
-    b"\x35\x00\x54\x53\x2e\x01\x00\x00"  # jge  302 getcpu              -> allow else errno(EPERM)
-    # utimensat: web_worker.yml:177
+    b"\x45\x00\x00\x4e\x01\x00\x00\x00"  # jset 1 exit                  else allow
+    b"\x35\x00\x4d\x4c\x2e\x01\x00\x00"  # jge  302 getcpu              -> allow else errno(EPERM)
+    # from utimensat:
+    b"\x35\x00\x04\x00\x31\x01\x00\x00"  # jge  305 signalfd            -> from signalfd
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x51\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x50\x4f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
-    b"\x35\x00\x0b\x00\x49\x01\x00\x00"  # jge  329 listen              -> from listen
-    b"\x35\x00\x02\x00\x3e\x01\x00\x00"  # jge  318 inotify_init1       -> from inotify_init1
-    b"\x35\x00\x4d\x00\x3a\x01\x00\x00"  # jge  314 eventfd2            -> allow
-    b"\x15\x00\x4c\x4b\x33\x01\x00\x00"  # jeq  307 eventfd             -> allow else errno(EPERM)
+    b"\x35\x00\x47\x00\x3a\x01\x00\x00"  # jge  314 eventfd2            -> allow
+    b"\x15\x00\x46\x45\x33\x01\x00\x00"  # jeq  307 eventfd             -> allow else errno(EPERM)
     # from inotify_init1:
+    b"\x35\x00\x08\x00\x49\x01\x00\x00"  # jge  329 listen              -> from listen
     b"\x15\x00\x01\x00\x45\x01\x00\x00"  # jeq  325 prlimit64           -> prlimit64
-    b"\x45\x00\x49\x4a\xbe\xfe\xff\xff"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:224
+    b"\x45\x00\x42\x43\xbe\xfe\xff\xff"  # jset 0xfffffebe              -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x40\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x45\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x15\x00\x00\x3e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x44\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x3d\x3c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
     b"\x35\x00\x06\x00\x4f\x01\x00\x00"  # jge  335 sendto              -> sendto
-    b"\x15\x00\x00\x42\x4d\x01\x00\x00"  # jeq  333 socketpair          else allow
+    b"\x15\x00\x00\x3b\x4d\x01\x00\x00"  # jeq  333 socketpair          else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x3f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x38\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x3d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x3d\x3c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x36\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x36\x35\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto: web_worker.yml:68
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x33\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x39\x38\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x32\x31\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from recv:
-    b"\x35\x00\x18\x00\x59\x01\x00\x00"  # jge  345 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x11\x00\x59\x01\x00\x00"  # jge  345 name_to_handle_at   -> from name_to_handle_at
     b"\x15\x00\x03\x00\x53\x01\x00\x00"  # jeq  339 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x00\x36\x55\x01\x00\x00"  # jeq  341 sendmsg             else allow
+    b"\x15\x00\x00\x2f\x55\x01\x00\x00"  # jeq  341 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x33\x34\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
+    b"\x45\x00\x2c\x2d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # setsockopt (1): web_worker.yml:73
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)           ; level == IPPROTO_TCP
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x2f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x29\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x2d\x2c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:103, 108
-    b"\x15\x00\x2c\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
-    b"\x35\x00\x2a\x2b\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:112, 116, 120, 124
+    b"\x15\x00\x27\x26\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:73
+    b"\x35\x00\x00\x26\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x25\x24\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:73
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x28\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x27\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x26\x25\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:124
-    b"\x35\x00\x24\x25\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:82, 86, 91, 95
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)           ; optname >= TCP_SYNCNT
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x22\x21\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:91, 95
+    # setsockopt (4): web_worker.yml:73
     b"\x15\x00\x21\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x20\x1f\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from name_to_handle_at:
@@ -235,7 +223,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x5d\x01\x00\x00"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x15\x00\x1c\x1b\x67\x01\x00\x00"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:74
+    # sendmmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x19\x1a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -247,11 +235,11 @@ PROGRAM = (
     b"\x15\x00\x15\x14\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x83\x01\x00\x00"  # jge  387 rseq                -> from rseq
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x11\x12\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:
-    b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x0d\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
     b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403                     -> from pidfd_send_signal
     b"\x35\x00\x0d\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> errno(EPERM)
@@ -265,12 +253,12 @@ PROGRAM = (
     # from clone3:
     b"\x15\x00\x08\x09\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
     # from pidfd_getfd:
-    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
-    b"\x15\x00\x06\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
-    b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
-    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
-    b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x07\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

@@ -11,162 +11,160 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x74\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
+    b"\x35\x00\x72\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x35\x00\x3d\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc
     b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
     b"\x35\x00\x14\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xdc\xdd\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:157
+    b"\x15\x00\xd3\xd4\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xda\xdb\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\xd1\xd2\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x35\x00\x0a\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\xd8\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xd7\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
-    b"\x15\x00\xd7\xd5\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xcf\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xce\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
+    b"\x15\x00\xce\xcc\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # from mount:
     b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> from access
     b"\x45\x00\x00\x19\x01\x00\x00\x00"  # jset 1 exit                  else mount and others
-    b"\x35\x00\xd3\xd2\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x35\x00\xca\xc9\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
     # from access:
-    b"\x35\x00\xd1\x00\x24\x00\x00\x00"  # jge  36 sync                 -> errno(EPERM)
-    b"\x15\x00\xd1\x00\x21\x00\x00\x00"  # jeq  33 access               -> allow
-    b"\x15\x00\xcf\xd1\x22\x00\x00\x00"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xc8\x00\x24\x00\x00\x00"  # jge  36 sync                 -> errno(EPERM)
+    b"\x15\x00\xc8\x00\x21\x00\x00\x00"  # jeq  33 access               -> allow
+    b"\x15\x00\xc6\xc8\x22\x00\x00\x00"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # from dup:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
-    b"\x15\x00\xcd\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x15\x00\xce\xcd\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x15\x00\xc4\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x15\x00\xc5\xc4\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
     # from acct:
-    b"\x35\x00\xcd\xcb\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xc4\xc2\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # from ioctl:
-    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
+    b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xc9\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xc8\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xc7\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\xc6\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xc0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:191
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x53\x4b\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
+    b"\x35\x00\x00\xbd\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x15\x00\xba\x4e\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:55; web_worker.yml:126
+    b"\x45\x00\x51\xba\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x35\x00\x0f\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> from socketcall
     b"\x35\x00\x07\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
     b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
-    b"\x35\x00\xbd\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
-    b"\x15\x00\xbc\xbe\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xb4\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\xb3\xb5\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x15\x00\xbb\xbc\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x15\x00\xb2\xb3\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\xbb\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
+    b"\x35\x00\xb2\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
     # mount and others:
-    b"\x45\x00\xb9\xba\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
+    b"\x45\x00\xb0\xb1\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
     # from settimeofday:
     b"\x35\x00\x03\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
-    b"\x15\x00\xb8\x00\x50\x00\x00\x00"  # jeq  80 getgroups            -> allow
-    b"\x15\x00\xb7\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
-    b"\x15\x00\xb7\xb5\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xaf\x00\x50\x00\x00\x00"  # jeq  80 getgroups            -> allow
+    b"\x15\x00\xae\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
+    b"\x15\x00\xae\xac\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
     # from mmap:
-    b"\x35\x00\x00\x96\x5e\x00\x00\x00"  # jge  94 fchmod               else mmap and others
-    b"\x35\x00\xb5\x00\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS)
-    b"\x15\x00\xb4\xb2\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x8d\x5e\x00\x00\x00"  # jge  94 fchmod               else mmap and others
+    b"\x35\x00\xac\x00\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS)
+    b"\x15\x00\xab\xa9\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # from socketcall:
     b"\x35\x00\x08\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (1)           ; call >= SYS_SENDTO
-    b"\x35\x00\xaf\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x45\x00\xae\xad\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x35\x00\xa6\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x45\x00\xa5\xa4\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1): web_worker.yml:57
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\xac\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x15\x00\xab\xaa\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x45\x00\x00\xa3\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
+    b"\x15\x00\xa2\xa1\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (2): web_worker.yml:57
-    b"\x35\x00\xa9\xaa\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x35\x00\xa0\xa1\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
-    b"\x35\x00\xa8\xa7\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\x9f\x9e\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x35\x00\xa7\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
-    b"\x45\x00\x00\xa7\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\xa4\xa6\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x9e\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
+    b"\x45\x00\x00\x9e\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x9b\x9d\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # from ipc:
     b"\x35\x00\x10\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> from mremap
     b"\x35\x00\x04\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> from mprotect
-    b"\x45\x00\x8d\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> ipc and others
+    b"\x45\x00\x84\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> ipc and others
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x9f\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x9f\x9e\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x96\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x96\x95\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # from mprotect:
-    b"\x35\x00\x00\x80\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
+    b"\x35\x00\x00\x77\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
     b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
     b"\x35\x00\x04\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
-    b"\x35\x00\x00\x9a\x7f\x00\x00\x00"  # jge  127                     else allow
-    b"\x45\x00\x9a\x98\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x91\x7f\x00\x00\x00"  # jge  127                     else allow
+    b"\x45\x00\x91\x8f\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x15\x00\x99\x97\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x90\x8e\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from _llseek:
-    b"\x15\x00\x96\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x95\x96\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x8d\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x8c\x8d\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x35\x00\x95\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\x94\x93\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\x8c\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x8b\x8a\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x35\x00\x0c\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> from setresuid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x8f\x90\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x86\x87\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
     b"\x35\x00\x04\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
     b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> from nfsservctl
-    b"\x35\x00\x00\x8c\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
-    b"\x45\x00\x8d\x8c\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x83\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
+    b"\x45\x00\x84\x83\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # from nfsservctl:
-    b"\x35\x00\x8b\x8a\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    b"\x35\x00\x82\x81\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x88\x87\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
-    b"\x15\x00\x87\x86\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x7f\x7e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:149
+    b"\x15\x00\x7e\x7d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x0c\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
     b"\x35\x00\x05\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
-    b"\x15\x00\x82\x83\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x79\x7a\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> from sigaltstack
-    b"\x15\x00\x81\x80\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x15\x00\x78\x77\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # from sigaltstack:
-    b"\x45\x00\x22\x81\x02\x00\x00\x00"  # jset 2 fork                  -> sigaltstack and others else errno(ENOSYS)
+    b"\x45\x00\x20\x78\x02\x00\x00\x00"  # jset 2 fork                  -> sigaltstack and others else errno(ENOSYS)
     # from ugetrlimit:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
-    b"\x15\x00\x7d\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x7c\x7d\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x74\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x73\x74\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x35\x00\x7c\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
-    b"\x15\x00\x7b\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x79\x24\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
-    # fcntl64 (1): web_worker.yml:195
+    b"\x35\x00\x73\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
+    b"\x15\x00\x72\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x70\x22\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x15\x00\x75\x76\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
+    b"\x15\x00\x6c\x6d\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x73\x74\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64 (2): web_worker.yml:199
-    b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x00\x71\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x70\x6f\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3): compute_only.yml:68, 78
-    b"\x15\x00\x6f\x6e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x6a\x6b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64 (2): web_worker.yml:127
+    b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
+    b"\x35\x00\x69\x68\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:55
+    b"\x15\x00\x68\x67\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x35\x00\x2f\x00\x5e\x01\x00\x00"  # jge  350 recv                -> from recv
     b"\x35\x00\x1a\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
@@ -174,95 +172,86 @@ PROGRAM = (
     b"\x35\x00\x04\x00\xf3\x00\x00\x00"  # jge  243                     -> from io_setup
     b"\x35\x00\x20\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x35\x00\x01\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> from sendfile64
-    b"\x35\x00\x67\x5f\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else gettid and others
+    b"\x35\x00\x60\x58\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else gettid and others
     # from sendfile64:
-    b"\x35\x00\x66\x67\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x35\x00\x5f\x60\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # from io_setup:
     b"\x35\x00\x06\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> from clock_gettime
     b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> from remap_file_pages
     b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> from fadvise64
-    b"\x35\x00\x62\x64\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x5b\x5d\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # from fadvise64:
-    b"\x15\x00\x61\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x62\x61\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x5a\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x15\x00\x5b\x5a\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
     # from remap_file_pages:
-    b"\x15\x00\x60\x5f\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    b"\x15\x00\x59\x58\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
     # from clock_gettime:
     b"\x35\x00\x02\x00\x12\x01\x00\x00"  # jge  274 mbind               -> from mbind
-    b"\x35\x00\x5f\x00\x11\x01\x00\x00"  # jge  273                     -> errno(ENOSYS)
+    b"\x35\x00\x58\x00\x11\x01\x00\x00"  # jge  273                     -> errno(ENOSYS)
     # sigaltstack and others:
-    b"\x45\x00\x5c\x5d\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
+    b"\x45\x00\x55\x56\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
     # from mbind:
-    b"\x15\x00\x5d\x5b\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x56\x54\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # from openat:
     b"\x35\x00\x02\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> from mkdirat
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\x51\x52\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
     b"\x35\x00\x03\x00\x36\x01\x00\x00"  # jge  310 unshare             -> from unshare
     b"\x35\x00\x01\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32 and others
-    b"\x15\x00\x56\x55\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
+    b"\x15\x00\x4f\x4e\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
     # setreuid32 and others:
-    b"\x45\x00\x55\x54\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
+    b"\x45\x00\x4e\x4d\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
     # from unshare:
-    b"\x35\x00\x54\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
-    b"\x15\x00\x53\x52\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x35\x00\x4d\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
+    b"\x15\x00\x4c\x4b\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # from utimensat:
     b"\x35\x00\x0a\x00\x57\x01\x00\x00"  # jge  343 listen              -> from listen
     b"\x35\x00\x04\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
-    b"\x35\x00\x00\x3c\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x35\x00\x00\x35\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> from eventfd2
-    b"\x15\x00\x4e\x4d\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x15\x00\x47\x46\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # from eventfd2:
-    b"\x15\x00\x4c\x4d\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    b"\x15\x00\x45\x46\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
-    b"\x15\x00\x00\x4b\x53\x01\x00\x00"  # jeq  339 prlimit64           else errno(EPERM)
+    b"\x15\x00\x00\x44\x53\x01\x00\x00"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x15\x00\x00\x42\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x41\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
     b"\x35\x00\x06\x00\x5d\x01\x00\x00"  # jge  349 sendto              -> sendto
-    b"\x15\x00\x00\x46\x5b\x01\x00\x00"  # jeq  347 socketpair          else allow
+    b"\x15\x00\x00\x3f\x5b\x01\x00\x00"  # jeq  347 socketpair          else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x43\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x3c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x41\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x41\x40\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x3a\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x3a\x39\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto: web_worker.yml:68
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x38\x37\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from recv:
-    b"\x35\x00\x18\x00\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x11\x00\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> from name_to_handle_at
     b"\x15\x00\x03\x00\x61\x01\x00\x00"  # jeq  353 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x00\x3c\x63\x01\x00\x00"  # jeq  355 sendmsg             else allow
+    b"\x15\x00\x00\x35\x63\x01\x00\x00"  # jeq  355 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x39\x3a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
+    b"\x45\x00\x32\x33\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # setsockopt (1): web_worker.yml:73
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)           ; level == IPPROTO_TCP
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x35\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x2f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x33\x32\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:103, 108
-    b"\x15\x00\x32\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
-    b"\x35\x00\x30\x31\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:112, 116, 120, 124
+    b"\x15\x00\x2d\x2c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:73
+    b"\x35\x00\x00\x2c\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x2b\x2a\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:73
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x2e\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x2d\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x2c\x2b\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:124
-    b"\x35\x00\x2a\x2b\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:82, 86, 91, 95
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)           ; optname >= TCP_SYNCNT
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x28\x27\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:91, 95
+    # setsockopt (4): web_worker.yml:73
     b"\x15\x00\x27\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x26\x25\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from name_to_handle_at:
@@ -270,14 +259,14 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x6b\x01\x00\x00"  # jeq  363 sendmmsg            -> sendmmsg
     b"\x15\x00\x22\x21\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:74
+    # sendmmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1f\x20\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
     b"\x35\x00\x01\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
     # mmap and others:
     b"\x45\x00\x1e\x1d\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1b\x1c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -291,11 +280,11 @@ PROGRAM = (
     b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
     # ipc and others:
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat, utimensat_time64: web_worker.yml:177, 180
+    # utimensat, utimensat_time64: web_worker.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
-    b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x0d\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
     b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
@@ -309,12 +298,12 @@ PROGRAM = (
     # gettid and others:
     b"\x45\x00\x09\x08\x0b\x00\x00\x00"  # jset 11 execve               -> errno(ENOSYS) else allow
     # from pidfd_getfd:
-    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
-    b"\x15\x00\x06\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
-    b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
-    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
-    b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x07\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

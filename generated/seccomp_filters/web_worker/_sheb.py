@@ -11,162 +11,160 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x74\x00\x00\x00\x00\xde"  # jge  222                     -> from gettid
+    b"\x00\x35\x72\x00\x00\x00\x00\xde"  # jge  222                     -> from gettid
     b"\x00\x35\x3d\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> from ipc
     b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xdc\xdd\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:157
+    b"\x00\x15\xd3\xd4\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xda\xdb\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x00\x45\xd1\xd2\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xd8\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xd7\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xd7\xd5\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xcf\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xce\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xce\xcc\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # from mount:
     b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount and others
-    b"\x00\x35\xd3\xd2\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x00\x35\xca\xc9\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
     # from access:
-    b"\x00\x35\xd1\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xd1\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xcf\xd1\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xc8\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x15\xc8\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x15\xc6\xc8\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # from dup:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xcd\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xce\xcd\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xc4\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xc5\xc4\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # from acct:
-    b"\x00\x35\xcd\xcb\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xc4\xc2\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # from ioctl:
-    b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
+    b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc9\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xc8\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xc7\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
-    b"\x00\x15\xc6\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xc0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:191
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x53\x4b\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
+    b"\x00\x35\x00\xbd\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x00\x15\xba\x4e\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:55; web_worker.yml:126
+    b"\x00\x45\x51\xba\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x00\x35\x0f\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
     b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
-    b"\x00\x35\xbd\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xbc\xbe\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xb4\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xb3\xb5\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x00\x15\xbb\xbc\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xb2\xb3\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xbb\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    b"\x00\x35\xb2\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
     # mount and others:
-    b"\x00\x45\xb9\xba\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
+    b"\x00\x45\xb0\xb1\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # from settimeofday:
     b"\x00\x35\x03\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x15\xb8\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
-    b"\x00\x15\xb7\x00\x00\x00\x00\x55"  # jeq  85 readlink             -> allow
-    b"\x00\x15\xb7\xb5\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\xaf\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
+    b"\x00\x15\xae\x00\x00\x00\x00\x55"  # jeq  85 readlink             -> allow
+    b"\x00\x15\xae\xac\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
     # from mmap:
-    b"\x00\x35\x00\x96\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
-    b"\x00\x35\xb5\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xb4\xb2\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x8d\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
+    b"\x00\x35\xac\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xab\xa9\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # from socketcall:
     b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (1)           ; call >= SYS_SENDTO
-    b"\x00\x35\xaf\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x00\x45\xae\xad\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x35\xa6\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x00\x45\xa5\xa4\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1): web_worker.yml:57
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xac\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x15\xab\xaa\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x00\x45\x00\xa3\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x15\xa2\xa1\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (2): web_worker.yml:57
-    b"\x00\x35\xa9\xaa\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\xa0\xa1\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
-    b"\x00\x35\xa8\xa7\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\x9f\x9e\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x00\x35\xa7\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    b"\x00\x45\x00\xa7\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x00\x45\xa4\xa6\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x9e\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    b"\x00\x45\x00\x9e\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x00\x45\x9b\x9d\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # from ipc:
     b"\x00\x35\x10\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
     b"\x00\x35\x04\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> from mprotect
-    b"\x00\x45\x8d\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> ipc and others
+    b"\x00\x45\x84\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> ipc and others
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x9f\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\x9f\x9e\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x96\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x96\x95\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # from mprotect:
-    b"\x00\x35\x00\x80\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
+    b"\x00\x35\x00\x77\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
     b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x04\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
-    b"\x00\x35\x00\x9a\x00\x00\x00\x7f"  # jge  127                     else allow
-    b"\x00\x45\x9a\x98\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x91\x00\x00\x00\x7f"  # jge  127                     else allow
+    b"\x00\x45\x91\x8f\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x00\x15\x99\x97\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x90\x8e\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from _llseek:
-    b"\x00\x15\x96\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x95\x96\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x8d\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x8c\x8d\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x95\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x94\x93\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x8c\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x8b\x8a\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x00\x35\x0c\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x8f\x90\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x86\x87\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
     b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
     b"\x00\x35\x02\x00\x00\x00\x00\xa9"  # jge  169 nfsservctl          -> from nfsservctl
-    b"\x00\x35\x00\x8c\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
-    b"\x00\x45\x8d\x8c\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x00\x35\x00\x83\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
+    b"\x00\x45\x84\x83\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # from nfsservctl:
-    b"\x00\x35\x8b\x8a\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    b"\x00\x35\x82\x81\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x88\x87\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
-    b"\x00\x15\x87\x86\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x7f\x7e\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:149
+    b"\x00\x15\x7e\x7d\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x0c\x00\x00\x00\x00\xdd"  # jge  221 fcntl64             -> fcntl64 (1)
     b"\x00\x35\x05\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> from chown
-    b"\x00\x15\x82\x83\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x79\x7a\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> from sigaltstack
-    b"\x00\x15\x81\x80\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x78\x77\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # from sigaltstack:
-    b"\x00\x45\x22\x81\x00\x00\x00\x02"  # jset 2 fork                  -> sigaltstack and others else errno(ENOSYS)
+    b"\x00\x45\x20\x78\x00\x00\x00\x02"  # jset 2 fork                  -> sigaltstack and others else errno(ENOSYS)
     # from ugetrlimit:
     b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
-    b"\x00\x15\x7d\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x7c\x7d\x00\x00\x00\xc6"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x00\x15\x74\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x73\x74\x00\x00\x00\xc6"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x00\x35\x7c\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> allow
-    b"\x00\x15\x7b\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x45\x79\x24\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
-    # fcntl64 (1): web_worker.yml:195
+    b"\x00\x35\x73\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> allow
+    b"\x00\x15\x72\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x45\x70\x22\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:127
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
-    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
-    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x00\x15\x75\x76\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (2): compute_only.yml:64, 74
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
+    b"\x00\x15\x6c\x6d\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x73\x74\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64 (2): web_worker.yml:199
-    b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
-    b"\x00\x35\x00\x71\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x70\x6f\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3): compute_only.yml:68, 78
-    b"\x00\x15\x6f\x6e\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x6a\x6b\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64 (2): web_worker.yml:127
+    b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
+    b"\x00\x35\x69\x68\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:55
+    b"\x00\x15\x68\x67\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x00\x35\x2f\x00\x00\x00\x01\x5e"  # jge  350 recv                -> from recv
     b"\x00\x35\x1a\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> from utimensat
@@ -174,95 +172,86 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\xf3"  # jge  243                     -> from io_setup
     b"\x00\x35\x20\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x01\x00\x00\x00\x00\xef"  # jge  239 sendfile64          -> from sendfile64
-    b"\x00\x35\x67\x5f\x00\x00\x00\xe1"  # jge  225 readahead           -> errno(EPERM) else gettid and others
+    b"\x00\x35\x60\x58\x00\x00\x00\xe1"  # jge  225 readahead           -> errno(EPERM) else gettid and others
     # from sendfile64:
-    b"\x00\x35\x66\x67\x00\x00\x00\xf1"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x00\x35\x5f\x60\x00\x00\x00\xf1"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # from io_setup:
     b"\x00\x35\x06\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> from clock_gettime
     b"\x00\x35\x04\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> from remap_file_pages
     b"\x00\x35\x01\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> from fadvise64
-    b"\x00\x35\x62\x64\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x5b\x5d\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # from fadvise64:
-    b"\x00\x15\x61\x00\x00\x00\x00\xfd"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x00\x15\x62\x61\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x5a\x00\x00\x00\x00\xfd"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x00\x15\x5b\x5a\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS) else allow
     # from remap_file_pages:
-    b"\x00\x15\x60\x5f\x00\x00\x01\x02"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    b"\x00\x15\x59\x58\x00\x00\x01\x02"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
     # from clock_gettime:
     b"\x00\x35\x02\x00\x00\x00\x01\x12"  # jge  274 mbind               -> from mbind
-    b"\x00\x35\x5f\x00\x00\x00\x01\x11"  # jge  273                     -> errno(ENOSYS)
+    b"\x00\x35\x58\x00\x00\x00\x01\x11"  # jge  273                     -> errno(ENOSYS)
     # sigaltstack and others:
-    b"\x00\x45\x5c\x5d\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
+    b"\x00\x45\x55\x56\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
     # from mbind:
-    b"\x00\x15\x5d\x5b\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x56\x54\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # from openat:
     b"\x00\x35\x02\x00\x00\x00\x01\x28"  # jge  296 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x00\x45\x51\x52\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
     b"\x00\x35\x03\x00\x00\x00\x01\x36"  # jge  310 unshare             -> from unshare
     b"\x00\x35\x01\x00\x00\x00\x01\x31"  # jge  305 readlinkat          -> setreuid32 and others
-    b"\x00\x15\x56\x55\x00\x00\x01\x2c"  # jeq  300 fstatat64           -> allow else errno(EPERM)
+    b"\x00\x15\x4f\x4e\x00\x00\x01\x2c"  # jeq  300 fstatat64           -> allow else errno(EPERM)
     # setreuid32 and others:
-    b"\x00\x45\x55\x54\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
+    b"\x00\x45\x4e\x4d\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
     # from unshare:
-    b"\x00\x35\x54\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow
-    b"\x00\x15\x53\x52\x00\x00\x01\x37"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x00\x35\x4d\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow
+    b"\x00\x15\x4c\x4b\x00\x00\x01\x37"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # from utimensat:
     b"\x00\x35\x0a\x00\x00\x00\x01\x57"  # jge  343 listen              -> from listen
     b"\x00\x35\x04\x00\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
-    b"\x00\x35\x00\x3c\x00\x00\x01\x41"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x00\x35\x00\x00\x01\x41"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x01\x00\x00\x00\x01\x48"  # jge  328 eventfd2            -> from eventfd2
-    b"\x00\x15\x4e\x4d\x00\x00\x01\x43"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x00\x15\x47\x46\x00\x00\x01\x43"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # from eventfd2:
-    b"\x00\x15\x4c\x4d\x00\x00\x01\x4c"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    b"\x00\x15\x45\x46\x00\x00\x01\x4c"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
-    b"\x00\x15\x00\x4b\x00\x00\x01\x53"  # jeq  339 prlimit64           else errno(EPERM)
+    b"\x00\x15\x00\x44\x00\x00\x01\x53"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x00\x15\x00\x42\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x41\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
     b"\x00\x35\x06\x00\x00\x00\x01\x5d"  # jge  349 sendto              -> sendto
-    b"\x00\x15\x00\x46\x00\x00\x01\x5b"  # jeq  347 socketpair          else allow
+    b"\x00\x15\x00\x3f\x00\x00\x01\x5b"  # jeq  347 socketpair          else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x43\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x3c\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x41\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\x41\x40\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\x3a\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x3a\x39\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # sendto: web_worker.yml:68
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x38\x37\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from recv:
-    b"\x00\x35\x18\x00\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> from name_to_handle_at
+    b"\x00\x35\x11\x00\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> from name_to_handle_at
     b"\x00\x15\x03\x00\x00\x00\x01\x61"  # jeq  353 setsockopt          -> setsockopt (1)
-    b"\x00\x15\x00\x3c\x00\x00\x01\x63"  # jeq  355 sendmsg             else allow
+    b"\x00\x15\x00\x35\x00\x00\x01\x63"  # jeq  355 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x39\x3a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
+    b"\x00\x45\x32\x33\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # setsockopt (1): web_worker.yml:73
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == IPPROTO_TCP
-    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x35\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x00\x15\x00\x2f\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x33\x32\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:103, 108
-    b"\x00\x15\x32\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
-    b"\x00\x35\x30\x31\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:112, 116, 120, 124
+    b"\x00\x15\x2d\x2c\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:73
+    b"\x00\x35\x00\x2c\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x00\x15\x2b\x2a\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:73
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x2e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x2d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x2c\x2b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:124
-    b"\x00\x35\x2a\x2b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:82, 86, 91, 95
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)           ; optname >= TCP_SYNCNT
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x28\x27\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:91, 95
+    # setsockopt (4): web_worker.yml:73
     b"\x00\x15\x27\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x26\x25\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from name_to_handle_at:
@@ -270,14 +259,14 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x6b"  # jeq  363 sendmmsg            -> sendmmsg
     b"\x00\x15\x22\x21\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:74
+    # sendmmsg: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x1f\x20\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
     b"\x00\x35\x01\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
     # mmap and others:
     b"\x00\x45\x1e\x1d\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x1b\x1c\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -291,11 +280,11 @@ PROGRAM = (
     b"\x00\x35\x14\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
     # ipc and others:
     b"\x00\x45\x14\x13\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat, utimensat_time64: web_worker.yml:177, 180
+    # utimensat, utimensat_time64: web_worker.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
-    b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
     b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
@@ -309,12 +298,12 @@ PROGRAM = (
     # gettid and others:
     b"\x00\x45\x09\x08\x00\x00\x00\x0b"  # jset 11 execve               -> errno(ENOSYS) else allow
     # from pidfd_getfd:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
-    b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
-    b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
-    b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
-    b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x07\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
+    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)

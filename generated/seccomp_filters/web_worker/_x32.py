@@ -7,271 +7,259 @@ NR_SECCOMP = 1073742141
 # Answers calls of x32.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xce\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\xc5\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x58\x00\xd9\x00\x00\x40"  # jge  0x400000d9 getdents64   -> from getdents64
+    b"\x35\x00\x59\x00\xd9\x00\x00\x40"  # jge  0x400000d9 getdents64   -> from getdents64
     b"\x35\x00\x28\x00\x3d\x00\x00\x40"  # jge  0x4000003d wait4        -> from wait4
     b"\x35\x00\x0e\x00\x1a\x00\x00\x40"  # jge  0x4000001a msync        -> from msync
     b"\x35\x00\x04\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> from mprotect
-    b"\x35\x00\x00\xc8\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
-    b"\x15\x00\x00\xc5\x02\x00\x00\x40"  # jeq  0x40000002 open         else allow
+    b"\x35\x00\x00\xbf\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x15\x00\x00\xbc\x02\x00\x00\x40"  # jeq  0x40000002 open         else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xc1\xc3\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\xb8\xba\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mprotect:
-    b"\x35\x00\x00\x82\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
+    b"\x35\x00\x00\x83\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
     b"\x35\x00\x05\x00\x19\x00\x00\x40"  # jge  0x40000019 mremap       -> mremap
-    b"\x35\x00\xc0\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
+    b"\x35\x00\xb7\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
     b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
-    b"\x35\x00\x00\xbe\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
-    b"\x15\x00\xbd\xc0\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    b"\x35\x00\x00\xb5\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x15\x00\xb4\xb7\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
     # from pread64:
-    b"\x35\x00\xbf\xbc\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # mremap: web_worker.yml:213
+    b"\x35\x00\xb6\xb3\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
+    # mremap: web_worker.yml:137
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\xb8\xba\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\xaf\xb1\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from msync:
     b"\x35\x00\x0c\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> from socketpair
     b"\x35\x00\x04\x00\x2c\x00\x00\x40"  # jge  0x4000002c sendto       -> from sendto
     b"\x35\x00\x01\x00\x20\x00\x00\x40"  # jge  0x40000020 dup          -> from dup
-    b"\x35\x00\x62\xb6\x1b\x00\x00\x40"  # jge  0x4000001b mincore      -> mincore and others else allow
+    b"\x35\x00\x63\xad\x1b\x00\x00\x40"  # jge  0x4000001b mincore      -> mincore and others else allow
     # from dup:
-    b"\x35\x00\x00\xb5\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
-    b"\x35\x00\xb4\xb2\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
+    b"\x35\x00\x00\xac\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
+    b"\x35\x00\xab\xa9\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
     # from sendto:
     b"\x35\x00\x04\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> from shutdown
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\xaf\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\xa6\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\xaf\xad\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\xa6\xa4\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from shutdown:
-    b"\x35\x00\x00\xb1\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
-    b"\x15\x00\xab\xad\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
+    b"\x35\x00\x00\xa8\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
+    b"\x15\x00\xa2\xa4\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
     # from socketpair:
     b"\x35\x00\x06\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
-    b"\x35\x00\xae\x00\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS)
+    b"\x35\x00\xa5\x00\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\xa7\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x9e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xa5\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\xa6\xa4\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x9c\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x9d\x9b\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # from clone:
     b"\x35\x00\x03\x00\x39\x00\x00\x40"  # jge  0x40000039 fork         -> from fork
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\xa1\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\xa2\xa0\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\x98\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x99\x97\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from fork:
-    b"\x15\x00\xa4\x4d\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else mincore and others
+    b"\x15\x00\x9b\x4e\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else mincore and others
     # from wait4:
-    b"\x35\x00\x1b\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> from prctl
-    b"\x35\x00\x09\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
+    b"\x35\x00\x1c\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> from prctl
+    b"\x35\x00\x0a\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
     b"\x35\x00\x01\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> fcntl (1)
-    b"\x15\x00\x9d\x9b\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
-    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:191
+    b"\x15\x00\x94\x92\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)                ; cmd >= F_SETOWN
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
-    b"\x15\x00\x97\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:64
+    b"\x35\x00\x00\x92\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x15\x00\x8e\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x95\x97\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl (3): compute_only.yml:68
-    b"\x15\x00\x96\x94\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x8c\x8e\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl (2): compute_only.yml:55; web_worker.yml:126
+    b"\x45\x00\x00\x8d\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
+    b"\x15\x00\x8c\x8a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x02\x00\x65\x00\x00\x40"  # jge  0x40000065              -> from getuid
     b"\x45\x00\x00\x21\x10\x00\x00\x00"  # jset 16 x86_64 ioctl         else flock and others
-    b"\x15\x00\x93\x91\x59\x00\x00\x40"  # jeq  0x40000059 readlink     -> allow else errno(EPERM)
+    b"\x15\x00\x89\x87\x59\x00\x00\x40"  # jeq  0x40000059 readlink     -> allow else errno(EPERM)
     # from getuid:
     b"\x35\x00\x07\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
     b"\x35\x00\x03\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> from setsid
     b"\x35\x00\x01\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> from geteuid
     b"\x35\x00\x3b\x5b\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> mincore and others else getuid and others
     # from geteuid:
-    b"\x15\x00\x8c\x8e\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
+    b"\x15\x00\x82\x84\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
     # from setsid:
-    b"\x15\x00\x8d\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
-    b"\x15\x00\x8c\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
-    b"\x15\x00\x8b\x89\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
+    b"\x15\x00\x83\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
+    b"\x15\x00\x82\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
+    b"\x15\x00\x81\x7f\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
     # from rt_sigsuspend:
     b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> from mlock
     b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> from utime
-    b"\x15\x00\x88\x8b\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    b"\x15\x00\x7e\x81\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
     # from utime:
-    b"\x15\x00\x8a\x85\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x80\x7b\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
     # from mlock:
-    b"\x35\x00\x00\x86\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
-    b"\x35\x00\x88\x83\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x7c\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
+    b"\x35\x00\x7e\x79\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
     # from prctl:
     b"\x35\x00\x0c\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> from sched_getaffinity
     b"\x35\x00\x04\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> from arch_prctl
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x80\x7e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:240
-    b"\x15\x00\x7f\x7d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x76\x74\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:149
+    b"\x15\x00\x75\x73\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from arch_prctl:
     b"\x35\x00\x03\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
     b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
-    b"\x15\x00\x7f\x7a\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x75\x70\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x15\x00\x79\x7e\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x6f\x74\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
     # from getpmsg:
     b"\x35\x00\x01\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> from time
-    b"\x15\x00\x79\x77\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
+    b"\x15\x00\x6f\x6d\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
     # from time:
-    b"\x35\x00\x76\x78\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
+    b"\x35\x00\x6c\x6e\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
     # from sched_getaffinity:
     b"\x35\x00\x00\x2b\xcd\x00\x00\x40"  # jge  0x400000cd              else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xd4\x00\x00\x40"  # jge  0x400000d4 lookup_dcookie -> from lookup_dcookie
     b"\x35\x00\x34\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> io_cancel and others
-    b"\x35\x00\x72\x77\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x68\x6d\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
     # from lookup_dcookie:
-    b"\x45\x00\x76\x00\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS)
+    b"\x45\x00\x6c\x00\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS)
     # flock and others:
-    b"\x45\x00\x72\x70\x23\x00\x00\x00"  # jset 35 x86_64 nanosleep     -> allow else errno(EPERM)
+    b"\x45\x00\x68\x66\x23\x00\x00\x00"  # jset 35 x86_64 nanosleep     -> allow else errno(EPERM)
     # from getdents64:
     b"\x35\x00\x33\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> from pkey_alloc
     b"\x35\x00\x18\x00\x19\x01\x00\x40"  # jge  0x40000119 epoll_pwait  -> from epoll_pwait
     b"\x35\x00\x0c\x00\x02\x01\x00\x40"  # jge  0x40000102 mkdirat      -> from mkdirat
     b"\x35\x00\x09\x00\x01\x01\x00\x40"  # jge  0x40000101 openat       -> openat
     b"\x35\x00\x03\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> from clock_gettime
-    b"\x35\x00\x00\x6c\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   else allow
-    b"\x15\x00\x6b\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
-    b"\x15\x00\x6d\x68\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x62\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   else allow
+    b"\x15\x00\x61\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
+    b"\x15\x00\x63\x5e\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
     # from clock_gettime:
-    b"\x35\x00\x00\x69\xea\x00\x00\x40"  # jge  0x400000ea tgkill       else allow
+    b"\x35\x00\x00\x5f\xea\x00\x00\x40"  # jge  0x400000ea tgkill       else allow
     b"\x35\x00\x01\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
-    b"\x15\x00\x6a\x65\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x60\x5b\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
     # from mq_getsetattr:
-    b"\x35\x00\x64\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
-    b"\x15\x00\x63\x68\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
-    # openat: web_worker.yml:154
+    b"\x35\x00\x5a\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
+    b"\x15\x00\x59\x5e\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
+    # openat: web_worker.yml:97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x61\x63\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\x57\x59\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
     b"\x35\x00\x06\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> utimensat
     b"\x35\x00\x02\x00\x0d\x01\x00\x40"  # jge  0x4000010d faccessat    -> from faccessat
-    b"\x15\x00\x60\x00\x06\x01\x00\x40"  # jeq  0x40000106 newfstatat   -> allow
-    b"\x15\x00\x5f\x5d\x0b\x01\x00\x40"  # jeq  0x4000010b readlinkat   -> allow else errno(EPERM)
+    b"\x15\x00\x56\x00\x06\x01\x00\x40"  # jeq  0x40000106 newfstatat   -> allow
+    b"\x15\x00\x55\x53\x0b\x01\x00\x40"  # jeq  0x4000010b readlinkat   -> allow else errno(EPERM)
     # from faccessat:
-    b"\x35\x00\x00\x5e\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
+    b"\x35\x00\x00\x54\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
     b"\x35\x00\x00\x30\x13\x01\x00\x40"  # jge  0x40000113 splice       else unshare and others
-    b"\x35\x00\x5f\x5a\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
-    # utimensat: web_worker.yml:177
+    b"\x35\x00\x55\x50\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
+    # utimensat: web_worker.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x58\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x4e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x58\x56\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x4e\x4c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from epoll_pwait:
     b"\x35\x00\x0d\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> from name_to_handle_at
     b"\x35\x00\x06\x00\x2e\x01\x00\x40"  # jge  0x4000012e prlimit64    -> prlimit64
     b"\x35\x00\x02\x00\x22\x01\x00\x40"  # jge  0x40000122 eventfd2     -> from eventfd2
-    b"\x35\x00\x00\x54\x1a\x01\x00\x40"  # jge  0x4000011a signalfd     else allow
+    b"\x35\x00\x00\x4a\x1a\x01\x00\x40"  # jge  0x4000011a signalfd     else allow
     # mincore and others:
-    b"\x45\x00\x51\x53\x03\x00\x00\x00"  # jset 3 x86_64 close          -> errno(EPERM) else allow
+    b"\x45\x00\x47\x49\x03\x00\x00\x00"  # jset 3 x86_64 close          -> errno(EPERM) else allow
     # from eventfd2:
-    b"\x35\x00\x00\x52\x26\x01\x00\x40"  # jge  0x40000126 inotify_init1 else allow
+    b"\x35\x00\x00\x48\x26\x01\x00\x40"  # jge  0x40000126 inotify_init1 else allow
     b"\x35\x00\x00\x10\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open else io_cancel and others
-    b"\x15\x00\x53\x4e\x2b\x01\x00\x40"  # jeq  0x4000012b              -> errno(ENOSYS) else errno(EPERM)
-    # prlimit64: compute_only.yml:224
+    b"\x15\x00\x49\x44\x2b\x01\x00\x40"  # jeq  0x4000012b              -> errno(ENOSYS) else errno(EPERM)
+    # prlimit64: compute_only.yml:147
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x42\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x15\x00\x00\x40\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4a\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x40\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x09\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> mprotect, pkey_mprotect
     b"\x35\x00\x06\x00\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> from membarrier
     b"\x35\x00\x03\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
-    b"\x35\x00\x00\x44\x33\x01\x00\x40"  # jge  0x40000133              else errno(EPERM)
-    b"\x15\x00\x45\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
-    b"\x15\x00\x42\x47\x34\x01\x00\x40"  # jeq  0x40000134 setns        -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x3a\x33\x01\x00\x40"  # jge  0x40000133              else errno(EPERM)
+    b"\x15\x00\x3b\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
+    b"\x15\x00\x38\x3d\x34\x01\x00\x40"  # jeq  0x40000134 setns        -> errno(EPERM) else errno(ENOSYS)
     # from kcmp:
-    b"\x15\x00\x43\x00\x3e\x01\x00\x40"  # jeq  0x4000013e getrandom    -> allow
-    b"\x15\x00\x45\x40\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x39\x00\x3e\x01\x00\x40"  # jeq  0x4000013e getrandom    -> allow
+    b"\x15\x00\x3b\x36\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else errno(EPERM)
     # from membarrier:
-    b"\x35\x00\x00\x41\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
+    b"\x35\x00\x00\x37\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
     # io_cancel and others:
-    b"\x45\x00\x43\x3e\x09\x00\x00\x00"  # jset 9 x86_64 mmap           -> errno(ENOSYS) else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    b"\x45\x00\x39\x34\x09\x00\x00\x00"  # jset 9 x86_64 mmap           -> errno(ENOSYS) else errno(EPERM)
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3c\x3e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x32\x34\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x24\x00\x1d\x02\x00\x40"  # jge  0x4000021d setsockopt   -> from setsockopt
-    b"\x35\x00\x16\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> from readv
+    b"\x35\x00\x21\x00\x1d\x02\x00\x40"  # jge  0x4000021d setsockopt   -> from setsockopt
+    b"\x35\x00\x13\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> from readv
     b"\x35\x00\x0f\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> ioctl
     b"\x35\x00\x0a\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> from futex_wake
     b"\x35\x00\x06\x00\xb6\x01\x00\x40"  # jge  0x400001b6 pidfd_getfd  -> from pidfd_getfd
     b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> from pidfd_send_signal
-    b"\x45\x00\x34\x35\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> pkey_alloc and others else errno(EPERM)
+    b"\x45\x00\x2a\x2b\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> pkey_alloc and others else errno(EPERM)
     # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xb3\x01\x00\x40"  # jge  0x400001b3 clone3       -> getuid and others
-    b"\x35\x00\x33\x00\xaa\x01\x00\x40"  # jge  0x400001aa io_uring_enter -> errno(EPERM)
-    b"\x15\x00\x32\x37\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x29\x00\xaa\x01\x00\x40"  # jge  0x400001aa io_uring_enter -> errno(EPERM)
+    b"\x15\x00\x28\x2d\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> errno(EPERM) else errno(ENOSYS)
     # getuid and others:
-    b"\x45\x00\x36\x33\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(ENOSYS) else allow
+    b"\x45\x00\x2c\x29\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(ENOSYS) else allow
     # from pidfd_getfd:
-    b"\x45\x00\x00\x30\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
-    b"\x15\x00\x31\x00\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow
-    b"\x35\x00\x2e\x30\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
+    b"\x45\x00\x00\x26\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
+    b"\x15\x00\x27\x00\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow
+    b"\x35\x00\x24\x26\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
     # from futex_wake:
     b"\x35\x00\x01\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> from rseq_slice_yield
-    b"\x35\x00\x2c\x2e\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
+    b"\x35\x00\x22\x24\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
     # from rseq_slice_yield:
-    b"\x45\x00\x00\x2d\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
+    b"\x45\x00\x00\x23\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
     # unshare and others:
-    b"\x45\x00\x2f\x2a\x27\x00\x00\x00"  # jset 39 x86_64 getpid        -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:87, 90, 93, 96, 99
+    b"\x45\x00\x25\x20\x27\x00\x00\x00"  # jset 39 x86_64 getpid        -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x2a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x29\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x28\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x27\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x20\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from readv:
     b"\x35\x00\x04\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> from rt_sigqueueinfo
     b"\x15\x00\x01\x00\x06\x02\x00\x40"  # jeq  0x40000206 sendmsg      -> sendmsg
-    b"\x45\x00\x23\x21\xf6\xfd\xff\xbf"  # jset 0xbffffdf6              -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:71
+    b"\x45\x00\x1c\x1a\xf6\xfd\xff\xbf"  # jset 0xbffffdf6              -> allow else errno(EPERM)
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1f\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x18\x1a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from rt_sigqueueinfo:
     b"\x35\x00\x03\x00\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo -> from rt_tgsigqueueinfo
-    b"\x35\x00\x1f\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> allow
-    b"\x15\x00\x1e\x00\x0d\x02\x00\x40"  # jeq  0x4000020d sigaltstack  -> allow
-    b"\x15\x00\x1d\x1b\x12\x02\x00\x40"  # jeq  0x40000212 set_robust_list -> allow else errno(EPERM)
+    b"\x35\x00\x18\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> allow
+    b"\x15\x00\x17\x00\x0d\x02\x00\x40"  # jeq  0x4000020d sigaltstack  -> allow
+    b"\x15\x00\x16\x14\x12\x02\x00\x40"  # jeq  0x40000212 set_robust_list -> allow else errno(EPERM)
     # from rt_tgsigqueueinfo:
     b"\x15\x00\x01\x00\x1a\x02\x00\x40"  # jeq  0x4000021a sendmmsg     -> sendmmsg
-    b"\x15\x00\x1b\x19\x19\x02\x00\x40"  # jeq  0x40000219 recvmmsg     -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:74
+    b"\x15\x00\x14\x12\x19\x02\x00\x40"  # jeq  0x40000219 recvmmsg     -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x17\x19\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x10\x12\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setsockopt:
-    b"\x35\x00\x14\x00\x1e\x02\x00\x40"  # jge  0x4000021e getsockopt   -> from getsockopt
+    b"\x35\x00\x0d\x00\x1e\x02\x00\x40"  # jge  0x4000021e getsockopt   -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)           ; level == IPPROTO_TCP
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
-    b"\x15\x00\x00\x12\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x0c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x11\x0f\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:103, 108
-    b"\x15\x00\x10\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
-    b"\x35\x00\x0d\x0f\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (2): web_worker.yml:112, 116, 120, 124
+    b"\x15\x00\x0b\x09\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (1): web_worker.yml:73
+    b"\x35\x00\x00\x0a\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x09\x07\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (2): web_worker.yml:73
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
-    b"\x15\x00\x0c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x0b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x0a\x08\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:124
-    b"\x35\x00\x07\x09\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4): web_worker.yml:82, 86, 91, 95
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)           ; optname >= TCP_SYNCNT
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x06\x04\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5): web_worker.yml:91, 95
+    # setsockopt (3): web_worker.yml:73
     b"\x15\x00\x05\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x04\x02\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:

@@ -11,95 +11,81 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x51\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> from sendfile
-    b"\x35\x00\x2f\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
-    b"\x35\x00\x18\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> from ioctl
-    b"\x15\x00\x15\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
+    b"\x35\x00\x45\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> from sendfile
+    b"\x35\x00\x2a\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
+    b"\x35\x00\x16\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> from ioctl
+    b"\x15\x00\x13\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
     b"\x15\x00\x0e\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> from creat
-    b"\x35\x00\xa9\xa8\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    b"\x35\x00\x9d\x9c\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
     # from creat:
-    b"\x35\x00\x00\xa7\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
-    b"\x15\x00\xa6\xa7\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    b"\x35\x00\x00\x9b\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\x9a\x9b\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
     # link and others:
     b"\x35\x00\x05\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat and others
     b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> from getcwd
-    b"\x15\x00\xa4\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
-    b"\x15\x00\xa3\xa2\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
+    b"\x15\x00\x98\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
+    b"\x15\x00\x97\x96\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
     # from getcwd:
-    b"\x35\x00\x00\x5b\x31\x00\x00\x00"  # jge  49 lstat                else getcwd and others
-    b"\x35\x00\xa0\xa1\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
+    b"\x35\x00\x00\x4f\x31\x00\x00\x00"  # jge  49 lstat                else getcwd and others
+    b"\x35\x00\x94\x95\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
     # fstat and others:
     b"\x35\x00\x01\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> from fallocate
-    b"\x15\x00\x9e\x9f\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
+    b"\x15\x00\x92\x93\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
     # from fallocate:
-    b"\x15\x00\x9e\x9d\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # fcntl64: web_worker.yml:195, 199
+    b"\x15\x00\x92\x91\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    # fcntl64: web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\x10\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)     ; cmd >= F_SETOWN
-    b"\x35\x00\x13\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x00\x99\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x98\x97\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # open: web_worker.yml:157
+    b"\x35\x00\x00\x0b\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)     ; cmd >= F_SETOWN
+    b"\x35\x00\x0e\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN_EX
+    b"\x35\x00\x8e\x8d\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # open: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x95\x96\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\x8b\x8c\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from ioctl:
-    b"\x35\x00\x0e\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> from setxattr
-    b"\x15\x00\x06\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
+    b"\x35\x00\x0b\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> from setxattr
+    b"\x15\x00\x03\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x92\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x91\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x90\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
-    b"\x15\x00\x8f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:191
+    # fcntl: web_worker.yml:126
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN
-    # fcntl64, fcntl (1): compute_only.yml:61, 64, 71, 74
+    # fcntl64, fcntl (1): compute_only.yml:55
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)       ; cmd == F_SETFL
-    b"\x15\x00\x89\x8a\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl64, fcntl (2): compute_only.yml:64, 74
+    b"\x15\x00\x82\x83\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl64, fcntl (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x87\x88\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64, fcntl (3): compute_only.yml:68, 78
-    b"\x15\x00\x87\x86\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x80\x81\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    # fcntl64, fcntl (3): compute_only.yml:55
+    b"\x15\x00\x80\x7f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from setxattr:
     b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
-    b"\x15\x00\x69\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
-    b"\x35\x00\x84\x83\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
+    b"\x15\x00\x62\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
+    b"\x35\x00\x7d\x7c\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
     # from mlockall:
     b"\x15\x00\x01\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
-    b"\x45\x00\x81\x7c\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall and others
-    # mremap: web_worker.yml:213
+    b"\x45\x00\x7a\x74\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall and others
+    # mremap: web_worker.yml:137
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x7f\x80\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x78\x79\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setsockopt:
-    b"\x35\x00\x14\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
+    b"\x35\x00\x0d\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)           ; level == IPPROTO_TCP
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
-    b"\x15\x00\x00\x7a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x74\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x78\x77\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:103, 108
-    b"\x15\x00\x77\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
-    b"\x35\x00\x75\x76\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (2): web_worker.yml:112, 116, 120, 124
+    b"\x15\x00\x72\x71\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (1): web_worker.yml:73
+    b"\x35\x00\x00\x71\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x70\x6f\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (2): web_worker.yml:73
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
-    b"\x15\x00\x73\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x72\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x71\x70\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:124
-    b"\x35\x00\x6f\x70\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4): web_worker.yml:82, 86, 91, 95
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)           ; optname >= TCP_SYNCNT
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x6d\x6c\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5): web_worker.yml:91, 95
+    # setsockopt (3): web_worker.yml:73
     b"\x15\x00\x6c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x6b\x6a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -107,11 +93,11 @@ PROGRAM = (
     b"\x15\x00\x03\x00\x6a\x00\x00\x00"  # jeq  106 sendmsg             -> sendmsg
     b"\x15\x00\x00\x52\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt and others
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x65\x66\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:71
+    b"\x15\x00\x66\x65\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x63\x64\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:136
+    # socketpair: web_worker.yml:88
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x61\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -124,22 +110,22 @@ PROGRAM = (
     b"\x15\x00\x05\x00\x73\x00\x00\x00"  # jeq  115 sendmmsg            -> sendmmsg
     b"\x15\x00\x01\x00\x74\x00\x00\x00"  # jeq  116 clone               -> clone
     b"\x15\x00\x58\x59\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
-    # clone: web_worker.yml:230
+    # clone: web_worker.yml:150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x56\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x56\x55\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # sendmmsg: web_worker.yml:74
+    # sendmmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x53\x54\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from wait4:
     b"\x35\x00\x06\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
     b"\x35\x00\x01\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
     b"\x35\x00\x3b\x50\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> getsockopt and others else errno(EPERM)
-    # prctl (1): compute_only.yml:234, 237
+    # prctl (1): compute_only.yml:149
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x4e\x4d\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:240
+    # prctl (2): compute_only.yml:149
     b"\x15\x00\x4d\x4c\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from personality:
     b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
@@ -177,9 +163,9 @@ PROGRAM = (
     b"\x15\x00\x35\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
     b"\x15\x00\x34\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
     b"\x15\x00\x33\x32\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
-    # openat: web_worker.yml:154
+    # openat: web_worker.yml:97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x30\x31\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    b"\x45\x00\x30\x31\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from utimensat:
     b"\x35\x00\x12\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x08\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> from prlimit64
@@ -196,10 +182,10 @@ PROGRAM = (
     # from prlimit64:
     b"\x35\x00\x04\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> from kcmp
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x23\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
+    b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x21\x22\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x22\x21\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from kcmp:
     b"\x35\x00\x02\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> from membarrier
     b"\x15\x00\x20\x00\x4d\x01\x00\x00"  # jeq  333 accept4             -> allow
@@ -209,7 +195,7 @@ PROGRAM = (
     # from pkey_mprotect:
     b"\x35\x00\x08\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
     b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:120, 123
+    # mprotect, pkey_mprotect: compute_only.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x19\x1a\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -222,30 +208,31 @@ PROGRAM = (
     b"\x45\x00\x15\x14\x0a\x00\x00\x00"  # jset 10 dup                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:177, 180
+    # utimensat, utimensat_time64: web_worker.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x11\x12\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
-    b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x0d\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x35\x00\x06\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
     b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
-    b"\x35\x00\x00\x0e\x9f\x01\x00\x00"  # jge  415                     else allow
-    b"\x15\x00\x0d\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
-    b"\x15\x00\x0d\x0b\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x15\x00\x0e\x0d\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
+    # from io_pgetevents_time64:
+    b"\x15\x00\x0c\x0b\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
     # from rt_sigtimedwait_time64:
     b"\x35\x00\x00\x0b\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
     b"\x15\x00\x0b\x09\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
     # from clone3:
-    b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
     b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> mlockall and others
-    b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    b"\x15\x00\x07\x08\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
     # mlockall and others:
-    b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 xtensa                -> allow else errno(EPERM)
+    b"\x45\x00\x06\x05\x01\x00\x00\x00"  # jset 1 xtensa                -> allow else errno(EPERM)
     # from mount_setattr:
-    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
-    b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

@@ -2,7 +2,7 @@
 
 Runs in the guests and on this machine: standard library only, Python 3.9 or newer. Children make
 the calls, by machine code, as a user without rights, in a session of their own. They find
-descriptors and memory where `DESCRIPTORS` and `MEMORY` say, so that calls can be written down
+descriptors and memory where `DESCRIPTORS` and `memory` say, so that calls can be written down
 before.
 """
 
@@ -22,17 +22,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from guests.inside import machine_code
-from guests.inside.confined import NOWHERE, libc, packed
+from guests.inside.confined import NOWHERE, fprog, libc, packed
 from guests.inside.machine_code import CALL_WORDS, COUNT, END, HEADER, MADE, RESULT
 
 FILE, DIRECTORY, SOCKET, EPOLL, EVENT, PIPE = DESCRIPTORS = range(40, 46)
 """Descriptors of children."""
 
-MEMORY = 0x20000000
-"""The address of some pages, below what registers of 32 bits hold, if they are signed, too."""
-EMPTY, HERE, NAME, SCRATCH = (MEMORY + 0x1000 * page for page in range(4))
-"""Addresses of zeros; of the path of the directory that children work in; of that of a file that is
-not there; of zeros that calls may unmap."""
+EMPTY, HERE, NAME, SCRATCH = (0x1000 * page for page in range(4))
+"""Pages of memory: zeros; the path of the directory that children work in; that of a file that is
+not there; zeros that calls may unmap."""
 _PAGES = 5
 
 USER = 54321
@@ -53,19 +51,31 @@ _MOST_BYTES = 1 << 16
 """The size of a file."""
 _STACK_SIZE = 1 << 16
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_SECCOMP_SET_MODE_FILTER = 1
 _CLONE_VM = 0x100
+
+
+def memory(*, wide: bool) -> int:
+    """Return the address of the pages, which ABIs of 32 bits can name as well.
+
+    It is beyond the heap of programs: on 64-bit kernels, within a GiB of programs at 4 MiB.
+    """
+    return 0x60000000 if wide else 0x20000000
 
 
 class Series(NamedTuple):
     """Calls to make one after the other: one, some that should be the same, that one again, others.
 
-    ``first`` is the place of the first among all; ``child`` says who makes them.
+    ``first`` is the place of the first among all; ``child`` says who makes them, and ``program``
+    under which filter, by its place, None for none.
     """
 
     first: int
     same: int
     others: int
     child: int
+    program: "int | None" = None
 
     @property
     def length(self) -> int:
@@ -80,18 +90,30 @@ def planned_outcomes(directory: str) -> "list[str]":
     with open(f"{directory}/widths", "rb") as binary:
         calls = binary.read()
     all_series = [Series(*one) for one in plan["series"]]
-    return outcomes(plan["abi"], plan["numbers"], calls, all_series)
+    programs = [bytes.fromhex(program) for program in plan["programs"]]
+    return outcomes(plan["abi"], plan["numbers"], calls, all_series, programs)
 
 
 def outcomes(
-    abi: str, nrs: "Mapping[str, int]", calls: bytes, all_series: "Sequence[Series]"
+    abi: str,
+    nrs: "Mapping[str, int]",
+    calls: bytes,
+    all_series: "Sequence[Series]",
+    programs: "Sequence[bytes]" = (),
 ) -> "list[str]":
     """Return for each series what became of its calls, but for the one that is made twice."""
     with _scene() as folder:
-        widths = _Widths(abi, nrs, calls, folder)
+        widths = _Widths(abi, nrs, calls, programs, folder)
         found = [""] * len(all_series)
-        for child in (TOGETHER, MEMORY_TOO):
-            left = [n for n, one in enumerate(all_series) if one.child == child]
+        together = dict.fromkeys(
+            (one.child, one.program) for one in all_series if one.child != ALONE
+        )
+        for child, program in together:
+            left = [
+                n
+                for n, one in enumerate(all_series)
+                if (one.child, one.program) == (child, program)
+            ]
             while left:
                 seen = widths.outcomes([all_series[n] for n in left], child)
                 for n, outcome in zip(left, seen):  # noqa: B905 - Python 3.9
@@ -104,7 +126,14 @@ def outcomes(
 
 
 class _Widths:
-    def __init__(self, abi: str, nrs: "Mapping[str, int]", calls: bytes, folder: str) -> None:
+    def __init__(
+        self,
+        abi: str,
+        nrs: "Mapping[str, int]",
+        calls: bytes,
+        programs: "Sequence[bytes]",
+        folder: str,
+    ) -> None:
         self._calls = calls
         become = [
             (nrs["setsid"],),
@@ -113,16 +142,24 @@ class _Widths:
             (nrs["setresgid"], USER, USER, USER),
             (nrs["setresuid"], USER, USER, USER),
         ]
-        self._before = b"".join(map(packed, become))
+        self._described = [fprog(program) for program in programs]
+        install = [
+            packed((nrs["prctl"], _PR_SET_NO_NEW_PRIVS, 1))
+            + packed((nrs["seccomp"], _SECCOMP_SET_MODE_FILTER, 0, ctypes.addressof(described)))
+            for described in self._described
+        ]
+        start = b"".join(map(packed, become))
+        self._before: dict[int | None, bytes] = {None: start}
+        self._before.update((n, start + one) for n, one in enumerate(install))
         self._code = machine_code.load(abi)
         self._make = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self._code)
-        self._map = mmap.mmap(-1, 8 * HEADER + len(self._before) + len(calls))
+        longest = max(map(len, self._before.values()))
+        self._map = mmap.mmap(-1, 8 * HEADER + longest + len(calls))
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
         self._words = memoryview(self._map).cast("Q")
         # On ABIs of 32 bits a result is the lower half of its word; they are little-endian.
-        wide = sys.maxsize > 2**32
-        self._results = memoryview(self._map).cast("q" if wide else "i")
-        self._unit = 1 if wide else 2
+        self._results = memoryview(self._map).cast("q" if _WIDE else "i")
+        self._unit = 1 if _WIDE else 2
         stack = mmap.mmap(-1, _STACK_SIZE)
         self._stack = stack
         end = ctypes.addressof(ctypes.c_char.from_buffer(stack)) + _STACK_SIZE
@@ -133,7 +170,8 @@ class _Widths:
     def outcomes(self, all_series: "Sequence[Series]", child: int) -> "list[str]":
         """Have a child make these calls; return what became of them, up to where it ended."""
         size = 8 * CALL_WORDS
-        calls = self._before + b"".join(
+        before = self._before[all_series[0].program]
+        calls = before + b"".join(
             self._calls[one.first * size : (one.first + one.length) * size] for one in all_series
         )
         self._map[8 * HEADER : 8 * HEADER + len(calls)] = calls
@@ -149,10 +187,10 @@ class _Widths:
             if pid < 0:
                 raise OSError(ctypes.get_errno(), "clone")
         self._watch(pid)
-        at = len(self._before) // size
+        at = len(before) // size
         made = self._words[MADE]
-        if made < at:
-            raise OSError(f"the child made {made} calls of those before the first")
+        if made < at or self._result(at - 1) < 0:
+            raise OSError(f"the child made {made} calls, and none is of a series")
         found: list[str] = []
         for one in all_series:
             if at + one.length > made:
@@ -163,6 +201,9 @@ class _Widths:
             found.append(_outcome(results, one.same + 1))
             at += one.length
         return found
+
+    def _result(self, place: int) -> int:
+        return self._results[(HEADER + RESULT + CALL_WORDS * place) * self._unit]
 
     def _watch(self, child: int) -> None:
         """Wait until the child ends; kill it where it hangs, which it does not while it can run."""
@@ -189,6 +230,10 @@ def _outcome(results: "list[int]", again: int) -> str:
     if first != second:
         return UNSTABLE * (len(results) - 1)
     return "".join([SAME if result == first else OTHER for result in results[1:]])
+
+
+_WIDE = sys.maxsize > 2**32
+_MEMORY = memory(wide=_WIDE)
 
 
 @contextlib.contextmanager
@@ -223,14 +268,14 @@ def _map_memory() -> None:
     function.restype = ctypes.c_void_p
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
     protection = mmap.PROT_READ | mmap.PROT_WRITE
-    if function(MEMORY, 0x1000 * _PAGES, protection, flags, -1, 0) != MEMORY:
+    if function(_MEMORY, 0x1000 * _PAGES, protection, flags, -1, 0) != _MEMORY:
         raise OSError(ctypes.get_errno(), "no memory at the address that calls go by")
 
 
 def _fill_memory() -> None:
-    ctypes.memset(MEMORY, 0, 0x1000 * _PAGES)
-    ctypes.memmove(HERE, b".", 2)
-    ctypes.memmove(NAME, b"none", 5)
+    ctypes.memset(_MEMORY, 0, 0x1000 * _PAGES)
+    ctypes.memmove(_MEMORY + HERE, b".", 2)
+    ctypes.memmove(_MEMORY + NAME, b"none", 5)
 
 
 def _open_descriptors(folder: str) -> None:

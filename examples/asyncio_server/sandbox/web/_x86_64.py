@@ -19,7 +19,7 @@ PROGRAM = (
     b"\x35\x00\x00\x8a\x1b\x00\x00\x00"  # jge  27 mincore              else allow
     b"\x35\x00\x00\x64\x20\x00\x00\x00"  # jge  32 dup                  else mincore and others
     b"\x35\x00\x87\x88\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
-    # mremap: web_worker.yml:136
+    # mremap: web_worker.yml:137
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x85\x86\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # ioctl: compute_only.yml:64, 67
@@ -51,7 +51,7 @@ PROGRAM = (
     # from setsockopt:
     b"\x35\x00\x0d\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == SOL_TCP
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x6d\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
@@ -72,7 +72,7 @@ PROGRAM = (
     b"\x15\x00\x61\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
     b"\x15\x00\x60\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
     b"\x15\x00\x5f\x5e\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
-    # clone: web_worker.yml:149
+    # clone: web_worker.yml:150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x5c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x5c\x5b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD

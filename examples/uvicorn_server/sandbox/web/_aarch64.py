@@ -38,14 +38,14 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x82\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:125
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x7f\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\x7c\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7a\x7b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:55; web_worker.yml:125
+    # fcntl (2): compute_only.yml:55; web_worker.yml:126
     b"\x45\x00\x00\x7a\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
     b"\x15\x00\x79\x78\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from utimensat:
@@ -69,7 +69,7 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x82\x00\x00\x00"  # jge  130 tkill               -> tkill
     b"\x45\x00\x00\x4e\x84\xff\xff\xff"  # jset 0xffffff84              else sched_getaffinity and others
     b"\x45\x00\x68\x69\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
-    # tkill: web.yml:12, 13
+    # tkill: web.yml:8
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x07\x00\x02\x00\x00\x00"  # jeq  2                       -> errno(0)                 ; sig == SIGINT
     b"\x15\x00\x06\x65\x0f\x00\x00\x00"  # jeq  0xf                     -> errno(0) else errno(EPERM) ; sig == SIGTERM
@@ -124,7 +124,7 @@ PROGRAM = (
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x3d\x3e\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap: web_worker.yml:136
+    # mremap: web_worker.yml:137
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x3b\x3c\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # sendmsg: web_worker.yml:69
@@ -132,7 +132,7 @@ PROGRAM = (
     b"\x45\x00\x39\x3a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # setsockopt (1): web_worker.yml:73
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == SOL_TCP
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x36\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF

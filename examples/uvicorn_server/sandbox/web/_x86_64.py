@@ -19,7 +19,7 @@ PROGRAM = (
     b"\x35\x00\x00\x92\x1b\x00\x00\x00"  # jge  27 mincore              else allow
     b"\x35\x00\x00\x6c\x20\x00\x00\x00"  # jge  32 dup                  else mincore and others
     b"\x35\x00\x8f\x90\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
-    # mremap: web_worker.yml:136
+    # mremap: web_worker.yml:137
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x8d\x8e\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # ioctl: compute_only.yml:64, 67
@@ -51,7 +51,7 @@ PROGRAM = (
     # from setsockopt:
     b"\x35\x00\x0d\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == SOL_TCP
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x75\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
@@ -73,11 +73,11 @@ PROGRAM = (
     b"\x15\x00\x68\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
     b"\x15\x00\x67\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
     b"\x15\x00\x66\x65\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
-    # clone: web_worker.yml:149
+    # clone: web_worker.yml:150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x63\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x63\x62\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # fcntl (1): compute_only.yml:55; web_worker.yml:125
+    # fcntl (1): compute_only.yml:55; web_worker.yml:126
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)                ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
@@ -124,7 +124,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xc8\x00\x00\x00"  # jeq  200 tkill               -> tkill
     b"\x15\x00\x2b\x00\xcc\x00\x00\x00"  # jeq  204 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x15\x00\x40\x41\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
-    # tkill: web.yml:12, 13
+    # tkill: web.yml:8
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0a\x00\x02\x00\x00\x00"  # jeq  2                       -> errno(0)                 ; sig == SIGINT
     b"\x15\x00\x09\x3d\x0f\x00\x00\x00"  # jeq  0xf                     -> errno(0) else errno(EPERM) ; sig == SIGTERM
@@ -136,7 +136,7 @@ PROGRAM = (
     b"\x15\x00\x39\x38\xd5\x00\x00\x00"  # jeq  213 epoll_create        -> allow else errno(EPERM)
     # from getdents64:
     b"\x35\x00\x37\x0c\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock and others
-    # tgkill: web.yml:10, 11, 12, 13
+    # tgkill: web.yml:8
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x01\x00\x02\x00\x00\x00"  # jeq  2                       -> errno(0)                 ; sig == SIGINT
     b"\x15\x00\x00\x34\x0f\x00\x00\x00"  # jeq  0xf                     else errno(EPERM)           ; sig == SIGTERM
