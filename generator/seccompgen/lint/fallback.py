@@ -2,7 +2,8 @@
 
 A library that finds ENOSYS takes the kernel for an old one, and makes the older call. Any other
 answer it hands to the program, which fails. Sources: glibc's sysdeps/unix/sysv/linux
-(clone-internal.c, faccessat.c, fchmodat.c, fstatat64.c, closefrom.c, clock_gettime.c).
+(clone-internal.c, faccessat.c, fchmodat.c, fstatat64.c, closefrom.c, clock_gettime.c), GLib's
+glib/gspawn.c.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Fallback(NamedTuple):
 
     Without ``on_errno`` the library falls back on any errno; only a kill keeps it from that. With
     ``if_named`` a call that falls to the default of an allowlist is none that programs need. With
-    ``narrow`` it matters on 32-bit ABIs only.
+    ``narrow`` it matters on 32-bit ABIs only. ``how`` stands between the user and the older call in
+    what is told.
     """
 
     call: str
