@@ -440,3 +440,23 @@ def test_every_abi_of_the_facts_is_listed(tree: Path) -> None:
         one = ours[fact["abi"]]
         assert one["audit_arch"] == fact["audit_arch_value"]
         assert one["seccomp_filter"] == bool(fact["seccomp_filter"]["v7.3"])
+
+
+def test_constants_by_name_pattern_and_value() -> None:
+    lines = seccompgen("constants", "O_DIRECTORY", "AT_FDCWD").out.splitlines()
+    assert [line.split()[:3] for line in lines[:2]] == [
+        ["O_DIRECTORY", "65536", "0x10000"],
+        ["O_DIRECTORY", "16384", "0x4000"],
+    ]
+    assert "alpha" in lines[3]
+    assert lines[-1].split() == ["AT_FDCWD", "-100"]
+    users = seccompgen("constants", "CLONE_NEWU*", "--arch", "s390x").out
+    assert [line.split()[0] for line in users.splitlines()] == ["CLONE_NEWUSER", "CLONE_NEWUTS"]
+    assert "TIOCSTI" in seccompgen("constants", "0x5412", "--arch", "amd64").out
+    one = json.loads(seccompgen("constants", "SOCK_STREAM", "--json").out)[0]
+    assert (one["values"]["x86_64"], one["values"]["mips"]) == (1, 2)
+    run = seccompgen("constants", "TIOCST")
+    assert run.code == 1
+    assert "did you mean 'TIOCSTI'?" in run.err
+    why = seccompgen("constants", "USBDEVFS_BULK32").out
+    assert why == "USBDEVFS_BULK32: no value: struct usbdevfs_bulktransfer32 is not known\n"

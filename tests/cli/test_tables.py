@@ -85,6 +85,7 @@ def test_a_bump_says_what_changes_and_changes_all_of_it(
         assert f"from {PIN} to {OTHER}:" in run.out
         assert f"  x86_64: lost {lost}: uretprobe 335, " in run.out
         assert "mseal 462" in run.out
+        assert "\n  constants: lost " in run.out
         assert "  s390: gained " in run.out
         assert f"not in {OTHER}, so left out: loongarch32" in run.out
         if source == TREES.get("real"):  # only there are declarations

@@ -187,13 +187,12 @@ def test_a_condition_before_a_rule_without_one_still_counts() -> None:
             assert len(assert_means(program, meaning, calls_of(abi, [[1], [0], [HIGH + 1]]))) == 2
 
 
-@pytest.mark.parametrize("later", ["errno(3)", "allow"])
 @pytest.mark.parametrize(
     "hider", [plain("allow", CALL), rule("allow", [arg(0, "<", HIGH)])], ids=["plain", "wider"]
 )
-def test_a_rule_that_a_wider_one_swallows_is_an_error(hider: Group, later: str) -> None:
+def test_a_rule_that_a_wider_one_swallows_is_an_error(hider: Group) -> None:
     with pytest.raises(InputError, match=f"rule for '{CALL}' where arg0 == 1 can never match") as e:
-        compiled(policy_of("x86_64", [plain("log", "read"), hider, rule(later, NARROW)]))
+        compiled(policy_of("x86_64", [plain("log", "read"), hider, rule("errno(3)", NARROW)]))
     (found,) = e.value.diagnostics
     assert "allow at " in found.message
     assert "comes first and answers all of it" in found.message

@@ -41,7 +41,7 @@ syscalls:
 - {action: errno(EROFS), names: [mkdir, mkdirat]}
 - action: kill_process
   names_with_args:
-  - {name: personality, arguments: [{argument: 0, operation: Equal, value: 0x123456789}]}
+  - {name: personality, arguments: [{argument: 0, operation: Equal, value: 0x123456789, width: 64}]}
 - {action: kill_process, names: [setns]}
 """
 

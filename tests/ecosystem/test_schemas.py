@@ -95,7 +95,9 @@ syscalls:
 - {action: trace(7), names: [mkdirat]}
 - action: allow
   names_with_args:
-  - {name: personality, arguments: [{argument: 0, operation: Equal, value: 0xFFFFFFFFFFFFFFFF}]}
+  - name: personality
+    arguments:
+    - {argument: 0, operation: Equal, value: 0xFFFFFFFFFFFFFFFF, width: 64}
   - {name: fcntl, arguments: [{argument: 1, operation: Equal, value: 3, width: 32}]}
 """
 

@@ -35,11 +35,8 @@ FLAGS = (
     "-D__packed=__attribute__((packed))",
     "-D__attribute_const__=",
 )
-_ALONE = "".join(
-    f"#include <{name}>\n"
-    for name in ("stddef.h", "stdint.h", "linux/types.h", "linux/socket.h", "linux/time.h")
-)
-"""The start of every program: some headers count on it."""
+_FIRST = ("stddef.h", "stdint.h", "linux/types.h", "linux/socket.h", "linux/time.h")
+"""The headers that every program begins with, where they are: others count on them."""
 _LIBC = """\
 typedef __kernel_sa_family_t sa_family_t;
 struct sockaddr { sa_family_t sa_family; char sa_data[14]; };
@@ -155,7 +152,8 @@ def ask(
     """
     wanted = set(names)
     result = Compared()
-    start = _ALONE + _LIBC + extra
+    first = [name for name in _FIRST if any((place / name).exists() for place in includes)]
+    start = "".join(f"#include <{name}>\n" for name in first) + _LIBC + extra
     run = _Runner(compiler, includes, place, start)
     waiting = list(headers)
     while waiting:
@@ -216,8 +214,10 @@ class _Runner:
                 return group, later
             lines = [int(line) for line in _INCLUDED.findall(errors)]
             lines += [int(line) for line in _ERROR.findall(errors)]
-            at = max(lines) - first if lines else 0
-            bad = group.pop(max(at, 0))
+            at = max(lines, default=0) - first
+            if at < 0:
+                raise AssertionError(errors[:2000])
+            bad = group.pop(at)
             if at == 0:
                 message = next(line for line in errors.splitlines() if "error:" in line)
                 result.left_out[bad] = message

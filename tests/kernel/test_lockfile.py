@@ -14,6 +14,8 @@ from seccompgen.core.tables import Table, Tables, UpstreamFile
 from seccompgen.kernel import shipped
 from seccompgen.kernel.fact_files import render_facts
 from seccompgen.kernel.lockfile import load, render_lock, render_matrix
+from seccompgen.kernel.parse import CANDIDATES, parse
+from upstream import REAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +88,14 @@ def test_real_tables_come_back(tag: str, tables_of: Callable[[str], Tables]) -> 
     assert render_matrix(loaded) == matrix
     assert render_facts(loaded.facts) == facts
     assert render_lock(loaded, matrix, facts) == lock
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/kernel")
+def test_shipped_facts_are_those_of_the_real_tree() -> None:
+    tables = shipped.shipped_tables()
+    paths = {path: REAL / tables.tag / path for path in CANDIDATES}
+    found = {path: file.read_bytes() for path, file in paths.items() if file.is_file()}
+    assert parse(tables.tag, found).facts == tables.facts
 
 
 def test_shipped_tables_are_what_their_files_say() -> None:

@@ -29,7 +29,7 @@ syscalls:
   - name: mprotect
     arguments:
     - {argument: 2, operation: BitsNotSet, value: 4}
-    - {argument: 1, operation: GreaterThan, value: 0x500000005}
+    - {argument: 1, operation: GreaterThan, value: 0x500000005, width: 64}
 - action: errno(ENOSYS)
   optional: true
   names: [spu_run]

@@ -78,7 +78,9 @@ syscalls:
 - {{action: errno(EROFS), names: [mkdir, mkdirat]}}
 - action: kill_process
   names_with_args:
-  - {{name: personality, arguments: [{{argument: 0, operation: GreaterThan, value: 0x123456789}}]}}
+  - name: personality
+    arguments:
+    - {{argument: 0, operation: GreaterThan, value: 0x123456789, width: 64}}
 """
     path = written(policy, tmp_path)
     assert prove_profile(path, abi, tmp_path / "out") > 6

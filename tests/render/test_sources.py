@@ -27,7 +27,7 @@ syscalls:
 - {action: errno(EROFS), names: [mkdirat]}
 - action: kill_process
   names_with_args:
-  - {name: personality, arguments: [{argument: 0, operation: Equal, value: 0x123456789}]}
+  - {name: personality, arguments: [{argument: 0, operation: Equal, value: 0x123456789, width: 64}]}
 """
 SMALL = f"arches: [x86_64, aarch64]\n{EVERYWHERE}"
 

@@ -57,6 +57,12 @@ class Naming:
         Where only the value of one argument differs, it lists them: ``cmd in {TCGETS, FIONREAD}``.
         """
         tests = [tuple(comparisons(condition)) for condition in conditions]
+        if abi.argument_bits == 32:  # what equals more than a word never does
+            tests = [
+                one
+                for one in tests
+                if not any(test.op is Op.EQ and test.value > U32 for test in one)
+            ] or tests
         differs = _only_difference(tests)
         if differs is not None:
             common = tests[0]
@@ -161,7 +167,7 @@ class _Condition:
         plain: bool = False,
     ) -> None:
         self._naming, self._call, self._abi, self._plain = naming, call, abi, plain
-        self._tests = tests
+        self._tests = tuple(map(self.lowered, tests))
         self._listed = listed
         fixed = (one for n, one in enumerate(tests) if not listed or n != listed[0])
         self._known = {one.argument: one.value for one in fixed if one.op is Op.EQ}

@@ -153,6 +153,8 @@ class TypedExpression(Reading[CInt]):
 
     def _apply(self, operator: str, left: CInt, right: CInt) -> CInt:
         if operator in {"<<", ">>"}:
+            if right.value >= left.bits:
+                raise NoValueError(f"it shifts {left.bits} bits by {right.value}")
             result = operate(operator, left.value, right.value)
             return wrapped(result, left.bits, signed=left.signed)
         bits, signed = _common(left, right)

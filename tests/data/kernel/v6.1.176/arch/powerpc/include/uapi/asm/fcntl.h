@@ -1,0 +1,2 @@
+#define O_DIRECTORY 040000
+#include <asm-generic/fcntl.h>

@@ -1,0 +1,6 @@
+#ifndef MINI_SCHED_H
+#define MINI_SCHED_H
+#define CLONE_VM 0x00000100
+#define CLONE_NEWUSER 0x10000000
+#define CLONE_IO 0x80000000
+#endif

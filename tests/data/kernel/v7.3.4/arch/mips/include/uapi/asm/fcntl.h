@@ -1,0 +1,3 @@
+#define O_CREAT 0x0100
+#define O_NONBLOCK 0x0080
+#include <asm-generic/fcntl.h>

@@ -1,0 +1,11 @@
+#ifndef MINI_GENERIC_RESOURCE_H
+#define MINI_GENERIC_RESOURCE_H
+#define RLIMIT_CPU 0
+#ifndef RLIMIT_NOFILE
+#define RLIMIT_NPROC 6
+#define RLIMIT_NOFILE 7
+#endif
+#ifndef RLIM_INFINITY
+#define RLIM_INFINITY (~0UL)
+#endif
+#endif
