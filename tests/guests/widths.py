@@ -61,7 +61,8 @@ def _names(text: str) -> frozenset[str]:
 
 NEVER = _names(
     "exit exit_group fork vfork clone clone3 rt_sigreturn sigreturn restart_syscall vhangup "
-    "reboot sync fsync pause rt_sigsuspend sigsuspend futex_wait uretprobe uprobe"
+    "reboot sync fsync pause rt_sigsuspend sigsuspend futex_wait uretprobe uprobe ptrace brk "
+    "usr26 usr32 breakpoint"
 )
 """Calls that end, double or stop the child whatever they are given, or work for long."""
 
