@@ -14,8 +14,8 @@ The first line that a call fits answers it:
     allow          @basic-io: close, close_range, dup, dup2, dup3, lseek, pread64, preadv, preadv2,
                    pwrite64, pwritev, pwritev2, read, readv, write, writev
     allow          fstat, ftruncate, fsync, fdatasync, fadvise64
-    allow          fcntl where cmd == F_DUPFD or cmd == F_DUPFD_CLOEXEC or cmd == F_GETFD or cmd ==
-                   F_SETFD or cmd == F_GETFL or cmd == F_SETFL and not arg & FASYNC
+    allow          fcntl where cmd in {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL} or cmd
+                   == F_SETFL and not arg & FASYNC
     allow          ioctl where cmd == FIONBIO
     errno(ENOTTY)  ioctl
     allow          poll, ppoll, select, pselect6, epoll_wait, epoll_pwait, epoll_pwait2, epoll_ctl
