@@ -44,7 +44,8 @@ SAME, OTHER, UNSTABLE = "=", "!", "?"
 """What became of a call: the same as with the first arguments; something else; or these do not come
 to the same twice, or the child did not live to tell."""
 
-_HANGS = 0.1
+_HANGS, _WORKS = 0.1, 3.0
+"""Seconds that a call may sleep, and that it may run."""
 _IGNORED = (1, 16, signal.SIGXFSZ)
 """Signals that calls send their own process, by any ABI's numbers; and that of a full file."""
 _MOST_BYTES = 1 << 16
@@ -206,14 +207,18 @@ class _Widths:
         return self._results[(HEADER + RESULT + CALL_WORDS * place) * self._unit]
 
     def _watch(self, child: int) -> None:
-        """Wait until the child ends; kill it where it hangs, which it does not while it can run."""
+        """Wait until the child ends; kill it where it sleeps, or works on one call for long."""
         last, since = -1, time.monotonic()
+        progress = since
         while os.waitpid(child, os.WNOHANG) == (0, 0):
             time.sleep(0.0005)
             now = self._words[MADE]
             passed = time.monotonic() - since
-            if now != last or (passed > _HANGS and _can_run(child)):
+            if now != last:
                 last, since = now, time.monotonic()
+                progress = since
+            elif passed > _HANGS and time.monotonic() - progress < _WORKS and _can_run(child):
+                since = time.monotonic()
             elif passed > _HANGS:
                 os.kill(child, signal.SIGCONT)
                 os.kill(child, signal.SIGKILL)
