@@ -41,7 +41,14 @@ if TYPE_CHECKING:
 SOCKETS = NameWithConditions("socket", [Condition(0, Op.NE, 1)])
 POLICY = Policy(
     Action.ALLOW,
-    [SyscallGroup(Action.errno("EACCES"), ["ptrace"], names_with_args=[SOCKETS])],
+    [
+        SyscallGroup(
+            Action.errno("EACCES"),
+            ["ptrace"],
+            names_with_args=[SOCKETS],
+            multiplexed=Action.ALLOW,
+        )
+    ],
     name="plain",
     arches=["x86_64", "s390x"],
 )
