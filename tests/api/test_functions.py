@@ -199,7 +199,9 @@ import seccompgen
 from seccompgen import Action, Condition, Filter, FilterFlag, NameWithConditions, Op, Policy
 from seccompgen import SyscallGroup
 sockets = NameWithConditions("socket", [Condition(0, Op.NE, socket.AF_UNIX)])
-group = SyscallGroup(Action.errno("EACCES"), names_with_args=[sockets])
+group = SyscallGroup(
+    Action.errno("EACCES"), names_with_args=[sockets], multiplexed=Action.ALLOW
+)
 result = Filter(Policy(Action.ALLOW, [group]), flags=FilterFlag.TSYNC).install()
 assert result == -1, result
 socket.socket(socket.AF_UNIX).close()
