@@ -76,6 +76,7 @@ COMMANDS = {
         rules=True,
         option="--policy",
     ),
+    "lint": Command(("lint", "FILTER", *ARCH, "--select", "pointer-argument")),
     "equiv, left": Command(("equiv", "FILTER", "worker.yml", *ARCH)),
     "equiv, right": Command(("equiv", "worker.yml", "FILTER", *ARCH)),
     "disasm": Command(("disasm", "FILTER", *ARCH)),

@@ -268,7 +268,10 @@ def test_what_decides_a_program_is_what_is_loaded_to_make_one(policy: Path, tmp_
     named = {str(path) for path in cache_module.deciding_files(package)}
     assert set(loaded) <= named
     beyond = {str(Path(path).relative_to(package)) for path in named - set(loaded)}
-    assert beyond <= {"core/objective.py", "core/sets.py", "verify/smt.py"}
+    # Tables can name numbers when somebody prints them, which is done where no program is made.
+    naming = {f"core/{n}.py" for n in ("naming", "spelling", "argument_families")}
+    naming |= {f"core/{n}.py" for n in ("constant_families", "known_families")}
+    assert beyond - naming <= {"core/objective.py", "core/sets.py", "verify/smt.py"}
 
 
 def test_each_file_that_decides_is_in_the_key_and_no_other(
