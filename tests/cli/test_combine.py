@@ -30,6 +30,7 @@ default_action: errno
 syscalls:
 - {action: allow, names: [read, write, exit_group]}
 - action: allow
+  multiplexed: errno
   names_with_args:
   - {name: socket, arguments: [{argument: 0, operation: Equal, value: 1, width: 32}]}
 """

@@ -171,7 +171,10 @@ def _small_checkout(tree: Path | None) -> TemporaryDirectory[str]:
     directory = Path(whole.name)
     if tree:
         shutil.copytree(_small_checkout(None).name, directory, dirs_exist_ok=True)
-        _for_few_abis(directory / "policies" / "no_network.yml", "x86_64, i386, mips")
+        policy = directory / "policies" / "no_network.yml"
+        _for_few_abis(policy, "x86_64, i386, mips")
+        # Most calls of the miniature have no entry point, so that nobody knows their arguments.
+        policy.write_text(policy.read_text().replace("family != AF_UNIX", "arg0 != AF_UNIX"))
         for tag in (OLD, NEW):  # the lock holds the pin's files to the shipped ones
             run = seccompgen("tables", "--tag", tag, "--from", tree / "{tag}", cwd=directory)
             assert run.code == 0, run.err

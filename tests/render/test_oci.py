@@ -283,5 +283,5 @@ def test_check_tells_a_stale_profile(tmp_path: Path) -> None:
     assert inside(*check, cwd=tmp_path).code == 0
     stale = tmp_path / "out" / "demo.aarch64.json"
     stale.write_text(stale.read_text().replace("ALLOW", "LOG"))
-    expected = (1, [], ["out/demo.aarch64.json: is stale", RENEW])
+    expected: tuple[int, list[str], list[str]] = (1, [], ["out/demo.aarch64.json: is stale", RENEW])
     assert said_but_warnings(inside(*check, cwd=tmp_path)) == expected
