@@ -163,9 +163,9 @@ def test_each_refusal_is_counted_and_its_test_named(
         for line in sorted(seen)
     ] == sorted(
         [
-            f"getpriority(0, 0), 2 times, {attempt}:13 in test_here",
-            f"getpriority(0, 0), {attempt}:18 in test_there",
-            "getpriority(0, 0), at <string>:2 in <module>",
+            f"getpriority(PRIO_PROCESS, 0), 2 times, {attempt}:13 in test_here",
+            f"getpriority(PRIO_PROCESS, 0), {attempt}:18 in test_there",
+            "getpriority(PRIO_PROCESS, 0), at <string>:2 in <module>",
         ]
     )
     (project / "test_it.py").write_text(OWN)

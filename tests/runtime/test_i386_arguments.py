@@ -115,6 +115,7 @@ def test_what_a_policy_refuses_is_refused(garbage: int) -> None:
         "arches": ["x86_64"],
         "compat_arches": ["i386"],
         "default_action": "allow",
+        "multiplexed": "allow",
         "syscalls": [{"action": "errno(EACCES)", "names_with_args": [entry]}],
     }
     program = compiled(policy)["x86_64"]
