@@ -543,7 +543,7 @@ def as_instruction(one: tuple[int, int, int, int]) -> Instruction:
 
 @pytest.mark.parametrize("operation", Operation)
 def test_the_proof_refutes_a_combined_program_that_was_tampered_with(operation: Operation) -> None:
-    condition = [{"argument": 1, "operation": "GreaterThan", "value": 2**33}]
+    condition = [{"argument": 1, "operation": "GreaterThan", "value": 2**33, "width": 64}]
     limited = {"action": "allow", "names_with_args": [{"name": "ioctl", "arguments": condition}]}
     first = named("s390x", allow=["read", "openat"])
     second = named("s390x", allow=["openat"], trap=["read"])
