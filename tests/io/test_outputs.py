@@ -114,7 +114,7 @@ WRITING = {
     "single file": (["vendor", "--single-file", "a.yml", "OUT.py"], "OUT.py"),
     "union": (["union", "a.yml", "a.yml", "--name", "u", "-o", "OUT"], "OUT/_explain.py"),
     "record": (["record", "-o", "OUT.yml", "--", "true"], "OUT.yml"),
-    "init": (["init", "--policy", "no_exec", "--output", "OUT"], "seccomp/no_exec.yml"),
+    "init": (["init", "--policy", "no_exec", "--output", "OUT"], "seccomp/_policy.schema.json"),
 }
 
 
