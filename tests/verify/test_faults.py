@@ -102,7 +102,7 @@ JGE, JGT, JEQ, JA = 0x35, 0x25, 0x15, 0x05
 """BPF_JMP with BPF_JGE, BPF_JGT, BPF_JEQ, each with BPF_K, and BPF_JA (linux/bpf_common.h)."""
 
 
-LONE = [condition("socket", "allow", compare("Equal", 0x100000002))]
+LONE = [condition("prctl", "allow", compare("Equal", 0x100000002, argument=1))]
 BORDERS = [condition("socket", "allow", compare("GreaterOrEqual", 1000))]
 ORDERED = [
     condition("prctl", "errno(2)", compare("BitsSet", 4)),
@@ -158,7 +158,7 @@ FAULTS = {
     ),
     "no high word": Fault(
         "aarch64",
-        [condition("socket", "errno(13)", compare("NotEqual", 1))],
+        [condition("prctl", "errno(13)", compare("NotEqual", 1, argument=1))],
         misread=every_condition(lambda argument: argument.update(width=32)),
         default="allow",
     ),
@@ -220,7 +220,7 @@ def test_nothing_is_built_by_a_broken_compiler(
     monkeypatch.setattr("sys.argv", command)
     with monkeypatch.context() as broken:
         broken.setattr(proved, "compile_policy", lambda *_: fault.compile())
-        with pytest.raises(AnswerNo, match=r"wrong program for aarch64.*: socket\(0x") as caught:
+        with pytest.raises(AnswerNo, match=r"wrong program for aarch64.*: prctl\(") as caught:
             build_policy(path, TABLES)
         assert caught.value.diagnostics[0].position
         with pytest.raises(SystemExit) as left:

@@ -45,6 +45,9 @@ _C_TOKEN = re.compile(
     re.ASCII,
 )
 
+_SPACE = " \t\n\r\f\v"
+"""What ``\\s`` matches above; ``str.strip`` alone takes more, and would leave tokens empty."""
+
 
 @lru_cache(maxsize=1 << 16)
 def tokens_of(text: str) -> tuple[str, ...]:
@@ -62,7 +65,7 @@ def tokens_of(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=1 << 16)
 def c_tokens_of(text: str) -> tuple[str, ...]:
     """Return the tokens of any text in C; what is no token of C stands for itself."""
-    return tuple(token.strip() for token in _C_TOKEN.findall(text))
+    return tuple(token.strip(_SPACE) for token in _C_TOKEN.findall(text))
 
 
 def resolve_defined(tokens: Sequence[str], macros: Mapping[str, Macro]) -> list[str]:
