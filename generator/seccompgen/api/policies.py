@@ -62,7 +62,7 @@ def read_filter(policy: Path | str) -> Filter:
 
     path = source_of(policy)
     assert isinstance(path, Path)
-    read = layers.layers_of(path, [])
+    read = layers.layers_of(path, default_tables(), [])
     default = layers.setting(read, "default_action", None)
     if default is None:
         raise InputError(layers.no_default(read), kind=Problem.MISSING_KEY)

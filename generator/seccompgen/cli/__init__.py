@@ -12,6 +12,7 @@ _MODULES = {
     "init": "init",
     "tables": "tables",
     "build": "build",
+    "convert": "convert",
     "vendor": "vendor",
     "verify": "verify",
     "equiv": "verify",

@@ -28,6 +28,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.reading import reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError, Position
 from seccompgen.io.console import print_json, say
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import Built
     from seccompgen.pipeline.files import Compiled
+    from seccompgen.policy.formats.reading import Reading
 
 _MOST_RULES = 5
 """As many rules are told beside the costs of a program."""
@@ -80,6 +82,7 @@ _MOST_RULES = 5
     metavar="FILE",
     help="Write to FILE, for make and ninja, which files decided the outputs.",
 )
+@reading_options
 @tables_option
 @json_option
 def build(
@@ -91,6 +94,7 @@ def build(
     profile: Path | None,
     tables_directory: Path | None,
     depfile_path: Path | None,
+    reading: Reading,
     *,
     no_bitmap: bool,
     check: bool,
@@ -144,7 +148,7 @@ def build(
                 built, files = project_filters(project, tables, report, how)
             else:
                 objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
-                built = build_policies(policies, tables, only, report, objective, how)
+                built = build_policies(policies, tables, only, report, objective, how, reading)
                 files = filter_files(built, tables, directory, form, how)
         if depfile_path:
             inputs = read_files(built, tables_directory, project)

@@ -18,12 +18,15 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.reading import reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError
 from seccompgen.io.console import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from seccompgen.policy.formats.reading import Reading
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
@@ -51,6 +54,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--check", is_flag=True, help="Write nothing; exit 1 if something would change."
         ),
+        reading_options,
         tables_option,
         json_option,
     )
@@ -109,6 +113,7 @@ def _combine(
     form: str,
     check: bool,
     tables_directory: Path | None,
+    reading: Reading,
     as_json: bool,
     action: str | None = None,
 ) -> None:
@@ -135,7 +140,7 @@ def _combine(
     require_writable(output)
     written: list[Path] = []
     while True:
-        parts = parts_of(paths, tables, only)
+        parts = parts_of(paths, tables, only, reading)
         found = combine(name, Operation(operation), refusal, parts, tables, means(cached=False))
         files = combined_files(found, tables, output, form)
         if check:

@@ -14,6 +14,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.reading import reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean
 from seccompgen.core.problems import Problem
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.tables import Tables
     from seccompgen.lint import Finding, LintReport
+    from seccompgen.policy.formats.reading import Reading
 
 PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
 """The page that has a section for each code; OWNER as in pyproject.toml."""
@@ -47,6 +49,7 @@ PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
     help="For people, for programs, for code hosts, or as annotations in a workflow of GitHub.",
 )
 @click.option("--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file.")
+@reading_options
 @tables_option
 @json_option
 @click.pass_context
@@ -58,6 +61,7 @@ def lint(
     form: str,
     arch: str | None,
     tables_directory: Path | None,
+    reading: Reading,
     *,
     as_json: bool,
 ) -> None:
@@ -77,7 +81,7 @@ def lint(
     wrong: list[object] = []
     for path in all_filters(words):
         try:
-            reports.append(lint_filter(path, tables, only))
+            reports.append(lint_filter(path, tables, only, reading))
         except InputError as error:
             wrong += error.diagnostics
     if wrong:

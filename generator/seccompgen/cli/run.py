@@ -20,6 +20,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.reading import reading_options
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
 from seccompgen.io.console import say, write_lines
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from seccompgen.observe.run.launch import Command, Confinement
     from seccompgen.observe.run.process import Process
     from seccompgen.observe.run.refusal import JudgedFilter, Refusal
+    from seccompgen.policy.formats.reading import Reading
 
 _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 """Errnos of a kernel that has no listener for us: there is one above, or it is too old."""
@@ -71,6 +73,7 @@ _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
     help="Whether setuid programs gain nothing; default: as the policy says.",
 )
 @click.option("--log", is_flag=True, help="Have the kernel log what is refused.")
+@reading_options
 @tables_option
 @json_option
 def run(
@@ -79,6 +82,7 @@ def run(
     by: str | None,
     output: Path | None,
     tables_directory: Path | None,
+    reading: Reading,
     *,
     trace: bool,
     permissive: bool,
@@ -113,7 +117,7 @@ def run(
             "--startup-marker takes --by ptrace: notification does not tell who started whom"
         )
     tables = read_tables(tables_directory)
-    loaded = _load(one_filter(filter_word), tables)
+    loaded = _load(one_filter(filter_word), tables, reading)
     command = find_command(words)
     settings = _settings(loaded.settings, no_new_privs=no_new_privs, log=log)
     _warn(loaded.judged, command, settings, tables)
@@ -139,7 +143,7 @@ class _Loaded:
         return Confinement(self.name, self.judged.table, self.judged.instructions, settings)
 
 
-def _load(path: Path, tables: Tables) -> _Loaded:
+def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
     from seccompgen.core.model import Settings  # noqa: PLC0415
     from seccompgen.core.problems import Problem  # noqa: PLC0415
     from seccompgen.filters.load import compile_filter  # noqa: PLC0415 - keeps --help fast
@@ -147,7 +151,7 @@ def _load(path: Path, tables: Tables) -> _Loaded:
     from seccompgen.verify import meaning  # noqa: PLC0415
 
     abi = _running_abi(tables)
-    loaded = compile_filter(path, tables, abi, means(cached=True))
+    loaded = compile_filter(path, tables, abi, means(cached=True), reading)
     # What other ABIs lack is no news to who runs on this one.
     print_notes(note for note in loaded.notes if note.kind is not Problem.CALL_SKIPPED)
     judged = JudgedFilter(

@@ -18,6 +18,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.reading import reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, UndecidedError
 from seccompgen.io.console import print_json, say
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.filters.claims import Claim, Verdict
     from seccompgen.filters.kernel_view import KernelView
+    from seccompgen.policy.formats.reading import Reading
     from seccompgen.verify import IndistinguishableCalls
     from seccompgen.verify.call import Call
 
@@ -57,6 +59,7 @@ method_option = click.option(
     is_flag=True,
     help="Prove modules alone, not that the runtime beside them is seccompgen's own.",
 )
+@reading_options
 @tables_option
 @json_option
 def verify(
@@ -65,6 +68,7 @@ def verify(
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
+    reading: Reading,
     *,
     no_runtime: bool,
     as_json: bool,
@@ -95,14 +99,14 @@ def verify(
                 stale.append(Diagnostic(text, Position(str(path))))
             elif kind_of(path) is not FilterForm.POLICY:
                 found, problems = claims_of_programs(
-                    path, its_policy, tables, only, with_runtime=not no_runtime
+                    path, its_policy, tables, only, reading, with_runtime=not no_runtime
                 )
                 claims += found
                 stale += problems
             elif policy_path:
                 raise InputError(f"{path}: is a policy itself; --policy is for .py and .bpf files")
             else:
-                claims += claims_of_policy(path, tables, only, means(cached=False))
+                claims += claims_of_policy(path, tables, only, means(cached=False), reading)
         except InputError as error:
             wrong += error.diagnostics
     if wrong:
@@ -115,6 +119,7 @@ def verify(
 @click.argument("right", metavar="FILTER", type=click.Path())
 @arch_option
 @method_option
+@reading_options
 @tables_option
 @json_option
 def equiv(
@@ -123,6 +128,7 @@ def equiv(
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
+    reading: Reading,
     *,
     as_json: bool,
 ) -> None:
@@ -135,7 +141,7 @@ def equiv(
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    claims = claims_of_two(one_filter(left), one_filter(right), tables, only)
+    claims = claims_of_two(one_filter(left), one_filter(right), tables, only, reading)
     _report(claims, [], method, tables, kernel=False, as_json=as_json)
 
 

@@ -38,6 +38,7 @@ from seccompgen.pipeline.packages import beside_package, in_package, is_filter_p
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
 from seccompgen.policy import load_policy
+from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import Form, policy_docstrings
 from seccompgen.render.templates import EXPLAIN_NAME
@@ -125,10 +126,14 @@ def _arguments_looked_at(side: FilterSemantics, call: Call) -> int:
 
 
 def claims_of_policy(
-    path: Path, tables: Tables, only: Abi | None, means: BuildOptions
+    path: Path,
+    tables: Tables,
+    only: Abi | None,
+    means: BuildOptions,
+    reading: Reading = PLAIN_READING,
 ) -> list[Claim]:
     """Return the claims that the programs compiled from the policy at ``path`` are that policy."""
-    loaded = compile_filter(path, tables, only, means)
+    loaded = compile_filter(path, tables, only, means, reading)
     assert loaded.policy
     return _claims_against(loaded.policy, loaded, tables)
 
@@ -138,6 +143,7 @@ def claims_of_programs(
     policy_path: Path | None,
     tables: Tables,
     only: Abi | None,
+    reading: Reading = PLAIN_READING,
     *,
     with_runtime: bool = True,
 ) -> tuple[list[Claim], list[Diagnostic]]:
@@ -148,7 +154,7 @@ def claims_of_programs(
     a module imports from beside it counts as well.
     """
     loaded = load_filter(path, tables, only)
-    claims, problems = _claims_of_programs(loaded, policy_path, tables)
+    claims, problems = _claims_of_programs(loaded, policy_path, tables, reading)
     if loaded.module:
         problems += _strangers(path, loaded.module)
         problems += _runtime_problems(path, loaded.module) if with_runtime else []
@@ -156,7 +162,7 @@ def claims_of_programs(
 
 
 def _claims_of_programs(
-    loaded: LoadedFilter, policy_path: Path | None, tables: Tables
+    loaded: LoadedFilter, policy_path: Path | None, tables: Tables, reading: Reading
 ) -> tuple[list[Claim], list[Diagnostic]]:
     path, module = loaded.path, loaded.module
     banner = None
@@ -169,7 +175,7 @@ def _claims_of_programs(
         if banner.made:
             return _claims_of_combined(loaded, module, banner, banner.made, tables)
         policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
-    policy, _ = load_policy(policy_path, tables)
+    policy, _ = load_policy(policy_path, tables, reading)
     stale: list[Diagnostic] = []
     if module and banner:
         stale = _stale(path, module, banner, policy.sources, policy.compat_of, tables)
@@ -231,12 +237,18 @@ def _claims_against(
     ]
 
 
-def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> list[Claim]:
+def claims_of_two(
+    left: Path,
+    right: Path,
+    tables: Tables,
+    only: Abi | None,
+    reading: Reading = PLAIN_READING,
+) -> list[Claim]:
     """Return the claims that two filters are one, for each ABI; policies are not compiled.
 
     Raises AnswerNo if only one of them has a program for some ABI.
     """
-    ours, its = (load_filter(path, tables, only).sides for path in (left, right))
+    ours, its = (load_filter(path, tables, only, reading).sides for path in (left, right))
     lonely = [
         Diagnostic(
             f"no program for {name}, which {other} has; --arch compares one ABI alone",

@@ -30,6 +30,7 @@ from seccompgen.filters.module import filter_sha256
 from seccompgen.pipeline.build import are_unchanged, difference_text, module_name
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.pool import spread
+from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import combined_docstring, render_combined
 from seccompgen.verify import (
@@ -83,7 +84,12 @@ class Combined:
         return settings_of(self.parts)
 
 
-def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[LoadedFilter, ...]:
+def parts_of(
+    paths: Iterable[Path],
+    tables: Tables,
+    only: Abi | None,
+    reading: Reading = PLAIN_READING,
+) -> tuple[LoadedFilter, ...]:
     """Return the FILTERs in the files ``paths``.
 
     Raises InputError with everything that is wrong with any of them.
@@ -96,7 +102,7 @@ def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[L
                 # The name goes into comments of the module that is made.
                 text = f"unprintable characters in {str(path)!r}: rename the file"
                 raise InputError(text, kind=Problem.UNPRINTABLE_NAME)
-            parts.append(load_filter(path, tables, only))
+            parts.append(load_filter(path, tables, only, reading))
         except InputError as error:
             problems += error.diagnostics
     if not problems and len(parts) < 2:

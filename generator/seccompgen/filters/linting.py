@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.filters.load import load_filter
 from seccompgen.lint import LintedFilter, LintReport, lint, lint_policy
+from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 
-def lint_filter(path: Path, tables: Tables, only: Abi | None = None) -> LintReport:
+def lint_filter(
+    path: Path, tables: Tables, only: Abi | None = None, reading: Reading = PLAIN_READING
+) -> LintReport:
     """Return the findings on the filter at ``path``, for ABI ``only`` or all that it has.
 
     Raises InputError where it is no filter.
     """
-    loaded = load_filter(path, tables, only)
+    loaded = load_filter(path, tables, only, reading)
     if loaded.policy:
         abis = [abi for abi in loaded.policy.arches if abi.name in loaded.sides]
         return lint_policy(loaded.policy, tables, abis, loaded.notes)

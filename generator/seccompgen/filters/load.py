@@ -15,6 +15,7 @@ from seccompgen.filters.module import read_module
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.pipeline.build import build_policy
 from seccompgen.policy import load_policy
+from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.verify import Code, kernel_objections, meaning
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class LoadedFilter:
         return {name: side for name, side in self.sides.items() if isinstance(side, Code)}
 
 
-def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFilter:
+def load_filter(
+    path: Path, tables: Tables, only: Abi | None = None, reading: Reading = PLAIN_READING
+) -> LoadedFilter:
     """Return the filter in ``path``, for ABI ``only`` or all that it has; no policy is compiled.
 
     A generated module is read, never run: its bytes count, not its comments. Raises InputError
@@ -79,7 +82,7 @@ def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFi
             if not programs:
                 raise InputError(f"{path}: no program for {wanted}", kind=Problem.ABI_MISSING)
             return LoadedFilter(path, module.sha256, programs, module.settings, module=module)
-    policy, notes = load_policy(path, tables)
+    policy, notes = load_policy(path, tables, reading)
     meanings = {a.name: meaning(policy, a, tables) for a in policy.arches if only in {None, a}}
     if not meanings:
         text = f"{path}: not for {wanted}: its arches leave that out"
@@ -88,12 +91,16 @@ def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFi
 
 
 def compile_filter(
-    path: Path, tables: Tables, only: Abi | None, means: BuildOptions
+    path: Path,
+    tables: Tables,
+    only: Abi | None,
+    means: BuildOptions,
+    reading: Reading = PLAIN_READING,
 ) -> LoadedFilter:
     """Return the filter in ``path`` as `load_filter` does, but with a policy's programs."""
     if kind_of(path) is not FilterForm.POLICY:
-        return load_filter(path, tables, only)
-    built = build_policy(path, tables, [only] if only else [], means=means)
+        return load_filter(path, tables, only, reading)
+    built = build_policy(path, tables, [only] if only else [], means=means, reading=reading)
     return LoadedFilter(
         path,
         built.policy.sources[-1][1],

@@ -28,6 +28,7 @@ from seccompgen.kernel.fact_files import FACT_FILES
 from seccompgen.pipeline.cache import ProgramCache
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.document import name_of
+from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.policy.profile import read_profile, unknown_calls
 from seccompgen.verify import kernel_objections, meaning
 
@@ -128,9 +129,10 @@ def build_policy(
     only: Sequence[Abi] = (),
     objective: Objective = DEFAULT_OBJECTIVE,
     means: BuildOptions = PLAIN_OPTIONS,
+    reading: Reading = PLAIN_READING,
 ) -> Built:
     """Read and compile the policy of ``source``, for the ABIs ``only`` or all that it asks for."""
-    built, problems = _build([source], tables, only, objective, means, None)
+    built, problems = _build([source], tables, only, objective, means, None, reading)
     if problems:
         raise InputError(*problems)
     return built[0]
@@ -143,13 +145,14 @@ def build_policies(
     progress: Callable[[int, int], None] | None = None,
     objective: Objective = DEFAULT_OBJECTIVE,
     means: BuildOptions = PLAIN_OPTIONS,
+    reading: Reading = PLAIN_READING,
 ) -> list[Built]:
     """Build every policy, and lint it; raise one InputError with the errors of all of them.
 
     Findings that make a promise of a filter false are errors. ``progress`` is told how many
     programs there are of how many.
     """
-    built, problems = _build(sources, tables, only, objective, means, progress)
+    built, problems = _build(sources, tables, only, objective, means, progress, reading)
     built = [_linted(one, tables, problems) for one in built]
     names: dict[str, str] = {}
     for one in built:
@@ -213,9 +216,10 @@ def _build(
     objective: Objective,
     means: BuildOptions,
     progress: Callable[[int, int], None] | None,
+    reading: Reading,
 ) -> tuple[list[Built], list[Diagnostic]]:
     """Return what could be built, and the problems of the rest, in the order of ``sources``."""
-    read = [_read(source, tables, only) for source in sources]
+    read = [_read(source, tables, only, reading) for source in sources]
     good = [item for item in read if isinstance(item, _Read)]
     compiled = iter(_compile(good, tables, objective, means, progress))
     about_profile = unknown_calls(objective.profile, tables) if objective.profile else ()
@@ -255,11 +259,13 @@ def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
         return False
 
 
-def _read(source: Source, tables: Tables, only: Sequence[Abi]) -> _Read | InputError:
+def _read(
+    source: Source, tables: Tables, only: Sequence[Abi], reading: Reading
+) -> _Read | InputError:
     from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
 
     try:
-        policy, notes = load_policy(source, tables)
+        policy, notes = load_policy(source, tables, reading)
     except InputError as error:
         return error
     strange = [abi for abi in only if abi not in policy.arches]

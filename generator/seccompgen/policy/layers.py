@@ -13,6 +13,7 @@ from seccompgen.core.model import FilterFlag
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
+from seccompgen.policy.formats import PLAIN_READING, Reading, translate
 from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_policies
@@ -21,19 +22,26 @@ from seccompgen.policy.yaml_text import policy_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from seccompgen.core.tables import Tables
+
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One document, checked for itself."""
+    """One document, checked for itself.
+
+    ``beside`` are further files that it was made from, with their sha256: what a foreign policy
+    includes.
+    """
 
     document: Document
     base: Path
     content: PolicyFile
     sha256: str
     in_memory: bool = False
+    beside: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, document: Document, content: bytes) -> Layer:
@@ -45,6 +53,11 @@ class Layer:
     def file(self) -> str:
         """The name of the file; of a document in memory, of the file that would say the same."""
         return f"{self.document.file}.yml" if self.in_memory else self.document.file
+
+    @property
+    def sources(self) -> tuple[tuple[str, str], ...]:
+        """The files that it was made from, itself last, each with its sha256."""
+        return (*self.beside, (self.file, self.sha256))
 
     def position(self, *path: str | int) -> Position:
         """Return where a part of the policy stands."""
@@ -66,13 +79,26 @@ class Layer:
         }
 
 
-def layers_of(source: Source, notes: list[Diagnostic]) -> list[Layer]:
-    """Return the layers of a policy, itself last; raise InputError with the errors of all."""
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """The tables and the choices that a policy is read with."""
+
+    tables: Tables
+    reading: Reading
+
+
+def layers_of(
+    source: Source, tables: Tables, notes: list[Diagnostic], reading: Reading = PLAIN_READING
+) -> list[Layer]:
+    """Return the layers of a policy, itself last; raise InputError with the errors of all.
+
+    ``reading`` is for policies in other people's formats.
+    """
     if not isinstance(source, pathlib.Path):
         return [_layer_in_memory(source)]
     done: dict[pathlib.Path, Layer] = {}
     problems: list[Diagnostic] = []
-    _read_layer(source, None, (), done, problems, notes)
+    _read_layer(source, None, (), done, problems, notes, _Means(tables, reading))
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return list(done.values())
@@ -125,6 +151,7 @@ def _read_layer(
     done: dict[pathlib.Path, Layer],
     problems: list[Diagnostic],
     notes: list[Diagnostic],
+    means: _Means,
 ) -> None:
     if not str(path).isprintable():
         text = f"unprintable characters in {str(path)!r}: rename it"
@@ -154,15 +181,24 @@ def _read_layer(
         problems.append(Diagnostic(text, included_at, Problem.UNREADABLE_FILE))
         return
     try:
-        layer = Layer.of(read_document(content, str(path)), content)
+        layer = _layer(content, str(path), means, notes)
     except SeccompgenError as error:
         problems.extend(error.diagnostics)
         return
     for i, name in enumerate(layer.content.include):
         where = layer.position("include", i)
         file = _included(path.parent, name, where, notes)
-        _read_layer(file, where, (*chain, identity), done, problems, notes)
+        _read_layer(file, where, (*chain, identity), done, problems, notes, means)
     done[identity] = layer
+
+
+def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) -> Layer:
+    """Return what the file says, in whatever format; raise InputError with every error."""
+    draft = translate(content, file, means.reading, means.tables)
+    if draft is None:
+        return Layer.of(read_document(content, file), content)
+    notes += draft.notes
+    return replace(Layer.of(draft.document(), content), beside=tuple(draft.sources))
 
 
 def _included(

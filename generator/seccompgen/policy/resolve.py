@@ -18,6 +18,7 @@ from seccompgen.core.model import (
 from seccompgen.core.problems import Problem
 from seccompgen.policy.dead import check_dead
 from seccompgen.policy.document import Source, name_of
+from seccompgen.policy.formats import PLAIN_READING, Reading
 from seccompgen.policy.ground import Grounding
 from seccompgen.policy.layers import (
     Layer,
@@ -33,15 +34,19 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 
-def load_policy(source: Source, tables: Tables) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
+def load_policy(
+    source: Source, tables: Tables, reading: Reading = PLAIN_READING
+) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
     """Return the policy of ``source``, with notes that are worth telling but no errors.
+
+    ``reading`` is for policies in other people's formats.
 
     Rules of included files come before a file's own, in the order in which they are included;
     of a setting, the including file's own value counts. Raises InputError with every error.
     """
     problems: list[Diagnostic] = []
     notes: list[Diagnostic] = []
-    layers = layers_of(source, notes)
+    layers = layers_of(source, tables, notes, reading)
     main = layers[-1]
 
     arches = _abis(layers, "arches", tables, problems, notes)
@@ -85,7 +90,7 @@ def load_policy(source: Source, tables: Tables) -> tuple[ResolvedPolicy, tuple[D
         flags=_flags(layers, problems),
         install_on_import=setting(layers, "install_on_import", False),
         rules=tuple(one.rule for one in ground.rules),
-        sources=tuple((layer.file, layer.sha256) for layer in layers),
+        sources=tuple(one for layer in layers for one in layer.sources),
         in_memory=main.in_memory,
     )
     problems += _unheard(policy)

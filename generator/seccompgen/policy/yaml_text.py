@@ -8,7 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 _WIDTH = 96
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?")
@@ -23,12 +23,15 @@ POLICY_KEYS = (
 """The keys of a policy file, in the order in which `policy_text` writes them."""
 
 
-def policy_text(data: dict[str, Any]) -> str:
-    """Return the text of a policy file that says ``data``, which has passed `schema.validate`."""
-    return "".join(f"{line}\n" for line in _lines(data))
+def policy_text(data: dict[str, Any], comments: Mapping[int, Iterable[str]] | None = None) -> str:
+    """Return the text of a policy file that says ``data``, which has passed `schema.validate`.
+
+    ``comments`` are lines of printable text that go above a group of rules, by its index.
+    """
+    return "".join(f"{line}\n" for line in _lines(data, comments or {}))
 
 
-def _lines(data: dict[str, Any]) -> Iterator[str]:
+def _lines(data: dict[str, Any], comments: Mapping[int, Iterable[str]]) -> Iterator[str]:
     for key in POLICY_KEYS[:-1]:
         if key == "description" and _is_block(data.get(key, "")):
             whole = data[key].endswith("\n")
@@ -41,7 +44,8 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
         elif key in data:
             yield f"{key}: {_flow(data[key])}"
     yield "syscalls:" if data["syscalls"] else "syscalls: []"
-    for group in data["syscalls"]:
+    for i, group in enumerate(data["syscalls"]):
+        yield from (f"# {line}" for line in comments.get(i, ()))
         yield f"- action: {_flow(group['action'])}"
         for key in ("arches", "multiplexed", "when"):
             if key in group:

@@ -1,0 +1,78 @@
+"""Somebody else's policy as a policy file of ours, proved to mean the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
+from seccompgen.core.text import printable
+from seccompgen.io.reading import read_input
+from seccompgen.lint import lint_policy
+from seccompgen.pipeline.build import difference_text
+from seccompgen.policy import load_policy
+from seccompgen.policy.document import MAX_POLICY, read_document
+from seccompgen.policy.formats import PLAIN_READING, Reading, translate
+from seccompgen.policy.yaml_text import policy_text
+from seccompgen.render.findings import message_of
+from seccompgen.verify import Difference, meaning, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Tables
+    from seccompgen.lint import LintReport
+    from seccompgen.policy.formats import Draft
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The ``text`` of a policy file; ``profile`` is how often each call is made, where known."""
+
+    text: str
+    notes: tuple[Diagnostic, ...]
+    report: LintReport
+    profile: Mapping[str, int]
+
+
+def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Converted:
+    """Return the foreign policy at ``path`` as ours; each rule says where it comes from.
+
+    What is written is read again, and proved to answer every call as what was read. Raises
+    InputError with all that our language cannot say, and where the file is a policy of ours.
+    """
+    draft = translate(read_input(path, MAX_POLICY), str(path), reading, tables)
+    if draft is None:
+        text = "is a policy of seccompgen already; if it is another's, say with --from which"
+        raise InputError(Diagnostic(text, Position(str(path)), Problem.WRONG_VALUE))
+    policy, notes = load_policy(path, tables, reading)
+    report = lint_policy(policy, tables, list(policy.arches), notes)
+    document = draft.document()
+    written = policy_text(document.data, _comments(draft, report))
+    again, _ = load_policy(read_document(written.encode(), document.file), tables)
+    _require_same(policy, again, tables)
+    return Converted(written, report.notes, report, draft.profile)
+
+
+def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
+    """Return what stands above each group: where it comes from, and what lint finds there."""
+    comments = {i: [f"from {printable(str(where))}"] for i, where in draft.groups.items()}
+    starts = sorted((where, i) for i, where in draft.groups.items())
+    for finding in report.findings:
+        before = [i for where, i in starts if finding.position and where <= finding.position]
+        if before:
+            words = " ".join(message_of(finding).split())
+            comments[before[-1]].append(printable(f"lint: {finding.kind.value}: {words}"))
+    return comments
+
+
+def _require_same(policy: ResolvedPolicy, again: ResolvedPolicy, tables: Tables) -> None:
+    """Raise if the policy that was written answers a call otherwise than the one that was read."""
+    for abi in policy.arches:
+        found = prove(meaning(policy, abi, tables), meaning(again, abi, tables))
+        if isinstance(found, Difference):
+            text = difference_text(found, ("read", "written"), abi, tables)
+            raise AssertionError(f"a conversion that is none, of {policy.name}: {text}")

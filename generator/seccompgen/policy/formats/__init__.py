@@ -1,0 +1,44 @@
+"""Other people's policies, read as documents in our language whose places are those of their files.
+
+``detect`` tells formats apart. A module a format translates a text into a `Draft`, which
+is checked and resolved like any policy: there is no second meaning. What our language cannot say
+is an error at its place, never dropped.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
+from seccompgen.io.reading import decode_text
+from seccompgen.policy.document import MAX_POLICY
+from seccompgen.policy.formats.detect import detect
+from seccompgen.policy.formats.draft import Draft
+from seccompgen.policy.formats.reading import PLAIN_READING, Format, Reading
+
+if TYPE_CHECKING:
+    from seccompgen.core.tables import Tables
+
+__all__ = ["PLAIN_READING", "Draft", "Format", "Reading", "translate"]
+
+_MODULES: dict[Format, str] = {}
+"""The module that reads a format, by its name in this folder; it has ``read``."""
+
+
+def translate(content: bytes, file: str, reading: Reading, tables: Tables) -> Draft | None:
+    """Return the foreign policy that ``content`` is, in our language; None if it is ours.
+
+    ``file`` names it in messages, and what it includes is looked for beside it. Raises InputError
+    with every error of the file, and with what our language cannot say.
+    """
+    found = reading.format or detect(content, file)
+    if found is Format.SECCOMPGEN:
+        return None
+    if len(content) > MAX_POLICY:
+        text = "larger than 1 MiB, which no policy is"
+        raise InputError(Diagnostic(text, Position(file), Problem.TOO_LARGE))
+    module = import_module(f"seccompgen.policy.formats.{_MODULES[found]}")
+    draft: Draft = module.read(decode_text(content, file), file, reading, tables)
+    return draft
