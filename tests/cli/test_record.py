@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from command import inside, said
+from command import forked, inside, said
 from running_kernel import require_x86_64
 from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME
 
@@ -47,7 +47,8 @@ def test_wrong_input_is_told_and_nothing_is_run(
 
 def test_beside_a_schema_the_policy_leads_editors_to_it(tmp_path: Path) -> None:
     def recorded(*words: str) -> str:
-        run = inside("record", "-o", "p.yml", *words, cwd=tmp_path)
+        # In a process without other children: the recorder waits for all that it has.
+        run = forked("record", "-o", "p.yml", *words, cwd=tmp_path)
         assert run.code == 0, run.err
         return (tmp_path / "p.yml").read_text()
 

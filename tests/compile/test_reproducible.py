@@ -28,6 +28,7 @@ POLICY = {
     "compat_arches": ["i386", "x32", "arm"],
     "default_action": "errno",
     "unknown_action": "errno(ENOSYS)",
+    "multiplexed": "errno",
     "syscalls": [
         {"action": "allow", "names": ["read", "write", "close", "futex", "mmap", "munmap"]},
         {
@@ -40,8 +41,9 @@ POLICY = {
                             "argument": n % 6,
                             "operation": "Equal",
                             "value": n * 0x9E3779B97F4A7C15 % 2**64,
+                            "width": 64,
                         },
-                        {"argument": 5 - n % 6, "operation": "BitsSet", "value": 2**n},
+                        {"argument": 5 - n % 6, "operation": "BitsSet", "value": 2**n, "width": 64},
                     ],
                 }
                 for name in ("ioctl", "fcntl", "prctl", "socket", "clone")

@@ -39,9 +39,8 @@ from seccompgen.compile.tree import (
     less,
 )
 from seccompgen.compile.word_search import TooManyError
-from seccompgen.core.model import U32, Op
+from seccompgen.core.model import U32, Op, comparisons
 from seccompgen.core.program import word_offset
-from seccompgen.core.sets import comparisons
 from seccompgen.core.word import Word, argument_words
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.compile.diagram import LoadedWord, Relation
-from seccompgen.core.model import U32, U64, Op
+from seccompgen.core.model import U32, U64, Op, comparisons
 from seccompgen.core.program import word_offset
-from seccompgen.core.sets import comparisons
 from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from seccompgen.core.errnos import ERRNO_NAMES, errno_number
 from seccompgen.core.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
@@ -292,6 +292,15 @@ class Origin:
 
     label: str
     position: Position
+
+
+def comparisons(condition: Predicate | None) -> Iterator[Comparison]:
+    """Yield every comparison of ``condition``, all of which must hold."""
+    if isinstance(condition, Comparison):
+        yield condition
+    elif isinstance(condition, All):
+        for part in condition.parts:
+            yield from comparisons(part)
 
 
 @dataclass(frozen=True, slots=True)

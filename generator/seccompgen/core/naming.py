@@ -14,8 +14,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING
 
 from seccompgen.core.argument_families import dependent_families, family_of
-from seccompgen.core.model import U32, U64, Op
-from seccompgen.core.sets import comparisons
+from seccompgen.core.model import U32, U64, Op, comparisons
 from seccompgen.core.spelling import PLAIN_NUMBERS, Spelling, number
 
 if TYPE_CHECKING:

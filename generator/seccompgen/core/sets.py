@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.core.model import U32, U64, All, Comparison, Op
+from seccompgen.core.model import U32, U64, Comparison, Op, comparisons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from seccompgen.core.model import Predicate
 
 BITS = 64
@@ -226,12 +224,3 @@ class Sets:
             return box
         union = self.either(box[found], other[found])
         return (*box[:found], union, *box[found + 1 :])  # type: ignore[return-value] # six
-
-
-def comparisons(condition: Predicate | None) -> Iterator[Comparison]:
-    """Yield every comparison of ``condition``, all of which must hold."""
-    if isinstance(condition, Comparison):
-        yield condition
-    elif isinstance(condition, All):
-        for part in condition.parts:
-            yield from comparisons(part)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.abis import X32_SYSCALL_BIT
 from seccompgen.core.errors import Diagnostic
-from seccompgen.core.model import U32, U64, Comparison, Op, Rule
+from seccompgen.core.model import U32, U64, Comparison, Op, Rule, comparisons
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import Sets, comparisons
+from seccompgen.core.sets import Sets
 from seccompgen.core.text import some
 from seccompgen.policy.conditions import Lookup, TooLargeError, alternatives
 from seccompgen.policy.lacking import Lacking

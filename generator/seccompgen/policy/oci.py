@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import U32, U64, ActionKind, Comparison, FilterFlag, Op
+from seccompgen.core.model import U32, U64, ActionKind, Comparison, FilterFlag, Op, comparisons
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets, comparisons
+from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
