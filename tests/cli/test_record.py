@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from command import forked, inside, said
+from command import inside, said
 from running_kernel import require_x86_64
 from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME
 
@@ -47,8 +48,7 @@ def test_wrong_input_is_told_and_nothing_is_run(
 
 def test_beside_a_schema_the_policy_leads_editors_to_it(tmp_path: Path) -> None:
     def recorded(*words: str) -> str:
-        # In a process without other children: the recorder waits for all that it has.
-        run = forked("record", "-o", "p.yml", *words, cwd=tmp_path)
+        run = inside("record", "-o", "p.yml", *words, cwd=tmp_path)
         assert run.code == 0, run.err
         return (tmp_path / "p.yml").read_text()
 
@@ -59,3 +59,11 @@ def test_beside_a_schema_the_policy_leads_editors_to_it(tmp_path: Path) -> None:
     assert recorded("--merge", "p.yml", "--", "/bin/true") == MODELINE + without
     assert inside("build", "p.yml", "-o", "sandbox", cwd=tmp_path).code == 0
     assert inside("verify", "sandbox", "--policy", "p.yml", cwd=tmp_path).code == 0
+
+
+def test_children_that_this_process_had_before_are_not_waited_for(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "infinity"]) as other:
+        run = inside("record", "-o", "p.yml", "--", "/bin/true", cwd=tmp_path)
+        assert run.code == 0, run.err
+        assert other.poll() is None
+        other.kill()

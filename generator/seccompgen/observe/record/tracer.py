@@ -141,9 +141,12 @@ class Tracer:
             ptrace.interrupt(tid)
 
     def run(self) -> None:
-        """Handle events until nothing is left that could cause one."""
+        """Handle events until no thread is left that could cause one.
+
+        There may be other children: those of a shell that became this process by its exec.
+        """
         read = ptrace.CallReader().read
-        while True:
+        while self.threads:
             try:
                 for tid, event in happened():
                     if event.kind is EventKind.ENDED:
