@@ -111,7 +111,7 @@ def test_each_instruction_becomes_as_many_as_the_kernel_makes_of_it() -> None:
     assert_fills([[(bpf.ST, 0, 0, 4), ALLOW, *[kind] * 300, *[RET_A] * 5] for kind in kinds()])
 
 
-@settings(PROPERTY, max_examples=10)
+@settings(PROPERTY, max_examples=5)
 @given(batch=batches(valid=True))
 def test_random_programs_become_as_many(batch: list[Program]) -> None:
     assert_fills([program for program in batch if not kernel_objections(model(program))])
