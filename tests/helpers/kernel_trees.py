@@ -25,7 +25,8 @@ def read_tree(root: Path, tag: str) -> dict[str, bytes]:
 @cache
 def tables_from(root: Path, tag: str) -> Tables:
     """Return the tables of a tag, which the processes of one run of the tests parse once."""
-    kept = Path(os.environ["XDG_CACHE_HOME"]) / f"{root.name}-{tag}.pickle"
+    name = "-".join((*root.parts[1:], tag))
+    kept = Path(os.environ["XDG_CACHE_HOME"]) / f"{name}.pickle"
     if kept.exists():
         tables: Tables = pickle.loads(kept.read_bytes())
         return tables

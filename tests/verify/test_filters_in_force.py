@@ -7,6 +7,7 @@ import random
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
+import in_child
 import interpreter as bpf
 import pytest
 import running_kernel as kernel
@@ -194,12 +195,12 @@ def observed(stack: Sequence[int]) -> tuple[str, int]:
     in_thread = any(answer & 0xFFFF0000 in KILLS for answer in stack)
 
     def child() -> list[object]:
-        caught = kernel.catch_sigsys()
+        caught = in_child.catch_sigsys()
         for answer in stack:
             kernel.install_raw(kernel.on_call(kernel.NR_GETPPID, answer))
         results: list[tuple[int, int]] = []
         if in_thread:
-            survived = kernel.survives_in_thread(
+            survived = in_child.survives_in_thread(
                 lambda: results.append(kernel.syscall(kernel.NR_GETPPID))
             )
             if not survived and not caught:
