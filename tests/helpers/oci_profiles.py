@@ -143,3 +143,17 @@ def programs(
         abi = architectures.ABIS[host]
         found.append(Code(decode(bytes.fromhex(text), abi), abi.byte_order) if text else None)
     return found
+
+
+def loads_number(code: Code) -> bool:
+    """Return True if a program loads the number where it has found the ABI to be one of its own.
+
+    libseccomp 2.6.0 forgets to where the first call that it looks for is none of the ABI's, so that
+    it compares numbers with the audit value.
+    """
+    instructions = code.instructions
+    return all(
+        (instructions[at + 1 + one.jt].code, instructions[at + 1 + one.jt].k) == (0x20, 0)
+        for at, one in enumerate(instructions)
+        if one.code == 0x15 and one.k in {abi.audit_arch for abi in architectures.ABIS.values()}
+    )

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from seccompgen.policy.formats.oci_form import Match, ProfileEntry
 
 
+_ORDERED = {Op.LT, Op.LE, Op.GT, Op.GE}
+
+
 @dataclass(frozen=True, slots=True)
 class CallRule:
     """A rule for one call: ``tests`` must all hold; ``entry`` is the place among the entries."""
@@ -86,6 +89,19 @@ class AbiRules:
                     if one.action != other.action and NOTHING not in common:
                         yield other, one
                         break
+
+    def doubtful(self) -> Iterator[CallRule]:
+        """Yield the rules for calls whose comparisons by order libseccomp 2.6 can mix up.
+
+        Its trees are right for several rules of one call where these compare by ``==``, ``!=`` and
+        masks, or by order one argument alone, with values of one high word.
+        """
+        for rules in self.tested.values():
+            tests = [test for rule in rules for test in rule.tests]
+            ordered = any(test.op in _ORDERED for test in tests)
+            alike = {(test.argument, test.value >> 32) for test in tests}
+            if len(rules) > 1 and ordered and len(alike) > 1:
+                yield rules[-1]
 
     def _ways(self, rule: CallRule) -> Iterator[CallRule]:
         way = entrance(rule.name)

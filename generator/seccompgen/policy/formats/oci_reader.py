@@ -225,6 +225,12 @@ class _Translation:
                 text = f"{one.name!r} has a rule without comparisons at {by.position}, which libseccomp "
                 text += f"takes alone: {by.action}; this one is skipped"
                 self._note(text, one, Problem.RULE_SKIPPED)
+            for one in rules.doubtful():
+                text = (
+                    f"libseccomp up to 2.6 can answer calls of {one.name!r} otherwise than its rules say: "
+                    "several rules compare by order; make one rule of them, or compare by masks"
+                )
+                self._note(text, one, Problem.CONFLICTING_SETTINGS)
             for before, one in rules.clashes():
                 text = (
                     f"some calls of {one.name!r} match this rule, {one.action}, and that at "
