@@ -305,6 +305,34 @@ def test_machines_are_merged_without_running_anything(policy: Path, tmp_path: Pa
     assert seccompgen("build", both, "-o", tmp_path / "out").code == 0
 
 
+def test_numbers_without_a_name_are_merged(policy: Path, tmp_path: Path) -> None:
+    policy.write_text(
+        "arches: [x86_64]\ndefault_action: errno\nsyscalls:\n"
+        "- {action: allow, names: [read, -1]}\n"
+        "- {action: allow, names: [600], arches: [x86_64]}\n"
+        "- {action: allow, names: [601], arches: [x86_64], when: arg0 == 7}\n"
+    )
+    other = tmp_path / "other.yml"
+    other.write_text(
+        "arches: [aarch64]\ndefault_action: errno\nsyscalls:\n"
+        "- {action: allow, names: [600, 700], arches: [aarch64]}\n"
+    )
+    both = tmp_path / "both.yml"
+    done = seccompgen("record", "-o", both, "--merge", policy, "--merge", other)
+    assert done.code == 0, done.err
+    rules = {
+        (rule.name, *(abi.name for abi in load(both).arches if rule.applies_to(abi)))
+        for rule in load(both).rules
+    }
+    assert {one for one in rules if one[0] != "read"} == {
+        ("-1", "x86_64"),
+        ("600", "x86_64", "aarch64"),
+        ("601", "x86_64"),
+        ("700", "aarch64"),
+    }
+    assert "when: arg0 == 7" in both.read_text()
+
+
 def test_only_what_allows_is_merged(policy: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.yml"
     other.write_text("default_action: allow\nsyscalls:\n- {action: errno, names: [ptrace]}\n")

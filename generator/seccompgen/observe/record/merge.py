@@ -83,7 +83,7 @@ def _allowed_on(abi: Abi, policy: ResolvedPolicy, tables: Tables) -> tuple[Allow
     conditions: dict[str, list[Predicate]] = {}
     always: set[str] = set()
     for rule in policy.rules:
-        if not rule.applies_to(abi) or rule.name not in tables.tables[abi.name].numbers:
+        if not rule.applies_to(abi) or tables.tables[abi.name].number_of(rule.name) is None:
             continue
         found = conditions.setdefault(rule.name, [])
         if rule.condition is None:
