@@ -63,7 +63,8 @@ _MOST_RULES = 5
     default="python",
     show_default=True,
     help="A Python package, C header, Rust module or Go package a policy; or a file an ABI: raw "
-    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci), objects of its Security Profiles Operator (spo).",
+    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci), "
+    "objects for its Security Profiles Operator (spo).",
 )
 @optimize_option
 @bitmap_option

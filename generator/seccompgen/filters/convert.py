@@ -75,7 +75,7 @@ def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
 def _silenced(text: str, policy: ResolvedPolicy, path: Path, tables: Tables) -> str:
     """Return ``text`` with a comment above each line at which lint finds an error.
 
-    `build` refuses our policies for these, but the one that was read says so, and keeps its meaning.
+    `build` refuses policies of ours for these; the one that was read keeps its meaning.
     """
     found: dict[int, set[str]] = {}
     for finding in lint_policy(policy, tables, list(policy.arches)).findings:
