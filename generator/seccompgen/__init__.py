@@ -2,7 +2,7 @@
 
 The library has policies as values (`Policy`, `SyscallGroup`, `Condition`, `Action`, `Filter`),
 functions on them (`validate`, `compile`, `build`, `vendor`) and on programs (`verify`, `equiv`,
-`dump`, `assemble`, `disassemble`), and an `Assembler`. docs/library.md shows it in use.
+`subset`, `dump`, `assemble`, `disassemble`), and an `Assembler`. docs/library.md shows it in use.
 
 A name is imported when it is first asked for, so that ``import seccompgen`` costs next to nothing.
 """
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
         validate,
         vendor,
     )
-    from seccompgen.api.programs import assemble, disassemble, dump, equiv, verify
+    from seccompgen.api.programs import (
+        assemble,
+        disassemble,
+        dump,
+        equiv,
+        subset,
+        verify,
+    )
     from seccompgen.api.values import (
         Condition,
         Filter,
@@ -50,6 +57,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.assembler import Assembler
     from seccompgen.filters.claims import Verdict
+    from seccompgen.filters.differing import CallClass
     from seccompgen.kernel.shipped import load_tables, shipped_tables
     from seccompgen.verify import Difference, Method, Proof
 
@@ -62,6 +70,7 @@ __all__ = [
     "ActionKind",
     "AnswerNo",
     "Assembler",
+    "CallClass",
     "CompiledProgram",
     "Condition",
     "Diagnostic",
@@ -102,6 +111,7 @@ __all__ = [
     "read_filter",
     "set_no_new_privs",
     "shipped_tables",
+    "subset",
     "supported",
     "validate",
     "vendor",
@@ -111,7 +121,7 @@ __all__ = [
 _HOMES = {
     "seccomp_filters._runtime": "SeccompError set_no_new_privs supported",
     "seccompgen.api.policies": "build compile notes read_filter validate vendor",
-    "seccompgen.api.programs": "assemble disassemble dump equiv verify",
+    "seccompgen.api.programs": "assemble disassemble dump equiv subset verify",
     "seccompgen.api.values": "Condition Filter NamedGroup NameWithConditions Policy SyscallGroup",
     "seccompgen.core.abis": "ABIS Abi find_abi",
     "seccompgen.core.errors": "AnswerNo Diagnostic InputError OutsideError Position "
@@ -123,6 +133,7 @@ _HOMES = {
     "seccompgen.core.tables": "Table Tables",
     "seccompgen.filters.assembler": "Assembler",
     "seccompgen.filters.claims": "Verdict",
+    "seccompgen.filters.differing": "CallClass",
     "seccompgen.kernel.shipped": "load_tables shipped_tables",
     "seccompgen.verify": "Difference Method Proof",
 }
