@@ -115,22 +115,23 @@ def _report(claims: Sequence[Claim], method: str | None, tables: Tables, *, as_j
 
     Raises AnswerNo if there are any, UndecidedError if that is not known.
     """
+    from seccompgen.filters.compared import without_program  # noqa: PLC0415 - keeps --help fast
+
     verdicts = decided(claims, method)
+    lacking = without_program(claims)
     if as_json:
         told = [verdict_as_json(one, tables) | _classes_as_json(one, tables) for one in verdicts]
-        print_json({"programs": told, "stale": []})
+        print_json({"programs": told, "stale": [], "without_program": lacking})
     else:
         print_verdicts(verdicts, tables, _print_classes)
+        if lacking:
+            name = claims[0].names[1]
+            say(f"{name} has no program for {', '.join(lacking)}: it refuses every call there")
     require_proved(verdicts, [], method, tables)
 
 
 def _print_classes(verdict: Verdict, tables: Tables) -> None:
     """Print all calls that differ, a class a line, and below it both sides' rules."""
-    from seccompgen.filters.compared import has_no_program  # noqa: PLC0415 - keeps --help fast
-
-    if has_no_program(verdict.claim.sides[1]):
-        name, abi = verdict.claim.names[1], verdict.claim.abi.name
-        say(f"  {name} has no program for {abi}, so that it refuses every call there")
     try:
         classes = verdict.classes(tables)
     except UndecidedError as error:
@@ -144,6 +145,7 @@ def _print_classes(verdict: Verdict, tables: Tables) -> None:
 
 
 def _print_class(one: CallClass, verdict: Verdict, tables: Tables) -> None:
+    from seccompgen.filters.compared import NO_PROGRAM  # noqa: PLC0415 - keeps --help fast
     from seccompgen.render import answer_texts, call_text, listing  # noqa: PLC0415 - jinja2
 
     names, abi, call = verdict.claim.names, verdict.claim.abi, one.example
@@ -156,7 +158,7 @@ def _print_class(one: CallClass, verdict: Verdict, tables: Tables) -> None:
         if origin:
             say(f"    {name}: by {origin.label}, {origin.position}")
         instructions, path = verdict.executed(side, call)
-        if path:
+        if path and instructions is not NO_PROGRAM:
             say(f"    {name}: by instructions {', '.join(map(str, path))}")
             tests = [at for at in path if instructions[at].code & 7 != 0][-2:]
             lines = listing(instructions, abi, tables)

@@ -16,7 +16,7 @@ from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.verify import Code, Relation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
@@ -27,9 +27,12 @@ NO_PROGRAM = (Instruction(RET_K, 0, 0, ActionKind.KILL_PROCESS.value),)
 """The answers of a filter on an ABI that it has no program for: it refuses every call."""
 
 
-def has_no_program(side: FilterSemantics) -> bool:
-    """Return True if ``side`` stands for a filter that has no program for the ABI."""
-    return isinstance(side, Code) and side.instructions is NO_PROGRAM
+def without_program(claims: Iterable[Claim]) -> list[str]:
+    """Return the ABIs that the right filter has no program for."""
+    sides = ((claim.abi.name, claim.sides[1]) for claim in claims)
+    return [
+        abi for abi, side in sides if isinstance(side, Code) and side.instructions is NO_PROGRAM
+    ]
 
 
 def claims_of_two(
