@@ -125,13 +125,14 @@ def _kernel_policy(numbers: list[int], rng: random.Random) -> dict[str, Any]:
     groups = []
     for nr in numbers:
         action = rng.choice(["allow", "log", f"errno({rng.randint(100, 120)})"])
-        entry: dict[str, Any] = {"name": nr}
+        group: dict[str, Any] = {"action": action, "names": [nr]}
         if rng.random() < 0.7:
             operation = rng.choice(["Equal", "GreaterThan", "BitsSet", "NotEqual"])
             value = rng.choice([1, 2, 5, 2**32 + 1])
             test = {"argument": rng.randrange(2), "operation": operation, "value": value}
-            entry["arguments"] = [{**test, "width": 64}]
-        groups.append({"action": action, "names_with_args": [entry]})
+            entry = {"name": nr, "arguments": [{**test, "width": 64}]}
+            group = {"action": action, "names_with_args": [entry]}
+        groups.append(group)
     refused = f"errno({rng.randint(80, 99)})" if rng.random() < 0.5 else "allow"
     return {
         "arches": ["x86_64"],
@@ -152,7 +153,11 @@ def compare_in_force(policies: list[dict[str, Any]], rng: random.Random) -> bool
     classes = differing_calls((left, right), abi, Relation(ActionKind.LOG), TABLES)
     examples = [one.example for one in classes if one.arch == abi.audit_arch]
     calls = [one for one in examples if one.nr in _NUMBERS]
-    numbers = [group["names_with_args"][0]["name"] for group in policies[0]["syscalls"]]
+    numbers = [
+        nr
+        for group in policies[0]["syscalls"]
+        for nr in group.get("names") or [group["names_with_args"][0]["name"]]
+    ]
     for _ in range(_TRIED_ON_THE_KERNEL):
         args = tuple(rng.choice([0, 1, 2, 3, 5, 6, 2**32, 2**32 + 1]) for _ in range(2))
         nr = rng.choice(numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filter_pairs
 import pytest
@@ -11,13 +11,15 @@ import running_kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from proving import bounded, little
-from seccompgen.core.model import ActionKind
 from seccompgen.verify import Method, Proof, Relation, prove
 from strategies import plain_tables, policies
 
+if TYPE_CHECKING:
+    from seccompgen.core.model import ActionKind
+
 
 @pytest.mark.parametrize("abi", ["x86_64", "i386", "s390x"])
-@settings(bounded, max_examples=4)
+@settings(bounded, max_examples=2)
 @given(data=st.data())
 def test_all_agree_on_pairs_of_random_policies(abi: str, data: st.DataObject) -> None:
     policy: dict[str, Any] = data.draw(policies(plain_tables(), abi))
@@ -28,8 +30,8 @@ def test_all_agree_on_pairs_of_random_policies(abi: str, data: st.DataObject) ->
 
 @pytest.mark.skipif(not running_kernel.IS_X86_64, reason="needs Linux on x86_64")
 def test_the_kernel_agrees_where_both_filters_are_in_force() -> None:
-    counts = filter_pairs.count_in_force(25)
-    assert min(counts["proved"], counts["looser"]) > 2, counts
+    counts = filter_pairs.count_in_force(8)
+    assert min(counts["proved"], counts["looser"]) > 0, counts
 
 
 @pytest.mark.parametrize("up_to", filter_pairs.LEVELS)
