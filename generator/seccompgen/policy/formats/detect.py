@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
 
 from seccompgen.policy.formats.reading import Format
-
-if TYPE_CHECKING:
-    import re
 
 _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""
 
-_SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = ()
+_SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
+    # An OCI profile; SPO's object; the config.json of a bundle.
+    (Format.OCI, re.compile(r'(?i)"?defaultAction"?\s*:\s*"?SCMP_ACT_')),
+    (Format.OCI, re.compile(r"(?m)^\s*\"?kind\"?:\s*\"?SeccompProfile\b")),
+    (Format.OCI, re.compile(r'"ociVersion"\s*:')),
+)
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
 
 
