@@ -83,11 +83,11 @@ def compare(policies: list[dict[str, Any]], up_to: ActionKind, abi: str, most: i
         for policy in policies
         for call in spread_out(interesting_calls(policy, plain_tables(), abi), most)
     ]
-    calls += [one.call for one in (*found, *stacked) if isinstance(one, Difference)]  # type: ignore[misc]
+    calls += [one.call for one in (*found, *stacked) if isinstance(one, Difference)]
     for one in classes:
         assert left.answer(one.example) == one.left
         assert right.answer(one.example) == one.right
-        calls.append(one.example)  # type: ignore[arg-type]
+        calls.append(one.example)
     for its in calls:
         call = as_call(its) if not hasattr(its, "instruction_pointer") else its
         if not call.exists:
