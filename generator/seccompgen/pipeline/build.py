@@ -372,12 +372,10 @@ def difference_text(
 
     At least ``shown`` arguments are shown; ``abi`` says how errno numbers are called.
     """
-    from seccompgen.render import call_text, ret_action  # noqa: PLC0415 - jinja2
+    from seccompgen.render import answer_texts, call_text  # noqa: PLC0415 - jinja2
 
     call = found.call
-    left, right = ret_action(found.left, abi), ret_action(found.right, abi)
-    if left == right:
-        left, right = f"{found.left:#010x}", f"{found.right:#010x}"
+    left, right = answer_texts(found.left, found.right, abi)
     text = call_text(call.nr, call.arch, call.args, tables, shown)
     pointer = f" from {call.instruction_pointer:#x}" if call.instruction_pointer else ""
     return f"{text}{pointer}: {names[0]} says {left}, {names[1]} says {right}"
