@@ -52,7 +52,7 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
     report = lint_policy(policy, tables, list(policy.arches), notes)
     document = draft.document()
     written = policy_text(document.data, _comments(draft, report))
-    again, _ = load_policy(read_document(written.encode(), document.file), tables)
+    again, _ = load_policy(read_document(written.encode(), "converted"), tables)
     _require_same(policy, again, tables)
     return Converted(written, report.notes, report, draft.profile)
 
@@ -60,6 +60,8 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
 def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
     """Return what stands above each group: where it comes from, and what lint finds there."""
     comments = {i: [f"from {printable(str(where))}"] for i, where in draft.groups.items()}
+    for i, remark in draft.remarks.items():
+        comments[i] += [printable(line) for line in remark.split("\n")]
     starts = sorted((where, i) for i, where in draft.groups.items())
     for finding in report.findings:
         before = [i for where, i in starts if finding.position and where <= finding.position]

@@ -20,7 +20,7 @@ from seccompgen.core.model import FilterFlag
 from seccompgen.observe.record.answers import MOST_REFUSED
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
-from seccompgen.observe.record.implied import SIGCHLD, SIGPIPE, RunFacts, implied
+from seccompgen.policy.implied import SIGCHLD, SIGPIPE, RunFacts, implied
 from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.observe.record.seen import Calls

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError
 from seccompgen.io.console import say
-from seccompgen.observe.record.implied import CAUGHT
+from seccompgen.policy.implied import CAUGHT
 from seccompgen.observe.record.requests import answered_by
 from seccompgen.observe.record.seen import Seen
 from seccompgen.observe.record.tracer import Tracer, not_traceable

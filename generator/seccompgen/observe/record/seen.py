@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32
 from seccompgen.observe.record.answers import Answers, Verdicts
-from seccompgen.observe.record.implied import CAUGHT
+from seccompgen.policy.implied import CAUGHT
 from seccompgen.observe.record.observations import CallNumber, Recording, Sighting, abi_of
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.process import Process

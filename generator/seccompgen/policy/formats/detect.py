@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
 
 from seccompgen.policy.formats.reading import Format
-
-if TYPE_CHECKING:
-    import re
 
 _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""
 
-_SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = ()
+_SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
+    # Before kafel, whose comments may quote anything, what has signs that none else writes.
+    (Format.PFC, re.compile(r"^# (?:pseudo filter code start|filter for arch \w+ \(\d+\))$", re.M)),
+    (Format.PFC, re.compile(r"^if \(\$arch == \d+\)$", re.M)),
+    (Format.AUDIT, re.compile(r"^[^#\n].*\btype=(?:SECCOMP|1326)\b|^type=(?:SECCOMP|1326)\b", re.M)),
+    (Format.AUDIT, re.compile(r'^[^#\n]*"?syscallName"?[=:] ?"[a-z_0-9]+"', re.M)),
+    (Format.KAFEL, re.compile(r"^[ \t]*seccomp_(?:string|policy_file)[ \t]*:", re.M)),
+    (
+        Format.KAFEL,
+        re.compile(
+            r"(?:^|[\s},;/])POLICY\s+[A-Za-z]\w*\s*\{"
+            r"|(?:^|[\s{},;/])(?:ALLOW|LOG|USER_NOTIF|DENY|KILL(?:_PROCESS|_THREAD)?"
+            r"|(?:ERRNO|TRAP|TRACE)\s*\(\s*\w+\s*\))\s*\{"
+            r"|^[ \t]*USE\s+[A-Za-z]\w*(?:\s+DEFAULT\b|\s*$)"
+            r"|^[ \t]*DEFAULT\s+(?:ALLOW|LOG|USER_NOTIF|DENY|KILL(?:_PROCESS|_THREAD)?|ERRNO|TRAP|TRACE)\b",
+            re.M | re.A,
+        ),
+    ),
+    (
+        Format.STRACE,
+        re.compile(
+            r"^(?:\[pid +(?:\S+<)?\d+>?\] +|\d+(?:<[^>\n]{1,15}>)? +)?"
+            r"(?:[ \d:.]*\d\.\d{6} +|\d\d:\d\d:\d\d(?:\.\d+)? +|\d{9,12}(?:\.\d+)? +)?"
+            r"(?:\[[0-9a-f]{8,16}\] +)?(?:\[ *-?\d+\] +)?"
+            r"[a-z_][a-z0-9_]*\((?:[^\n]*\) += (?:-?\d|0x|\?)|[^\n]*<unfinished \.\.\.>$)",
+            re.M | re.A,
+        ),
+    ),
+)
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
 
 
