@@ -42,7 +42,7 @@ def convert(
     found = converted(file, read_tables(tables_directory), reading)
     print_notes(found.notes)
     if output is None:
-        say(found.text.rstrip("\n"))
+        say(*found.text.splitlines())
         return
     files = {output: found.text.encode()}
     if found.profile:

@@ -10,23 +10,7 @@ _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""
 
 _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
-    # Before kafel, whose comments may quote anything, what has signs that none else writes.
-    (Format.PFC, re.compile(r"^# (?:pseudo filter code start|filter for arch \w+ \(\d+\))$", re.M)),
-    (Format.PFC, re.compile(r"^if \(\$arch == \d+\)$", re.M)),
-    (Format.AUDIT, re.compile(r"^[^#\n].*\btype=(?:SECCOMP|1326)\b|^type=(?:SECCOMP|1326)\b", re.M)),
-    (Format.AUDIT, re.compile(r'^[^#\n]*"?syscallName"?[=:] ?"[a-z_0-9]+"', re.M)),
-    (Format.KAFEL, re.compile(r"^[ \t]*seccomp_(?:string|policy_file)[ \t]*:", re.M)),
-    (
-        Format.KAFEL,
-        re.compile(
-            r"(?:^|[\s},;/])POLICY\s+[A-Za-z]\w*\s*\{"
-            r"|(?:^|[\s{},;/])(?:ALLOW|LOG|USER_NOTIF|DENY|KILL(?:_PROCESS|_THREAD)?"
-            r"|(?:ERRNO|TRAP|TRACE)\s*\(\s*\w+\s*\))\s*\{"
-            r"|^[ \t]*USE\s+[A-Za-z]\w*(?:\s+DEFAULT\b|\s*$)"
-            r"|^[ \t]*DEFAULT\s+(?:ALLOW|LOG|USER_NOTIF|DENY|KILL(?:_PROCESS|_THREAD)?|ERRNO|TRAP|TRACE)\b",
-            re.M | re.A,
-        ),
-    ),
+    # Traces come first: what they quote may be anything.
     (
         Format.STRACE,
         re.compile(
@@ -37,8 +21,37 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
             re.M | re.A,
         ),
     ),
+    (Format.PFC, re.compile(r"^# (?:pseudo filter code start|filter for arch \w+ \(\d+\))$", re.M)),
+    (Format.PFC, re.compile(r"^if \(\$arch == \d+\)$", re.M)),
+    (Format.AUDIT, re.compile(r"^[^#\n].*\btype=(?:SECCOMP|1326)\b|^type=(?:SECCOMP|1326)\b", re.M)),
+    (Format.AUDIT, re.compile(r'^[^#\n]*"?syscallName"?[=:] ?"[a-z_0-9]+"', re.M)),
+    (Format.KAFEL, re.compile(r"^[ \t]*seccomp_(?:string|policy_file)[ \t]*:", re.M)),
+    (
+        Format.KAFEL,
+        re.compile(
+            r"^[^#\n\"]*?\bPOLICY\s+[A-Za-z]\w*\s*\{"
+            r"|^[^#\n\"]*?\b(?:ALLOW|LOG|USER_NOTIF|DENY|KILL(?:_PROCESS|_THREAD)?"
+            r"|(?:ERRNO|TRAP|TRACE)\s*\(\s*\w+\s*\))\s*\{"
+            r"|^[ \t]*USE\s+[A-Za-z]\w*(?:\s+DEFAULT\b|\s*$)"
+            r"|^[ \t]*DEFAULT\s+(?:ALLOW|LOG|USER_NOTIF|DENY|KILL(?:_PROCESS|_THREAD)?"
+            r"|ERRNO|TRAP|TRACE)\b",
+            re.M | re.A,
+        ),
+    ),
 )
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
+
+
+_OURS = re.compile(
+    r"^(?:[ \t{]|- )*[\"']?(?:default_action|syscalls|seccomp|include|arches|groups)[\"']?[ \t]*[:=]"
+    r"|^\[+[ \t]*(?:seccomp|syscalls|groups)",
+    re.M,
+)
+
+
+def shows_ours(content: bytes) -> bool:
+    """Return True if some key of a policy of ours stands in ``content``."""
+    return _OURS.search(content[:_LOOKED_AT].decode(errors="replace")) is not None
 
 
 def detect(content: bytes, file: str) -> Format:
