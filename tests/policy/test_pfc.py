@@ -50,10 +50,7 @@ def same(file: Path, abi: str, other: FilterSemantics) -> bool:
     """Return whether ``file`` means what ``other`` does, but for numbers that are no calls."""
     guard = libseccomp_abis.guarded(abi, Code((), "little"))
     parts = guard.parts[1:] if isinstance(guard, Stack) else ()
-    sides = (
-        Stack(Operation.INTERSECT, (*one, *parts))
-        for one in (in_force(file, abi), (other,))
-    )
+    sides = (Stack(Operation.INTERSECT, (*one, *parts)) for one in (in_force(file, abi), (other,)))
     return isinstance(prove(*sides), Proof)
 
 

@@ -9,21 +9,29 @@ from seccompgen.policy.formats.reading import Format
 _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""
 
+PROCESS = r"(?:\[pid +(?:\S+<)?\d+>?\] +|\d+(?:<[^>]{1,15}>)? +)?"
+BEFORE = (
+    r"(?:(?:\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?|\d{9,12}(?:\.\d{1,9})?| *\d{1,6}\.\d{6})"
+    r"(?: \(\+ *\d+\.\d+\))? +)?(?:\[[0-9a-f]{8,16}\] +)?(?:\[ *-?\d+\] +)?"
+)
+"""What stands before a call in a line of strace: who makes it, when, and where."""
+
 _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
     # Traces come first: what they quote may be anything.
     (
         Format.STRACE,
         re.compile(
-            r"^(?:\[pid +(?:\S+<)?\d+>?\] +|\d+(?:<[^>\n]{1,15}>)? +)?"
-            r"(?:[ \d:.]*\d\.\d{6} +|\d\d:\d\d:\d\d(?:\.\d+)? +|\d{9,12}(?:\.\d+)? +)?"
-            r"(?:\[[0-9a-f]{8,16}\] +)?(?:\[ *-?\d+\] +)?"
+            rf"^{PROCESS}{BEFORE}"
             r"[a-z_][a-z0-9_]*\((?:[^\n]*\) += (?:-?\d|0x|\?)|[^\n]*<unfinished \.\.\.>$)",
             re.M | re.A,
         ),
     ),
     (Format.PFC, re.compile(r"^# (?:pseudo filter code start|filter for arch \w+ \(\d+\))$", re.M)),
     (Format.PFC, re.compile(r"^if \(\$arch == \d+\)$", re.M)),
-    (Format.AUDIT, re.compile(r"^[^#\n].*\btype=(?:SECCOMP|1326)\b|^type=(?:SECCOMP|1326)\b", re.M)),
+    (
+        Format.AUDIT,
+        re.compile(r"^[^#\n].*\btype=(?:SECCOMP|1326)\b|^type=(?:SECCOMP|1326)\b", re.M),
+    ),
     (Format.AUDIT, re.compile(r'^[^#\n]*"?syscallName"?[=:] ?"[a-z_0-9]+"', re.M)),
     (Format.KAFEL, re.compile(r"^[ \t]*seccomp_(?:string|policy_file)[ \t]*:", re.M)),
     (

@@ -125,7 +125,9 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 def _told(errors: list[Diagnostic], file: str) -> list[Diagnostic]:
     """Return the errors in the order of their places, and beyond a limit their number."""
-    told = sorted(dict.fromkeys(errors), key=lambda one: (one.position or Position(""), one.message))
+    told = sorted(
+        dict.fromkeys(errors), key=lambda one: (one.position or Position(""), one.message)
+    )
     if len(told) > _MOST_ERRORS:
         text = f"{len(told) - _MOST_ERRORS} more errors"
         told[_MOST_ERRORS:] = [Diagnostic(text, Position(file), Problem.TOO_MANY_ERRORS)]

@@ -179,10 +179,10 @@ class _Parser:
             test = _TEST.fullmatch(line.text)
             if test and test["field"] == "arch" and test["op"] == "==":
                 self._filter(line, int(test["value"], 0) & U32, name)
-            elif action := self._action(line):
+            elif _ACTION.fullmatch(line.text):
                 if self.bad_arch:
                     self.fail("a second action for other architectures", line.at)
-                self.bad_arch = action, line.at
+                self.bad_arch = self._action(line), line.at
             else:
                 self.fail("a filter begins with a test of $arch", line.at)
                 self._skip(0)
@@ -227,8 +227,8 @@ class _Parser:
                     found.calls.append((number, paths))
             elif line.text == "else" and rest is not None:
                 self._calls(level + 1, found, rest)
-            elif level == 1 and (action := self._action(line)):
-                found.default, found.default_at = action, line.at
+            elif level == 1 and _ACTION.fullmatch(line.text):
+                found.default, found.default_at = self._action(line) or "allow", line.at
             else:
                 self.fail("a test of $syscall or the default action should stand here", line.at)
                 self._skip(level)

@@ -14,6 +14,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import printable
+from seccompgen.policy.formats.detect import BEFORE, PROCESS
 from seccompgen.policy.formats.draft import Draft
 from seccompgen.policy.formats.observed import Observed
 from seccompgen.policy.formats.targets import target_abis
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.policy.formats.reading import Reading
 
-PROCESS = r"(?:\[pid +(?:\S+<)?\d+>?\] +|\d+(?:<[^>]{1,15}>)? +)?"
-BEFORE = (
-    r"(?:(?:\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?|\d{9,12}(?:\.\d{1,9})?| *\d{1,6}\.\d{6})"
-    r"(?: \(\+ *\d+\.\d+\))? +)?(?:\[[0-9a-f]{8,16}\] +)?(?:\[ *-?\d+\] +)?"
-)
-"""What stands before a call: who makes it, when, and where."""
 _CALL = re.compile(rf"(?P<pid>{PROCESS}){BEFORE}(?P<name>[a-z_][a-z0-9_]*)\((?P<rest>.*)")
 _RESUMED = re.compile(rf"(?P<pid>{PROCESS}){BEFORE}<\.\.\. (?P<name>[a-z_][a-z0-9_]*) resumed>?.*")
 _UNKNOWN = re.compile(rf"{PROCESS}{BEFORE}(?:<\.\.\. )?\?+(?:\(| resumed).*")
