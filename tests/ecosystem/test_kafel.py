@@ -48,7 +48,7 @@ def compiled(policy: Path) -> Code | str:
     run = subprocess.run(
         [
             *("strace", "-f", "-X", "raw", "-v", "-s", "65535", "-e", "trace=prctl,seccomp"),
-            *(nsjail, "-Mo", "--disable_proc", *(f"--disable_clone_{one}" for one in _APART)),
+            *(str(nsjail), "-Mo", "--disable_proc", *(f"--disable_clone_{one}" for one in _APART)),
             *("--rlimit_as", "inf", "-P", policy.name, "--", "/bin/true"),
         ],
         cwd=policy.parent,

@@ -1,4 +1,4 @@
-"""kafel's policies, traces and audit records: what they come to, and every way to get them wrong."""
+"""kafel's policies, traces and audit records: what they come to, ways to get them wrong."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def answer(file: Path, name: str, *args: int, abi: str = "x86_64", by: str = "")
     policy, _ = load_policy(file, TABLES)
     table = TABLES.tables[by or abi]
     number = int(name) if name.isdecimal() else table.numbers[name]
-    padded = (*args, *(0,) * (6 - len(args)))
-    call = Call(number, table.abi.audit_arch, padded, 0)
+    a, b, c, d, e, f = (*args, *(0,) * (6 - len(args)))
+    call = Call(number, table.abi.audit_arch, (a, b, c, d, e, f), 0)
     return meaning(policy, ABIS[abi], TABLES).answer(call)
 
 
@@ -276,9 +276,9 @@ def test_what_is_nothing_names_the_formats(tmp_path: Path) -> None:
 
 
 WORDS = st.sampled_from(
-    ["ALLOW", "DENY", "ERRNO(1)", "POLICY a", "USE a", "DEFAULT", "{", "}", "(", ")", ",", "&&", "!",
-     "read", "fd", "==", "|", "&", "0", "-1", "0x10", "SYSCALL[1]", "#define A 1", '#include "a"',
-     "\n", "if ($arch == 3221225534)", "  if ($syscall == 0)", "    action ALLOW;", "else", "\n  ",
+    ["ALLOW", "DENY", "ERRNO(1)", "POLICY a", "USE a", "DEFAULT", "{", "}", "(", ")", ",", "&&",
+     "!", "read", "fd", "==", "|", "&", "0", "-1", "0x10", "SYSCALL[1]", "#define A 1",
+     '#include "a"', "\n", "if ($arch == 3221225534)", "  if ($syscall == 0)", "    action ALLOW;", "else", "\n  ",
      "read(0) = 1", "type=SECCOMP", "arch=c000003e", "syscall=5", "17 ", "<unfinished ...>", "/*",
      'seccomp_string: "', '"', "\\", "$a0.hi32", "type=1326 arch=x86_64 syscall=read"]
 )  # fmt: skip

@@ -10,8 +10,6 @@ import libseccomp_abis
 import pytest
 from proving import TABLES, meaning_of
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import InputError
-from seccompgen.filters.convert import convert
 from seccompgen.policy import load_policy
 from seccompgen.verify import Code, Operation, Proof, Stack, meaning, prove
 
@@ -39,19 +37,21 @@ def with_more_rules(policy: dict[str, Any], abi: str, rng: random.Random) -> dic
     return {**policy, "syscalls": groups}
 
 
-def in_force(file: Path, abi: str) -> tuple[FilterSemantics, ...]:
-    """Return what the pseudo filter code in ``file`` means, beside nothing."""
+def in_force(file: Path, abi: str) -> FilterSemantics:
+    """Return what the pseudo filter code in ``file`` means."""
     policy, _ = load_policy(file, TABLES)
     assert [one.name for one in policy.arches] == [abi]
-    return (meaning(policy, ABIS[abi], TABLES),)
+    return meaning(policy, ABIS[abi], TABLES)
 
 
 def same(file: Path, abi: str, other: FilterSemantics) -> bool:
     """Return whether ``file`` means what ``other`` does, but for numbers that are no calls."""
     guard = libseccomp_abis.guarded(abi, Code((), "little"))
     parts = guard.parts[1:] if isinstance(guard, Stack) else ()
-    sides = (Stack(Operation.INTERSECT, (*one, *parts)) for one in (in_force(file, abi), (other,)))
-    return isinstance(prove(*sides), Proof)
+    ours, theirs = (
+        Stack(Operation.INTERSECT, (one, *parts)) for one in (in_force(file, abi), other)
+    )
+    return isinstance(prove(ours, theirs), Proof)
 
 
 @needs_libseccomp

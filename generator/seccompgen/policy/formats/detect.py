@@ -51,7 +51,8 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
 
 
 _OURS = re.compile(
-    r"^(?:[ \t{]|- )*[\"']?(?:default_action|syscalls|seccomp|include|arches|groups)[\"']?[ \t]*[:=]"
+    r"^(?:[ \t{]|- )*[\"']?"
+    r"(?:default_action|syscalls|seccomp|include|arches|groups)[\"']?[ \t]*[:=]"
     r"|^\[+[ \t]*(?:seccomp|syscalls|groups)",
     re.M,
 )

@@ -16,7 +16,6 @@ architecture get KILL. Source: src/{parser.y,policy.c,range_rules.c,codegen.c} o
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,13 +27,11 @@ from seccompgen.io.reading import decode_text, read_file
 from seccompgen.policy.document import MAX_POLICY
 from seccompgen.policy.formats.draft import Draft
 from seccompgen.policy.formats.exact import ExactRules, is_other_abis
-from seccompgen.policy.formats.kafel_tests import (
+from seccompgen.policy.formats.kafel_conditions import (
     Condition,
+    ConditionReader,
+    KafelSyntaxError,
     Side,
-    both,
-    compared,
-    either,
-    negated,
 )
 from seccompgen.policy.formats.kafel_text import Source, Word, Words
 from seccompgen.policy.formats.nsjail import policy_of_config
@@ -51,8 +48,6 @@ _ACTIONS = {
 }  # fmt: skip
 _WITH_DATA = {"ERRNO", "TRAP", "TRACE"}
 _KEYWORDS = {*_ACTIONS, "USE", "POLICY", "DEFAULT", "SYSCALL", "define"}
-_RELATIONS = {"==", "!=", "<", "<=", ">", ">="}
-_MOST_NESTED = 100
 _MOST_EXPANDED = 100_000
 _MOST_ERRORS = 200
 
@@ -151,10 +146,6 @@ def _source(text: str, file: str, draft: Draft) -> Source:
     return Source(str(path), decode_text(content, str(path)))
 
 
-class _SyntaxError(Exception):
-    """Ends a part of a policy that is not understood, after its diagnostic was noted."""
-
-
 class _Parser:
     """Reads a program; ``errors`` are what is wrong with it."""
 
@@ -194,11 +185,12 @@ class _Parser:
         self._next += 1
         return word
 
-    def _unexpected(self, wanted: str) -> _SyntaxError:
+    def _unexpected(self, wanted: str) -> KafelSyntaxError:
         word = self._word
         found = repr(word.text[:40]) if word.text else "the end of the policy"
-        self.fail(f"{wanted} should stand here, not {found}", word.at, Problem.MALFORMED_FILE)
-        return _SyntaxError
+        text = f"{wanted} should stand here, not {found}"
+        self.fail(text, word.at, Problem.MALFORMED_FILE)
+        return KafelSyntaxError(text)
 
     def fail(self, text: str, at: Position, kind: Problem = Problem.WRONG_VALUE) -> None:
         """Note an error."""
@@ -212,7 +204,7 @@ class _Parser:
             before = self._next
             try:
                 self._part()
-            except _SyntaxError:
+            except KafelSyntaxError:
                 self._next = max(self._next, before + 1)
                 self._recover()
 
@@ -407,10 +399,10 @@ class _Rules:
 
     def _meaning(self, call: _Call, number: int) -> Condition | None:
         """Return what a condition asks for, None with an error if it is none."""
-        reader = _ConditionReader(call.condition or (), self._arguments(call, number), self.errors)
+        reader = ConditionReader(call.condition or (), self._arguments(call, number), self.errors)
         try:
             return reader.whole()
-        except _SyntaxError:
+        except KafelSyntaxError:
             return None
 
     def _arguments(self, call: _Call, number: int) -> dict[str, Side]:
@@ -430,137 +422,3 @@ class _Rules:
 
     def _fail(self, text: str, at: Position, kind: Problem) -> None:
         self.errors.append(Diagnostic(text, at, kind))
-
-
-class _ConditionReader:
-    """Reads the condition that ``words`` are; ``arguments`` are those of the call by name."""
-
-    def __init__(
-        self, words: tuple[Word, ...], arguments: dict[str, Side], errors: list[Diagnostic]
-    ) -> None:
-        self._words = words
-        self._next = 0
-        self._arguments = arguments
-        self._errors = errors
-        self._depth = 0
-
-    def whole(self) -> Condition:
-        """Return the meaning of all words."""
-        found = self._any()
-        if self._word.kind != "end":
-            raise self._fail(f"{self._word.text!r} should not stand here")
-        return found
-
-    @property
-    def _word(self) -> Word:
-        return self._words[self._next]
-
-    def _take(self, *texts: str) -> Word | None:
-        word = self._word
-        if word.kind == "sign" and word.text in texts:
-            self._next += 1
-            return word
-        return None
-
-    def _fail(self, text: str, at: Position | None = None) -> _SyntaxError:
-        kind = Problem.WRONG_EXPRESSION
-        self._errors.append(Diagnostic(text, at or self._word.at, kind))
-        return _SyntaxError
-
-    def _any(self) -> Condition:
-        """Read alternatives, with ``,`` or ``||`` between them."""
-        found = self._all()
-        while self._take(",", "||"):
-            found = either(found, self._all())
-        return found
-
-    def _all(self) -> Condition:
-        found = self._primary()
-        while self._take("&&"):
-            found = both(found, self._primary())
-        return found
-
-    def _primary(self) -> Condition:
-        self._depth += 1
-        if self._depth > _MOST_NESTED:
-            raise self._fail("nested too deeply: split it")
-        if self._take("!"):
-            found = negated(self._primary())
-        elif self._word.text == "(" and self._is_condition():
-            self._next += 1
-            found = self._any()
-            if not self._take(")"):
-                raise self._fail("')' should stand here")
-        else:
-            found = self._comparison()
-        self._depth -= 1
-        return found
-
-    def _is_condition(self) -> bool:
-        """Return True if the bracket here has comparisons in it, and so is no part of a side."""
-        depth = 0
-        for word in self._words[self._next :]:
-            depth += {"(": 1, ")": -1}.get(word.text, 0) if word.kind == "sign" else 0
-            if depth == 0:
-                return False
-            if word.kind == "sign" and word.text in {*_RELATIONS, "!", "&&", "||", ","}:
-                return True
-        return False
-
-    def _comparison(self) -> Condition:
-        left = self._side()
-        relation = self._take(*_RELATIONS)
-        if relation is None:
-            raise self._fail("a comparison should stand here, such as fd == 1")
-        right = self._side()
-        found = compared(left, relation.text, right)
-        if found is None:
-            raise self._fail(_CROSS, relation.at)
-        return found
-
-    def _side(self) -> Side:
-        found = self._masked()
-        while sign := self._take("|"):
-            found = self._joined(found, sign, self._masked())
-        return found
-
-    def _masked(self) -> Side:
-        found = self._operand()
-        while sign := self._take("&"):
-            found = self._joined(found, sign, self._operand())
-        return found
-
-    def _joined(self, left: Side, sign: Word, right: Side) -> Side:
-        found = left.joined(sign.text, right)
-        if found is None:
-            raise self._fail(_CROSS, sign.at)
-        return found
-
-    def _operand(self) -> Side:
-        word = self._word
-        if self._take("("):
-            self._depth += 1
-            if self._depth > _MOST_NESTED:
-                raise self._fail("nested too deeply: split it")
-            found = self._side()
-            if not self._take(")"):
-                raise self._fail("')' should stand here")
-            self._depth -= 1
-            return found
-        if word.kind == "number":
-            self._next += 1
-            return Side.of_number(word.number)
-        if word.kind != "name":
-            raise self._fail("an argument or a number should stand here")
-        self._next += 1
-        if word.text not in self._arguments:
-            known = ", ".join(self._arguments) or "none"
-            hint = did_you_mean(word.text, self._arguments)
-            text = f"neither an argument nor a #define: {word.text!r}{hint}; the arguments are "
-            raise self._fail(f"{text}{known}; declare others as in read(fd, buf)", word.at)
-        return self._arguments[word.text]
-
-
-_CROSS = (
-    "the rule compares arguments with each other: our policies compare each argument with numbers"
-)

@@ -70,7 +70,7 @@ class _Filter:
     at: Position
     calls: list[tuple[int, list[_Path]]] = field(default_factory=list)
     default: str = ""
-    default_at: Position = Position("")
+    default_at: Position = field(default_factory=lambda: Position(""))
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
