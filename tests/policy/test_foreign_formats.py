@@ -278,7 +278,8 @@ def test_what_is_nothing_names_the_formats(tmp_path: Path) -> None:
 WORDS = st.sampled_from(
     ["ALLOW", "DENY", "ERRNO(1)", "POLICY a", "USE a", "DEFAULT", "{", "}", "(", ")", ",", "&&",
      "!", "read", "fd", "==", "|", "&", "0", "-1", "0x10", "SYSCALL[1]", "#define A 1",
-     '#include "a"', "\n", "if ($arch == 3221225534)", "  if ($syscall == 0)", "    action ALLOW;", "else", "\n  ",
+     '#include "a"', "\n", "if ($arch == 3221225534)", "  if ($syscall == 0)",
+     "    action ALLOW;", "else", "\n  ",
      "read(0) = 1", "type=SECCOMP", "arch=c000003e", "syscall=5", "17 ", "<unfinished ...>", "/*",
      'seccomp_string: "', '"', "\\", "$a0.hi32", "type=1326 arch=x86_64 syscall=read"]
 )  # fmt: skip

@@ -18,7 +18,7 @@ from seccompgen.render.filter_module import (
     render_single_file,
 )
 from seccompgen.render.listing import Line, listing, ret_action
-from seccompgen.render.oci import render_profile
+from seccompgen.render.oci import render_profile, render_spo
 from seccompgen.render.sources import render_c, render_go, render_rust
 from seccompgen.render.table_module import render_table, render_tables_package
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES, render_text
@@ -47,6 +47,7 @@ __all__ = [
     "render_go",
     "render_package",
     "render_profile",
+    "render_spo",
     "render_runtime",
     "render_rust",
     "render_single_file",

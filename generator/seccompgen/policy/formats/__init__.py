@@ -28,6 +28,7 @@ _MODULES: dict[Format, str] = {
     Format.PFC: "pfc",
     Format.STRACE: "strace",
     Format.AUDIT: "audit",
+    Format.OCI: "oci_reader",
 }
 """The module that reads a format, by its name in this folder; it has ``read``."""
 

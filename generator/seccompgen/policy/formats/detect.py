@@ -46,6 +46,10 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
             re.M | re.A,
         ),
     ),
+    # An OCI profile; SPO's object; the config.json of a bundle.
+    (Format.OCI, re.compile(r'(?i)"?defaultAction"?\s*:\s*"?SCMP_ACT_')),
+    (Format.OCI, re.compile(r"(?m)^\s*\"?kind\"?:\s*\"?SeccompProfile\b")),
+    (Format.OCI, re.compile(r'"ociVersion"\s*:')),
 )
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
 
