@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
 
 from seccompgen.policy.formats.reading import Format
-
-if TYPE_CHECKING:
-    import re
 
 _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""
 
-_SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = ()
+_SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
+    (
+        Format.MINIJAIL,
+        # A statement, in what has none of the keys that each of our policies has.
+        re.compile(
+            r"\A(?![\s\S]*^[ \t]*[\"']?(syscalls|default_action)[\"']?[ \t]*:)[\s\S]*?^[ \t]*"
+            r"(@(include|frequency|denylist|default)\b"
+            r"|(\w+|\{[\w, \t]+\})(\[[^\]\n]*\])?[ \t]*:[ \t]*\{?[ \t]*"
+            r"(1[ \t]*(#[^\n]*)?$|return[ \t]+-?\w+|!\(|arg\w+[ \t]"
+            r"|(allow|kill|kill-process|kill-thread|trap|trace|log|user-notify)"
+            r"[ \t]*(#[^\n]*)?$))",
+            re.MULTILINE,
+        ),
+    ),
+    (Format.SECCOMPILER, re.compile(r'"(mismatch_action|filter_action|match_action)"\s*:')),
+)
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
 
 
