@@ -52,7 +52,7 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
     report = lint_policy(policy, tables, list(policy.arches), notes)
     document = draft.document()
     written = policy_text(document.data, _comments(draft, report))
-    again, _ = load_policy(read_document(written.encode(), document.file), tables)
+    again, _ = load_policy(read_document(written.encode(), policy.name), tables)
     _require_same(policy, again, tables)
     return Converted(written, report.notes, report, draft.profile)
 

@@ -113,8 +113,7 @@ class _Reader:
         if self._denylist is None:
             self._denylist = denies
         if self._denylist and not denies:
-            text = "a denylist is one in all its files: begin this one with @denylist as well"
-            self._wrong(text, first)
+            self._wrong("a denylist is one in all its files: add @denylist to this one", first)
         self._including = self._including[:-1]
 
     def default(self) -> tuple[str, Position]:
@@ -241,7 +240,8 @@ class _Reader:
             action, condition = case.action, case.condition
             if self._denylist and (action is None or action.name != "errno"):
                 self._wrong("a denylist says of each call what it returns: return EPERM", one)
-            if action and action.errno and condition and not one.braced and not self._denylist:
+            alone = not one.braced and condition and not condition.negated
+            if alone and condition and action and action.errno and not self._denylist:
                 text = "allowed where the condition holds, as minijail0(5) has it; "
                 text += "compile_seccomp_policy.py returns the errno there"
                 self.draft.notes.append(
