@@ -40,9 +40,11 @@ from seccompgen.pipeline.packages import (
     orphaned_sources,
     refuse_to_overwrite,
 )
+from seccompgen.pipeline.numbered_files import NUMBERED_FORMS, numbered_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
 from seccompgen.policy.json_schema import schema_text
+from seccompgen.policy.numbered import NUMBERED_ABIS
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
@@ -64,7 +66,7 @@ _TYPED_NAME = "py.typed"
 SCHEMA = Path("docs", "policy.schema.json")
 """The schema of policies for the pin, in our checkout."""
 
-FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci", *NUMBERED_FORMS)
 """The forms in which filters can be written: see `filter_files`."""
 
 
@@ -124,6 +126,8 @@ def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
             f"{one.policy.name}.{profile.abi.name}.json": render.render_profile(profile)
             for profile in _profiles(one, tables)
         }
+    if form in NUMBERED_FORMS:
+        return numbered_files(one, tables, form)
     language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
     return language(one.module_name, one.policy, one.programs, tables, one.objective)
 
@@ -205,6 +209,8 @@ def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
     def has_place(abi: Abi) -> bool:
         if form == "oci":
             return architecture(abi) is not None
+        if form in NUMBERED_FORMS:
+            return abi.name in NUMBERED_ABIS
         return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
 
     names = [program.abi.name for program in built.programs if not has_place(program.abi)]
