@@ -33,6 +33,7 @@ from seccompgen.pipeline.build import (
     module_name,
     read_objective,
 )
+from seccompgen.pipeline.numbered_files import NUMBERED_FORMS, numbered_files
 from seccompgen.pipeline.packages import (
     INIT_NAME,
     is_ours,
@@ -40,7 +41,6 @@ from seccompgen.pipeline.packages import (
     orphaned_sources,
     refuse_to_overwrite,
 )
-from seccompgen.pipeline.numbered_files import NUMBERED_FORMS, numbered_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
 from seccompgen.policy.json_schema import schema_text

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _Test = TypeVar("_Test")
 
-MOST_ALTERNATIVES = 256
+MOST_ALTERNATIVES = 64
 """The most alternatives for one call: nobody could read more."""
 
 NUMBERED_ABIS = ("x86_64", "aarch64", "riscv64")
@@ -83,7 +83,7 @@ def settings_problems(
     tables: Tables,
     form: str,
     foreign: ActionKind,
-    flags: FilterFlag = FilterFlag(0),
+    flags: FilterFlag = _SAID_ELSEWHERE,
 ) -> Iterator[Diagnostic]:
     """Yield what a policy says as a whole and no file of ``form`` can.
 
@@ -134,9 +134,7 @@ def _x32_problems(policy: ResolvedPolicy, tables: Tables, form: str) -> Iterator
             yield Diagnostic(text, rule.position)
 
 
-def _nameless(
-    policy: ResolvedPolicy, abi: Abi, tables: Tables, form: str
-) -> Iterator[Diagnostic]:
+def _nameless(policy: ResolvedPolicy, abi: Abi, tables: Tables, form: str) -> Iterator[Diagnostic]:
     table = tables.tables[abi.name]
     for rule in policy.rules:
         number = table.number_of(rule.name) if rule.applies_to(abi) else None

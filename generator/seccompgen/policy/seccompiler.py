@@ -123,7 +123,8 @@ def _without_order(
     call: Answered, abi: Abi, default: int, sets: Sets
 ) -> list[tuple[ArgumentCondition, ...]] | None:
     """Return alternatives that do not overlap, None for too many."""
-    left, hits = [EVERYTHING], list[Box]()
+    left = [EVERYTHING]
+    hits: list[Box] = []
     for rule in call.rules:
         box = sets.box(rule.condition)
         if rule.action.ret(abi) != default:

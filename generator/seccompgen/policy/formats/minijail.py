@@ -135,9 +135,7 @@ class _Reader:
                     noted.add(call.name)
                     text = f"{call.name} has a statement at {seen[call.name]} already: "
                     text += "libminijail refuses a second one, or lets the first decide alone"
-                    self.draft.notes.append(
-                        Diagnostic(text, call.position, Problem.TOOLS_DIFFER)
-                    )
+                    self.draft.notes.append(Diagnostic(text, call.position, Problem.TOOLS_DIFFER))
                 seen.setdefault(call.name, call.position)
             if any(when is None for _, when, _ in cases):
                 if any(when is None for _, when, _ in cases[:-1]):
@@ -244,9 +242,7 @@ class _Reader:
             if alone and condition and action and action.errno and not self._denylist:
                 text = "allowed where the condition holds, as minijail0(5) has it; "
                 text += "compile_seccomp_policy.py returns the errno there"
-                self.draft.notes.append(
-                    Diagnostic(text, action.position, Problem.TOOLS_DIFFER)
-                )
+                self.draft.notes.append(Diagnostic(text, action.position, Problem.TOOLS_DIFFER))
                 yield "allow", self._when(condition, one, abis), case.position
                 yield self._action(action), None, action.position
             else:
@@ -266,11 +262,10 @@ class _Reader:
             return "errno(EPERM)"
         return f"errno({action.errno.text if number is None else number})"
 
-    def _when(
-        self, condition: Condition, one: Filter, abis: Sequence[Abi]
-    ) -> Callable[[int], str]:
-        concerned = [abi for abi in abis if any(c.abis is None or abi.name in c.abis
-                                                for c in one.calls)]
+    def _when(self, condition: Condition, one: Filter, abis: Sequence[Abi]) -> Callable[[int], str]:
+        concerned = [
+            abi for abi in abis if any(c.abis is None or abi.name in c.abis for c in one.calls)
+        ]
         texts = {
             bits: _condition_text(self, condition, [a for a in concerned if a.bits == bits])
             for bits in {abi.bits for abi in concerned}
@@ -298,9 +293,7 @@ class _Reader:
             if number is None and constant.text not in self.tables.facts.constants:
                 hint = did_you_mean(constant.text, self.tables.facts.constant_names)
                 text = f"{constant.text!r} is no constant of Linux {self.tables.tag}{hint}"
-                self.problems.append(
-                    Diagnostic(text, constant.position, Problem.UNKNOWN_CONSTANT)
-                )
+                self.problems.append(Diagnostic(text, constant.position, Problem.UNKNOWN_CONSTANT))
             elif number is not None and any(
                 not -(1 << abi.bits - 1) <= number < 1 << abi.bits for abi in abis
             ):
@@ -322,7 +315,13 @@ def _value_text(value: Value) -> str:
             number = value.number
             if number is None:
                 return text
-            return text if number < 0 and text[1] != "0" else f"{number:#x}" if "x" in text.lower() else str(number)
+            return (
+                text
+                if number < 0 and text[1] != "0"
+                else f"{number:#x}"
+                if "x" in text.lower()
+                else str(number)
+            )
         case Complement(inner):
             return f"~{_value_text(inner)}"
         case Union(values):
@@ -357,5 +356,3 @@ def _number(value: Value, abi: Abi, tables: Tables) -> int | None:
                 joined |= part
             return joined
     raise AssertionError(value)
-
-
