@@ -72,7 +72,8 @@ def test_every_diagnostic_has_a_kind(room: str) -> None:
     for path in sorted((ROOM / room).rglob("*.py")):
         tree = ast.parse(path.read_text())
         # What generators of a module yield, another function of it raises.
-        parts = [tree] if path.name == "oci.py" else tree.body
+        whole = path.name in {"oci.py", "minijail.py", "seccompiler.py"}
+        parts = [tree] if whole else tree.body
         found += [f"{path.name}:{line}" for part in parts for line in lacking(part)]
     assert not found
 

@@ -1,4 +1,4 @@
-"""Policies written for minijail and seccompiler: what is written means the policy, or is refused."""
+"""Files for minijail and seccompiler: what is written means the policy, or is refused."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_what_is_written_reads_as_the_policy(form: str, tmp_path: Path) -> None:
 
 
 POLICY = """
-arches: [x86_64, aarch64, s390x]
+arches: [x86_64, aarch64, loongarch64]
 default_action: kill_process
 syscalls:
 - {action: allow, names: [read, exit_group]}
@@ -91,7 +91,7 @@ def test_files_of_a_policy(tmp_path: Path) -> None:
     (tmp_path / "demo.yml").write_text(POLICY)
     run = inside("build", "demo.yml", "--format", "seccompiler", "-o", "out", cwd=tmp_path)
     assert run.code == 0, run.err
-    assert "seccompiler has nothing for s390x" in run.err
+    assert "seccompiler has nothing for loongarch64" in run.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "demo.aarch64.json",
         "demo.x86_64.json",
@@ -154,7 +154,7 @@ def test_all_that_cannot_be_said_is_told_at_once(
 
 def test_a_wrong_file_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "demo.yml"
-    path.write_text(POLICY.replace(", aarch64, s390x", ""))
+    path.write_text(POLICY.replace(", aarch64, loongarch64", ""))
     program = build_policy(path, TABLES, [X86_64]).programs[0]
     policy, _ = load_policy(path, TABLES)
     right = seccompiler_filter(policy, X86_64, TABLES)

@@ -127,6 +127,9 @@ def test_all_that_is_wrong_is_told_at_once_with_its_place() -> None:
     assert lines == [2, 5, 7, 8, 9, 10, 10, 10, 10, 11, 12]
 
 
+KEYS = ["filter", "match_action", "mismatch_action", "syscall", "args", "index"]
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.recursive(
@@ -134,7 +137,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_place() -> None:
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from("filter match_action mismatch_action syscall args index".split()),
+                st.sampled_from(KEYS),
                 inner,
                 max_size=4,
             )

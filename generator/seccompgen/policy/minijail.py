@@ -16,6 +16,8 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.sets import Sets
 from seccompgen.policy.numbered import (
     MOST_ALTERNATIVES,
+    SAID_ELSEWHERE,
+    Target,
     answered_calls,
     conjunctions,
     said_actions,
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from seccompgen.policy.numbered import Answered
 
 _FORM = "a minijail policy"
+_TARGET = Target(
+    _FORM, Problem.NOT_IN_MINIJAIL, ActionKind.KILL_THREAD, SAID_ELSEWHERE | FilterFlag.NEW_LISTENER
+)
 _DEFAULTS = {
     ActionKind.KILL_PROCESS,
     ActionKind.KILL_THREAD,
@@ -73,9 +78,7 @@ def minijail_policy(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Minijai
     Raises one InputError with all that it cannot say, each at its place in the policy.
     """
     problems = [
-        *settings_problems(
-            policy, abi, tables, _FORM, ActionKind.KILL_THREAD, FilterFlag.NEW_LISTENER
-        ),
+        *settings_problems(policy, abi, tables, _TARGET),
         *_action_problems(policy, abi),
     ]
     statements = []

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ResolvedPolicy,
         Rule,
     )
+    from seccompgen.core.problems import Problem
     from seccompgen.core.tables import Tables
 
 _Test = TypeVar("_Test")
@@ -37,7 +38,7 @@ MOST_ALTERNATIVES = 64
 NUMBERED_ABIS = ("x86_64", "aarch64", "riscv64")
 """The ABIs for which such files are exact: their programs take arguments whole."""
 
-_SAID_ELSEWHERE = FilterFlag.TSYNC | FilterFlag.TSYNC_ESRCH
+SAID_ELSEWHERE = FilterFlag.TSYNC | FilterFlag.TSYNC_ESRCH
 """Flags that change nothing of what a filter answers, and are whoever's who installs it."""
 
 
@@ -77,70 +78,62 @@ def said_actions(policy: ResolvedPolicy, abi: Abi) -> dict[Action, Origin]:
     return said
 
 
-def settings_problems(
-    policy: ResolvedPolicy,
-    abi: Abi,
-    tables: Tables,
-    form: str,
-    foreign: ActionKind,
-    flags: FilterFlag = _SAID_ELSEWHERE,
-) -> Iterator[Diagnostic]:
-    """Yield what a policy says as a whole and no file of ``form`` can.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A format: what messages call a file of it, the kind of what it cannot say.
 
-    ``foreign`` is what its programs answer to other ABIs; it can say ``flags``.
+    ``foreign`` is what its programs answer to other ABIs; ``flags`` change nothing of its files.
     """
-    if policy.bad_arch_action.ret(abi) != foreign.value:
-        yield Diagnostic(
-            f"{form} answers calls through other ABIs with {foreign.name.lower()}: say "
-            f"`bad_arch_action: {foreign.name.lower()}`, not {policy.bad_arch_action}",
-            policy.bad_arch_origin.position,
-        )
-    x32, others = ABIS["x32"], policy.compat_of(abi)
-    if [other for other in others if other is not x32]:
-        listed = ", ".join(other.name for other in others if other is not x32)
-        yield Diagnostic(
-            f"{form} makes programs for one ABI: take {listed} out of compat_arches",
-            policy.arches_origin.position,
-        )
+
+    form: str
+    kind: Problem
+    foreign: ActionKind
+    flags: FilterFlag = SAID_ELSEWHERE
+
+
+def settings_problems(
+    policy: ResolvedPolicy, abi: Abi, tables: Tables, target: Target
+) -> Iterator[Diagnostic]:
+    """Yield what a policy says as a whole and no file of ``target`` can."""
+    form, kind, foreign = target.form, target.kind, target.foreign.name.lower()
+    if policy.bad_arch_action.ret(abi) != target.foreign.value:
+        text = f"{form} answers calls through other ABIs with {foreign}: say "
+        text += f"`bad_arch_action: {foreign}`, not {policy.bad_arch_action}"
+        yield Diagnostic(text, policy.bad_arch_origin.position, kind)
+    others = [other.name for other in policy.compat_of(abi)]
+    if {*others} - {"x32"}:
+        listed = ", ".join(name for name in others if name != "x32")
+        text = f"{form} is for one ABI: take {listed} out of compat_arches"
+        yield Diagnostic(text, policy.arches_origin.position, kind)
     default = policy.unknown_action.ret(abi)
-    if x32 in others:
-        yield from _x32_problems(policy, tables, form)
+    if "x32" in others:
+        yield from _x32_problems(policy, tables, target)
     elif abi.name == "x86_64" and policy.bad_arch_action.ret(abi) != default:
-        yield Diagnostic(
-            f"{form} gives x32's calls the default action, {policy.unknown_action}, and this "
-            f"policy {policy.bad_arch_action}: say `compat_arches: [x32]`, and of the rules "
-            "`arches: [x86_64]`, if that is meant",
-            policy.unknown_origin.position,
-        )
-    if policy.flags & ~(_SAID_ELSEWHERE | flags):
-        said = ", ".join((policy.flags & ~(_SAID_ELSEWHERE | flags)).names)
-        yield Diagnostic(
-            f"{form} has no flags: take {said} out of flags", Position(policy.sources[-1][0])
-        )
-    yield from _nameless(policy, abi, tables, form)
-
-
-def _x32_problems(policy: ResolvedPolicy, tables: Tables, form: str) -> Iterator[Diagnostic]:
-    x32 = ABIS["x32"]
-    if policy.default_action.ret(x32) != policy.unknown_action.ret(x32):
-        yield Diagnostic(
-            f"{form} gives all of x32's calls one action, and this policy those that it knows "
-            f"{policy.default_action}: take x32 out of compat_arches",
-            policy.default_origin.position,
-        )
-    for rule in policy.rules:
-        if rule.applies_to(x32) and tables.tables["x32"].number_of(rule.name) is not None:
-            text = f"{form} has no rules for x32: say `arches: [x86_64]` of {rule.name}"
-            yield Diagnostic(text, rule.position)
-
-
-def _nameless(policy: ResolvedPolicy, abi: Abi, tables: Tables, form: str) -> Iterator[Diagnostic]:
+        text = f"{form} gives x32's calls the default action, {policy.unknown_action}, and this "
+        text += f"policy {policy.bad_arch_action}: say `compat_arches: [x32]`, and of the rules "
+        text += "`arches: [x86_64]`, if that is meant"
+        yield Diagnostic(text, policy.unknown_origin.position, kind)
+    if policy.flags & ~target.flags:
+        text = f"{form} has no flags: take {', '.join((policy.flags & ~target.flags).names)} out"
+        yield Diagnostic(text, Position(policy.sources[-1][0]), kind)
     table = tables.tables[abi.name]
     for rule in policy.rules:
         number = table.number_of(rule.name) if rule.applies_to(abi) else None
         if number is not None and number not in table.names:
             text = f"{form} names calls, and {rule.name} is a number that none has"
-            yield Diagnostic(text, rule.position)
+            yield Diagnostic(text, rule.position, kind)
+
+
+def _x32_problems(policy: ResolvedPolicy, tables: Tables, target: Target) -> Iterator[Diagnostic]:
+    x32 = ABIS["x32"]
+    if policy.default_action.ret(x32) != policy.unknown_action.ret(x32):
+        text = f"{target.form} gives all of x32's calls one action, and this policy those that it "
+        text += f"knows {policy.default_action}: take x32 out of compat_arches"
+        yield Diagnostic(text, policy.default_origin.position, target.kind)
+    for rule in policy.rules:
+        if rule.applies_to(x32) and tables.tables["x32"].number_of(rule.name) is not None:
+            text = f"{target.form} has no rules for x32: say `arches: [x86_64]` of {rule.name}"
+            yield Diagnostic(text, rule.position, target.kind)
 
 
 def conjunctions(

@@ -17,6 +17,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Sets
 from seccompgen.policy.numbered import (
     MOST_ALTERNATIVES,
+    Target,
     answered_calls,
     conjunctions,
     said_actions,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from seccompgen.policy.numbered import Answered
 
 _FORM = "a filter of seccompiler"
+_TARGET = Target(_FORM, Problem.NOT_IN_SECCOMPILER, ActionKind.KILL_PROCESS)
 _PLAIN = {Op.EQ: "eq", Op.NE: "ne", Op.LT: "lt", Op.LE: "le", Op.GT: "gt", Op.GE: "ge"}
 
 
@@ -65,7 +67,7 @@ def seccompiler_filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Secc
     """
     default = policy.unknown_action.ret(abi)
     problems = [
-        *settings_problems(policy, abi, tables, _FORM, ActionKind.KILL_PROCESS),
+        *settings_problems(policy, abi, tables, _TARGET),
         *_action_problems(policy, abi),
     ]
     others = [action for action in said_actions(policy, abi) if action.ret(abi) != default]

@@ -6,8 +6,8 @@ what decides always. libminijail, which reads the same files itself, parts from 
 a note: it takes one statement a call. ``condition; return EPERM`` alone in a statement is as
 minijail0(5) has it and libminijail: allowed where the condition holds, EPERM elsewhere.
 
-Arguments are compared whole, 64 bits on ABIs of 64 bits. ``kill`` and a default that is not said are
-kill_thread, as is the answer to other ABIs.
+Arguments are compared whole, 64 bits on ABIs of 64 bits. ``kill`` is kill_thread, as are a default
+that is not said and the answer to other ABIs.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ class _Reader:
         concerned = [
             abi for abi in abis if any(c.abis is None or abi.name in c.abis for c in one.calls)
         ]
-        texts = {
+        texts: dict[int, str] = {
             bits: _condition_text(self, condition, [a for a in concerned if a.bits == bits])
             for bits in {abi.bits for abi in concerned}
         }
