@@ -143,6 +143,12 @@ class Scene:
             raise OSError(number, os.strerror(number))
         return result
 
+    def map(self, *args: int) -> int:
+        """Map by the number that the C library takes; on s390x the arguments are in memory."""
+        if self.abi == "s390x":
+            return self.call("mmap", struct.pack("=6Q", *(one & (1 << 64) - 1 for one in args)))
+        return self.call("mmap2" if self.has("mmap2") else "mmap", *args)
+
     def calls_of(self, abi: str) -> "Callable[..., int]":
         """Return what makes calls of another ABI, by names. Addresses must be those of `low`."""
         numbers = self.foreign[abi]
@@ -193,10 +199,9 @@ class Scene:
     def low(self, content: bytes) -> int:
         """Return the address of ``content`` below 2 GiB."""
         anonymous = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        name = "mmap2" if self.has("mmap2") else "mmap"
         # A place to begin with, as only x86_64 has MAP_32BIT.
         self._place += 0x100000
-        address = self.call(name, self._place, mmap.PAGESIZE, 3, anonymous, -1, 0)
+        address = self.map(self._place, mmap.PAGESIZE, 3, anonymous, -1, 0)
         if address >> 31:
             raise Unavailable("there is no memory below 2 GiB")
         ctypes.memmove(address, content, len(content))

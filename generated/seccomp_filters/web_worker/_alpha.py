@@ -71,23 +71,23 @@ PROGRAM = (
     # from osf_select:
     b"\x35\x00\x00\xa3\x60\x00\x00\x00"  # jge  96 setpriority          else allow
     b"\x35\x00\x67\xa1\x63\x00\x00\x00"  # jge  99 accept               -> accept and others else errno(EPERM)
-    # setsockopt (1): web_worker.yml:75, 79
+    # setsockopt (1): web_worker.yml:76, 80
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
     b"\x15\x00\x00\x9e\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x9c\x9b\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:79
+    # setsockopt (2): web_worker.yml:80
     b"\x15\x00\x9b\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x9a\x99\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (3): web_worker.yml:75, 79
+    # setsockopt (3): web_worker.yml:76, 80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
     b"\x15\x00\x97\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x15\x00\x96\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x15\x00\x95\x94\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:75
+    # setsockopt (4): web_worker.yml:76
     b"\x35\x00\x93\x94\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # from listen:
     b"\x35\x00\x10\x00\x87\x00\x00\x00"  # jge  135 socketpair          -> from socketpair
@@ -97,7 +97,7 @@ PROGRAM = (
     b"\x35\x00\x8e\x8f\x6b\x00\x00\x00"  # jge  107 osf_plock           -> errno(EPERM) else allow
     # osf_syscall and others:
     b"\x45\x00\x8e\x8d\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8b\x8c\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from osf_old_vtrace:
@@ -151,7 +151,7 @@ PROGRAM = (
     # from bdflush:
     b"\x35\x00\x00\x66\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
     b"\x15\x00\x64\x63\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x61\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x61\x60\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -212,7 +212,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xc2\x01\x00\x00"  # jeq  450 openat              -> openat
     b"\x15\x00\x38\x00\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow
     b"\x15\x00\x37\x36\xc7\x01\x00\x00"  # jeq  455 fstatat64           -> allow else errno(EPERM)
-    # openat: web_worker.yml:100
+    # openat: web_worker.yml:101
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x34\x35\x03\x26\x00\x00"  # jset 0x2603                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from unlinkat:
@@ -226,7 +226,7 @@ PROGRAM = (
     b"\x35\x00\x2e\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> allow
     # pread64 and others:
     b"\x45\x00\x2c\x2d\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
-    # utimensat: web_worker.yml:118
+    # utimensat: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -254,7 +254,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xf7\x01\x00\x00"  # jeq  503 sendmmsg            -> sendmmsg
     b"\x15\x00\x19\x00\xf6\x01\x00\x00"  # jeq  502 accept4             -> allow
     b"\x15\x00\x18\x17\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x15\x16\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:

@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> from creat
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xda\xdc\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xd8\xda\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from creat:
@@ -50,12 +50,12 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xc6\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:129
+    # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\xc3\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\xbf\x4b\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:55; web_worker.yml:129
+    # fcntl (2): compute_only.yml:55; web_worker.yml:130
     b"\x45\x00\x4e\xc0\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x35\x00\x17\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
@@ -91,7 +91,7 @@ PROGRAM = (
     b"\x15\x00\xa7\xaa\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from sysinfo:
     b"\x15\x00\xa9\xa8\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\xa4\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\xa5\xa3\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -164,7 +164,7 @@ PROGRAM = (
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x72\x74\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:130
+    # fcntl64: web_worker.yml:131
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x72\x70\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:55
@@ -196,7 +196,7 @@ PROGRAM = (
     b"\x15\x00\x00\x5c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x5c\x5a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:91
+    # socketpair: web_worker.yml:92
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x58\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -210,14 +210,14 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x50\x4e\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:75
+    # setsockopt (1): web_worker.yml:76
     b"\x35\x00\x00\x4f\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x4e\x4c\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:79
+    # setsockopt (2): web_worker.yml:80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x4b\x49\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:79
+    # setsockopt (3): web_worker.yml:80
     b"\x15\x00\x4a\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x49\x47\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -227,10 +227,10 @@ PROGRAM = (
     b"\x15\x00\x45\x00\x27\x01\x00\x00"  # jeq  295 getsockopt          -> allow
     b"\x15\x00\x44\x00\x29\x01\x00\x00"  # jeq  297 recvmsg             -> allow
     b"\x15\x00\x43\x41\x47\x01\x00\x00"  # jeq  327 fstatat64           -> allow else errno(EPERM)
-    # openat: web_worker.yml:100
+    # openat: web_worker.yml:101
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3f\x41\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3d\x3f\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from unlinkat:
@@ -264,7 +264,7 @@ PROGRAM = (
     # from name_to_handle_at:
     b"\x15\x00\x01\x00\x76\x01\x00\x00"  # jeq  374 sendmmsg            -> sendmmsg
     b"\x15\x00\x29\x27\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x25\x27\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -286,7 +286,7 @@ PROGRAM = (
     b"\x45\x00\x1b\x19\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:118
+    # utimensat, utimensat_time64: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi

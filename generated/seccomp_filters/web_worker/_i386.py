@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xc1\xc2\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xbf\xc0\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -39,12 +39,12 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xb3\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:129
+    # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\xb0\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\xad\x43\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:55; web_worker.yml:129
+    # fcntl (2): compute_only.yml:55; web_worker.yml:130
     b"\x45\x00\x46\xad\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x35\x00\x13\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
@@ -62,16 +62,16 @@ PROGRAM = (
     # from mmap:
     b"\x35\x00\xa1\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
     b"\x15\x00\xa0\xa1\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
-    # socketcall (1): web_worker.yml:57
+    # socketcall (1): web_worker.yml:58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
     b"\x35\x00\x9e\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
     b"\x45\x00\x9d\x9c\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:57
+    # socketcall (2): web_worker.yml:58
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
     b"\x45\x00\x00\x9b\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
     b"\x15\x00\x9a\x99\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (3): web_worker.yml:57
+    # socketcall (3): web_worker.yml:58
     b"\x35\x00\x98\x99\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
@@ -80,7 +80,7 @@ PROGRAM = (
     # from olduname:
     b"\x35\x00\x95\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
     b"\x15\x00\x94\x93\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x91\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x91\x90\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -129,7 +129,7 @@ PROGRAM = (
     b"\x35\x00\x71\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
     b"\x15\x00\x70\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
     b"\x45\x00\x6e\x6b\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
-    # fcntl64 (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:131
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
@@ -137,7 +137,7 @@ PROGRAM = (
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x68\x69\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (2): web_worker.yml:130
+    # fcntl64 (2): web_worker.yml:131
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x67\x66\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:55
@@ -169,7 +169,7 @@ PROGRAM = (
     b"\x45\x00\x53\x54\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
     # from vserver:
     b"\x15\x00\x54\x52\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:100
+    # openat: web_worker.yml:101
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x50\x51\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
@@ -191,7 +191,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
     b"\x15\x00\x44\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
     b"\x15\x00\x43\x42\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x40\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:147
@@ -210,21 +210,21 @@ PROGRAM = (
     b"\x45\x00\x36\x35\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # from bind:
     b"\x35\x00\x35\x34\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:75, 79
+    # setsockopt (1): web_worker.yml:76, 80
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x31\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x2f\x2e\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:75
+    # setsockopt (2): web_worker.yml:76
     b"\x35\x00\x00\x2e\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x2d\x2c\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:79
+    # setsockopt (3): web_worker.yml:80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x2a\x29\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:79
+    # setsockopt (4): web_worker.yml:80
     b"\x15\x00\x29\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x28\x27\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockname:
@@ -233,10 +233,10 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x72\x01\x00\x00"  # jeq  370 sendmsg             -> sendmsg
     b"\x15\x00\x23\x00\x76\x01\x00\x00"  # jeq  374 userfaultfd         -> errno(EPERM)
     b"\x15\x00\x22\x23\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:68
+    # sendto: web_worker.yml:69
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pkey_mprotect:
@@ -258,7 +258,7 @@ PROGRAM = (
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:118
+    # utimensat, utimensat_time64: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x11\x10\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:

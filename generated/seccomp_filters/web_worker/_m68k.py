@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xcc\xcd\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xca\xcb\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -46,12 +46,12 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xb9\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:129
+    # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x00\xb6\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x00\x15\xb3\x4e\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:55; web_worker.yml:129
+    # fcntl (2): compute_only.yml:55; web_worker.yml:130
     b"\x00\x45\x51\xb3\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x00\x35\x0e\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
@@ -80,11 +80,11 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (1)           ; call >= SYS_SENDTO
     b"\x00\x35\xa0\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
     b"\x00\x45\x9f\x9e\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:57
+    # socketcall (1): web_worker.yml:58
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
     b"\x00\x45\x00\x9d\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x15\x9c\x9b\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (2): web_worker.yml:57
+    # socketcall (2): web_worker.yml:58
     b"\x00\x35\x9a\x9b\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
@@ -114,7 +114,7 @@ PROGRAM = (
     # from mlockall:
     b"\x00\x35\x87\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
     b"\x00\x15\x86\x85\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap: web_worker.yml:140
+    # mremap: web_worker.yml:141
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x83\x84\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
@@ -153,7 +153,7 @@ PROGRAM = (
     b"\x00\x35\x6b\x6c\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
     # from futex:
     b"\x00\x15\x69\x6a\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
-    # fcntl64 (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:131
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
@@ -161,7 +161,7 @@ PROGRAM = (
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x63\x64\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (2): web_worker.yml:130
+    # fcntl64 (2): web_worker.yml:131
     b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
     b"\x00\x35\x62\x61\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:55
@@ -223,21 +223,21 @@ PROGRAM = (
     b"\x00\x45\x39\x38\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # sigaltstack and others:
     b"\x00\x45\x37\x38\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
-    # setsockopt (1): web_worker.yml:75, 79
+    # setsockopt (1): web_worker.yml:76, 80
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x00\x15\x00\x34\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x32\x31\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:75
+    # setsockopt (2): web_worker.yml:76
     b"\x00\x35\x00\x31\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x00\x15\x30\x2f\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:79
+    # setsockopt (3): web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x2d\x2c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:79
+    # setsockopt (4): web_worker.yml:80
     b"\x00\x15\x2c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x2b\x2a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockname:
@@ -247,13 +247,13 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x01\x74"  # jeq  372 sendmmsg            -> sendmmsg
     b"\x00\x15\x25\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
     b"\x00\x15\x24\x25\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x20\x21\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:68
+    # sendto: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from seccomp:
@@ -273,7 +273,7 @@ PROGRAM = (
     b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:118
+    # utimensat, utimensat_time64: web_worker.yml:119
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:

@@ -22,7 +22,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x91\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x8d\x8e\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mremap:
@@ -36,7 +36,7 @@ PROGRAM = (
     b"\x00\x35\x86\x7f\x00\x00\x13\xa4"  # jge  5028 shmget             -> errno(EPERM) else msync and others
     # from dup:
     b"\x00\x45\x86\x85\xff\xff\xec\x4e"  # jset 0xffffec4e              -> allow else errno(EPERM)
-    # sendto: web_worker.yml:68
+    # sendto: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x83\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
@@ -46,7 +46,7 @@ PROGRAM = (
     b"\x00\x15\x00\x6c\x00\x00\x13\xb5"  # jeq  5045 sendmsg            else recvfrom and others
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x7d\x7e\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:91
+    # socketpair: web_worker.yml:92
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x7b\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -60,16 +60,16 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x72\x71\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:79
+    # setsockopt (1): web_worker.yml:80
     b"\x00\x15\x71\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x70\x6f\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (2): web_worker.yml:75, 79
+    # setsockopt (2): web_worker.yml:76, 80
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
     b"\x00\x15\x6d\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x00\x15\x6c\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x00\x15\x6b\x6a\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:75
+    # setsockopt (3): web_worker.yml:76
     b"\x00\x35\x69\x6a\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from getsockopt:
     b"\x00\x35\x07\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
@@ -77,7 +77,7 @@ PROGRAM = (
     b"\x00\x15\x67\x00\x00\x00\x13\xbe"  # jeq  5054 getsockopt         -> allow
     b"\x00\x15\x66\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
     b"\x00\x15\x65\x64\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x62\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x62\x61\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -142,7 +142,7 @@ PROGRAM = (
     # from tgkill:
     b"\x00\x15\x37\x00\x00\x00\x14\x7a"  # jeq  5242 set_thread_area    -> allow
     b"\x00\x15\x39\x35\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:100
+    # openat: web_worker.yml:101
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x33\x34\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
@@ -174,7 +174,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x14\xb6"  # jeq  5302 sendmmsg           -> sendmmsg
     b"\x00\x15\x1f\x00\x00\x00\x14\xbc"  # jeq  5308 getdents64         -> allow
     b"\x00\x15\x1e\x1d\x00\x00\x14\xc1"  # jeq  5313 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x1b\x1c\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:147

@@ -26,7 +26,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x9a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x96\x97\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mremap:
@@ -40,7 +40,7 @@ PROGRAM = (
     b"\x35\x00\x8f\x89\x8c\x17\x00\x00"  # jge  6028 shmget             -> errno(EPERM) else msync and others
     # from dup:
     b"\x35\x00\x78\x8f\x98\x17\x00\x00"  # jge  6040 socket             -> socket and others else allow
-    # sendto: web_worker.yml:68
+    # sendto: web_worker.yml:69
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x8c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
@@ -50,7 +50,7 @@ PROGRAM = (
     b"\x15\x00\x00\x5c\x9d\x17\x00\x00"  # jeq  6045 sendmsg            else recvfrom and others
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x86\x87\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:91
+    # socketpair: web_worker.yml:92
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x84\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -64,16 +64,16 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x7b\x7a\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:79
+    # setsockopt (1): web_worker.yml:80
     b"\x15\x00\x7a\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x79\x78\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (2): web_worker.yml:75, 79
+    # setsockopt (2): web_worker.yml:76, 80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
     b"\x15\x00\x76\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x15\x00\x75\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x15\x00\x74\x73\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:75
+    # setsockopt (3): web_worker.yml:76
     b"\x35\x00\x72\x73\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from getsockopt:
     b"\x35\x00\x07\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> from fcntl
@@ -81,7 +81,7 @@ PROGRAM = (
     b"\x15\x00\x70\x00\xa6\x17\x00\x00"  # jeq  6054 getsockopt         -> allow
     b"\x15\x00\x6f\x00\xaa\x17\x00\x00"  # jeq  6058 exit               -> allow
     b"\x15\x00\x6e\x6d\xad\x17\x00\x00"  # jeq  6061 uname              -> allow else errno(EPERM)
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x6b\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x6b\x6a\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -128,7 +128,7 @@ PROGRAM = (
     # from exit_group:
     b"\x15\x00\x01\x00\x44\x18\x00\x00"  # jeq  6212 fcntl64            -> fcntl64 (1)
     b"\x15\x00\x4b\x45\x42\x18\x00\x00"  # jeq  6210 remap_file_pages   -> errno(EPERM) else msync and others
-    # fcntl64 (1): web_worker.yml:130
+    # fcntl64 (1): web_worker.yml:131
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1): compute_only.yml:55
@@ -137,7 +137,7 @@ PROGRAM = (
     # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x45\x46\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64 (2): web_worker.yml:130
+    # fcntl64 (2): web_worker.yml:131
     b"\x35\x00\x01\x00\x24\x00\x00\x00"  # jge  0x24                    -> fcntl, fcntl64 (3)       ; cmd >= F_OFD_GETLK
     b"\x35\x00\x44\x43\x22\x00\x00\x00"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (3): compute_only.yml:55
@@ -152,7 +152,7 @@ PROGRAM = (
     # from tgkill:
     b"\x15\x00\x3c\x00\x66\x18\x00\x00"  # jeq  6246 set_thread_area    -> allow
     b"\x15\x00\x3c\x3a\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:100
+    # openat: web_worker.yml:101
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x38\x39\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
@@ -181,7 +181,7 @@ PROGRAM = (
     b"\x15\x00\x04\x00\x9e\x18\x00\x00"  # jeq  6302 prlimit64          -> prlimit64
     b"\x15\x00\x01\x00\xa3\x18\x00\x00"  # jeq  6307 sendmmsg           -> sendmmsg
     b"\x15\x00\x28\x27\xad\x18\x00\x00"  # jeq  6317 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x25\x26\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:147
@@ -206,7 +206,7 @@ PROGRAM = (
     b"\x35\x00\x00\x18\x03\x19\x00\x00"  # jge  6403 clock_gettime64    else errno(ENOSYS)
     # socket and others:
     b"\x45\x00\x16\x15\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
-    # utimensat, utimensat_time64: web_worker.yml:118
+    # utimensat, utimensat_time64: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x13\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi

@@ -17,7 +17,7 @@ PROGRAM = (
     b"\x35\x00\x02\x00\xa5\x0f\x00\x00"  # jge  4005 open               -> open
     b"\x35\x00\xc4\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> allow
     b"\x35\x00\x0d\xc8\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xc0\xc1\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
@@ -41,12 +41,12 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xb2\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:129
+    # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\xaf\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\xac\x5e\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
-    # fcntl (2): compute_only.yml:55; web_worker.yml:129
+    # fcntl (2): compute_only.yml:55; web_worker.yml:130
     b"\x45\x00\x61\xac\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x35\x00\x12\x00\x07\x10\x00\x00"  # jge  4103 syslog             -> from syslog
@@ -63,16 +63,16 @@ PROGRAM = (
     b"\x15\x00\xa2\xa1\xf5\x0f\x00\x00"  # jeq  4085 readlink           -> allow else errno(EPERM)
     # from mmap:
     b"\x35\x00\xa0\x81\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
-    # socketcall (1): web_worker.yml:57
+    # socketcall (1): web_worker.yml:58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
     b"\x35\x00\x9e\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
     b"\x45\x00\x9d\x9c\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:57
+    # socketcall (2): web_worker.yml:58
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
     b"\x45\x00\x00\x9b\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
     b"\x15\x00\x9a\x99\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (3): web_worker.yml:57
+    # socketcall (3): web_worker.yml:58
     b"\x35\x00\x98\x99\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x04\x00\x18\x10\x00\x00"  # jge  4120 clone              -> clone
@@ -81,7 +81,7 @@ PROGRAM = (
     # from unused109:
     b"\x35\x00\x95\x00\x16\x10\x00\x00"  # jge  4118 fsync              -> allow
     b"\x15\x00\x94\x93\x14\x10\x00\x00"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x91\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x91\x90\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -98,17 +98,17 @@ PROGRAM = (
     b"\x15\x00\x88\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
     b"\x45\x00\x86\x00\xc4\xef\xff\xff"  # jset 0xffffefc4              -> errno(EPERM)
     b"\x15\x00\x85\x86\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM) else allow
-    # mremap: web_worker.yml:140
+    # mremap: web_worker.yml:141
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x83\x84\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from accept:
     b"\x35\x00\x04\x00\x54\x10\x00\x00"  # jge  4180 sendto             -> sendto
     b"\x35\x00\x01\x00\x53\x10\x00\x00"  # jge  4179 sendmsg            -> sendmsg
     b"\x35\x00\x81\x1a\x4b\x10\x00\x00"  # jge  4171 getpeername        -> allow else accept and others
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7e\x7f\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:68
+    # sendto: web_worker.yml:69
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x7c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
@@ -121,16 +121,16 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x74\x73\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:79
+    # setsockopt (1): web_worker.yml:80
     b"\x15\x00\x73\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x72\x71\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (2): web_worker.yml:75, 79
+    # setsockopt (2): web_worker.yml:76, 80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
     b"\x15\x00\x6f\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x15\x00\x6e\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x15\x00\x6d\x6c\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:75
+    # setsockopt (3): web_worker.yml:76
     b"\x35\x00\x6b\x6c\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from shutdown:
     b"\x35\x00\x0a\x00\x60\x10\x00\x00"  # jge  4192 prctl              -> prctl (1)
@@ -140,7 +140,7 @@ PROGRAM = (
     b"\x35\x00\x67\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> allow
     # accept and others:
     b"\x45\x00\x65\x66\x03\x00\x00\x00"  # jset 3                       -> errno(EPERM) else allow
-    # socketpair: web_worker.yml:91
+    # socketpair: web_worker.yml:92
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x63\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -165,7 +165,7 @@ PROGRAM = (
     # from sigaltstack:
     b"\x45\x00\x00\x53\x86\xef\xff\xff"  # jset 0xffffef86              else errno(EPERM)
     b"\x15\x00\x52\x53\x73\x10\x00\x00"  # jeq  4211 truncate64         -> errno(EPERM) else allow
-    # fcntl64 (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:131
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
@@ -173,7 +173,7 @@ PROGRAM = (
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x4c\x4d\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl64 (2): web_worker.yml:130
+    # fcntl64 (2): web_worker.yml:131
     b"\x35\x00\x01\x00\x24\x00\x00\x00"  # jge  0x24                    -> fcntl, fcntl64 (2)       ; cmd >= F_OFD_GETLK
     b"\x35\x00\x4b\x4a\x22\x00\x00\x00"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:55
@@ -223,7 +223,7 @@ PROGRAM = (
     b"\x15\x00\x04\x00\xf2\x10\x00\x00"  # jeq  4338 prlimit64          -> prlimit64
     b"\x15\x00\x01\x00\xf7\x10\x00\x00"  # jeq  4343 sendmmsg           -> sendmmsg
     b"\x15\x00\x2b\x2a\x01\x11\x00\x00"  # jeq  4353 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x28\x29\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:147
@@ -253,7 +253,7 @@ PROGRAM = (
     b"\x45\x00\x18\x17\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x35\x00\x04\x00\x3d\x11\x00\x00"  # jge  4413 pselect6_time64    -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:118
+    # utimensat, utimensat_time64: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi

@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xbb\xbc\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xb9\xba\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -42,12 +42,12 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xac\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:129
+    # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x00\xa9\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x00\x15\xa6\x5b\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:55; web_worker.yml:129
+    # fcntl (2): compute_only.yml:55; web_worker.yml:130
     b"\x00\x45\x5f\xa6\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from socketpair:
     b"\x00\x35\x0b\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
@@ -68,7 +68,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\x52"  # jeq  82 sendto               -> sendto
     b"\x00\x15\x97\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
     b"\x00\x45\x97\x11\x00\x00\x00\x0c"  # jset 12 chdir                -> allow else getrlimit and others
-    # sendto: web_worker.yml:68
+    # sendto: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x94\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
@@ -92,7 +92,7 @@ PROGRAM = (
     b"\x00\x35\x86\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
     # getrlimit and others:
     b"\x00\x45\x84\x85\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x82\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x82\x81\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -115,7 +115,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
     b"\x00\x15\x75\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x74\x73\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # mremap: web_worker.yml:140
+    # mremap: web_worker.yml:141
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x71\x72\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresuid:
@@ -136,26 +136,26 @@ PROGRAM = (
     b"\x00\x15\x04\x00\x00\x00\x00\xb5"  # jeq  181 setsockopt          -> setsockopt (1)
     b"\x00\x15\x01\x00\x00\x00\x00\xb7"  # jeq  183 sendmsg             -> sendmsg
     b"\x00\x15\x64\x3e\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow else mount and others
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x61\x62\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # setsockopt (1): web_worker.yml:75, 79
+    # setsockopt (1): web_worker.yml:76, 80
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
     b"\x00\x15\x00\x5e\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x5c\x5b\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:79
+    # setsockopt (2): web_worker.yml:80
     b"\x00\x15\x5b\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x5a\x59\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (3): web_worker.yml:75, 79
+    # setsockopt (3): web_worker.yml:76, 80
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
     b"\x00\x15\x57\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x00\x15\x56\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x00\x15\x55\x54\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:75
+    # setsockopt (4): web_worker.yml:76
     b"\x00\x35\x53\x54\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from lstat64:
     b"\x00\x35\x12\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
@@ -170,7 +170,7 @@ PROGRAM = (
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x49\x4a\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (2): compute_only.yml:55; web_worker.yml:130
+    # fcntl64 (2): compute_only.yml:55; web_worker.yml:131
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> fcntl, fcntl64 (2)       ; cmd >= F_GETOWN
     b"\x00\x45\x48\x00\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow
     b"\x00\x35\x47\x46\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; cmd >= F_SETLK64
@@ -241,7 +241,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x18\x17\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x15\x16\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:

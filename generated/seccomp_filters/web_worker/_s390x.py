@@ -17,7 +17,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x06"  # jge  6 close                 -> from close
     b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open
     b"\x00\x35\x6d\xcf\x00\x00\x00\x01"  # jge  1 exit                  -> exit and others else errno(ENOSYS)
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xcb\xcc\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
@@ -56,7 +56,7 @@ PROGRAM = (
     b"\x00\x15\xb1\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\xaf\xb0\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl: compute_only.yml:55; web_worker.yml:129
+    # fcntl: compute_only.yml:55; web_worker.yml:130
     b"\x00\x45\x00\xaf\xff\xff\xff\xf8"  # jset 0xfffffff8              else allow
     b"\x00\x15\xae\xad\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from setpgid:
@@ -85,16 +85,16 @@ PROGRAM = (
     b"\x00\x35\x9f\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
     b"\x00\x15\x9e\x00\x00\x00\x00\x5f"  # jeq  95                      -> errno(ENOSYS)
     b"\x00\x15\x9d\x9b\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # socketcall (1): web_worker.yml:57
+    # socketcall (1): web_worker.yml:58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
     b"\x00\x35\x99\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
     b"\x00\x45\x98\x97\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:57
+    # socketcall (2): web_worker.yml:58
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
     b"\x00\x45\x00\x96\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x15\x95\x94\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (3): web_worker.yml:57
+    # socketcall (3): web_worker.yml:58
     b"\x00\x35\x93\x94\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x0e\x00\x00\x00\x00\x8a"  # jge  138                     -> from getdents
@@ -107,7 +107,7 @@ PROGRAM = (
     b"\x00\x45\x8c\x2e\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else lookup_dcookie and others
     # from sysinfo:
     b"\x00\x15\x8b\x8c\x00\x00\x00\x75"  # jeq  117 ipc                 -> errno(EPERM) else allow
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x89\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x89\x88\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -182,7 +182,7 @@ PROGRAM = (
     b"\x00\x35\x56\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> errno(EPERM)
     b"\x00\x35\x00\x55\x00\x00\x01\x04"  # jge  260 clock_gettime       else errno(EPERM)
     b"\x00\x35\x56\x55\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # openat: web_worker.yml:100
+    # openat: web_worker.yml:101
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x52\x53\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
@@ -222,7 +222,7 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x01\x66"  # jge  358 sendmmsg            -> sendmmsg
     b"\x00\x35\x38\x00\x00\x00\x01\x64"  # jge  356 membarrier          -> allow
     b"\x00\x15\x37\x36\x00\x00\x01\x5d"  # jeq  349 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x34\x35\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from socket:
@@ -235,21 +235,21 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x2c\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x2c\x2b\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:75, 79
+    # setsockopt (1): web_worker.yml:76, 80
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x00\x15\x00\x28\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x26\x25\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:75
+    # setsockopt (2): web_worker.yml:76
     b"\x00\x35\x00\x25\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x00\x15\x24\x23\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:79
+    # setsockopt (3): web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x21\x20\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:79
+    # setsockopt (4): web_worker.yml:80
     b"\x00\x15\x20\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x1f\x1e\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockname:
@@ -257,10 +257,10 @@ PROGRAM = (
     b"\x00\x15\x04\x00\x00\x00\x01\x71"  # jeq  369 sendto              -> sendto
     b"\x00\x15\x01\x00\x00\x00\x01\x72"  # jeq  370 sendmsg             -> sendmsg
     b"\x00\x15\x1a\x1b\x00\x00\x01\x77"  # jeq  375 copy_file_range     -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x18\x19\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:68
+    # sendto: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi

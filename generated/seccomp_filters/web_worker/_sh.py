@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xd3\xd4\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xd1\xd2\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -46,12 +46,12 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xc0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:129
+    # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\xbd\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\xba\x4e\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:55; web_worker.yml:129
+    # fcntl (2): compute_only.yml:55; web_worker.yml:130
     b"\x45\x00\x51\xba\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x35\x00\x0f\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> from socketcall
@@ -81,11 +81,11 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (1)           ; call >= SYS_SENDTO
     b"\x35\x00\xa6\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
     b"\x45\x00\xa5\xa4\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:57
+    # socketcall (1): web_worker.yml:58
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
     b"\x45\x00\x00\xa3\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
     b"\x15\x00\xa2\xa1\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (2): web_worker.yml:57
+    # socketcall (2): web_worker.yml:58
     b"\x35\x00\xa0\xa1\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
@@ -152,7 +152,7 @@ PROGRAM = (
     b"\x35\x00\x73\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
     b"\x15\x00\x72\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
     b"\x45\x00\x70\x22\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
-    # fcntl64 (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl64 (1): compute_only.yml:55; web_worker.yml:131
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
@@ -160,7 +160,7 @@ PROGRAM = (
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x6a\x6b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (2): web_worker.yml:130
+    # fcntl64 (2): web_worker.yml:131
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x69\x68\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:55
@@ -228,7 +228,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x3a\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x3a\x39\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto: web_worker.yml:68
+    # sendto: web_worker.yml:69
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x38\x37\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from recv:
@@ -237,21 +237,21 @@ PROGRAM = (
     b"\x15\x00\x00\x35\x63\x01\x00\x00"  # jeq  355 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x32\x33\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # setsockopt (1): web_worker.yml:75, 79
+    # setsockopt (1): web_worker.yml:76, 80
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x2f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x2d\x2c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:75
+    # setsockopt (2): web_worker.yml:76
     b"\x35\x00\x00\x2c\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x2b\x2a\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:79
+    # setsockopt (3): web_worker.yml:80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x28\x27\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:79
+    # setsockopt (4): web_worker.yml:80
     b"\x15\x00\x27\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x26\x25\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from name_to_handle_at:
@@ -259,7 +259,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x6b\x01\x00\x00"  # jeq  363 sendmmsg            -> sendmmsg
     b"\x15\x00\x22\x21\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1f\x20\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -280,7 +280,7 @@ PROGRAM = (
     b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
     # ipc and others:
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat, utimensat_time64: web_worker.yml:118
+    # utimensat, utimensat_time64: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:

@@ -26,7 +26,7 @@ PROGRAM = (
     b"\x15\x00\xb4\xb7\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
     # from pread64:
     b"\x35\x00\xb6\xb3\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # mremap: web_worker.yml:140
+    # mremap: web_worker.yml:141
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\xaf\xb1\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from msync:
@@ -66,14 +66,14 @@ PROGRAM = (
     b"\x35\x00\x0a\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
     b"\x35\x00\x01\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> fcntl (1)
     b"\x15\x00\x94\x92\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:129
+    # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x92\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\x8e\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8c\x8e\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:55; web_worker.yml:129
+    # fcntl (2): compute_only.yml:55; web_worker.yml:130
     b"\x45\x00\x00\x8d\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
     b"\x15\x00\x8c\x8a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
@@ -144,7 +144,7 @@ PROGRAM = (
     # from mq_getsetattr:
     b"\x35\x00\x5a\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
     b"\x15\x00\x59\x5e\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
-    # openat: web_worker.yml:100
+    # openat: web_worker.yml:101
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x57\x59\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
@@ -156,7 +156,7 @@ PROGRAM = (
     b"\x35\x00\x00\x54\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
     b"\x35\x00\x00\x30\x13\x01\x00\x40"  # jge  0x40000113 splice       else unshare and others
     b"\x35\x00\x55\x50\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
-    # utimensat: web_worker.yml:118
+    # utimensat: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x4e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -230,7 +230,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> from rt_sigqueueinfo
     b"\x15\x00\x01\x00\x06\x02\x00\x40"  # jeq  0x40000206 sendmsg      -> sendmsg
     b"\x45\x00\x1c\x1a\xf6\xfd\xff\xbf"  # jset 0xbffffdf6              -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x18\x1a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from rt_sigqueueinfo:
@@ -241,7 +241,7 @@ PROGRAM = (
     # from rt_tgsigqueueinfo:
     b"\x15\x00\x01\x00\x1a\x02\x00\x40"  # jeq  0x4000021a sendmmsg     -> sendmmsg
     b"\x15\x00\x14\x12\x19\x02\x00\x40"  # jeq  0x40000219 recvmmsg     -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x10\x12\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setsockopt:
@@ -252,14 +252,14 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x0b\x09\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:75
+    # setsockopt (1): web_worker.yml:76
     b"\x35\x00\x00\x0a\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x09\x07\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:79
+    # setsockopt (2): web_worker.yml:80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x06\x04\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:79
+    # setsockopt (3): web_worker.yml:80
     b"\x15\x00\x05\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x04\x02\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:

@@ -19,14 +19,14 @@ PROGRAM = (
     b"\x35\x00\x00\x8a\x1b\x00\x00\x00"  # jge  27 mincore              else allow
     b"\x35\x00\x00\x64\x20\x00\x00\x00"  # jge  32 dup                  else mincore and others
     b"\x35\x00\x87\x88\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
-    # mremap: web_worker.yml:140
+    # mremap: web_worker.yml:141
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x85\x86\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x84\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x80\x81\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from accept:
@@ -34,15 +34,15 @@ PROGRAM = (
     b"\x15\x00\x04\x00\x2c\x00\x00\x00"  # jeq  44 sendto               -> sendto
     b"\x15\x00\x01\x00\x2e\x00\x00\x00"  # jeq  46 sendmsg              -> sendmsg
     b"\x15\x00\x7c\x7d\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7a\x7b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:68
+    # sendto: web_worker.yml:69
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x78\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x77\x76\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:91
+    # socketpair: web_worker.yml:92
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x74\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -56,14 +56,14 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x6b\x6a\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:75
+    # setsockopt (1): web_worker.yml:76
     b"\x35\x00\x00\x6a\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x69\x68\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:79
+    # setsockopt (2): web_worker.yml:80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x66\x65\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:79
+    # setsockopt (3): web_worker.yml:80
     b"\x15\x00\x65\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x64\x63\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -72,7 +72,7 @@ PROGRAM = (
     b"\x15\x00\x61\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
     b"\x15\x00\x60\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
     b"\x15\x00\x5f\x5e\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x5c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x5c\x5b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -164,7 +164,7 @@ PROGRAM = (
     b"\x15\x00\x1f\x00\x2b\x01\x00\x00"  # jeq  299 recvmmsg            -> allow
     b"\x15\x00\x1e\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
     b"\x15\x00\x1d\x1c\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:147

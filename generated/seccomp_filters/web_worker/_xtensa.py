@@ -35,12 +35,12 @@ PROGRAM = (
     b"\x15\x00\x92\x93\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
     # from fallocate:
     b"\x15\x00\x92\x91\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # fcntl64: web_worker.yml:130
+    # fcntl64: web_worker.yml:131
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x0b\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)     ; cmd >= F_SETOWN
     b"\x35\x00\x0e\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x8e\x8d\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # open: web_worker.yml:100
+    # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x8b\x8c\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from ioctl:
@@ -49,7 +49,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:129
+    # fcntl: web_worker.yml:130
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN
     # fcntl64, fcntl (1): compute_only.yml:55
@@ -67,7 +67,7 @@ PROGRAM = (
     # from mlockall:
     b"\x15\x00\x01\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
     b"\x45\x00\x7a\x74\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall and others
-    # mremap: web_worker.yml:140
+    # mremap: web_worker.yml:141
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x78\x79\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setsockopt:
@@ -78,14 +78,14 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x72\x71\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:75
+    # setsockopt (1): web_worker.yml:76
     b"\x35\x00\x00\x71\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x70\x6f\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:79
+    # setsockopt (2): web_worker.yml:80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x6d\x6c\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:79
+    # setsockopt (3): web_worker.yml:80
     b"\x15\x00\x6c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x6b\x6a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -94,10 +94,10 @@ PROGRAM = (
     b"\x15\x00\x00\x52\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt and others
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x66\x65\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x63\x64\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:91
+    # socketpair: web_worker.yml:92
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x61\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -110,11 +110,11 @@ PROGRAM = (
     b"\x15\x00\x05\x00\x73\x00\x00\x00"  # jeq  115 sendmmsg            -> sendmmsg
     b"\x15\x00\x01\x00\x74\x00\x00\x00"  # jeq  116 clone               -> clone
     b"\x15\x00\x58\x59\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
-    # clone: web_worker.yml:153
+    # clone: web_worker.yml:154
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x56\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x56\x55\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # sendmmsg: web_worker.yml:70
+    # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x53\x54\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from wait4:
@@ -163,7 +163,7 @@ PROGRAM = (
     b"\x15\x00\x35\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
     b"\x15\x00\x34\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
     b"\x15\x00\x33\x32\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
-    # openat: web_worker.yml:100
+    # openat: web_worker.yml:101
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x30\x31\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from utimensat:
@@ -208,7 +208,7 @@ PROGRAM = (
     b"\x45\x00\x15\x14\x0a\x00\x00\x00"  # jset 10 dup                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:118
+    # utimensat, utimensat_time64: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:

@@ -181,7 +181,10 @@ def build_policies(
 
 
 def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
-    """Return ``one`` with its warnings; errors are added to ``problems``."""
+    """Return ``one`` with its warnings; errors are added to ``problems``.
+
+    A foreign policy means what it means: what would be an error of ours is a warning there.
+    """
     from seccompgen.lint import Severity, lint_policy  # noqa: PLC0415 - `build_policy` needs it not
     from seccompgen.render.findings import finding_diagnostic  # noqa: PLC0415
 
@@ -190,8 +193,12 @@ def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
     told: dict[Severity, list[Diagnostic]] = {severity: [] for severity in Severity}
     for finding in report.findings:
         told[finding.severity].append(finding_diagnostic(finding))
-    problems += told[Severity.ERROR]
-    return replace(one, notes=report.notes, warnings=tuple(told[Severity.WARNING]))
+    warnings = told[Severity.WARNING]
+    if one.policy.foreign:
+        warnings = told[Severity.ERROR] + warnings
+    else:
+        problems += told[Severity.ERROR]
+    return replace(one, notes=report.notes, warnings=tuple(warnings))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Layer:
     """One document, checked for itself.
 
     ``beside`` are further files that it was made from, with their sha256: what a foreign policy
-    includes.
+    includes. ``foreign`` is True if it is a translation.
     """
 
     document: Document
@@ -42,6 +42,7 @@ class Layer:
     sha256: str
     in_memory: bool = False
     beside: tuple[tuple[str, str], ...] = ()
+    foreign: bool = False
 
     @classmethod
     def of(cls, document: Document, content: bytes) -> Layer:
@@ -198,7 +199,8 @@ def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) ->
     if draft is None:
         return Layer.of(read_document(content, file), content)
     notes += draft.notes
-    return replace(Layer.of(draft.document(), content), beside=tuple(draft.sources))
+    layer = Layer.of(draft.document(), content)
+    return replace(layer, beside=tuple(draft.sources), foreign=True)
 
 
 def _included(

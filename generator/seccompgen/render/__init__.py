@@ -19,7 +19,7 @@ from seccompgen.render.filter_module import (
 )
 from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.minijail import render_minijail
-from seccompgen.render.oci import render_profile
+from seccompgen.render.oci import render_profile, render_spo
 from seccompgen.render.seccompiler import render_seccompiler
 from seccompgen.render.sources import render_c, render_go, render_rust
 from seccompgen.render.table_module import render_table, render_tables_package
@@ -54,6 +54,7 @@ __all__ = [
     "render_rust",
     "render_seccompiler",
     "render_single_file",
+    "render_spo",
     "render_table",
     "render_tables_package",
     "render_text",

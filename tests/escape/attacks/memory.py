@@ -21,11 +21,6 @@ MAYMOVE, MREMAP_FIXED, DONTUNMAP = 1, 2, 4
 READ_IMPLIES_EXEC = 0x0400000
 
 
-def _map(scene: Scene, *arguments: int) -> int:
-    """Map by the number that the C library takes."""
-    return scene.call("mmap2" if scene.has("mmap2") else "mmap", *arguments)
-
-
 def _must_be(scene: Scene, address: int) -> None:
     """Write the payload and execute it."""
     scene.put(address)
@@ -36,7 +31,7 @@ def _must_be(scene: Scene, address: int) -> None:
 def map_all_at_once(scene: Scene) -> Steps:
     scene.payload()
     yield
-    _must_be(scene, _map(scene, 0, PAGE, READ | WRITE | EXEC, PRIVATE | ANONYMOUS, NOWHERE, 0))
+    _must_be(scene, scene.map(0, PAGE, READ | WRITE | EXEC, PRIVATE | ANONYMOUS, NOWHERE, 0))
 
 
 @attack(compute_only="memory")
@@ -47,7 +42,7 @@ def map_with_garbage_above(scene: Scene) -> Steps:
     protection = HIGH | READ | WRITE | EXEC
     yield
     try:
-        address = _map(scene, 0, PAGE, protection, PRIVATE | ANONYMOUS, NOWHERE, 0)
+        address = scene.map(0, PAGE, protection, PRIVATE | ANONYMOUS, NOWHERE, 0)
     except OSError as error:
         if error.errno == errno.EINVAL:  # on powerpc
             raise Unavailable("the kernel refuses bits that it does not know") from error
@@ -59,14 +54,14 @@ def map_with_garbage_above(scene: Scene) -> Steps:
 def map_executable_only(scene: Scene) -> Steps:
     memory = _file_with_payload(scene)
     yield
-    scene.must_execute(_map(scene, 0, PAGE, EXEC, PRIVATE, memory, 0))
+    scene.must_execute(scene.map(0, PAGE, EXEC, PRIVATE, memory, 0))
 
 
 @attack(compute_only="memory")
 def map_a_file(scene: Scene) -> Steps:
     memory = _file_with_payload(scene)
     yield
-    scene.must_execute(_map(scene, 0, PAGE, READ | EXEC, SHARED, memory, 0))
+    scene.must_execute(scene.map(0, PAGE, READ | EXEC, SHARED, memory, 0))
 
 
 @attack(compute_only="memory")
@@ -75,7 +70,7 @@ def map_over_what_it_has(scene: Scene) -> Steps:
     address = scene.memory()
     flags = PRIVATE | ANONYMOUS | FIXED
     yield
-    _must_be(scene, _map(scene, address, PAGE, READ | WRITE | EXEC, flags, NOWHERE, 0))
+    _must_be(scene, scene.map(address, PAGE, READ | WRITE | EXEC, flags, NOWHERE, 0))
 
 
 @attack(compute_only="memory")
@@ -83,7 +78,7 @@ def map_data_over_code(scene: Scene) -> Steps:
     """If the place kept its protection, this would do. It does not, anywhere."""
     address = scene.code(scene.payload())
     yield
-    _map(scene, address, PAGE, READ | WRITE, PRIVATE | ANONYMOUS | FIXED, NOWHERE, 0)
+    scene.map(address, PAGE, READ | WRITE, PRIVATE | ANONYMOUS | FIXED, NOWHERE, 0)
     scene.call("mprotect", address, PAGE, READ | WRITE | EXEC)
     _must_be(scene, address)
 
@@ -166,10 +161,10 @@ def _file_with_payload(scene: Scene, *, before: int = 0) -> int:
 
 def _mapped_code(scene: Scene, memory: int, size: int, flags: int = PRIVATE) -> int:
     """Map the file's first ``size`` bytes as code where there is room behind them."""
-    place = scene.call("mmap2" if scene.has("mmap2") else "mmap", 0, 8 * PAGE, 0,
+    place = scene.map(0, 8 * PAGE, 0,
                        PRIVATE | ANONYMOUS, NOWHERE, 0)  # fmt: skip
     scene.call("munmap", place, 8 * PAGE)
-    return _map(scene, place, size, READ | EXEC, flags | FIXED, memory, 0)
+    return scene.map(place, size, READ | EXEC, flags | FIXED, memory, 0)
 
 
 @attack(compute_only="memory")
@@ -269,7 +264,7 @@ def move_data_over_code(scene: Scene) -> Steps:
 def remap_other_pages_into_code(scene: Scene) -> Steps:
     """remap_file_pages(2), which keeps the protection and changes what of the file is there."""
     memory = _file_with_payload(scene, before=PAGE)
-    address = _map(scene, 0, 2 * PAGE, READ | EXEC, SHARED, memory, 0)
+    address = scene.map(0, 2 * PAGE, READ | EXEC, SHARED, memory, 0)
     scene.call("mprotect", address + PAGE, PAGE, 0)
     yield
     scene.call("remap_file_pages", address, PAGE, 0, 1, 0)
@@ -293,7 +288,7 @@ def reading_implies_executing(scene: Scene) -> Steps:
     scene.payload()
     yield
     scene.call("personality", READ_IMPLIES_EXEC)
-    _must_be(scene, _map(scene, 0, PAGE, READ | WRITE, PRIVATE | ANONYMOUS, NOWHERE, 0))
+    _must_be(scene, scene.map(0, PAGE, READ | WRITE, PRIVATE | ANONYMOUS, NOWHERE, 0))
 
 
 @attack(compute_only="memory")
@@ -448,7 +443,7 @@ def uselib(scene: Scene) -> Steps:
 def write_to_code_by_a_descriptor_of_its_file(scene: Scene) -> Steps:
     memory = os.memfd_create("code")
     os.ftruncate(memory, PAGE)
-    address = _map(scene, 0, PAGE, READ | EXEC, SHARED, memory, 0)
+    address = scene.map(0, PAGE, READ | EXEC, SHARED, memory, 0)
     payload = scene.payload()
     yield
     os.pwrite(memory, payload, 0)
@@ -479,10 +474,10 @@ def reading_implied_executing_before(scene: Scene) -> Steps:
     scene.payload()
     scene.call("personality", READ_IMPLIES_EXEC)
     yield
-    _must_be(scene, _map(scene, 0, PAGE, READ | WRITE, PRIVATE | ANONYMOUS, NOWHERE, 0))
+    _must_be(scene, scene.map(0, PAGE, READ | WRITE, PRIVATE | ANONYMOUS, NOWHERE, 0))
 
 
 @outside(web_worker="memory")
 def map_code(scene: Scene) -> Steps:
     yield
-    _must_be(scene, _map(scene, 0, PAGE, READ | WRITE | EXEC, PRIVATE | ANONYMOUS, NOWHERE, 0))
+    _must_be(scene, scene.map(0, PAGE, READ | WRITE | EXEC, PRIVATE | ANONYMOUS, NOWHERE, 0))

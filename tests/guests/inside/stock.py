@@ -12,6 +12,7 @@ import importlib
 import json
 import mmap
 import os
+import platform
 import resource
 import select
 import signal
@@ -401,6 +402,11 @@ def _web_worker(numbers: Numbers) -> "tuple[dict[str, Attempt | None], Attempt]"
     def create() -> None:
         os.close(os.open(new, os.O_RDONLY | os.O_CREAT))
 
+    def clone(flags: int) -> "Attempt | None":
+        # CLONE_BACKWARDS2, of arch/s390/Kconfig: the stack comes first.
+        words = (0, flags) if platform.machine() == "s390x" else (flags, 0)
+        return call("clone", *words, 0, 0, 0)
+
     return {
         "run": _spawn,
         "exec": lambda: os.execv("/nowhere", ["x"]),
@@ -433,9 +439,9 @@ def _web_worker(numbers: Numbers) -> "tuple[dict[str, Attempt | None], Attempt]"
         "unshare": call("unshare", 0x10000000),  # CLONE_NEWUSER
         # The next three have flags that the kernel does not take together: CLONE_SIGHAND alone,
         # CLONE_NEWUSER with CLONE_FS, CLONE_THREAD alone.
-        "process": call("clone", 0x800, 0, 0, 0, 0),
-        "process in new namespace": call("clone", 0x10000200, 0, 0, 0, 0),
-        "thread in new namespace": call("clone", 0x10010000, 0, 0, 0, 0),
+        "process": clone(0x800),
+        "process in new namespace": clone(0x10000200),
+        "thread in new namespace": clone(0x10010000),
         "setns": call("setns", opened, 0),
         "ptrace": call("ptrace", 16, 0x7FFFFFFF, 0, 0),
         "kill": lambda: os.kill(os.getpid(), 0),
@@ -451,7 +457,9 @@ def _web_worker(numbers: Numbers) -> "tuple[dict[str, Attempt | None], Attempt]"
             {
                 "write with garbage": call("openat", _HIGH - 100, old_path, _HIGH | os.O_WRONLY, 0),
                 "read with garbage": call("openat", _HIGH - 100, old_path, _HIGH << 31, 0),
-                "pair with garbage": call("socketpair", _HIGH | 1, _HIGH | 1, 0, bytes(8)),
+                "pair with garbage": call(
+                    "socketpair", _HIGH | 1, _HIGH | socket.SOCK_STREAM, 0, bytes(8)
+                ),
                 "tune with garbage": call(
                     "setsockopt", listening.fileno(), _HIGH | 6, _HIGH | 1, bytes(4), 4
                 ),

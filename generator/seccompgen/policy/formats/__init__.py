@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["PLAIN_READING", "Draft", "Format", "Reading", "translate"]
 
 _MODULES: dict[Format, str] = {
+    Format.OCI: "oci_reader",
     Format.MINIJAIL: "minijail",
     Format.SECCOMPILER: "seccompiler",
 }

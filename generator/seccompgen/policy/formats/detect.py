@@ -10,6 +10,11 @@ _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""
 
 _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
+    # An OCI profile; SPO's object; the config.json of a bundle.
+    (Format.OCI, re.compile(r'(?i)"?defaultAction"?\s*:\s*"?SCMP_ACT_')),
+    (Format.OCI, re.compile(r"(?m)^\s*\"?kind\"?:\s*\"?SeccompProfile\b")),
+    (Format.OCI, re.compile(r'"ociVersion"\s*:')),
+    (Format.SECCOMPILER, re.compile(r'"(mismatch_action|filter_action|match_action)"\s*:')),
     (
         Format.MINIJAIL,
         # A statement, in what has none of the keys that each of our policies has.
@@ -23,7 +28,6 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
             re.MULTILINE,
         ),
     ),
-    (Format.SECCOMPILER, re.compile(r'"(mismatch_action|filter_action|match_action)"\s*:')),
 )
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
 
