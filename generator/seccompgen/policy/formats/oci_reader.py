@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Comparison
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.policy.formats.oci_form import ProfileEntry
+    from seccompgen.policy.formats.oci_form import ProfileEntry, Where
 
 DOCKER_CAPABILITIES = frozenset(
     f"CAP_{name}"
-    for name in ["CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"]
+    for name in (
+        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP "
+        "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
+    ).split()
 )
 """The capabilities of a container for which nothing else was said."""
 _HOSTS = ("x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "s390x")
@@ -123,10 +126,8 @@ class _Translation:
                 hosts = [
                     abi
                     for abi in dict.fromkeys(listed)
-                    if not any(
-                        abi.name in o.siblings and o.bits >= abi.bits and abi.name != "x86_64"
-                        for o in listed
-                    )
+                    if not any(abi.name in o.siblings and o.bits >= abi.bits and abi.name != "x86_64"
+                        for o in listed)
                 ]
                 hosts = [abi for abi in hosts if self._has(abi)]
             found = {host: tuple(listed) for host in hosts}
@@ -139,9 +140,7 @@ class _Translation:
         return {
             host: tuple(
                 dict.fromkeys(
-                    abi
-                    for abi in others
-                    if abi != host and self._has(abi) and serves_both(host, abi)
+                    abi for abi in others if abi != host and self._has(abi) and serves_both(host, abi)
                 )
             )
             for host, others in found.items()
@@ -163,9 +162,7 @@ class _Translation:
                         f"the profile has other rules for {abi.name} on {host.name} than on "
                         f"{owner[abi.name].name}: say with --for which machine is meant"
                     )
-                    self.problems.append(
-                        Diagnostic(text, self.position, Problem.CONFLICTING_SETTINGS)
-                    )
+                    self.problems.append(Diagnostic(text, self.position, Problem.CONFLICTING_SETTINGS))
                 owner.setdefault(abi.name, host)
         return found
 
@@ -188,9 +185,7 @@ class _Translation:
     def _check_notify(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
         if self.profile.default.kind is ActionKind.USER_NOTIF:
             text = "runtimes refuse SCMP_ACT_NOTIFY as the default: they could not hand the listener over"
-            self.problems.append(
-                Diagnostic(text, self.profile.default_position, Problem.WRONG_VALUE)
-            )
+            self.problems.append(Diagnostic(text, self.profile.default_position, Problem.WRONG_VALUE))
         for entry in dict.fromkeys(one for entries in kept.values() for one in entries):
             for name, where in entry.names:
                 if entry.action.kind is ActionKind.USER_NOTIF and name == "write":
@@ -258,9 +253,7 @@ class _Translation:
             strange = [name for name, _ in entry.names if name not in known]
             if strange and entry.action != self.profile.default:
                 where = next(at for name, at in entry.names if name == strange[0])
-                text = (
-                    f"Linux {self.tables.tag} has no {some(strange)}: skipped, as runtimes skip it"
-                )
+                text = f"Linux {self.tables.tag} has no {some(strange)}: skipped, as runtimes skip it"
                 self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
 
     # --- what is written ---------------------------------------------------------------------
@@ -281,9 +274,7 @@ class _Translation:
         if self._has_stub:
             say("unknown_action", str(_ENOSYS), profile.default_position)
         say("bad_arch_action", "kill_thread", self.position)
-        if any(
-            name in self.tables.tables[abi.name].numbers for abi in abis for name in MULTIPLEXED
-        ):
+        if any(name in self.tables.tables[abi.name].numbers for abi in abis for name in MULTIPLEXED):
             say("multiplexed", default, profile.default_position)
         flags = profile.flags
         if flags is None:
@@ -296,9 +287,7 @@ class _Translation:
         if flags:
             say("flags", list(flags.names), profile.flags_position)
         if profile.listener:
-            text = (
-                "who gets the listener is for whoever installs the filter to say: listenerPath and "
-            )
+            text = "who gets the listener is for whoever installs the filter to say: listenerPath and "
             text += "listenerMetadata are not part of a policy"
             self.draft.notes.append(Diagnostic(text, profile.listener, Problem.NO_LISTENER))
 
@@ -328,9 +317,7 @@ class _Translation:
             rules,
         )
 
-    def _groups(
-        self, own: Iterable[tuple[AbiRules, CallRule]], all_rules: Sequence[AbiRules]
-    ) -> None:
+    def _groups(self, own: Iterable[tuple[AbiRules, CallRule]], all_rules: Sequence[AbiRules]) -> None:
         """Write rules, those of one entry that are for the same ABIs as one group."""
         where: dict[tuple[int, str, str | None, Action, Position], list[str]] = {}
         for of_abi, rule in own:
@@ -347,9 +334,7 @@ class _Translation:
             if piece.arches is not None:
                 more = {"arches": list(piece.arches)}
             entries.sort(key=lambda one: one.position)
-            self.draft.rule(
-                str(piece.action), entries, self.profile.entries[piece.entry].position, **more
-            )
+            self.draft.rule(str(piece.action), entries, self.profile.entries[piece.entry].position, **more)
 
     # --- runc's ENOSYS -----------------------------------------------------------------------
 
