@@ -30,7 +30,7 @@ READING = Reading(Format.MINIJAIL, abis=("x86_64",))
 needs_corpus = pytest.mark.skipif(not CROSVM.is_dir(), reason="no ../shared/corpus/crosvm here")
 
 
-def answers(text: str, *calls: tuple[str, tuple[int, ...]], abi: str = "x86_64") -> list[int]:
+def answers(text: str, *calls: tuple[str, tuple[int]], abi: str = "x86_64") -> list[int]:
     """Return what a policy answers to calls by name, with their arguments."""
     reading = Reading(Format.MINIJAIL, abis=(abi,))
     draft = translate(text.encode(), "demo.policy", reading, TABLES)
@@ -39,7 +39,7 @@ def answers(text: str, *calls: tuple[str, tuple[int, ...]], abi: str = "x86_64")
     means = meaning(policy, ABIS[abi], TABLES)
     numbers = TABLES.tables[abi].numbers
     return [
-        means.answer(Call(numbers[name], ABIS[abi].audit_arch, (*args, *[0] * (6 - len(args)))))
+        means.answer(Call(numbers[name], ABIS[abi].audit_arch, (*args, 0, 0, 0, 0, 0)))
         for name, args in calls
     ]
 
@@ -241,7 +241,24 @@ def test_a_denylist_says_what_is_returned() -> None:
     assert len(errors("@denylist\nread: 1\nwrite: arg0 == 1\nclose: trap\n")) == 3
 
 
-PIECES = ("read", ":", "arg0", "==", "&", "in", "1", "(", ")", "{", "}", "~", "|", "||", ";", ",")
+PIECES: tuple[str, ...] = (
+    "read",
+    ":",
+    "arg0",
+    "==",
+    "&",
+    "in",
+    "1",
+    "(",
+    ")",
+    "{",
+    "}",
+    "~",
+    "|",
+    "||",
+    ";",
+    ",",
+)
 PIECES += ("return", "EPERM", "[", "]", "arch", "=", "x86_64", "\\\n", "\n", "@default", "!", "099")
 
 

@@ -31,7 +31,7 @@ def value_of(action: Any) -> int:
     if isinstance(action, str):
         return RETURNS[action]
     ((name, data),) = action.items()
-    return RETURNS[name] | data
+    return RETURNS[name] | int(data)
 
 
 def holds(test: dict[str, Any], args: tuple[int, ...]) -> bool:
@@ -39,9 +39,9 @@ def holds(test: dict[str, Any], args: tuple[int, ...]) -> bool:
     arg, value, op = args[test["index"]] & full, test["val"] & full, test["op"]
     if isinstance(op, dict):
         mask = op["masked_eq"] & full
-        return arg & mask == value & mask
+        return bool(arg & mask == value & mask)
     found = {"eq": arg == value, "ne": arg != value, "lt": arg < value, "le": arg <= value}
-    return (found | {"gt": arg > value, "ge": arg >= value})[op]
+    return bool((found | {"gt": arg > value, "ge": arg >= value})[op])
 
 
 def said(one: dict[str, Any], name: str | None, args: tuple[int, ...]) -> int:
@@ -70,7 +70,7 @@ def compared(one: dict[str, Any], abi: str, draw: random.Random, tmp_path: Path)
         name = names.get(number)
         for _ in range(40 if name in numbered else 1):
             args = tuple(draw.choice(sorted(values)) for _ in range(6))
-            call = Call(number, ABIS[abi].audit_arch, args)  # type: ignore[arg-type]
+            call = Call(number, ABIS[abi].audit_arch, args)
             assert means.answer(call) == said(one, name, args), (name, args)
             count += 1
     foreign = Call(0, 0x12345678, (0,) * 6)
