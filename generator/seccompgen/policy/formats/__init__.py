@@ -29,6 +29,8 @@ _MODULES: dict[Format, str] = {
     Format.STRACE: "strace",
     Format.AUDIT: "audit",
     Format.OCI: "oci_reader",
+    Format.MINIJAIL: "minijail",
+    Format.SECCOMPILER: "seccompiler",
 }
 """The module that reads a format, by its name in this folder; it has ``read``."""
 

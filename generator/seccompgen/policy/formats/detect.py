@@ -50,6 +50,20 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
     (Format.OCI, re.compile(r'(?i)"?defaultAction"?\s*:\s*"?SCMP_ACT_')),
     (Format.OCI, re.compile(r"(?m)^\s*\"?kind\"?:\s*\"?SeccompProfile\b")),
     (Format.OCI, re.compile(r'"ociVersion"\s*:')),
+    (Format.SECCOMPILER, re.compile(r'"(mismatch_action|filter_action|match_action)"\s*:')),
+    (
+        Format.MINIJAIL,
+        # A statement, in what has none of the keys that each of our policies has.
+        re.compile(
+            r"\A(?![\s\S]*^[ \t]*[\"']?(syscalls|default_action)[\"']?[ \t]*:)[\s\S]*?^[ \t]*"
+            r"(@(include|frequency|denylist|default)\b"
+            r"|(\w+|\{[\w, \t]+\})(\[[^\]\n]*\])?[ \t]*:[ \t]*\{?[ \t]*(\\\r?\n[ \t]*)?"
+            r"(1[ \t]*(#[^\n]*)?$|return[ \t]+-?\w+|!\(|arg\w+[ \t]"
+            r"|(allow|kill|kill-process|kill-thread|trap|trace|log|user-notify)"
+            r"[ \t]*(#[^\n]*)?$))",
+            re.MULTILINE,
+        ),
+    ),
 )
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
 
