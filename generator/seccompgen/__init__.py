@@ -2,7 +2,8 @@
 
 The library has policies as values (`Policy`, `SyscallGroup`, `Condition`, `Action`, `Filter`),
 functions on them (`validate`, `compile`, `build`, `vendor`) and on programs (`verify`, `equiv`,
-`lint`, `dump`, `assemble`, `disassemble`), and an `Assembler`. docs/library.md shows it in use.
+`lint`, `subset`, `dump`, `assemble`, `disassemble`), and an `Assembler`. docs/library.md shows it in
+use.
 
 A name is imported when it is first asked for, so that ``import seccompgen`` costs next to nothing.
 """
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
         validate,
         vendor,
     )
-    from seccompgen.api.programs import assemble, disassemble, dump, equiv, lint, verify
+    from seccompgen.api.programs import (
+        assemble,
+        disassemble,
+        dump,
+        equiv,
+        lint,
+        subset,
+        verify,
+    )
     from seccompgen.api.values import (
         Condition,
         Filter,
@@ -50,6 +59,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.assembler import Assembler
     from seccompgen.filters.claims import Verdict
+    from seccompgen.filters.differing import CallClass
     from seccompgen.kernel.shipped import load_tables, shipped_tables
     from seccompgen.lint import Finding, Severity, Witness
     from seccompgen.verify import Difference, Method, Proof
@@ -63,6 +73,7 @@ __all__ = [
     "ActionKind",
     "AnswerNo",
     "Assembler",
+    "CallClass",
     "CompiledProgram",
     "Condition",
     "Diagnostic",
@@ -107,6 +118,7 @@ __all__ = [
     "read_filter",
     "set_no_new_privs",
     "shipped_tables",
+    "subset",
     "supported",
     "validate",
     "vendor",
@@ -116,7 +128,7 @@ __all__ = [
 _HOMES = {
     "seccomp_filters._runtime": "SeccompError set_no_new_privs supported",
     "seccompgen.api.policies": "build compile notes read_filter validate vendor",
-    "seccompgen.api.programs": "assemble disassemble dump equiv lint verify",
+    "seccompgen.api.programs": "assemble disassemble dump equiv lint subset verify",
     "seccompgen.api.values": "Condition Filter NamedGroup NameWithConditions Policy SyscallGroup",
     "seccompgen.core.abis": "ABIS Abi find_abi",
     "seccompgen.core.errors": "AnswerNo Diagnostic InputError OutsideError Position "
@@ -128,6 +140,7 @@ _HOMES = {
     "seccompgen.core.tables": "Table Tables",
     "seccompgen.filters.assembler": "Assembler",
     "seccompgen.filters.claims": "Verdict",
+    "seccompgen.filters.differing": "CallClass",
     "seccompgen.kernel.shipped": "load_tables shipped_tables",
     "seccompgen.lint": "Finding Severity Witness",
     "seccompgen.verify": "Difference Method Proof",

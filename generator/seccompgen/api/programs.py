@@ -9,6 +9,7 @@ from seccompgen.api.policies import default_tables
 from seccompgen.api.values import Filter, Policy, document_of
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import Program
 from seccompgen.filters import assembly
@@ -19,6 +20,7 @@ from seccompgen.filters.claims import (
     claims_of_programs,
     decide,
 )
+from seccompgen.filters.compared import subset_claims
 from seccompgen.filters.linting import lint_filter, lint_programs
 from seccompgen.filters.load import compile_filter, load_filter
 from seccompgen.filters.locate import FilterForm, kind_of, locate_one
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from seccompgen.verify import Meaning, Method
     from seccompgen.verify.stack import FilterSemantics
 
+_EVERYTHING_PERMITS = "up_to=KILL_PROCESS: then every answer permits; name a laxer action"
 FilterLike: TypeAlias = "Policy | Filter | Program | Path | str"
 """A filter: values, a program, or as text what a command line calls FILTER."""
 
@@ -158,6 +161,28 @@ def lint(
         return lint_programs("program", _sides(source, known, only), known).findings
     policy, notes = load_policy(document_of(source), known)
     return lint_policy(policy, known, _abis(policy, only), notes).findings
+
+
+def subset(
+    left: FilterLike,
+    right: FilterLike,
+    *,
+    up_to: ActionKind = ActionKind.LOG,
+    abi: str | Abi | None = None,
+    methods: tuple[Method, ...] | None = None,
+    tables: Tables | None = None,
+) -> tuple[Verdict, ...]:
+    """Prove for each ABI of ``left`` that ``right`` permits all it permits: ``seccompgen subset``.
+
+    The actions from ALLOW down to ``up_to`` permit. On an ABI that ``right`` has no program for it
+    permits nothing. `Verdict.classes` has the calls that are looser. All else is as of `equiv`.
+    """
+    if up_to is ActionKind.KILL_PROCESS:
+        raise InputError(_EVERYTHING_PERMITS, kind=Problem.WRONG_VALUE)
+    known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
+    its = _sides(right, known, only if isinstance(right, Program) else None)
+    claims = subset_claims(("left", "right"), _sides(left, known, only), its, up_to)
+    return tuple(decide(claims, methods or available_methods()))
 
 
 def _own_claims(source: FilterLike, tables: Tables, only: Abi | None) -> list[Claim]:

@@ -20,12 +20,12 @@ from seccompgen.core.model import FilterFlag
 from seccompgen.observe.record.answers import MOST_REFUSED
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
-from seccompgen.observe.record.implied import SIGCHLD, SIGPIPE, RunFacts, implied
 from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.observe.record.seen import Calls
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy, write_policy
+from seccompgen.policy.implied import SIGCHLD, SIGPIPE, RunFacts, implied
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
