@@ -98,9 +98,9 @@ syscalls:
 - {action: trace(7), names: [mkdirat]}
 - action: allow
   names_with_args:
+  # lint: ignore[ignored-bits]: the largest value that a profile can have
   - name: personality
     arguments:
-    # lint: ignore[ignored-bits]: the largest value that a profile can have
     - {argument: 0, operation: Equal, value: 0xFFFFFFFFFFFFFFFF, width: 64}
   - {name: fcntl, arguments: [{argument: 1, operation: Equal, value: 3, width: 32}]}
 """
