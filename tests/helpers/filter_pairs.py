@@ -197,10 +197,10 @@ def _call(arch: int, nr: int, args: tuple[int, ...]) -> Any:
     return Plain(arch, nr, args)
 
 
-def count_in_force(pairs: int) -> Counter[str]:
-    """Compare so many pairs on the running kernel, and count the verdicts."""
+def count_in_force(seeds: range) -> Counter[str]:
+    """Compare a pair for each seed on the running kernel, and count the verdicts."""
     counts: Counter[str] = Counter()
-    for seed in range(pairs):
+    for seed in seeds:
         rng = random.Random(seed)
         proved = compare_in_force(kernel_policies(rng), rng)
         counts["proved" if proved else "looser"] += 1
