@@ -10,6 +10,7 @@
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
 # make bench-optimum  measure small programs against the shortest possible, write
 #                 benchmarks/OPTIMUM.md; half an hour
+# make bench-compile  measure how long compiling takes; ARGS="--policies 100 --every"
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
 # Each does the set-up it needs, in .venv.
 
@@ -23,7 +24,7 @@ ARGS ?=
 REFRESH ?=
 BASE ?=
 
-.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-record evidence lint types proof fresh pins system qemu ecosystem editor clean
+.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins system qemu ecosystem editor clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -70,6 +71,9 @@ bench: $(VENV)/.bench system
 
 bench-optimum: $(READY)
 	$(BIN)/python -m benchmarks.optimum $(ARGS)
+
+bench-compile: $(READY)
+	$(BIN)/python -m benchmarks.compiling $(ARGS)
 
 bench-record: $(READY) system
 	$(BIN)/python -m benchmarks.record $(ARGS)

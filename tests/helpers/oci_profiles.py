@@ -29,9 +29,9 @@ _GO = {"x86_64": "amd64", "i386": "x86", "aarch64": "arm64"}
 DOCKER = {
     f"CAP_{name}"
     for name in (
-        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP "
-        "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
-    ).split()
+        *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID"),
+        *("SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
+    )
 }
 
 # Each in a process of its own; a rule that libseccomp refuses ends it.

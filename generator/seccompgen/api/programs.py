@@ -1,4 +1,4 @@
-"""Functions on programs: as text and back, proved to be a policy, proved equal."""
+"""Functions on programs: as text and back, proved to be a policy, proved equal, linted."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from seccompgen.filters.claims import (
     decide,
 )
 from seccompgen.filters.compared import subset_claims
+from seccompgen.filters.linting import lint_filter, lint_programs
 from seccompgen.filters.load import compile_filter, load_filter
 from seccompgen.filters.locate import FilterForm, kind_of, locate_one
+from seccompgen.lint import Finding, lint_policy
 from seccompgen.pipeline.build import PLAIN_OPTIONS, BuildOptions, build_policy, not_for
 from seccompgen.policy import load_policy
 from seccompgen.render import disassembly
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.policy.document import Source
-    from seccompgen.verify import Method
+    from seccompgen.verify import Meaning, Method
     from seccompgen.verify.stack import FilterSemantics
 
 _EVERYTHING_PERMITS = "up_to=KILL_PROCESS: then every answer permits; name a laxer action"
@@ -143,6 +146,23 @@ def equiv(
     return tuple(decide(claims, methods or available_methods()))
 
 
+def lint(
+    source: FilterLike, *, abi: str | Abi | None = None, tables: Tables | None = None
+) -> tuple[Finding, ...]:
+    """Return what the author of a filter probably did not mean: ``seccompgen lint``.
+
+    A program is looked at by itself, a policy by its rules, without what comments in it silence.
+    Raises InputError where something is no filter, or has no program for ``abi``.
+    """
+    known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
+    if isinstance(source, Path | str):
+        return lint_filter(_path(source), known, only).findings
+    if isinstance(source, Program):
+        return lint_programs("program", _sides(source, known, only), known).findings
+    policy, notes = load_policy(document_of(source), known)
+    return lint_policy(policy, known, _abis(policy, only), notes).findings
+
+
 def subset(
     left: FilterLike,
     right: FilterLike,
@@ -186,17 +206,22 @@ def _claim(name: str, program: Program, meant: FilterSemantics) -> Claim:
     return Claim(name, program.abi, ("policy", "program"), (meant, code))
 
 
-def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str, FilterSemantics]:
+def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str, Meaning | Code]:
     """Return what a filter answers, by the names of its ABIs."""
     if isinstance(source, Program):
         return {source.abi.name: Code(source.instructions, source.abi.byte_order)}
     if isinstance(source, Path | str):
         return load_filter(_path(source), tables, only).sides
     policy, _ = load_policy(document_of(source), tables)
+    return {abi.name: meaning(policy, abi, tables) for abi in _abis(policy, only)}
+
+
+def _abis(policy: ResolvedPolicy, only: Abi | None) -> list[Abi]:
+    """Return the ABIs of a policy, or ``only`` that one. Raises InputError if it has it not."""
     abis = [abi for abi in policy.arches if only in {None, abi}]
     if only and not abis:
         raise not_for(policy.name, policy, [only])
-    return {abi.name: meaning(policy, abi, tables) for abi in abis}
+    return abis
 
 
 def _path(source: Path | str) -> Path:

@@ -59,11 +59,14 @@ _MOST_RULES = 5
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["python", "bpf", "c", "rust", "go", "oci", "spo"]),
+    type=click.Choice(
+        ["python", "bpf", "c", "rust", "go", "oci", "spo", "minijail", "seccompiler"]
+    ),
     default="python",
     show_default=True,
     help="A Python package, C header, Rust module or Go package a policy; or a file an ABI: raw "
-    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci), objects of its Security Profiles Operator (spo).",
+    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci), objects of its "
+    "Security Profiles Operator (spo), policies of minijail, filters of seccompiler.",
 )
 @optimize_option
 @bitmap_option

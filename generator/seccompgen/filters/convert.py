@@ -63,6 +63,8 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
 def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
     """Return what stands above each group: where it comes from, and what lint finds there."""
     comments = {i: [f"from {printable(str(where))}"] for i, where in draft.groups.items()}
+    for i, remark in draft.remarks.items():
+        comments[i] += [printable(line) for line in remark.split("\n")]
     starts = sorted((where, i) for i, where in draft.groups.items())
     for finding in report.findings:
         before = [i for where, i in starts if finding.position and where <= finding.position]
@@ -75,7 +77,7 @@ def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
 def _silenced(text: str, policy: ResolvedPolicy, path: Path, tables: Tables) -> str:
     """Return ``text`` with a comment above each line at which lint finds an error.
 
-    `build` refuses our policies for these, but the one that was read says so, and keeps its meaning.
+    `build` refuses policies of ours for these; the one that was read keeps its meaning.
     """
     found: dict[int, set[str]] = {}
     for finding in lint_policy(policy, tables, list(policy.arches)).findings:

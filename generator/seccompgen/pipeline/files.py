@@ -33,6 +33,7 @@ from seccompgen.pipeline.build import (
     module_name,
     read_objective,
 )
+from seccompgen.pipeline.numbered_files import NUMBERED_FORMS, numbered_files
 from seccompgen.pipeline.packages import (
     INIT_NAME,
     is_ours,
@@ -46,6 +47,7 @@ from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading, translate
 from seccompgen.policy.formats.reading import Runtime
 from seccompgen.policy.json_schema import schema_text
+from seccompgen.policy.numbered import NUMBERED_ABIS
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
@@ -67,7 +69,7 @@ _TYPED_NAME = "py.typed"
 SCHEMA = Path("docs", "policy.schema.json")
 """The schema of policies for the pin, in our checkout."""
 
-FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "spo")
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "spo", *NUMBERED_FORMS)
 """The forms in which filters can be written: see `filter_files`."""
 
 
@@ -127,6 +129,8 @@ def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
         for (name, content), program in zip(found.items(), _with_profiles(one), strict=True):
             require_same_back(content, name, program, tables)
         return found
+    if form in NUMBERED_FORMS:
+        return numbered_files(one, tables, form)
     language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
     return language(one.module_name, one.policy, one.programs, tables, one.objective)
 
@@ -239,6 +243,8 @@ def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
     def has_place(abi: Abi) -> bool:
         if form in {"oci", "spo"}:
             return architecture(abi) is not None
+        if form in NUMBERED_FORMS:
+            return abi.name in NUMBERED_ABIS
         return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
 
     names = [program.abi.name for program in built.programs if not has_place(program.abi)]

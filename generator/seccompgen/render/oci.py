@@ -57,7 +57,9 @@ def render_spo(profile: OciProfile, name: str) -> bytes:
     action, data = _action(profile.default)
     problems = []
     if data not in {None, _EPERM}:
-        text = f"a SeccompProfile has no number for its default action: {action} is errno(EPERM) there"
+        text = (
+            f"a SeccompProfile has no number for its default action: {action} is errno(EPERM) there"
+        )
         problems.append(Diagnostic(f"{text}; say unknown_action: errno(EPERM)"))
     numbers = (n for rule in profile.rules for m in rule.matches for n in (m.value, m.value_two))
     if any(number > _MOST_IN_KUBERNETES for number in numbers):

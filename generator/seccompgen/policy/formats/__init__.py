@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["PLAIN_READING", "Draft", "Format", "Reading", "translate"]
 
 _MODULES: dict[Format, str] = {
+    Format.KAFEL: "kafel",
+    Format.PFC: "pfc",
+    Format.STRACE: "strace",
+    Format.AUDIT: "audit",
     Format.OCI: "oci_reader",
+    Format.MINIJAIL: "minijail",
+    Format.SECCOMPILER: "seccompiler",
 }
 """The module that reads a format, by its name in this folder; it has ``read``."""
 

@@ -21,7 +21,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.policy.formats.reading import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from seccompgen.core.abis import Abi
     from seccompgen.policy.document import Document, Path
@@ -32,12 +32,29 @@ ARCHITECTURES = {
     alias: abi for abi in ABIS.values() for alias in abi.aliases if alias.startswith("SCMP_ARCH_")
 }
 GO_ARCHITECTURES = {
-    **{"x86": "i386", "386": "i386", "amd64": "x86_64", "x32": "x32", "arm": "arm"},
-    **{"arm64": "aarch64", "ppc": "ppc", "ppc64": "ppc64", "ppc64le": "ppc64le"},
-    **{"riscv64": "riscv64", "s390": "s390", "s390x": "s390x", "loong64": "loongarch64"},
-    **{"mips": "mips", "mipsle": "mipsel", "mips64": "mips64", "mips64le": "mips64el"},
-    **{"mips64p32": "mips64n32", "mips64p32le": "mips64n32el", "mips64n32": "mips64n32"},
-    **{"mipsel": "mipsel", "mipsel64": "mips64el", "mipsel64n32": "mips64n32el"},
+    "x86": "i386",
+    "386": "i386",
+    "amd64": "x86_64",
+    "x32": "x32",
+    "arm": "arm",
+    "arm64": "aarch64",
+    "ppc": "ppc",
+    "ppc64": "ppc64",
+    "ppc64le": "ppc64le",
+    "riscv64": "riscv64",
+    "s390": "s390",
+    "s390x": "s390x",
+    "loong64": "loongarch64",
+    "mips": "mips",
+    "mipsle": "mipsel",
+    "mips64": "mips64",
+    "mips64le": "mips64el",
+    "mips64p32": "mips64n32",
+    "mips64p32le": "mips64n32el",
+    "mips64n32": "mips64n32",
+    "mipsel": "mipsel",
+    "mipsel64": "mips64el",
+    "mipsel64n32": "mips64n32el",
 }
 """Names for machines in ``includes`` and ``excludes``, which are moby's and Go's."""
 _ACTIONS = {
@@ -46,8 +63,7 @@ _ACTIONS = {
     **{f"SCMP_ACT_{kind.name}": kind for kind in ActionKind if kind is not ActionKind.USER_NOTIF},
 }
 _OPERATORS = {
-    f"SCMP_CMP_{op.name}": op
-    for op in (Op.NE, Op.LT, Op.LE, Op.EQ, Op.GE, Op.GT, Op.MASKED_EQ)
+    f"SCMP_CMP_{op.name}": op for op in (Op.NE, Op.LT, Op.LE, Op.EQ, Op.GE, Op.GT, Op.MASKED_EQ)
 }
 _FLAGS = {
     f"SECCOMP_FILTER_FLAG_{flag.name}": flag
@@ -143,17 +159,26 @@ class _Form:
             return None
         top = self._fields(data, base, _TOP)
         if "baseProfileName" in top:
-            self._problem("another profile is its base, whose rules are not here: put them in", top["baseProfileName"])
+            self._problem(
+                "another profile is its base, whose rules are not here: put them in",
+                top["baseProfileName"],
+            )
         if top.get("disabled") and self._value(top["disabled"]) is True:
-            self._problem("the profile is disabled, so that no filter would be installed", top["disabled"])
+            self._problem(
+                "the profile is disabled, so that no filter would be installed", top["disabled"]
+            )
         if "architectures" in top and "archMap" in top and self._list(top["architectures"]):
-            self._problem("'architectures' beside 'archMap', which Docker refuses: leave one out", top["architectures"])
+            self._problem(
+                "'architectures' beside 'archMap', which Docker refuses: leave one out",
+                top["architectures"],
+            )
         default, has_errno = self._action(top, "defaultAction", "defaultErrnoRet", base)
         flags: FilterFlag | None = None
         if "flags" in top and self._value(top["flags"]) is not None:
             flags = FilterFlag(0)
             for path in self._list(top["flags"]):
-                flags |= self._one(path, _FLAGS, "flag") or FilterFlag(0)
+                flag: FilterFlag | None = self._one(path, _FLAGS, "flag")
+                flags |= flag or FilterFlag(0)
         architectures = None
         if "architectures" in top and self._value(top["architectures"]) is not None:
             paths = self._list(top["architectures"])
@@ -164,7 +189,14 @@ class _Form:
             entry = self._entry(path)
             if entry:
                 entries.append(entry)
-        listener = next((top[key] for key in ("listenerPath", "listenerMetadata") if top.get(key) and self._value(top[key])), None)
+        listener = next(
+            (
+                top[key]
+                for key in ("listenerPath", "listenerMetadata")
+                if top.get(key) and self._value(top[key])
+            ),
+            None,
+        )
         if default is None:
             return None
         return Profile(
@@ -201,7 +233,9 @@ class _Form:
     def _entry(self, path: Path) -> ProfileEntry | None:
         known = len(self.problems)
         if not isinstance(self._value(path), dict):
-            self._problem(f"a rule is a mapping with names and action, not {self._shown(path)}", path)
+            self._problem(
+                f"a rule is a mapping with names and action, not {self._shown(path)}", path
+            )
             return None
         fields = self._fields(self._value(path), path, _RULE)
         names = []
@@ -209,11 +243,15 @@ class _Form:
             names = [fields["name"]]
         if "names" in fields and (listed := self._list(fields["names"])):
             if names:
-                self._problem("'name' beside 'names', which Docker refuses: leave one out", names[0])
+                self._problem(
+                    "'name' beside 'names', which Docker refuses: leave one out", names[0]
+                )
             names = listed
         if not names:
             self._problem("the rule names no system call: fill names", path)
-        named = [(name, self._at(p)) for p in names if (name := self._text(p, "the name of a call"))]
+        named = [
+            (name, self._at(p)) for p in names if (name := self._text(p, "the name of a call"))
+        ]
         action, _ = self._action(fields, "action", "errnoRet", path)
         matches = []
         for at in self._list(fields["args"]) if "args" in fields else ():
@@ -221,16 +259,21 @@ class _Form:
             if match:
                 matches.append(match)
         includes, excludes = (
-            self._where(fields[key]) if key in fields else Where() for key in ("includes", "excludes")
+            self._where(fields[key]) if key in fields else Where()
+            for key in ("includes", "excludes")
         )
         if action is None or len(self.problems) > known:
             return None
         where = self._at(fields["action"])
-        return ProfileEntry(tuple(named), action, tuple(matches), includes, excludes, self._at(path), where)
+        return ProfileEntry(
+            tuple(named), action, tuple(matches), includes, excludes, self._at(path), where
+        )
 
     def _match(self, path: Path) -> Match | None:
         if not isinstance(self._value(path), dict):
-            self._problem(f"a comparison is a mapping with index, value and op, not {self._shown(path)}", path)
+            self._problem(
+                f"a comparison is a mapping with index, value and op, not {self._shown(path)}", path
+            )
             return None
         fields = self._fields(self._value(path), path, _ARGUMENT)
         for key in ("index", "op"):
@@ -242,22 +285,34 @@ class _Form:
         if op is None:
             return None
         if two and op is not Op.MASKED_EQ:
-            self._note("only SCMP_CMP_MASKED_EQ looks at valueTwo: it says nothing here", fields["valueTwo"])
+            self._note(
+                "only SCMP_CMP_MASKED_EQ looks at valueTwo: it says nothing here",
+                fields["valueTwo"],
+            )
         return Match(index, op, value, two, self._at(path))
 
     def _where(self, path: Path) -> Where:
         if self._value(path) is None:
             return Where()
         if not isinstance(self._value(path), dict):
-            self._problem(f"a mapping with caps, arches or minKernel is needed, not {self._shown(path)}", path)
+            self._problem(
+                f"a mapping with caps, arches or minKernel is needed, not {self._shown(path)}", path
+            )
             return Where()
         fields = self._fields(self._value(path), path, _FILTER)
-        caps = [self._text(p, "a capability") for p in self._list(fields["caps"])] if "caps" in fields else []
+        caps = (
+            [self._text(p, "a capability") for p in self._list(fields["caps"])]
+            if "caps" in fields
+            else []
+        )
         arches = []
         for at in self._list(fields["arches"]) if "arches" in fields else ():
             name = self._text(at, "an architecture")
             if name and name not in GO_ARCHITECTURES:
-                self._note(f"no runtime is of architecture {name!r}{did_you_mean(name, GO_ARCHITECTURES)}", at)
+                self._note(
+                    f"no runtime is of architecture {name!r}{did_you_mean(name, GO_ARCHITECTURES)}",
+                    at,
+                )
             arches.append(GO_ARCHITECTURES.get(name, name))
         kernel = None
         if "minKernel" in fields and self._value(fields["minKernel"]) not in {None, ""}:
@@ -266,7 +321,9 @@ class _Form:
             if found:
                 kernel = (int(found[1]), int(found[2]))
             else:
-                self._problem(f"minKernel must be a release such as \"4.8\", not {text!r}", fields["minKernel"])
+                self._problem(
+                    f'minKernel must be a release such as "4.8", not {text!r}', fields["minKernel"]
+                )
         return Where(tuple(caps), tuple(arches), kernel)
 
     def _machines(self, path: Path) -> Iterator[tuple[Abi, tuple[Abi, ...], Position]]:
@@ -299,12 +356,16 @@ class _Form:
         number = self._number(fields, errno_key, RET_DATA_MAX) if said else _EPERM
         if kind not in {ActionKind.ERRNO, ActionKind.TRACE}:
             if said and kind and self._runtime is Runtime.CRUN:
-                self._problem(f"crun refuses {errno_key} for an action without a number", fields[errno_key])
+                self._problem(
+                    f"crun refuses {errno_key} for an action without a number", fields[errno_key]
+                )
             elif said and kind:
                 self._note(f"the action has no number: {errno_key} says nothing", fields[errno_key])
             return (Action(kind) if kind else None), said
         if kind is ActionKind.ERRNO and number > ERRNO_MAX:
-            self._note(f"the kernel delivers errno {ERRNO_MAX} for more than that", fields[errno_key])
+            self._note(
+                f"the kernel delivers errno {ERRNO_MAX} for more than that", fields[errno_key]
+            )
             number = ERRNO_MAX
         return Action(kind, number), said
 
@@ -319,18 +380,20 @@ class _Form:
             name = key if key in known else folded.get(key.lower())
             if name is None:
                 hint = did_you_mean(key, known)
-                self._note(f"unknown field {key!r}{hint}: runtimes ignore it", path, Problem.UNKNOWN_KEY)
-            elif name != key and self._runtime is not Runtime.RUNC:
-                text = f"{self._runtime.value} ignores {key!r}: write {name!r}"
-                self._problem(text, path, Problem.UNKNOWN_KEY)
+                self._note(
+                    f"unknown field {key!r}{hint}: runtimes ignore it", path, Problem.UNKNOWN_KEY
+                )
             elif name in found:
                 text = f"{key!r} and {found[name][-1]!r} are one field: leave one out"
                 self._problem(text, path, Problem.UNKNOWN_KEY)
             else:
                 found[name] = path
+                if name != key and self._runtime is not Runtime.RUNC:
+                    text = f"{self._runtime.value} ignores {key!r}: write {name!r}"
+                    self._problem(text, path, Problem.UNKNOWN_KEY)
         return found
 
-    def _one(self, path: Path, known: dict[str, _T], what: str) -> _T | None:
+    def _one(self, path: Path, known: Mapping[str, _T], what: str) -> _T | None:
         value = self._value(path)
         if isinstance(value, str) and value in known:
             return known[value]
@@ -343,7 +406,9 @@ class _Form:
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
             return value
         if key in fields:
-            self._problem(f"'{key}' must be a whole number of 0 to {most}, not {value!r}", fields[key])
+            self._problem(
+                f"'{key}' must be a whole number of 0 to {most}, not {value!r}", fields[key]
+            )
         return 0
 
     def _text(self, path: Path, what: str) -> str:

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Comparison
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.policy.formats.oci_form import ProfileEntry, Where
+    from seccompgen.policy.formats.oci_form import ProfileEntry
 
 DOCKER_CAPABILITIES = frozenset(
     f"CAP_{name}"
     for name in (
-        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP "
-        "NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE"
-    ).split()
+        *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID"),
+        *("SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
+    )
 )
 """The capabilities of a container for which nothing else was said."""
 _HOSTS = ("x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "s390x")
@@ -126,8 +126,10 @@ class _Translation:
                 hosts = [
                     abi
                     for abi in dict.fromkeys(listed)
-                    if not any(abi.name in o.siblings and o.bits >= abi.bits and abi.name != "x86_64"
-                        for o in listed)
+                    if not any(
+                        abi.name in o.siblings and o.bits >= abi.bits and abi.name != "x86_64"
+                        for o in listed
+                    )
                 ]
                 hosts = [abi for abi in hosts if self._has(abi)]
             found = {host: tuple(listed) for host in hosts}
@@ -140,7 +142,9 @@ class _Translation:
         return {
             host: tuple(
                 dict.fromkeys(
-                    abi for abi in others if abi != host and self._has(abi) and serves_both(host, abi)
+                    abi
+                    for abi in others
+                    if abi != host and self._has(abi) and serves_both(host, abi)
                 )
             )
             for host, others in found.items()
@@ -162,7 +166,9 @@ class _Translation:
                         f"the profile has other rules for {abi.name} on {host.name} than on "
                         f"{owner[abi.name].name}: say with --for which machine is meant"
                     )
-                    self.problems.append(Diagnostic(text, self.position, Problem.CONFLICTING_SETTINGS))
+                    self.problems.append(
+                        Diagnostic(text, self.position, Problem.CONFLICTING_SETTINGS)
+                    )
                 owner.setdefault(abi.name, host)
         return found
 
@@ -184,12 +190,14 @@ class _Translation:
 
     def _check_notify(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
         if self.profile.default.kind is ActionKind.USER_NOTIF:
-            text = "runtimes refuse SCMP_ACT_NOTIFY as the default: they could not hand the listener over"
-            self.problems.append(Diagnostic(text, self.profile.default_position, Problem.WRONG_VALUE))
+            text = "runtimes refuse SCMP_ACT_NOTIFY as the default: they need calls themselves"
+            self.problems.append(
+                Diagnostic(text, self.profile.default_position, Problem.WRONG_VALUE)
+            )
         for entry in dict.fromkeys(one for entries in kept.values() for one in entries):
             for name, where in entry.names:
                 if entry.action.kind is ActionKind.USER_NOTIF and name == "write":
-                    text = "runtimes refuse SCMP_ACT_NOTIFY for write, by which they hand the listener over"
+                    text = "runtimes refuse SCMP_ACT_NOTIFY for write, which they need themselves"
                     self.problems.append(Diagnostic(text, where, Problem.WRONG_VALUE))
 
     def _check_repeats(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
@@ -198,7 +206,7 @@ class _Translation:
                 continue
             where = entry.matches[-1].position
             if self.reading.runtime is Runtime.LIBSECCOMP:
-                text = "libseccomp refuses a second comparison of one argument: make it a rule of its own"
+                text = "libseccomp refuses a second comparison of one argument: make two rules"
                 self.problems.append(Diagnostic(text, where, Problem.WRONG_VALUE))
             else:
                 text = (
@@ -222,20 +230,20 @@ class _Translation:
             for one in rules.never:
                 self._note(f"this rule for {one.name!r} can never match", one, Problem.RULE_SKIPPED)
             for one, by in rules.hidden:
-                text = f"{one.name!r} has a rule without comparisons at {by.position}, which libseccomp "
-                text += f"takes alone: {by.action}; this one is skipped"
+                text = f"{one.name!r} has a rule without comparisons at {by.position}, which "
+                text += f"libseccomp takes alone: {by.action}; this one is skipped"
                 self._note(text, one, Problem.RULE_SKIPPED)
             for one in rules.doubtful():
                 text = (
-                    f"libseccomp up to 2.6 can answer calls of {one.name!r} otherwise than its rules say: "
-                    "several rules compare by order; make one rule of them, or compare by masks"
+                    f"libseccomp up to 2.6 can answer calls of {one.name!r} otherwise than its "
+                    "rules say: several compare by order; make one rule of these, or use masks"
                 )
                 self._note(text, one, Problem.CONFLICTING_SETTINGS)
             for before, one in rules.clashes():
                 text = (
                     f"some calls of {one.name!r} match this rule, {one.action}, and that at "
-                    f"{before.position}, {before.action}; libseccomp refuses that, or what it answers "
-                    "is not said anywhere: make the two exclude each other"
+                    f"{before.position}, {before.action}; libseccomp refuses that, or "
+                    "what it answers is not said anywhere: make the two exclude each other"
                 )
                 self.problems.append(Diagnostic(text, one.position, Problem.CONFLICTING_SETTINGS))
         self.problems = list(dict.fromkeys(self.problems))
@@ -253,7 +261,9 @@ class _Translation:
             strange = [name for name, _ in entry.names if name not in known]
             if strange and entry.action != self.profile.default:
                 where = next(at for name, at in entry.names if name == strange[0])
-                text = f"Linux {self.tables.tag} has no {some(strange)}: skipped, as runtimes skip it"
+                text = (
+                    f"Linux {self.tables.tag} has no {some(strange)}: skipped, as runtimes skip it"
+                )
                 self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
 
     # --- what is written ---------------------------------------------------------------------
@@ -274,7 +284,9 @@ class _Translation:
         if self._has_stub:
             say("unknown_action", str(_ENOSYS), profile.default_position)
         say("bad_arch_action", "kill_thread", self.position)
-        if any(name in self.tables.tables[abi.name].numbers for abi in abis for name in MULTIPLEXED):
+        if any(
+            name in self.tables.tables[abi.name].numbers for abi in abis for name in MULTIPLEXED
+        ):
             say("multiplexed", default, profile.default_position)
         flags = profile.flags
         if flags is None:
@@ -287,7 +299,9 @@ class _Translation:
         if flags:
             say("flags", list(flags.names), profile.flags_position)
         if profile.listener:
-            text = "who gets the listener is for whoever installs the filter to say: listenerPath and "
+            text = (
+                "who gets the listener is for whoever installs the filter to say: listenerPath and "
+            )
             text += "listenerMetadata are not part of a policy"
             self.draft.notes.append(Diagnostic(text, profile.listener, Problem.NO_LISTENER))
 
@@ -299,7 +313,7 @@ class _Translation:
             self._groups(own, rules)
             open_ = [one.table.abi.name for one in has if one.table.numbers[name] not in one.always]
             reached = any(
-                entrance(rule.name) is not None and entrance(rule.name)[0] == name
+                (way := entrance(rule.name)) is not None and way[0] == name
                 for one in has
                 for rule in one.rules()
             )
@@ -317,7 +331,9 @@ class _Translation:
             rules,
         )
 
-    def _groups(self, own: Iterable[tuple[AbiRules, CallRule]], all_rules: Sequence[AbiRules]) -> None:
+    def _groups(
+        self, own: Iterable[tuple[AbiRules, CallRule]], all_rules: Sequence[AbiRules]
+    ) -> None:
         """Write rules, those of one entry that are for the same ABIs as one group."""
         where: dict[tuple[int, str, str | None, Action, Position], list[str]] = {}
         for of_abi, rule in own:
@@ -334,7 +350,9 @@ class _Translation:
             if piece.arches is not None:
                 more = {"arches": list(piece.arches)}
             entries.sort(key=lambda one: one.position)
-            self.draft.rule(str(piece.action), entries, self.profile.entries[piece.entry].position, **more)
+            self.draft.rule(
+                str(piece.action), entries, self.profile.entries[piece.entry].position, **more
+            )
 
     # --- runc's ENOSYS -----------------------------------------------------------------------
 
@@ -349,7 +367,7 @@ class _Translation:
         return not (self.profile.has_default_errno and default.data == _ENOSYS_NUMBER)
 
     def _last(self, table: Table, entries: Sequence[ProfileEntry]) -> int:
-        """Return the highest number that ``entries`` name; runc has none for what is multiplexed."""
+        """Return the highest number that ``entries`` name, but of what is multiplexed."""
         ways = {way for way in MULTIPLEXED if way in table.numbers}
         return max(
             (
@@ -366,8 +384,8 @@ class _Translation:
         where, default = self.profile.default_position, str(self.profile.default)
         table, name = one.table, one.table.abi.name
         if not last:
-            text = f"the profile names no call of {name}: numbers that no call has get ENOSYS here, and "
-            text += f"{default} from runc"
+            text = f"the profile names no call of {name}: numbers that no call has get ENOSYS "
+            text += f"here, and {default} from runc"
             self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
             return
         one.drop_above(last)
