@@ -23,7 +23,7 @@ ignored-bits io-uring-way large-condition long-program malformed-file mask-never
 misplaced-key missing-key mixed-words module-twin mount-twin multiplexed-unsaid multiplexed-way
 namespace-twin negative-order no-banner no-common-abi no-exit no-filters no-listener no-restart
 no-rules no-sigreturn no-such-argument no-such-filter no-wait not-combined not-in-oci-profile
-number-without-arches open-twin other-runtime other-tables pointer-argument pointer-compared
+not-in-unit number-without-arches open-twin other-filter other-runtime other-tables pointer-argument pointer-compared
 policy-needed process-twin racing-memory refused-program repeated-abi repeated-group repeated-rule
 replaced-filter rule-skipped scattered-numbers several-filters shadowed-module signal-twin
 socket-twin source-missing stale-module stock-policy-meant time64-twin too-large too-many-cases

@@ -48,6 +48,8 @@ class Problem(Enum):
     HIDDEN_CALLS = "hidden-calls"
     REPEATED_RULE = "repeated-rule"
     NOT_IN_OCI_PROFILE = "not-in-oci-profile"
+    NOT_IN_UNIT = "not-in-unit"
+    OTHER_FILTER = "other-filter"
 
     # The conditions of a policy
     WRONG_EXPRESSION = "wrong-expression"

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PLAIN_READING", "Draft", "Format", "Reading", "translate"]
 
-_MODULES: dict[Format, str] = {}
+_MODULES: dict[Format, str] = {
+    Format.SYSTEMD: "systemd",
+    Format.ANDROID: "android",
+}
 """The module that reads a format, by its name in this folder; it has ``read``."""
 
 

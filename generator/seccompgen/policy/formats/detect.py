@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
 
 from seccompgen.policy.formats.reading import Format
-
-if TYPE_CHECKING:
-    import re
 
 _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""
 
-_SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = ()
+_SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
+    (Format.SYSTEMD, re.compile(r"^[ \t]*\[(?:Service|Socket|Mount|Swap)\][ \t]*\r?$", re.M)),
+    (
+        Format.ANDROID,
+        re.compile(
+            r"^[A-Za-z_][\w \t*]*[ \t*]\w+(?:\|[\w,]+)?(?::\w+)*[ \t]*\([^()\n]*\)[ \t]+"
+            r"(?:all|lp32|lp64|arm|arm64|riscv64|x86|x86_64)(?:,[\w!]+)*[ \t]*(?:#.*)?\r?$",
+            re.M | re.A,
+        ),
+    ),
+)
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
 
 
