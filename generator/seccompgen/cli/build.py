@@ -59,11 +59,12 @@ _MOST_RULES = 5
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["python", "bpf", "c", "rust", "go", "oci"]),
+    type=click.Choice(["python", "bpf", "c", "rust", "go", "oci", "systemd"]),
     default="python",
     show_default=True,
     help="A Python package, C header, Rust module or Go package a policy; or a file an ABI: raw "
-    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci).",
+    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci); "
+    "drop-ins for systemd.",
 )
 @optimize_option
 @bitmap_option
@@ -149,7 +150,7 @@ def build(
             else:
                 objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
                 built = build_policies(policies, tables, only, report, objective, how, reading)
-                files = filter_files(built, tables, directory, form, how)
+                files = filter_files(built, tables, directory, form, how, reading.systemd)
         if depfile_path:
             inputs = read_files(built, tables_directory, project)
             _require_not_among(depfile_path, (*inputs, *files))

@@ -117,12 +117,11 @@ def _settings(draft: Draft, reading: Reading, start: Position) -> list[str]:
     strange = [abi for abi in chosen if abi not in _ABIS.values()]
     if strange:
         known = ", ".join(_ABIS.values())
-        raise InputError(f"--for: Android has no filters for {strange[0]}; it has: {known}")
-    compat = [
-        abi
-        for abi in chosen
-        if any(abi in ABIS[other].siblings for other in chosen)
-    ]
+        raise InputError(
+            f"--for: Android has no filters for {strange[0]}; it has: {known}",
+            kind=Problem.UNKNOWN_ABI,
+        )
+    compat = [abi for abi in chosen if any(abi in ABIS[other].siblings for other in chosen)]
     draft.setting("default_action", "trap", start)
     draft.setting("bad_arch_action", "trap", start)
     draft.setting("arches", [abi for abi in chosen if abi not in compat], start)
@@ -158,12 +157,12 @@ def _arches(text: str, where: Position, faults: list[Diagnostic]) -> set[str]:
         found |= _SETS["all"]
     for word in words:
         name = word.removeprefix("!")
-        arches = _SETS.get(name, frozenset({name} & _ABIS.keys()))
+        arches = _SETS.get(name, frozenset({name}) & _ABIS.keys())
         if not arches:
             known = [*_SETS, *_ABIS]
             said = f"{word!r} is no architecture{did_you_mean(name, known)}; known: "
             faults.append(Diagnostic(said + ", ".join(known), where, Problem.UNKNOWN_ABI))
-        found = found - arches if word.startswith("!") else found | arches
+        found = set(found - arches if word.startswith("!") else found | arches)
     if not found and not any(one.position == where for one in faults):
         said = f"{text} leaves no architecture"
         faults.append(Diagnostic(said, where, Problem.WRONG_VALUE))
@@ -197,7 +196,9 @@ def _lists(
         )
         if others:
             text = "lists of several filters lie beside it; say which with --filter: "
-            fault = Diagnostic(text + ", ".join(others), Position(draft.file))
+            fault = Diagnostic(
+                text + ", ".join(others), Position(draft.file), Problem.SEVERAL_FILTERS
+            )
             faults.append(fault)
     return found[0], found[1]
 

@@ -313,7 +313,8 @@ class _Unit:
         draft.setting("arches", list(natives), where)
         draft.setting("compat_arches", list(dict.fromkeys(compat)), where)
         draft.setting("bad_arch_action", "kill_thread" if restricts else "allow", where)
-        if restricts and self.filter.allows is not None and self.negative == "kill_process":
+        said = {self.negative} | {answer for answer, _ in self.filter.calls.values()}
+        if restricts and self.filter.allows is not None and "kill_process" in said:
             text = "calls through other ABIs get kill_thread here; of them systemd ends the process"
             text += " for those that SystemCallFilter= refuses"
             self.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))

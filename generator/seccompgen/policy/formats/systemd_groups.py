@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from seccompgen.core.errors import InputError
+from seccompgen.core.problems import Problem
 
 DEFAULT_RELEASE = 257
 """The release whose groups count where nobody says; it stays, so that a file keeps its meaning."""
@@ -29,7 +30,8 @@ def systemd_groups(release: int | None) -> dict[str, frozenset[str]]:
     listed = _releases().get(wanted)
     if listed is None:
         known = ", ".join(map(str, sorted(_releases())))
-        raise InputError(f"--systemd: the groups of systemd {wanted} are not known; known: {known}")
+        text = f"--systemd: the groups of systemd {wanted} are not known; known: {known}"
+        raise InputError(text, kind=Problem.WRONG_VALUE)
 
     def calls(name: str) -> frozenset[str]:
         members = listed[name].split()
