@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from seccompgen.pipeline.build import build_policies, shipped_tables
 from seccompgen.pipeline.files import filter_files
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Reading, android, systemd, translate
+from seccompgen.policy.formats.systemd_groups import systemd_groups
 
 TABLES = shipped_tables()
 DATA = Path(__file__).parents[1] / "data" / "formats"
@@ -125,13 +125,12 @@ def test_all_errors_of_a_unit_at_once(tmp_path: Path) -> None:
 @example("[Service]\nSystemCallFilter=~")
 @example("[Service]\nSystemCallFilter=\\")
 def test_no_text_gives_a_traceback(text: str) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        for reader in (systemd, android):
-            try:
-                draft = reader.read(text, f"{directory}/a", Reading(), TABLES)
-                load_policy(draft.document(), TABLES)
-            except SeccompgenError as error:
-                assert all(one.kind and one.position for one in error.diagnostics)
+    for reader in (systemd, android):
+        try:
+            draft = reader.read(text, "a.conf", Reading(), TABLES)
+            load_policy(draft.document(), TABLES)
+        except SeccompgenError as error:
+            assert all(one.kind and one.position for one in error.diagnostics)
 
 
 POLICY = """\
@@ -139,7 +138,9 @@ arches: [x86_64]
 compat_arches: [i386, x32]
 default_action: {default}
 bad_arch_action: kill_thread
+unknown_action: {unknown}
 syscalls:
+- {{action: '{unknown}', names: [{new}], optional: true}}
 - {{action: errno(ENOSYS), names: [clone3]}}
 - {{action: log, names: [openat]}}
 - {{action: {action}, names: [read, write, execve, exit_group, socket]}}
@@ -153,7 +154,19 @@ syscalls:
 )
 def test_a_unit_that_we_write_is_the_policy(tmp_path: Path, default: str, action: str) -> None:
     path = tmp_path / "p.yml"
-    path.write_text(POLICY.format(default=default, action=action))
+    path.write_text(
+        POLICY.format(
+            default=default,
+            action=action,
+            unknown="allow" if default == "allow" else "errno(ENOSYS)",
+            new=", ".join(
+                sorted(
+                    set().union(*(t.numbers for t in TABLES.tables.values()))
+                    - systemd_groups(None)["known"]
+                )
+            ),
+        )
+    )
     built = build_policies([path], TABLES)
     files = filter_files(built, TABLES, tmp_path, "systemd")
     assert [one.name for one in files] == ["p.conf"]

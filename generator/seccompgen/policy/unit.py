@@ -1,7 +1,8 @@
 """A policy as settings of systemd's units for one ABI, or why it cannot be one.
 
 Settings name calls and look at no argument. A list either permits what it names or refuses it;
-numbers that it does not name, those that no table has among them, get the list's other answer.
+known calls that it does not name get its other answer, and so do all others from a list that
+refuses; a list that permits answers calls that systemd does not know with ENOSYS.
 Calls that systemd's own lists add are taken away again where the policy refuses them, but for
 execve and write, without which systemd cannot start the program.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.core.errnos import errno_number
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.multiplexed import MULTIPLEXED
@@ -65,8 +67,11 @@ def unit_settings(
     problems: list[Diagnostic] = list(_problems(policy, abi))
     if problems:
         raise InputError(*problems)
-    rest = policy.unknown_action.ret(abi)
-    allows = rest != _ALLOW
+    allows = policy.unknown_action.kind is not ActionKind.ALLOW
+    rest = policy.default_action.ret(abi) if allows else _ALLOW
+    if rest in {_ALLOW, _LOG} and allows:
+        rest = ActionKind.KILL_PROCESS.value
+    unknown = ActionKind.ERRNO.value | errno_number("ENOSYS", abi)
     answers: dict[str, tuple[int, Position]] = {}
     for one in served:
         first: dict[str, tuple[int, Position]] = {}
@@ -89,20 +94,25 @@ def unit_settings(
             text = f"systemd makes {call} behind the filter to start the program: allow it"
             problems.append(Diagnostic(text, where, Problem.NOT_IN_UNIT))
     listed, refused, logged = [], [], []
+    strange: dict[Position, list[str]] = {}
     for call, (ret, where) in sorted(answers.items()):
         if ret == _LOG:
             logged.append(call)
         permitted = ret in {_ALLOW, _LOG}
-        # What a list says by itself needs no name.
-        said = ret != rest and (allows or not permitted or ret == _LOG)
-        if said and call not in groups["known"]:
-            text = f"systemd {release} does not know {call}, and would skip it; give it the action "
-            text += "of calls that nothing names, or say with --systemd a release that knows it"
-            problems.append(Diagnostic(text, where, Problem.NOT_IN_UNIT))
+        known = call in groups["known"]
+        otherwise_said = (rest if known else unknown) if allows else _ALLOW
+        if not known and ret != otherwise_said:
+            strange.setdefault(where, []).append(call)
+        elif not known:
+            continue
         elif permitted and allows:
             listed.append(call)
         elif not permitted and (not allows or ret != rest or call in groups["default"]):
             refused.append((call, ret))
+    for where, calls in strange.items():
+        text = f"systemd {release} does not know these, and answers them with "
+        text += f"{'ENOSYS' if allows else 'allow'}: say so, or a later release with --systemd: "
+        problems.append(Diagnostic(text + ", ".join(calls), where, Problem.NOT_IN_UNIT))
     if problems:
         raise InputError(*dict.fromkeys(problems))
     architectures = None
@@ -130,8 +140,9 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         if action.kind not in _KINDS:
             text = f"settings of a unit cannot say {action}: only allow, log, errno, kill_process"
             yield Diagnostic(text, where, Problem.NOT_IN_UNIT)
-    if policy.unknown_action.kind is ActionKind.LOG:
-        text = "settings of a unit cannot log calls that no table has; say another unknown_action"
+    if str(policy.unknown_action) not in {"allow", "errno(ENOSYS)"}:
+        text = "settings of a unit answer calls that nobody knows with ENOSYS or, where they list "
+        text += "what is refused, allow; say `unknown_action: errno(ENOSYS)` or allow"
         yield Diagnostic(text, policy.unknown_origin.position, Problem.NOT_IN_UNIT)
     for rule in policy.rules:
         if rule.condition is not None and rule.name not in MULTIPLEXED:

@@ -2,7 +2,8 @@
 
 systemd installs one filter for each of several settings, and each filter once for every ABI of
 the kernel; the kernel takes the severest answer, and of equal ones the last filter's. Filters that
-only look at the number are put together here, call by call. SystemCallFilter is installed last.
+only look at the number are put together here, call by call. SystemCallFilter is installed last; where it
+is an allow list, calls that systemd does not know at all get ENOSYS.
 SystemCallArchitectures is a filter of its own which kills the thread that calls through any other
 ABI; without it those that systemd knows nothing of stay open.
 
@@ -58,10 +59,14 @@ _HANDOFF_SINCE = 256
 
 @dataclass
 class _Filter:
-    """One filter of a unit: what it answers a call, with the place that says so."""
+    """One filter of a unit: what it answers a call, with the place that says so.
+
+    ``unknown`` is for numbers that no call has.
+    """
 
     default: tuple[str, Position]
-    calls: dict[str, tuple[str, Position]] = field(default_factory=dict)
+    calls: dict[str, tuple[str, Position]]
+    unknown: tuple[str, Position]
 
     def answer(self, call: str) -> tuple[str, Position]:
         return self.calls.get(call, self.default)
@@ -255,6 +260,8 @@ class _Unit:
         self._abis(draft, start, restricts=restricts)
         default, where = _severest(one.default for one in filters) if filters else ("allow", start)
         draft.setting("default_action", default, where)
+        if filters:
+            draft.setting("unknown_action", *_severest(one.unknown for one in filters))
         if "NoNewPrivileges" in self.switches:
             draft.setting("no_new_privs", *self.switches["NoNewPrivileges"])
         named: dict[str, tuple[str, Position]] = {}
@@ -275,7 +282,7 @@ class _Unit:
             if on:
                 group = self.groups[calls[1:]] if calls.startswith("@") else calls.split()
                 answers = dict.fromkeys(group, ("errno(EPERM)", where))
-                filters.append(_Filter(("allow", where), answers))
+                filters.append(_Filter(("allow", where), answers, ("allow", where)))
         for listed, hit in ((self.log, "log"), (self.filter, self.negative)):
             if listed.allows is None or listed.start is None:
                 continue
@@ -284,7 +291,13 @@ class _Unit:
                 # SystemCallLog= lists what is logged, and with ~ what is not.
                 named, rest = rest, named
             answers = {c: (said or named, at) for c, (said, at) in listed.calls.items()}
-            filters.append(_Filter((rest, listed.start), answers))
+            unknown = rest
+            if listed is self.filter and listed.allows:
+                # Calls that systemd does not know fail as on a kernel that does not have them.
+                unknown = "errno(ENOSYS)"
+                for call in self.names - self.groups["known"] - answers.keys():
+                    answers[call] = unknown, listed.start
+            filters.append(_Filter((rest, listed.start), answers, (unknown, listed.start)))
         return filters
 
     def _handoff(self, filters: list[_Filter], named: dict[str, tuple[str, Position]]) -> None:

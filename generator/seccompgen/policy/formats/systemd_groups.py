@@ -38,5 +38,4 @@ def systemd_groups(release: int | None) -> dict[str, frozenset[str]]:
         nested = [calls(one[1:]) for one in members if one.startswith("@")]
         return frozenset(one for one in members if not one.startswith("@")).union(*nested)
 
-    found = {name: calls(name) for name in listed}
-    return {**found, "known": frozenset().union(*found.values())}
+    return {name: calls(name) for name in listed}
