@@ -114,7 +114,7 @@ def test_lists_mean_what_systemd_makes_of_them(
     program = compile_policy(policy, ABIS["x86_64"], TABLES).to_bytes()
     differ = []
     for abi in ("x86_64", "i386", "x32"):
-        for nr in (*range(600), *range(0x40000000, 0x40000400), 0xFFFFFFFF):
+        for nr in (*range(0x40000000, 0x40000400),) if abi == "x32" else (*range(600), 0xFFFFFFFF):
             if TABLES.tables[abi].names.get(nr) in unknown:
                 continue
             for first in range(22) if TABLES.tables[abi].numbers.get("socketcall") == nr else (0,):
@@ -122,7 +122,7 @@ def test_lists_mean_what_systemd_makes_of_them(
                 answers = [run(one, data, "little").value for one in programs]
                 both = min(answers, key=lambda ret: SEVERITY.index(ret & 0xFFFF0000))
                 if run(program, data, "little").value != both:
-                    differ.append((abi, nr, first, hex(both)))
+                    differ.append((abi, TABLES.tables[abi].names.get(nr, nr), first, hex(both)))
     assert differ == []
 
 

@@ -182,8 +182,7 @@ class _Unit:
                 self.fault(text, word.position, Problem.UNKNOWN_GROUP)
                 return []
             return sorted(group)
-        known = self.groups["known"]
-        if name not in self.names and name not in known:
+        if name not in self.names and not any(name in group for group in self.groups.values()):
             hint = did_you_mean(name, self.names) if name else ""
             text = f"{name!r} is not the name of a system call{hint}; systemd would skip it"
             self.fault(text, word.position, Problem.UNKNOWN_CALL)
@@ -191,7 +190,7 @@ class _Unit:
         if name not in self.names:
             text = f"no ABI of the tables has {name}, which is left out"
             self.notes.append(Diagnostic(text, word.position, Problem.CALL_SKIPPED))
-        elif name not in known:
+        elif not any(name in group for group in self.groups.values()):
             text = f"systemd {self.release} does not list {name}; it skips the name if its "
             text += "libseccomp does not know it either"
             self.notes.append(Diagnostic(text, word.position, Problem.UNKNOWN_CALL))
