@@ -10,6 +10,7 @@
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
 # make bench-optimum  measure small programs against the shortest possible, write
 #                 benchmarks/OPTIMUM.md; half an hour
+# make bench-compile  measure how long compiling takes; ARGS="--policies 100 --every"
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
 # Each does the set-up it needs, in .venv.
 
@@ -23,7 +24,7 @@ ARGS ?=
 REFRESH ?=
 BASE ?=
 
-.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-record evidence lint types proof fresh pins system qemu ecosystem editor clean
+.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins system qemu ecosystem editor clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -71,6 +72,9 @@ bench: $(VENV)/.bench system
 bench-optimum: $(READY)
 	$(BIN)/python -m benchmarks.optimum $(ARGS)
 
+bench-compile: $(READY)
+	$(BIN)/python -m benchmarks.compiling $(ARGS)
+
 bench-record: $(READY) system
 	$(BIN)/python -m benchmarks.record $(ARGS)
 
@@ -78,9 +82,12 @@ $(VENV)/.bench: $(READY) requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
-# The language server that editors have for YAML; without npm, its tests are skipped.
+# The language server that editors have for YAML; without it, its tests are skipped. Node trusts
+# its own certificates alone, unless it is told of the system's.
+editor: export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 editor:
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory build/editor/.ready; else echo "no npm, so no editor is tried"; fi
+	@if ! command -v npm >/dev/null; then echo "no npm, so no editor is tried"; \
+	else $(MAKE) --no-print-directory build/editor/.ready || echo "npm fetched nothing, so no editor is tried"; fi
 
 build/editor/.ready: requirements/editor/package-lock.json
 	mkdir -p build/editor

@@ -2,7 +2,8 @@
 
 The library has policies as values (`Policy`, `SyscallGroup`, `Condition`, `Action`, `Filter`),
 functions on them (`validate`, `compile`, `build`, `vendor`) and on programs (`verify`, `equiv`,
-`dump`, `assemble`, `disassemble`), and an `Assembler`. docs/library.md shows it in use.
+`lint`, `subset`, `dump`, `assemble`, `disassemble`), and an `Assembler`. docs/library.md shows it in
+use.
 
 A name is imported when it is first asked for, so that ``import seccompgen`` costs next to nothing.
 """
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
         validate,
         vendor,
     )
-    from seccompgen.api.programs import assemble, disassemble, dump, equiv, verify
+    from seccompgen.api.programs import (
+        assemble,
+        disassemble,
+        dump,
+        equiv,
+        lint,
+        subset,
+        verify,
+    )
     from seccompgen.api.values import (
         Condition,
         Filter,
@@ -50,7 +59,9 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.assembler import Assembler
     from seccompgen.filters.claims import Verdict
+    from seccompgen.filters.differing import CallClass
     from seccompgen.kernel.shipped import load_tables, shipped_tables
+    from seccompgen.lint import Finding, Severity, Witness
     from seccompgen.verify import Difference, Method, Proof
 
 __version__ = "0.1.0"
@@ -62,12 +73,14 @@ __all__ = [
     "ActionKind",
     "AnswerNo",
     "Assembler",
+    "CallClass",
     "CompiledProgram",
     "Condition",
     "Diagnostic",
     "Difference",
     "Filter",
     "FilterFlag",
+    "Finding",
     "InputError",
     "Instruction",
     "Method",
@@ -85,11 +98,13 @@ __all__ = [
     "Proof",
     "SeccompError",
     "SeccompgenError",
+    "Severity",
     "SyscallGroup",
     "Table",
     "Tables",
     "UndecidedError",
     "Verdict",
+    "Witness",
     "assemble",
     "build",
     "compile",
@@ -97,11 +112,13 @@ __all__ = [
     "dump",
     "equiv",
     "find_abi",
+    "lint",
     "load_tables",
     "notes",
     "read_filter",
     "set_no_new_privs",
     "shipped_tables",
+    "subset",
     "supported",
     "validate",
     "vendor",
@@ -111,7 +128,7 @@ __all__ = [
 _HOMES = {
     "seccomp_filters._runtime": "SeccompError set_no_new_privs supported",
     "seccompgen.api.policies": "build compile notes read_filter validate vendor",
-    "seccompgen.api.programs": "assemble disassemble dump equiv verify",
+    "seccompgen.api.programs": "assemble disassemble dump equiv lint subset verify",
     "seccompgen.api.values": "Condition Filter NamedGroup NameWithConditions Policy SyscallGroup",
     "seccompgen.core.abis": "ABIS Abi find_abi",
     "seccompgen.core.errors": "AnswerNo Diagnostic InputError OutsideError Position "
@@ -123,7 +140,9 @@ _HOMES = {
     "seccompgen.core.tables": "Table Tables",
     "seccompgen.filters.assembler": "Assembler",
     "seccompgen.filters.claims": "Verdict",
+    "seccompgen.filters.differing": "CallClass",
     "seccompgen.kernel.shipped": "load_tables shipped_tables",
+    "seccompgen.lint": "Finding Severity Witness",
     "seccompgen.verify": "Difference Method Proof",
 }
 """The modules that define what is exported. The imports above say the same to type checkers."""
@@ -148,8 +167,8 @@ def __dir__() -> list[str]:
 class _Package(ModuleType):
     """The package, in which an exported name stays what it is.
 
-    Python sets a package's attribute to each module that is imported from it, and two functions
-    have the names of such modules: ``compile`` and ``verify``.
+    Python sets a package's attribute to each module that is imported from it, and three functions
+    have the names of such modules: ``compile``, ``lint`` and ``verify``.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -23,13 +24,16 @@ from seccompgen import (
     NameWithConditions,
     Op,
     Policy,
+    Problem,
     Program,
+    Severity,
     SyscallGroup,
     build,
     compile,  # noqa: A004 - the library's own
     disassemble,
     dump,
     equiv,
+    lint,
     read_filter,
     vendor,
     verify,
@@ -152,6 +156,28 @@ def test_equiv_compares_filters_of_every_kind(file: Path) -> None:
     assert not verdict.proved
     with pytest.raises(AnswerNo, match="only one of the two has a program for s390x"):
         equiv(program, POLICY)
+
+
+def test_lint_finds_what_the_command_finds(tmp_path: Path) -> None:
+    test = NameWithConditions("personality", [Condition(0, Op.EQ, 8, width=64)])
+    groups = [SyscallGroup(Action.errno("EPERM"), names_with_args=[test])]
+    loose = Policy(Action.ALLOW, groups, arches=["x86_64", "aarch64"])
+    path = tmp_path / "loose.yml"
+    path.write_text(Filter(loose).to_yaml())
+    program = compile(loose, "x86_64")
+    for source in (loose, Filter(loose), path, str(path), program):
+        errors = [one for one in lint(source) if one.severity is Severity.ERROR]
+        assert [one.kind for one in errors] == [Problem.IGNORED_BITS]
+        assert errors[0].witness
+        assert errors[0].beside
+        assert errors[0].witness.call.args[0] & 0xFFFFFFFF == errors[0].beside.call.args[0]
+        assert errors[0].witness.ret != errors[0].beside.ret
+    told = json.loads(command("lint", "--json", path).out)["findings"]
+    assert [one.message for one in lint(path)] == [one["message"] for one in told]
+    assert [one.abis for one in lint(loose, abi="aarch64")] == [("aarch64",)]
+    assert lint("no_exec", abi="x86_64") == ()
+    with pytest.raises(InputError, match="s390x"):
+        lint(loose, abi="s390x")
 
 
 def test_dump_shows_what_disasm_shows(file: Path) -> None:

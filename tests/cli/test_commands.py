@@ -408,7 +408,7 @@ def small_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkout(tmp_path_factory.mktemp("small"))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=75, deadline=None, derandomize=True)
 @given(words=st.lists(WORDS, max_size=6))
 def test_no_command_line_is_a_traceback(small_checkout: Path, words: list[str]) -> None:
     # Nothing is written: only the first two commands write, and they get a directory that

@@ -793,9 +793,10 @@ def test_policies_that_differ_are_told_by_their_rules(here: Path) -> None:
         1,
         [
             f"{pair}: refuted for s390x",
-            f"  {text}",
-            "  worker.yml: by default_action, worker.yml:2:17",
-            "  other.yml: by rule 1, other.yml:4:3",
+            "  write on s390x: worker.yml says errno(EPERM), other.yml says allow; "
+            "such as write() on s390x",
+            "    worker.yml: by default_action, worker.yml:2:17",
+            "    other.yml: by rule 1, other.yml:4:3",
         ],
         [f"{pair}: {text}"],
     )

@@ -65,7 +65,7 @@ def assert_told_right(one: dict[str, Any], objective: Objective = DEFAULT_OBJECT
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=25,
+    max_examples=12,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())

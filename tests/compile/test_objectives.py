@@ -60,7 +60,7 @@ def profiles(draw: st.DrawFn) -> Profile:
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=6,
+    max_examples=4,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())

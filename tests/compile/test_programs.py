@@ -89,13 +89,13 @@ def test_random_policies_are_as_varied_as_they_should_be() -> None:
 
 
 @pytest.mark.parametrize("abi", PRESENT)
-@settings(bounded, max_examples=5)
+@settings(bounded, max_examples=3)
 @given(data=st.data())
 def test_random_policies(abi: str, data: st.DataObject) -> None:
     assert_compiles_right(data.draw(policies(plain_tables(), abi)))
 
 
-@settings(bounded, max_examples=40)
+@settings(bounded, max_examples=20)
 @given(data=st.data())
 def test_random_policies_where_abis_share_an_audit_value(data: st.DataObject) -> None:
     abi = data.draw(st.sampled_from(["x86_64", "x32", "i386"]))

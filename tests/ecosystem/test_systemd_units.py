@@ -54,7 +54,8 @@ systemd, seccomp = ctypes.CDLL(library), ctypes.CDLL("libseccomp.so.2")
 systemd._hashmap_new.restype = ctypes.c_void_p
 found = ctypes.c_void_p(systemd._hashmap_new(None))
 for word, number, flags in words:
-    assert systemd.seccomp_parse_syscall_filter(word.encode(), number, found, flags, *[None] * 2, 0) >= 0
+    given = word.encode(), number, found, flags, None, None, 0
+    assert systemd.seccomp_parse_syscall_filter(*given) >= 0
 load = systemd.seccomp_load_syscall_filter_set_raw
 load.argtypes = [ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_bool]
 assert load(default, found, action, False) >= 0
@@ -64,7 +65,7 @@ INVERT, ALLOW_LIST, PERMISSIVE = 1, 2, 8
 ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 SEVERITY = [one.value for one in (ActionKind.KILL_PROCESS, ActionKind.KILL_THREAD)] + [ERRNO, ALLOW]
 UNITS = [
-    ["@system-service", "write", "~@privileged @resources", "~ptrace:38 kcmp:kill", "swapon"],
+    ["@system-service", "write", "~@privileged @resources", "~ptrace:5 kcmp:kill", "swapon"],
     ["~@debug @mount:13", "kcmp", "~reboot:kill kexec_load"],
     ["read write", "~write:13", "write", "~read"],
     ["~@network-io:97", "socket"],

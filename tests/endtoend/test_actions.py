@@ -8,6 +8,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
+import in_child
 import pytest
 import running_kernel as kernel
 from running_kernel import NR_GETPID, NR_GETPPID, X32_BIT
@@ -60,21 +61,21 @@ def test_errno_zero_fakes_success(generate: Callable[[str], Any]) -> None:
 
 def test_kill_process(generate: Callable[[str], Any]) -> None:
     module = generate(POLICY.format("kill_process"))
-    outcome = under(module, lambda: kernel.survives_in_thread(getppid))
+    outcome = under(module, lambda: in_child.survives_in_thread(getppid))
     assert outcome.signal == signal.SIGSYS
 
 
 def test_kill_thread(generate: Callable[[str], Any]) -> None:
     module = generate(POLICY.format("kill_thread"))
-    assert under(module, lambda: kernel.survives_in_thread(getppid)).value is False
-    assert under(module, lambda: kernel.survives_in_thread(os.getpid)).value is True
+    assert under(module, lambda: in_child.survives_in_thread(getppid)).value is False
+    assert under(module, lambda: in_child.survives_in_thread(os.getpid)).value is True
 
 
 def test_trap_delivers_its_data(generate: Callable[[str], Any]) -> None:
     module = generate(POLICY.format("trap(513)"))
 
     def child() -> object:
-        seen = kernel.catch_sigsys()
+        seen = in_child.catch_sigsys()
         module.install()
         getppid()
         (one,) = seen

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import in_child
 import interpreter
 import pytest
 import running_kernel as kernel
@@ -389,11 +390,11 @@ def of_getppid(rules: Sequence[Sequence[dict[str, Any]]], actions: Sequence[str]
 
 def observed(programs: Sequence[bytes], args: Sequence[int]) -> tuple[Any, ...]:
     """Return what becomes of getppid(*args) in a thread of a child under ``programs``."""
-    note = kernel.Notes()
+    note = in_child.Notes()
 
     def child() -> object:
         parent = kernel.syscall(kernel.NR_GETPPID)[0]
-        caught = kernel.catch_sigsys()
+        caught = in_child.catch_sigsys()
         for program in programs:
             kernel.install_raw(program)
         results: list[tuple[int, int]] = []
@@ -401,7 +402,7 @@ def observed(programs: Sequence[bytes], args: Sequence[int]) -> tuple[Any, ...]:
         def call() -> None:
             results.append(kernel.syscall(kernel.NR_GETPPID, *args))
 
-        survived = kernel.survives_in_thread(call)
+        survived = in_child.survives_in_thread(call)
         note.leave(b"returned")
         return survived, [(r == parent, e) for r, e in results], [one.data for one in caught]
 

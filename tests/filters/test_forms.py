@@ -79,6 +79,8 @@ COMMANDS = {
     "lint": Command(("lint", "FILTER", *ARCH, "--select", "pointer-argument")),
     "equiv, left": Command(("equiv", "FILTER", "worker.yml", *ARCH)),
     "equiv, right": Command(("equiv", "worker.yml", "FILTER", *ARCH)),
+    "subset, left": Command(("subset", "FILTER", "worker.yml", *ARCH)),
+    "subset, right": Command(("subset", "worker.yml", "FILTER", *ARCH)),
     "disasm": Command(("disasm", "FILTER", *ARCH)),
     **{
         name: Command((name, "FILTER", "allowlist.yml", *ARCH, *options, "--name", "x", "-o", "o"))
@@ -106,6 +108,8 @@ NO = {
     # What is asked has the answer no, so that it was understood.
     ("equiv, left", "stock"): 1,
     ("equiv, right", "stock"): 1,
+    ("subset, left", "stock"): 1,
+    ("subset, right", "stock"): 1,
     ("verify --policy", "stock"): 1,
     ("record --against", "stock"): 1,
     # Only what allows by rules merges, and these refuse by rules.

@@ -40,11 +40,16 @@ class Result:
 
 
 def seccompgen(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Result:
-    """Run ``seccompgen`` to its end; a traceback fails the test, whatever the test is about."""
+    """Run ``seccompgen`` to its end; a traceback fails the test, whatever the test is about.
+
+    Only what ``env`` is for needs a new interpreter; a fork has loaded all that a command imports.
+    """
+    if env is None:
+        return forked(*args, cwd=cwd)
     run = subprocess.run(
         [sys.executable, "-m", "seccompgen", *map(str, args)],
         cwd=cwd,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, **env},
         capture_output=True,
         text=True,
         timeout=120,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.kernel.parse import CANDIDATES, parse
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from seccompgen.core.tables import Tables
 
 
@@ -23,8 +24,18 @@ def read_tree(root: Path, tag: str) -> dict[str, bytes]:
 
 @cache
 def tables_from(root: Path, tag: str) -> Tables:
-    """Return the tables of a tag."""
-    return parse(tag, read_tree(root, tag))
+    """Return the tables of a tag, which the processes of one run of the tests parse once."""
+    name = "-".join((*root.parts[1:], tag))
+    kept = Path(os.environ["XDG_CACHE_HOME"]) / f"{name}.pickle"
+    if kept.exists():
+        tables: Tables = pickle.loads(kept.read_bytes())
+        return tables
+    tables = parse(tag, read_tree(root, tag))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = kept.with_suffix(f".{os.getpid()}")
+    unfinished.write_bytes(pickle.dumps(tables))
+    unfinished.replace(kept)
+    return tables
 
 
 def naive_rows(root: Path, tag: str, abi: str) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import in_child
 import running_kernel as kernel
 from running_kernel import ALLOW, ERRNO, NR_PRCTL, NR_SECCOMP, always, instruction
 
@@ -150,7 +151,7 @@ def attempt(rules: tuple[Rule, ...], install: Callable[[], str], *, nnp: bool) -
     ``install`` returns what it tells. The child makes no system call of its own afterwards but
     getppid, and waits in a loop for the parent to look at it, and to kill it.
     """
-    notes = kernel.Notes()
+    notes = in_child.Notes()
     pid = os.fork()
     if pid == 0:
         try:

@@ -9,12 +9,10 @@ seccomp_unotify(2), the kernel's include/uapi/linux/seccomp.h.
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import functools
 import gc
 import json
-import mmap
 import os
 import platform
 import resource
@@ -26,7 +24,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,11 +86,11 @@ _NOTIF_RECV = 0xC0502100
 _NOTIF_SEND = 0xC0182101
 _NOTIF_FLAG_CONTINUE = 1
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-_libc.syscall.argtypes = [ctypes.c_ulong] * 7
-_libc.ptrace.restype = ctypes.c_long
-_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+libc.syscall.argtypes = [ctypes.c_ulong] * 7
+libc.ptrace.restype = ctypes.c_long
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
 
 IS_X86_64 = (sys.platform, platform.machine(), sys.maxsize > 2**32) == ("linux", "x86_64", True)
@@ -147,7 +144,7 @@ def syscall(nr: int, *args: int) -> tuple[int, int]:
     The GIL is released meanwhile: a thread that the kernel kills does not take it along.
     """
     padded = [value & 0xFFFFFFFFFFFFFFFF for value in (nr, *args)] + [0] * (6 - len(args))
-    result = int(_libc.syscall(*padded))
+    result = int(libc.syscall(*padded))
     return result, ctypes.get_errno() if result == -1 else 0
 
 
@@ -157,11 +154,11 @@ def install_raw(program: bytes, flags: int = 0, *, nnp: bool = True) -> int:
     fprog = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     holder = ctypes.create_string_buffer(fprog, len(fprog))
     if nnp:
-        _check(*syscall(NR_PRCTL, _PR_SET_NO_NEW_PRIVS, 1))
-    return _check(*syscall(NR_SECCOMP, SET_MODE_FILTER, flags, ctypes.addressof(holder)))
+        check(*syscall(NR_PRCTL, _PR_SET_NO_NEW_PRIVS, 1))
+    return check(*syscall(NR_SECCOMP, SET_MODE_FILTER, flags, ctypes.addressof(holder)))
 
 
-def _check(result: int, number: int) -> int:
+def check(result: int, number: int) -> int:
     if result == -1:
         raise OSError(number, os.strerror(number))
     return result
@@ -250,7 +247,7 @@ def run_traced(
     seen: list[int] = []
 
     def traced() -> object:
-        _check(*_ptrace(_PTRACE_TRACEME, 0, 0))
+        check(*_ptrace(_PTRACE_TRACEME, 0, 0))
         os.kill(os.getpid(), signal.SIGSTOP)
         return function()
 
@@ -259,22 +256,22 @@ def run_traced(
     message = ctypes.c_ulong()
     while (status := _next_stop(child)) is not None:
         if status == _SECCOMP_STOP:
-            _check(*_ptrace(_PTRACE_GETEVENTMSG, child.pid, ctypes.addressof(message)))
+            check(*_ptrace(_PTRACE_GETEVENTMSG, child.pid, ctypes.addressof(message)))
             seen.append(message.value)
             result = answer(message.value)
             if result is not None:
-                _check(*_ptrace(_PTRACE_POKEUSER, child.pid, -1, address=_USER_ORIG_RAX))
-                _check(*_ptrace(_PTRACE_POKEUSER, child.pid, result, address=_USER_RAX))
+                check(*_ptrace(_PTRACE_POKEUSER, child.pid, -1, address=_USER_ORIG_RAX))
+                check(*_ptrace(_PTRACE_POKEUSER, child.pid, result, address=_USER_RAX))
             status = 0
         elif status == signal.SIGSTOP:
-            _check(*_ptrace(_PTRACE_SETOPTIONS, child.pid, options))
+            check(*_ptrace(_PTRACE_SETOPTIONS, child.pid, options))
             status = 0
-        _check(*_ptrace(_PTRACE_CONT, child.pid, status))
+        check(*_ptrace(_PTRACE_CONT, child.pid, status))
     return _finish(child), tuple(seen)
 
 
 def _ptrace(request: int, pid: int, data: int, *, address: int = 0) -> tuple[int, int]:
-    result = int(_libc.ptrace(request, pid, address, data & 0xFFFFFFFFFFFFFFFF))
+    result = int(libc.ptrace(request, pid, address, data & 0xFFFFFFFFFFFFFFFF))
     return result, ctypes.get_errno() if result == -1 else 0
 
 
@@ -423,84 +420,3 @@ def _finish(child: _Child) -> Outcome:
         signal=None if exited else end.si_status,
         core=end.si_code == os.CLD_DUMPED,
     )
-
-
-# Inside a child
-
-
-def survives_in_thread(call: Callable[[], object]) -> bool:
-    """Make ``call`` in a thread of its own; return False if the kernel killed that thread alone.
-
-    Where it kills the whole process this never returns.
-    """
-    returned = threading.Event()
-
-    def body() -> None:
-        call()
-        returned.set()
-
-    thread = threading.Thread(target=body, daemon=True)
-    thread.start()
-    task = Path(f"/proc/self/task/{thread.native_id}")
-    while task.exists() and not returned.is_set():
-        time.sleep(0.0005)
-    return returned.is_set()
-
-
-class Notes:
-    """Up to 4 KiB of bytes that a child leaves for its parent without making a system call."""
-
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 4096)
-
-    def leave(self, text: bytes) -> None:
-        """Write ``text`` (in the child)."""
-        self._memory[: len(text)] = text
-
-    def read(self) -> bytes:
-        """Return what was left (in the parent)."""
-        return self._memory[:].rstrip(b"\0")
-
-
-@dataclass(frozen=True, slots=True)
-class Sigsys:
-    """The siginfo of a SIGSYS: ``data`` is si_errno (the action's data), ``code`` 1 for seccomp."""
-
-    data: int
-    code: int
-    nr: int
-    arch: int
-
-
-class _SigAction(ctypes.Structure):
-    """``struct sigaction`` of glibc and musl on x86_64."""
-
-    _fields_ = (
-        ("handler", ctypes.c_void_p),
-        ("mask", ctypes.c_ulong * 16),
-        ("flags", ctypes.c_int),
-        ("restorer", ctypes.c_void_p),
-    )
-
-
-_Handler = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-_SA_SIGINFO = 4
-_kept: list[object] = []
-
-
-def catch_sigsys() -> list[Sigsys]:
-    """Handle SIGSYS from here on; return the list that each signal is appended to.
-
-    A handler of Python's own (`signal.signal`) is not told siginfo.
-    """
-    caught: list[Sigsys] = []
-
-    def handler(_signal: int, info: int, _context: int) -> None:
-        _, data, code, _, _, nr, arch = struct.unpack("=iiiiQiI", ctypes.string_at(info, 32))
-        caught.append(Sigsys(data, code, nr, arch))
-
-    function = _Handler(handler)
-    _kept.append(function)
-    action = _SigAction(ctypes.cast(function, ctypes.c_void_p), flags=_SA_SIGINFO)
-    _check(_libc.sigaction(int(signal.SIGSYS), ctypes.byref(action), None), errno.EINVAL)
-    return caught

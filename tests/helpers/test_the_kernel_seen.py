@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import in_child
 import pytest
 import running_kernel as kernel
 
@@ -34,7 +35,7 @@ def test_a_long_value() -> None:
 
 
 def test_a_child_that_hangs_is_killed_with_its_own_children() -> None:
-    notes = kernel.Notes()
+    notes = in_child.Notes()
 
     def hang() -> None:
         notes.leave(str(os.fork() or os.getpid()).encode())

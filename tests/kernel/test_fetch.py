@@ -58,10 +58,18 @@ def failure(spec: str | None, paths: Sequence[str] = PATHS, tag: str = NEW) -> s
 def test_everything(
     upstream: Upstream, kernel_tree: Path, tables_of: Callable[[str], Tables], tag: str
 ) -> None:
+    """A symbolic link comes as its target's name; the tables are the same, and tried on few."""
     upstream.root = kernel_tree
     calls: list[tuple[int, int]] = []
     files = fetch(upstream.url, tag, CANDIDATES, progress=lambda *call: calls.append(call))
-    assert parse(tag, files) == tables_of(tag)
+    if kernel_tree == MINIATURE:
+        assert parse(tag, files) == tables_of(tag)
+    there = {path: kernel_tree / tag / path for path in CANDIDATES}
+    assert files == {
+        path: str(file.readlink()).encode() if file.is_symlink() else file.read_bytes()
+        for path, file in there.items()
+        if file.is_file()
+    }
     assert calls == [(done, len(CANDIDATES)) for done in range(1, len(CANDIDATES) + 1)]
     assert sorted(upstream.requests) == sorted(CANDIDATES)
     assert upstream.agents == {"seccompgen"}

@@ -232,7 +232,12 @@ CASES = {
     ),
     "no mapping": (
         "- 1\n",
-        ["p.yml:1:1: a policy is a mapping with default_action and syscalls"],
+        [
+            "p.yml:1:1: a policy is a mapping with default_action and syscalls",
+            "p.yml: nothing here shows a format of policies; if it is one of seccompgen, oci, "
+            "minijail, seccompiler, kafel, systemd, android, pfc, strace, audit, "
+            "say so with --from",
+        ],
     ),
     "empty": ("", ["p.yml:1:1: the file is empty"]),
     "group without names": (

@@ -230,7 +230,7 @@ def well_formed(data: object) -> bool:
     return True
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(mutated())
 @example(GOOD)
 @example({"seccomp": GOOD})

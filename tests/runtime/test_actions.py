@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import in_child
 import pytest
 import running_kernel as kernel
 from running_kernel import (
@@ -67,7 +68,7 @@ def test_errno(number: int) -> None:
 def test_kill_process_takes_the_whole_process() -> None:
     def child() -> object:
         forbid(KILL_PROCESS)
-        return kernel.survives_in_thread(getppid)
+        return in_child.survives_in_thread(getppid)
 
     outcome = kernel.run(child)
     assert (outcome.signal, outcome.exit_code, outcome.value) == (signal.SIGSYS, None, None)
@@ -76,7 +77,7 @@ def test_kill_process_takes_the_whole_process() -> None:
 def test_kill_thread_takes_the_thread_alone() -> None:
     def child() -> object:
         forbid(KILL_THREAD)
-        return kernel.survives_in_thread(os.getpid), kernel.survives_in_thread(getppid)
+        return in_child.survives_in_thread(os.getpid), in_child.survives_in_thread(getppid)
 
     outcome = kernel.run(child)
     assert (outcome.signal, outcome.exit_code, outcome.value) == (None, 0, [True, False])
@@ -84,7 +85,7 @@ def test_kill_thread_takes_the_thread_alone() -> None:
 
 def test_trap_delivers_its_data() -> None:
     def child() -> object:
-        caught = kernel.catch_sigsys()
+        caught = in_child.catch_sigsys()
         forbid(TRAP | 0xBEEF)
         getppid()
         return [(s.data, s.code, s.nr, s.arch) for s in caught]

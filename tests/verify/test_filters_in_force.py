@@ -7,6 +7,7 @@ import random
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
+import in_child
 import interpreter as bpf
 import pytest
 import running_kernel as kernel
@@ -111,7 +112,7 @@ def test_each_instruction_becomes_as_many_as_the_kernel_makes_of_it() -> None:
     assert_fills([[(bpf.ST, 0, 0, 4), ALLOW, *[kind] * 300, *[RET_A] * 5] for kind in kinds()])
 
 
-@settings(PROPERTY, max_examples=10)
+@settings(PROPERTY, max_examples=5)
 @given(batch=batches(valid=True))
 def test_random_programs_become_as_many(batch: list[Program]) -> None:
     assert_fills([program for program in batch if not kernel_objections(model(program))])
@@ -194,12 +195,12 @@ def observed(stack: Sequence[int]) -> tuple[str, int]:
     in_thread = any(answer & 0xFFFF0000 in KILLS for answer in stack)
 
     def child() -> list[object]:
-        caught = kernel.catch_sigsys()
+        caught = in_child.catch_sigsys()
         for answer in stack:
             kernel.install_raw(kernel.on_call(kernel.NR_GETPPID, answer))
         results: list[tuple[int, int]] = []
         if in_thread:
-            survived = kernel.survives_in_thread(
+            survived = in_child.survives_in_thread(
                 lambda: results.append(kernel.syscall(kernel.NR_GETPPID))
             )
             if not survived and not caught:

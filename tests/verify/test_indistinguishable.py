@@ -230,7 +230,7 @@ def test_both_methods_agree_on_random_programs_and_an_interpreter_with_them(
     byte_order: Literal["little", "big"], plain: bool
 ) -> None:
     seen: Counter[str] = Counter()
-    for seed in range(100):
+    for seed in range(50):
         rng = random.Random(seed)
         code = random_program(rng, byte_order, plain=plain)
         calls = likely_calls(rng, [code], 120)
@@ -250,7 +250,7 @@ def test_both_methods_agree_on_random_programs_and_an_interpreter_with_them(
                 seen["differ"] += differ
         seen["pairs"] += bool(pairs)
         seen["none"] += not pairs
-    assert min(seen.values()) > 5, seen
+    assert min(seen.values()) > 2, seen
 
 
 # --- policies, which say no width ----------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Functions on programs: as text and back, proved to be a policy, proved equal."""
+"""Functions on programs: as text and back, proved to be a policy, proved equal, linted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from seccompgen.api.policies import default_tables
 from seccompgen.api.values import Filter, Policy, document_of
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import Program
 from seccompgen.filters import assembly
@@ -19,8 +20,11 @@ from seccompgen.filters.claims import (
     claims_of_programs,
     decide,
 )
+from seccompgen.filters.compared import subset_claims
+from seccompgen.filters.linting import lint_filter, lint_programs
 from seccompgen.filters.load import compile_filter, load_filter
 from seccompgen.filters.locate import FilterForm, kind_of, locate_one
+from seccompgen.lint import Finding, lint_policy
 from seccompgen.pipeline.build import PLAIN_OPTIONS, BuildOptions, build_policy, not_for
 from seccompgen.policy import load_policy
 from seccompgen.render import disassembly
@@ -30,11 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.policy.document import Source
-    from seccompgen.verify import Method
+    from seccompgen.verify import Meaning, Method
     from seccompgen.verify.stack import FilterSemantics
 
+_EVERYTHING_PERMITS = "up_to=KILL_PROCESS: then every answer permits; name a laxer action"
 FilterLike: TypeAlias = "Policy | Filter | Program | Path | str"
 """A filter: values, a program, or as text what a command line calls FILTER."""
 
@@ -140,6 +146,45 @@ def equiv(
     return tuple(decide(claims, methods or available_methods()))
 
 
+def lint(
+    source: FilterLike, *, abi: str | Abi | None = None, tables: Tables | None = None
+) -> tuple[Finding, ...]:
+    """Return what the author of a filter probably did not mean: ``seccompgen lint``.
+
+    A program is looked at by itself, a policy by its rules, without what comments in it silence.
+    Raises InputError where something is no filter, or has no program for ``abi``.
+    """
+    known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
+    if isinstance(source, Path | str):
+        return lint_filter(_path(source), known, only).findings
+    if isinstance(source, Program):
+        return lint_programs("program", _sides(source, known, only), known).findings
+    policy, notes = load_policy(document_of(source), known)
+    return lint_policy(policy, known, _abis(policy, only), notes).findings
+
+
+def subset(
+    left: FilterLike,
+    right: FilterLike,
+    *,
+    up_to: ActionKind = ActionKind.LOG,
+    abi: str | Abi | None = None,
+    methods: tuple[Method, ...] | None = None,
+    tables: Tables | None = None,
+) -> tuple[Verdict, ...]:
+    """Prove for each ABI of ``left`` that ``right`` permits all it permits: ``seccompgen subset``.
+
+    The actions from ALLOW down to ``up_to`` permit. On an ABI that ``right`` has no program for it
+    permits nothing. `Verdict.classes` has the calls that are looser. All else is as of `equiv`.
+    """
+    if up_to is ActionKind.KILL_PROCESS:
+        raise InputError(_EVERYTHING_PERMITS, kind=Problem.WRONG_VALUE)
+    known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
+    its = _sides(right, known, only if isinstance(right, Program) else None)
+    claims = subset_claims(("left", "right"), _sides(left, known, only), its, up_to)
+    return tuple(decide(claims, methods or available_methods()))
+
+
 def _own_claims(source: FilterLike, tables: Tables, only: Abi | None) -> list[Claim]:
     """Return what has to be proved of a filter that says itself what it should do."""
     if isinstance(source, Policy | Filter):
@@ -161,17 +206,22 @@ def _claim(name: str, program: Program, meant: FilterSemantics) -> Claim:
     return Claim(name, program.abi, ("policy", "program"), (meant, code))
 
 
-def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str, FilterSemantics]:
+def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str, Meaning | Code]:
     """Return what a filter answers, by the names of its ABIs."""
     if isinstance(source, Program):
         return {source.abi.name: Code(source.instructions, source.abi.byte_order)}
     if isinstance(source, Path | str):
         return load_filter(_path(source), tables, only).sides
     policy, _ = load_policy(document_of(source), tables)
+    return {abi.name: meaning(policy, abi, tables) for abi in _abis(policy, only)}
+
+
+def _abis(policy: ResolvedPolicy, only: Abi | None) -> list[Abi]:
+    """Return the ABIs of a policy, or ``only`` that one. Raises InputError if it has it not."""
     abis = [abi for abi in policy.arches if only in {None, abi}]
     if only and not abis:
         raise not_for(policy.name, policy, [only])
-    return {abi.name: meaning(policy, abi, tables) for abi in abis}
+    return abis
 
 
 def _path(source: Path | str) -> Path:

@@ -59,12 +59,12 @@ _MOST_RULES = 5
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["python", "bpf", "c", "rust", "go", "oci", "systemd"]),
+    type=click.Choice(["python", "bpf", "c", "rust", "go", "oci", "spo", "systemd"]),
     default="python",
     show_default=True,
     help="A Python package, C header, Rust module or Go package a policy; or a file an ABI: raw "
-    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci); "
-    "drop-ins for systemd.",
+    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci), "
+    "objects for its Security Profiles Operator (spo), drop-ins for systemd.",
 )
 @optimize_option
 @bitmap_option

@@ -42,7 +42,8 @@ def convert(
     found = converted(file, read_tables(tables_directory), reading)
     print_notes(found.notes)
     if output is None:
-        say(found.text.rstrip("\n"))
+        for line in found.text.splitlines():
+            say(line)
         return
     files = {output: found.text.encode()}
     if found.profile:

@@ -1,4 +1,4 @@
-"""``seccompgen verify`` and ``seccompgen equiv``: prove it, or show the call that differs."""
+"""``seccompgen verify``: prove that programs are their policies, or show the call that differs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ from seccompgen.cli.common import (
     all_filters,
     json_option,
     means,
-    one_filter,
     policy_named,
-    progress,
     read_tables,
     tables_option,
 )
 from seccompgen.cli.reading import reading_options
+from seccompgen.cli.verdicts import (
+    arch_option,
+    call_as_json,
+    decided,
+    method_option,
+    print_difference,
+    print_verdicts,
+    require_proved,
+    verdict_as_json,
+)
 from seccompgen.core.abis import require_abi
-from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, UndecidedError
+from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
@@ -31,16 +39,6 @@ if TYPE_CHECKING:
     from seccompgen.filters.kernel_view import KernelView
     from seccompgen.policy.formats.reading import Reading
     from seccompgen.verify import IndistinguishableCalls
-    from seccompgen.verify.call import Call
-
-arch_option = click.option(
-    "--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file."
-)
-method_option = click.option(
-    "--method",
-    type=click.Choice(["classes", "z3"]),
-    help="Decide in this way only; default: in all that are installed.",
-)
 
 
 @click.command()
@@ -111,38 +109,7 @@ def verify(
             wrong += error.diagnostics
     if wrong:
         raise InputError(*dict.fromkeys(wrong))
-    _report(claims, list(dict.fromkeys(stale)), method, tables, kernel=True, as_json=as_json)
-
-
-@click.command()
-@click.argument("left", metavar="FILTER", type=click.Path())
-@click.argument("right", metavar="FILTER", type=click.Path())
-@arch_option
-@method_option
-@reading_options
-@tables_option
-@json_option
-def equiv(
-    left: str,
-    right: str,
-    arch: str | None,
-    method: str | None,
-    tables_directory: Path | None,
-    reading: Reading,
-    *,
-    as_json: bool,
-) -> None:
-    """Prove that two FILTERs answer every call alike; or show one that they do not.
-
-    A FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
-    filter, or a raw .bpf file, whoever made it.
-    """
-    from seccompgen.filters.claims import claims_of_two  # noqa: PLC0415 - keeps --help fast
-
-    tables = read_tables(tables_directory)
-    only = require_abi(arch) if arch else None
-    claims = claims_of_two(one_filter(left), one_filter(right), tables, only, reading)
-    _report(claims, [], method, tables, kernel=False, as_json=as_json)
+    _report(claims, list(dict.fromkeys(stale)), method, tables, as_json=as_json)
 
 
 def _project_modules() -> dict[Path, Path | None]:
@@ -164,98 +131,27 @@ def _report(
     method: str | None,
     tables: Tables,
     *,
-    kernel: bool,
     as_json: bool,
 ) -> None:
     """Decide ``claims`` and say what came of it.
 
-    With ``kernel`` also if programs tell calls apart that the kernel does not; that is no failure.
+    Also if programs tell calls apart that the kernel does not; that is no failure.
     Raises AnswerNo if anything is not as it should be, UndecidedError if that is all that is known.
     """
-    from seccompgen.filters.claims import decide  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.filters.kernel_view import kernel_views  # noqa: PLC0415
-    from seccompgen.verify import Difference, Method, available_methods  # noqa: PLC0415
+    from seccompgen.filters.kernel_view import kernel_views  # noqa: PLC0415 - keeps --help fast
 
-    methods = (Method(method),) if method else available_methods()
-    with progress("proving") as report:
-        verdicts = []
-        for verdict in decide(claims, methods, means(cached=False)):
-            verdicts.append(verdict)
-            if report:
-                report(len(verdicts), len(claims))
-    programs = [(one.abi, one.sides[1]) for one in claims] if kernel else []
+    verdicts = decided(claims, method)
+    programs = [(one.abi, one.sides[1]) for one in claims]
     views: Sequence[KernelView | None]
     views = kernel_views(programs, tables) or [None] * len(claims)
     judged = list(zip(verdicts, views, strict=True))
     if as_json:
-        told = [
-            _as_json(verdict, tables) | (_view_as_json(view) if kernel else {})
-            for verdict, view in judged
-        ]
+        told = [verdict_as_json(one, tables) | _view_as_json(view) for one, view in judged]
         print_json({"programs": told, "stale": [str(one) for one in stale]})
     else:
-        for file, group in groupby(verdicts, key=lambda one: one.claim.file):
-            _print(file, list(group), tables)
+        print_verdicts(verdicts, tables, print_difference)
         _print_views(judged, tables)
-    wrong = [
-        Diagnostic(one.text(tables), Position(one.claim.file))
-        for one in verdicts
-        if isinstance(one.result, Difference)
-    ]
-    unasked = set(available_methods()) - set(methods)
-    advice = "; without --method, z3 is asked as well" if Method.Z3 in unasked else ""
-    undecided = [
-        Diagnostic(f"{one.claim.abi.name}: {one.text(tables)}{advice}", Position(one.claim.file))
-        for one in verdicts
-        if isinstance(one.result, UndecidedError)
-    ]
-    if wrong or stale:
-        raise AnswerNo(*wrong, *stale, *undecided)
-    if undecided:
-        raise UndecidedError(*undecided)
-
-
-def _print(file: str, verdicts: Sequence[Verdict], tables: Tables) -> None:
-    from seccompgen.verify import Difference, Proof  # noqa: PLC0415
-
-    proved: dict[tuple[str, bool], list[str]] = {}
-    assumed: dict[str, None] = {}
-    for one in verdicts:
-        if isinstance(one.result, Proof):
-            by = " and ".join(method.value for method in one.result.methods)
-            assumed |= dict.fromkeys(one.result.assuming)
-            proved.setdefault((by, bool(one.result.assuming)), []).append(one.claim.abi.name)
-    for (by, assuming), abis in proved.items():
-        for_abis = f"{len(abis)} ABIs" if len(abis) > 1 else abis[0]
-        policies = verdicts[0].claim.policies
-        against = f", against {' and '.join(policies)}" if policies else ""
-        text = f"{file}: proved for {for_abis} ({by}){against}"
-        if assuming:
-            text += ", assuming that the kernel shows the high words of arguments as 0 on "
-            text += ", ".join(assumed)
-        say(text)
-    for one in verdicts:
-        if isinstance(one.result, Difference):
-            say(f"{file}: refuted for {one.claim.abi.name}")
-            _print_difference(one, tables)
-        elif not isinstance(one.result, Proof):
-            say(f"{file}: undecided for {one.claim.abi.name}")
-
-
-def _print_difference(verdict: Verdict, tables: Tables) -> None:
-    """Print what each side does with the call: the rule that decides, or the path taken."""
-    from seccompgen.render import listing  # noqa: PLC0415
-
-    say(f"  {verdict.text(tables)}")
-    for side, name in enumerate(verdict.claim.names):
-        if origin := verdict.origin(side):
-            say(f"  {name}: by {origin.label}, {origin.position}")
-        instructions, path = verdict.executed(side)
-        if path:
-            say(f"  {name}: by these instructions")
-            lines = listing(instructions, verdict.claim.abi, tables)
-            for at in path:
-                say(f"  {at:5}  {lines[at].text}")
+    require_proved(verdicts, stale, method, tables)
 
 
 def _print_views(judged: Sequence[tuple[Verdict, KernelView | None]], tables: Tables) -> None:
@@ -290,53 +186,10 @@ def _view_as_json(view: KernelView | None) -> dict[str, Any]:
                 "argument": one.argument,
                 "bit": one.bit,
                 "calls": [
-                    {**_call_as_json(call), "ret": ret}
+                    {**call_as_json(call), "ret": ret}
                     for call, ret in ((one.call, one.answer), (one.other, one.other_answer))
                 ],
             }
             for one in pairs
         ],
-    }
-
-
-def _call_as_json(call: Call) -> dict[str, Any]:
-    return {
-        "nr": call.nr,
-        "arch": call.arch,
-        "instruction_pointer": call.instruction_pointer,
-        "args": list(call.args),
-    }
-
-
-def _as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
-    from seccompgen.verify import Proof  # noqa: PLC0415
-
-    claim, result = verdict.claim, verdict.result
-    about: dict[str, Any] = {
-        "file": claim.file,
-        "abi": claim.abi.name,
-        "policies": list(claim.policies),
-    }
-    if isinstance(result, UndecidedError):
-        return about | {"result": "undecided", "text": verdict.text(tables)}
-    if isinstance(result, Proof):
-        methods = [one.value for one in result.methods]
-        return about | {"result": "proved", "methods": methods, "assuming": list(result.assuming)}
-    call = result.call
-    sides = []
-    for side, ret in enumerate((result.left, result.right)):
-        origin = verdict.origin(side)
-        sides.append(
-            {
-                "name": claim.names[side],
-                "ret": ret,
-                "rule": origin and {"label": origin.label, "position": str(origin.position)},
-                "path": list(verdict.executed(side)[1]),
-            }
-        )
-    return about | {
-        "result": "refuted",
-        "text": verdict.text(tables),
-        "call": _call_as_json(call),
-        "sides": sides,
     }

@@ -146,10 +146,7 @@ class _Steps:
         return weight
 
     def _add(self, state: _State) -> int:
-        """Add the steps from ``state``; return its place."""
-        place = self._places.get(state)
-        if place is not None:
-            return place
+        """Add the steps from ``state``, which is new; return its place."""
         weight = self._weight(state)
         steps: list[_Step] | int
         if len(state.labels) == 1:
@@ -160,14 +157,16 @@ class _Steps:
                 choices = [max(choices, key=self._worth)]
             test = weight * SCALE + self._price
             steps = []
+            known = self._places
             for cube, equal, rest in choices:
-                places = self._add(equal), self._add(rest)
+                there = known[equal] if equal in known else self._add(equal)
+                elsewhere = known[rest] if rest in known else self._add(rest)
                 cost = test
                 if cube.wanted:
                     cost += test  # the mask; and the load if the word is asked again
                     if len(rest.labels) > 1:
-                        cost += self.weights[places[1]] * SCALE + self._price
-                steps.append(_Step(cost, *places, cube))
+                        cost += self.weights[elsewhere] * SCALE + self._price
+                steps.append(_Step(cost, there, elsewhere, cube))
         place = self._places[state] = len(self._places)
         self.weights.append(weight)
         self.of.append(steps)
@@ -310,6 +309,9 @@ class _Questions:
     ) -> None:
         self.count = count
         self._all_points, self._having = _having(count)
+        self._bits = tuple(
+            (1 << bit, having, self._all_points ^ having) for bit, having in enumerate(self._having)
+        )
         self._whole: _Bits = (1 << count) - 1
         self._single = single
         self._cubes = [(cube, self._holding(cube)) for cube in cubes]
@@ -334,44 +336,44 @@ class _Questions:
         return found
 
     def choices(self, state: _State) -> list[_Choice]:
-        """Return the tests for ``state``, each once."""
+        """Return the tests for ``state``; of those that part it alike, the first."""
         if state.choices is None:
             state.choices = list(dict.fromkeys(self._choices(state)))
         return state.choices
 
     def _choices(self, state: _State) -> Iterator[_Choice]:
+        care = state.care
+        parted: set[_Points] = {0, care}
         for label in state.labels:
             own = state.points[label]
-            for bits in self._deciding(own, state.care ^ own):
-                yield self._any_bit(state, bits)
+            for bits in self._deciding(own, care ^ own):
+                yield from self._any_bit(state, bits, parted)
         around = (self._around(state.points[label]) for label in state.labels)
         for cube, holding in (*self._cubes, *around):
             equal = tuple([points & holding for points in state.points])
             if cube.wanted and sum(map(bool, equal)) == 1:
                 rest = tuple([points & ~holding for points in state.points])
                 yield _Choice(cube, self._state(equal), self._state(rest))
-        for bit, having in enumerate(self._having):
-            if state.care & having and state.care & ~having:
-                yield self._any_bit(state, 1 << bit)
+        for bit, _, _ in self._bits:
+            yield from self._any_bit(state, bit, parted)
 
     def _deciding(self, own: _Points, others: _Points) -> Iterator[_Bits]:
         """Yield sets of bits one side of which has combinations of ``own`` alone."""
         some, bits = 0, 0
-        for bit, having in enumerate(self._having):
-            if not others & having:
-                some |= own & having
-                bits |= 1 << bit
-        if some:
-            yield bits
         # Combinations that include one of the others, and those that include one of the own.
         above, reached = others, own
-        for bit, having in enumerate(self._having):
-            above |= (above & ~having) << (1 << bit)
-            reached |= (reached & ~having) << (1 << bit)
+        for bit, having, lacking in self._bits:
+            if not others & having:
+                some |= own & having
+                bits |= bit
+            above |= (above & lacking) << bit
+            reached |= (reached & lacking) << bit
+        if some:
+            yield bits
         good = reached & ~above
         largest = good
-        for bit, having in enumerate(self._having):
-            largest &= ~((good & having) >> (1 << bit))
+        for bit, having, _ in self._bits:
+            largest &= ~((good & having) >> bit)
         for _ in range(_MOST_LACKING):
             if not largest:
                 return
@@ -392,17 +394,23 @@ class _Questions:
         cube = _Cube(asked, wanted)
         return cube, self._holding(cube) if wanted else 0
 
-    def _any_bit(self, state: _State, bits: _Bits) -> _Choice:
+    def _any_bit(self, state: _State, bits: _Bits, parted: set[_Points]) -> Iterator[_Choice]:
+        """Yield the test for any of ``bits``, unless it parts ``state`` as one in ``parted``."""
         some = self._some.get(bits)
         if some is None:
             some = 0
-            for bit, having in enumerate(self._having):
-                if bits >> bit & 1:
+            for bit, having, _ in self._bits:
+                if bits & bit:
                     some |= having
             self._some[bits] = some
-        none = ~some
-        equal = self._state(tuple([points & none for points in state.points]))
-        return _Choice(_Cube(bits, 0), equal, self._state(tuple([p & some for p in state.points])))
+        there = state.care & some
+        if there in parted:
+            return
+        parted.add(there)
+        parted.add(state.care ^ there)
+        having_one = tuple([points & some for points in state.points])
+        none = tuple([a ^ b for a, b in zip(state.points, having_one)])  # noqa: B905 - equally long
+        yield _Choice(_Cube(bits, 0), self._state(none), self._state(having_one))
 
 
 _questions = lru_cache(maxsize=_MOST_KEPT)(_Questions)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.decisionlist import ListStep
     from seccompgen.compile.linefacts import Helpful, Seen
     from seccompgen.compile.search import Effort
-    from seccompgen.compile.tree import Costs
+    from seccompgen.compile.tree import Costs, Item
     from seccompgen.compile.words import WordId
     from seccompgen.compile.wordtrees import WordTrees
 
@@ -194,6 +194,7 @@ class WordSearch:
         self.searched = 0
         self._tried = self._tested_by_bits = self._restrictions = self._searched_bits = 0
         self._known: dict[tuple[WordId, Seen, int], Candidates] = {}
+        self._interval_trees: dict[tuple[Item, ...], IntervalTree] = {}
 
     def best(self, line: WordId, seen: Seen, rest: int) -> Candidates | None:
         """Return trees for ``line``, whose outcomes are labels; None where they would be large.
@@ -363,4 +364,12 @@ class WordSearch:
         self.searched += len(items)
         if len(items) == 1:
             return partial(OneLabel, items[0].label, items[0].weight, self._ends)
-        return partial(IntervalTree, items, self._ends, self._price, self._effort)
+        return partial(self._interval_tree, items)
+
+    def _interval_tree(self, items: tuple[Item, ...]) -> IntervalTree:
+        """Return the best tree for ``items``; many lists of masks leave the same ones."""
+        found = self._interval_trees.get(items)
+        if found is None:
+            found = IntervalTree(items, self._ends, self._price, self._effort)
+            self._interval_trees[items] = found
+        return found

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from seccompgen.core.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 X32_SYSCALL_BIT = 0x40000000
 """Set in ``seccomp_data.nr`` of x32 calls (arch/x86/include/uapi/asm/unistd.h)."""
@@ -154,6 +157,21 @@ ALIASES: dict[str, str] = {
     spelling.lower(): abi.name for abi in _ABIS for spelling in (*abi.aliases, abi.name)
 }
 """Lower-case spelling (uname -m, GOARCH, Debian, SCMP_ARCH_*, our own) to canonical name."""
+
+
+def apart_by_kernel(abis: Iterable[Abi]) -> tuple[tuple[Abi, ...], tuple[Abi, ...]]:
+    """Return which of ``abis`` have programs of their own, and which these answer for besides.
+
+    A 32-bit ABI beside the 64-bit one of its kernel is a compat ABI: the filter comes from the
+    64-bit program that started the 32-bit one.
+    """
+    several = tuple(abis)
+    compat = tuple(
+        abi
+        for abi in several
+        if abi.bits == 32 and any(one.bits == 64 and abi.name in one.siblings for one in several)
+    )
+    return tuple(abi for abi in several if abi not in compat), compat
 
 
 def find_abi(spelling: str) -> Abi | None:

@@ -389,6 +389,7 @@ class ResolvedPolicy:
     ``arches`` get a program each; a program also answers for the ABIs in ``compat_arches``
     that its kernel can serve. ``sources`` names each file read, with its sha256; for a policy that
     a program made (``in_memory``), its name with that of the text that would say the same.
+    ``foreign`` is True if it was read from somebody else's format.
     """
 
     name: str
@@ -408,6 +409,7 @@ class ResolvedPolicy:
     rules: tuple[Rule, ...]
     sources: tuple[tuple[str, str], ...]
     in_memory: bool = False
+    foreign: bool = False
 
     @property
     def settings(self) -> Settings:

@@ -1,4 +1,7 @@
-"""Claims to prove, for ``verify`` and ``equiv``: files into pairs of sides, each pair decided."""
+"""Claims to prove: files into pairs of sides, each pair decided.
+
+`compared` makes those of two filters.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import (
-    AnswerNo,
     Diagnostic,
     InputError,
     Position,
@@ -20,9 +22,15 @@ from seccompgen.core.errors import (
 )
 from seccompgen.core.model import Action, Settings
 from seccompgen.core.problems import Problem
-from seccompgen.core.program import LD_W_ABS, actions_of, decode, programs_sha256
+from seccompgen.core.program import (
+    LD_W_ABS,
+    actions_of,
+    decode,
+    programs_sha256,
+)
 from seccompgen.core.word import ARGS
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
+from seccompgen.filters.differing import CallClass, differing_calls
 from seccompgen.filters.load import compile_filter, load_filter
 from seccompgen.filters.locate import vendored_from
 from seccompgen.filters.module import (
@@ -42,7 +50,17 @@ from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import Form, policy_docstrings
 from seccompgen.render.templates import EXPLAIN_NAME
-from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
+from seccompgen.verify import (
+    SAME,
+    Code,
+    Difference,
+    Meaning,
+    Proof,
+    Relation,
+    Stack,
+    meaning,
+    prove,
+)
 from seccompgen.verify.call import word_at
 
 if TYPE_CHECKING:
@@ -64,7 +82,8 @@ if TYPE_CHECKING:
 class Claim:
     """A claim that two sides are one for ``abi``; reports call them ``names``, at ``file``.
 
-    ``policies`` are the files that say what the program should do, where ``file`` is none itself.
+    With another ``relation`` that relation is claimed. ``policies`` are the files that say what the
+    program should do, where ``file`` is none itself.
     """
 
     file: str
@@ -72,6 +91,7 @@ class Claim:
     names: tuple[str, str]
     sides: tuple[FilterSemantics, FilterSemantics]
     policies: tuple[str, ...] = ()
+    relation: Relation = SAME
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,7 @@ class Verdict:
 
     @property
     def proved(self) -> bool:
-        """True if the two sides are one for every call."""
+        """True if the claim holds for every call."""
         return isinstance(self.result, Proof)
 
     def text(self, tables: Tables) -> str:
@@ -91,16 +111,33 @@ class Verdict:
         assert not isinstance(self.result, Proof)
         if isinstance(self.result, UndecidedError):
             return "; ".join(map(str, self.result.diagnostics))
-        call = self.result.call
-        shown = max(_arguments_looked_at(side, call) for side in self.claim.sides)
+        shown = self.arguments_looked_at(self.result.call)
         return difference_text(self.result, self.claim.names, self.claim.abi, tables, shown)
 
-    def executed(self, side: int) -> tuple[tuple[Instruction, ...], tuple[int, ...]]:
-        """Return the program of a side, and which of it runs where they differ, if it is one."""
+    def arguments_looked_at(self, call: Call) -> int:
+        """Return up to which argument the sides look to answer ``call``; 0 if at none."""
+        return max(_arguments_looked_at(side, call) for side in self.claim.sides)
+
+    def classes(self, tables: Tables) -> tuple[CallClass, ...]:
+        """Return all calls for which the claim is wrong, in classes; none if it is proved.
+
+        Raises UndecidedError where they cannot be told, though one call is known.
+        """
+        if not isinstance(self.result, Difference):
+            return ()
+        return differing_calls(self.claim.sides, self.claim.abi, self.claim.relation, tables)
+
+    def executed(
+        self, side: int, call: Call | None = None
+    ) -> tuple[tuple[Instruction, ...], tuple[int, ...]]:
+        """Return the program of a side, if it is one, and which of it runs for ``call``.
+
+        By default that is the call of the difference.
+        """
         code = self.claim.sides[side]
         if not isinstance(code, Code) or not isinstance(self.result, Difference):
             return (), ()
-        return code.instructions, code.run(self.result.call)[1]
+        return code.instructions, code.run(call or self.result.call)[1]
 
     def origin(self, side: int) -> Origin | None:
         """Return the part of the policy of a side that decides where they differ, if it is one."""
@@ -237,40 +274,6 @@ def _claims_against(
     ]
 
 
-def claims_of_two(
-    left: Path,
-    right: Path,
-    tables: Tables,
-    only: Abi | None,
-    reading: Reading = PLAIN_READING,
-) -> list[Claim]:
-    """Return the claims that two filters are one, for each ABI; policies are not compiled.
-
-    Raises AnswerNo if only one of them has a program for some ABI.
-    """
-    ours, its = (load_filter(path, tables, only, reading).sides for path in (left, right))
-    lonely = [
-        Diagnostic(
-            f"no program for {name}, which {other} has; --arch compares one ABI alone",
-            Position(str(path)),
-            Problem.ABI_MISSING,
-        )
-        for path, other, names in (
-            (right, left, ours.keys() - its.keys()),
-            (left, right, its.keys() - ours.keys()),
-        )
-        for name in ABIS
-        if name in names
-    ]
-    if lonely:
-        raise AnswerNo(*lonely)
-    names = (str(left), str(right))
-    return [
-        Claim(f"{left} = {right}", ABIS[name], names, (side, its[name]))
-        for name, side in ours.items()
-    ]
-
-
 def decide(
     claims: Sequence[Claim], methods: tuple[Method, ...], means: BuildOptions = PLAIN_OPTIONS
 ) -> Iterator[Verdict]:
@@ -290,7 +293,7 @@ def decide(
 
 def _decide_one(methods: tuple[Method, ...], claim: Claim) -> Proof | Difference:
     """Do one job; named at the top of a module, so that a worker finds it."""
-    return prove(*claim.sides, methods)
+    return prove(*claim.sides, methods, claim.relation)
 
 
 # --- the policy of a module ----------------------------------------------------------------------

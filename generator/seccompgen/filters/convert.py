@@ -9,7 +9,7 @@ from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import printable
 from seccompgen.io.reading import read_input
-from seccompgen.lint import lint_policy
+from seccompgen.lint import Severity, lint_policy
 from seccompgen.pipeline.build import difference_text
 from seccompgen.policy import load_policy
 from seccompgen.policy.document import MAX_POLICY, read_document
@@ -51,8 +51,11 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
     policy, notes = load_policy(path, tables, reading)
     report = lint_policy(policy, tables, list(policy.arches), notes)
     document = draft.document()
+    name = f"{path.stem}.yml"
     written = policy_text(document.data, _comments(draft, report))
-    again, _ = load_policy(read_document(written.encode(), document.file), tables)
+    again, _ = load_policy(read_document(written.encode(), name), tables)
+    written = _silenced(written, again, path, tables)
+    again, _ = load_policy(read_document(written.encode(), name), tables)
     _require_same(policy, again, tables)
     return Converted(written, report.notes, report, draft.profile)
 
@@ -60,6 +63,8 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
 def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
     """Return what stands above each group: where it comes from, and what lint finds there."""
     comments = {i: [f"from {printable(str(where))}"] for i, where in draft.groups.items()}
+    for i, remark in draft.remarks.items():
+        comments[i] += [printable(line) for line in remark.split("\n")]
     starts = sorted((where, i) for i, where in draft.groups.items())
     for finding in report.findings:
         before = [i for where, i in starts if finding.position and where <= finding.position]
@@ -67,6 +72,24 @@ def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
             words = " ".join(message_of(finding).split())
             comments[before[-1]].append(printable(f"lint: {finding.kind.value}: {words}"))
     return comments
+
+
+def _silenced(text: str, policy: ResolvedPolicy, path: Path, tables: Tables) -> str:
+    """Return ``text`` with a comment above each line at which lint finds an error.
+
+    `build` refuses policies of ours for these; the one that was read keeps its meaning.
+    """
+    found: dict[int, set[str]] = {}
+    for finding in lint_policy(policy, tables, list(policy.arches)).findings:
+        if finding.severity is Severity.ERROR and finding.position:
+            found.setdefault(finding.position.line, set()).add(finding.kind.value)
+    lines: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if codes := ", ".join(sorted(found.get(number, ()))):
+            indent = " " * (len(line) - len(line.lstrip()))
+            lines.append(f"{indent}# lint: ignore[{codes}]: as {printable(path.name)} says")
+        lines.append(line)
+    return "\n".join((*lines, ""))
 
 
 def _require_same(policy: ResolvedPolicy, again: ResolvedPolicy, tables: Tables) -> None:

@@ -34,7 +34,7 @@ class KernelView:
 
     def texts(self, tables: Tables) -> Iterator[str]:
         """Yield a line for each pair, or the reason why it is undecided."""
-        from seccompgen.render import call_text, ret_action  # noqa: PLC0415 - jinja2
+        from seccompgen.render import answer_texts, call_text  # noqa: PLC0415 - jinja2
 
         if isinstance(self.pairs, UndecidedError):
             yield "; ".join(map(str, self.pairs.diagnostics))
@@ -44,9 +44,7 @@ class KernelView:
                 call_text(call.nr, call.arch, call.args, tables, one.argument + 1)
                 for call in (one.call, one.other)
             ]
-            answers = [ret_action(ret, self.abi) for ret in (one.answer, one.other_answer)]
-            if answers[0] == answers[1]:
-                answers = [f"{ret:#010x}" for ret in (one.answer, one.other_answer)]
+            answers = answer_texts(one.answer, one.other_answer, self.abi)
             yield (
                 f"{calls[0]} gets {answers[0]}, {calls[1]} gets {answers[1]}; the kernel does not "
                 f"read bit {one.bit} of argument {one.argument}"

@@ -9,10 +9,12 @@ from seccompgen.lint import LintedFilter, LintReport, lint, lint_policy
 from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
+    from seccompgen.verify import Code, Meaning
 
 
 def lint_filter(
@@ -26,5 +28,9 @@ def lint_filter(
     if loaded.policy:
         abis = [abi for abi in loaded.policy.arches if abi.name in loaded.sides]
         return lint_policy(loaded.policy, tables, abis, loaded.notes)
-    found = tuple(lint(LintedFilter(str(path), loaded.sides), tables))
-    return LintReport(str(path), found, loaded.sides)
+    return lint_programs(str(path), loaded.sides, tables)
+
+
+def lint_programs(file: str, sides: Mapping[str, Meaning | Code], tables: Tables) -> LintReport:
+    """Return the findings on programs by ABI, of which no policy is known."""
+    return LintReport(file, tuple(lint(LintedFilter(file, sides), tables)), sides)

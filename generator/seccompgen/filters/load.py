@@ -12,6 +12,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.program import decode
 from seccompgen.filters.locate import FilterForm, kind_of
 from seccompgen.filters.module import read_module
+from seccompgen.filters.raw_abis import abis_of
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.pipeline.build import build_policy
 from seccompgen.policy import load_policy
@@ -66,12 +67,14 @@ def load_filter(
     wanted = only.name if only else "any ABI"
     match kind_of(path):
         case FilterForm.RAW:
-            if only is None:
+            content = read_input(path, MAX_FILTER)
+            abis = [only] if only else abis_of(content)
+            if not abis:
                 text = f"{path}: say with --arch which ABI these instructions are for"
                 raise InputError(text, kind=Problem.ABI_NEEDED)
-            content = read_input(path, MAX_FILTER)
             sha256 = hashlib.sha256(content).hexdigest()
-            return LoadedFilter(path, sha256, {only.name: _decoded(path, only, content)})
+            sides = {abi.name: _decoded(path, abi, content) for abi in abis}
+            return LoadedFilter(path, sha256, sides)
         case FilterForm.MODULE:
             module = read_module(path)
             programs = {

@@ -181,7 +181,10 @@ def build_policies(
 
 
 def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
-    """Return ``one`` with its warnings; errors are added to ``problems``."""
+    """Return ``one`` with its warnings; errors are added to ``problems``.
+
+    A foreign policy means what it means: what would be an error of ours is a warning there.
+    """
     from seccompgen.lint import Severity, lint_policy  # noqa: PLC0415 - `build_policy` needs it not
     from seccompgen.render.findings import finding_diagnostic  # noqa: PLC0415
 
@@ -190,8 +193,12 @@ def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
     told: dict[Severity, list[Diagnostic]] = {severity: [] for severity in Severity}
     for finding in report.findings:
         told[finding.severity].append(finding_diagnostic(finding))
-    problems += told[Severity.ERROR]
-    return replace(one, notes=report.notes, warnings=tuple(told[Severity.WARNING]))
+    warnings = told[Severity.WARNING]
+    if one.policy.foreign:
+        warnings = told[Severity.ERROR] + warnings
+    else:
+        problems += told[Severity.ERROR]
+    return replace(one, notes=report.notes, warnings=tuple(warnings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,12 +372,10 @@ def difference_text(
 
     At least ``shown`` arguments are shown; ``abi`` says how errno numbers are called.
     """
-    from seccompgen.render import call_text, ret_action  # noqa: PLC0415 - jinja2
+    from seccompgen.render import answer_texts, call_text  # noqa: PLC0415 - jinja2
 
     call = found.call
-    left, right = ret_action(found.left, abi), ret_action(found.right, abi)
-    if left == right:
-        left, right = f"{found.left:#010x}", f"{found.right:#010x}"
+    left, right = answer_texts(found.left, found.right, abi)
     text = call_text(call.nr, call.arch, call.args, tables, shown)
     pointer = f" from {call.instruction_pointer:#x}" if call.instruction_pointer else ""
     return f"{text}{pointer}: {names[0]} says {left}, {names[1]} says {right}"

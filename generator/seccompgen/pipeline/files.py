@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -43,12 +43,15 @@ from seccompgen.pipeline.packages import (
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
 from seccompgen.pipeline.unit_files import unit_files
+from seccompgen.policy import load_policy
+from seccompgen.policy.formats import Format, Reading, translate
+from seccompgen.policy.formats.reading import Runtime
 from seccompgen.policy.json_schema import schema_text
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
 from seccompgen.policy.unit import in_units
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
-from seccompgen.verify import Code, Difference, Meaning, prove
+from seccompgen.verify import Code, Difference, Meaning, meaning, prove
 from seccompgen.verify.oracle import Case, FieldTest, OneOf
 
 if TYPE_CHECKING:
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import CompiledProgram, Program
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import BuildOptions, Built
     from seccompgen.pipeline.project import Project
@@ -66,7 +69,7 @@ _TYPED_NAME = "py.typed"
 SCHEMA = Path("docs", "policy.schema.json")
 """The schema of policies for the pin, in our checkout."""
 
-FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "systemd")
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "spo", "systemd")
 """The forms in which filters can be written: see `filter_files`."""
 
 
@@ -123,20 +126,25 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
     if form == "python":
         package = render.render_filter(one.policy, one.programs, tables, one.objective)
         return {f"{one.module_name}/{name}": source for name, source in package.items()}
-    if form == "oci":
-        return {
-            f"{one.policy.name}.{profile.abi.name}.json": render.render_profile(profile)
-            for profile in _profiles(one, tables)
-        }
+    if form in {"oci", "spo"}:
+        found = dict(_profile_file(one, profile, form) for profile in _profiles(one, tables))
+        for (name, content), program in zip(found.items(), _with_profiles(one), strict=True):
+            require_same_back(content, name, program, tables)
+        return found
     if form == "systemd":
         return unit_files(one, tables, systemd)
     language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
     return language(one.module_name, one.policy, one.programs, tables, one.objective)
 
 
+def _with_profiles(one: Built) -> list[CompiledProgram]:
+    """Return the programs that can have a profile."""
+    return [program for program in one.programs if architecture(program.abi)]
+
+
 def _profiles(one: Built, tables: Tables) -> list[OciProfile]:
     """Return the OCI profiles of a policy, each proved to be the program for its ABI."""
-    fit = [program for program in one.programs if architecture(program.abi)]
+    fit = _with_profiles(one)
     if not fit:
         abis = ", ".join(program.abi.name for program in one.programs)
         text = f"an OCI profile can be exact for no ABI of these: {abis}; name one of 64 bits"
@@ -154,6 +162,32 @@ def _profiles(one: Built, tables: Tables) -> list[OciProfile]:
     if problems:
         raise InputError(*problems)
     return made
+
+
+def _profile_file(one: Built, profile: OciProfile, form: str) -> tuple[str, bytes]:
+    from seccompgen import render  # noqa: PLC0415 - black, jinja2
+
+    name = f"{one.policy.name}.{profile.abi.name}"
+    if form == "oci":
+        return f"{name}.json", render.render_profile(profile)
+    try:
+        return f"{name}.yml", render.render_spo(profile, one.policy.name)
+    except InputError as error:
+        where = one.policy.unknown_origin.position
+        raise InputError(*(replace(found, position=where) for found in error.diagnostics)) from None
+
+
+def require_same_back(content: bytes, file: str, program: Program, tables: Tables) -> None:
+    """Raise AnswerNo if a profile, read as any is, says anything else than the program."""
+    reading = Reading(Format.OCI, runtime=Runtime.LIBSECCOMP)
+    draft = translate(content, file, reading, tables)
+    assert draft is not None
+    policy, _ = load_policy(draft.document(), tables)
+    code = Code(program.instructions, program.abi.byte_order)
+    found = prove(meaning(policy, program.abi, tables), code)
+    if isinstance(found, Difference):
+        text = difference_text(found, ("profile", "program"), program.abi, tables)
+        raise AnswerNo(f"{file} does not say what its program does: {text}; please report this")
 
 
 def require_profile_proof(
@@ -209,7 +243,7 @@ def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
     from seccompgen.render.targets import TARGETS  # noqa: PLC0415
 
     def has_place(abi: Abi) -> bool:
-        if form == "oci":
+        if form in {"oci", "spo"}:
             return architecture(abi) is not None
         if form == "systemd":
             return in_units(abi)

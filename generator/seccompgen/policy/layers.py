@@ -13,7 +13,8 @@ from seccompgen.core.model import FilterFlag
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
-from seccompgen.policy.formats import PLAIN_READING, Reading, translate
+from seccompgen.policy.formats import PLAIN_READING, Format, Reading, translate
+from seccompgen.policy.formats.detect import shows_ours
 from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_policies
@@ -33,7 +34,7 @@ class Layer:
     """One document, checked for itself.
 
     ``beside`` are further files that it was made from, with their sha256: what a foreign policy
-    includes.
+    includes. ``foreign`` is True if it is a translation.
     """
 
     document: Document
@@ -42,6 +43,7 @@ class Layer:
     sha256: str
     in_memory: bool = False
     beside: tuple[tuple[str, str], ...] = ()
+    foreign: bool = False
 
     @classmethod
     def of(cls, document: Document, content: bytes) -> Layer:
@@ -196,9 +198,23 @@ def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) ->
     """Return what the file says, in whatever format; raise InputError with every error."""
     draft = translate(content, file, means.reading, means.tables)
     if draft is None:
-        return Layer.of(read_document(content, file), content)
+        try:
+            return Layer.of(read_document(content, file), content)
+        except InputError as error:
+            bounds = {one.kind for one in error.diagnostics} == {Problem.TOO_LARGE}
+            if bounds or means.reading.format or not content.strip() or shows_ours(content):
+                raise
+            raise InputError(*error.diagnostics, _no_format(file)) from None
     notes += draft.notes
-    return replace(Layer.of(draft.document(), content), beside=tuple(draft.sources))
+    layer = Layer.of(draft.document(), content)
+    return replace(layer, beside=tuple(draft.sources), foreign=True)
+
+
+def _no_format(file: str) -> Diagnostic:
+    """Return that nobody's format shows itself in ``file``."""
+    names = ", ".join(one.value for one in Format)
+    text = f"nothing here shows a format of policies; if it is one of {names}, say so with --from"
+    return Diagnostic(text, Position(file), Problem.MALFORMED_FILE)
 
 
 def _included(

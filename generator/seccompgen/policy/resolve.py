@@ -92,6 +92,7 @@ def load_policy(
         rules=tuple(one.rule for one in ground.rules),
         sources=tuple(one for layer in layers for one in layer.sources),
         in_memory=main.in_memory,
+        foreign=main.foreign,
     )
     problems += _unheard(policy)
     if not problems:

@@ -51,16 +51,17 @@ def write_policy(
     The ABIs of ``calls`` become its ``arches``, in that order, unless ``arches`` and
     ``compat_arches`` say which are what. What one ABI needs is allowed on all that have a call of
     that name; conditions are written in names, and are for some ABIs only where these need others,
-    or have no such names. ``heading`` becomes a comment at the top. The same values give the same
-    text; names are sorted, one a line, so that differences read well.
+    or have no such names. A number in place of a name is for the ABIs alone that need it.
+    ``heading`` becomes a comment at the top. The same values give the same text; names are sorted,
+    one a line, so that differences read well.
 
     Raises ValueError for no ABI, no call, and a name that the tables of none of the ABIs have.
     """
     merged = _merge(calls)
     if not merged:
         raise ValueError("a policy needs an ABI and a call")
-    has = [tables.tables[abi.name].numbers for abi in calls]
-    unknown = [name for name in merged if not any(name in numbers for numbers in has)]
+    known = [tables.tables[abi.name] for abi in calls]
+    unknown = [name for name in merged if all(table.number_of(name) is None for table in known)]
     if unknown:
         raise ValueError(f"no ABI of the policy has {', '.join(unknown)}")
     entries = [
@@ -85,7 +86,7 @@ def write_policy(
     if flags:
         lines.append(f"flags: [{', '.join(flags.names)}]")
     lines.append("syscalls:")
-    everywhere = {name for name in merged if all(name in numbers for numbers in has)}
+    everywhere = {name for name in merged if all(name in table.numbers for table in known)}
     for optional in (False, True):
         lines += _groups(
             [one for one in entries if not one.abis and (one.name not in everywhere) is optional],
@@ -132,16 +133,19 @@ def _entries(
 ) -> Iterator[_Entry]:
     """Yield what is written of a call: one entry, or one for each condition that some ABIs have."""
     comment = next((one.comment for one in wanted.values() if one.comment), "")
+    numbered = name.lstrip("-").isdecimal()
     if not all(one.conditions for one in wanted.values()):
-        yield _Entry(name, comment)
+        yield _Entry(name, comment, "", tuple(abi.name for abi in wanted) if numbered else ())
         return
     has = [abi for abi in abis if name in tables.tables[abi.name].numbers]
     texts: dict[str, list[Abi]] = {}
     for abi, one in wanted.items():
         texts.setdefault(tables.naming.alternatives(one.conditions, name, abi), []).append(abi)
     for text, some in texts.items():
-        alone = len(texts) == 1 and all(
-            abi in some or _is_readable(text, name, abi, tables) for abi in has
+        alone = (
+            not numbered
+            and len(texts) == 1
+            and all(abi in some or _is_readable(text, name, abi, tables) for abi in has)
         )
         yield _Entry(name, comment, text, () if alone else tuple(abi.name for abi in some))
 

@@ -1,6 +1,6 @@
 """Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
 
-from seccompgen.render.call import argument_text, call_name, call_text
+from seccompgen.render.call import answer_texts, argument_text, call_name, call_text
 from seccompgen.render.depfile import render_depfile
 from seccompgen.render.disassembly import disassembly
 from seccompgen.render.filter_module import (
@@ -18,7 +18,7 @@ from seccompgen.render.filter_module import (
     render_single_file,
 )
 from seccompgen.render.listing import Line, listing, ret_action
-from seccompgen.render.oci import render_profile
+from seccompgen.render.oci import render_profile, render_spo
 from seccompgen.render.sources import render_c, render_go, render_rust
 from seccompgen.render.table_module import render_table, render_tables_package
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES, render_text
@@ -29,6 +29,7 @@ __all__ = [
     "RUNTIME_NAMES",
     "Form",
     "Line",
+    "answer_texts",
     "argument_text",
     "call_name",
     "call_text",
@@ -50,6 +51,7 @@ __all__ = [
     "render_runtime",
     "render_rust",
     "render_single_file",
+    "render_spo",
     "render_table",
     "render_tables_package",
     "render_text",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.spelling import number
+from seccompgen.render.listing import ret_action
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Table, Tables
 
 
@@ -24,6 +26,12 @@ def call_text(nr: int, audit_arch: int, args: Sequence[int], tables: Tables, sho
     )
     where = table.abi.name if table else f"the unknown architecture {audit_arch:#010x}"
     return f"{name}({written}) on {where}"
+
+
+def answer_texts(left: int, right: int, abi: Abi) -> tuple[str, str]:
+    """Return two answers as a policy spells them; as numbers if they would look alike."""
+    texts = ret_action(left, abi), ret_action(right, abi)
+    return (f"{left:#010x}", f"{right:#010x}") if texts[0] == texts[1] else texts
 
 
 def call_name(nr: int, audit_arch: int, tables: Tables) -> tuple[str, Table | None]:

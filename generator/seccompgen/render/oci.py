@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
+from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.model import RET_DATA_MAX, ActionKind, FilterFlag
+from seccompgen.core.problems import Problem
 from seccompgen.policy.oci import ProfileRule
 
 if TYPE_CHECKING:
     from seccompgen.policy.oci import OciProfile
 
+_EPERM = 1
+_MOST_IN_KUBERNETES = (1 << 63) - 1
 _FEW = 4
 """So many names fit on the line of their rule."""
 
@@ -42,6 +47,36 @@ def render_profile(profile: OciProfile) -> bytes:
     rules.append(_rule(ProfileRule((f"profile_{digest[:16]}",), (), profile.default)))
     listed = ",\n".join(f"    {rule}" for rule in rules)
     return "\n".join(["{", *lines, '  "syscalls": [', listed, "  ]", "}", ""]).encode()
+
+
+def render_spo(profile: OciProfile, name: str) -> bytes:
+    """Return ``profile`` as an object of Security Profiles Operator, which may be called ``name``.
+
+    Raises InputError for what its fields cannot hold.
+    """
+    action, data = _action(profile.default)
+    problems = []
+    if data not in {None, _EPERM}:
+        text = (
+            f"a SeccompProfile has no number for its default action: {action} is errno(EPERM) there"
+        )
+        problems.append(Diagnostic(f"{text}; say unknown_action: errno(EPERM)"))
+    numbers = (n for rule in profile.rules for m in rule.matches for n in (m.value, m.value_two))
+    if any(number > _MOST_IN_KUBERNETES for number in numbers):
+        text = "a number in a Kubernetes object is below 2**63, and a condition needs a larger one"
+        problems.append(Diagnostic(text))
+    if problems:
+        raise InputError(*problems, kind=Problem.NOT_IN_OCI_PROFILE)
+    label = re.sub(r"[^a-z0-9]+", "-", f"{name}-{profile.abi.name}".lower()).strip("-")
+    body = render_profile(profile).decode().splitlines()
+    lines = [line for line in body[1:-1] if "defaultErrnoRet" not in line]
+    head = [
+        "apiVersion: security-profiles-operator.x-k8s.io/v1beta1",
+        "kind: SeccompProfile",
+        f"metadata: {{name: {json.dumps(label)}}}",
+        "spec: {",
+    ]
+    return "\n".join((*head, *lines, "  }", "")).encode()
 
 
 def _rule(rule: ProfileRule) -> str:

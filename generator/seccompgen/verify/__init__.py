@@ -1,4 +1,4 @@
-"""Decide of a program if it is its policy, if it is another program, and if a kernel takes it.
+"""Decide of a program if it is its policy, how it is related to another, and if a kernel takes it.
 
 ::
 
@@ -8,6 +8,7 @@
       +-----------------------+---------------------+
       | classes: every class of calls is tried, by asking both sides (followers, partition, bits)
       | smt: z3 refutes that any call differs, or shows one
+      | relation: equal answers, or none more permissive
     Proof | Difference
 
 `indistinguishable` compares one side with itself, to decide if calls that the kernel cannot tell
@@ -19,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.errors import OutsideError, UndecidedError
 from seccompgen.verify.call import ZERO_HIGH_WORDS
@@ -32,6 +33,7 @@ from seccompgen.verify.indistinguishable import (
 from seccompgen.verify.kernel import Objection, kernel_objections
 from seccompgen.verify.machine import Code
 from seccompgen.verify.oracle import Meaning, meaning
+from seccompgen.verify.relation import SAME, Relation
 from seccompgen.verify.stack import Operation, Stack
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import FilterSemantics
 
 __all__ = [
+    "SAME",
     "Code",
     "Difference",
     "IndistinguishableCalls",
@@ -49,6 +52,7 @@ __all__ = [
     "Objection",
     "Operation",
     "Proof",
+    "Relation",
     "Stack",
     "available_methods",
     "bits_read",
@@ -68,7 +72,7 @@ class Method(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The two answer every call alike, as each of ``methods`` found by itself.
+    """The relation holds between the answers to every call, as each of ``methods`` found by itself.
 
     ``assuming`` names the ABIs of which only calls count that exist: those whose arguments' high
     words are 0, as the kernel shows them. Most proofs need no such thing.
@@ -93,9 +97,12 @@ def available_methods() -> tuple[Method, ...]:
 
 
 def prove(
-    left: FilterSemantics, right: FilterSemantics, methods: Iterable[Method] | None = None
+    left: FilterSemantics,
+    right: FilterSemantics,
+    methods: Iterable[Method] | None = None,
+    relation: Relation = SAME,
 ) -> Proof | Difference:
-    """Decide whether ``left`` and ``right`` answer every ``seccomp_data`` alike.
+    """Decide whether ``relation`` holds between the answers to every ``seccomp_data``.
 
     With ``methods`` all of these must find it so that can decide it, and one must; by default the
     first of those available that can decide it counts. A difference is shown only after both sides
@@ -106,33 +113,37 @@ def prove(
     if not {*asked} <= {*available_methods()}:
         raise OutsideError(f"z3 is not installed; {INSTALL_Z3}")
     assuming: dict[int, str] = {}
+    pair = _Pair(left, right, relation)
     while True:
-        found = _decided(left, right, asked, frozenset(assuming), all_of_them=methods is not None)
+        found = _decided(pair, asked, frozenset(assuming), all_of_them=methods is not None)
         if isinstance(found, Proof) or found.call.exists:
             break
         assuming[found.call.arch] = ZERO_HIGH_WORDS[found.call.arch]
     return replace(found, assuming=tuple(assuming.values())) if isinstance(found, Proof) else found
 
 
+class _Pair(NamedTuple):
+    """Two sides, and the relation that may hold between their answers."""
+
+    left: FilterSemantics
+    right: FilterSemantics
+    relation: Relation
+
+
 def _decided(
-    left: FilterSemantics,
-    right: FilterSemantics,
-    asked: Iterable[Method],
-    zero: frozenset[int],
-    *,
-    all_of_them: bool,
+    pair: _Pair, asked: Iterable[Method], zero: frozenset[int], *, all_of_them: bool
 ) -> Proof | Difference:
     """Decide as `prove` does; under the audit values ``zero``, high words of arguments are 0."""
     decided: list[Method] = []
     reasons: list[str] = []
     for method in asked:
         try:
-            call = _compare(method, left, right, zero)
+            call = _compare(method, pair, zero)
         except UndecidedError as error:
             reasons.append(f"{method.value}: {error}")
             continue
         if call is not None:
-            return _confirmed(method, call, left, right, zero)
+            return _confirmed(method, call, pair, zero)
         decided.append(method)
         if not all_of_them:
             break
@@ -142,27 +153,23 @@ def _decided(
     return Proof(tuple(decided))
 
 
-def _compare(
-    method: Method, left: FilterSemantics, right: FilterSemantics, zero: frozenset[int]
-) -> Call | None:
+def _compare(method: Method, pair: _Pair, zero: frozenset[int]) -> Call | None:
     if method is Method.CLASSES:
         from seccompgen.verify import classes  # noqa: PLC0415 - beside smt, for the reader
 
-        found = classes.compare(left, right, zero)
+        found = classes.compare(pair.left, pair.right, zero, pair.relation)
         return None if isinstance(found, int) else found
     try:
         from seccompgen.verify import smt  # noqa: PLC0415 - z3 is an extra, and takes 70 ms
     except ImportError:
         raise UndecidedError("it cannot be imported") from None
-    return smt.compare(left, right, zero)
+    return smt.compare(pair.left, pair.right, zero, pair.relation)
 
 
-def _confirmed(
-    method: Method, call: Call, left: FilterSemantics, right: FilterSemantics, zero: frozenset[int]
-) -> Difference:
+def _confirmed(method: Method, call: Call, pair: _Pair, zero: frozenset[int]) -> Difference:
     """Return the difference as both sides show it when they are run."""
-    answers = left.answer(call), right.answer(call)
-    if answers[0] == answers[1] or (call.arch in zero and not call.exists):
+    answers = pair.left.answer(call), pair.right.answer(call)
+    if pair.relation.holds(*answers) or (call.arch in zero and not call.exists):
         raise UndecidedError(
             f"{method.value} found a difference at {call} that is none when it is tried: this is "
             "a mistake in seccompgen, please report it"

@@ -1,9 +1,9 @@
-"""Decide by exhaustion whether two filters are the same: every class of calls is tried.
+"""Decide by exhaustion how two filters answer: every class of calls is tried.
 
 A filter learns of a call only by comparing words of it, under masks, with constants. So each word
 is cut into *classes*, the values that all comparisons of both filters take alike (`partition`).
 Then both filters are run on sets of classes instead of values. A comparison divides the sets; where
-both have answered, the answers are those to every call in the sets, and must agree.
+both have answered, the answers are those to every call in the sets, and the relation must hold.
 
 This is exact, and says nothing beyond its two limits: a filter that does more with a word than
 mask and compare it, and sets that divide too often. Words of the arguments are cut anew for each
@@ -23,6 +23,7 @@ from seccompgen.verify.bits import BitSets
 from seccompgen.verify.call import Call
 from seccompgen.verify.followers import Ask, Question, follower
 from seccompgen.verify.partition import Classes
+from seccompgen.verify.relation import SAME, Relation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,20 +54,24 @@ def _with(box: Box, word: int, classes: Any) -> Box:
 
 
 def compare(
-    left: FilterSemantics, right: FilterSemantics, zero: frozenset[int] = frozenset()
+    left: FilterSemantics,
+    right: FilterSemantics,
+    zero: frozenset[int] = frozenset(),
+    relation: Relation = SAME,
 ) -> Call | int:
-    """Return a call that the two answer differently, or in how many classes they were compared.
+    """Return a call for which ``relation`` fails, or in how many classes the two were compared.
 
     Under the audit values ``zero`` only calls count with arguments whose high words are 0. Raises
     UndecidedError beyond the limits that the module's docstring names.
     """
-    return Exploration().compare(follower(left), follower(right), zero)
+    return Exploration(relation).compare(follower(left), follower(right), zero)
 
 
 class Exploration:
     """Follows filters on sets of calls at once; `compare` is what it is for."""
 
-    def __init__(self) -> None:
+    def __init__(self, relation: Relation = SAME) -> None:
+        self._relation = relation
         self._steps = 0
         self._known: dict[frozenset[Question], Classes | BitSets] = {}
         self._whole = Classes((), most=1)
@@ -137,9 +142,14 @@ class Exploration:
         for outer, answer in self.followed(*left, calls, pausing=False):
             for inner, other in self.followed(*right, outer, pausing=False):
                 count += 1
-                if answer != other:
+                if answer != other and not self._holds(answer, other):
                     return self._call(inner)
         return count
+
+    def _holds(self, answer: State | int, other: State | int) -> bool:
+        assert isinstance(answer, int)
+        assert isinstance(other, int)
+        return self._relation.holds(answer, other)
 
     def _classes(self, questions: frozenset[Question]) -> Classes | BitSets:
         found = self._known.get(questions)

@@ -1,10 +1,10 @@
-"""Decide by SMT solving whether two filters are the same: z3, over bit-vectors.
+"""Decide by SMT solving how two filters answer: z3, over bit-vectors.
 
 Both filters become terms over the nine fields of a call: a policy the nested conditionals of its
 cases, read directly, 64-bit comparisons and all; a program by executing it once, in order, since
 jumps only go forwards: where ways meet, registers become conditionals on where they came from.
-Every instruction that seccomp accepts can be said so. The filters are the same if no call makes
-the two terms differ, which z3 refutes or shows.
+Every instruction that seccomp accepts can be said so. A relation between the two terms holds if no
+call makes it fail, which z3 proves, or shows the call.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from seccompgen.verify.call import ZERO_HIGH_WORDS, Call
 from seccompgen.verify.kernel import rank
 from seccompgen.verify.machine import Branch, Code, Registers, Return, ValueDomain, step
 from seccompgen.verify.oracle import Meaning, OneOf
+from seccompgen.verify.relation import ACTION_FULL, SAME, Relation
 from seccompgen.verify.stack import Operation
 
 if TYPE_CHECKING:
@@ -69,16 +70,29 @@ class _Fields:
 
 
 def compare(
-    left: FilterSemantics, right: FilterSemantics, zero: frozenset[int] = frozenset()
+    left: FilterSemantics,
+    right: FilterSemantics,
+    zero: frozenset[int] = frozenset(),
+    relation: Relation = SAME,
 ) -> Call | None:
-    """Return a call that the two answer differently, or None: there is none.
+    """Return a call for which ``relation`` fails, or None: there is none.
 
     Under the audit values ``zero`` only calls count with arguments whose high words are 0.
     """
     fields = _Fields(z3.Context())
     solver = _solver(fields, zero)
-    solver.add(_term(left, fields) != _term(right, fields))
+    solver.add(_fails(relation, _term(left, fields), _term(right, fields)))
     return _found(solver, fields)
+
+
+def _fails(relation: Relation, left: Term, right: Term) -> Term:
+    if relation.up_to is None:
+        return left != right
+    permit, other = (
+        z3.Or([term & ACTION_FULL == action for action in relation.permitted])
+        for term in (left, right)
+    )
+    return z3.And(permit, z3.Not(other))
 
 
 def answered_otherwise(

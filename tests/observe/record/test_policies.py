@@ -20,12 +20,12 @@ from seccompgen.core.model import FilterFlag
 from seccompgen.observe.record.answers import MOST_REFUSED
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
-from seccompgen.observe.record.implied import SIGCHLD, SIGPIPE, RunFacts, implied
 from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.observe.record.seen import Calls
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy, write_policy
+from seccompgen.policy.implied import SIGCHLD, SIGPIPE, RunFacts, implied
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
@@ -303,6 +303,34 @@ def test_machines_are_merged_without_running_anything(policy: Path, tmp_path: Pa
     assert [abi.name for abi in merged.compat_arches] == ["arm"]
     assert {*calls(both)} == {*calls(policy), "openat", "ppoll"}
     assert seccompgen("build", both, "-o", tmp_path / "out").code == 0
+
+
+def test_numbers_without_a_name_are_merged(policy: Path, tmp_path: Path) -> None:
+    policy.write_text(
+        "arches: [x86_64]\ndefault_action: errno\nsyscalls:\n"
+        "- {action: allow, names: [read, -1]}\n"
+        "- {action: allow, names: [600], arches: [x86_64]}\n"
+        "- {action: allow, names: [601], arches: [x86_64], when: arg0 == 7}\n"
+    )
+    other = tmp_path / "other.yml"
+    other.write_text(
+        "arches: [aarch64]\ndefault_action: errno\nsyscalls:\n"
+        "- {action: allow, names: [600, 700], arches: [aarch64]}\n"
+    )
+    both = tmp_path / "both.yml"
+    done = seccompgen("record", "-o", both, "--merge", policy, "--merge", other)
+    assert done.code == 0, done.err
+    rules = {
+        (rule.name, *(abi.name for abi in load(both).arches if rule.applies_to(abi)))
+        for rule in load(both).rules
+    }
+    assert {one for one in rules if one[0] != "read"} == {
+        ("-1", "x86_64"),
+        ("600", "x86_64", "aarch64"),
+        ("601", "x86_64"),
+        ("700", "aarch64"),
+    }
+    assert "when: arg0 == 7" in both.read_text()
 
 
 def test_only_what_allows_is_merged(policy: Path, tmp_path: Path) -> None:

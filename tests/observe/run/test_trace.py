@@ -112,8 +112,8 @@ def test_a_trap_is_a_sigsys_with_the_policys_data(
     policy = forbid("trap(7)")
     code = f"""
 import sys, os, json; sys.path.insert(0, {str(ROOT / "tests" / "helpers")!r})
-import running_kernel as kernel
-caught = kernel.catch_sigsys()
+import in_child
+caught = in_child.catch_sigsys()
 result = os.getppid()
 print(json.dumps([result, [[c.data, c.code, c.nr, c.arch] for c in caught]]))
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
@@ -83,10 +84,15 @@ def _other_socket_types(workshop: Workshop) -> list[Diagnostic]:
 def _outcomes(unit: Unit) -> Iterable[tuple[str, Outcome]]:
     names = {**unit.macros, **unit.enumerators}
     for name in names:
-        if _NAME.fullmatch(name) and name not in _NOT_FOR_PROGRAMS:
+        if _is_for_programs(name):
             outcome = unit.outcome(name)
             if isinstance(outcome, CInt) or (outcome and _is_request(unit, name)):
                 yield name, outcome
+
+
+@cache
+def _is_for_programs(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and name not in _NOT_FOR_PROGRAMS
 
 
 def _is_request(unit: Unit, name: str) -> bool:

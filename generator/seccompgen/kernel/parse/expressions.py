@@ -230,6 +230,7 @@ class Reading(ABC, Generic[V]):
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self._tokens = tokens
+        self._end = len(tokens)
         self._at = 0
         self._depth = 0
 
@@ -244,12 +245,12 @@ class Reading(ABC, Generic[V]):
 
     def _peek(self, ahead: int = 0) -> str:
         at = self._at + ahead
-        return self._tokens[at] if at < len(self._tokens) else ""
+        return self._tokens[at] if at < self._end else ""
 
     def _next(self) -> str:
-        token = self._peek()
-        self._at += 1
-        return token
+        at = self._at
+        self._at = at + 1
+        return self._tokens[at] if at < self._end else ""
 
     def _expect(self, wanted: str) -> None:
         if self._next() != wanted:

@@ -7,7 +7,7 @@ and the last definition of a name counts. What a name comes to is either a numbe
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from seccompgen.core.abis import ABIS
@@ -73,6 +73,13 @@ class _Needs:
         self.present |= known.present
         for kind, names in known.absent:
             self.absent.setdefault(kind, set()).update(names)
+
+
+@lru_cache(maxsize=1 << 16)
+def _number(text: str) -> tuple[int, str, str] | None:
+    """Return what `number` says of a text that is one number; None if it is not."""
+    match = NUMBER.fullmatch(text)
+    return number(match) if match else None
 
 
 @cache
@@ -212,16 +219,15 @@ class Unit(Reader):
 
     def outcome(self, name: str) -> Outcome | None:
         """Return what ``name`` comes to; None if it is no constant at all."""
-        self._needs = _Needs()
         macro = self.macros.get(name)
         if macro is None or macro.body == name:
             one = self.enumerators.get(name)
             return self._counted(one) if one else None
         if macro.parameters is not None or not macro.body:
             return None
-        match = NUMBER.fullmatch(macro.body)
-        if match:
-            return literal(*number(match), self.measure)
+        written = _number(macro.body)
+        if written:
+            return literal(*written, self.measure)
         return self._evaluated(macro, c_tokens_of(macro.body))
 
     def _counted(self, one: Enumerator) -> Outcome:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError
 from seccompgen.io.console import say
-from seccompgen.observe.record.implied import CAUGHT
 from seccompgen.observe.record.requests import answered_by
 from seccompgen.observe.record.seen import Seen
 from seccompgen.observe.record.tracer import Tracer, not_traceable
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.process import Process, require_proc
+from seccompgen.policy.implied import CAUGHT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.core.abis import apart_by_kernel
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.model import Action, ActionKind, FilterFlag, Origin, Rule
 from seccompgen.observe.record.generalise import allowed
@@ -41,17 +42,8 @@ class Needs:
 
 
 def needs_of_calls(calls: Mapping[Abi, tuple[Allowed, ...]], *, tsync: bool = False) -> Needs:
-    """Return the needs of one run, made on one kernel.
-
-    A 32-bit ABI beside the 64-bit one of its kernel is a compat ABI: the filter comes from the
-    64-bit program that started the 32-bit one.
-    """
-    compat = tuple(
-        abi
-        for abi in calls
-        if abi.bits == 32 and any(one.bits == 64 and abi.name in one.siblings for one in calls)
-    )
-    return Needs(tuple(abi for abi in calls if abi not in compat), compat, calls, tsync)
+    """Return the needs of one run, made on one kernel."""
+    return Needs(*apart_by_kernel(calls), calls, tsync)
 
 
 def needs_of_policy(policy: ResolvedPolicy, tables: Tables) -> Needs:
@@ -83,7 +75,7 @@ def _allowed_on(abi: Abi, policy: ResolvedPolicy, tables: Tables) -> tuple[Allow
     conditions: dict[str, list[Predicate]] = {}
     always: set[str] = set()
     for rule in policy.rules:
-        if not rule.applies_to(abi) or rule.name not in tables.tables[abi.name].numbers:
+        if not rule.applies_to(abi) or tables.tables[abi.name].number_of(rule.name) is None:
             continue
         found = conditions.setdefault(rule.name, [])
         if rule.condition is None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32
 from seccompgen.observe.record.answers import Answers, Verdicts
-from seccompgen.observe.record.implied import CAUGHT
 from seccompgen.observe.record.observations import CallNumber, Recording, Sighting, abi_of
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.process import Process
 from seccompgen.observe.run.steps import INSTALLERS, InstallStep, step_of
+from seccompgen.policy.implied import CAUGHT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

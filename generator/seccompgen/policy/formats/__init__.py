@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["PLAIN_READING", "Draft", "Format", "Reading", "translate"]
 
 _MODULES: dict[Format, str] = {
+    Format.KAFEL: "kafel",
+    Format.PFC: "pfc",
+    Format.STRACE: "strace",
+    Format.AUDIT: "audit",
+    Format.OCI: "oci_reader",
     Format.SYSTEMD: "systemd",
     Format.ANDROID: "android",
 }

@@ -104,8 +104,8 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     for where, calls in by_line.items():
         for name, abis in calls.items():
             groups.setdefault(frozenset(abis), []).append(Entry(name, where))
-    for abis, entries in groups.items():
-        listed = [abi for abi in arches if abi in abis]
+    for having, entries in groups.items():
+        listed = [abi for abi in arches if abi in having]
         draft.rule("allow", entries, entries[0].position, arches=listed)
     draft.profile.update({name: len(priority) - i for i, name in enumerate(priority)})
     return draft
@@ -157,7 +157,7 @@ def _arches(text: str, where: Position, faults: list[Diagnostic]) -> set[str]:
         found |= _SETS["all"]
     for word in words:
         name = word.removeprefix("!")
-        arches = _SETS.get(name, frozenset({name}) & _ABIS.keys())
+        arches = _SETS.get(name, frozenset({name} & _ABIS.keys()))
         if not arches:
             known = [*_SETS, *_ABIS]
             said = f"{word!r} is no architecture{did_you_mean(name, known)}; known: "

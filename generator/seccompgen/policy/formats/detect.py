@@ -9,7 +9,47 @@ from seccompgen.policy.formats.reading import Format
 _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""
 
+PROCESS = r"(?:\[pid +(?:\S+<)?\d+>?\] +|\d+(?:<[^>]{1,15}>)? +)?"
+BEFORE = (
+    r"(?:(?:\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?|\d{9,12}(?:\.\d{1,9})?| *\d{1,6}\.\d{6})"
+    r"(?: \(\+ *\d+\.\d+\))? +)?(?:\[[0-9a-f]{8,16}\] +)?(?:\[ *-?\d+\] +)?"
+)
+"""What stands before a call in a line of strace: who makes it, when, and where."""
+
 _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
+    # Traces come first: what they quote may be anything.
+    (
+        Format.STRACE,
+        re.compile(
+            rf"^{PROCESS}{BEFORE}"
+            r"[a-z_][a-z0-9_]*\((?:[^\n]*\) += (?:-?\d|0x|\?)|[^\n]*<unfinished \.\.\.>$)",
+            re.M | re.A,
+        ),
+    ),
+    (Format.PFC, re.compile(r"^# (?:pseudo filter code start|filter for arch \w+ \(\d+\))$", re.M)),
+    (Format.PFC, re.compile(r"^if \(\$arch == \d+\)$", re.M)),
+    (
+        Format.AUDIT,
+        re.compile(r"^[^#\n].*\btype=(?:SECCOMP|1326)\b|^type=(?:SECCOMP|1326)\b", re.M),
+    ),
+    (Format.AUDIT, re.compile(r'^[^#\n]*"?syscallName"?[=:] ?"[a-z_0-9]+"', re.M)),
+    (Format.KAFEL, re.compile(r"^[ \t]*seccomp_(?:string|policy_file)[ \t]*:", re.M)),
+    (
+        Format.KAFEL,
+        re.compile(
+            r"^[^#\n\"]*?\bPOLICY\s+[A-Za-z]\w*\s*\{"
+            r"|^[^#\n\"]*?\b(?:ALLOW|LOG|USER_NOTIF|DENY|KILL(?:_PROCESS|_THREAD)?"
+            r"|(?:ERRNO|TRAP|TRACE)\s*\(\s*\w+\s*\))\s*\{"
+            r"|^[ \t]*USE\s+[A-Za-z]\w*(?:\s+DEFAULT\b|\s*$)"
+            r"|^[ \t]*DEFAULT\s+(?:ALLOW|LOG|USER_NOTIF|DENY|KILL(?:_PROCESS|_THREAD)?"
+            r"|ERRNO|TRAP|TRACE)\b",
+            re.M | re.A,
+        ),
+    ),
+    # An OCI profile; SPO's object; the config.json of a bundle.
+    (Format.OCI, re.compile(r'(?i)"?defaultAction"?\s*:\s*"?SCMP_ACT_')),
+    (Format.OCI, re.compile(r"(?m)^\s*\"?kind\"?:\s*\"?SeccompProfile\b")),
+    (Format.OCI, re.compile(r'"ociVersion"\s*:')),
     (Format.SYSTEMD, re.compile(r"^[ \t]*\[(?:Service|Socket|Mount|Swap)\][ \t]*\r?$", re.M)),
     (
         Format.ANDROID,
@@ -21,6 +61,19 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
     ),
 )
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
+
+
+_OURS = re.compile(
+    r"^(?:[ \t{]|- )*[\"']?"
+    r"(?:default_action|syscalls|seccomp|include|arches|groups)[\"']?[ \t]*[:=]"
+    r"|^\[+[ \t]*(?:seccomp|syscalls|groups)",
+    re.M,
+)
+
+
+def shows_ours(content: bytes) -> bool:
+    """Return True if some key of a policy of ours stands in ``content``."""
+    return _OURS.search(content[:_LOOKED_AT].decode(errors="replace")) is not None
 
 
 def detect(content: bytes, file: str) -> Format:

@@ -30,12 +30,14 @@ class Draft:
 
     ``notes`` are worth telling but no errors; ``sources`` are the files that were read besides,
     with their sha256. ``profile`` is how often each call is made, where the file tells.
+    ``remarks`` are comments that go above a group of rules, by its index.
     """
 
     file: str
     notes: list[Diagnostic] = field(default_factory=list)
     sources: list[tuple[str, str]] = field(default_factory=list)
     profile: dict[str, int] = field(default_factory=dict)
+    remarks: dict[int, str] = field(default_factory=dict)
     _data: dict[str, Any] = field(default_factory=dict)
     _keys: dict[Path, Position] = field(default_factory=dict)
     _values: dict[Path, Position] = field(default_factory=dict)
@@ -60,6 +62,10 @@ class Draft:
             listed.append({"name": one.name, "when": one.when} if one.when else one.name)
         groups.append(group)
         self._values[path] = position
+
+    def remark(self, text: str) -> None:
+        """Say something above the group that was added last."""
+        self.remarks[len(self._data["syscalls"]) - 1] = text
 
     def read(self, file: str, content: bytes) -> None:
         """Note that another file was read as well."""

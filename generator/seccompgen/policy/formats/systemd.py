@@ -2,8 +2,8 @@
 
 systemd installs one filter for each of several settings, and each filter once for every ABI of
 the kernel; the kernel takes the severest answer, and of equal ones the last filter's. Filters that
-only look at the number are put together here, call by call. SystemCallFilter is installed last; where it
-is an allow list, calls that systemd does not know at all get ENOSYS.
+only look at the number are put together here, call by call. SystemCallFilter is installed
+last; where it is an allow list, calls that systemd does not know at all get ENOSYS.
 SystemCallArchitectures is a filter of its own which kills the thread that calls through any other
 ABI; without it those that systemd knows nothing of stay open.
 

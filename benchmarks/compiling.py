@@ -1,0 +1,145 @@
+"""CPU time of random policies compiled, and of random pairs of filters combined.
+
+``python -m benchmarks.compiling`` prints the median and the worst. The policies are those of the
+tests' ``random_policy``: each operation, values of every size, rules that overlap, three ABIs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from seccompgen.compile import compile_policy
+from seccompgen.core.errors import SeccompgenError
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.pipeline.pool import spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.tables import Tables
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+
+_RULES = 60
+_FEW_RULES = 10
+"""A small filter has so many."""
+_REFUSED = 2
+_NO_PROGRAM = "do not go together into one program"
+_OPERATIONS = (("union",), ("subtract", "--action", "errno(EPERM)"))
+
+
+def _compiled(task: tuple[ResolvedPolicy, Tables], abi: Abi) -> CompiledProgram:
+    return compile_policy(task[0], abi, task[1])
+
+
+def _bytes(program: CompiledProgram | SeccompgenError) -> bytes:
+    if isinstance(program, SeccompgenError):
+        raise program
+    return program.to_bytes()
+
+
+def _policies(
+    draw: Callable[..., ResolvedPolicy], directory: Path, count: int
+) -> Iterator[tuple[str, float, str]]:
+    """Yield of each policy its name, seconds, and a digest of its programs.
+
+    Each is compiled by a process that has compiled none: what one keeps would help the next.
+    """
+    tables = shipped_tables()
+    for seed in range(count):
+        policy = draw(directory, seed, _RULES, tables)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            start = time.process_time()
+            # As `build` does in one process, which looks for garbage less often than Python.
+            programs = list(spread(_compiled, (policy, tables), policy.arches, 1))
+            taken = time.process_time() - start
+            made = b"".join(_bytes(program) for program in programs)
+            digest = hashlib.sha256(made).hexdigest()
+            os.write(writer, f"{taken} {digest[:16]}".encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as told:
+            taken, digest = told.read().split()
+        if os.waitpid(child, 0)[1]:
+            raise click.ClickException(f"policy {seed} was not compiled")
+        yield f"policy {seed}", float(taken), digest
+
+
+def _pairs(
+    draw: Callable[..., ResolvedPolicy], directory: Path, count: int
+) -> Iterator[tuple[str, float, str]]:
+    """Yield the same of each pair that a whole command combines, its workers included."""
+    tables = shipped_tables()
+    for seed in range(count):
+        for place in (2 * seed, 2 * seed + 1):
+            draw(directory, place, _FEW_RULES, tables)
+        names = [f"random{place}.yml" for place in (2 * seed, 2 * seed + 1)]
+        operation, *options = _OPERATIONS[seed % len(_OPERATIONS)]
+        out = directory / f"pair{seed}"
+        out.mkdir()
+        command = [operation, *names, *options, "--name", "both", "-o", out]
+        before = os.times()
+        ran = subprocess.run(
+            [Path(sys.executable).with_name("seccompgen"), *command],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        after = os.times()
+        refused = ran.returncode == _REFUSED and _NO_PROGRAM in ran.stderr
+        if ran.returncode and not refused:
+            raise click.ClickException(f"{operation} {seed}: {ran.stderr}")
+        made = b"".join(path.read_bytes() for path in sorted(out.glob("both/*.py")))
+        digest = "refused" if refused else hashlib.sha256(made).hexdigest()[:16]
+        taken = after.children_user + after.children_system
+        taken -= before.children_user + before.children_system
+        yield f"{operation} {seed}", taken, digest
+
+
+def _told(title: str, rows: Iterator[tuple[str, float, str]], *, every: bool) -> None:
+    seconds: list[float] = []
+    for name, taken, digest in rows:
+        seconds.append(taken)
+        if every:
+            click.echo(f"{name}: {taken:.2f} s, {digest}")
+    if seconds:
+        click.echo(
+            f"{title}: {len(seconds)}, median {statistics.median(seconds):.2f} s, "
+            f"worst {max(seconds):.2f} s of CPU"
+        )
+
+
+@click.command()
+@click.option("--policies", default=34, show_default=True, help="How many are compiled.")
+@click.option("--pairs", default=20, show_default=True, help="How many are combined.")
+@click.option("--every", is_flag=True, help="Print each, with a digest of its programs.")
+def main(policies: int, pairs: int, *, every: bool) -> None:
+    """Measure how long the compiler takes."""
+    from random_policies import random_policy
+
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        told = _policies(random_policy, directory, policies)
+        _told(f"policies of {_RULES} rules", told, every=every)
+        told = _pairs(random_policy, directory, pairs)
+        _told(f"pairs of {_FEW_RULES} rules", told, every=every)
+
+
+if __name__ == "__main__":
+    main()

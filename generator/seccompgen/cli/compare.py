@@ -1,0 +1,190 @@
+"""``seccompgen equiv`` and ``subset``: two filters compared; all calls that differ are listed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
+from seccompgen.cli.reading import reading_options
+from seccompgen.cli.verdicts import (
+    answers_as_json,
+    arch_option,
+    decided,
+    method_option,
+    print_difference,
+    print_verdicts,
+    require_proved,
+    verdict_as_json,
+)
+from seccompgen.core.abis import require_abi
+from seccompgen.core.errors import UndecidedError
+from seccompgen.core.model import ActionKind
+from seccompgen.io.console import print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.claims import Claim, Verdict
+    from seccompgen.filters.differing import CallClass
+    from seccompgen.policy.formats.reading import Reading
+
+_MOST_CLASSES = 20
+"""As many classes of calls are printed for an ABI; --json has all."""
+_PERMITTING = [kind.name.lower() for kind in ActionKind if kind is not ActionKind.KILL_PROCESS]
+
+
+@click.command()
+@click.argument("left", metavar="FILTER", type=click.Path())
+@click.argument("right", metavar="FILTER", type=click.Path())
+@arch_option
+@method_option
+@reading_options
+@tables_option
+@json_option
+def equiv(
+    left: str,
+    right: str,
+    arch: str | None,
+    method: str | None,
+    tables_directory: Path | None,
+    reading: Reading,
+    *,
+    as_json: bool,
+) -> None:
+    """Prove that two FILTERs answer every call alike; or list all that they do not, in classes.
+
+    A FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
+    filter, or a raw .bpf file, whoever made it.
+    """
+    from seccompgen.filters.compared import claims_of_two  # noqa: PLC0415 - keeps --help fast
+
+    tables = read_tables(tables_directory)
+    only = require_abi(arch) if arch else None
+    claims = claims_of_two(one_filter(left), one_filter(right), tables, only, reading)
+    _report(claims, method, tables, as_json=as_json)
+
+
+@click.command()
+@click.argument("left", metavar="FILTER", type=click.Path())
+@click.argument("right", metavar="BASELINE", type=click.Path())
+@click.option(
+    "--up-to",
+    type=click.Choice(_PERMITTING),
+    default=ActionKind.LOG.name.lower(),
+    show_default=True,
+    help="The strictest action that counts as permission.",
+)
+@arch_option
+@method_option
+@reading_options
+@tables_option
+@json_option
+def subset(
+    left: str,
+    right: str,
+    up_to: str,
+    arch: str | None,
+    method: str | None,
+    tables_directory: Path | None,
+    reading: Reading,
+    *,
+    as_json: bool,
+) -> None:
+    """Prove that BASELINE permits all that FILTER permits; or list the calls that are looser.
+
+    Both are what 'equiv' takes. An answer permits if its action is one of those from allow down to
+    --up-to: allow, log, trace, user_notif, errno, trap, kill_thread. Its data, such as an errno,
+    does not count. On an ABI that BASELINE has no program for it refuses every call.
+    """
+    from seccompgen.filters.compared import claims_of_subset  # noqa: PLC0415 - keeps --help fast
+
+    tables = read_tables(tables_directory)
+    only = require_abi(arch) if arch else None
+    kind = ActionKind[up_to.upper()]
+    paths = one_filter(left), one_filter(right)
+    claims = claims_of_subset(*paths, kind, tables, only, reading)
+    _report(claims, method, tables, as_json=as_json)
+
+
+def _report(claims: Sequence[Claim], method: str | None, tables: Tables, *, as_json: bool) -> None:
+    """Decide ``claims``, and list all calls for which they are wrong.
+
+    Raises AnswerNo if there are any, UndecidedError if that is not known.
+    """
+    from seccompgen.filters.compared import without_program  # noqa: PLC0415 - keeps --help fast
+
+    verdicts = decided(claims, method)
+    lacking = without_program(claims)
+    if as_json:
+        told = [verdict_as_json(one, tables) | _classes_as_json(one, tables) for one in verdicts]
+        print_json({"programs": told, "stale": [], "without_program": lacking})
+    else:
+        print_verdicts(verdicts, tables, _print_classes)
+        if lacking:
+            name = claims[0].names[1]
+            say(f"{name} has no program for {', '.join(lacking)}: it refuses every call there")
+    require_proved(verdicts, [], method, tables)
+
+
+def _print_classes(verdict: Verdict, tables: Tables) -> None:
+    """Print all calls that differ, a class a line, and below it both sides' rules."""
+    try:
+        classes = verdict.classes(tables)
+    except UndecidedError as error:
+        print_difference(verdict, tables)
+        say(f"  there may be other calls, which cannot be listed: {error}")
+        return
+    for one in classes[:_MOST_CLASSES]:
+        _print_class(one, verdict, tables)
+    if len(classes) > _MOST_CLASSES:
+        say(f"  and {len(classes) - _MOST_CLASSES} classes of calls more, which --json lists")
+
+
+def _print_class(one: CallClass, verdict: Verdict, tables: Tables) -> None:
+    from seccompgen.filters.compared import NO_PROGRAM  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.render import answer_texts, call_text, listing  # noqa: PLC0415 - jinja2
+
+    names, abi, call = verdict.claim.names, verdict.claim.abi, one.example
+    left, right = answer_texts(one.left, one.right, abi)
+    shown = verdict.arguments_looked_at(call)
+    example = call_text(call.nr, call.arch, call.args, tables, shown)
+    subject = one.subject(tables)
+    say(f"  {subject}: {names[0]} says {left}, {names[1]} says {right}; such as {example}")
+    for side, (name, origin) in enumerate(zip(names, one.origins, strict=True)):
+        if origin:
+            say(f"    {name}: by {origin.label}, {origin.position}")
+        instructions, path = verdict.executed(side, call)
+        if path and instructions is not NO_PROGRAM:
+            say(f"    {name}: by instructions {', '.join(map(str, path))}")
+            tests = [at for at in path if instructions[at].code & 7 != 0][-2:]
+            lines = listing(instructions, abi, tables)
+            for at in tests:
+                say(f"    {at:5}  {lines[at].text}")
+
+
+def _classes_as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
+    from seccompgen.verify import Difference  # noqa: PLC0415 - keeps --help fast
+
+    if not isinstance(verdict.result, Difference):
+        return {}
+    try:
+        classes = verdict.classes(tables)
+    except UndecidedError as error:
+        return {"classes": None, "unlisted": str(error)}
+    return {"classes": [_class_as_json(one, verdict, tables) for one in classes]}
+
+
+def _class_as_json(one: CallClass, verdict: Verdict, tables: Tables) -> dict[str, Any]:
+    return {
+        "text": one.subject(tables),
+        "arch": one.arch,
+        "calls": one.names(tables),
+        "numbers": [list(span) for span in one.numbers],
+        "condition": one.condition(tables) or None,
+        "instruction_pointers": [list(span) for span in one.pointers],
+        **answers_as_json(verdict, one.example, (one.left, one.right), one.origins),
+    }

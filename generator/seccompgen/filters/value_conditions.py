@@ -1,0 +1,157 @@
+"""Sets of argument values as comparisons, so that they can be read.
+
+A set is told as masked equalities, as intervals, or as what is not one of these, whichever takes
+the fewest comparisons. All of them are exact.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.core.errors import UndecidedError
+from seccompgen.core.model import U32, Comparison, Op
+from seccompgen.core.problems import Problem
+from seccompgen.core.sets import ALL, BITS, NOTHING, Sets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+Tests: TypeAlias = tuple[Comparison, ...]
+"""Comparisons that must all hold."""
+
+_MOST_PARTS = 4096
+_HALF = BITS // 2
+_Part: TypeAlias = tuple[int, int]
+
+
+def alternatives(sets: Sets, arguments: Iterable[int]) -> tuple[Tests, ...]:
+    """Return tests of which one group holds for the arguments in a box, given by their sets.
+
+    An empty group always holds. Raises UndecidedError where a set is too intricate.
+    """
+    of_each = [_alternatives(sets, n, values) for n, values in enumerate(arguments)]
+    return tuple(tuple(test for part in parts for test in part) for parts in product(*of_each))
+
+
+def _alternatives(sets: Sets, argument: int, values: int) -> list[Tests]:
+    if values == ALL:
+        return [()]
+    width = 32 if sets.nodes[values][0] >= _HALF else 64
+    rest = sets.minus(ALL, values)
+    options: list[list[Tests]] = []
+    if found := _cubes(sets, values):
+        options.append([(_equal(argument, part, width),) for part in found])
+    if found := intervals(sets, values, width):
+        options.append([_between(argument, part, width) for part in found])
+    if found := _cubes(sets, rest):
+        options.append([tuple(_unequal(argument, part, width) for part in found)])
+    if found := intervals(sets, rest, width):
+        outside = [_outside(argument, part, width) for part in found]
+        if all(outside):
+            options.append([tuple(test for test in outside if test)])
+    if not options:
+        raise UndecidedError("a condition is too intricate to be told", kind=Problem.TOO_MANY_CASES)
+    return min(options, key=lambda groups: sum(map(len, groups)))
+
+
+def _cubes(sets: Sets, values: int) -> list[_Part]:
+    """Return (mask, value) of disjoint parts that make up a set; none if these are too many."""
+    found: list[_Part] = []
+    waiting = [(values, 0, 0)]
+    while waiting:
+        node, mask, value = waiting.pop()
+        if node == ALL:
+            found.append((mask, value))
+            if len(found) > _MOST_PARTS:
+                return []
+        elif node != NOTHING:
+            level, zero, one = sets.nodes[node]
+            bit = 1 << BITS - 1 - level
+            waiting += [(one, mask | bit, value | bit), (zero, mask | bit, value)]
+    return found
+
+
+def intervals(sets: Sets, values: int, width: int) -> list[_Part]:
+    """Return first and last values of the stretches of a set; none if these are too many.
+
+    With ``width`` 32 only the low word is told, and must be all that counts.
+    """
+    found: list[_Part] = []
+    for first, last in _stretches(sets, values, BITS - width):
+        if found and found[-1][1] + 1 == first:
+            found[-1] = found[-1][0], last
+        else:
+            found.append((first, last))
+            if len(found) > _MOST_PARTS:
+                return []
+    return found
+
+
+def _stretches(sets: Sets, values: int, level: int) -> Iterator[_Part]:
+    waiting = [(values, level, 0)]
+    while waiting:
+        node, level, base = waiting.pop()
+        own, zero, one = sets.nodes[node]
+        if node == ALL:
+            yield base, base | (1 << BITS - level) - 1
+        elif node != NOTHING:
+            half = 1 << BITS - 1 - level
+            zero, one = (zero, one) if own == level else (node, node)
+            waiting += [(one, level + 1, base | half), (zero, level + 1, base)]
+
+
+def _equal(argument: int, part: _Part, width: int) -> Comparison:
+    mask, value = part
+    if mask == _ones(width):
+        return Comparison(argument, Op.EQ, value, mask, width)
+    return Comparison(argument, Op.MASKED_EQ, value, mask, width)
+
+
+def _unequal(argument: int, part: _Part, width: int) -> Comparison:
+    mask, value = part
+    if not value:
+        return Comparison(argument, Op.ANY_BITS, mask, _ones(width), width)
+    return Comparison(argument, Op.NE, value, mask, width)
+
+
+def _between(argument: int, part: _Part, width: int) -> Tests:
+    first, last = part
+    most = _ones(width)
+    if first == last:
+        return (Comparison(argument, Op.EQ, first, most, width),)
+    tests: Tests = (Comparison(argument, Op.GE, first, most, width),) if first else ()
+    return tests if last == most else (*tests, Comparison(argument, Op.LE, last, most, width))
+
+
+def _outside(argument: int, part: _Part, width: int) -> Comparison | None:
+    """Return the comparison that is true outside a stretch; None if one cannot say it."""
+    first, last = part
+    most = _ones(width)
+    if first == last:
+        return Comparison(argument, Op.NE, first, most, width)
+    if first and last < most:
+        return None
+    op, value = (Op.LT, first) if first else (Op.GT, last)
+    return Comparison(argument, op, value, most, width)
+
+
+def _ones(width: int) -> int:
+    return U32 if width == 32 else (1 << BITS) - 1
+
+
+def united(sets: Sets, boxes: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Unite boxes that differ in one part only, until there are none; they are sorted then."""
+    found = {tuple(box) for box in boxes}
+    changed = True
+    while changed:
+        changed = False
+        for part in range(len(next(iter(found), ()))):
+            alike: dict[tuple[int, ...], int] = {}
+            for box in found:
+                key = (*box[:part], *box[part + 1 :])
+                alike[key] = sets.either(alike.get(key, NOTHING), box[part])
+            if len(alike) < len(found):
+                changed = True
+                found = {(*key[:part], own, *key[part:]) for key, own in alike.items()}
+    return sorted(found, key=lambda box: tuple(map(sets.least, box)))

@@ -1,0 +1,451 @@
+"""The form of an OCI profile, in JSON or YAML: its fields as values, all errors at once.
+
+Also Docker's form of it, with ``archMap``, ``includes`` and ``excludes``, the ``config.json`` of a
+bundle, and Security Profiles Operator's ``kind: SeccompProfile``. As for the runtimes, fields that
+nobody knows say nothing; each is told of. Go's runtimes take a field in any case of letters, others
+as it is specified.
+
+Sources: runtime-spec's config-linux.md; moby's profiles/seccomp; the operator's API.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U64, Action, ActionKind, FilterFlag, Op
+from seccompgen.core.problems import Problem
+from seccompgen.policy.formats.reading import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.policy.document import Document, Path
+
+_T = TypeVar("_T")
+
+ARCHITECTURES = {
+    alias: abi for abi in ABIS.values() for alias in abi.aliases if alias.startswith("SCMP_ARCH_")
+}
+GO_ARCHITECTURES = {
+    "x86": "i386",
+    "386": "i386",
+    "amd64": "x86_64",
+    "x32": "x32",
+    "arm": "arm",
+    "arm64": "aarch64",
+    "ppc": "ppc",
+    "ppc64": "ppc64",
+    "ppc64le": "ppc64le",
+    "riscv64": "riscv64",
+    "s390": "s390",
+    "s390x": "s390x",
+    "loong64": "loongarch64",
+    "mips": "mips",
+    "mipsle": "mipsel",
+    "mips64": "mips64",
+    "mips64le": "mips64el",
+    "mips64p32": "mips64n32",
+    "mips64p32le": "mips64n32el",
+    "mips64n32": "mips64n32",
+    "mipsel": "mipsel",
+    "mipsel64": "mips64el",
+    "mipsel64n32": "mips64n32el",
+}
+"""Names for machines in ``includes`` and ``excludes``, which are moby's and Go's."""
+_ACTIONS = {
+    "SCMP_ACT_KILL": ActionKind.KILL_THREAD,
+    "SCMP_ACT_NOTIFY": ActionKind.USER_NOTIF,
+    **{f"SCMP_ACT_{kind.name}": kind for kind in ActionKind if kind is not ActionKind.USER_NOTIF},
+}
+_OPERATORS = {
+    f"SCMP_CMP_{op.name}": op for op in (Op.NE, Op.LT, Op.LE, Op.EQ, Op.GE, Op.GT, Op.MASKED_EQ)
+}
+_FLAGS = {
+    f"SECCOMP_FILTER_FLAG_{flag.name}": flag
+    for flag in (
+        *(FilterFlag.TSYNC, FilterFlag.LOG, FilterFlag.SPEC_ALLOW),
+        FilterFlag.WAIT_KILLABLE_RECV,
+    )
+}
+_TOP = (
+    *("defaultAction", "defaultErrnoRet", "architectures", "archMap", "flags", "syscalls"),
+    *("listenerPath", "listenerMetadata", "baseProfileName", "disabled"),
+)
+_RULE = ("name", "names", "action", "errnoRet", "args", "comment", "includes", "excludes")
+_ARGUMENT = ("index", "value", "valueTwo", "op")
+_FILTER = ("caps", "arches", "minKernel")
+_RELEASE = re.compile(r"([0-9]+)\.([0-9]+)")
+_EPERM = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One comparison: of MASKED_EQ ``value`` is the mask, and ``value_two`` what must remain."""
+
+    index: int
+    op: Op
+    value: int
+    value_two: int
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The containers that a rule is for: with these capabilities, on these machines and kernels."""
+
+    caps: tuple[str, ...] = ()
+    arches: tuple[str, ...] = ()
+    kernel: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileEntry:
+    """One entry of ``syscalls``."""
+
+    names: tuple[tuple[str, Position], ...]
+    action: Action
+    matches: tuple[Match, ...]
+    includes: Where
+    excludes: Where
+    position: Position
+    action_position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A profile as it is written; ``flags`` is None where it has no such field.
+
+    ``machines`` is what ``archMap`` says: an architecture and those that go with it.
+    ``architectures`` is None where there is no such list.
+    """
+
+    default: Action
+    has_default_errno: bool
+    architectures: tuple[tuple[Abi, Position], ...] | None
+    machines: tuple[tuple[Abi, tuple[Abi, ...], Position], ...]
+    flags: FilterFlag | None
+    entries: tuple[ProfileEntry, ...]
+    listener: Position | None
+    position: Position
+    default_position: Position
+    flags_position: Position
+
+
+def parse_profile(document: Document, runtime: Runtime, notes: list[Diagnostic]) -> Profile:
+    """Return the profile that ``document`` holds; raise InputError with every error of it."""
+    form = _Form(document, runtime, notes)
+    profile = form.profile()
+    if form.problems:
+        raise InputError(*sorted(form.problems, key=lambda one: one.position or Position("")))
+    assert profile is not None
+    return profile
+
+
+class _Form:
+    def __init__(self, document: Document, runtime: Runtime, notes: list[Diagnostic]) -> None:
+        self._document = document
+        self._runtime = runtime
+        self._notes = notes
+        self.problems: list[Diagnostic] = []
+
+    def profile(self) -> Profile | None:
+        base, data = self._base()
+        if data is None:
+            return None
+        top = self._fields(data, base, _TOP)
+        if "baseProfileName" in top:
+            self._problem(
+                "another profile is its base, whose rules are not here: put them in",
+                top["baseProfileName"],
+            )
+        if top.get("disabled") and self._value(top["disabled"]) is True:
+            self._problem(
+                "the profile is disabled, so that no filter would be installed", top["disabled"]
+            )
+        if "architectures" in top and "archMap" in top and self._list(top["architectures"]):
+            self._problem(
+                "'architectures' beside 'archMap', which Docker refuses: leave one out",
+                top["architectures"],
+            )
+        default, has_errno = self._action(top, "defaultAction", "defaultErrnoRet", base)
+        flags: FilterFlag | None = None
+        if "flags" in top and self._value(top["flags"]) is not None:
+            flags = FilterFlag(0)
+            for path in self._list(top["flags"]):
+                flag: FilterFlag | None = self._one(path, _FLAGS, "flag")
+                flags |= flag or FilterFlag(0)
+        architectures = None
+        if "architectures" in top and self._value(top["architectures"]) is not None:
+            paths = self._list(top["architectures"])
+            architectures = tuple((abi, self._at(p)) for p in paths if (abi := self._abi(p)))
+        machines = tuple(self._machines(top["archMap"])) if "archMap" in top else ()
+        entries = []
+        for path in self._list(top["syscalls"]) if "syscalls" in top else ():
+            entry = self._entry(path)
+            if entry:
+                entries.append(entry)
+        listener = next(
+            (
+                top[key]
+                for key in ("listenerPath", "listenerMetadata")
+                if top.get(key) and self._value(top[key])
+            ),
+            None,
+        )
+        if default is None:
+            return None
+        return Profile(
+            default,
+            has_errno,
+            architectures or None,
+            machines,
+            flags,
+            tuple(entries),
+            self._at(listener) if listener else None,
+            self._at(base),
+            self._at(top["defaultAction"]),
+            self._at(top["flags"]) if "flags" in top else self._at(base),
+        )
+
+    def _base(self) -> tuple[Path, dict[str, Any] | None]:
+        """Return the way to the profile in the document, and the profile."""
+        data = self._document.data
+        base: Path = ()
+        if isinstance(data, dict) and isinstance(data.get("linux"), dict):
+            base = ("linux", "seccomp")
+        elif isinstance(data, dict) and data.get("kind") == "SeccompProfile":
+            base = ("spec",)
+        for key in base:
+            data = data.get(str(key)) if isinstance(data, dict) else None
+        if isinstance(data, dict):
+            return base, data
+        place = ".".join(map(str, base)) or "the file"
+        self._problem(f"{place} is no seccomp profile, which is a mapping with defaultAction", base)
+        return base, None
+
+    # --- parts -------------------------------------------------------------------------------
+
+    def _entry(self, path: Path) -> ProfileEntry | None:
+        known = len(self.problems)
+        if not isinstance(self._value(path), dict):
+            self._problem(
+                f"a rule is a mapping with names and action, not {self._shown(path)}", path
+            )
+            return None
+        fields = self._fields(self._value(path), path, _RULE)
+        names = []
+        if "name" in fields and self._value(fields["name"]):
+            names = [fields["name"]]
+        if "names" in fields and (listed := self._list(fields["names"])):
+            if names:
+                self._problem(
+                    "'name' beside 'names', which Docker refuses: leave one out", names[0]
+                )
+            names = listed
+        if not names:
+            self._problem("the rule names no system call: fill names", path)
+        named = [
+            (name, self._at(p)) for p in names if (name := self._text(p, "the name of a call"))
+        ]
+        action, _ = self._action(fields, "action", "errnoRet", path)
+        matches = []
+        for at in self._list(fields["args"]) if "args" in fields else ():
+            match = self._match(at)
+            if match:
+                matches.append(match)
+        includes, excludes = (
+            self._where(fields[key]) if key in fields else Where()
+            for key in ("includes", "excludes")
+        )
+        if action is None or len(self.problems) > known:
+            return None
+        where = self._at(fields["action"])
+        return ProfileEntry(
+            tuple(named), action, tuple(matches), includes, excludes, self._at(path), where
+        )
+
+    def _match(self, path: Path) -> Match | None:
+        if not isinstance(self._value(path), dict):
+            self._problem(
+                f"a comparison is a mapping with index, value and op, not {self._shown(path)}", path
+            )
+            return None
+        fields = self._fields(self._value(path), path, _ARGUMENT)
+        for key in ("index", "op"):
+            if key not in fields:
+                self._problem(f"'{key}' is missing", path)
+        op = self._one(fields["op"], _OPERATORS, "operator") if "op" in fields else None
+        index = self._number(fields, "index", 5)
+        value, two = (self._number(fields, key, U64) for key in ("value", "valueTwo"))
+        if op is None:
+            return None
+        if two and op is not Op.MASKED_EQ:
+            self._note(
+                "only SCMP_CMP_MASKED_EQ looks at valueTwo: it says nothing here",
+                fields["valueTwo"],
+            )
+        return Match(index, op, value, two, self._at(path))
+
+    def _where(self, path: Path) -> Where:
+        if self._value(path) is None:
+            return Where()
+        if not isinstance(self._value(path), dict):
+            self._problem(
+                f"a mapping with caps, arches or minKernel is needed, not {self._shown(path)}", path
+            )
+            return Where()
+        fields = self._fields(self._value(path), path, _FILTER)
+        caps = (
+            [self._text(p, "a capability") for p in self._list(fields["caps"])]
+            if "caps" in fields
+            else []
+        )
+        arches = []
+        for at in self._list(fields["arches"]) if "arches" in fields else ():
+            name = self._text(at, "an architecture")
+            if name and name not in GO_ARCHITECTURES:
+                self._note(
+                    f"no runtime is of architecture {name!r}{did_you_mean(name, GO_ARCHITECTURES)}",
+                    at,
+                )
+            arches.append(GO_ARCHITECTURES.get(name, name))
+        kernel = None
+        if "minKernel" in fields and self._value(fields["minKernel"]) not in {None, ""}:
+            text = str(self._value(fields["minKernel"]))
+            found = _RELEASE.fullmatch(text)
+            if found:
+                kernel = (int(found[1]), int(found[2]))
+            else:
+                self._problem(
+                    f'minKernel must be a release such as "4.8", not {text!r}', fields["minKernel"]
+                )
+        return Where(tuple(caps), tuple(arches), kernel)
+
+    def _machines(self, path: Path) -> Iterator[tuple[Abi, tuple[Abi, ...], Position]]:
+        for at in self._list(path):
+            if not isinstance(self._value(at), dict):
+                self._problem(f"a mapping with architecture is needed, not {self._shown(at)}", at)
+                continue
+            fields = self._fields(self._value(at), at, ("architecture", "subArchitectures"))
+            if "architecture" not in fields:
+                self._problem("'architecture' is missing", at)
+                continue
+            main = self._abi(fields["architecture"])
+            subs = self._list(fields["subArchitectures"]) if "subArchitectures" in fields else ()
+            others = [abi for sub in subs if (abi := self._abi(sub))]
+            if main:
+                yield main, tuple(others), self._at(fields["architecture"])
+
+    def _abi(self, path: Path) -> Abi | None:
+        return self._one(path, ARCHITECTURES, "architecture")
+
+    def _action(
+        self, fields: dict[str, Path], key: str, errno_key: str, parent: Path
+    ) -> tuple[Action | None, bool]:
+        """Return the action, and whether the file says its number."""
+        if key not in fields:
+            self._problem(f"'{key}' is missing, such as SCMP_ACT_ERRNO", parent)
+            return None, False
+        kind = self._one(fields[key], _ACTIONS, "action")
+        said = errno_key in fields and self._value(fields[errno_key]) is not None
+        number = self._number(fields, errno_key, RET_DATA_MAX) if said else _EPERM
+        if kind not in {ActionKind.ERRNO, ActionKind.TRACE}:
+            if said and kind and self._runtime is Runtime.CRUN:
+                self._problem(
+                    f"crun refuses {errno_key} for an action without a number", fields[errno_key]
+                )
+            elif said and kind:
+                self._note(f"the action has no number: {errno_key} says nothing", fields[errno_key])
+            return (Action(kind) if kind else None), said
+        if kind is ActionKind.ERRNO and number > ERRNO_MAX:
+            self._note(
+                f"the kernel delivers errno {ERRNO_MAX} for more than that", fields[errno_key]
+            )
+            number = ERRNO_MAX
+        return Action(kind, number), said
+
+    # --- values ------------------------------------------------------------------------------
+
+    def _fields(self, data: dict[str, Any], base: Path, known: Collection[str]) -> dict[str, Path]:
+        """Return the way to each field that is there, by its name as specified."""
+        found: dict[str, Path] = {}
+        folded = {name.lower(): name for name in known}
+        for key in data:
+            path = (*base, key)
+            name = key if key in known else folded.get(key.lower())
+            if name is None:
+                hint = did_you_mean(key, known)
+                self._note(
+                    f"unknown field {key!r}{hint}: runtimes ignore it", path, Problem.UNKNOWN_KEY
+                )
+            elif name in found:
+                text = f"{key!r} and {found[name][-1]!r} are one field: leave one out"
+                self._problem(text, path, Problem.UNKNOWN_KEY)
+            else:
+                found[name] = path
+                if name != key and self._runtime is not Runtime.RUNC:
+                    text = f"{self._runtime.value} ignores {key!r}: write {name!r}"
+                    self._problem(text, path, Problem.UNKNOWN_KEY)
+        return found
+
+    def _one(self, path: Path, known: Mapping[str, _T], what: str) -> _T | None:
+        value = self._value(path)
+        if isinstance(value, str) and value in known:
+            return known[value]
+        hint = did_you_mean(str(value).upper(), known) or f"; known: {', '.join(known)}"
+        self._problem(f"unknown {what} {value!r}{hint}", path)
+        return None
+
+    def _number(self, fields: dict[str, Path], key: str, most: int) -> int:
+        value = self._value(fields[key]) if key in fields else 0
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
+            return value
+        if key in fields:
+            self._problem(
+                f"'{key}' must be a whole number of 0 to {most}, not {value!r}", fields[key]
+            )
+        return 0
+
+    def _text(self, path: Path, what: str) -> str:
+        value = self._value(path)
+        if isinstance(value, str) and value:
+            return value
+        self._problem(f"{what} must be text, not {self._shown(path)}", path)
+        return ""
+
+    def _list(self, path: Path) -> list[Path]:
+        """Return the ways to the items of a list; null is an empty one."""
+        value = self._value(path)
+        if isinstance(value, list):
+            return [(*path, i) for i in range(len(value))]
+        if value is not None:
+            self._problem(f"'{path[-1]}' must be a list, not {self._shown(path)}", path)
+        return []
+
+    def _value(self, path: Path) -> Any:
+        value = self._document.data
+        for part in path:
+            value = value[part]
+        return value
+
+    def _shown(self, path: Path) -> str:
+        value = self._value(path)
+        text = "nothing" if value is None else repr(value)
+        return text if len(text) <= 40 else f"{text[:37]}..."
+
+    def _at(self, path: Path) -> Position:
+        return self._document.position(path)
+
+    def _problem(self, text: str, path: Path, kind: Problem = Problem.WRONG_VALUE) -> None:
+        self.problems.append(Diagnostic(text, self._place(path, kind), kind))
+
+    def _note(self, text: str, path: Path, kind: Problem = Problem.WRONG_VALUE) -> None:
+        self._notes.append(Diagnostic(text, self._place(path, kind), kind))
+
+    def _place(self, path: Path, kind: Problem) -> Position:
+        return self._document.key_position(path) if kind is Problem.UNKNOWN_KEY else self._at(path)

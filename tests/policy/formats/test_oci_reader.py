@@ -1,0 +1,310 @@
+"""OCI profiles read: every field, every error with its place, and what libseccomp makes of them."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import libseccomp
+import oci_profiles
+import pytest
+from command import inside
+from corpus import SHARED
+from proving import TABLES
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import InputError
+from seccompgen.core.model import ActionKind
+from seccompgen.core.problems import Problem
+from seccompgen.filters.convert import convert
+from seccompgen.policy import load_policy
+from seccompgen.policy.formats import Format, Reading
+from seccompgen.policy.formats.reading import Runtime
+from seccompgen.verify import Code, Difference, meaning, prove
+from seccompgen.verify.call import Call
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seccompgen.core.model import ResolvedPolicy
+
+OCI = SHARED / "oci"
+CRUN = Reading(runtime=Runtime.CRUN)
+ALLOW, ERRNO = 0x7FFF0000, 0x00050000
+needs_corpus = pytest.mark.skipif(not OCI.is_dir(), reason="needs ../shared/corpus")
+needs_libseccomp = pytest.mark.skipif(
+    not libseccomp.is_here(), reason="needs python3-seccomp of the system, on x86_64"
+)
+
+
+def profile(*rules: dict[str, Any], **more: Any) -> dict[str, Any]:
+    head = {"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"]}
+    return {**head, "syscalls": list(rules), **more}
+
+
+def rule(name: str, *args: tuple[int, str, int], action: str = "ALLOW") -> dict[str, Any]:
+    listed = [{"index": i, "op": f"SCMP_CMP_{op}", "value": v} for i, op, v in args]
+    return {"names": [name], "action": f"SCMP_ACT_{action}", "args": listed}
+
+
+def read(where: Path, document: dict[str, Any], reading: Reading = CRUN) -> ResolvedPolicy:
+    path = where / "profile.json"
+    path.write_text(json.dumps(document, indent=1))
+    return load_policy(path, TABLES, reading)[0]
+
+
+def answer(policy: ResolvedPolicy, name: str, *args: int, abi: str = "x86_64") -> int:
+    number = TABLES.tables[abi].number_of(name)
+    assert number is not None
+    first, second, third, *_ = *args, 0, 0, 0
+    host = next(one for one in policy.arches if abi in {one.name, *one.siblings})
+    call = Call(number, ABIS[abi].audit_arch, (first, second, third, 0, 0, 0))
+    return meaning(policy, host, TABLES).case(call).ret
+
+
+def problems(where: Path, text: str, reading: Reading = CRUN) -> list[str]:
+    path = where / "profile.json"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_policy(path, TABLES, reading)
+    places = [one.position for one in caught.value.diagnostics]
+    assert all(place and place.line and place.column for place in places)
+    return [
+        f"{place.line}:{place.column}: {one.message}"
+        for place, one in zip(places, caught.value.diagnostics, strict=True)
+        if place
+    ]
+
+
+def test_all_errors_at_once_each_with_its_place(tmp_path: Path) -> None:
+    text = """{
+ "defaultAction": "SCMP_ACT_DENY",
+ "architectures": ["SCMP_ARCH_AMD64"],
+ "flags": ["SECCOMP_FILTER_FLAG_NONE"],
+ "syscalls": [
+  {"names": [], "action": "SCMP_ACT_ALLOW"},
+  {"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 6, "value": -1, "op": "EQ"}]},
+  {"name": "read", "names": ["write"], "action": "SCMP_ACT_ERRNO", "errnoRet": 70000},
+  {"names": ["read"], "action": "SCMP_ACT_ALLOW", "includes": {"minKernel": "five"}},
+  17
+ ]
+}"""
+    found = problems(tmp_path, text)
+    assert [one.split(": ")[0] for one in found] == [
+        *("2:19", "3:20", "4:12", "6:3", "7:69", "7:81", "7:91", "8:12", "8:74", "9:78", "10:3")
+    ]
+    assert "did you mean" in found[1]
+
+
+def test_fields_in_other_case_are_gos_alone(tmp_path: Path) -> None:
+    text = json.dumps({"DefaultAction": "SCMP_ACT_ALLOW", "Syscalls": [], "architectures": []})
+    assert "write 'defaultAction'" in problems(tmp_path, text)[0]
+    path = tmp_path / "profile.json"
+    policy, _ = load_policy(path, TABLES, Reading(runtime=Runtime.RUNC))
+    assert policy.default_action.kind is ActionKind.ALLOW
+
+
+def test_unknown_fields_say_nothing_and_are_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(profile({"names": ["read"], "action": "SCMP_ACT_ALLOW", "arg": []})))
+    _, notes = load_policy(path, TABLES, CRUN)
+    assert [note.kind for note in notes] == [Problem.UNKNOWN_KEY]
+    assert "'args'" in notes[0].message
+
+
+@pytest.mark.parametrize("runtime", [Runtime.RUNC, Runtime.CRUN])
+def test_runtimes_or_what_compares_an_argument_twice(runtime: Runtime, tmp_path: Path) -> None:
+    document = profile(rule("read", (0, "EQ", 1), (0, "EQ", 2), (1, "EQ", 3)))
+    policy = read(tmp_path, document, Reading(runtime=runtime))
+    assert answer(policy, "read", 1) == answer(policy, "read", 2) == ALLOW
+    assert answer(policy, "read", 9, 3) == ALLOW
+    assert answer(policy, "read", 9, 9) == ERRNO | 1
+
+
+def test_libseccomp_refuses_what_compares_an_argument_twice(tmp_path: Path) -> None:
+    text = json.dumps(profile(rule("read", (0, "EQ", 1), (0, "EQ", 2))))
+    assert "make two rules" in problems(tmp_path, text, Reading(runtime=Runtime.LIBSECCOMP))[0]
+
+
+def test_a_rule_without_comparisons_decides_alone(tmp_path: Path) -> None:
+    rules = rule("read", (0, "EQ", 1)), rule("read", action="LOG"), rule("read", action="TRAP")
+    policy = read(tmp_path, profile(*rules))
+    assert answer(policy, "read", 1) == 0x7FFC0000
+
+
+def test_what_overlaps_with_another_answer_is_refused(tmp_path: Path) -> None:
+    rules = rule("read", (0, "EQ", 1)), rule("read", (1, "EQ", 1), action="LOG")
+    assert "exclude each other" in problems(tmp_path, json.dumps(profile(*rules)))[0]
+
+
+def test_numbers_above_the_highest_get_enosys_from_runc_alone(tmp_path: Path) -> None:
+    document = profile(rule("openat"), rule("faccessat2"))
+    asked = "epoll_pwait2", "clone3"
+    policy = read(tmp_path, document, Reading(runtime=Runtime.RUNC))
+    assert [answer(policy, name) for name in asked] == [ERRNO | 38, ERRNO | 1]
+    policy = read(tmp_path, document)
+    assert [answer(policy, name) for name in asked] == [ERRNO | 1] * 2
+
+
+def test_runc_adds_nothing_where_the_default_is_enosys(tmp_path: Path) -> None:
+    document = profile(rule("openat"), defaultErrnoRet=38)
+    policy = read(tmp_path, document, Reading(runtime=Runtime.RUNC))
+    assert policy.unknown_action == policy.default_action
+
+
+def test_conditions_on_the_container(tmp_path: Path) -> None:
+    entry = rule("reboot")
+    document = profile({**entry, "includes": {"caps": ["CAP_SYS_BOOT"], "minKernel": "5.10"}})
+    asked = [
+        (None, None, ERRNO | 1),
+        (frozenset({"CAP_SYS_BOOT"}), None, ALLOW),
+        (frozenset({"CAP_SYS_BOOT"}), (5, 10), ALLOW),
+        (frozenset({"CAP_SYS_BOOT"}), (5, 9), ERRNO | 1),
+    ]
+    for caps, kernel, expected in asked:
+        reading = Reading(caps=caps, kernel=kernel, runtime=Runtime.CRUN)
+        assert answer(read(tmp_path, document, reading), "reboot") == expected
+    document = profile({**entry, "excludes": {"arches": ["amd64"]}})
+    assert answer(read(tmp_path, document), "reboot") == ERRNO | 1
+
+
+def test_a_listener_and_who_gets_it(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(
+        json.dumps(profile(rule("mount", action="NOTIFY"), listenerPath="/run/it.sock"))
+    )
+    policy, notes = load_policy(path, TABLES, CRUN)
+    assert policy.flags.names == ("spec_allow", "new_listener")
+    assert [note.kind for note in notes] == [Problem.NO_LISTENER]
+    text = json.dumps(profile(rule("write", action="NOTIFY")))
+    assert "write" in problems(tmp_path, text)[0]
+
+
+@pytest.mark.parametrize(
+    ("around", "ending"),
+    [
+        (lambda one: {"ociVersion": "1.2.0", "process": {}, "linux": {"seccomp": one}}, "json"),
+        (lambda one: {"kind": "SeccompProfile", "metadata": {"name": "x"}, "spec": one}, "yaml"),
+    ],
+)
+def test_profiles_in_other_objects(around: Any, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"whole.{ending}"
+    path.write_text(json.dumps(around(profile(rule("read")))))
+    policy, _ = load_policy(path, TABLES, CRUN)
+    assert answer(policy, "read") == ALLOW
+    assert answer(policy, "write") == ERRNO | 1
+
+
+def test_a_profile_on_another_is_refused(tmp_path: Path) -> None:
+    spec = profile(rule("read"), baseProfileName="runc-v1.2")
+    text = json.dumps({"kind": "SeccompProfile", "spec": spec})
+    assert "another profile is its base" in problems(tmp_path, text)[0]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"kind": "SeccompProfile"}', '{"linux": {"seccomp": 1}}'])
+def test_what_is_no_profile(text: str, tmp_path: Path) -> None:
+    reading = Reading(Format.OCI)
+    assert "is no seccomp profile" in problems(tmp_path, text, reading)[0]
+
+
+@needs_libseccomp
+@needs_corpus
+@pytest.mark.parametrize(
+    ("host", "others"),
+    [("x86_64", ["i386", "x32"]), ("aarch64", ["arm"]), ("riscv64", [])],
+)
+def test_dockers_default_is_what_libseccomp_makes_of_it(host: str, others: list[str]) -> None:
+    """Its program for s390x is spoiled on this machine, and it lacks a call of loongarch64."""
+    path = OCI / "moby-default.json"
+    [code] = oci_profiles.programs(
+        [(json.loads(path.read_text()), host, others)], caps=oci_profiles.DOCKER
+    )
+    assert code is not None
+    policy, _ = load_policy(path, TABLES, Reading(runtime=Runtime.CRUN, abis=(host,)))
+    assert not isinstance(prove(meaning(policy, ABIS[host], TABLES), code), Difference)
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", ["conditional_include", "default-old-format", "example"])
+def test_the_corpus_is_converted(name: str) -> None:
+    """`convert` proves what it writes."""
+    assert "syscalls:" in convert(OCI / f"{name}.json", TABLES).text
+
+
+@needs_corpus
+def test_dockers_default_builds_as_it_is_and_converted(tmp_path: Path) -> None:
+    default = OCI / "moby-default.json"
+    run = inside("convert", default, "-o", tmp_path / "ours.yml")
+    assert run.code == 0, run.err
+    for policy, out in ((default, "theirs"), (tmp_path / "ours.yml", "ours")):
+        options = "--arch", "x86_64", "--format", "bpf", "-o", tmp_path / out
+        run = inside("build", policy, *options)
+        assert run.code == 0, run.err
+    theirs = (tmp_path / "theirs" / "moby-default.x86_64.bpf").read_bytes()
+    assert (tmp_path / "ours" / "ours.x86_64.bpf").read_bytes() == theirs
+    assert "[ignored-bits]" not in run.err
+
+
+_NAMES = (
+    *("read", "socket", "clone", "personality", "ioctl", "accept", "semop", "shmat", "recvmmsg"),
+    *("prctl", "mmap"),
+)
+_VALUES = (0, 1, 5, 38, 0xFFFFFFFF, 1 << 32, (1 << 32) + 5, 1 << 63, (1 << 64) - 1)
+_ARCHES = {
+    "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
+    "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
+    "s390x": ("SCMP_ARCH_S390X",),
+    "ppc64le": ("SCMP_ARCH_PPC64LE",),
+}
+_OTHERS = {"x86_64": ["i386", "x32"], "aarch64": ["arm"]}
+
+
+def random_profile(rng: random.Random, host: str) -> dict[str, Any]:
+    """Draw a profile; it compares by order in no more than one rule of a call."""
+    rules = []
+    for _ in range(rng.randint(1, 6)):
+        ops = ["EQ", "NE", "MASKED_EQ"]
+        args = [
+            {
+                "index": index,
+                "op": f"SCMP_CMP_{op}",
+                "value": rng.choice(_VALUES),
+                **({"valueTwo": rng.choice(_VALUES[:6])} if op == "MASKED_EQ" else {}),
+            }
+            for index in rng.choices(range(3), k=rng.randint(0, 3))
+            for op in [rng.choice(ops)]
+        ]
+        names = rng.sample(_NAMES, rng.randint(1, 2))
+        rules.append({"names": names, "action": "SCMP_ACT_ALLOW", "args": args})
+    name = rng.choice([one for one in _NAMES if not any(one in r["names"] for r in rules)])
+    op = rng.choice(["LT", "LE", "GE", "GT"])
+    rules.append(rule(name, (0, op, rng.choice(_VALUES)), (2, op, 5), action="LOG"))
+    return profile(*rules, architectures=list(_ARCHES[host]), defaultErrnoRet=5)
+
+
+def differing(count: int, seed: int, where: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Return how many random profiles were compared, and those that differ."""
+    rng = random.Random(seed)
+    asked = [
+        (random_profile(rng, host), host, _OTHERS.get(host, []))
+        for host in rng.choices(list(_ARCHES), k=count)
+    ]
+    compared = 0
+    found = []
+    codes = oci_profiles.programs(asked, caps=oci_profiles.DOCKER)
+    for (document, host, _), code in zip(asked, codes, strict=True):
+        assert isinstance(code, Code)
+        if not oci_profiles.loads_number(code):
+            continue
+        compared += 1
+        policy = read(where, document, Reading(runtime=Runtime.CRUN, abis=(host,)))
+        if isinstance(prove(meaning(policy, ABIS[host], TABLES), code), Difference):
+            found.append(document)
+    return compared, found
+
+
+@needs_libseccomp
+def test_random_profiles_are_what_libseccomp_makes_of_them(tmp_path: Path) -> None:
+    compared, found = differing(40, 1, tmp_path)
+    assert compared > 20
+    assert not found
