@@ -60,13 +60,14 @@ _MOST_RULES = 5
     "--format",
     "form",
     type=click.Choice(
-        ["python", "bpf", "c", "rust", "go", "oci", "spo", "minijail", "seccompiler"]
+        ["python", "bpf", "c", "rust", "go", "oci", "spo", "minijail", "seccompiler", "systemd"]
     ),
     default="python",
     show_default=True,
     help="A Python package, C header, Rust module or Go package a policy; or a file an ABI: raw "
     "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci), objects of its "
-    "Security Profiles Operator (spo), policies of minijail, filters of seccompiler.",
+    "Security Profiles Operator (spo), policies of minijail, filters of seccompiler, "
+    "drop-ins for systemd.",
 )
 @optimize_option
 @bitmap_option
@@ -152,7 +153,7 @@ def build(
             else:
                 objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
                 built = build_policies(policies, tables, only, report, objective, how, reading)
-                files = filter_files(built, tables, directory, form, how)
+                files = filter_files(built, tables, directory, form, how, reading.systemd)
         if depfile_path:
             inputs = read_files(built, tables_directory, project)
             _require_not_among(depfile_path, (*inputs, *files))

@@ -55,6 +55,8 @@ class Problem(Enum):
     WRONG_STATEMENT = "wrong-statement"
     TOOLS_DIFFER = "tools-differ"
     INCLUDE_ELSEWHERE = "include-elsewhere"
+    NOT_IN_UNIT = "not-in-unit"
+    OTHER_FILTER = "other-filter"
 
     # The conditions of a policy
     WRONG_EXPRESSION = "wrong-expression"

@@ -31,6 +31,8 @@ _MODULES: dict[Format, str] = {
     Format.OCI: "oci_reader",
     Format.MINIJAIL: "minijail",
     Format.SECCOMPILER: "seccompiler",
+    Format.SYSTEMD: "systemd",
+    Format.ANDROID: "android",
 }
 """The module that reads a format, by its name in this folder; it has ``read``."""
 

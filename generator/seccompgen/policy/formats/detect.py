@@ -51,6 +51,15 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
     (Format.OCI, re.compile(r"(?m)^\s*\"?kind\"?:\s*\"?SeccompProfile\b")),
     (Format.OCI, re.compile(r'"ociVersion"\s*:')),
     (Format.SECCOMPILER, re.compile(r'"(mismatch_action|filter_action|match_action)"\s*:')),
+    (Format.SYSTEMD, re.compile(r"^[ \t]*\[(?:Service|Socket|Mount|Swap)\][ \t]*\r?$", re.M)),
+    (
+        Format.ANDROID,
+        re.compile(
+            r"^[A-Za-z_][\w \t*]*[ \t*]\w+(?:\|[\w,]+)?(?::\w+)*[ \t]*\([^()\n]*\)[ \t]+"
+            r"(?:all|lp32|lp64|arm|arm64|riscv64|x86|x86_64)(?:,[\w!]+)*[ \t]*(?:#.*)?\r?$",
+            re.M | re.A,
+        ),
+    ),
     (
         Format.MINIJAIL,
         # A statement, in what has none of the keys that each of our policies has.
