@@ -143,7 +143,7 @@ syscalls:
 - {{action: '{unknown}', names: [{new}], optional: true}}
 - {{action: errno(ENOSYS), names: [clone3]}}
 - {{action: log, names: [openat]}}
-- {{action: {action}, names: [read, write, execve, exit_group, socket]}}
+- {{action: {action}, names: [read, write, execve, exit_group]}}
 - {{action: kill_process, names: [ptrace]}}
 """
 
@@ -162,7 +162,7 @@ def test_a_unit_that_we_write_is_the_policy(tmp_path: Path, default: str, action
             new=", ".join(
                 sorted(
                     set().union(*(t.numbers for t in TABLES.tables.values()))
-                    - systemd_groups(None)["known"]
+                    - (systemd_groups(None)["known"] & TABLES.tables["x86_64"].numbers.keys())
                 )
             ),
         )

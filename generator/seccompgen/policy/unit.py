@@ -99,7 +99,7 @@ def unit_settings(
         if ret == _LOG:
             logged.append(call)
         permitted = ret in {_ALLOW, _LOG}
-        known = call in groups["known"]
+        known = call in groups["known"] and (not allows or call in tables.tables[abi.name].numbers)
         otherwise_said = (rest if known else unknown) if allows else _ALLOW
         if not known and ret != otherwise_said:
             strange.setdefault(where, []).append(call)

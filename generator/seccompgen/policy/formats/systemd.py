@@ -53,6 +53,7 @@ _CONDITIONS = frozenset({
 """Settings with a filter that compares arguments, or what implies one."""
 # fmt: on
 _SEVERITY = ("allow", "log", "errno", "kill_thread", "kill_process")
+_MULTIPLEXERS = frozenset({"socketcall", "ipc"})
 _HANDOFF_SINCE = 256
 """The release since which systemd itself writes to a pipe behind the filter, so write passes."""
 
@@ -100,6 +101,7 @@ class _Unit:
         self, file: str, reading: Reading, tables: Tables, faults: list[Diagnostic]
     ) -> None:
         self.file, self.reading, self.faults = file, reading, faults
+        self.tables = tables
         self.release = reading.systemd or DEFAULT_RELEASE
         self.groups = systemd_groups(reading.systemd)
         self.names = {name for table in tables.tables.values() for name in table.numbers}
@@ -264,9 +266,12 @@ class _Unit:
         if "NoNewPrivileges" in self.switches:
             draft.setting("no_new_privs", *self.switches["NoNewPrivileges"])
         named: dict[str, tuple[str, Position]] = {}
-        for call in sorted({call for one in filters for call in one.calls}):
+        calls = {call for one in filters for call in one.calls}
+        if self.filter.allows:
+            calls |= _MULTIPLEXERS
+        for call in sorted(calls):
             answer = _severest(one.answer(call) for one in filters)
-            if answer[0] != default:
+            if answer[0] != default or call in _MULTIPLEXERS:
                 named[call] = answer
         if self.release >= _HANDOFF_SINCE and self.filter.allows is not None:
             self._handoff(filters, named)
@@ -294,7 +299,9 @@ class _Unit:
             if listed is self.filter and listed.allows:
                 # Calls that systemd does not know fail as on a kernel that does not have them.
                 unknown = "errno(ENOSYS)"
-                for call in self.names - self.groups["known"] - answers.keys():
+                # So do those that the kernel's own ABI lacks and another of its ABIs has.
+                own = {c for abi in self._natives() for c in self.tables.tables[abi].numbers}
+                for call in self.names - (self.groups["known"] & own) - answers.keys():
                     answers[call] = unknown, listed.start
             filters.append(_Filter((rest, listed.start), answers, (unknown, listed.start)))
         return filters
@@ -310,9 +317,12 @@ class _Unit:
         system_calls.calls["write"] = "allow", where
         named["write"] = _severest(one.answer("write") for one in filters)
 
-    def _abis(self, draft: Draft, start: Position, *, restricts: bool) -> None:
+    def _natives(self) -> tuple[str, ...]:
         wide = tuple(one for one in self.archs if ABIS[one].bits == 64)
-        natives = self.reading.abis or wide or ("x86_64",)
+        return self.reading.abis or wide or ("x86_64",)
+
+    def _abis(self, draft: Draft, start: Position, *, restricts: bool) -> None:
+        natives = self._natives()
         where = self.native or next(iter(self.archs.values()), start)
         compat = [
             other
@@ -351,6 +361,6 @@ def _rules(draft: Draft, named: dict[str, tuple[str, Position]]) -> None:
     """
     by_origin: dict[tuple[bool, Position, str], list[str]] = {}
     for call, (action, where) in named.items():
-        by_origin.setdefault((call not in {"socketcall", "ipc"}, where, action), []).append(call)
+        by_origin.setdefault((call not in _MULTIPLEXERS, where, action), []).append(call)
     for (_, where, action), calls in sorted(by_origin.items()):
         draft.rule(action, [Entry(one, where) for one in calls], where, optional=True)
