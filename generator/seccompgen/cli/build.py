@@ -36,11 +36,11 @@ from seccompgen.io.console import print_json, say
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import Built
     from seccompgen.pipeline.files import Compiled
-    from seccompgen.policy.formats.reading import Reading
 
 _MOST_RULES = 5
 """As many rules are told beside the costs of a program."""

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.filters.claims import Claim, Verdict
     from seccompgen.filters.differing import CallClass
-    from seccompgen.policy.formats.reading import Reading
 
 _MOST_CLASSES = 20
 """As many classes of calls are printed for an ABI; --json has all."""

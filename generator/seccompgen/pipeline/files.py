@@ -16,6 +16,7 @@ from seccompgen.core.errors import (
     Position,
     SeccompgenError,
 )
+from seccompgen.core.foreign import Runtime
 from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
 from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.io.outputs import Outputs, exclusive
@@ -46,7 +47,6 @@ from seccompgen.pipeline.project import read_project
 from seccompgen.pipeline.unit_files import unit_files
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading, translate
-from seccompgen.policy.formats.reading import Runtime
 from seccompgen.policy.json_schema import schema_text
 from seccompgen.policy.numbered import NUMBERED_ABIS
 from seccompgen.policy.oci import architecture

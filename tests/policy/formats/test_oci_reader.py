@@ -14,12 +14,12 @@ from corpus import SHARED
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
+from seccompgen.core.foreign import Runtime
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.filters.convert import convert
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading
-from seccompgen.policy.formats.reading import Runtime
 from seccompgen.verify import Code, Difference, meaning, prove
 from seccompgen.verify.call import Call
 

@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import PLAIN_READING, Format, Reading
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text
 from seccompgen.policy.document import MAX_POLICY
 from seccompgen.policy.formats.detect import detect
 from seccompgen.policy.formats.draft import Draft
-from seccompgen.policy.formats.reading import PLAIN_READING, Format, Reading
 
 if TYPE_CHECKING:
     from seccompgen.core.tables import Tables

@@ -22,8 +22,8 @@ from seccompgen.policy.document import MAX_POLICY
 from seccompgen.policy.formats.draft import Draft, Entry
 
 if TYPE_CHECKING:
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.policy.formats.reading import Reading
 
 _ABIS = {
     "arm": "arm",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from seccompgen.policy.formats.reading import Format
+from seccompgen.core.foreign import Format
 
 _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.policy.formats.minijail_grammar import (
         ActionText,
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
         Setting,
         Value,
     )
-    from seccompgen.policy.formats.reading import Reading
 
 _USUAL = ("x86_64", "aarch64")
 """The ABIs that a policy is for if nobody says: those of these that have all its calls."""

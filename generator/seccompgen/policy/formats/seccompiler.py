@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from seccompgen.core.errors import Position
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.policy.document import Document, Path
-    from seccompgen.policy.formats.reading import Reading
 
 _USUAL = ("x86_64", "aarch64", "riscv64")
 """The ABIs that a filter is for if nobody says: those of these that have all its calls."""

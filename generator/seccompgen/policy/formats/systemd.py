@@ -26,8 +26,8 @@ from seccompgen.policy.formats.unit_file import Assignment, Word, read_assignmen
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.policy.formats.reading import Reading
 
 # fmt: off
 ARCHITECTURES = {
