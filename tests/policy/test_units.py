@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError, SeccompgenError
 from seccompgen.core.model import ActionKind
+from seccompgen.core.multiplexed import MULTIPLEXED
+from seccompgen.core.problems import Problem
 from seccompgen.pipeline.build import build_policies, shipped_tables
 from seccompgen.pipeline.files import filter_files
 from seccompgen.policy import load_policy
@@ -145,6 +147,8 @@ syscalls:
 - {{action: log, names: [openat]}}
 - {{action: {action}, names: [read, write, execve, exit_group]}}
 - {{action: kill_process, names: [ptrace]}}
+- {{action: '{default}', names: [{behind}], optional: true}}
+- {{action: '{unknown}', names: [socketcall, ipc], optional: true}}
 """
 
 
@@ -163,8 +167,10 @@ def test_a_unit_that_we_write_is_the_policy(tmp_path: Path, default: str, action
                 sorted(
                     set().union(*(t.numbers for t in TABLES.tables.values()))
                     - (systemd_groups(None)["known"] & TABLES.tables["x86_64"].numbers.keys())
+                    - MULTIPLEXED.keys()
                 )
             ),
+            behind=", ".join(call for listed in MULTIPLEXED.values() for call in listed.split()),
         )
     )
     built = build_policies([path], TABLES)
@@ -203,3 +209,17 @@ def test_all_errors_of_android_at_once(tmp_path: Path) -> None:
     assert [one.split(": ")[0] for one in messages(tmp_path, text, "SYSCALLS.TXT")] == [
         "SYSCALLS.TXT:3:16", "SYSCALLS.TXT:4:1", "SYSCALLS.TXT:2:1",
     ]  # fmt: skip
+
+
+def test_what_systemd_makes_of_socketcall_is_refused_if_it_is_not_the_policy(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "p.yml"
+    path.write_text(
+        "arches: [x86_64]\ncompat_arches: [i386, x32]\ndefault_action: errno(EACCES)\n"
+        "bad_arch_action: kill_thread\nunknown_action: errno(ENOSYS)\n"
+        "syscalls: [{action: allow, names: [read, write, execve]}]\n"
+    )
+    with pytest.raises(InputError) as caught:
+        filter_files(build_policies([path], TABLES), TABLES, tmp_path, "systemd")
+    assert {one.kind for one in caught.value.diagnostics} == {Problem.NOT_IN_UNIT}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.core.errors import Diagnostic, InputError
+from seccompgen.core.problems import Problem
 from seccompgen.pipeline.build import difference_text
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Reading, systemd
@@ -49,7 +50,11 @@ def unit_files(one: Built, tables: Tables, release: int | None) -> dict[str, byt
 def _require_proof(
     content: bytes, one: Built, program: Program, tables: Tables, release: int | None
 ) -> None:
-    """Raise AnswerNo if the drop-in, read back, says anything else than the program."""
+    """Raise InputError if the drop-in, read back, says anything else than the program.
+
+    Settings can say less than `unit_settings` looks for: systemd answers socketcall and ipc of an
+    ABI whose kernel's own has none as it does the calls behind them, and else with ENOSYS.
+    """
     abi = program.abi
     reading = Reading(abis=(abi.name,), systemd=release)
     draft = systemd.read(content.decode(), f"{one.policy.name}.conf", reading, tables)
@@ -58,10 +63,6 @@ def _require_proof(
     found = prove(meaning(again, abi, tables), code)
     if isinstance(found, Difference):
         text = difference_text(found, ("drop-in", "program"), abi, tables)
-        raise AnswerNo(
-            Diagnostic(
-                f"seccompgen made a wrong drop-in for {abi.name}, and does not write it: {text}; "
-                "please report this, with the policy",
-                Position(one.policy.sources[-1][0]),
-            )
-        )
+        text = f"settings of a unit cannot say this policy: {text}"
+        where = one.policy.default_origin.position
+        raise InputError(Diagnostic(text, where, Problem.NOT_IN_UNIT))

@@ -104,7 +104,9 @@ def unit_settings(
         if not known and ret != otherwise_said:
             strange.setdefault(where, []).append(call)
         elif not known:
-            continue
+            if allows and call in groups["default"]:
+                # Taken out of the list, it is unknown like the others, which fail with ENOSYS.
+                refused.append((call, rest))
         elif permitted and allows:
             listed.append(call)
         elif not permitted and (not allows or ret != rest or call in groups["default"]):

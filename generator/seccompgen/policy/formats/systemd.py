@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.policy.formats.draft import Draft, Entry
 from seccompgen.policy.formats.systemd_groups import DEFAULT_RELEASE, systemd_groups
@@ -53,7 +54,9 @@ _CONDITIONS = frozenset({
 """Settings with a filter that compares arguments, or what implies one."""
 # fmt: on
 _SEVERITY = ("allow", "log", "errno", "kill_thread", "kill_process")
-_MULTIPLEXERS = frozenset({"socketcall", "ipc"})
+_MULTIPLEXERS = frozenset(MULTIPLEXED)
+_BEHIND = frozenset(call for listed in MULTIPLEXED.values() for call in listed.split())
+"""The calls that can be made through socketcall or ipc."""
 _HANDOFF_SINCE = 256
 """The release since which systemd itself writes to a pipe behind the filter, so write passes."""
 
@@ -267,16 +270,28 @@ class _Unit:
             draft.setting("no_new_privs", *self.switches["NoNewPrivileges"])
         named: dict[str, tuple[str, Position]] = {}
         calls = {call for one in filters for call in one.calls}
-        if self.filter.allows:
-            calls |= _MULTIPLEXERS
-        for call in sorted(calls):
+        unresolved = self._unresolved_multiplexers()
+        behind = _BEHIND if unresolved else frozenset()
+        for call in sorted(calls | behind):
             answer = _severest(one.answer(call) for one in filters)
-            if answer[0] != default or call in _MULTIPLEXERS:
+            if answer[0] != default or call in _MULTIPLEXERS | behind:
                 named[call] = answer
         if self.release >= _HANDOFF_SINCE and self.filter.allows is not None:
             self._handoff(filters, named)
-        _rules(draft, named)
+        _rules(draft, named, unresolved)
         return draft
+
+    def _unresolved_multiplexers(self) -> frozenset[str]:
+        """Return which of socketcall and ipc have no rule of their own in an allow list.
+
+        systemd looks names up on the kernel's own ABI. One that this lacks gets no rule on any
+        other, unless the list names it; so what is made through it gets the answers of the calls
+        behind it, and the rest fails as unknown.
+        """
+        if not self.filter.allows:
+            return frozenset()
+        own = {call for abi in self._natives() for call in self.tables.tables[abi].numbers}
+        return _MULTIPLEXERS - own - self.filter.calls.keys()
 
     def _filters(self, start: Position) -> list[_Filter]:
         """Return the filters of the unit that look at numbers alone, as systemd installs them."""
@@ -354,13 +369,17 @@ def _severest(answers: Iterable[tuple[str, Position]]) -> tuple[str, Position]:
     return max(reversed(list(answers)), key=lambda one: _SEVERITY.index(one[0].partition("(")[0]))
 
 
-def _rules(draft: Draft, named: dict[str, tuple[str, Position]]) -> None:
-    """Add a rule for each word of the file, and first those for calls that stand for others.
+def _rules(
+    draft: Draft, named: dict[str, tuple[str, Position]], unresolved: frozenset[str]
+) -> None:
+    """Add a rule for each word of the file.
 
-    libseccomp answers socketcall and ipc by their own rule if there is one, whatever the others.
+    libseccomp answers socketcall and ipc by their own rule if there is one, whatever the others:
+    such a rule comes first, and the answer for what is ``unresolved`` comes last.
     """
-    by_origin: dict[tuple[bool, Position, str], list[str]] = {}
+    by_origin: dict[tuple[int, Position, str], list[str]] = {}
     for call, (action, where) in named.items():
-        by_origin.setdefault((call not in _MULTIPLEXERS, where, action), []).append(call)
+        rank = 2 if call in unresolved else 0 if call in _MULTIPLEXERS else 1
+        by_origin.setdefault((rank, where, action), []).append(call)
     for (_, where, action), calls in sorted(by_origin.items()):
         draft.rule(action, [Entry(one, where) for one in calls], where, optional=True)
