@@ -2,7 +2,7 @@
 
 The library has policies as values (`Policy`, `SyscallGroup`, `Condition`, `Action`, `Filter`),
 functions on them (`validate`, `compile`, `build`, `vendor`) and on programs (`verify`, `equiv`,
-`lint`, `subset`, `dump`, `assemble`, `disassemble`), and an `Assembler`. docs/library.md shows it
+`subset`, `lint`, `dump`, `assemble`, `disassemble`), and an `Assembler`. docs/library.md shows it
 in use.
 
 A name is imported when it is first asked for, so that ``import seccompgen`` costs next to nothing.

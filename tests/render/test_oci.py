@@ -15,7 +15,7 @@ from command import RENEW, ROOT, inside, said, said_but_warnings, snapshot
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.pipeline.build import build_policy, shipped_tables
-from seccompgen.pipeline.files import require_profile_proof
+from seccompgen.pipeline.files import require_profile_proof, require_same_back
 from seccompgen.policy import load_policy
 from seccompgen.policy.oci import architecture, profile
 from seccompgen.render import render_profile
@@ -285,3 +285,54 @@ def test_check_tells_a_stale_profile(tmp_path: Path) -> None:
     stale.write_text(stale.read_text().replace("ALLOW", "LOG"))
     expected: tuple[int, list[str], list[str]] = (1, [], ["out/demo.aarch64.json: is stale", RENEW])
     assert said_but_warnings(inside(*check, cwd=tmp_path)) == expected
+
+
+@pytest.mark.parametrize("form", ["oci", "spo"])
+def test_what_is_written_comes_back(form: str, tmp_path: Path) -> None:
+    """`build` reads each profile back before it writes it; `equiv` does so from outside."""
+    policy = """
+arches: [x86_64, s390x]
+default_action: allow
+unknown_action: errno(EPERM)
+bad_arch_action: kill_thread
+syscalls:
+- action: errno(EACCES)
+  names_with_args: [{name: clone, when: flags & CLONE_NEWUSER}]
+- {action: kill_process, names: [ptrace]}
+"""
+    (tmp_path / "demo.yml").write_text(policy)
+    run = inside("build", "demo.yml", "--format", form, "-o", "out", cwd=tmp_path)
+    assert run.code == 0, run.err
+    for abi in ("x86_64", "s390x"):
+        [path] = (tmp_path / "out").glob(f"demo.{abi}.*")
+        run = inside("equiv", path, "demo.yml", "--runtime", "crun", "--arch", abi, cwd=tmp_path)
+        assert run.code == 0, run.out + run.err
+
+
+def test_a_profile_that_came_back_otherwise_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "demo.yml"
+    path.write_text(
+        "arches: [x86_64]\ndefault_action: errno\nbad_arch_action: kill_thread\n"
+        "syscalls: [{action: allow, names: [read]}]\n"
+    )
+    tables = shipped_tables()
+    built = build_policy(path, tables)
+    text = render_profile(profile(built.policy, ABIS["x86_64"], tables))
+    require_same_back(text, "demo.json", built.programs[0], tables)
+    with pytest.raises(AnswerNo, match="profile says"):
+        require_same_back(
+            text.replace(b'"read"', b'"write"'), "demo.json", built.programs[0], tables
+        )
+
+
+def test_what_an_object_of_the_operator_cannot_say(tmp_path: Path) -> None:
+    policy = """
+arches: [x86_64]
+default_action: errno(ENOSYS)
+bad_arch_action: kill_thread
+syscalls: [{action: allow, names: [read]}]
+"""
+    (tmp_path / "demo.yml").write_text(policy)
+    run = inside("build", "demo.yml", "--format", "spo", "-o", "out", cwd=tmp_path)
+    assert run.code == 2
+    assert "demo.yml:3:17: a SeccompProfile has no number for its default action" in run.err

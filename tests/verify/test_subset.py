@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import Any
 
 import filter_pairs
 import pytest
@@ -11,26 +12,30 @@ import running_kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from proving import bounded, little
+from seccompgen.core.model import ActionKind
 from seccompgen.verify import Method, Proof, Relation, prove
 from strategies import plain_tables, policies
 
-if TYPE_CHECKING:
-    from seccompgen.core.model import ActionKind
 
+@pytest.mark.parametrize("abi", ["x86_64", "i386"])
+def test_all_agree_on_pairs_of_random_policies(abi: str) -> None:
+    seen: Counter[str] = Counter()
 
-@pytest.mark.parametrize("abi", ["x86_64", "i386", "s390x"])
-@settings(bounded, max_examples=2)
-@given(data=st.data())
-def test_all_agree_on_pairs_of_random_policies(abi: str, data: st.DataObject) -> None:
-    policy: dict[str, Any] = data.draw(policies(plain_tables(), abi))
-    rng = random.Random(data.draw(st.integers(0, 2**16)))
-    other = filter_pairs.related(policy, rng)
-    filter_pairs.compare([policy, other], rng.choice(filter_pairs.LEVELS), abi, 100)
+    @settings(bounded, max_examples=2)
+    @given(data=st.data())
+    def try_one(data: st.DataObject) -> None:
+        policy: dict[str, Any] = data.draw(policies(plain_tables(), abi))
+        other = filter_pairs.related(policy, random.Random(len(policy["syscalls"])))
+        for pair in ([policy, other], [other, policy]):
+            seen[filter_pairs.compare(pair, ActionKind.LOG, abi, 60)] += 1
+
+    try_one()
+    assert min(seen["Proof"], seen["Difference"]) > 0, seen
 
 
 @pytest.mark.skipif(not running_kernel.IS_X86_64, reason="needs Linux on x86_64")
 def test_the_kernel_agrees_where_both_filters_are_in_force() -> None:
-    counts = filter_pairs.count_in_force(8)
+    counts = filter_pairs.count_in_force(range(8))
     assert min(counts["proved"], counts["looser"]) > 0, counts
 
 

@@ -36,11 +36,11 @@ from seccompgen.io.console import print_json, say
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import Built
     from seccompgen.pipeline.files import Compiled
-    from seccompgen.policy.formats.reading import Reading
 
 _MOST_RULES = 5
 """As many rules are told beside the costs of a program."""
@@ -59,12 +59,15 @@ _MOST_RULES = 5
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["python", "bpf", "c", "rust", "go", "oci", "spo"]),
+    type=click.Choice(
+        ["python", "bpf", "c", "rust", "go", "oci", "spo", "minijail", "seccompiler", "systemd"]
+    ),
     default="python",
     show_default=True,
     help="A Python package, C header, Rust module or Go package a policy; or a file an ABI: raw "
-    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci), "
-    "objects for its Security Profiles Operator (spo).",
+    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci), objects of its "
+    "Security Profiles Operator (spo), policies of minijail, filters of seccompiler, "
+    "drop-ins for systemd.",
 )
 @optimize_option
 @bitmap_option
@@ -150,7 +153,7 @@ def build(
             else:
                 objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
                 built = build_policies(policies, tables, only, report, objective, how, reading)
-                files = filter_files(built, tables, directory, form, how)
+                files = filter_files(built, tables, directory, form, how, reading.systemd)
         if depfile_path:
             inputs = read_files(built, tables_directory, project)
             _require_not_among(depfile_path, (*inputs, *files))

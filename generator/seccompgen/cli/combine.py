@@ -26,7 +26,7 @@ from seccompgen.io.console import print_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seccompgen.policy.formats.reading import Reading
+    from seccompgen.core.foreign import Reading
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.filters.claims import Claim, Verdict
     from seccompgen.filters.differing import CallClass
-    from seccompgen.policy.formats.reading import Reading
 
 _MOST_CLASSES = 20
 """As many classes of calls are printed for an ABI; --json has all."""
@@ -121,7 +121,8 @@ def _report(claims: Sequence[Claim], method: str | None, tables: Tables, *, as_j
     lacking = without_program(claims)
     if as_json:
         told = [verdict_as_json(one, tables) | _classes_as_json(one, tables) for one in verdicts]
-        print_json({"programs": told, "stale": [], "without_program": lacking})
+        lacks = {"without_program": lacking} if lacking else {}
+        print_json({"programs": told, "stale": [], **lacks})
     else:
         print_verdicts(verdicts, tables, _print_classes)
         if lacking:

@@ -12,7 +12,7 @@ from seccompgen.cli.reading import reading_options
 from seccompgen.io.console import say
 
 if TYPE_CHECKING:
-    from seccompgen.policy.formats.reading import Reading
+    from seccompgen.core.foreign import Reading
 
 
 @click.command()

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.lint import Finding, LintReport
-    from seccompgen.policy.formats.reading import Reading
 
 PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
 """The page that has a section for each code; OWNER as in pyproject.toml."""

@@ -10,7 +10,7 @@ import click
 
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError
-from seccompgen.policy.formats.reading import Format, Reading, Runtime
+from seccompgen.core.foreign import Format, Reading, Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable

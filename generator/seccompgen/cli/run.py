@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from typing import NoReturn, TextIO
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Settings
     from seccompgen.core.tables import Tables
     from seccompgen.observe.run.launch import Command, Confinement
     from seccompgen.observe.run.process import Process
     from seccompgen.observe.run.refusal import JudgedFilter, Refusal
-    from seccompgen.policy.formats.reading import Reading
 
 _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 """Errnos of a kernel that has no listener for us: there is one above, or it is too old."""

@@ -34,10 +34,10 @@ from seccompgen.io.console import print_json, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.filters.claims import Claim, Verdict
     from seccompgen.filters.kernel_view import KernelView
-    from seccompgen.policy.formats.reading import Reading
     from seccompgen.verify import IndistinguishableCalls
 
 

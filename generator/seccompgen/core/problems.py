@@ -48,6 +48,15 @@ class Problem(Enum):
     HIDDEN_CALLS = "hidden-calls"
     REPEATED_RULE = "repeated-rule"
     NOT_IN_OCI_PROFILE = "not-in-oci-profile"
+    NOT_IN_MINIJAIL = "not-in-minijail"
+    NOT_IN_SECCOMPILER = "not-in-seccompiler"
+
+    # Policies in other people's formats
+    WRONG_STATEMENT = "wrong-statement"
+    TOOLS_DIFFER = "tools-differ"
+    INCLUDE_ELSEWHERE = "include-elsewhere"
+    NOT_IN_UNIT = "not-in-unit"
+    OTHER_FILTER = "other-filter"
 
     # The conditions of a policy
     WRONG_EXPRESSION = "wrong-expression"

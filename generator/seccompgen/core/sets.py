@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from seccompgen.core.model import U32, U64, Comparison, Op, comparisons
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from seccompgen.core.model import Predicate
 
 BITS = 64
@@ -193,12 +195,29 @@ class Sets:
             case Op.ANY_BITS:
                 return self.minus(ALL, self.masked(test.value, 0))
 
+    def cubes(self, node: int) -> Iterator[tuple[int, int]]:
+        """Yield (mask, value) whose ``argument & mask == value`` make up a set, none twice."""
+        stack = [(node, 0, 0)]
+        while stack:
+            at, mask, value = stack.pop()
+            if at == ALL:
+                yield mask, value
+            elif at != NOTHING:
+                level, zero, one = self.nodes[at]
+                bit = 1 << (BITS - 1 - level)
+                stack += ((one, mask | bit, value | bit), (zero, mask | bit, value))
+
     def box(self, condition: Predicate | None) -> Box:
         """Return the arguments that satisfy ``condition``."""
         box = list(EVERYTHING)
         for test in comparisons(condition):
             box[test.argument] = self.both(box[test.argument], self.of(test))
         return box[0], box[1], box[2], box[3], box[4], box[5]
+
+    def common(self, box: Box, other: Box) -> Box:
+        """Return the box of what is in both."""
+        both = [self.both(a, b) for a, b in zip(box, other, strict=True)]
+        return both[0], both[1], both[2], both[3], both[4], both[5]
 
     def without(self, box: Box, cut: Box) -> list[Box]:
         """Return disjoint boxes that make up ``box`` without ``cut``."""

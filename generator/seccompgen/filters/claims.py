@@ -20,6 +20,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import Action, Settings
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import (
@@ -46,7 +47,6 @@ from seccompgen.pipeline.packages import beside_package, in_package, is_filter_p
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
 from seccompgen.policy import load_policy
-from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import Form, policy_docstrings
 from seccompgen.render.templates import EXPLAIN_NAME

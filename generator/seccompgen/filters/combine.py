@@ -20,6 +20,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
@@ -30,7 +31,6 @@ from seccompgen.filters.module import filter_sha256
 from seccompgen.pipeline.build import are_unchanged, difference_text, module_name
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.pool import spread
-from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import combined_docstring, render_combined
 from seccompgen.verify import (

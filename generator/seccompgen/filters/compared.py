@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.filters.claims import Claim
 from seccompgen.filters.load import load_filter
 from seccompgen.filters.locate import FilterForm, kind_of
-from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.verify import Code, Relation
 
 if TYPE_CHECKING:

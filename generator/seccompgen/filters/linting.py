@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.filters.load import load_filter
 from seccompgen.lint import LintedFilter, LintReport, lint, lint_policy
-from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

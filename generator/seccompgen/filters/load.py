@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import decode
 from seccompgen.filters.locate import FilterForm, kind_of
@@ -16,7 +17,6 @@ from seccompgen.filters.raw_abis import abis_of
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.pipeline.build import build_policy
 from seccompgen.policy import load_policy
-from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.verify import Code, kernel_objections, meaning
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.core.program import CompiledProgram
 from seccompgen.io.reading import read_file
@@ -28,7 +29,6 @@ from seccompgen.kernel.fact_files import FACT_FILES
 from seccompgen.pipeline.cache import ProgramCache
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.document import name_of
-from seccompgen.policy.formats.reading import PLAIN_READING, Reading
 from seccompgen.policy.profile import read_profile, unknown_calls
 from seccompgen.verify import kernel_objections, meaning
 

@@ -16,6 +16,7 @@ from seccompgen.core.errors import (
     Position,
     SeccompgenError,
 )
+from seccompgen.core.foreign import Runtime
 from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
 from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.io.outputs import Outputs, exclusive
@@ -33,6 +34,7 @@ from seccompgen.pipeline.build import (
     module_name,
     read_objective,
 )
+from seccompgen.pipeline.numbered_files import NUMBERED_FORMS, numbered_files
 from seccompgen.pipeline.packages import (
     INIT_NAME,
     is_ours,
@@ -42,12 +44,14 @@ from seccompgen.pipeline.packages import (
 )
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
+from seccompgen.pipeline.unit_files import unit_files
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading, translate
-from seccompgen.policy.formats.reading import Runtime
 from seccompgen.policy.json_schema import schema_text
+from seccompgen.policy.numbered import NUMBERED_ABIS
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
+from seccompgen.policy.unit import in_units
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, Meaning, meaning, prove
 from seccompgen.verify.oracle import Case, FieldTest, OneOf
@@ -67,7 +71,7 @@ _TYPED_NAME = "py.typed"
 SCHEMA = Path("docs", "policy.schema.json")
 """The schema of policies for the pin, in our checkout."""
 
-FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "spo")
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "spo", *NUMBERED_FORMS, "systemd")
 """The forms in which filters can be written: see `filter_files`."""
 
 
@@ -77,14 +81,16 @@ def filter_files(
     directory: Path,
     form: str = "python",
     means: BuildOptions = PLAIN_OPTIONS,
+    systemd: int | None = None,
 ) -> dict[Path, bytes]:
     """Return the files that hold ``built`` under ``directory``.
 
-    ``form`` is one of `FORMATS`. Raises one InputError with all that cannot be said in that form.
+    ``form`` is one of `FORMATS`, ``systemd`` the release that reads units. Raises one InputError
+    with all that cannot be said in that form.
     """
     files: dict[Path, bytes] = {}
     problems: list[Diagnostic] = []
-    task = (tables, form)
+    task = (tables, form, systemd)
     with contextlib.closing(spread(_render_one, task, built, means.workers)) as rendered:
         for some in rendered:
             if isinstance(some, InputError):
@@ -112,11 +118,11 @@ def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, by
     return {directory / name: render_runtime(name) for name in names}
 
 
-def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
+def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, bytes]:
     """Return the files of one policy, by their paths below the directory of all."""
     from seccompgen import render  # noqa: PLC0415 - black, jinja2
 
-    tables, form = task
+    tables, form, systemd = task
     if form == "bpf":
         return {f"{one.policy.name}.{p.abi.name}.bpf": p.to_bytes() for p in one.programs}
     if form == "python":
@@ -127,6 +133,10 @@ def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
         for (name, content), program in zip(found.items(), _with_profiles(one), strict=True):
             require_same_back(content, name, program, tables)
         return found
+    if form in NUMBERED_FORMS:
+        return numbered_files(one, tables, form)
+    if form == "systemd":
+        return unit_files(one, tables, systemd)
     language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
     return language(one.module_name, one.policy, one.programs, tables, one.objective)
 
@@ -239,6 +249,10 @@ def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
     def has_place(abi: Abi) -> bool:
         if form in {"oci", "spo"}:
             return architecture(abi) is not None
+        if form in NUMBERED_FORMS:
+            return abi.name in NUMBERED_ABIS
+        if form == "systemd":
+            return in_units(abi)
         return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
 
     names = [program.abi.name for program in built.programs if not has_place(program.abi)]

@@ -23,7 +23,7 @@ from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import U32, U64, ActionKind, Comparison, FilterFlag, Op, comparisons
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets
+from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Box, Sets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -201,7 +201,7 @@ def _answers(
     left = [EVERYTHING]
     for rule in rules:
         box = sets.box(rule.condition)
-        here = [hit for part in left if NOTHING not in (hit := _common(sets, part, box))]
+        here = [hit for part in left if NOTHING not in (hit := sets.common(part, box))]
         pieces += ((hit, rule.action.ret(abi)) for hit in here)
         left = [piece for part in left for piece in sets.without(part, box)]
         if len(left) > MOST_ALTERNATIVES:
@@ -218,11 +218,6 @@ def _answers(
     if len(found) > MOST_ALTERNATIVES:
         raise _TooManyError
     return tuple(found)
-
-
-def _common(sets: Sets, left: Box, right: Box) -> Box:
-    both = [sets.both(a, b) for a, b in zip(left, right, strict=True)]
-    return both[0], both[1], both[2], both[3], both[4], both[5]
 
 
 def _plain(rule: Rule) -> tuple[Match, ...] | None:
@@ -262,15 +257,8 @@ def _alternatives(sets: Sets, box: Box) -> Iterator[tuple[Match, ...]]:
 
 def _cubes(sets: Sets, node: int) -> Iterable[tuple[int, tuple[int, ...]]]:
     """Yield (mask, operands of the comparison) of disjoint cubes that make up a set."""
-    stack = [(node, 0, 0)]
-    while stack:
-        at, mask, value = stack.pop()
-        if at == ALL:
-            yield mask, ((value,) if mask == U64 else (mask, value))
-        elif at != NOTHING:
-            level, zero, one = sets.nodes[at]
-            bit = 1 << (BITS - 1 - level)
-            stack += ((one, mask | bit, value | bit), (zero, mask | bit, value))
+    for mask, value in sets.cubes(node):
+        yield mask, ((value,) if mask == U64 else (mask, value))
 
 
 def _multiplexed(

@@ -18,7 +18,9 @@ from seccompgen.render.filter_module import (
     render_single_file,
 )
 from seccompgen.render.listing import Line, listing, ret_action
+from seccompgen.render.minijail import render_minijail
 from seccompgen.render.oci import render_profile, render_spo
+from seccompgen.render.seccompiler import render_seccompiler
 from seccompgen.render.sources import render_c, render_go, render_rust
 from seccompgen.render.table_module import render_table, render_tables_package
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES, render_text
@@ -46,10 +48,12 @@ __all__ = [
     "render_depfile",
     "render_filter",
     "render_go",
+    "render_minijail",
     "render_package",
     "render_profile",
     "render_runtime",
     "render_rust",
+    "render_seccompiler",
     "render_single_file",
     "render_spo",
     "render_table",

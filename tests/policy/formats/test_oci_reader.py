@@ -14,12 +14,12 @@ from corpus import SHARED
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
+from seccompgen.core.foreign import Runtime
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.filters.convert import convert
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading
-from seccompgen.policy.formats.reading import Runtime
 from seccompgen.verify import Code, Difference, meaning, prove
 from seccompgen.verify.call import Call
 
@@ -91,7 +91,7 @@ def test_all_errors_at_once_each_with_its_place(tmp_path: Path) -> None:
 }"""
     found = problems(tmp_path, text)
     assert [one.split(": ")[0] for one in found] == [
-        *("2:19", "3:20", "4:12", "6:3", "7:69", "7:81", "7:91", "8:12", "8:74", "9:78", "10:3")
+        *("2:19", "3:20", "4:12", "6:3", "7:70", "7:82", "7:92", "8:12", "8:80", "9:77", "10:3")
     ]
     assert "did you mean" in found[1]
 

@@ -70,7 +70,7 @@ class Recording:
     startup marker. ``startup`` are the calls that do not count, for they came before a marker.
     ``threads`` and ``processes`` are True if one was started by what was recorded.
     ``before_marker`` is how many threads the process had that came to its marker, the most of all.
-    ``catches`` are the signals of `implied.CAUGHT` that a process had a handler for.
+    ``catches`` are the signals of `policy.implied.CAUGHT` that a process had a handler for.
     ``attached`` is True if what was recorded ran already.
 
     Where the workload was held against a policy, ``reached`` are the parts of it that answered each

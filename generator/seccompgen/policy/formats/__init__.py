@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import PLAIN_READING, Format, Reading
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text
 from seccompgen.policy.document import MAX_POLICY
 from seccompgen.policy.formats.detect import detect
 from seccompgen.policy.formats.draft import Draft
-from seccompgen.policy.formats.reading import PLAIN_READING, Format, Reading
 
 if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
@@ -29,6 +29,10 @@ _MODULES: dict[Format, str] = {
     Format.STRACE: "strace",
     Format.AUDIT: "audit",
     Format.OCI: "oci_reader",
+    Format.MINIJAIL: "minijail",
+    Format.SECCOMPILER: "seccompiler",
+    Format.SYSTEMD: "systemd",
+    Format.ANDROID: "android",
 }
 """The module that reads a format, by its name in this folder; it has ``read``."""
 

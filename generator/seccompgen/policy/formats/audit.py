@@ -19,8 +19,8 @@ from seccompgen.policy.formats.targets import target_abis
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.policy.formats.reading import Reading
 
 _RECORD = re.compile(r"\btype=(?:SECCOMP|1326)\b")
 _ENRICHED = re.compile(r'"?syscallName"?[=:]\s*"(?P<name>[a-z_][a-z0-9_]*)"')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from seccompgen.policy.formats.reading import Format
+from seccompgen.core.foreign import Format
 
 _LOOKED_AT = 1 << 16
 """Bytes of a file that are looked at: each format shows itself early."""
@@ -50,6 +50,29 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
     (Format.OCI, re.compile(r'(?i)"?defaultAction"?\s*:\s*"?SCMP_ACT_')),
     (Format.OCI, re.compile(r"(?m)^\s*\"?kind\"?:\s*\"?SeccompProfile\b")),
     (Format.OCI, re.compile(r'"ociVersion"\s*:')),
+    (Format.SECCOMPILER, re.compile(r'"(mismatch_action|filter_action|match_action)"\s*:')),
+    (Format.SYSTEMD, re.compile(r"^[ \t]*\[(?:Service|Socket|Mount|Swap)\][ \t]*\r?$", re.M)),
+    (
+        Format.ANDROID,
+        re.compile(
+            r"^[A-Za-z_][\w \t*]*[ \t*]\w+(?:\|[\w,]+)?(?::\w+)*[ \t]*\([^()\n]*\)[ \t]+"
+            r"(?:all|lp32|lp64|arm|arm64|riscv64|x86|x86_64)(?:,[\w!]+)*[ \t]*(?:#.*)?\r?$",
+            re.M | re.A,
+        ),
+    ),
+    (
+        Format.MINIJAIL,
+        # A statement, in what has none of the keys that each of our policies has.
+        re.compile(
+            r"\A(?![\s\S]*^[ \t]*[\"']?(syscalls|default_action)[\"']?[ \t]*:)[\s\S]*?^[ \t]*"
+            r"(@(include|frequency|denylist|default)\b"
+            r"|(\w+|\{[\w, \t]+\})(\[[^\]\n]*\])?[ \t]*:[ \t]*\{?[ \t]*(\\\r?\n[ \t]*)?"
+            r"(1[ \t]*(#[^\n]*)?$|return[ \t]+-?\w+|!\(|arg\w+[ \t]"
+            r"|(allow|kill|kill-process|kill-thread|trap|trace|log|user-notify)"
+            r"[ \t]*(#[^\n]*)?$))",
+            re.MULTILINE,
+        ),
+    ),
 )
 """A pattern that some text of a format has, and no text of the formats below it or of ours."""
 

@@ -38,8 +38,8 @@ from seccompgen.policy.formats.nsjail import policy_of_config
 from seccompgen.policy.formats.targets import target_abis
 
 if TYPE_CHECKING:
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.policy.formats.reading import Reading
 
 _ACTIONS = {
     "ALLOW": "allow", "LOG": "log", "USER_NOTIF": "user_notif", "KILL_PROCESS": "kill_process",

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.foreign import Runtime
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U64, Action, ActionKind, FilterFlag, Op
 from seccompgen.core.problems import Problem
-from seccompgen.policy.formats.reading import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import Action, ActionKind, FilterFlag, Op, serves_both
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
@@ -21,7 +22,6 @@ from seccompgen.policy.document import read_document
 from seccompgen.policy.formats.draft import Draft, Entry
 from seccompgen.policy.formats.oci_calls import AbiRules, CallRule, call_rules, repeats
 from seccompgen.policy.formats.oci_form import Profile, parse_profile
-from seccompgen.policy.formats.reading import Reading, Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -28,8 +28,8 @@ from seccompgen.policy.formats.exact import ExactRules, is_other_abis
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.policy.formats.reading import Reading
 
 _TEST = re.compile(
     r"if \(\$(?P<field>arch|syscall|a(?P<index>[0-5])(?P<half>\.hi32|\.lo32)?)"

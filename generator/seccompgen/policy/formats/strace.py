@@ -22,8 +22,8 @@ from seccompgen.policy.implied import SIGCHLD, SIGPIPE
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.policy.formats.reading import Reading
 
 _CALL = re.compile(rf"(?P<pid>{PROCESS}){BEFORE}(?P<name>[a-z_][a-z0-9_]*)\((?P<rest>.*)")
 _RESUMED = re.compile(rf"(?P<pid>{PROCESS}){BEFORE}<\.\.\. (?P<name>[a-z_][a-z0-9_]*) resumed>?.*")

@@ -10,8 +10,8 @@ from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
+    from seccompgen.core.foreign import Reading
     from seccompgen.policy.formats.draft import Draft
-    from seccompgen.policy.formats.reading import Reading
 
 
 def target_abis(reading: Reading, draft: Draft, why: str) -> list[Abi]:

@@ -1,0 +1,80 @@
+"""Files of minijail's and seccompiler's, each proved by reading back what was written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.pipeline.build import difference_text
+from seccompgen.policy import load_policy
+from seccompgen.policy.formats import Format, Reading, translate
+from seccompgen.policy.minijail import minijail_policy
+from seccompgen.policy.numbered import NUMBERED_ABIS
+from seccompgen.policy.seccompiler import seccompiler_filter
+from seccompgen.verify import Code, Difference, meaning, prove
+
+if TYPE_CHECKING:
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.build import Built
+
+NUMBERED_FORMS = ("minijail", "seccompiler")
+"""The forms of which a file an ABI is made; each has the name of the format that reads it."""
+
+_SUFFIXES = {"minijail": "policy", "seccompiler": "json"}
+
+
+def numbered_files(one: Built, tables: Tables, form: str) -> dict[str, bytes]:
+    """Return the files of a policy in ``form``, one of `NUMBERED_FORMS`, by their names.
+
+    Raises one InputError with all that the form cannot say.
+    """
+    fit = [program for program in one.programs if program.abi.name in NUMBERED_ABIS]
+    if not fit:
+        abis = ", ".join(program.abi.name for program in one.programs)
+        text = f"{form} can be exact for no ABI of these: {abis}; name one of "
+        text += ", ".join(NUMBERED_ABIS)
+        raise InputError(Diagnostic(text, one.policy.arches_origin.position))
+    files: dict[str, bytes] = {}
+    problems: dict[Diagnostic, None] = {}
+    for program in fit:
+        try:
+            content = _content(one.policy, program, tables, form)
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+        else:
+            require_read_back(one.policy, content, program, tables, form)
+            files[f"{one.policy.name}.{program.abi.name}.{_SUFFIXES[form]}"] = content
+    if problems:
+        raise InputError(*problems)
+    return files
+
+
+def _content(policy: ResolvedPolicy, program: Program, tables: Tables, form: str) -> bytes:
+    from seccompgen import render  # noqa: PLC0415 - black, jinja2
+
+    if form == "minijail":
+        return render.render_minijail(minijail_policy(policy, program.abi, tables))
+    return render.render_seccompiler(seccompiler_filter(policy, program.abi, tables))
+
+
+def require_read_back(
+    policy: ResolvedPolicy, content: bytes, program: Program, tables: Tables, form: str
+) -> None:
+    """Raise AnswerNo if ``content``, read as its format is, answers otherwise than the program."""
+    abi = program.abi
+    draft = translate(content, policy.name, Reading(Format(form), abis=(abi.name,)), tables)
+    assert draft
+    again, _ = load_policy(draft.document(), tables)
+    code = Code(program.instructions, abi.byte_order)
+    found = prove(meaning(again, abi, tables), code)
+    if isinstance(found, Difference):
+        text = difference_text(found, (form, "program"), abi, tables)
+        raise AnswerNo(
+            Diagnostic(
+                f"seccompgen made a wrong file of {form} for {abi.name}, and does not write it: "
+                f"{text}; please report this, with the policy",
+                Position(policy.sources[-1][0]),
+            )
+        )

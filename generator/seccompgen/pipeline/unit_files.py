@@ -1,0 +1,67 @@
+"""Drop-ins for systemd, each proved to mean what the program of its ABI does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.pipeline.build import difference_text
+from seccompgen.policy import load_policy
+from seccompgen.policy.formats import Reading, systemd
+from seccompgen.policy.unit import in_units, unit_settings
+from seccompgen.verify import Code, Difference, meaning, prove
+
+if TYPE_CHECKING:
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.build import Built
+
+
+def unit_files(one: Built, tables: Tables, release: int | None) -> dict[str, bytes]:
+    """Return a drop-in for each ABI of a policy; a single one if all ABIs agree.
+
+    Raises InputError with all that settings of a unit cannot say.
+    """
+    from seccompgen.render.unit import render_drop_in  # noqa: PLC0415 - as its neighbours
+
+    made: dict[str, bytes] = {}
+    problems: dict[Diagnostic, None] = {}
+    for program in one.programs:
+        if not in_units(program.abi):
+            continue
+        try:
+            content = render_drop_in(unit_settings(one.policy, program.abi, tables, release))
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+        else:
+            _require_proof(content, one, program, tables, release)
+            made[f"{one.policy.name}.{program.abi.name}.conf"] = content
+    if problems:
+        raise InputError(*problems)
+    if not made:
+        abis = ", ".join(program.abi.name for program in one.programs)
+        text = f"systemd has no name for any ABI of these: {abis}"
+        raise InputError(Diagnostic(text, one.policy.arches_origin.position))
+    contents = set(made.values())
+    return {f"{one.policy.name}.conf": contents.pop()} if len(contents) == 1 else made
+
+
+def _require_proof(
+    content: bytes, one: Built, program: Program, tables: Tables, release: int | None
+) -> None:
+    """Raise AnswerNo if the drop-in, read back, says anything else than the program."""
+    abi = program.abi
+    reading = Reading(abis=(abi.name,), systemd=release)
+    draft = systemd.read(content.decode(), f"{one.policy.name}.conf", reading, tables)
+    again, _ = load_policy(draft.document(), tables)
+    code = Code(program.instructions, abi.byte_order)
+    found = prove(meaning(again, abi, tables), code)
+    if isinstance(found, Difference):
+        text = difference_text(found, ("drop-in", "program"), abi, tables)
+        raise AnswerNo(
+            Diagnostic(
+                f"seccompgen made a wrong drop-in for {abi.name}, and does not write it: {text}; "
+                "please report this, with the policy",
+                Position(one.policy.sources[-1][0]),
+            )
+        )

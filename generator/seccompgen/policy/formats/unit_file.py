@@ -1,0 +1,87 @@
+"""Unit files and drop-ins of systemd as assignments, every word with its place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from seccompgen.core.errors import Diagnostic, Position
+from seccompgen.core.problems import Problem
+
+SECTIONS = frozenset({"Service", "Socket", "Mount", "Swap"})
+"""The sections whose settings are of the processes of a unit: systemd.exec(5)."""
+
+_SECTION = re.compile(r"\[([^\]\[]+)\][ \t]*")
+_KEY = re.compile(r"[ \t]*([A-Za-z0-9_-]+)[ \t]*=")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a value, with its place."""
+
+    text: str
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A setting of a unit: ``position`` is that of its key; no words reset what was said."""
+
+    key: str
+    words: tuple[Word, ...]
+    position: Position
+
+
+def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagnostic]]:
+    """Return the assignments of a unit's process settings, and what is no unit file.
+
+    A line that ends in a backslash goes on in the next that is no comment. Lines that only have
+    a comment or nothing are skipped, also between two such parts.
+    """
+    found: list[Assignment] = []
+    faults: list[Diagnostic] = []
+    section: str | None = None
+    open_key: tuple[str, Position, list[Word]] | None = None
+    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
+        stripped = line.strip()
+        if stripped.startswith(("#", ";")) or (not stripped and open_key is None):
+            continue
+        goes_on = line.endswith("\\")
+        body = line[:-1] if goes_on else line
+        start = 0
+        if open_key is None:
+            header = _SECTION.fullmatch(body.strip())
+            if header:
+                section = header[1]
+                continue
+            key = _KEY.match(body)
+            where = Position(file, number, len(body) - len(body.lstrip()) + 1)
+            if key is None:
+                said = "neither a section such as [Service] nor a setting such as Key=value"
+                faults.append(Diagnostic(said, where, Problem.MALFORMED_FILE))
+                # What such a line goes on with belongs to it.
+                open_key = ("", where, []) if goes_on else None
+                continue
+            if section is None:
+                said = f"{key[1]}= stands before any section; begin with [Service]"
+                faults.append(Diagnostic(said, where, Problem.MALFORMED_FILE))
+            open_key, start = (key[1], where, []), key.end()
+        open_key[2].extend(
+            Word(one[0], Position(file, number, one.start() + 1))
+            for one in re.compile(r"[^ \t\n\r]+").finditer(body, start)
+        )
+        if not goes_on:
+            found += _closed(open_key, section)
+            open_key = None
+    if open_key is not None:
+        found += _closed(open_key, section)
+    return found, faults
+
+
+def _closed(
+    open_key: tuple[str, Position, list[Word]], section: str | None
+) -> tuple[Assignment, ...]:
+    key, where, words = open_key
+    if not key or section not in SECTIONS:
+        return ()
+    return (Assignment(key, tuple(words), where),)

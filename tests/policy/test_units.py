@@ -1,0 +1,205 @@
+"""systemd's units and Android's lists: read, wrong, and units written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import InputError, SeccompgenError
+from seccompgen.core.model import ActionKind
+from seccompgen.pipeline.build import build_policies, shipped_tables
+from seccompgen.pipeline.files import filter_files
+from seccompgen.policy import load_policy
+from seccompgen.policy.formats import Reading, android, systemd, translate
+from seccompgen.policy.formats.systemd_groups import systemd_groups
+
+TABLES = shipped_tables()
+DATA = Path(__file__).parents[1] / "data" / "formats"
+ALLOW, KILL = ActionKind.ALLOW.value, ActionKind.KILL_PROCESS.value
+ERRNO, LOG, TRAP = ActionKind.ERRNO.value, ActionKind.LOG.value, ActionKind.TRAP.value
+
+
+def answers(path: Path, reading: Reading, abi: str, *calls: str) -> list[int]:
+    """Return what the policy at ``path`` answers calls of which rules compare no argument."""
+    policy, _ = load_policy(path, TABLES, reading)
+    found = []
+    for call in calls:
+        rules = [r for r in policy.rules if r.name == call and r.applies_to(ABIS[abi])]
+        action = rules[0].action if rules else policy.default_action
+        found.append(action.ret(ABIS[abi]))
+    return found
+
+
+def unit_answers(directory: Path, lines: str, *calls: str) -> list[int]:
+    path = directory / "a.service"
+    path.write_text(f"[Service]\n{lines}\n")
+    return answers(path, Reading(), "x86_64", *calls)
+
+
+def messages(directory: Path, text: str, name: str = "a.service") -> list[str]:
+    path = directory / name
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_policy(path, TABLES)
+    return [str(one).replace(f"{directory}/", "") for one in caught.value.diagnostics]
+
+
+def test_a_unit_with_the_whole_grammar() -> None:
+    calls = (
+        "read",
+        "userfaultfd",
+        "ptrace",
+        "kcmp",
+        "swapon",
+        "setuid",
+        "openat",
+        "syslog",
+        "mount",
+    )
+    assert answers(DATA / "systemd" / "web.service", Reading(), "x86_64", *calls) == [
+        ALLOW, ALLOW, ERRNO | 38, KILL, ERRNO | 13, ERRNO | 1, LOG, ERRNO | 1, ERRNO | 1,
+    ]  # fmt: skip
+
+
+def test_an_empty_assignment_starts_anew_and_later_lists_take_back() -> None:
+    calls = ("read", "ptrace", "mount", "reboot", "kcmp", "kexec_load")
+    assert answers(DATA / "systemd" / "deny.conf", Reading(), "x86_64", *calls) == [
+        ALLOW, KILL, ERRNO | 13, KILL, ALLOW, KILL,
+    ]  # fmt: skip
+
+
+def test_the_first_list_decides_the_default(tmp_path: Path) -> None:
+    filters = "SystemCallFilter="
+    assert unit_answers(tmp_path, f"{filters}read\n{filters}~read", "read", "exit") == [KILL, ALLOW]
+    assert unit_answers(tmp_path, f"{filters}~read\n{filters}write", "read", "x") == [KILL, ALLOW]
+
+
+def test_settings_that_are_other_filters_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    path.write_text(
+        "[Service]\nSystemCallFilter=~ptrace\nLockPersonality=yes\nRestrictRealtime=no\n"
+    )
+    _, notes = load_policy(path, TABLES)
+    assert [one.position.line for one in notes if one.position] == [3]
+
+
+def test_architectures_are_those_of_the_kernel_or_those_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    path.write_text("[Service]\nSystemCallFilter=~ptrace\n")
+    policy, _ = load_policy(path, TABLES)
+    assert [one.name for one in policy.compat_of(ABIS["x86_64"])] == ["i386", "x32"]
+    assert policy.bad_arch_action.kind is ActionKind.ALLOW
+    path.write_text("[Service]\nSystemCallArchitectures=native arm\nSystemCallErrorNumber=EPERM\n")
+    policy, _ = load_policy(path, TABLES, Reading(abis=("aarch64",)))
+    assert [one.name for one in policy.compat_of(ABIS["aarch64"])] == ["arm"]
+    assert policy.bad_arch_action.kind is ActionKind.KILL_THREAD
+
+
+def test_a_release_has_its_own_groups(tmp_path: Path) -> None:
+    path = tmp_path / "a.conf"
+    path.write_text("[Service]\nSystemCallFilter=@sandbox\n")
+    load_policy(path, TABLES, Reading(systemd=257))
+    with pytest.raises(InputError, match="no group '@sandbox'"):
+        load_policy(path, TABLES, Reading(systemd=252))
+    with pytest.raises(InputError, match="systemd 3 are not known; known: 252, 257"):
+        load_policy(path, TABLES, Reading(systemd=3))
+
+
+def test_all_errors_of_a_unit_at_once(tmp_path: Path) -> None:
+    text = "[Service]\nSystemCallFilter=raed @basic-oi\\\n  write:EPERM\nnonsense\n"
+    text += "SystemCallErrorNumber=ENOTHING\nSystemCallArchitectures=x86_64\nProtectClock=maybe\n"
+    found = messages(tmp_path, text)
+    assert [one.split(": ")[0] for one in found] == [
+        "a.service:4:1", "a.service:2:18", "a.service:2:23", "a.service:3:3", "a.service:5:23",
+        "a.service:6:25", "a.service:7:14",
+    ]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(["[Service]", "SystemCallFilter=", "~", "@basic-io", "read", ":",
+    "EPERM", "\n", "\\\n", " ", "native", "SystemCallArchitectures=", "int f(int) all", "#", "\x00",
+    "SystemCallLog=", "!arm", "kill", "é"]), max_size=30).map("".join))  # fmt: skip
+@example("[Service]\nSystemCallFilter=~")
+@example("[Service]\nSystemCallFilter=\\")
+def test_no_text_gives_a_traceback(text: str) -> None:
+    for reader in (systemd, android):
+        try:
+            draft = reader.read(text, "a.conf", Reading(), TABLES)
+            load_policy(draft.document(), TABLES)
+        except SeccompgenError as error:
+            assert all(one.kind and one.position for one in error.diagnostics)
+
+
+POLICY = """\
+arches: [x86_64]
+compat_arches: [i386, x32]
+default_action: {default}
+bad_arch_action: kill_thread
+unknown_action: {unknown}
+syscalls:
+- {{action: '{unknown}', names: [{new}], optional: true}}
+- {{action: errno(ENOSYS), names: [clone3]}}
+- {{action: log, names: [openat]}}
+- {{action: {action}, names: [read, write, execve, exit_group]}}
+- {{action: kill_process, names: [ptrace]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("default", "action"),
+    [("errno(EACCES)", "allow"), ("allow", "allow"), ("kill_process", "allow")],
+)
+def test_a_unit_that_we_write_is_the_policy(tmp_path: Path, default: str, action: str) -> None:
+    path = tmp_path / "p.yml"
+    path.write_text(
+        POLICY.format(
+            default=default,
+            action=action,
+            unknown="allow" if default == "allow" else "errno(ENOSYS)",
+            new=", ".join(
+                sorted(
+                    set().union(*(t.numbers for t in TABLES.tables.values()))
+                    - (systemd_groups(None)["known"] & TABLES.tables["x86_64"].numbers.keys())
+                )
+            ),
+        )
+    )
+    built = build_policies([path], TABLES)
+    files = filter_files(built, TABLES, tmp_path, "systemd")
+    assert [one.name for one in files] == ["p.conf"]
+    (content,) = files.values()
+    assert translate(content, "p.conf", Reading(), TABLES) is not None
+
+
+def test_what_a_unit_cannot_say(tmp_path: Path) -> None:
+    path = tmp_path / "p.yml"
+    path.write_text(
+        "arches: [x86_64]\ndefault_action: trap\nsyscalls:\n"
+        "- action: allow\n  names: [read]\n  when: fd == 1\n"
+    )
+    built = build_policies([path], TABLES)
+    with pytest.raises(InputError) as caught:
+        filter_files(built, TABLES, tmp_path, "systemd")
+    assert {one.position.line for one in caught.value.diagnostics if one.position} >= {2, 5}
+
+
+def test_android_takes_blocked_calls_away_and_adds_allowed_ones() -> None:
+    path, app = DATA / "android" / "SYSCALLS.TXT", Reading(thread="app")
+    calls = ("read", "reboot", "swapon", "clone3", "chown32", "exit_group", "socketcall", "kill")
+    assert answers(path, app, "i386", *calls) == [
+        ALLOW, TRAP, TRAP, ALLOW, ALLOW, ALLOW, ALLOW, TRAP,
+    ]  # fmt: skip
+    assert answers(path, Reading(thread="system"), "x86_64", "reboot", "kill") == [ALLOW, ALLOW]
+    draft = translate(path.read_bytes(), str(path), app, TABLES)
+    assert draft is not None
+    assert draft.profile == {"read": 3, "write": 2, "exit_group": 1}
+
+
+def test_all_errors_of_android_at_once(tmp_path: Path) -> None:
+    text = "int read(int) all\nint raed(int) lp64\nint write(int) mips\nnot a line\n"
+    assert [one.split(": ")[0] for one in messages(tmp_path, text, "SYSCALLS.TXT")] == [
+        "SYSCALLS.TXT:3:16", "SYSCALLS.TXT:4:1", "SYSCALLS.TXT:2:1",
+    ]  # fmt: skip
