@@ -119,7 +119,8 @@ def test_a_bad_policy_among_good_ones_writes_nothing(policy: Path, tmp_path: Pat
     worse.write_text("nonsense: true\n")
     run = inside("build", policy, bad, worse, "-o", tmp_path / "o")
     assert run.code == 2
-    assert [line.split(":")[0] for line in run.err.splitlines()] == [str(bad), str(worse)]
+    told = [str(bad), str(worse), str(worse)]  # that it shows no format is said as well
+    assert [line.split(":")[0] for line in run.err.splitlines()] == told
     assert not (tmp_path / "o").exists()
 
 

@@ -202,9 +202,17 @@ def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) ->
             return Layer.of(read_document(content, file), content)
         except InputError as error:
             bounds = {one.kind for one in error.diagnostics} == {Problem.TOO_LARGE}
-            if bounds or means.reading.format or not content.strip() or shows_ours(content):
+            named = file.endswith((".yml", ".yaml", ".toml"))  # so whoever named it meant ours
+            if (
+                bounds
+                or named
+                or means.reading.format
+                or not content.strip()
+                or shows_ours(content)
+            ):
                 raise
-            raise InputError(*error.diagnostics, _no_format(file)) from None
+            told = (*error.diagnostics, _no_format(file))
+            raise InputError(*told, kind=Problem.MALFORMED_FILE) from None
     notes += draft.notes
     layer = Layer.of(draft.document(), content)
     return replace(layer, beside=tuple(draft.sources), foreign=True)

@@ -64,7 +64,8 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
         Format.MINIJAIL,
         # A statement, in what has none of the keys that each of our policies has.
         re.compile(
-            r"\A(?![\s\S]*^[ \t]*[\"']?(syscalls|default_action)[\"']?[ \t]*:)[\s\S]*?^[ \t]*"
+            r"\A(?![\s\S]*(?:^|[{,])[ \t]*[\"']?(syscalls|default_action)[\"']?[ \t]*:)"
+            r"[\s\S]*?^[ \t]*"
             r"(@(include|frequency|denylist|default)\b"
             r"|(\w+|\{[\w, \t]+\})(\[[^\]\n]*\])?[ \t]*:[ \t]*\{?[ \t]*(\\\r?\n[ \t]*)?"
             r"(1[ \t]*(#[^\n]*)?$|return[ \t]+-?\w+|!\(|arg\w+[ \t]"
