@@ -202,14 +202,7 @@ def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) ->
             return Layer.of(read_document(content, file), content)
         except InputError as error:
             bounds = {one.kind for one in error.diagnostics} == {Problem.TOO_LARGE}
-            named = file.endswith((".yml", ".yaml", ".toml"))  # so whoever named it meant ours
-            if (
-                bounds
-                or named
-                or means.reading.format
-                or not content.strip()
-                or shows_ours(content)
-            ):
+            if bounds or means.reading.format or not content.strip() or shows_ours(content):
                 raise
             told = (*error.diagnostics, _no_format(file))
             raise InputError(*told, kind=Problem.MALFORMED_FILE) from None
