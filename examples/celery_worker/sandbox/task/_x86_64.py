@@ -7,42 +7,53 @@ NR_SECCOMP = 317
 # Answers calls of x86_64.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x1f\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x27\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x06\x00\x66\x00\x00\x00"  # jge  102 getuid              -> from getuid
-    b"\x15\x00\x03\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
-    b"\x15\x00\x02\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socket, socketpair
-    b"\x15\x00\x10\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
-    b"\x15\x00\x16\x15\x65\x00\x00\x00"  # jeq  101 ptrace              -> errno(EPERM) else allow
+    b"\x35\x00\x04\x00\x38\x00\x00\x00"  # jge  56 clone                -> from clone
+    b"\x15\x00\x01\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
+    b"\x15\x00\x00\x1f\x35\x00\x00\x00"  # jeq  53 socketpair           else allow
     # socket, socketpair: no_network.yml:42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x13\x0d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    b"\x15\x00\x1d\x12\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    # from clone:
+    b"\x35\x00\x07\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> from add_key
+    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 fork                 -> from fork
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x1a\x19\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # from fork:
+    b"\x35\x00\x02\x00\x66\x00\x00\x00"  # jge  102 getuid              -> from getuid
+    b"\x15\x00\x0c\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
+    b"\x15\x00\x17\x16\x65\x00\x00\x00"  # jeq  101 ptrace              -> errno(EPERM) else allow
     # from getuid:
-    b"\x35\x00\x08\x00\x39\x01\x00\x00"  # jge  313 finit_module        -> from finit_module
-    b"\x35\x00\x01\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> from add_key
-    b"\x15\x00\x11\x10\xa5\x00\x00\x00"  # jeq  165 mount               -> errno(EPERM) else allow
+    b"\x15\x00\x16\x15\xa5\x00\x00\x00"  # jeq  165 mount               -> errno(EPERM) else allow
     # from add_key:
-    b"\x35\x00\x02\x00\x2a\x01\x00\x00"  # jge  298 perf_event_open     -> from perf_event_open
-    b"\x35\x00\x00\x0f\xfb\x00\x00\x00"  # jge  251 ioprio_set          else errno(EPERM)
-    b"\x15\x00\x0e\x0d\x10\x01\x00\x00"  # jeq  272 unshare             -> errno(EPERM) else allow
-    # from perf_event_open:
-    b"\x35\x00\x01\x00\x34\x01\x00\x00"  # jge  308 setns               -> from setns
-    b"\x15\x00\x0c\x0b\x2a\x01\x00\x00"  # jeq  298 perf_event_open     -> errno(EPERM) else allow
+    b"\x35\x00\x0a\x00\x51\x01\x00\x00"  # jge  337                     -> from pidfd_send_signal
+    b"\x35\x00\x03\x00\x34\x01\x00\x00"  # jge  308 setns               -> from setns
+    b"\x35\x00\x00\x13\xfb\x00\x00\x00"  # jge  251 ioprio_set          else errno(EPERM)
+    b"\x15\x00\x12\x00\x10\x01\x00\x00"  # jeq  272 unshare             -> errno(EPERM)
+    b"\x15\x00\x11\x10\x2a\x01\x00\x00"  # jeq  298 perf_event_open     -> errno(EPERM) else allow
     # from setns:
-    b"\x15\x00\x0a\x0b\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow else errno(EPERM)
-    # from finit_module:
-    b"\x35\x00\x06\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
-    b"\x35\x00\x03\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> from membarrier
-    b"\x35\x00\x00\x07\x41\x01\x00\x00"  # jge  321 bpf                 else allow
-    b"\x15\x00\x00\x07\x42\x01\x00\x00"  # jeq  322 execveat            else errno(EPERM)
+    b"\x35\x00\x02\x00\x41\x01\x00\x00"  # jge  321 bpf                 -> from bpf
+    b"\x35\x00\x0e\x00\x39\x01\x00\x00"  # jge  313 finit_module        -> allow
+    b"\x15\x00\x0d\x0e\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow else errno(EPERM)
+    # from bpf:
+    b"\x45\x00\x0c\x00\xbc\xfe\xff\xff"  # jset 0xfffffebc              -> allow
+    b"\x15\x00\x00\x0c\x42\x01\x00\x00"  # jeq  322 execveat            else errno(EPERM)
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # from membarrier:
-    b"\x35\x00\x00\x04\x51\x01\x00\x00"  # jge  337                     else allow
-    b"\x15\x00\x03\x08\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
+    # from pidfd_send_signal:
+    b"\x35\x00\x06\x00\xb7\x01\x00\x00"  # jge  439 faccessat2          -> from faccessat2
+    b"\x35\x00\x03\x00\xb1\x01\x00\x00"  # jge  433 fspick              -> from fspick
+    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
+    b"\x15\x00\x06\x0b\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # from open_tree:
+    b"\x15\x00\x05\x06\xaf\x01\x00\x00"  # jeq  431 fsconfig            -> allow else errno(EPERM)
+    # from fspick:
+    b"\x45\x00\x00\x04\x02\x00\x00\x00"  # jset 2 open                  else allow
+    b"\x45\x00\x08\x04\x49\xfe\xff\xff"  # jset 0xfffffe49              -> errno(ENOSYS) else errno(EPERM)
+    # from faccessat2:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
-    b"\x15\x00\x02\x00\xb2\x01\x00\x00"  # jeq  434 pidfd_open          -> errno(EPERM)
-    b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
+    b"\x15\x00\x02\x00\xba\x01\x00\x00"  # jeq  442 mount_setattr       -> errno(EPERM)
+    b"\x15\x00\x01\x00\xd3\x01\x00\x00"  # jeq  467 open_tree_attr      -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     # from x32 read:
