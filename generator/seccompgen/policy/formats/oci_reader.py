@@ -76,7 +76,6 @@ class _Translation:
     tables: Tables
     problems: list[Diagnostic] = field(default_factory=list)
     position: Position = field(init=False)
-    _above: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.position = self.profile.position
@@ -93,19 +92,17 @@ class _Translation:
         if self.problems:
             raise InputError(*sorted(self.problems, key=lambda one: one.position or self.position))
         self._settings(hosts, abis, kept)
+        last = {one.table.abi.name: 0 for one in rules}
         if self._has_stub:
-            names = {abi.name for abi in abis}
             for one in rules:
                 name = one.table.abi.name
-                alone = name == "x86_64" and "x32" not in names
-                self._write_enosys(one, self._last(one.table, kept[name]), alone)
-            where = self.profile.default_position
-            for calls, arches in self._above.items():
-                if calls:
-                    listed = [Entry(call, where) for call in calls]
-                    self.draft.rule(str(_ENOSYS), listed, where, arches=arches)
+                last[name] = self._last(one.table, kept[name])
+                if last[name]:
+                    one.drop_above(last[name])
         self._write_entrances(rules)
         self._write_rules(rules)
+        if self._has_stub:
+            self._write_enosys([one.table for one in rules], last)
         self._note_unknown(kept)
 
     # --- machines ----------------------------------------------------------------------------
@@ -379,16 +376,35 @@ class _Translation:
             default=0,
         )
 
-    def _write_enosys(self, one: AbiRules, last: int, alone: bool) -> None:
-        """Say what runc's own instructions answer, which come before those of the profile."""
+    def _write_enosys(self, tables: Sequence[Table], last: dict[str, int]) -> None:
+        """Say what runc's own instructions answer, which come before those of the profile.
+
+        They are about numbers that no other rule names, so they stand last here.
+        """
         where, default = self.profile.default_position, str(self.profile.default)
-        table, name = one.table, one.table.abi.name
-        if not last:
-            text = f"the profile names no call of {name}: numbers that no call has get ENOSYS "
-            text += f"here, and {default} from runc"
-            self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
-            return
-        one.drop_above(last)
+        above: dict[tuple[str, ...], list[str]] = {}
+        for table in tables:
+            name = table.abi.name
+            if not last[name]:
+                text = f"the profile names no call of {name}: numbers that no call has get ENOSYS "
+                text += f"here, and {default} from runc"
+                self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
+                continue
+            later = tuple(call for nr, call in sorted(table.names.items()) if nr > last[name])
+            above.setdefault(later, []).append(name)
+        for calls, arches in above.items():
+            if calls:
+                listed = [Entry(call, where) for call in calls]
+                self.draft.rule(str(_ENOSYS), listed, where, arches=arches)
+                self.draft.remark("newer than the calls that the profile names: ENOSYS from runc")
+        for table in tables:
+            if last[table.abi.name]:
+                self._write_gaps(table, last[table.abi.name], alone="x32" not in last)
+
+    def _write_gaps(self, table: Table, last: int, *, alone: bool) -> None:
+        """Say what numbers below ``last`` get that no call has; x86_64 may be without x32."""
+        where, default = self.profile.default_position, str(self.profile.default)
+        name = table.abi.name
         base = X32_SYSCALL_BIT if name == "x32" else 0
         own = table.names
         gaps = [n for n in range(base, last) if n not in own] if last - base < 1 << 16 else []
@@ -400,12 +416,11 @@ class _Translation:
         if name in {"s390", "s390x"}:
             self.draft.rule(str(_ENOSYS), [Entry(0, where)], where, arches=[name])
             gaps = [number for number in gaps if number]
-        if alone:
+        if alone and name == "x86_64":
             gaps.append(-1)
         if gaps:
             self.draft.rule(default, [Entry(n, where) for n in gaps], where, arches=[name])
-        above = tuple(call for number, call in sorted(table.names.items()) if number > last)
-        self._above.setdefault(above, []).append(name)
+            self.draft.remark("numbers without a call, below the highest that the profile names")
 
 
 def _when(tests: Sequence[Comparison]) -> str:
