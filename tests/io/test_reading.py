@@ -385,6 +385,7 @@ OTHERWISE = {
     "observe/run/process.py": "files of /proc",
     "io/streams.py": "/dev/null",
     "policy/groups.py": "a part of seccompgen",
+    "policy/formats/systemd_groups.py": "a part of seccompgen",
     "observe/scan/elf.py": "bytes that were read",
     "observe/scan/scanner.py": "a function of its own that is called load",
 }

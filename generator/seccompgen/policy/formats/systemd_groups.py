@@ -16,8 +16,8 @@ _FILE = Path(__file__).with_name("systemd_groups.toml")
 
 @cache
 def _releases() -> dict[int, dict[str, str]]:
-    with _FILE.open("rb") as stream:
-        return {int(release): groups for release, groups in tomllib.load(stream).items()}
+    read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    return {int(release): groups for release, groups in read.items()}
 
 
 @cache
