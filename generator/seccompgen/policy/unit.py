@@ -36,7 +36,7 @@ _NEEDED = ("execve", "write")
 
 @dataclass(frozen=True, slots=True)
 class UnitSettings:
-    """What a drop-in says. Answers are SECCOMP_RET values.
+    """The settings of a drop-in. Answers are SECCOMP_RET values.
 
     ``negative`` is what refused calls get, None where there are none. ``allows`` says which kind of
     list ``listed`` is; ``refused`` are calls that an allow list leaves out, or that have an answer

@@ -41,7 +41,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class NumberedRule:
-    """What happens to ``calls``; ``when`` gives the condition where a word has so many bits."""
+    """The answer to ``calls``; ``when`` gives the condition where a word has so many bits."""
 
     action: str
     calls: tuple[Call, ...]

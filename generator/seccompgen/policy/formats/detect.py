@@ -14,7 +14,7 @@ BEFORE = (
     r"(?:(?:\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?|\d{9,12}(?:\.\d{1,9})?| *\d{1,6}\.\d{6})"
     r"(?: \(\+ *\d+\.\d+\))? +)?(?:\[[0-9a-f]{8,16}\] +)?(?:\[ *-?\d+\] +)?"
 )
-"""What stands before a call in a line of strace: who makes it, when, and where."""
+"""The head of a line of strace, before its call: who makes it, when, and where."""
 
 _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
     # Traces come first: what they quote may be anything.

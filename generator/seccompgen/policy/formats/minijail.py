@@ -82,7 +82,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 @dataclass
 class _Reader:
-    """What was read so far of a policy and its includes."""
+    """The statements so far of a policy and its includes."""
 
     draft: Draft
     tables: Tables

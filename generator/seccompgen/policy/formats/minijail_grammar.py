@@ -122,7 +122,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class ActionText:
-    """What happens to a call: one of `ACTIONS`, or ``errno`` with what is returned."""
+    """The answer to a call: one of `ACTIONS`, or ``errno`` with what is returned."""
 
     name: str
     position: Position

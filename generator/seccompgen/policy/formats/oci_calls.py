@@ -1,4 +1,4 @@
-"""What libseccomp makes of the rules of a profile, on one ABI.
+"""The meaning that libseccomp gives the rules of a profile, on one ABI.
 
 A rule is for every ABI of its filter that has the call. Rules have no order: the first rule
 without comparisons decides its call alone; else every rule with comparisons counts. A 32-bit

@@ -132,7 +132,7 @@ class _Parser:
         self._file = file
         self._next = 0
         self._names: dict[int, str] = {}
-        """What a comment before a line calls the ABI there, by the index of the line."""
+        """The name that a comment before a line gives the ABI there, by the index of the line."""
         self._lines = self._split(text)
 
     def fail(self, text: str, at: Position) -> None:

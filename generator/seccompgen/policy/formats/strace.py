@@ -78,7 +78,7 @@ class _Reader:
         self._tables = tables
         self._draft = draft
         self._abis: dict[str, Abi] = {}
-        """What each process that changed its personality is now."""
+        """The ABI of each process that changed its personality, as it is now."""
 
     def fail(self, text: str, line: int, kind: Problem, column: int = 1) -> None:
         """Note an error."""
