@@ -121,6 +121,10 @@ def cannot(what: str, path: object, error: OSError) -> str:
     return f"cannot {what} {path}: {error.strerror or error}"
 
 
+MOST_HINTS = 100
+"""So many errors of a file have suggestions: each takes a millisecond to find."""
+
+
 def did_you_mean(word: str, known: Iterable[str], what: str = "") -> str:
     """Return `` (did you mean 'x'?)`` for the nearest of ``known``, or an empty string.
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text, read_file
 from seccompgen.policy.document import MAX_POLICY
@@ -82,11 +82,14 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     ]
     faults += [
         Diagnostic(
-            f"{name!r} is not the name of a system call{did_you_mean(name, names)}",
+            f"{name!r} is not the name of a system call"
+            f"{did_you_mean(name, names) if i < MOST_HINTS else ''}",
             where,
             Problem.UNKNOWN_CALL,
         )
-        for name, where in {one.name: one.position for one in (*base, *allowed)}.items()
+        for i, (name, where) in enumerate(
+            {one.name: one.position for one in (*base, *allowed)}.items()
+        )
         if name not in names
     ]
     priority = _priority(draft, names, faults)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Diagnostic, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, did_you_mean
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.problems import Problem
 from seccompgen.policy.formats.draft import Entry
@@ -82,10 +82,10 @@ class NumberedPolicy:
         for abi in abis:
             for call in self.lacking(abi, tables):
                 found.setdefault(call, []).append(abi.name)
-        problems = []
+        problems: list[Diagnostic] = []
         for call, names in found.items():
             known = set().union(*(tables.tables[n].numbers for n in names if n in tables.tables))
-            hint = did_you_mean(call.name, known)
+            hint = did_you_mean(call.name, known) if len(problems) < MOST_HINTS else ""
             text = f"{', '.join(names)} has no call {call.name!r}{hint}"
             if not hint and len(abis) > len(names):
                 text += "; say with --for which ABI is meant"

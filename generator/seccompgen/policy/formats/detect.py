@@ -48,7 +48,7 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
     ),
     # An OCI profile; SPO's object; the config.json of a bundle.
     (Format.OCI, re.compile(r'(?i)"?defaultAction"?\s*:\s*"?SCMP_ACT_')),
-    (Format.OCI, re.compile(r"(?m)^\s*\"?kind\"?:\s*\"?SeccompProfile\b")),
+    (Format.OCI, re.compile(r"(?m)^[ \t]*\"?kind\"?:\s*\"?SeccompProfile\b")),
     (Format.OCI, re.compile(r'"ociVersion"\s*:')),
     (Format.SECCOMPILER, re.compile(r'"(mismatch_action|filter_action|match_action)"\s*:')),
     (Format.SYSTEMD, re.compile(r"^[ \t]*\[(?:Service|Socket|Mount|Swap)\][ \t]*\r?$", re.M)),

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text, read_file
@@ -379,7 +379,7 @@ class _Rules:
         at, name = call.call.at, call.call.text
         number = self.table.numbers.get(name) if call.number is None else call.number
         if number is None:
-            hint = did_you_mean(name, self.table.numbers) if len(self.errors) < 50 else ""
+            hint = did_you_mean(name, self.table.numbers) if len(self.errors) < MOST_HINTS else ""
             text = f"unknown system call {name!r} on {self.table.abi.name}{hint}"
             self._fail(text, at, Problem.UNKNOWN_CALL)
             return

@@ -221,8 +221,9 @@ class _Translation:
         for abi in abis:
             rules = AbiRules(self.tables.tables[abi.name])
             entries = kept[abi.name]
+            places_here = [places[entry] for entry in entries]
             for one in call_rules(entries, self.profile.default, splits=splits):
-                rules.add(replace(one, entry=places[entries[one.entry]]))
+                rules.add(replace(one, entry=places_here[one.entry]))
             found.append(rules)
             for one in rules.never:
                 self._note(f"this rule for {one.name!r} can never match", one, Problem.RULE_SKIPPED)

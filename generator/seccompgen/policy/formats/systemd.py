@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errnos import ERRNO_NAMES
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.policy.formats.draft import Draft, Entry
@@ -188,7 +188,7 @@ class _Unit:
                 return []
             return sorted(group)
         if name not in self.names and not any(name in group for group in self.groups.values()):
-            hint = did_you_mean(name, self.names) if name else ""
+            hint = did_you_mean(name, self.names) if name and len(self.faults) < MOST_HINTS else ""
             text = f"{name!r} is not the name of a system call{hint}; systemd would skip it"
             self.fault(text, word.position, Problem.UNKNOWN_CALL)
             return []
