@@ -9,6 +9,8 @@ import click
 
 from seccompgen.cli.common import print_notes, print_written, read_tables, tables_option
 from seccompgen.cli.reading import reading_options
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
 from seccompgen.io.console import say
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def convert(
     FILE is a seccomp profile of OCI, Docker, Podman or Kubernetes, or one of minijail,
     seccompiler, kafel, systemd, Android or libseccomp; docs/formats.md says what carries over.
     What our language cannot say is an error: nothing is dropped. The policy is proved to answer
-    every call as FILE does.
+    every call as FILE does. A file that is there already is not replaced.
     """
     from seccompgen.filters.convert import convert as converted  # noqa: PLC0415 - keeps --help fast
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415
@@ -49,4 +51,11 @@ def convert(
     if found.profile:
         lines = (f"{name}: {count}\n" for name, count in sorted(found.profile.items()))
         files[output.with_suffix(".profile")] = "".join(lines).encode()
-    print_written(Outputs(files).write())
+    outputs = Outputs(files)
+    # Nothing tells a policy that this wrote from one that somebody has edited since.
+    there = [path for path in outputs.changed() if path.is_symlink() or path.exists()]
+    if there:
+        text = "is there already: name another file, or remove it first"
+        wrong = (Diagnostic(text, Position(str(path))) for path in there)
+        raise InputError(*wrong, kind=Problem.FILE_EXISTS)
+    print_written(outputs.write())

@@ -11,6 +11,7 @@ class Problem(Enum):
     # Files
     UNREADABLE_FILE = "unreadable-file"
     UNPRINTABLE_NAME = "unprintable-name"
+    FILE_EXISTS = "file-exists"
     TOO_LARGE = "too-large"
     MALFORMED_FILE = "malformed-file"
 

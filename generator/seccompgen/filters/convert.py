@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import printable
 from seccompgen.io.reading import read_input
@@ -93,9 +93,16 @@ def _silenced(text: str, policy: ResolvedPolicy, path: Path, tables: Tables) -> 
 
 
 def _require_same(policy: ResolvedPolicy, again: ResolvedPolicy, tables: Tables) -> None:
-    """Raise if the policy that was written answers a call otherwise than the one that was read."""
+    """Raise AnswerNo if what was written answers a call otherwise than what was read."""
     for abi in policy.arches:
         found = prove(meaning(policy, abi, tables), meaning(again, abi, tables))
         if isinstance(found, Difference):
             text = difference_text(found, ("read", "written"), abi, tables)
-            raise AssertionError(f"a conversion that is none, of {policy.name}: {text}")
+            raise AnswerNo(
+                Diagnostic(
+                    f"seccompgen made a wrong policy of this, and does not write it: {text}; "
+                    "please report this, with the file",
+                    Position(policy.sources[-1][0]),
+                    Problem.WRONG_PROGRAM,
+                )
+            )
