@@ -9,7 +9,8 @@ of each folder has the best figure of other compilers.
 from __future__ import annotations
 
 import json
-from functools import cache
+import random
+from functools import cache, lru_cache
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +23,6 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from strategies import compiled, plain_tables
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Sequence
 
     from seccompgen.core.objective import Objective
@@ -199,16 +199,34 @@ def executed(program: bytes, nr: int, args: Sequence[int]) -> int:
     return interpreter.run(program, data, "little").executed
 
 
-def figures(entry: Entry, program: bytes, rng: random.Random) -> Figures:
+class _Tried(NamedTuple):
+    """The arguments that a call is tried with: those of each conjunction, and those around them."""
+
+    conditional: bool
+    satisfied: list[list[int]]
+    around: list[tuple[int, ...]]
+
+
+@lru_cache(maxsize=32)  # one policy is measured under many objectives
+def _tried(rules: str) -> list[_Tried]:
+    """Return by number the arguments to try, for the rules of an entry as JSON."""
+    rng = random.Random(0)
+    found = []
+    by_number = json.loads(rules)
+    for nr in range(601):
+        conjunctions = [c for condition, _ in by_number.get(str(nr), []) for c in condition or [[]]]
+        arguments = [[as_argument(atom) for atom in c] for c in conjunctions]
+        satisfied = [satisfying(c) for c in conjunctions]
+        found.append(_Tried(any(conjunctions), satisfied, argument_vectors(arguments, rng)))
+    return found
+
+
+def figures(entry: Entry, program: bytes) -> Figures:
     """Measure ``program``, which is for ``entry``, by running it."""
     always, sometimes = [], []
     longest = 0
-    for nr in range(601):
-        rules = entry["rules"].get(str(nr), [])
-        conjunctions = [c for condition, _ in rules for c in condition or [[]]]
-        arguments = [[as_argument(atom) for atom in c] for c in conjunctions]
-        satisfied = [satisfying(c) for c in conjunctions]
-        vectors: list[Sequence[int]] = [*satisfied, *argument_vectors(arguments, rng)]
+    for nr, (conditional, satisfied, around) in enumerate(_tried(json.dumps(entry["rules"]))):
+        vectors: list[Sequence[int]] = [*satisfied, *around]
         for args in vectors:
             longest = max(longest, executed(program, nr, args))
         allowed: list[Sequence[int]] = [
@@ -216,7 +234,7 @@ def figures(entry: Entry, program: bytes, rng: random.Random) -> Figures:
         ]
         if not allowed:  # what the default allows has no conjunction of its own: one vector
             allowed = [args for args in vectors if direct(entry, nr, args) == ALLOW][:1]
-        if any(conjunctions) and allowed:
+        if conditional and allowed:
             sometimes.append(mean(executed(program, nr, args) for args in allowed))
         elif direct(entry, nr, [0] * 6) == ALLOW:
             always.append(executed(program, nr, [0] * 6))
