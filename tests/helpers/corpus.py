@@ -20,12 +20,13 @@ from oracle import ABIS, U32, U64
 from probes import argument_vectors
 from resolved import OPERATIONS, Atom, Conjunction, Entry, read
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
-from strategies import compiled, plain_tables
+from strategies import plain_tables, programs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.core.objective import Objective
+    from seccompgen.core.program import CompiledProgram
 
 OURS = Path(__file__).parents[1] / "data" / "policies"
 SHARED = Path(__file__).parents[3] / "shared" / "corpus"
@@ -159,9 +160,14 @@ def translated(entry: Entry) -> dict[str, Any]:
 
 
 @cache
-def our_program(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> bytes:
+def our_compiled(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> CompiledProgram:
     """Return what the compiler makes of an entry, for x86_64; several tests look at it."""
-    return compiled(translated(corpus()[name]), objective)["x86_64"]
+    return programs(translated(corpus()[name]), objective)["x86_64"]
+
+
+def our_program(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> bytes:
+    """Return the bytes of `our_compiled`."""
+    return our_compiled(name, objective).to_bytes()
 
 
 class Figures(NamedTuple):
