@@ -61,7 +61,7 @@ def _equipped(command: click.Command, name: str) -> click.Command:
     return command
 
 
-if "_SECCOMPGEN_COMPLETE" in os.environ:  # a shell asks: bash by the script of that module
+if "_SECCOMPGEN_COMPLETE" in os.environ:  # a shell asks by a script of that module
     import_module("seccompgen.distribute.completion")
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from click.shell_completion import (
     FishComplete,
     ShellComplete,
-    ZshComplete,
     add_completion_class,
     split_arg_string,
 )
@@ -50,9 +49,34 @@ complete -F _seccompgen seccompgen
 """
 
 
-class _Bash(ShellComplete):
-    name = "bash"
-    source_template = _BASH
+# The function has the name of its file: as zsh loads the file, it calls what the file defines, and
+# from then on the function itself. click's own script answers the second question with nothing.
+_ZSH = r"""
+#compdef seccompgen
+_seccompgen() {
+    local answer
+    local -a plain
+    answer=$(env COMP_WORDS="${(j: :)words[1,CURRENT]}" COMP_CWORD="${words[CURRENT]}" \
+        _SECCOMPGEN_COMPLETE=zsh_complete seccompgen) || return
+    for answer in "${(@f)answer}"; do
+        case $answer in
+            plain,*) plain+=("${answer#plain,}") ;;
+            dir,*) _files -/ ;;
+            file,*) _files ;;
+        esac
+    done
+    compadd -a plain
+}
+if [[ ${funcstack[1]} == _seccompgen ]]; then
+    _seccompgen "$@"
+else
+    compdef _seccompgen seccompgen
+fi
+"""
+
+
+class _Lines(ShellComplete):
+    """A shell whose script hands over the line up to the cursor, and gets lines ``type,value``."""
 
     def source(self) -> str:
         return self.source_template
@@ -66,10 +90,21 @@ class _Bash(ShellComplete):
         return f"{item.type},{item.value}"
 
 
-add_completion_class(_Bash)
+class _Bash(_Lines):
+    name = "bash"
+    source_template = _BASH
 
-SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": ZshComplete, "fish": FishComplete}
-"""The class of click's that speaks for each shell."""
+
+class _Zsh(_Lines):
+    name = "zsh"
+    source_template = _ZSH
+
+
+add_completion_class(_Bash)
+add_completion_class(_Zsh)
+
+SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": FishComplete}
+"""The class that speaks for each shell, as click wants it."""
 
 
 @dataclass(frozen=True, slots=True)
