@@ -81,7 +81,8 @@ def read_tables(directory: Path | None) -> Tables:
 
 def means(*, cached: bool) -> BuildOptions:
     """Return how this machine compiles: on all CPUs, and with ``cached`` only what is new."""
-    from seccompgen.pipeline.build import BuildOptions, cache_directory  # noqa: PLC0415
+    from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
+    from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
