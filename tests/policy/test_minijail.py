@@ -237,6 +237,23 @@ def test_includes_that_never_end_are_refused(tmp_path: Path) -> None:
     assert [one.kind for one in caught.value.diagnostics] == [Problem.CIRCULAR_INCLUDE]
 
 
+def test_a_denylist_is_one_in_all_its_files(tmp_path: Path) -> None:
+    """What an included allowlist leaves out would be permitted."""
+    more, path = tmp_path / "more.policy", tmp_path / "demo.policy"
+    path.write_text("@denylist\nread: return 1\n@include ./more.policy\n")
+    more.write_text("close: return 1\n")
+    with pytest.raises(InputError, match="a denylist is one in all its files"):
+        load_policy(path, TABLES, READING)
+    more.write_text("@denylist\nclose: return 1\n")
+    load_policy(path, TABLES, READING)
+
+
+@pytest.mark.parametrize("action", ["allow", "trace"])
+def test_a_default_that_lets_through_is_refused(action: str) -> None:
+    (error,) = errors(f"@default {action}\nread: 1\n")
+    assert f"a default of {action} lets through what nobody named" in error
+
+
 def test_a_denylist_says_what_is_returned() -> None:
     assert len(errors("@denylist\nread: 1\nwrite: arg0 == 1\nclose: trap\n")) == 3
 

@@ -94,6 +94,10 @@ def test_architectures_are_those_of_the_kernel_or_those_named(tmp_path: Path) ->
     policy, _ = load_policy(path, TABLES)
     assert [one.name for one in policy.compat_of(ABIS["x86_64"])] == ["i386", "x32"]
     assert policy.bad_arch_action.kind is ActionKind.ALLOW
+    path.write_text("[Service]\nSystemCallArchitectures=native\nSystemCallFilter=~ptrace\n")
+    policy, _ = load_policy(path, TABLES)
+    assert policy.compat_of(ABIS["x86_64"]) == ()
+    assert policy.bad_arch_action.kind is ActionKind.KILL_THREAD
     path.write_text("[Service]\nSystemCallArchitectures=native arm\nSystemCallErrorNumber=EPERM\n")
     policy, _ = load_policy(path, TABLES, Reading(abis=("aarch64",)))
     assert [one.name for one in policy.compat_of(ABIS["aarch64"])] == ["arm"]
