@@ -15,6 +15,7 @@ _MODULES = {
     "convert": "convert",
     "vendor": "vendor",
     "verify": "verify",
+    "explain": "explain",
     "equiv": "compare",
     "subset": "compare",
     "lint": "lint",
