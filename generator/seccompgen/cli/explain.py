@@ -64,7 +64,7 @@ def explain(
     tables = read_tables(tables_directory)
     asked = [require_abi(one) for one in arches]
     explainer = Explainer(one_filter(filter_word), tables, asked, reading, means(cached=True))
-    told = explainer.explain(words)
+    told = explainer.explain(words, every_run=as_json)
     if as_json:
         print_json(explanation_json(told))
     else:

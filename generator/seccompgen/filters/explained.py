@@ -31,7 +31,7 @@ from seccompgen.filters.value_conditions import alternatives, intervals, united
 from seccompgen.filters.written_call import MOST_ARGUMENTS, call_on, parse_call, require_known
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.pipeline.one_program import one_program
-from seccompgen.render import call_text, listing, ret_action
+from seccompgen.render import listing, ret_action
 from seccompgen.render.explanation import (
     AnswerCase,
     ExplainedCall,
@@ -110,10 +110,12 @@ class Explainer:
         self._program = cache(self._made_program)
         self._follower = cache(self._made_follower)
 
-    def explain(self, words: Sequence[str]) -> Explanation:
+    def explain(self, words: Sequence[str], *, every_run: bool = False) -> Explanation:
         """Return the answers to the call that ``words`` are: a name or a number, and arguments.
 
-        Raises InputError where they cannot be understood on any of the ABIs.
+        Where the answer depends on arguments that were left out, the ways through the program are
+        those of examples; they are there with ``every_run``. Raises InputError where the words
+        cannot be understood on any of the ABIs.
         """
         written = parse_call(words, self.tables)
         throughs = list(dict.fromkeys(way.through for way in self.ways))
@@ -127,7 +129,7 @@ class Explainer:
             else:
                 one = self.call(way, found)
                 alike[one.key].append((way, one))
-        groups = [self._group(members) for members in alike.values()]
+        groups = [self._group(members, every_run=every_run) for members in alike.values()]
         return Explanation(
             str(self.loaded.path),
             self.tables.tag,
@@ -138,7 +140,7 @@ class Explainer:
     def call(self, way: CallWay, asked: CallOnAbi) -> ExplainedCall:
         """Return the answers to a call that comes in by ``way``."""
         names = self._argument_names(way, asked)
-        title = self._title(way, asked, names)
+        title = self._title(way, asked)
         remarks = asked.remarks
         unlisted = ""
         cases: tuple[AnswerCase, ...] = ()
@@ -214,7 +216,9 @@ class Explainer:
                 box = with_field(box, ARGS + argument, zero)
         found: dict[tuple[int, DecidingRule], list[CallBox]] = defaultdict(list)
         examples: dict[tuple[int, DecidingRule], Call] = {}
-        for part, ret in following.parts(side, box):
+        fixed = {NR: asked.nr, ARCH: way.through.audit_arch}
+        fixed |= {ARGS + argument: value for argument, value in asked.known.items()}
+        for part, ret in following.parts(side, box, fixed):
             example = following.example(part)
             key = ret, self._rule(way, example)
             examples.setdefault(key, example)
@@ -318,9 +322,7 @@ class Explainer:
         self, part: _Part, way: CallWay, asked: CallOnAbi, condition: str, *, otherwise: bool
     ) -> AnswerCase:
         call = part.example
-        prototype = self.tables.facts.prototype(asked.name, way.through)
-        shown = len(prototype.parameters) if prototype else len(asked.known)
-        text = call_text(call.nr, call.arch, call.args, self.tables, shown)
+        text = self._title(way, asked._replace(known=dict(enumerate(call.args))))
         action = ret_action(part.ret, way.through)
         return AnswerCase(action, part.ret, condition, otherwise, part.rule, call, text)
 
@@ -345,36 +347,38 @@ class Explainer:
     # --- names -----------------------------------------------------------------------------------
 
     def _argument_names(self, way: CallWay, asked: CallOnAbi) -> dict[int, str]:
+        """Return the arguments that a call has, or may have where nobody knows."""
         prototype: Prototype | None = self.tables.facts.prototype(asked.name, way.through)
-        if prototype is None:
-            return {n: f"arg{n}" for n in range(MOST_ARGUMENTS)} if asked.name else {}
+        count = len(prototype.parameters) if prototype else MOST_ARGUMENTS
         naming = self.tables.naming
-        return {
-            n: naming.argument(asked.name, n, way.through) for n in range(len(prototype.parameters))
-        }
+        return {n: naming.argument(asked.name, n, way.through) for n in range(count)}
 
-    def _title(self, way: CallWay, asked: CallOnAbi, names: dict[int, str]) -> str:
+    def _title(self, way: CallWay, asked: CallOnAbi) -> str:
+        """Return the call as C has it; an argument that was left out is there by its name."""
+        prototype = self.tables.facts.prototype(asked.name, way.through)
+        names = self._argument_names(way, asked) if prototype else {}
         args = [asked.known.get(n, 0) for n in range(MOST_ARGUMENTS)]
-        known = self.tables.facts.prototype(asked.name, way.through) is not None
-        last = len(names) if known else 0
-        last = max([last, *(n + 1 for n in asked.known)])
+        last = len(names) if prototype else MOST_ARGUMENTS
+        given = [n + 1 for n in asked.known if n < last or args[n]]
         shown = [
             self.tables.naming.value(asked.name, n, args, way.through)
             if n in asked.known
             else names.get(n, f"arg{n}")
-            for n in range(last)
+            for n in range(max([len(names), *given]))
         ]
-        if not known and len(asked.known) < MOST_ARGUMENTS:
+        if prototype is None and len(asked.known) < MOST_ARGUMENTS:
             shown.append("...")
         return f"{asked.name or f'nr {number(asked.nr)}'}({', '.join(shown)})"
 
     # --- programs --------------------------------------------------------------------------------
 
-    def _group(self, members: Sequence[tuple[CallWay, ExplainedCall]]) -> ExplainedGroup:
+    def _group(
+        self, members: Sequence[tuple[CallWay, ExplainedCall]], *, every_run: bool
+    ) -> ExplainedGroup:
         way, first = members[0]
-        calls = tuple(one for _, one in members)
+        told = first.cases[:_MOST_RUNS] if every_run or len(first.cases) == 1 else ()
         return ExplainedGroup(
-            calls, tuple(self._run(way, case) for case in first.cases[:_MOST_RUNS])
+            tuple(one for _, one in members), tuple(self._run(way, case) for case in told)
         )
 
     def _run(self, way: CallWay, case: AnswerCase) -> ProgramRun:

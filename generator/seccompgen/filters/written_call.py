@@ -101,9 +101,9 @@ def call_on(written: WrittenCall, table: Table, tables: Tables) -> CallOnAbi | s
         nr = found
     prototype = tables.facts.prototype(name, abi)
     lookup = Lookup(tables.facts, abi)
+    remarks = ["a tracer that skips a call leaves this number"] if nr == U32 else []
     known: dict[int, int] = {}
     otherwise: dict[int, int] = {}
-    remarks = []
     for argument, expression in written.values.items():
         index = argument if isinstance(argument, int) else _index(prototype, argument)
         if index is None:

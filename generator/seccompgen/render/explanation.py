@@ -146,22 +146,16 @@ def _group_lines(group: ExplainedGroup, told: Explanation) -> Iterator[str]:
         yield f"  Linux {told.tag} has no call of that number here"
     for remark in first.remarks:
         yield f"  note: {remark}"
-    if group.runs:
+    if len(group.runs) == 1:
         yield from _run_lines(group)
 
 
 def _run_lines(group: ExplainedGroup) -> Iterator[str]:
-    runs = group.runs
-    first = runs[0]
+    first = group.runs[0]
     on = f" for {first.program}" if len(group.calls) > 1 else ""
     if first.bitmap:
         yield f"  kernels since 5.11 answer it by their bitmap{on}, and run no instruction"
         yield f"  older ones run {len(first.steps)} of {first.length} instructions:"
-    elif len(runs) > 1:
-        counts = sorted({len(one.steps) for one in runs})
-        span = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-        yield f"  {span} of {first.length} instructions run{on} in these examples"
-        return
     else:
         always = " each time, since the bitmap does not answer it" if first.bitmap is False else ""
         yield f"  {len(first.steps)} of {first.length} instructions run{on}{always}:"
