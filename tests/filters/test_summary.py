@@ -11,9 +11,10 @@ import pytest
 from seccompgen.core import call_kinds
 from seccompgen.core.abis import ABIS, Abi
 from seccompgen.core.call_kinds import Kind, kind_of_call
+from seccompgen.core.filter_summary import CallSummary, FilterSummary, Way
 from seccompgen.filters.execution import executed_for
 from seccompgen.filters.load import LoadedFilter, compile_filter, load_filter
-from seccompgen.filters.summary import CallSummary, FilterSummary, Way, summarize
+from seccompgen.filters.summary import summarize
 from seccompgen.kernel.shipped import SHIPPED, shipped_tables
 from seccompgen.pipeline.build import PLAIN_OPTIONS, build_policy
 from seccompgen.policy.stock import stock_policies

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from seccompgen.core.filter_summary import Executed
 from seccompgen.core.model import U32
 from seccompgen.core.word import ARCH, NR
 from seccompgen.verify import machine
@@ -15,17 +16,6 @@ if TYPE_CHECKING:
 
 _Value: TypeAlias = int | None
 """A value of 32 bits; None where it hangs on the arguments."""
-
-
-class Executed(NamedTuple):
-    """The fewest and the most instructions that run.
-
-    Every test of an argument counts as one that can go either way. Where tests of one argument
-    exclude each other, the truth lies within.
-    """
-
-    least: int
-    most: int
 
 
 def executed_for(code: Code, nr: int, audit_arch: int) -> Executed:
