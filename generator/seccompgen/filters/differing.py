@@ -199,12 +199,12 @@ class _Search:
         found = self._asked.get(question)
         if found is None:
             shift, mask = question.word.shift, question.mask << question.word.shift
-            if question.more:
+            if question.among is not None:
+                found = self._sets.among(question.among, shift)
+            elif question.more:
                 found = self._sets.above(mask, question.k << shift)
             else:
-                found = NOTHING
-                for k in question.constants:
-                    found = self._sets.either(found, self._sets.masked(mask, k << shift))
+                found = self._sets.masked(mask, question.k << shift)
             self._asked[question] = found
         return found
 
@@ -251,9 +251,8 @@ class _Search:
         first = self._sets.least(arches)
         arch = first if arches == self._sets.masked(U32, first) else None
         names = _names(arch, self._tables) if arch is not None else {}
-        known, all_known = sorted(names), NOTHING
-        for nr in known:
-            all_known = self._sets.either(all_known, self._number(nr))
+        known = sorted(names)
+        all_known = self._sets.among(known)
         of_number: dict[int, list[_Box]] = defaultdict(list)
         unnamed: list[_Box] = []
         for box in boxes:
