@@ -53,8 +53,8 @@ class CallClass:
     They come under the audit value ``arch``, None for several. Of ``numbers``, each first and last
     of a stretch, they are those for which one of ``conditions`` holds. ``named`` tells if the
     numbers are those of calls. ``pointers`` are stretches of instruction pointers; none: any.
-    ``example`` is one of them. ``rules`` are the parts of policies that answer them, in pairs; there
-    is one pair where classes are told apart by rules.
+    ``example`` is one of them. ``rules`` are the parts of policies that answer them, in pairs;
+    there is one pair where classes are told apart by rules.
     """
 
     arch: int | None
