@@ -12,18 +12,19 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32, All
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import ALL, NOTHING, Sets
+from seccompgen.core.sets import ALL, NOTHING
 from seccompgen.core.spelling import number
-from seccompgen.core.word import ARCH, ARGS, FIELDS, INSTRUCTION_POINTER, NR
+from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR
+from seccompgen.filters.following import ALL_CALLS, Following, with_field
 from seccompgen.filters.value_conditions import Tests, alternatives, intervals, united
 from seccompgen.verify import Meaning
 from seccompgen.verify.call import ZERO_HIGH_WORDS, Call
-from seccompgen.verify.followers import Ask, follower
+from seccompgen.verify.followers import follower
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,19 +32,15 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.filters.following import CallBox
     from seccompgen.verify import Relation
-    from seccompgen.verify.followers import Follower, Question
     from seccompgen.verify.stack import FilterSemantics
 
-_MOST_STEPS = 500_000
 _MOST_NAMES = 6
 _MOST_SPANS = 4
 
 Origins: TypeAlias = "tuple[Origin | None, Origin | None]"
 """The parts of two policies that answer a call; None for a program."""
-_Box: TypeAlias = tuple[int, ...]
-"""A set for each field of a call."""
-_EVERYTHING: _Box = (ALL,) * FIELDS
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class _Answers(NamedTuple):
 class _Part(NamedTuple):
     """Some calls, and the rules that answer them."""
 
-    box: _Box
+    box: CallBox
     rules: tuple[Origins, ...]
 
 
@@ -167,10 +164,8 @@ class _Search:
         self._abi = abi
         self._relation = relation
         self._tables = tables
-        self._sets = Sets()
-        self._steps = 0
-        self._asked: dict[Question, int] = {}
-        self._high_words_are_zero = self._sets.masked(U32 << 32, 0)
+        self._following = Following()
+        self._sets = self._following.sets
 
     def classes(self, *, by_rule: bool) -> Iterator[CallClass]:
         """Yield the classes: calls of the program's own ABI first, by number."""
@@ -179,7 +174,7 @@ class _Search:
             for part in self._split(box):
                 if NOTHING in part:
                     continue
-                rules = self._origins(self._example(part))
+                rules = self._origins(self._following.example(part))
                 answers = _Answers(left, right, rules if by_rule else None)
                 parts[part[ARCH], answers].append(_Part(part, (rules,)))
         found = [
@@ -194,79 +189,35 @@ class _Search:
             )
         )
 
-    # --- following ---------------------------------------------------------------------------
-
-    def _differing(self) -> Iterator[tuple[_Box, int, int]]:
+    def _differing(self) -> Iterator[tuple[CallBox, int, int]]:
         left, right = map(follower, self._sides)
-        for outer, answer in self._followed(left, _EVERYTHING):
-            for box, other in self._followed(right, outer):
+        for outer, answer in self._following.parts(left, ALL_CALLS):
+            for box, other in self._following.parts(right, outer):
                 if not self._relation.holds(answer, other):
                     yield box, answer, other
 
-    def _followed(self, side: Follower, box: _Box) -> Iterator[tuple[_Box, int]]:
-        """Yield disjoint parts that make up ``box``, each with the answer of ``side``."""
-        waiting: list[tuple[Any, _Box]] = [(side.start, box)]
-        while waiting:
-            state, box = waiting.pop()
-            step = side.step(state)
-            if not isinstance(step, Ask):
-                yield box, step
-                continue
-            self._steps += 1
-            if self._steps > _MOST_STEPS:
-                raise UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
-            field = step.question.word.field
-            own, asked = box[field], self._values(step.question)
-            inside = self._sets.both(own, asked)
-            for way, part in ((step.false, self._sets.minus(own, inside)), (step.true, inside)):
-                if part != NOTHING:
-                    waiting.append((way, _with(box, field, part)))
-
-    def _values(self, question: Question) -> int:
-        """Return the values of a field for which the answer is yes."""
-        found = self._asked.get(question)
-        if found is None:
-            shift, mask = question.word.shift, question.mask << question.word.shift
-            if question.among is not None:
-                found = self._sets.among(question.among, shift)
-            elif question.more:
-                found = self._sets.above(mask, question.k << shift)
-            else:
-                found = self._sets.masked(mask, question.k << shift)
-            self._asked[question] = found
-        return found
-
     # --- from parts to classes ---------------------------------------------------------------
 
-    def _split(self, box: _Box) -> Iterator[_Box]:
+    def _split(self, box: CallBox) -> Iterator[CallBox]:
         """Yield the parts of ``box`` by audit values: the program's own, and the others.
 
         High words of arguments that are always 0 are no part of a condition.
         """
         home = self._sets.masked(U32, self._abi.audit_arch)
         for arches in (self._sets.both(box[ARCH], home), self._sets.minus(box[ARCH], home)):
-            if box[ARGS:] == _EVERYTHING[ARGS:]:
-                yield _with(box, ARCH, arches)
+            if box[ARGS:] == ALL_CALLS[ARGS:]:
+                yield with_field(box, ARCH, arches)
                 continue
             others = arches
             for audit_arch in ZERO_HIGH_WORDS:
                 one = self._sets.masked(U32, audit_arch)
                 if self._sets.both(arches, one) != NOTHING:
                     others = self._sets.minus(others, one)
-                    yield (*_with(box, ARCH, one)[:ARGS], *map(self._low_word, box[ARGS:]))
-            yield _with(box, ARCH, others)
-
-    def _low_word(self, values: int) -> int:
-        """Return the set of values whose low word is that of one of ``values`` below 2**32."""
-        values = self._sets.both(values, self._high_words_are_zero)
-        while values > ALL and self._sets.nodes[values][0] < 32:
-            values = self._sets.nodes[values][1]
-        return values
-
-    def _example(self, box: _Box) -> Call:
-        least = list(map(self._sets.least, box))
-        a, b, c, d, e, f = least[ARGS:]
-        return Call(least[NR], least[ARCH], (a, b, c, d, e, f), least[INSTRUCTION_POINTER])
+                    yield (
+                        *with_field(box, ARCH, one)[:ARGS],
+                        *map(self._following.low_word, box[ARGS:]),
+                    )
+            yield with_field(box, ARCH, others)
 
     def _origins(self, call: Call) -> tuple[Origin | None, Origin | None]:
         left, right = (
@@ -285,24 +236,24 @@ class _Search:
         unnamed: list[_Part] = []
         for box, rules in parts:
             for nr in self._among(known, box[NR]):
-                of_number[nr].append(_Part(_with(box, NR, ALL), rules))
+                of_number[nr].append(_Part(with_field(box, NR, ALL), rules))
             rest = self._sets.minus(box[NR], all_known)
             if rest != NOTHING:
-                unnamed.append(_Part(_with(box, NR, rest), rules))
+                unnamed.append(_Part(with_field(box, NR, rest), rules))
         alike: dict[_Part, list[int]] = defaultdict(list)
         for nr, its_parts in of_number.items():
             of_pointers: dict[int, list[_Part]] = defaultdict(list)
             for part in self._united(its_parts):
                 box, rules = part
-                if box[ARGS:] == _EVERYTHING[ARGS:]:
+                if box[ARGS:] == ALL_CALLS[ARGS:]:
                     alike[part].append(nr)
                 else:
-                    here = _Part(_with(box, NR, self._number(nr)), rules)
+                    here = _Part(with_field(box, NR, self._number(nr)), rules)
                     of_pointers[box[INSTRUCTION_POINTER]].append(here)
             for here_parts in of_pointers.values():
                 yield self._class(arch, answers, here_parts)
         for (box, rules), numbers in alike.items():
-            here_parts = [_Part(_with(box, NR, self._number(n)), rules) for n in numbers]
+            here_parts = [_Part(with_field(box, NR, self._number(n)), rules) for n in numbers]
             yield self._class(arch, answers, here_parts)
         for part in self._united(unnamed):
             yield self._class(arch, answers, [part], named=False)
@@ -313,7 +264,7 @@ class _Search:
             inside = (part for part in parts if self._meets(part.box, box))
             yield _Part(box, tuple(dict.fromkeys(pair for part in inside for pair in part.rules)))
 
-    def _meets(self, box: _Box, other: _Box) -> bool:
+    def _meets(self, box: CallBox, other: CallBox) -> bool:
         return all(self._sets.both(a, b) != NOTHING for a, b in zip(box, other, strict=True))
 
     def _number(self, nr: int) -> int:
@@ -354,7 +305,7 @@ class _Search:
             answers.left,
             answers.right,
             tuple(rules),
-            self._example(parts[0].box),
+            self._following.example(parts[0].box),
         )
 
     def _stretches(self, values: int, width: int) -> list[tuple[int, int]]:
@@ -362,10 +313,6 @@ class _Search:
         if not found:
             raise UndecidedError("numbers are scattered", kind=Problem.TOO_MANY_CASES)
         return found
-
-
-def _with(box: _Box, field: int, values: int) -> _Box:
-    return (*box[:field], values, *box[field + 1 :])
 
 
 def _names(arch: int, tables: Tables) -> dict[int, str]:
