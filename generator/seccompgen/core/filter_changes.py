@@ -52,7 +52,8 @@ class ChangedCall:
     ``syscall`` is the name if ``subject`` is CALL, else empty. ``numbers`` are those of an UNNAMED
     subject by the names of ABIs, and of OTHER_ABIS by those of the programs; ``every_number`` is
     True if there are no others. ``abis`` are those of the calls; ``programs`` those of the programs
-    that changed, most often the same. ``condition`` is when a call is one of these, in names;
+    that changed, most often the same. ``elsewhere``, the programs for the calls' own ABIs are not
+    among these, though there are such. ``condition`` is when a call is one of these, in names;
     empty: always. ``rules`` are the parts of the policies that answer before and after; none for a
     program.
     """
@@ -64,6 +65,7 @@ class ChangedCall:
     every_number: bool
     abis: tuple[str, ...]
     programs: tuple[str, ...]
+    elsewhere: bool
     condition: str
     before: str
     after: str
@@ -97,7 +99,8 @@ class Unlisted:
 class FilterDiff:
     """All that differs between two filters, which messages call ``before`` and ``after``.
 
-    ``abis`` are those for which both have a program, and which were compared. ``changes`` are
+    ``abis`` are those for which both have a program, and which were compared; ``answered`` those
+    that the programs answer for, as far as policies tell: these and others beside. ``changes`` are
     sorted as a reviewer wants to read them: by effect, then by name. ``policy_actions`` say no more
     than the changes do: they are the actions of the policy for calls that no rule is about.
     """
@@ -105,6 +108,7 @@ class FilterDiff:
     before: str
     after: str
     abis: tuple[str, ...]
+    answered: tuple[str, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     changes: tuple[ChangedCall, ...]

@@ -6,7 +6,7 @@ common becomes one change. It is for reading: `equiv` proves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.differing import CallClass
     from seccompgen.filters.load import LoadedFilter
+    from seccompgen.verify.call import Call
     from seccompgen.verify.stack import FilterSemantics
 
 _LETTING_THROUGH = Relation(ActionKind.LOG)
@@ -63,7 +64,7 @@ def diff_filters(
         text = f"{called[0]} and {called[1]} have programs for no common ABI"
         raise InputError(Diagnostic(text, kind=Problem.NO_COMMON_ABI))
     raw = any(kind_of(one.path) is FilterForm.RAW for one in (left, right))
-    merged = _Merged(tables)
+    merged = _Merged(tables, common)
     unlisted = []
     for name in common:
         sides = left.sides[name], right.sides[name]
@@ -75,6 +76,7 @@ def diff_filters(
     return FilterDiff(
         *called,
         tuple(common),
+        _sorted([*common, *_beside(left, common), *_beside(right, common)]),
         () if raw else _lacking(left.sides, right.sides),
         () if raw else _lacking(right.sides, left.sides),
         changes,
@@ -82,6 +84,12 @@ def diff_filters(
         tuple(_policy_actions(left, right, [ABIS[name] for name in common])) if changes else (),
         tuple(unlisted),
     )
+
+
+def _beside(filter_: LoadedFilter, abis: Iterable[str]) -> list[str]:
+    """Return the ABIs that the programs for ``abis`` answer for besides, as the policy says."""
+    policy = filter_.policy
+    return [one.name for name in abis for one in (policy.compat_of(ABIS[name]) if policy else ())]
 
 
 def _lacking(ours: Iterable[str], its: Mapping[str, object]) -> tuple[str, ...]:
@@ -145,6 +153,7 @@ class _Key:
     effect: Effect
     subject: Subject
     syscall: str
+    elsewhere: bool
     condition: tuple[str, ...]
     before: str
     after: str
@@ -168,8 +177,10 @@ class _Found:
 class _Merged:
     """The changes of one program after the other, by what they have in common."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, abis: Iterable[str]) -> None:
+        """Begin without changes; there are programs for ``abis``."""
         self._tables = tables
+        self._abis = set(abis)
         self._found: dict[_Key, _Found] = {}
 
     def add(self, abi: Abi, sides: tuple[FilterSemantics, FilterSemantics]) -> None:
@@ -184,6 +195,12 @@ class _Merged:
 
     def changes(self) -> tuple[ChangedCall, ...]:
         """Return the changes, sorted."""
+        for key, found in list(self._found.items()):
+            own = self._found.get(replace(key, elsewhere=False))
+            # Programs of several ABIs that all answer for one another change alike.
+            if key.elsewhere and own and found.abis <= own.abis:
+                own.programs |= found.programs
+                del self._found[key]
         effects, subjects = list(Effect), list(Subject)
         made = [
             ChangedCall(
@@ -199,6 +216,7 @@ class _Merged:
                 ),
                 _sorted(found.abis),
                 _sorted(found.programs),
+                key.elsewhere,
                 found.condition,
                 key.before,
                 key.after,
@@ -258,6 +276,7 @@ class _Merged:
             _effect(one.left, one.right),
             subject,
             syscall,
+            table is not None and table.abi != abi and table.abi.name in self._abis,
             self._wordings(one, syscall, table),
             before,
             after,
@@ -265,7 +284,7 @@ class _Merged:
         )
         found = self._found.get(key)
         if found is None:
-            example = self._example(one, nr, sides)
+            example = self._example(one, nr, abi, sides)
             parts = one.condition(self._tables), one.origin_in_memory()
             condition = " ".join(filter(None, parts))
             found = self._found[key] = _Found(condition, example)
@@ -286,12 +305,14 @@ class _Merged:
         return (*sorted(texts), one.origin_in_memory())
 
     def _example(
-        self, one: CallClass, nr: int, sides: tuple[FilterSemantics, FilterSemantics]
+        self, one: CallClass, nr: int, abi: Abi, sides: tuple[FilterSemantics, FilterSemantics]
     ) -> Example:
         from seccompgen.render import call_text  # noqa: PLC0415 - jinja2
 
         call = one.example
-        shown = max(arguments_looked_at(side, call) for side in sides) if one.conditions else 0
+        if one.arch is None:
+            call = _through_a_known_abi(call, abi, sides)
+        shown = max(arguments_looked_at(side, call) for side in sides)
         text = call_text(nr, call.arch, call.args, self._tables, shown)
         return Example(nr, call.arch, call.args, text)
 
@@ -328,6 +349,23 @@ def _alike(left: FilterSemantics, right: FilterSemantics) -> bool:
         ours, its = ([(one.tests, one.ret) for one in side.cases] for side in (left, right))
         return left.abi == right.abi and ours == its
     return isinstance(left, Code) and left == right
+
+
+def _through_a_known_abi(
+    call: Call, abi: Abi, sides: tuple[FilterSemantics, FilterSemantics]
+) -> Call:
+    """Return a call like ``call`` through an ABI that people know, of the same kernel if possible.
+
+    Both sides answer it as they do ``call``, which is returned if there is none.
+    """
+    answers = [side.answer(call) for side in sides]
+    beside = (ABIS[name] for name in abi.siblings)
+    for other in (*beside, *ABIS.values()):
+        if other.audit_arch != abi.audit_arch and other.filters_since:
+            found = replace(call, arch=other.audit_arch)
+            if found.exists and [side.answer(found) for side in sides] == answers:
+                return found
+    return call
 
 
 def _effect(left: int, right: int) -> Effect:
