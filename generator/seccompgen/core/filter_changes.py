@@ -126,3 +126,33 @@ class FilterDiff:
     def undecided(self) -> bool:
         """True if it is not known of some ABI whether its calls are answered alike."""
         return any(one.example is None for one in self.unlisted)
+
+
+class Status(Enum):
+    """The fate of a filter between two trees of files."""
+
+    CHANGED = "changed"
+    ADDED = "added"
+    REMOVED = "removed"
+    SAME = "same"
+    """Its files are not what they were, and it answers every call as before."""
+    AS_POLICY = "as-policy"
+    """It changed as the policy of its name did."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChange:
+    """A filter, by the path that it has in both trees, and how it differs; ``diff`` if it is there.
+
+    ``policy`` is the path of the policy that an AS_POLICY filter changed as.
+    """
+
+    name: str
+    status: Status
+    diff: FilterDiff | None = None
+    policy: str = ""
+
+    @property
+    def differs(self) -> bool:
+        """True if it is not the same filter in both trees."""
+        return self.status is not Status.SAME

@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.core.filter_changes import Effect, Subject
+from seccompgen.core.filter_changes import Effect, Status, Subject
 from seccompgen.render.change_groups import counted, grouped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from seccompgen.core.filter_changes import ChangedCall, FilterDiff
+    from seccompgen.core.filter_changes import ChangedCall, FilterChange, FilterDiff
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Tables
     from seccompgen.render.change_groups import ChangeGroup
@@ -39,6 +39,31 @@ def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]
     for text in notes:
         lines += _wrapped(text, width, "  ")
     return lines
+
+
+def trees_text(found: Sequence[FilterChange], tables: Tables, width: int = WIDTH) -> list[str]:
+    """Return which filters differ between two trees, and how, as lines."""
+    lines: list[str] = []
+    for one in found:
+        lines += ["", ""] if lines and one.status is Status.CHANGED else []
+        if one.diff and one.status is Status.CHANGED:
+            lines += diff_text(one.diff, tables, width)
+        else:
+            lines += _wrapped(f"{one.name}: {fate(one)}", width, "")
+    return lines or ["no filter differs"]
+
+
+def fate(one: FilterChange) -> str:
+    """Return what became of a filter whose changes are not listed."""
+    match one.status:
+        case Status.ADDED:
+            return "new"
+        case Status.REMOVED:
+            return "removed"
+        case Status.AS_POLICY:
+            return f"the same changes as {one.policy}"
+        case _:
+            return "edited, with no difference in meaning"
 
 
 def notes_of(diff: FilterDiff) -> Iterator[str]:
@@ -127,3 +152,20 @@ def diff_json(diff: FilterDiff) -> dict[str, Any]:
             {"abi": one.abi, "reason": one.reason, "example": one.example} for one in diff.unlisted
         ],
     }
+
+
+def trees_json(found: Sequence[FilterChange]) -> dict[str, Any]:
+    """Return the filters that differ between two trees as JSON has them, and all their changes."""
+    filters = [
+        {
+            "filter": one.name,
+            "status": one.status.value,
+            **({"policy": one.policy} if one.policy else {}),
+            **(diff_json(one.diff) if one.diff else {}),
+        }
+        for one in found
+    ]
+    changes = [
+        {"filter": one["filter"], **change} for one in filters for change in one.get("changes", ())
+    ]
+    return {"changes": changes, "filters": filters}
