@@ -17,6 +17,7 @@ _MODULES = {
     "verify": "verify",
     "equiv": "compare",
     "subset": "compare",
+    "diff": "diff",
     "lint": "lint",
     "intersect": "combine",
     "union": "combine",
