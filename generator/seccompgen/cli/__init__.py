@@ -18,6 +18,7 @@ _MODULES = {
     "explain": "explain",
     "equiv": "compare",
     "subset": "compare",
+    "diff": "diff",
     "lint": "lint",
     "intersect": "combine",
     "union": "combine",

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32, All
@@ -27,7 +27,7 @@ from seccompgen.verify.call import ZERO_HIGH_WORDS, Call
 from seccompgen.verify.followers import follower
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 _MOST_NAMES = 6
 _MOST_SPANS = 4
 
+Origins: TypeAlias = "tuple[Origin | None, Origin | None]"
+"""The parts of two policies that answer a call; None for a program."""
+
 
 @dataclass(frozen=True)
 class CallClass:
@@ -47,7 +50,8 @@ class CallClass:
     They come under the audit value ``arch``, None for several. Of ``numbers``, each first and last
     of a stretch, they are those for which one of ``conditions`` holds. ``named`` tells if the
     numbers are those of calls. ``pointers`` are stretches of instruction pointers; none: any.
-    ``example`` is one of them; the origins are the parts of policies that answer them all.
+    ``example`` is one of them. ``rules`` are the parts of policies that answer them, in pairs;
+    there is one pair where classes are told apart by rules.
     """
 
     arch: int | None
@@ -57,8 +61,13 @@ class CallClass:
     pointers: tuple[tuple[int, int], ...]
     left: int
     right: int
-    origins: tuple[Origin | None, Origin | None]
+    rules: tuple[Origins, ...]
     example: Call
+
+    @property
+    def origins(self) -> Origins:
+        """The parts of the policies that answer the first of the calls."""
+        return self.rules[0]
 
     def names(self, tables: Tables) -> list[str]:
         """Return the names of the calls, in the order of their numbers."""
@@ -66,7 +75,10 @@ class CallClass:
         return [names[nr] for nr, _ in self.numbers if nr in names]
 
     def condition(self, tables: Tables) -> str:
-        """Return when it is one of these calls, in names; empty if always."""
+        """Return when it is one of these calls, in names; empty if always.
+
+        Instruction pointers are no part of it.
+        """
         if () in self.conditions:
             return ""
         table = tables.table_of(self.arch, self.example.nr) if self.arch is not None else None
@@ -97,32 +109,47 @@ class CallClass:
             text += f" on {table.abi.name}"
         if condition := self.condition(tables):
             text += f" where {condition}"
-        if self.pointers:
-            spans = (f"{a:#x}-{b:#x}" for a, b in self.pointers[:_MOST_SPANS])
-            more = len(self.pointers) - _MOST_SPANS
-            text += f" from {', '.join(spans)}" + (
-                f" and {more} stretches more" if more > 0 else ""
-            )
-        return text
+        return f"{text} {pointers}" if (pointers := self.origin_in_memory()) else text
+
+    def origin_in_memory(self) -> str:
+        """Return from where in memory the calls are made: ``from 0x1000-0x1fff``; empty if any."""
+        if not self.pointers:
+            return ""
+        spans = ", ".join(f"{a:#x}-{b:#x}" for a, b in self.pointers[:_MOST_SPANS])
+        more = len(self.pointers) - _MOST_SPANS
+        return f"from {spans}" + (f" and {more} stretches more" if more > 0 else "")
 
 
-class _Rules(NamedTuple):
-    """The answers to a part, and the parts of policies that give them."""
+class _Answers(NamedTuple):
+    """The answers to a part; with the rules that give them, where parts are told apart by these."""
 
     left: int
     right: int
-    origins: tuple[Origin | None, Origin | None]
+    rules: Origins | None
+
+
+class _Part(NamedTuple):
+    """Some calls, and the rules that answer them."""
+
+    box: CallBox
+    rules: tuple[Origins, ...]
 
 
 def differing_calls(
-    sides: tuple[FilterSemantics, FilterSemantics], abi: Abi, relation: Relation, tables: Tables
+    sides: tuple[FilterSemantics, FilterSemantics],
+    abi: Abi,
+    relation: Relation,
+    tables: Tables,
+    *,
+    by_rule: bool = True,
 ) -> tuple[CallClass, ...]:
     """Return all calls for which ``relation`` fails between two sides of the program for ``abi``.
 
-    Calls that no kernel makes (`Call.exists`) are left out. Raises UndecidedError where they cannot
-    be told in sets, or in too many.
+    With ``by_rule`` what different rules answer is in different classes. Calls that no kernel makes
+    (`Call.exists`) are left out. Raises UndecidedError where they cannot be told in sets, or in too
+    many.
     """
-    return tuple(_Search(sides, abi, relation, tables).classes())
+    return tuple(_Search(sides, abi, relation, tables).classes(by_rule=by_rule))
 
 
 class _Search:
@@ -140,18 +167,20 @@ class _Search:
         self._following = Following()
         self._sets = self._following.sets
 
-    def classes(self) -> Iterator[CallClass]:
+    def classes(self, *, by_rule: bool) -> Iterator[CallClass]:
         """Yield the classes: calls of the program's own ABI first, by number."""
-        parts: dict[tuple[int, _Rules], list[CallBox]] = defaultdict(list)
+        parts: dict[tuple[int, _Answers], list[_Part]] = defaultdict(list)
         for box, left, right in self._differing():
             for part in self._split(box):
                 if NOTHING in part:
                     continue
-                example = self._following.example(part)
-                rules = _Rules(left, right, self._origins(example))
-                parts[part[ARCH], rules].append(part)
+                rules = self._origins(self._following.example(part))
+                answers = _Answers(left, right, rules if by_rule else None)
+                parts[part[ARCH], answers].append(_Part(part, (rules,)))
         found = [
-            one for (arch, rules), boxes in parts.items() for one in self._told(arch, rules, boxes)
+            one
+            for (arch, answers), those in parts.items()
+            for one in self._told(arch, answers, those)
         ]
         home = self._abi.audit_arch
         return iter(
@@ -196,37 +225,47 @@ class _Search:
         )
         return left, right
 
-    def _told(self, arches: int, rules: _Rules, boxes: Iterable[CallBox]) -> Iterator[CallClass]:
-        """Yield the classes of calls with the same answers by the same rules."""
+    def _told(self, arches: int, answers: _Answers, parts: Iterable[_Part]) -> Iterator[CallClass]:
+        """Yield the classes of calls with the same answers."""
         first = self._sets.least(arches)
         arch = first if arches == self._sets.masked(U32, first) else None
         names = _names(arch, self._tables) if arch is not None else {}
-        known, all_known = sorted(names), NOTHING
-        for nr in known:
-            all_known = self._sets.either(all_known, self._number(nr))
-        of_number: dict[int, list[CallBox]] = defaultdict(list)
-        unnamed: list[CallBox] = []
-        for box in boxes:
+        known = sorted(names)
+        all_known = self._sets.among(known)
+        of_number: dict[int, list[_Part]] = defaultdict(list)
+        unnamed: list[_Part] = []
+        for box, rules in parts:
             for nr in self._among(known, box[NR]):
-                of_number[nr].append(with_field(box, NR, ALL))
+                of_number[nr].append(_Part(with_field(box, NR, ALL), rules))
             rest = self._sets.minus(box[NR], all_known)
             if rest != NOTHING:
-                unnamed.append(with_field(box, NR, rest))
-        alike: dict[CallBox, list[int]] = defaultdict(list)
-        for nr, its_boxes in of_number.items():
-            of_pointers: dict[int, list[CallBox]] = defaultdict(list)
-            for box in united(self._sets, its_boxes):
+                unnamed.append(_Part(with_field(box, NR, rest), rules))
+        alike: dict[_Part, list[int]] = defaultdict(list)
+        for nr, its_parts in of_number.items():
+            of_pointers: dict[int, list[_Part]] = defaultdict(list)
+            for part in self._united(its_parts):
+                box, rules = part
                 if box[ARGS:] == ALL_CALLS[ARGS:]:
-                    alike[box].append(nr)
+                    alike[part].append(nr)
                 else:
-                    here = with_field(box, NR, self._number(nr))
+                    here = _Part(with_field(box, NR, self._number(nr)), rules)
                     of_pointers[box[INSTRUCTION_POINTER]].append(here)
-            for here_boxes in of_pointers.values():
-                yield self._class(arch, rules, here_boxes)
-        for box, numbers in alike.items():
-            yield self._class(arch, rules, [with_field(box, NR, self._number(n)) for n in numbers])
-        for box in united(self._sets, unnamed):
-            yield self._class(arch, rules, [box], named=False)
+            for here_parts in of_pointers.values():
+                yield self._class(arch, answers, here_parts)
+        for (box, rules), numbers in alike.items():
+            here_parts = [_Part(with_field(box, NR, self._number(n)), rules) for n in numbers]
+            yield self._class(arch, answers, here_parts)
+        for part in self._united(unnamed):
+            yield self._class(arch, answers, [part], named=False)
+
+    def _united(self, parts: Sequence[_Part]) -> Iterator[_Part]:
+        """Yield parts with boxes that are as few as possible, and all rules of what is in them."""
+        for box in united(self._sets, [part.box for part in parts]):
+            inside = (part for part in parts if self._meets(part.box, box))
+            yield _Part(box, tuple(dict.fromkeys(pair for part in inside for pair in part.rules)))
+
+    def _meets(self, box: CallBox, other: CallBox) -> bool:
+        return all(self._sets.both(a, b) != NOTHING for a, b in zip(box, other, strict=True))
 
     def _number(self, nr: int) -> int:
         return self._sets.masked(U32, nr)
@@ -245,12 +284,14 @@ class _Search:
         ]
 
     def _class(
-        self, arch: int | None, rules: _Rules, boxes: list[CallBox], *, named: bool = True
+        self, arch: int | None, answers: _Answers, parts: list[_Part], *, named: bool = True
     ) -> CallClass:
         numbers: set[tuple[int, int]] = set()
         conditions: dict[Tests, None] = {}
         pointers: set[tuple[int, int]] = set()
-        for box in boxes:
+        rules: dict[Origins, None] = {}
+        for box, its_rules in parts:
+            rules |= dict.fromkeys(its_rules)
             numbers.update(self._stretches(box[NR], 32))
             conditions |= dict.fromkeys(alternatives(self._sets, box[ARGS:]))
             if box[INSTRUCTION_POINTER] != ALL:
@@ -261,8 +302,10 @@ class _Search:
             named,
             tuple(conditions),
             tuple(sorted(pointers)),
-            *rules,
-            self._following.example(boxes[0]),
+            answers.left,
+            answers.right,
+            tuple(rules),
+            self._following.example(parts[0].box),
         )
 
     def _stretches(self, values: int, width: int) -> list[tuple[int, int]]:

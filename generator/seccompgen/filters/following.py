@@ -83,12 +83,12 @@ class Following:
         found = self._asked.get(question)
         if found is None:
             shift, mask = question.word.shift, question.mask << question.word.shift
-            if question.more:
+            if question.among is not None:
+                found = self.sets.among(question.among, shift)
+            elif question.more:
                 found = self.sets.above(mask, question.k << shift)
             else:
-                found = NOTHING
-                for k in question.constants:
-                    found = self.sets.either(found, self.sets.masked(mask, k << shift))
+                found = self.sets.masked(mask, question.k << shift)
             self._asked[question] = found
         return found
 
