@@ -195,6 +195,14 @@ class Explainer:
         others = [ABIS[name] for name in abi.siblings if ABIS[name].audit_arch in compared]
         return [CallWay(abi, other) for other in others]
 
+    def way_through(self, abi: Abi) -> CallWay | None:
+        """Return the way of calls through ``abi``; None if no program can get any."""
+        own = [CallWay(ABIS[name], abi) for name in self.loaded.sides]
+        beside = [way for way in own if abi.name in way.program.siblings]
+        return next((way for way in self.ways if way.through == abi), None) or next(
+            iter(beside), None
+        )
+
     # --- answers ---------------------------------------------------------------------------------
 
     def _made_follower(self, program: str) -> tuple[Following, Follower]:
@@ -288,7 +296,7 @@ class Explainer:
             lengths = [len(text or "") for text in texts]
             rest = lengths.index(max(lengths))
         cases = [
-            self._case(part, way, asked, "" if n == rest else texts[n] or "", otherwise=n == rest)
+            self._case(part, way, asked, texts[n] or "", otherwise=n == rest)
             for n, part in enumerate(parts)
         ]
         return tuple(

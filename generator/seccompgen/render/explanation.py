@@ -52,8 +52,8 @@ class ProgramRun:
 class AnswerCase:
     """One answer to a call, and when it is given: ``condition`` in names, empty for always.
 
-    ``otherwise`` is True for the answer to whatever the other cases leave. ``call`` is an example,
-    which ``example`` is in names.
+    ``otherwise`` is True for the answer to whatever the other cases leave, whose condition may be
+    too intricate to be told. ``call`` is an example, which ``example`` is in names.
     """
 
     action: str
@@ -137,7 +137,7 @@ def _group_lines(group: ExplainedGroup, told: Explanation) -> Iterator[str]:
     else:
         yield f"{first.title} on {where}: it depends on {_listed(first.open)}"
         for case in first.cases[:_MOST_CASES]:
-            when = f"where {case.condition}" if case.condition else "otherwise"
+            when = "otherwise" if case.otherwise else f"where {case.condition}"
             yield f"  {case.action} {when}"
             yield f"    by {case.rule}; such as {case.example}"
         if len(first.cases) > _MOST_CASES:

@@ -50,6 +50,7 @@ class SeccompRecord:
     ``name`` is empty for a number that ``abi``, through which the call was made, has no name for.
     ``action`` is None where the record does not tell it. ``address`` is that of the instruction
     after the call. ``event`` names the record where two logs have it; empty if nothing does.
+    ``signal`` is True for a siginfo: then it was an action that sends SIGSYS.
     """
 
     position: Position
@@ -61,6 +62,18 @@ class SeccompRecord:
     pid: int | None = None
     command: str = ""
     event: str = ""
+    signal: bool = False
+
+    @property
+    def actions(self) -> frozenset[ActionKind]:
+        """The actions that the record can be of."""
+        if self.action:
+            return frozenset({self.action})
+        return _BY_SIGNAL if self.signal else _REFUSING
+
+
+_REFUSING = frozenset(kind for kind in ActionKind if not kind.lets_through)
+_BY_SIGNAL = frozenset({ActionKind.TRAP, ActionKind.KILL_THREAD, ActionKind.KILL_PROCESS})
 
 
 def record_in(line: str) -> str | None:
@@ -92,7 +105,7 @@ def parse_record(fields: str, where: Position, tables: Tables) -> SeccompRecord:
 
 def siginfo_in(text: str) -> bool:
     """Return whether a text shows the siginfo of a SIGSYS, or the part of it that names a call."""
-    return bool(_SIGINFO_CALL.search(text) or _SIGINFO_ARCH.search(text))
+    return any(one.search(text) for one in (_SIGINFO_CALL, _SIGINFO_ARCH, _SIGINFO_ADDRESS))
 
 
 def parse_siginfo(text: str, where: Position, tables: Tables) -> SeccompRecord | None:
@@ -105,7 +118,8 @@ def parse_siginfo(text: str, where: Position, tables: Tables) -> SeccompRecord |
         value = f"{int(value):#x}"
     abi, nr, name = _call(value, call[1], where, tables)
     address = _SIGINFO_ADDRESS.search(text)
-    return SeccompRecord(where, abi, nr, name, None, int(address[1], 16) if address else None)
+    called_at = int(address[1], 16) if address else None
+    return SeccompRecord(where, abi, nr, name, None, called_at, signal=True)
 
 
 def call_of(audit_arch: int, number: int, where: Position, tables: Tables) -> tuple[Abi, int, str]:
