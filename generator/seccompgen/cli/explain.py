@@ -64,7 +64,7 @@ def explain(
     CALL is a name or a number. An ARG is a number in any base, a constant, or several joined by |;
     it stands for the argument at its place, or for the one that it names, as in flags=O_CREAT. For
     arguments that are left out, all answers are listed that there can be. ABIs that answer alike
-    are told once.
+    are told once. Without a CALL, the whole filter is told: by action, kind of call, condition.
 
     With --audit, FILE is a log or a core dump, by default standard input. See docs/explain.md.
     """
@@ -86,7 +86,8 @@ def explain(
         _audit(explainer, log, follow=follow, as_json=as_json)
         return
     if not call:
-        raise InputError("name a call")
+        _whole(explainer, as_json=as_json)
+        return
     told = explainer.explain(call, every_run=as_json)
     if as_json:
         print_json(explanation_json(told))
@@ -104,6 +105,23 @@ def _parts(words: tuple[str, ...], *, audit: bool) -> tuple[Path | None, str, tu
         raise InputError("--audit takes a FILE and a FILTER, or a FILTER alone")
     log = None if len(words) == 1 or words[0] == "-" else Path(words[0])
     return log, words[-1], ()
+
+
+def _whole(explainer: Explainer, *, as_json: bool) -> None:
+    """Say what the whole filter does."""
+    from seccompgen.filters.summary import summarize  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.render.whole_filter import (  # noqa: PLC0415
+        whole_filter_json,
+        whole_filter_text,
+    )
+
+    tables = explainer.tables
+    told = summarize(explainer.chosen, tables)
+    file = str(explainer.loaded.path)
+    if as_json:
+        print_json(whole_filter_json(told, file, tables.tag))
+    else:
+        say(*whole_filter_text(told, file, tables.tag))
 
 
 def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: bool) -> None:

@@ -110,6 +110,13 @@ class Explainer:
         self._program = cache(self._made_program)
         self._follower = cache(self._made_follower)
 
+    @property
+    def chosen(self) -> LoadedFilter:
+        """The filter, with the programs alone that calls were asked for of."""
+        programs = {way.program.name for way in self.ways}
+        sides = {name: side for name, side in self.loaded.sides.items() if name in programs}
+        return replace(self.loaded, sides=sides)
+
     def explain(self, words: Sequence[str], *, every_run: bool = False) -> Explanation:
         """Return the answers to the call that ``words`` are: a name or a number, and arguments.
 
