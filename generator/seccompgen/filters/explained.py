@@ -170,8 +170,9 @@ class Explainer:
             )
             cases = ()
         program, through = way.program.name, way.through.name
+        given = bool(asked.known)
         return ExplainedCall(
-            through, program, title, asked.name, asked.nr, cases, opened, unlisted, remarks
+            through, program, title, asked.name, asked.nr, cases, opened, given, unlisted, remarks
         )
 
     # --- ways ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_ABIS = 6
 _MOST_CASES = 40
+_MOST_OPEN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class ExplainedCall:
 
     ``title`` is the call as it was asked for, ``name`` empty for a number that is no call's. There
     is one case, or several if the answer depends on arguments that were left out; none where
-    ``unlisted`` says why they cannot be told. ``open`` are the arguments that were left out.
+    ``unlisted`` says why they cannot be told. ``open`` are the arguments that were left out, which
+    are not all if some are ``given``.
     """
 
     abi: str
@@ -81,6 +83,7 @@ class ExplainedCall:
     nr: int
     cases: tuple[AnswerCase, ...]
     open: tuple[str, ...] = ()
+    given: bool = False
     unlisted: str = ""
     remarks: tuple[str, ...] = ()
 
@@ -132,6 +135,8 @@ def _group_lines(group: ExplainedGroup, told: Explanation) -> Iterator[str]:
     elif len(first.cases) == 1:
         only = first.cases[0]
         whatever = f", whatever {_listed(first.open)} may be" if first.open else ""
+        if len(first.open) > _MOST_OPEN:
+            whatever = f", whatever the {'other ' * first.given}arguments are"
         yield f"{first.title} on {where}: {only.action}{whatever}"
         yield f"  by {only.rule}"
     else:
