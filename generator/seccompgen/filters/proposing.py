@@ -1,35 +1,39 @@
 """Propose the smallest change of a policy that permits a call, and ask lint about it.
 
-A change is text for the policy's own file, at the line where it counts: before the rule that
-refuses, or behind all rules. It is proposed only if the policy, changed, lets the call through.
+Changes are tried one after the other, from the smallest on: a setting, a rule where it counts, a
+name taken out of the rule that refuses. Each is an edit of the policy's text, which is read again
+like any other: the first that is a policy and lets the call through is proposed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from difflib import unified_diff
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.errors import Position
-from seccompgen.core.model import Action, Origin, Rule
+from seccompgen.core.errors import InputError
+from seccompgen.core.foreign import PLAIN_READING
+from seccompgen.core.model import ActionKind
 from seccompgen.io.reading import read_file
 from seccompgen.lint import LintedFilter, lint
-from seccompgen.policy.conditions import Lookup, alternatives
-from seccompgen.policy.expressions import parse_condition
+from seccompgen.policy import load_policy
+from seccompgen.policy.editing import PolicyText
 from seccompgen.render.audit_report import ProposedChange
 from seccompgen.verify import meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Predicate, ResolvedPolicy
+    from seccompgen.core.model import ResolvedPolicy, Rule
     from seccompgen.core.tables import Tables
     from seccompgen.lint import Finding
     from seccompgen.verify.call import Call
 
 _YAML = {".yml", ".yaml"}
+_ONLY_YAML = "changes are proposed for policies of our own, in YAML: 'convert' makes one of others"
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,18 @@ class Wish:
     examples: tuple[Call, ...]
 
 
-@dataclass(frozen=True)
-class _Place:
-    file: str
-    line: int
-    indent: int
+class _Edit(NamedTuple):
+    """Edited texts, by file, and what was done."""
+
+    texts: dict[str, PolicyText]
     words: str
+
+    def then(self, text: PolicyText | None, words: str) -> _Edit | None:
+        """Return the edit with another one; None if that cannot be made."""
+        if text is None:
+            return None
+        both = f"{self.words}, and {words}" if self.words else words
+        return _Edit({**self.texts, text.file: text}, both)
 
 
 class Proposer:
@@ -62,121 +72,125 @@ class Proposer:
     def __init__(self, policy: ResolvedPolicy, tables: Tables) -> None:
         self._policy = policy
         self._tables = tables
-        self._found = cache(self._findings)
+        self._main = policy.sources[-1][0]
+        self._known = cache(self._findings_before)
 
     def propose(self, wish: Wish) -> ProposedChange | str:
         """Return the change that permits the calls of a wish, or why there is none."""
-        policy, file = self._policy, self._policy.sources[-1][0]
-        if policy.in_memory or policy.foreign or Path(file).suffix not in _YAML:
-            return "write the rule in the policy's own format, or convert it to one of ours first"
-        changed, setting = policy, []
-        if wish.abi not in {wish.program, *policy.compat_of(wish.program)}:
-            compat = (*policy.compat_arches, wish.abi)
-            changed = replace(policy, compat_arches=compat)
-            setting = [f"compat_arches: [{', '.join(abi.name for abi in compat)}]"]
-            if self._permits(changed, wish):
-                had = "for compat_arches" if policy.compat_arches else "as a setting"
-                return ProposedChange(
-                    file, 0, had, tuple(setting), "", self._news(changed, wish.program)
-                )
-        index, place = self._place(changed, wish)
-        rules = self._rules(wish, place)
-        changed = replace(changed, rules=(*changed.rules[:index], *rules, *changed.rules[index:]))
-        if not self._permits(changed, wish):
-            return "no rule that is put there permits it"
-        note = "" if wish.condition else self._note(wish)
-        lines = _yaml(wish, place.indent)
-        if setting:
-            note = f"and {setting[0]} as a setting, since the call comes through {wish.abi.name}"
-        news = self._news(changed, wish.program)
-        return ProposedChange(place.file, place.line, place.words, lines, note, news)
+        policy = self._policy
+        if policy.in_memory or policy.foreign or Path(self._main).suffix not in _YAML:
+            return _ONLY_YAML
+        why = ""
+        try:
+            for edit in self._edits(wish):
+                changed = self._read(edit)
+                if isinstance(changed, InputError):
+                    why = why or f": {edit.words}, and {changed.diagnostics[0]}"
+                elif self._permits(changed, wish):
+                    return self._change(edit, changed, wish)
+        except (InputError, OSError):  # a file that changed meanwhile
+            return "the policy's text cannot be read again"
+        return f"no small change of the rules permits it{why}"
 
-    def _note(self, wish: Wish) -> str:
-        prototype = self._tables.facts.prototype(wish.name, wish.abi)
-        if prototype is None or not prototype.parameters:
-            return ""
-        return "it permits all arguments, since records do not tell them: narrow it down by 'when'"
+    # --- edits -----------------------------------------------------------------------------------
+
+    def _edits(self, wish: Wish) -> Iterator[_Edit]:
+        """Yield edits that may permit a wish, the smallest first."""
+        start = _Edit({}, "")
+        if wish.abi not in {wish.program, *self._policy.compat_of(wish.program)}:
+            compat = ", ".join(abi.name for abi in (*self._policy.compat_arches, wish.abi))
+            text = self._text(self._main).with_setting("compat_arches", f"[{compat}]")
+            setting = start.then(text, "say that the program answers for this ABI, too")
+            if setting is None:
+                return
+            start = setting
+            yield start
+        refusing = self._refusing(wish)
+        rule = _yaml(wish)
+        if refusing is None:
+            text = self._of(start, self._main).with_rule(rule, None)
+            if found := start.then(text, "put this behind the last rule"):
+                yield found
+            return
+        file, label = refusing.origin.position.file, refusing.origin.label
+        text = self._of(start, file).with_rule(rule, refusing.origin.position)
+        if found := start.then(text, f"put this above {label}"):
+            yield found
+        out = start.then(
+            self._of(start, file).without_name(refusing.position), f"take it out of {label}"
+        )
+        if out:
+            yield out
+            behind = self._of(out, self._main).with_rule(rule, None)
+            if found := out.then(behind, "put a rule behind the last"):
+                yield found
+
+    def _of(self, edit: _Edit, file: str) -> PolicyText:
+        return edit.texts.get(file) or self._text(file)
+
+    def _text(self, file: str) -> PolicyText:
+        return PolicyText(file, read_file(Path(file)).decode("utf-8-sig").splitlines())
+
+    def _refusing(self, wish: Wish) -> Rule | None:
+        """Return the rule that refuses the call, None if none does by itself."""
+        means = meaning(self._policy, wish.program, self._tables)
+        origins = {means.case(call).origin for call in wish.examples}
+        name = wish.name or str(wish.nr)
+        rules = (one for one in self._policy.rules if one.origin in origins)
+        return next((one for one in rules if one.name == name), None)
+
+    # --- what an edit comes to -------------------------------------------------------------------
+
+    def _read(self, edit: _Edit) -> ResolvedPolicy | InputError:
+        instead = {file: text.content for file, text in edit.texts.items()}
+        try:
+            return load_policy(Path(self._main), self._tables, PLAIN_READING, instead)[0]
+        except InputError as error:
+            return error
 
     def _permits(self, policy: ResolvedPolicy, wish: Wish) -> bool:
         means = meaning(policy, wish.program, self._tables)
-        allow = Action.ALLOW.kind.value
-        return all(means.answer(call) == allow for call in wish.examples)
+        return all(means.answer(call) == ActionKind.ALLOW.value for call in wish.examples)
 
-    def _place(self, policy: ResolvedPolicy, wish: Wish) -> tuple[int, _Place]:
-        """Return at which rule the new one goes, and where that is in the file."""
-        means = meaning(policy, wish.program, self._tables)
-        origins = {means.case(call).origin for call in wish.examples}
-        for index, rule in enumerate(policy.rules):
-            if rule.origin in origins:
-                at = rule.origin.position
-                words = f"above {rule.origin.label}"
-                return index, _Place(at.file, at.line, max(at.column - 3, 0), words)
-        return len(policy.rules), self._end(policy)
-
-    def _end(self, policy: ResolvedPolicy) -> _Place:
-        file = policy.sources[-1][0]
-        own = [rule.origin.position for rule in policy.rules if rule.origin.position.file == file]
-        if not own:
-            return _Place(file, 0, 0, "as the last of 'syscalls'")
-        last = max(own)
-        indent = max(last.column - 3, 0)
-        try:
-            lines = read_file(Path(file)).decode(errors="replace").splitlines()
-        except OSError:
-            lines = []
-        line = last.line
-        for n in range(last.line, len(lines)):
-            text = lines[n]
-            bare = text.strip()
-            if bare and not bare.startswith("#"):
-                if len(text) - len(text.lstrip()) <= indent:
-                    break
-                line = n + 1
-        return _Place(file, line + 1, indent, "behind the last rule")
-
-    def _rules(self, wish: Wish, place: _Place) -> Iterable[Rule]:
-        at = Position(place.file, place.line, place.indent + 3)
-        origin = Origin("the proposed rule", at)
-        name = wish.name or str(wish.nr)
-        abis = None if wish.name else frozenset({wish.abi.name})
-        return tuple(
-            Rule(name, condition, Action.ALLOW, at, origin, abis=abis)
-            for condition in self._conditions(wish)
+    def _change(self, edit: _Edit, changed: ResolvedPolicy, wish: Wish) -> ProposedChange:
+        patch: list[str] = []
+        for file, text in edit.texts.items():
+            before = self._text(file).lines
+            names = (file, file) if Path(file).is_absolute() else (f"a/{file}", f"b/{file}")
+            patch += unified_diff(before, text.lines, *names, n=1, lineterm="")
+        files = tuple(edit.texts)
+        return ProposedChange(
+            files, edit.words, tuple(patch), self._note(wish), self._news(changed, wish.program)
         )
 
-    def _conditions(self, wish: Wish) -> Sequence[Predicate | None]:
-        if not wish.condition:
-            return (None,)
-        expression = parse_condition(wish.condition)
-        tests = Lookup(self._tables.facts, wish.abi).numbers(expression, wish.name)
-        return alternatives(expression, tests) if tests is not None else ()
+    def _note(self, wish: Wish) -> str:
+        prototype = self._tables.facts.prototype(wish.name, wish.abi)
+        if wish.condition or prototype is None or not prototype.parameters:
+            return ""
+        return "it permits all arguments, since records do not tell them: narrow it down by 'when'"
 
     def _news(self, changed: ResolvedPolicy, program: Abi) -> tuple[Finding, ...]:
         """Return what lint finds in the changed policy, and not in that as it is."""
-        known = {(one.kind, one.message) for one in self._found(program)}
+        known = {(one.kind, one.message) for one in self._known(program)}
         found = self._lint(changed, program)
         return tuple(one for one in found if (one.kind, one.message) not in known)
 
-    def _findings(self, program: Abi) -> list[Finding]:
+    def _findings_before(self, program: Abi) -> list[Finding]:
         return self._lint(self._policy, program)
 
     def _lint(self, policy: ResolvedPolicy, program: Abi) -> list[Finding]:
         sides = {program.name: meaning(policy, program, self._tables)}
-        file = policy.sources[-1][0]
-        return list(lint(LintedFilter(file, sides, policy), self._tables))
+        return list(lint(LintedFilter(self._main, sides, policy), self._tables))
 
 
-def _yaml(wish: Wish, indent: int) -> tuple[str, ...]:
+def _yaml(wish: Wish) -> tuple[str, ...]:
     """Return the rule as lines of a policy file."""
-    before = " " * indent
     if wish.condition:
-        entry = f"- {{name: {wish.name}, when: {_scalar(wish.condition)}}}"
-        return (f"{before}- action: allow", f"{before}  names_with_args:", f"{before}  {entry}")
-    lines = [f"{before}- action: allow", f"{before}  names: [{wish.name or wish.nr}]"]
-    if not wish.name:
-        lines.append(f"{before}  arches: [{wish.abi.name}]")
-    return tuple(lines)
+        entry = f"  - {{name: {wish.name}, when: {_scalar(wish.condition)}}}"
+        return ("- action: allow", "  names_with_args:", entry)
+    lines = ("- action: allow", f"  names: [{wish.name or wish.nr}]")
+    return lines if wish.name else (*lines, f"  arches: [{wish.abi.name}]")
 
 
 def _scalar(text: str) -> str:
-    return f"'{text}'" if any(one in text for one in "{}[],#:") else text
+    return f"'{text}'" if any(one in text for one in "{}[],#:&") else text

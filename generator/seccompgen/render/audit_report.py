@@ -22,16 +22,15 @@ _MOST_DEATHS = 10
 
 @dataclass(frozen=True, slots=True)
 class ProposedChange:
-    """The smallest change of a policy that permits a call: ``lines``, to be put before a line.
+    """The smallest change of a policy that permits a call.
 
-    ``line`` counts from 1 and is 0 where ``place`` alone says where. ``note`` is what a reader
-    should know of it, ``findings`` what lint says of the changed policy that it did not before.
+    ``patch`` is a unified diff of its ``files``. ``words`` say what is to be done. ``note`` is what a reader should know of it, ``findings`` what
+    lint says of the changed policy that it did not before.
     """
 
-    file: str
-    line: int
-    place: str
-    lines: tuple[str, ...]
+    files: tuple[str, ...]
+    words: str
+    patch: tuple[str, ...]
     note: str
     findings: tuple[Finding, ...]
 
@@ -145,9 +144,8 @@ def _possible(one: RefusedCall) -> Iterator[str]:
 
 
 def _change_lines(change: ProposedChange) -> Iterator[str]:
-    where = f"{change.file}:{change.line}" if change.line else change.file
-    yield f"  to permit it, write {change.place}, at {where}:"
-    yield from (f"    {line}" for line in change.lines)
+    yield f"  to permit it, {change.words}:"
+    yield from (f"    {line}" for line in change.patch)
     if change.note:
         yield f"  {change.note}"
     for one in change.findings:
@@ -197,10 +195,9 @@ def audit_json(told: AuditReport) -> dict[str, Any]:
 def call_json(one: RefusedCall) -> dict[str, Any]:
     """Return one call as a value for JSON."""
     change = one.change and {
-        "file": one.change.file,
-        "line": one.change.line,
-        "place": one.change.place,
-        "text": "".join(f"{line}\n" for line in one.change.lines),
+        "files": list(one.change.files),
+        "words": one.change.words,
+        "patch": "".join(f"{line}\n" for line in one.change.patch),
         "note": one.change.note,
         "findings": [
             {
