@@ -77,7 +77,7 @@ class PolicyText:
         if before := re.search(r"\s*,\s*$", head):
             return self._with_line(name.line, head[: before.start()] + rest)
         if re.search(r"\[\s*$", head) and re.match(r"\s*\]", rest):
-            return self._without_lines(group.line - 1, self._end(group))
+            return self._without_group(group)
         return None
 
     def with_setting(self, key: str, value: str) -> PolicyText | None:
@@ -149,6 +149,14 @@ class PolicyText:
     def _without_lines(self, first: int, end: int) -> PolicyText:
         return PolicyText(self.file, [*self.lines[:first], *self.lines[end:]])
 
+    def _without_group(self, group: Position) -> PolicyText:
+        text = self._without_lines(group.line - 1, self._end(group))
+        rules = self._document.keys.get((*self._base, "syscalls"))
+        if len(self._groups) == 1 and rules:
+            empty = f"{self.lines[rules.line - 1].rstrip()} []"
+            return text._with_line(rules.line, empty)  # noqa: SLF001 - one of its own
+        return text
+
     def _without_entry(self, line: int, group: Position) -> PolicyText | None:
         """Return the text without the entry of ``names_with_args`` that has its name in a line."""
         own = self.lines[line - 1]
@@ -169,6 +177,6 @@ class PolicyText:
                 for one in self.lines[group.line - 1 : self._end(group)]
             )
             if not names:
-                return self._without_lines(group.line - 1, self._end(group))
+                return self._without_group(group)
             return self._without_lines(line - 2, end)
         return self._without_lines(line - 1, end)

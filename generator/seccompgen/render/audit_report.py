@@ -24,8 +24,9 @@ _MOST_DEATHS = 10
 class ProposedChange:
     """The smallest change of a policy that permits a call.
 
-    ``patch`` is a unified diff of its ``files``. ``words`` say what is to be done. ``note`` is what a reader should know of it, ``findings`` what
-    lint says of the changed policy that it did not before.
+    ``patch`` is a unified diff of its ``files``, and ``words`` say what is done. ``note`` is what a
+    reader should know of it, ``findings`` what lint says of the changed policy that it did not
+    before.
     """
 
     files: tuple[str, ...]
