@@ -12,7 +12,7 @@ from seccompgen.filters.proposing import Proposer, Wish
 from seccompgen.filters.written_call import CallOnAbi
 from seccompgen.policy.formats.core_dump import signal_of
 from seccompgen.policy.formats.log_lines import LogReader, LostRecords, UntoldDeath
-from seccompgen.policy.formats.records import SeccompRecord, call_of
+from seccompgen.policy.formats.records import BY_SIGNAL, SeccompRecord, call_of
 from seccompgen.render.audit_report import AuditReport, RefusedCall
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Auditor:
         except ValueError as error:
             raise InputError(Diagnostic(str(error), where)) from None
         abi, nr, name = call_of(signal.audit_arch, signal.nr, where, self._tables)
-        self._recorded(SeccompRecord(where, abi, nr, name, None, signal.address, signal=True))
+        self._recorded(SeccompRecord(where, abi, nr, name, BY_SIGNAL, signal.address))
 
     def report(self) -> AuditReport:
         """Return all that was told, the most frequent call first."""
@@ -104,7 +104,7 @@ class Auditor:
         )
 
     def _recorded(self, record: SeccompRecord) -> RefusedCall:
-        key = record.abi.name, record.nr, record.action, record.signal
+        key = record.abi.name, record.nr, record.actions
         tally = self._tallies.setdefault(key, _Tally(record))
         tally.add(record)
         alone = _Tally(record)
@@ -119,7 +119,7 @@ class Auditor:
             record.abi.name,
             record.name,
             record.nr,
-            record.action.name.lower() if record.action else "",
+            record.answer,
             tally.times,
             tuple(tally.places),
             tuple(tally.commands),
@@ -136,10 +136,10 @@ class Auditor:
         if not cases:
             answers = " or ".join(dict.fromkeys(case.action for case in explained.cases))
             return replace(told, other=f"this one answers {answers}")
-        let_through = [case for case in explained.cases if _kind(case).lets_through]
-        told = replace(told, permitted=tuple(case.condition for case in let_through))
         if any(_kind(case).lets_through for case in cases):
             return replace(told, unchanged="the call is made, and logged")
+        let_through = [case for case in explained.cases if _kind(case).lets_through]
+        told = replace(told, permitted=tuple(case.condition for case in let_through))
         if not change:
             return told
         return self._with_change(told, way, explained)

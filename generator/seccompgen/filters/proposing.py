@@ -7,6 +7,7 @@ like any other: the first that is a policy and lets the call through is proposed
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from difflib import unified_diff
 from functools import cache
@@ -107,18 +108,22 @@ class Proposer:
             yield start
         refusing = self._refusing(wish)
         rule = _yaml(wish)
-        if refusing is None:
+        if not refusing:
             text = self._of(start, self._main).with_rule(rule, None)
             if found := start.then(text, "put this behind the last rule"):
                 yield found
             return
-        file, label = refusing.origin.position.file, refusing.origin.label
-        text = self._of(start, file).with_rule(rule, refusing.origin.position)
-        if found := start.then(text, f"put this above {label}"):
+        file, first = refusing[0].origin.position.file, refusing[0].origin
+        text = self._of(start, file).with_rule(rule, first.position)
+        if found := start.then(text, f"put this above {first.label}"):
             yield found
-        out = start.then(
-            self._of(start, file).without_name(refusing.position), f"take it out of {label}"
-        )
+        out: _Edit | None = start
+        # From below, so that places above stay what they are.
+        for one in sorted(refusing, key=lambda one: one.position, reverse=True):
+            if out is None:
+                return
+            words = f"take it out of {one.origin.label}"
+            out = out.then(self._of(out, one.position.file).without_name(one.position), words)
         if out:
             yield out
             behind = self._of(out, self._main).with_rule(rule, None)
@@ -131,13 +136,13 @@ class Proposer:
     def _text(self, file: str) -> PolicyText:
         return PolicyText(file, read_file(Path(file)).decode("utf-8-sig").splitlines())
 
-    def _refusing(self, wish: Wish) -> Rule | None:
-        """Return the rule that refuses the call, None if none does by itself."""
+    def _refusing(self, wish: Wish) -> list[Rule]:
+        """Return the rules that refuse the call, none if no rule does by itself."""
         means = meaning(self._policy, wish.program, self._tables)
         origins = {means.case(call).origin for call in wish.examples}
         name = wish.name or str(wish.nr)
-        rules = (one for one in self._policy.rules if one.origin in origins)
-        return next((one for one in rules if one.name == name), None)
+        found = [one for one in self._policy.rules if one.origin in origins and one.name == name]
+        return list({one.position: one for one in found}.values())
 
     # --- what an edit comes to -------------------------------------------------------------------
 
@@ -171,9 +176,14 @@ class Proposer:
 
     def _news(self, changed: ResolvedPolicy, program: Abi) -> tuple[Finding, ...]:
         """Return what lint finds in the changed policy, and not in that as it is."""
-        known = {(one.kind, one.message) for one in self._known(program)}
+        known = self._known(program)
+        messages = {(one.kind, one.message) for one in known}
         found = self._lint(changed, program)
-        return tuple(one for one in found if (one.kind, one.message) not in known)
+        # A finding may name another call than before, and still be the same.
+        more = Counter(one.kind for one in found) - Counter(one.kind for one in known)
+        return tuple(
+            one for one in found if more[one.kind] and (one.kind, one.message) not in messages
+        )
 
     def _findings_before(self, program: Abi) -> list[Finding]:
         return self._lint(self._policy, program)

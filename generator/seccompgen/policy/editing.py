@@ -154,7 +154,7 @@ class PolicyText:
         rules = self._document.keys.get((*self._base, "syscalls"))
         if len(self._groups) == 1 and rules:
             empty = f"{self.lines[rules.line - 1].rstrip()} []"
-            return text._with_line(rules.line, empty)  # noqa: SLF001 - one of its own
+            return text._with_line(rules.line, empty)
         return text
 
     def _without_entry(self, line: int, group: Position) -> PolicyText | None:

@@ -54,8 +54,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 def _add(record: SeccompRecord, observed: Observed) -> None:
     """Add the call of a record, in a group with all that were answered alike."""
-    answer = record.action.name.lower() if record.action else "otherwise"
-    group = f"answered {answer} when the log was written"
+    group = f"answered {record.answer or 'otherwise'} when the log was written"
     observed.add(record.abi, record.name or record.nr, group, record.position)
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _SIGSYS_NUMBERS = {"31", "12"}
 _DEATH = re.compile(
-    r"\bstatus=\d+/SYS\b|\bexited with\b.*\bSIGSYS\b|\bsignal: ?(?:31 \(SYS\)|SIGSYS)"
-    r"|\bbad system call\b|\bterminated by signal SIGSYS\b|\bexit(?:ed|Code)?\b.{0,20}\b159\b",
+    r"\bstatus=\d+/SYS\b|\bSIGSYS\b|\bsignal: ?\d+ \(SYS\)|\bbad system call\b"
+    r"|\bexit(?:ed|Code)?\b.{0,20}\b159\b",
     re.IGNORECASE,
 )
 _LOST = re.compile(

@@ -36,7 +36,7 @@ _HEX_BYTES = re.compile(r"(?:[0-9A-F]{2})+")
 _NUMBER = re.compile(r"(-?[0-9]{1,10})")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _NAMELESS = re.compile(r"unknown-syscall\((-?[0-9]{1,10})\)")
-_WORDS = {"kill": "kill_thread", "kill-thread": "kill_thread", "kill-process": "kill_process"}
+_KILL_WORDS = {"kill", "kill-thread", "kill-process"}
 
 _SIGINFO_CALL = re.compile(r"\b(?:si)?_syscall\s*=\s*(?:__NR_)?(\w+)")
 _SIGINFO_ARCH = re.compile(r"\b(?:si)?_arch\s*=\s*(\w+)")
@@ -48,32 +48,33 @@ class SeccompRecord:
     """A call that a filter refused or logged, as it was recorded.
 
     ``name`` is empty for a number that ``abi``, through which the call was made, has no name for.
-    ``action`` is None where the record does not tell it. ``address`` is that of the instruction
-    after the call. ``event`` names the record where two logs have it; empty if nothing does.
-    ``signal`` is True for a siginfo: then it was an action that sends SIGSYS.
+    ``actions`` are those that it can be of: one, if the record tells it. ``address`` is that of the
+    instruction after the call. ``event`` names the record where two logs have it; empty if nothing
+    does.
     """
 
     position: Position
     abi: Abi
     nr: int
     name: str
-    action: ActionKind | None = None
+    actions: frozenset[ActionKind]
     address: int | None = None
     pid: int | None = None
     command: str = ""
     event: str = ""
-    signal: bool = False
 
     @property
-    def actions(self) -> frozenset[ActionKind]:
-        """The actions that the record can be of."""
-        if self.action:
-            return frozenset({self.action})
-        return _BY_SIGNAL if self.signal else _REFUSING
+    def answer(self) -> str:
+        """The action that it tells of, as a policy spells it; empty if it does not tell."""
+        if self.actions == _KILLS:
+            return "kill"
+        return next(iter(self.actions)).name.lower() if len(self.actions) == 1 else ""
 
 
+_KILLS = frozenset({ActionKind.KILL_THREAD, ActionKind.KILL_PROCESS})
 _REFUSING = frozenset(kind for kind in ActionKind if not kind.lets_through)
-_BY_SIGNAL = frozenset({ActionKind.TRAP, ActionKind.KILL_THREAD, ActionKind.KILL_PROCESS})
+BY_SIGNAL = _KILLS | {ActionKind.TRAP}
+"""The actions that send SIGSYS."""
 
 
 def record_in(line: str) -> str | None:
@@ -95,7 +96,7 @@ def parse_record(fields: str, where: Position, tables: Tables) -> SeccompRecord:
         abi,
         nr,
         name,
-        _action(fields),
+        _actions(fields),
         _address(fields),
         int(pid[1]) if pid and _NUMBER.fullmatch(pid[1]) else None,
         _command(fields),
@@ -119,7 +120,7 @@ def parse_siginfo(text: str, where: Position, tables: Tables) -> SeccompRecord |
     abi, nr, name = _call(value, call[1], where, tables)
     address = _SIGINFO_ADDRESS.search(text)
     called_at = int(address[1], 16) if address else None
-    return SeccompRecord(where, abi, nr, name, None, called_at, signal=True)
+    return SeccompRecord(where, abi, nr, name, BY_SIGNAL, called_at)
 
 
 def call_of(audit_arch: int, number: int, where: Position, tables: Tables) -> tuple[Abi, int, str]:
@@ -164,16 +165,19 @@ def _by_name(text: str) -> Abi | None:
     return find_abi(text) if not _HEX.fullmatch(text) or not text[:1].isdigit() else None
 
 
-def _action(fields: str) -> ActionKind | None:
-    """Return the action that a record tells of; records of old kernels tell none."""
+def _actions(fields: str) -> frozenset[ActionKind]:
+    """Return the actions that a record can be of; records of old kernels tell none."""
     code = _CODE.search(fields)
     if not code:
-        return None
+        return _REFUSING
     if number := _HEX.fullmatch(code[1]):
-        kinds = {kind.value: kind for kind in ActionKind}
-        return kinds.get(int(number[1], 16) & ~RET_DATA_MAX)
+        value = int(number[1], 16) & ~RET_DATA_MAX
+        return frozenset(kind for kind in ActionKind if kind.value == value) or _REFUSING
     word = code[1].lower()
-    return next((kind for kind in ActionKind if kind.name.lower() == _WORDS.get(word, word)), None)
+    # To ausearch -i both kills are one.
+    if word in _KILL_WORDS:
+        return _KILLS
+    return frozenset(kind for kind in ActionKind if kind.name.lower() == word) or _REFUSING
 
 
 def _command(fields: str) -> str:
