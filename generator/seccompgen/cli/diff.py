@@ -136,19 +136,25 @@ def _between_revisions(
 
 
 def _print_two(one: FilterDiff, form: str, tables: Tables) -> None:
+    from seccompgen.render.diff_markdown import diff_markdown  # noqa: PLC0415
     from seccompgen.render.filter_diff import diff_json, diff_text  # noqa: PLC0415
 
     if form == "json":
         print_json(diff_json(one))
+    elif form == "markdown":
+        say(*diff_markdown(one, tables))
     else:
         say(*diff_text(one, tables, _width()))
 
 
 def _print_trees(found: Sequence[FilterChange], form: str, tables: Tables) -> None:
+    from seccompgen.render.diff_markdown import trees_markdown  # noqa: PLC0415
     from seccompgen.render.filter_diff import trees_json, trees_text  # noqa: PLC0415
 
     if form == "json":
         print_json(trees_json(found))
+    elif form == "markdown":
+        say(*trees_markdown(found, tables))
     else:
         say(*trees_text(found, tables, _width()))
 
