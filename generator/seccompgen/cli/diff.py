@@ -52,6 +52,12 @@ Examples:
     show_default=True,
     help="For a terminal, or for a comment on a pull request.",
 )
+@click.option(
+    "--textconv",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="For git: print a generated file as the answers that it gives. See docs/diff.md.",
+)
 @arch_option
 @reading_options
 @tables_option
@@ -62,6 +68,7 @@ def diff(
     words: tuple[str, ...],
     revision: str | None,
     form: str,
+    textconv: Path | None,
     arch: str | None,
     tables_directory: Path | None,
     reading: Reading,
@@ -76,6 +83,11 @@ def diff(
     module or a raw .bpf file.
     """
     tables = read_tables(tables_directory)
+    if textconv:
+        from seccompgen.filters.textconv import textconv as converted  # noqa: PLC0415
+
+        say(*converted(textconv, tables))
+        return
     only = require_abi(arch) if arch else None
     form = "json" if as_json else form
     if revision is not None:
