@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
+from seccompgen.cli.common import all_filters, json_option, one_filter, read_tables, tables_option
 from seccompgen.cli.reading import reading_options
 from seccompgen.cli.verdicts import arch_option
 from seccompgen.core.abis import require_abi
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Diagnostic
-    from seccompgen.core.filter_changes import FilterChange, FilterDiff
+    from seccompgen.core.filter_changes import FilterChange, FilterDiff, TablesDiff
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
@@ -33,6 +33,7 @@ Examples:
   seccompgen diff --git main                       # this project's filters since main
   seccompgen diff --git v1.2..v1.3 seccomp/web.yml
   seccompgen diff --git main --format markdown >> "$GITHUB_STEP_SUMMARY"
+  seccompgen tables --tag v6.12 -o v6.12 && seccompgen diff --tables-before v6.12 web.yml
 """
 
 
@@ -43,6 +44,12 @@ Examples:
     "revision",
     metavar="REV",
     help="The filters at PATHs, by default the project's, as they were in REV; or REV1..REV2.",
+)
+@click.option(
+    "--tables-before",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Each FILTER, by default the project's policies, with the tables in DIR and with today's.",
 )
 @click.option(
     "--format",
@@ -67,6 +74,7 @@ def diff(
     ctx: click.Context,
     words: tuple[str, ...],
     revision: str | None,
+    tables_before: Path | None,
     form: str,
     textconv: Path | None,
     arch: str | None,
@@ -94,6 +102,13 @@ def diff(
         found = _between_revisions(revision, words, tables, only, reading)
         _print_trees(found, form, tables)
         if any(one.differs for one in found):
+            ctx.exit(EXIT_NO)
+        return
+    if tables_before:
+        old = read_tables(tables_before)
+        under = _under_tables(words, old, tables, only, reading)
+        _print_tables(under, form, tables)
+        if any(one.diff.differs for one in under):
             ctx.exit(EXIT_NO)
         return
     if len(words) != 2:
@@ -145,6 +160,33 @@ def _between_revisions(
             for one in (before, after)
         ]
         return diff_trees(Trees(trees[0], trees[1], paths, here, reading, only), tables)
+
+
+def _under_tables(
+    words: Sequence[str], before: Tables, after: Tables, only: Abi | None, reading: Reading
+) -> list[TablesDiff]:
+    from seccompgen.filters.tables_diff import diff_tables  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
+
+    project = None if words else find_project(Path.cwd())
+    paths = project.policy_files() if project else all_filters(words)
+    if not paths:
+        raise InputError("name FILTERs to look at with these tables")
+    return [diff_tables(path, before, after, only, reading) for path in paths]
+
+
+def _print_tables(found: Sequence[TablesDiff], form: str, tables: Tables) -> None:
+    from seccompgen.render.diff_markdown import diff_markdown  # noqa: PLC0415
+    from seccompgen.render.filter_diff import tables_json, tables_text  # noqa: PLC0415
+
+    if form == "json":
+        print_json(tables_json(found))
+        return
+    for n, one in enumerate(found):
+        if form == "markdown":
+            say(*diff_markdown(one.diff, tables))
+        else:
+            say(*(["", ""] if n else []), *tables_text(one, tables, _width()))
 
 
 def _print_two(one: FilterDiff, form: str, tables: Tables) -> None:

@@ -6,12 +6,18 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.filter_changes import Effect, Status, Subject
-from seccompgen.render.change_groups import counted, grouped
+from seccompgen.render.change_groups import counted, grouped, rules_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.core.filter_changes import ChangedCall, FilterChange, FilterDiff
+    from seccompgen.core.filter_changes import (
+        ChangedCall,
+        FilterChange,
+        FilterDiff,
+        NewCall,
+        TablesDiff,
+    )
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Tables
     from seccompgen.render.change_groups import ChangeGroup
@@ -51,6 +57,42 @@ def trees_text(found: Sequence[FilterChange], tables: Tables, width: int = WIDTH
         else:
             lines += _wrapped(f"{one.name}: {fate(one)}", width, "")
     return lines or ["no filter differs"]
+
+
+def tables_text(one: TablesDiff, tables: Tables, width: int = WIDTH) -> list[str]:
+    """Return what other tables mean for a filter: its answers to new calls, then what changed."""
+    lines = [f"{one.name}: {len(one.new_calls)} calls are new from {one.before} to {one.after}"]
+    alike: dict[tuple[tuple[str, ...], str], list[NewCall]] = {}
+    for call in one.new_calls:
+        alike.setdefault((call.answers, rules_text(call.rules)), []).append(call)
+    for (answers, rules), calls in alike.items():
+        by = f", by {rules}" if rules else ""
+        lines += ["", *_wrapped(f"{' or '.join(answers)}{by}:", width, "  ")]
+        lines += _wrapped(", ".join(dict.fromkeys(call.syscall for call in calls)), width, "    ")
+    return [*lines, "", *diff_text(one.diff, tables, width)]
+
+
+def tables_json(found: Sequence[TablesDiff]) -> dict[str, Any]:
+    """Return what other tables mean for filters as JSON has it."""
+    filters = [
+        {
+            "filter": one.name,
+            "new_calls": [
+                {
+                    "syscall": call.syscall,
+                    "abis": list(call.abis),
+                    "answers": list(call.answers),
+                    "rules": [_rule_json(rule) for rule in call.rules],
+                }
+                for call in one.new_calls
+            ],
+            **diff_json(one.diff),
+        }
+        for one in found
+    ]
+    changes = [{"filter": one["filter"], **change} for one in filters for change in one["changes"]]
+    tags = {"before": found[0].before, "after": found[0].after} if found else {}
+    return {"tags": tags, "changes": changes, "filters": filters}
 
 
 def fate(one: FilterChange) -> str:
