@@ -51,7 +51,7 @@ def textconv(path: Path, tables: Tables) -> list[str]:
         programs = dict(_programs(path, content))
         answers = [line for abi, code in programs.items() for line in _answers(abi, code, tables)]
     except (InputError, UndecidedError, ValueError):
-        return _as_it_is(content)
+        return _as_it_is(path, content)
     if path.suffix == ".bpf":
         return answers
     text = _HASH.sub(r"\1", content.decode())
@@ -60,11 +60,10 @@ def textconv(path: Path, tables: Tables) -> list[str]:
     return [*_PROGRAM_LINE.sub("", text).splitlines(), *answers]
 
 
-def _as_it_is(content: bytes) -> list[str]:
-    try:
-        return content.decode().splitlines()
-    except UnicodeDecodeError:
+def _as_it_is(path: Path, content: bytes) -> list[str]:
+    if path.suffix == ".bpf":
         return [content[at : at + 8].hex(" ") for at in range(0, len(content), 8)]
+    return content.decode(errors="surrogateescape").splitlines()
 
 
 def _programs(path: Path, content: bytes) -> Iterator[tuple[str, Code]]:
