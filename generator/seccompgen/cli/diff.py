@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import all_filters, json_option, one_filter, read_tables, tables_option
 from seccompgen.cli.reading import reading_options
 from seccompgen.cli.verdicts import arch_option
@@ -26,19 +27,15 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
 
-_EXAMPLES = """\b
-Examples:
-  seccompgen diff old.yml new.yml
-  seccompgen diff docker-default.json worker.x86_64.bpf --arch x86_64
-  seccompgen diff --git main                       # this project's filters since main
-  seccompgen diff --git v1.2..v1.3 seccomp/web.yml
-  seccompgen diff --git main --format markdown >> "$GITHUB_STEP_SUMMARY"
-  seccompgen tables --tag v6.12 -o v6.12 && seccompgen diff --tables-before v6.12 web.yml
-"""
 
-
-@click.command(epilog=_EXAMPLES)
-@click.argument("words", nargs=-1, metavar="[FILTER FILTER | PATH...]", type=click.Path())
+@click.command()
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="[FILTER FILTER | PATH...]",
+    type=click.Path(),
+    shell_complete=completing.filters,
+)
 @click.option(
     "--git",
     "revision",

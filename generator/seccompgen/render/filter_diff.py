@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.filter_changes import Effect, Status, Subject
+from seccompgen.core.styled import Style, Styled
 from seccompgen.render.change_groups import counted, grouped, rules_text
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.render.change_groups import ChangeGroup
 
+_STYLES = {
+    Effect.PERMITTED: Style.RED,
+    Effect.REFUSED: Style.GREEN,
+    Effect.OTHERWISE: Style.YELLOW,
+}
 WIDTH = 100
 """The width of a line where no terminal has one."""
 
@@ -37,7 +43,7 @@ def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]
     for effect in Effect:
         those = [group for group in groups if group.effect is effect]
         if those:
-            lines += ["", f"{effect.value}:"]
+            lines += ["", Styled((f"{effect.value}:", _STYLES[effect]))]
         for group in those:
             lines += _group_lines(group, width)
     if notes := list(notes_of(diff)):
@@ -123,7 +129,7 @@ def notes_of(diff: FilterDiff) -> Iterator[str]:
 
 
 def _group_lines(group: ChangeGroup, width: int) -> Iterator[str]:
-    yield from _wrapped(group.subject, width, "  ")
+    yield from (Styled((line, Style.STRONG)) for line in _wrapped(group.subject, width, "  "))
     yield from _wrapped(f"{group.before} -> {group.after} {group.where}", width, "    ")
     words = (("before", group.rules[0]), ("after", group.rules[1]))
     for word, rules in words:
