@@ -41,6 +41,16 @@ MORE = {
             "convert docker-default.json --caps CAP_SYS_ADMIN --kernel 6.1",
         ),
     ),
+    "diff": More(
+        "docs/diff.md",
+        (
+            "diff old.yml new.yml",
+            "diff docker-default.json worker.x86_64.bpf --arch x86_64",
+            "diff --git main",
+            "diff --git v1.2..v1.3 seccomp/web.yml --format markdown",
+            "diff --tables-before tables-6.12 worker.yml",
+        ),
+    ),
     "disasm": More("docs/library.md", ("disasm no_exec --arch x86_64",)),
     "equiv": More("docs/compare.md", ("equiv old.bpf worker.yml --arch x86_64",)),
     "explain": More(
