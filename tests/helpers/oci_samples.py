@@ -70,7 +70,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "numbers-of-errors": profile(
         rule("read write openat close"),
         rule("mount umount2", action="ERRNO", errnoRet=0),
-        rule("ptrace", action="ERRNO", errnoRet=4095),
+        rule("ptrace", action="ERRNO", errnoRet=4094),
         rule("bpf", action="ERRNO", errnoRet=38),
         rule("setns", action="ERRNO"),
         rule("unshare", action="TRACE", errnoRet=7),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,11 +37,13 @@ class Installed(NamedTuple):
 def installed(runtime: str, bundle: Path) -> Installed:
     """Return the last filter that ``runtime`` installs for the container in ``bundle``.
 
-    State and caches are kept in the bundle, so that no profile that was compiled before counts.
+    State is kept in the bundle and begins anew, so that no profile that crun compiled before
+    counts: its cache does not tell profiles apart that differ in ``errnoRet``.
     """
     log, state = bundle / "strace", bundle / "state"
     command = f"{COMMANDS[runtime]} --root {state}"
     log.unlink(missing_ok=True)
+    shutil.rmtree(state, ignore_errors=True)
     with (bundle / "said").open("w+") as said:
         process = subprocess.Popen(
             ["sh", "-c", f"exec {_STRACE} -o {log} {command} run traced"],
