@@ -5,7 +5,10 @@ Plain ones are as a runtime is handed them; the others as an engine is.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import random
 
 X86 = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
 
@@ -135,3 +138,98 @@ PLAIN: dict[str, dict[str, Any]] = {
         rule("lseek", (1, "GE", 1 << 63)),
     ),
 }
+
+_NAMES = (
+    *("read", "write", "openat", "socket", "clone", "personality", "ioctl", "accept4", "semop"),
+    *("recvmmsg", "prctl", "mmap", "clone3", "futex_waitv", "_llseek", "no_such_call"),
+)
+_VALUES = (0, 1, 5, 38, 0xFFFFFFFF, 1 << 32, (1 << 32) + 5, 1 << 63, _MOST)
+_OPERATORS = ("EQ", "EQ", "NE", "MASKED_EQ", "LT", "LE", "GE", "GT")
+_DEFAULTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"defaultErrnoRet": 38},
+    {"defaultErrnoRet": 13},
+    {"defaultAction": "SCMP_ACT_KILL_PROCESS"},
+    {"defaultAction": "SCMP_ACT_ALLOW"},
+    {"defaultAction": "SCMP_ACT_LOG"},
+)
+
+
+def random_profile(rng: random.Random) -> dict[str, Any]:
+    """Draw a profile of few calls that are often named again; most rules give one answer."""
+    answer = rng.choice(["ALLOW", "ALLOW", "LOG", "ERRNO"])
+    rules = []
+    for _ in range(rng.randint(1, 7)):
+        compared = [
+            (index, op, rng.choice(_VALUES), *([rng.choice(_VALUES)] if op == "MASKED_EQ" else []))
+            for index in rng.choices(range(3), k=rng.choice([0, 1, 1, 2, 3]))
+            for op in [rng.choice(_OPERATORS)]
+        ]
+        action = answer if rng.random() < 0.9 else rng.choice(["TRAP", "TRACE", "ERRNO", "KILL"])
+        errno = {"errnoRet": rng.choice([1, 13, 38])} if action == "ERRNO" and compared else {}
+        names = " ".join(rng.sample(_NAMES, rng.randint(1, 3)))
+        rules.append(rule(names, *compared, action=action, **errno))
+    architectures = rng.choice([X86, X86, X86[:1], X86[:2], [X86[2], X86[0]], []])
+    return profile(*rules, **{"architectures": architectures, **rng.choice(_DEFAULTS)})
+
+
+_DOCKER = [{"architecture": X86[0], "subArchitectures": X86[1:]}]
+_KERNEL = "do not look at minKernel"
+ENGINE: dict[str, tuple[dict[str, Any], str]] = {
+    "capabilities": (
+        profile(
+            rule("read write"),
+            rule("bpf", includes={"caps": ["CAP_BPF"]}),
+            rule("chown", includes={"caps": ["CAP_CHOWN"]}),
+            rule("fchown", excludes={"caps": ["CAP_CHOWN"]}),
+            rule("mount", includes={"caps": ["CAP_SYS_ADMIN", "CAP_CHOWN"]}),
+            rule("umount2", includes={"caps": ["CAP_SYS_ADMIN", "CAP_BPF"]}),
+            architectures=None,
+            archMap=_DOCKER,
+        ),
+        "",
+    ),
+    "machines": (
+        profile(
+            rule("lchown", includes={"arches": ["amd64", "arm64"]}),
+            rule("fchownat", excludes={"arches": ["x86"]}),
+            rule("mknod", includes={"arches": ["x86"]}),
+            rule("mknodat", excludes={"arches": ["amd64"]}),
+            architectures=None,
+            archMap=[*_DOCKER, {"architecture": "SCMP_ARCH_AARCH64"}],
+        ),
+        "",
+    ),
+    "a-kernel-that-is-there": (
+        profile(rule("read"), rule("ptrace", includes={"minKernel": "4.8"})),
+        "",
+    ),
+    "a-kernel-that-is-not": (
+        profile(rule("read"), rule("ptrace", includes={"minKernel": "99.0"})),
+        _KERNEL,
+    ),
+    "not-for-this-kernel": (
+        profile(rule("read"), rule("ptrace", excludes={"minKernel": "4.8"})),
+        _KERNEL,
+    ),
+    "errors-by-name": (
+        profile(
+            rule("read", action="ERRNO", errno="EACCES"),
+            rule("write", action="ERRNO", errno="EACCES", errnoRet=5),
+            rule("open", action="ERRNO", errno="", errnoRet=5),
+            rule("close", action="ERRNO", errno="77"),
+            rule("stat", action="TRACE", errno="3"),
+            defaultErrno="ENOSYS",
+        ),
+        "",
+    ),
+    "the-old-form": (
+        profile(
+            {"name": "stat", "action": "SCMP_ACT_ALLOW", "args": []},
+            {"name": "clone", **rule("", (0, "MASKED_EQ", 2114060288, 0)), "names": None},
+        ),
+        "",
+    ),
+    "flags": (profile(rule("read"), flags=["SECCOMP_FILTER_FLAG_LOG"]), ""),
+}
+"""Profiles for engines, and what the note says where Podman reads one otherwise than we do."""

@@ -146,10 +146,14 @@ def test_numbers_above_the_highest_get_enosys_from_runc_alone(tmp_path: Path) ->
     assert [answer(policy, name) for name in asked] == [ERRNO | 1] * 2
 
 
-def test_runc_adds_nothing_where_the_default_is_enosys(tmp_path: Path) -> None:
-    document = profile(rule("openat"), defaultErrnoRet=38)
-    policy = read(tmp_path, document, Reading(runtime=Runtime.RUNC))
-    assert policy.unknown_action == policy.default_action
+def test_runc_adds_enosys_where_that_is_the_default_as_well(tmp_path: Path) -> None:
+    """It shows on i386 alone: calls through socketcall do not count for the highest there."""
+    arches = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+    document = profile(rule("openat"), rule("accept4"), architectures=arches, defaultErrnoRet=38)
+    for runtime, expected in ((Runtime.RUNC, ERRNO | 38), (Runtime.CRUN, ALLOW)):
+        policy = read(tmp_path, document, Reading(runtime=runtime))
+        assert answer(policy, "accept4") == ALLOW
+        assert answer(policy, "accept4", abi="i386") == expected
 
 
 def test_conditions_on_the_container(tmp_path: Path) -> None:

@@ -44,8 +44,6 @@ _HOSTS = ("x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "s390x")
 _MOST_GAPS = 1000
 """The most numbers without a call that are written out where runc does not refuse them."""
 _ENOSYS = Action(ActionKind.ERRNO, errno_name="ENOSYS")
-_ENOSYS_NUMBER = 38
-_S390_SETUP = "0"
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
@@ -381,13 +379,15 @@ class _Translation:
 
     @property
     def _may_have_stub(self) -> bool:
-        """True where runc refuses numbers that the profile does not name otherwise than others."""
+        """True where runc refuses numbers above the highest that the profile names.
+
+        So it does where the default is ENOSYS, too: it means not to, but compares with another
+        number.
+        """
         default = self.profile.default
         if self.reading.runtime is not Runtime.RUNC:
             return False
-        if default.kind.lets_through or default.kind is ActionKind.TRACE:
-            return False
-        return not (self.profile.has_default_errno and default.data == _ENOSYS_NUMBER)
+        return not default.kind.lets_through and default.kind is not ActionKind.TRACE
 
     def _last(self, table: Table, entries: Sequence[ProfileEntry]) -> int:
         """Return the highest number that ``entries`` name, but of what is multiplexed."""
