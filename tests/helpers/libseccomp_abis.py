@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import libseccomp
 from oracle import ABIS, U32, U64, action_value
@@ -179,18 +179,9 @@ def compiled(peer: Peer) -> Code:
 
 def guarded(abi: str, code: Code) -> FilterSemantics:
     """Return ``code`` with the calls decided for it that libseccomp sees in its own way."""
-    return stacked(code, guard(abi, code.byte_order))
-
-
-def stacked(side: FilterSemantics, over: Code | None) -> FilterSemantics:
-    return Stack(Operation.INTERSECT, (side, over)) if over else side
-
-
-def guard(abi: str, byte_order: Literal["little", "big"]) -> Code | None:
-    """Return a program that decides the calls that libseccomp sees in its own way, if any."""
     ranges = seen_otherwise(abi)
     if not ranges:
-        return None
+        return code
     instructions = [Instruction(0x20, 0, 0, 0)]  # ld nr
     for first, last in ranges:
         instructions += [
@@ -199,7 +190,8 @@ def guard(abi: str, byte_order: Literal["little", "big"]) -> Code | None:
             Instruction(0x06, 0, 0, action_value(KILL, abi)),
         ]
     instructions.append(Instruction(0x06, 0, 0, action_value("allow", abi)))
-    return Code(tuple(instructions), byte_order)
+    guard = Code(tuple(instructions), code.byte_order)
+    return Stack(Operation.INTERSECT, (code, guard))
 
 
 def seen_otherwise(abi: str) -> list[tuple[int, int]]:
