@@ -106,7 +106,7 @@ WRONG = """{
  "main": {
   "mismatch_action": "allow",
   "default_action": "allow",
-  "match_action": {"errno": 70000},
+  "match_action": {"errno": 4294967296},
   "filter": [
    {"syscall": "raed"},
    {"syscall": "read", "args": []},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading import readings_options
 from seccompgen.cli.verdicts import (
     answers_as_json,
     arch_option,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from seccompgen.core.foreign import Reading
+    from seccompgen.cli.reading import Readings
     from seccompgen.core.tables import Tables
     from seccompgen.filters.claims import Claim, Verdict
     from seccompgen.filters.differing import CallClass
@@ -42,7 +42,7 @@ _PERMITTING = [kind.name.lower() for kind in ActionKind if kind is not ActionKin
 @click.argument("right", metavar="FILTER", type=click.Path())
 @arch_option
 @method_option
-@reading_options
+@readings_options
 @tables_option
 @json_option
 def equiv(
@@ -51,7 +51,7 @@ def equiv(
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
-    reading: Reading,
+    readings: Readings,
     *,
     as_json: bool,
 ) -> None:
@@ -64,7 +64,8 @@ def equiv(
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    claims = claims_of_two(one_filter(left), one_filter(right), tables, only, reading)
+    paths = one_filter(left), one_filter(right)
+    claims = claims_of_two(*paths, tables, only, readings.of(2))
     _report(claims, method, tables, as_json=as_json)
 
 
@@ -80,7 +81,7 @@ def equiv(
 )
 @arch_option
 @method_option
-@reading_options
+@readings_options
 @tables_option
 @json_option
 def subset(
@@ -90,7 +91,7 @@ def subset(
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
-    reading: Reading,
+    readings: Readings,
     *,
     as_json: bool,
 ) -> None:
@@ -106,7 +107,7 @@ def subset(
     only = require_abi(arch) if arch else None
     kind = ActionKind[up_to.upper()]
     paths = one_filter(left), one_filter(right)
-    claims = claims_of_subset(*paths, kind, tables, only, reading)
+    claims = claims_of_subset(*paths, kind, tables, only, readings.of(2))
     _report(claims, method, tables, as_json=as_json)
 
 

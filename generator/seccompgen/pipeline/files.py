@@ -242,20 +242,22 @@ def _profile_meaning(profile: OciProfile, tables: Tables) -> Meaning:
     return Meaning(abi, tuple(cases))
 
 
-def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
-    """Return what is worth telling of a policy's programs that have no place in ``form``."""
+def has_place(abi: Abi, form: str) -> bool:
+    """Return True if there are files for ``abi`` in ``form``, one of `FORMATS`."""
     from seccompgen.render.targets import TARGETS  # noqa: PLC0415
 
-    def has_place(abi: Abi) -> bool:
-        if form in {"oci", "spo"}:
-            return architecture(abi) is not None
-        if form in NUMBERED_FORMS:
-            return abi.name in NUMBERED_ABIS
-        if form == "systemd":
-            return in_units(abi)
-        return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
+    if form in {"oci", "spo"}:
+        return architecture(abi) is not None
+    if form in NUMBERED_FORMS:
+        return abi.name in NUMBERED_ABIS
+    if form == "systemd":
+        return in_units(abi)
+    return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
 
-    names = [program.abi.name for program in built.programs if not has_place(program.abi)]
+
+def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
+    """Return what is worth telling of a policy's programs that have no place in ``form``."""
+    names = [program.abi.name for program in built.programs if not has_place(program.abi, form)]
     if not names:
         return ()
     text = f"{form} has nothing for {', '.join(names)}, so that these are left out"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.errors import Diagnostic, InputError, did_you_mean
-from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U64
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64
 from seccompgen.core.problems import Problem
 from seccompgen.policy.document import read_document
 from seccompgen.policy.formats.by_number import Call, NumberedPolicy, NumberedRule
@@ -76,7 +76,8 @@ def _chosen(document: Document, wanted: str | None) -> str:
     if wanted in names:
         return wanted
     listed = ", ".join(names)
-    text = f"has several filters: name one with --filter: {listed}"
+    text = "has several filters: name one with --filter, or let convert write all of them with "
+    text += f"-o DIR/: {listed}"
     if wanted is not None:
         text = f"has no filter {wanted!r}{did_you_mean(wanted, names)}, but {listed}"
     raise InputError(Diagnostic(text, document.position(()), Problem.SEVERAL_FILTERS))
@@ -135,6 +136,9 @@ class _Reader:
     def _wrong(self, text: str, path: Path, kind: Problem = Problem.WRONG_VALUE) -> None:
         self.problems.append(Diagnostic(text, self._document.position(path), kind))
 
+    def _note(self, text: str, path: Path) -> None:
+        self.notes.append(Diagnostic(text, self._document.position(path), Problem.TOOLS_DIFFER))
+
     def _at(self, path: Path) -> Any:
         value = self._document.data
         for part in path:
@@ -164,12 +168,17 @@ class _Reader:
             return action
         if isinstance(action, dict) and len(action) == 1:
             ((kind, data),) = action.items()
+            if kind in _PLAIN_ACTIONS and data is None:
+                return str(kind)
             if kind in _DATA_ACTIONS:
-                most = _DATA_ACTIONS[kind]
-                if isinstance(data, int) and not isinstance(data, bool) and 0 <= data <= most:
-                    return f"{kind}({data})"
-                self._wrong(f"{kind} takes a number from 0 to {most}, not {data!r}", at)
-                return None
+                if not _is_number(data, U32):
+                    self._wrong(f"{kind} takes a number of 32 bits, not {data!r}", at)
+                    return None
+                # seccompiler cuts it to 16 bits, and the kernel delivers errno up to 4095.
+                delivered = min(data & RET_DATA_MAX, _DATA_ACTIONS[kind])
+                if delivered != data:
+                    self._note(f"the kernel delivers {kind} {delivered} for {data}", at)
+                return f"{kind}({delivered})"
         known = ", ".join((*_PLAIN_ACTIONS, '{"errno": 1}', '{"trace": 1}'))
         self._wrong(f"{action!r} is no action of seccompiler: {known}", at)
         return None
@@ -210,6 +219,8 @@ class _Reader:
             self._wrong("'type' must be dword or qword", (*path, "type"))
         if not _is_number(value, U64):
             self._wrong("'val' must be a number of 64 bits", (*path, "val"))
+        if isinstance(op, dict) and len(op) == 1 and None in op.values():
+            (op,) = op  # as serde has it of a name that takes nothing
         mask = op.get("masked_eq") if isinstance(op, dict) and len(op) == 1 else None
         if not (isinstance(op, str) and op in _RELATIONS) and not _is_number(mask, U64):
             known = ", ".join((*_RELATIONS, '{"masked_eq": 1}'))
