@@ -14,10 +14,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import interpreter
+import libseccomp
 import pytest
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
+from seccompgen.core.foreign import Runtime
 from seccompgen.core.problems import Problem
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading, translate
@@ -327,3 +330,65 @@ def test_seccompilers_filters_mean_what_it_makes_of_them(abi: str) -> None:
         assert means.answer(Call(0, 0x1234)) == KILL_PROCESS
     assert seen["refused"] < 120, seen
     assert seen["calls"] / 5 < seen["matched"] < seen["calls"] * 4 / 5, seen
+
+
+# --- Firecracker through libseccomp --------------------------------------------------------------
+
+
+def for_libseccomp(rule: dict[str, Any], answer: int) -> libseccomp.Rule:
+    """Return a rule as Firecracker's to_scmp_type hands it on."""
+    number, tests = TABLES.tables["x86_64"].numbers[rule["syscall"]], []
+    for one in rule.get("args") or ():
+        op, value = one["op"], one["val"]
+        if isinstance(op, dict):
+            tests.append((one["index"], "MASKED_EQ", [op["masked_eq"], value]))
+        elif op == "eq" and one["type"] == "dword":
+            tests.append((one["index"], "MASKED_EQ", [0xFFFFFFFF, value]))
+        else:
+            tests.append((one["index"], op.upper(), [value]))
+    return answer, number, tests
+
+
+@pytest.mark.skipif(not libseccomp.is_here(), reason="needs python3-seccomp of the system")
+def test_firecrackers_filters_mean_what_libseccomp_makes_of_them() -> None:
+    draw, seen = random.Random(3), Counter[str]()
+    reading = Reading(Format.SECCOMPILER, runtime=Runtime.LIBSECCOMP, abis=("x86_64",))
+    while seen["filters"] < 25:
+        rules = drawn_rules(draw)
+        one = {"default_action": {"errno": 1}, "filter_action": "allow", "filter": rules}
+        try:
+            draft = translate(json.dumps({"vmm": one}).encode(), "vmm.json", reading, TABLES)
+            assert draft
+            policy, notes = load_policy(draft.document(), TABLES)
+        except InputError as error:
+            assert "refuses a second comparison" in str(error), (rules, str(error))
+            seen["refused"] += 1
+            continue
+        if any("libseccomp up to 2.6 can answer" in note.message for note in draft.notes):
+            continue
+        rules_made = [for_libseccomp(rule, ALLOW) for rule in rules]
+        made = libseccomp.programs([(ERRNO | 1, rules_made)], level=1, bad_arch=KILL_THREAD)
+        means, arch = meaning(policy, ABIS["x86_64"], TABLES), ABIS["x86_64"].audit_arch
+        for _ in range(150):
+            nr = TABLES.tables["x86_64"].numbers[draw.choice([*CALLS, "getpid"])]
+            nr |= draw.choice([0] * 9 + [1 << 30])
+            asked = draw.choice([arch] * 9 + [0x40000003])
+            a, b, c, d, e, f = arguments(draw, list(values_of(rules)))
+            data = interpreter.seccomp_data(nr, asked, (a, b, c, d, e, f), 0, "little")
+            theirs = interpreter.run(made[0], data, "little").value
+            assert means.answer(Call(nr, asked, (a, b, c, d, e, f))) == theirs, (rules, nr, notes)
+            seen[f"{theirs:#x}"] += 1
+        seen["filters"] += 1
+    assert seen["refused"] < 100, seen
+    assert min(seen[f"{one:#x}"] for one in (ALLOW, ERRNO | 1, KILL_THREAD)) > 50, seen
+
+
+def test_where_libseccomp_reads_otherwise_there_is_a_note() -> None:
+    """With the place; `dword` of other comparisons than eq, and rules without args."""
+    eq, lt = ({"index": 0, "type": "dword", "op": op, "val": 1} for op in ("eq", "lt"))
+    about = {"default_action": "trap", "filter_action": "allow"}
+    for args, told in (([eq], False), ([eq, lt], True), ([lt | {"type": "qword"}], False)):
+        filters = {"vmm": {**about, "filter": [{"syscall": "read", "args": args}]}}
+        draft = translate(json.dumps(filters).encode(), "v.json", Reading(abis=("x86_64",)), TABLES)
+        assert draft
+        assert any("--runtime libseccomp" in note.message for note in draft.notes) == told

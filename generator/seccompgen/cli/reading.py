@@ -69,7 +69,8 @@ _OPTIONS = (
     _option(
         "--runtime",
         of=click.Choice([one.value for one in Runtime]),
-        help=f"OCI: who gives the profile its meaning; default: {Runtime.RUNC.value}.",
+        help=f"OCI: who gives the profile its meaning; default: {Runtime.RUNC.value}. seccompiler: "
+        "libseccomp for newer Firecrackers.",
     ),
     _option("--filter", "thread", metavar="NAME", help="Of a file with several filters, one."),
     _option(
