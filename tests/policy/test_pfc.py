@@ -10,6 +10,7 @@ import libseccomp_abis
 import pytest
 from proving import TABLES, meaning_of
 from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import InputError
 from seccompgen.policy import load_policy
 from seccompgen.verify import Code, Operation, Proof, Stack, meaning, prove
 
@@ -88,7 +89,7 @@ def test_means_the_rules_where_the_program_does_not(abi: str, tmp_path: Path) ->
         assert same(file, abi, meaning_of(peer.policy, abi)), peer.pseudo_code
 
 
-@pytest.mark.parametrize("number", ["007", "0x", "-0", "9" * 11, "٣"])
+@pytest.mark.parametrize("number", ["007", "0x", "9" * 11, "٣"])
 def test_a_number_that_is_none_is_an_error_at_its_line(number: str, tmp_path: Path) -> None:
     file = tmp_path / "a.pfc"
     text = "# pseudo filter code start\n# filter for arch x86_64 (3221225534)\n"
