@@ -299,7 +299,8 @@ class _Unit:
                 named[call] = answer
         if self.release >= _HANDOFF_SINCE and self.filter.allows is not None:
             self._handoff(filters, named)
-        self._restrict(draft, restrictions, filters)
+        for call in self._restrict(draft, restrictions, filters):
+            named.pop(call, None)
         _rules(draft, named, unresolved)
         return draft
 
@@ -384,7 +385,7 @@ class _Unit:
 
     def _restrictions(self) -> Iterator[Restriction]:
         """Yield what the filters refuse that compare arguments."""
-        yield from self.families.restrictions()
+        yield from self.families.restrictions(self.release)
         if at := self._is_on("MemoryDenyWriteExecute"):
             if asks_kernel(self.release, self.reading):
                 text = "MemoryDenyWriteExecute= makes no filter: systemd asks the kernel itself to "
@@ -403,10 +404,11 @@ class _Unit:
 
     def _restrict(
         self, draft: Draft, restrictions: list[Restriction], filters: list[_Filter]
-    ) -> None:
-        """Add rules for what such filters refuse and the others permit, where those may differ.
+    ) -> list[str]:
+        """Add rules for what such filters refuse and the others permit.
 
         Of two filters that refuse a call the later one's answer counts: SystemCallFilter's.
+        Return the calls that are refused whatever their arguments, through every ABI.
         """
         served = [*self._natives(), *self._compat(restricts=bool(self.archs or self.native))]
         living = [
@@ -427,6 +429,9 @@ class _Unit:
             text += f"{', '.join(unrestricted)}: all sockets can be made there"
             where = self.families.position
             self.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))
+        return [
+            one.call for one in living if not one.when and (one.abis or set(served)) >= set(served)
+        ]
 
 
 def _severest(answers: Iterable[tuple[str, Position]]) -> tuple[str, Position]:

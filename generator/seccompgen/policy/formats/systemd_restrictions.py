@@ -58,8 +58,9 @@ _NAMES_OF_32_BITS = {
 }  # fmt: skip
 """By ABI: what Personality takes for that of 32 bits."""
 
-_REALTIME_BY_ATTRIBUTES = 262
-"""The release that refuses sched_setattr, and compares setns's flags by 32 bits."""
+_LOW_WORDS = _SCHED_SETATTR = 262
+"""The release that compares what it refuses of families, and setns's 0, by 32 bits, and the one
+with which RestrictRealtime refuses sched_setattr: of those whose groups are known here."""
 _MDWE_RELEASE, _MDWE_KERNEL = 253, (6, 3)
 """Since when systemd asks the kernel, instead of a filter, to refuse memory that is written and
 executed, and since when a kernel does that."""
@@ -94,7 +95,7 @@ class Families:
     """The address families that assignments of RestrictAddressFamilies list."""
 
     def __init__(self) -> None:
-        self.allows = False
+        self.allows = self._begun = False
         self.named: dict[str, Position] = {}
         self.position: Position | None = None
 
@@ -103,12 +104,12 @@ class Families:
         words = [word.text for word in one.words]
         if not words or words == ["none"]:
             self.named.clear()
-            self.allows = bool(words)
+            self.allows, self._begun = bool(words), False
             self.position = one.position if words else None
             return
         takes, rest = _inverted(one)
-        if not self.named:
-            self.allows, self.position = not takes, one.position
+        if not self._begun:
+            self.allows, self._begun, self.position = not takes, True, one.position
         known = {
             name
             for name in tables.facts.constants
@@ -124,8 +125,8 @@ class Families:
             else:
                 self.named.pop(name, None)
 
-    def restrictions(self) -> Iterator[Restriction]:
-        """Yield what the filter refuses."""
+    def restrictions(self, release: int) -> Iterator[Restriction]:
+        """Yield what the filter of a release refuses."""
         if self.position is None or not (self.allows or self.named):
             return
         answer, at = "errno(EAFNOSUPPORT)", self.position
@@ -133,7 +134,8 @@ class Families:
             yield Restriction("socket", None, answer, at, WITH_SOCKET)
             return
         listed = "{" + ", ".join(sorted(self.named)) + "}"
-        when = f"uN(arg0) {'not in' if self.allows else 'in'} {listed}"
+        bits = "32" if release >= _LOW_WORDS and not self.allows else "N"
+        when = f"u{bits}(arg0) {'not in' if self.allows else 'in'} {listed}"
         yield from _compared("socket", when, answer, at, WITH_SOCKET)
 
 
@@ -182,7 +184,7 @@ class Namespaces:
         if not self.kept:
             yield Restriction("setns", None, "errno(EPERM)", at)
         else:
-            bits = "32" if release >= _REALTIME_BY_ATTRIBUTES else "N"
+            bits = "32" if release >= _LOW_WORDS else "N"
             when = f"u{bits}(arg1) == 0 or u64(arg1) & {refused:#x}"
             yield from _compared("setns", when, "errno(EPERM)", at)
 
@@ -191,7 +193,7 @@ def realtime(at: Position, release: int) -> Iterator[Restriction]:
     """Yield what RestrictRealtime refuses: policies but OTHER, BATCH and IDLE."""
     when = "uN(arg1) in {1, 2, 4} or uN(arg1) > 5"
     yield from _compared("sched_setscheduler", when, "errno(EPERM)", at)
-    if release >= _REALTIME_BY_ATTRIBUTES:
+    if release >= _SCHED_SETATTR:
         yield Restriction("sched_setattr", None, "errno(EPERM)", at)
 
 
