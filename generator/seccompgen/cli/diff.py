@@ -1,0 +1,159 @@
+"""``seccompgen diff``: two filters, or those of two revisions, compared by what they answer."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
+from seccompgen.cli.reading import reading_options
+from seccompgen.cli.verdicts import arch_option
+from seccompgen.core.abis import require_abi
+from seccompgen.core.errors import EXIT_NO, InputError, UndecidedError
+from seccompgen.io.console import print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Diagnostic
+    from seccompgen.core.filter_changes import FilterChange, FilterDiff
+    from seccompgen.core.foreign import Reading
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.load import LoadedFilter
+
+_EXAMPLES = """\b
+Examples:
+  seccompgen diff old.yml new.yml
+  seccompgen diff docker-default.json worker.x86_64.bpf --arch x86_64
+  seccompgen diff --git main                       # this project's filters since main
+  seccompgen diff --git v1.2..v1.3 seccomp/web.yml
+  seccompgen diff --git main --format markdown >> "$GITHUB_STEP_SUMMARY"
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("words", nargs=-1, metavar="[FILTER FILTER | PATH...]", type=click.Path())
+@click.option(
+    "--git",
+    "revision",
+    metavar="REV",
+    help="The filters at PATHs, by default the project's, as they were in REV; or REV1..REV2.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown"]),
+    default="text",
+    show_default=True,
+    help="For a terminal, or for a comment on a pull request.",
+)
+@arch_option
+@reading_options
+@tables_option
+@json_option
+@click.pass_context
+def diff(
+    ctx: click.Context,
+    words: tuple[str, ...],
+    revision: str | None,
+    form: str,
+    arch: str | None,
+    tables_directory: Path | None,
+    reading: Reading,
+    *,
+    as_json: bool,
+) -> None:
+    """Show how two FILTERs differ by what they answer, not by their text.
+
+    Lists every call whose answer changed, with its condition: what is newly permitted first, then
+    what is newly refused, then other changes; each with the rules before and after, and a call to
+    try. Exits with 1 if anything differs. A FILTER is a policy, a stock policy's name, a generated
+    module or a raw .bpf file.
+    """
+    tables = read_tables(tables_directory)
+    only = require_abi(arch) if arch else None
+    form = "json" if as_json else form
+    if revision is not None:
+        found = _between_revisions(revision, words, tables, only, reading)
+        _print_trees(found, form, tables)
+        if any(one.differs for one in found):
+            ctx.exit(EXIT_NO)
+        return
+    if len(words) != 2:
+        raise InputError(f"name two FILTERs, not {len(words)}; or a revision, as --git main")
+    one = _of_two(words[0], words[1], tables, only, reading)
+    _print_two(one, form, tables)
+    if one.differs:
+        ctx.exit(EXIT_NO)
+    if one.undecided:
+        raise UndecidedError(*(f"{lack.abi}: {lack.reason}" for lack in one.unlisted))
+
+
+def _of_two(
+    before: str, after: str, tables: Tables, only: Abi | None, reading: Reading
+) -> FilterDiff:
+    from seccompgen.filters.filter_diff import diff_filters  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.load import load_filter  # noqa: PLC0415
+
+    paths = one_filter(before), one_filter(after)
+    loaded: list[LoadedFilter] = []
+    problems: list[Diagnostic] = []
+    for path in paths:
+        try:
+            loaded.append(load_filter(path, tables, only, reading))
+        except InputError as error:
+            problems += error.diagnostics
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+    return diff_filters(loaded[0], loaded[1], tables)
+
+
+def _between_revisions(
+    text: str, words: Sequence[str], tables: Tables, only: Abi | None, reading: Reading
+) -> list[FilterChange]:
+    from contextlib import ExitStack  # noqa: PLC0415 - keeps --help fast
+
+    from seccompgen.filters.tree_diff import Trees, diff_trees, matters, paths_of  # noqa: PLC0415
+    from seccompgen.io.git_files import FileTree, files_of, repository, revisions  # noqa: PLC0415
+
+    here = Path.cwd()
+    top = repository(here)
+    paths = paths_of(words, here, top)
+    before, after = revisions(text, top)
+    with ExitStack() as stack:
+        trees = [
+            stack.enter_context(files_of(one, top, lambda path: matters(path, paths)))
+            if one
+            else FileTree(top)
+            for one in (before, after)
+        ]
+        return diff_trees(Trees(trees[0], trees[1], paths, here, reading, only), tables)
+
+
+def _print_two(one: FilterDiff, form: str, tables: Tables) -> None:
+    from seccompgen.render.filter_diff import diff_json, diff_text  # noqa: PLC0415
+
+    if form == "json":
+        print_json(diff_json(one))
+    else:
+        say(*diff_text(one, tables, _width()))
+
+
+def _print_trees(found: Sequence[FilterChange], form: str, tables: Tables) -> None:
+    from seccompgen.render.filter_diff import trees_json, trees_text  # noqa: PLC0415
+
+    if form == "json":
+        print_json(trees_json(found))
+    else:
+        say(*trees_text(found, tables, _width()))
+
+
+def _width() -> int:
+    from seccompgen.render.filter_diff import WIDTH  # noqa: PLC0415
+
+    return shutil.get_terminal_size((WIDTH, 1)).columns if sys.stdout.isatty() else WIDTH
