@@ -17,6 +17,7 @@ _MODULES = {
     "verify": "verify",
     "equiv": "compare",
     "subset": "compare",
+    "report": "report",
     "diff": "diff",
     "lint": "lint",
     "intersect": "combine",
