@@ -194,9 +194,10 @@
   const LINE = 24, STEP = 26, LEFT = 24, TOP = 8;
 
   class Tree {
-    constructor(place, program, texts) {
-      this.place = place;
-      this.rows = program.rows.map(([at, question, calls, yes, no, parent, viaYes, depth, rules, least, most], n) => ({
+    constructor(place, program, { rows: shared, texts }) {
+      this.rows = program.rows.map((number, n) => [n, ...shared[number]]).map((
+        [n, at, question, calls, yes, no, parent, viaYes, depth, rules, least, most],
+      ) => ({
         n, at, parent, depth, least, most, yes, no,
         question: texts[question], calls: texts[calls], rules: texts[rules],
         via: parent < 0 ? "" : viaYes ? "yes" : "no", folded: false, nested: false,
@@ -239,7 +240,7 @@
       }
       if (row.nested) row.inside = span("", "dim");
       if (row.rules) span(`  ${row.rules}`, "dim");
-      span(row.least === row.most ? `  ${row.most} left` : `  ${row.least}–${row.most} left`, "dim");
+      span(row.least === row.most ? `  ${row.most} to run` : `  ${row.least}–${row.most} to run`, "dim");
       const title = svg("title", {}, `Instruction ${row.at}; calls that come here: ${row.parent < 0 ? "all" : row.calls}`);
       row.group.append(title, row.band, text);
       if (row.nested) {
@@ -248,7 +249,7 @@
         row.group.addEventListener("click", () => this.fold(row, !row.folded));
         row.group.addEventListener("keydown", (event) => this.key(event, row));
       }
-      row.width = 40 + 7.6 * text.textContent.length;
+      row.text = text;
       return [row.edge, row.group];
     }
 
@@ -292,13 +293,14 @@
         row.x = LEFT + STEP * row.depth;
         row.y = y;
         row.group.setAttribute("transform", `translate(${row.x} ${y})`);
-        row.band.setAttribute("width", row.width - 30);
+        row.width = 16 + 7.6 * row.text.textContent.length;
+        row.band.setAttribute("width", row.width);
         if (parent) {
           const x = parent.x + 4;
           const end = row.depth > parent.depth ? `V${y - 4}H${row.x - 4}` : `V${y - 14}`;
           row.edge.setAttribute("d", `M${x} ${parent.y + 6}${end}`);
         }
-        width = Math.max(width, row.x + row.width);
+        width = Math.max(width, row.x + row.width + 8);
         y += LINE;
       }
       this.drawn.setAttribute("width", width);
@@ -343,6 +345,13 @@
     constructor(root) {
       this.root = root;
       this.data = data[root.dataset.filter];
+      const { numbers, constants } = this.data;
+      this.ways = this.data.ways.map((way) => ({
+        ...way,
+        numbers: numbers[way.numbers],
+        bitmap: new Set(numbers[way.bitmap]),
+        constants: constants[way.constants],
+      }));
       this.form = root.querySelector(".try");
       if (!this.form) return;
       this.output = root.querySelector(".answer");
@@ -366,7 +375,7 @@
     }
 
     get way() {
-      return this.data.ways[this.form.elements.abi.value];
+      return this.ways[this.form.elements.abi.value];
     }
 
     show() {
@@ -374,7 +383,7 @@
       const program = this.data.programs[way.program];
       if (this.program !== program) {
         this.program = program;
-        this.tree = new Tree(this.root.querySelector(".tree"), program, this.data.texts);
+        this.tree = new Tree(this.root.querySelector(".tree"), program, this.data);
       }
       const has = this.data.names.filter((_, n) => way.numbers[n] >= 0);
       this.names.replaceChildren(...has.map((name) => new Option(name)));
@@ -386,7 +395,7 @@
       const { abi, call, args } = this.form.elements;
       const n = this.data.names.indexOf(name);
       if (this.way.numbers[n] < 0) {
-        abi.value = String(this.data.ways.findIndex((way) => way.numbers[n] >= 0));
+        abi.value = String(this.ways.findIndex((way) => way.numbers[n] >= 0));
         this.show();
       }
       call.value = name;
@@ -423,12 +432,17 @@
       const spelt = this.spelt(answer) || (datum ? `${name}(${datum})` : name);
       const good = name === "allow" || name === "log";
       const verdict = element("b", `${good ? "✓" : "✗"} ${spelt}`, `act ${good ? "allow" : "errno"}`);
-      const bitmap = n >= 0 && way.bitmap[n] === "1";
+      const bitmap = n >= 0 && way.bitmap.has(n);
       const cost = bitmap
         ? "The kernel’s bitmap answers it without running the program (Linux 5.11 and newer); else"
         : "The program runs:";
       const steps = `${path.length} instruction${path.length === 1 ? "" : "s"}.`;
-      this.output.replaceChildren(element("code", `${typed} on ${way.label}`), " gets ", verdict, ". ", cost, " ", steps);
+      this.output.replaceChildren(element("code", `${typed} on ${way.label}`), " gets ", verdict, ". ", cost, ` ${steps} `);
+      if (n >= 0) {
+        const link = element("a", "When does it get what?");
+        link.href = `#${this.root.id}-c-${typed}`;
+        this.output.append(link);
+      }
       this.output.dataset.ret = String(answer >>> 0);
       this.output.dataset.path = path.join(" ");
     }

@@ -56,7 +56,7 @@ class CallPlace:
     """A call on one ABI: its number, and if the kernel's bitmap answers it.
 
     ``executed`` is how many instructions run where the bitmap does not answer. Both are None where
-    there is no program.
+    there is no program, the second also where nobody asked.
     """
 
     way: Way

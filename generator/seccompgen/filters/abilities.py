@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError, UndecidedError
 from seccompgen.core.filter_summary import Ability
+from seccompgen.core.model import condition_for
 from seccompgen.core.sets import EVERYTHING, NOTHING, Sets
 from seccompgen.lint import FilterView, LintedFilter, views_of
 from seccompgen.policy import load_policy
@@ -20,9 +21,10 @@ from seccompgen.policy.document import read_document
 from seccompgen.verify import meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Rule
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
@@ -134,7 +136,7 @@ def abilities(loaded: LoadedFilter, tables: Tables) -> tuple[Ability, ...]:
     """Return for each ability the calls that give it, on ABIs where the filter permits them."""
     sets = Sets()
     views = list(_views(loaded, tables, sets))
-    conditions = _Conditions(tables, sets)
+    conditions = _Conditions(views, tables, sets)
     found = []
     for asked in ABILITIES:
         giving: dict[str, list[str]] = {}
@@ -174,22 +176,38 @@ def _permitted(view: FilterView, name: str, boxes: Iterable[Box], sets: Sets) ->
 
 
 class _Conditions:
-    """The arguments for which the condition of an ability holds."""
+    """The arguments for which the condition of an ability holds, on the ABIs of some views."""
 
-    def __init__(self, tables: Tables, sets: Sets) -> None:
+    def __init__(self, views: Sequence[FilterView], tables: Tables, sets: Sets) -> None:
+        self._abis = tuple(dict.fromkeys(view.abi.name for view in views))
         self._tables = tables
         self._sets = sets
+        self._rules: dict[tuple[str, ...], tuple[Rule, ...] | None] = {}
 
     def boxes(self, name: str, when: str, abi: Abi) -> list[Box]:
         """Return boxes of arguments: everything where the ABI does not have what is asked for."""
         if not when:
             return [EVERYTHING]
-        text = (
-            f"{{arches: [{abi.name}], default_action: errno, multiplexed: errno, syscalls: "
-            f"[{{action: allow, names: [{name}], when: '{when}'}}]}}"
-        )
-        try:
-            policy = load_policy(read_document(text.encode(), "ability"), self._tables)[0]
-        except (InputError, UndecidedError):
+        having = [one for one in self._abis if name in self._tables.tables[one].numbers]
+        rules = self._read(name, when, *having)
+        if rules is None:  # one of the ABIs does not have it
+            rules = self._read(name, when, abi.name)
+        if rules is None:
             return [EVERYTHING]
-        return [self._sets.box(rule.condition) for rule in policy.rules if rule.name == name]
+        here = [rule for rule in rules if rule.name == name and rule.applies_to(abi)]
+        return [self._sets.box(condition_for(rule.condition, abi.argument_bits)) for rule in here]
+
+    def _read(self, name: str, when: str, *abis: str) -> tuple[Rule, ...] | None:
+        """Return the rules of a policy for one call on some ABIs; None if one lacks something."""
+        key = (name, when, *abis)
+        if key not in self._rules:
+            text = (
+                f"{{arches: [{', '.join(abis)}], default_action: errno, multiplexed: errno, "
+                f"syscalls: [{{action: allow, names: [{name}], when: '{when}'}}]}}"
+            )
+            try:
+                policy = load_policy(read_document(text.encode(), "ability"), self._tables)[0]
+                self._rules[key] = policy.rules
+            except (InputError, UndecidedError):
+                self._rules[key] = None
+        return self._rules[key]

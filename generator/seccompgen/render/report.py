@@ -12,8 +12,9 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.errors import Position
     from seccompgen.core.filter_changes import FilterDiff
-    from seccompgen.core.filter_summary import Ability, CallAnswer, CallSummary, FilterSummary, Way
+    from seccompgen.core.filter_summary import Ability, CallSummary, FilterSummary, Way
     from seccompgen.core.program import Cost, Program
     from seccompgen.core.tables import Tables
     from seccompgen.lint import Finding
@@ -99,13 +100,26 @@ class Report:
     diff: FilterDiff | None = None
 
 
+class _Words(NamedTuple):
+    """An answer, and when it is given; letter and class are those of its sign."""
+
+    action: str
+    condition: str
+    otherwise: bool
+    letter: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A call in the table: what is answered, in parts for ABIs that differ, and its cells."""
+    """A call in the table: what is answered, in parts for ABIs that differ, and its cells.
+
+    A cell is its letter, its class, and the number of ABIs in a row that it is for.
+    """
 
     name: str
-    entries: tuple[tuple[str, tuple[CallAnswer, ...]], ...]
-    cells: tuple[tuple[str, str], ...]
+    entries: tuple[tuple[str, tuple[tuple[_Words, tuple[str, ...]], ...]], ...]
+    cells: tuple[tuple[str, str, int], ...]
     state: str
 
 
@@ -163,7 +177,7 @@ def _context(report: Report, tables: Tables) -> dict[str, object]:
         "counts": _counts(rows),
         "rest": [(one, _some_ways(one.ways, ways)) for one in report.summary.rest],
         "abilities": [(one, _where(one, ways)) for one in report.abilities],
-        "signs": {sign for row in rows for sign, _ in row.cells},
+        "signs": {sign for row in rows for sign, _, _ in row.cells},
         "sources": [(PurePath(path).name, sha256) for path, sha256 in report.sources],
         "programs": [(one, _in_bitmap(one, report)) for one in report.programs],
         "proved": _how_many_proved(report.programs),
@@ -193,17 +207,46 @@ def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[Way]) -> _Row
     """Return the row of a call: what most ABIs answer comes first."""
     ordered = sorted(entries, key=lambda one: -len(one.places))
     having = [place.way for one in ordered for place in one.places]
+    where: dict[tuple[_Words, ...], list[Way]] = {}
+    rules: dict[tuple[_Words, ...], list[dict[str, None]]] = {}
+    for one in ordered:
+        words, places = _words(one)
+        where.setdefault(words, []).extend(place.way for place in one.places)
+        for known, new in zip(rules.setdefault(words, [{} for _ in words]), places, strict=True):
+            known |= dict.fromkeys(new)
     told = tuple(
         (
-            "" if len(ordered) == 1 else _some_ways([p.way for p in one.places], having),
-            one.answers,
+            "" if len(where) == 1 else _some_ways(on, having),
+            tuple((one, tuple(places)) for one, places in zip(words, rules[words], strict=True)),
         )
-        for one in ordered
+        for words, on in where.items()
     )
     of_way = {place.way: _cell(one) for one in ordered for place in one.places}
-    cells = tuple(of_way.get(way, ("·", "none")) for way in ways)
+    cells = tuple(
+        (*cell, len(list(alike)))
+        for cell, alike in groupby(of_way.get(way, ("·", "none")) for way in ways)
+    )
     states = {_state(one) for one in ordered}
     return _Row(name, told, cells, states.pop() if len(states) == 1 else "some")
+
+
+def _words(entry: CallSummary) -> tuple[tuple[_Words, ...], list[list[str]]]:
+    """Return the answers to a call, and the places of the rules that give each.
+
+    Answers that are one whatever the arguments are stand as one.
+    """
+    places = [
+        [short_place(one.origin.position)] if one.origin and one.origin.position.line else []
+        for one in entry.answers
+    ]
+    if entry.only:
+        always = _Words(entry.only.action, "", False, *letter_of(entry.only.ret))
+        return (always,), [[place for some in places for place in some]]
+    words = (
+        _Words(one.action, one.condition, one.otherwise, *letter_of(one.ret))
+        for one in entry.answers
+    )
+    return tuple(words), places
 
 
 def _cell(entry: CallSummary) -> tuple[str, str]:

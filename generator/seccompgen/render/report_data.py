@@ -6,7 +6,7 @@ Numbers only, in flat lists, and texts once in one table: programs for 27 ABIs h
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.text import printable
@@ -21,35 +21,49 @@ if TYPE_CHECKING:
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9_]+")
 
 
-class _Texts:
-    """Texts by number, each once."""
+T = TypeVar("T")
+
+
+class _Table(Generic[T]):
+    """Values by number, each once."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[T, int] = {}
 
-    def number(self, text: str) -> int:
-        return self._numbers.setdefault(printable(text), len(self._numbers))
+    def number(self, value: T) -> int:
+        return self._numbers.setdefault(value, len(self._numbers))
 
     @property
-    def all(self) -> list[str]:
+    def all(self) -> list[T]:
         return list(self._numbers)
+
+
+class _Tables(NamedTuple):
+    """Everything that several programs or ABIs have in common."""
+
+    texts: _Table[str]
+    rows: _Table[tuple[object, ...]]
+    numbers: _Table[tuple[int, ...]]
+    constants: _Table[tuple[tuple[str, int], ...]]
 
 
 def script_data(report: Report, tables: Tables) -> dict[str, object]:
     """Return what the script of a page knows of one filter."""
-    texts = _Texts()
-    programs = [_program(one, texts) for one in report.programs]
+    shared = _Tables(_Table(), _Table(), _Table(), _Table())
     names = list(report.summary.by_name)
     return {
-        "ways": [_way(one, report, tables) for one in report.summary.ways],
+        "programs": [_program(one, shared) for one in report.programs],
+        "ways": [_way(one, report, shared, tables) for one in report.summary.ways],
         "names": names,
         "arguments": [_arguments(name, report, tables) for name in names],
-        "programs": programs,
-        "texts": texts.all,
+        "texts": shared.texts.all,
+        "rows": shared.rows.all,
+        "numbers": shared.numbers.all,
+        "constants": [dict(one) for one in shared.constants.all],
     }
 
 
-def _program(one: ReportedProgram, texts: _Texts) -> dict[str, object]:
+def _program(one: ReportedProgram, shared: _Tables) -> dict[str, object]:
     code: list[int] = []
     for instruction in one.program.instructions:
         code += [instruction.code, instruction.jt, instruction.jf, instruction.k]
@@ -57,54 +71,56 @@ def _program(one: ReportedProgram, texts: _Texts) -> dict[str, object]:
         "abi": one.program.abi.name,
         "big": one.program.abi.byte_order == "big",
         "code": code,
-        "rows": [_row(row, texts) for row in one.rows],
+        "rows": [shared.rows.number(_row(row, shared.texts)) for row in one.rows],
     }
 
 
-def _row(row: TreeRow, texts: _Texts) -> list[object]:
-    """Return a row of the tree; targets are [text, row] or [text, -1, SECCOMP_RET value]."""
+def _row(row: TreeRow, texts: _Table[str]) -> tuple[object, ...]:
+    """Return a row of the tree; targets are [-1, row, again] or [text, -1, SECCOMP_RET value]."""
 
-    def target(one: Target) -> list[int]:
-        number = texts.number(one.text)
+    def text(one: str) -> int:
+        return texts.number(printable(one))
+
+    def target(one: Target) -> tuple[int, int, int]:
         if one.row is not None:
-            return [number, one.row, int(one.again)]
-        return [number, -1, -1 if one.ret is None else one.ret]
+            return (-1, one.row, int(one.again))
+        return (text(one.text), -1, -1 if one.ret is None else one.ret)
 
-    return [
+    return (
         row.at,
-        texts.number(row.question),
-        texts.number(row.calls),
+        text(row.question),
+        text(row.calls),
         target(row.yes),
         target(row.no),
         -1 if row.parent is None else row.parent,
         int(row.via == "yes"),
         row.depth,
-        texts.number(row.rules),
+        text(row.rules),
         *row.cost,
-    ]
+    )
 
 
-def _way(way: Way, report: Report, tables: Tables) -> dict[str, object]:
+def _way(way: Way, report: Report, shared: _Tables, tables: Tables) -> dict[str, object]:
+    """Return an ABI; ``numbers`` has a number for each name, and ``bitmap`` those in the bitmap."""
     abi = ABIS[way.abi]
-    numbers = {
-        entry.name: place.nr
+    places = {
+        entry.name: place
         for entry in report.summary.calls
         for place in entry.places
         if place.way == way
     }
+    names = list(report.summary.by_name)
+    programs = [one.program.abi.name for one in report.programs]
+    bitmap = (n for n, name in enumerate(names) if name in places and places[name].bitmap)
     return {
         "label": way.label,
-        "program": [one.program.abi.name for one in report.programs].index(way.program)
-        if report.programs
-        else -1,
+        "program": programs.index(way.program) if programs else -1,
         "arch": abi.audit_arch,
-        "bits": abi.bits,
-        "numbers": [numbers.get(name, -1) for name in report.summary.by_name],
-        "bitmap": "".join(
-            "1" if any(p.way == way and p.bitmap for e in entries for p in e.places) else "0"
-            for entries in report.summary.by_name.values()
+        "numbers": shared.numbers.number(
+            tuple(places[name].nr if name in places else -1 for name in names)
         ),
-        "constants": _constants(report, abi, tables),
+        "bitmap": shared.numbers.number(tuple(bitmap)),
+        "constants": shared.constants.number(_constants(report, abi, tables)),
     }
 
 
@@ -117,12 +133,12 @@ def _arguments(name: str, report: Report, tables: Tables) -> list[str]:
     return [tables.naming.argument(name, n, abi) for n in range(len(prototype.parameters))]
 
 
-def _constants(report: Report, abi: Abi, tables: Tables) -> dict[str, int]:
+def _constants(report: Report, abi: Abi, tables: Tables) -> tuple[tuple[str, int], ...]:
     """Return the values of the constants that the conditions of the page name."""
     conditions = {answer.condition for entry in report.summary.calls for answer in entry.answers}
     named = {name for text in conditions for name in _CONSTANT.findall(text)}
-    values = {name: tables.facts.value(name, abi) for name in sorted(named | _USUAL)}
-    return {name: value for name, value in values.items() if value is not None}
+    values = ((name, tables.facts.value(name, abi)) for name in sorted(named | _USUAL))
+    return tuple((name, value) for name, value in values if value is not None)
 
 
 _USUAL_TEXT = """

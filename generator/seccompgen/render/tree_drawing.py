@@ -101,7 +101,7 @@ def _words(number: int, row: TreeRow) -> list[tuple[str, str]]:
     if row.rules:
         words.append(("dim", f"· {row.rules}"))
     least, most = row.cost
-    words.append(("dim", f"· {least} to {most} left" if least != most else f"· {most} left"))
+    words.append(("dim", f"· {least} to {most} to run" if least != most else f"· {most} to run"))
     return words if not row.via else [("dim", f"{row.via}:"), *words]
 
 
