@@ -158,6 +158,8 @@
 
   // --- what a person types ----------------------------------------------------------------------
 
+  class Misread extends Error {}
+
   // A number in any base, names of constants, or several of these with | between: as 64 bits.
   function value(text, constants) {
     let sum = 0n;
@@ -169,7 +171,7 @@
       } else if (Object.hasOwn(constants, part)) {
         sum |= BigInt(constants[part]);
       } else {
-        throw new Error(`“${part}” is no number, and no constant that this page knows`);
+        throw new Misread(`“${part}” is no number, and no constant that this page knows`);
       }
     }
     return BigInt.asUintN(64, sum);
@@ -181,8 +183,8 @@
     for (const text of texts) {
       const [, name, rest] = /^(?:([a-z_]\w*)=)?(.*)$/.exec(text);
       const index = name === undefined ? next : /^arg[0-5]$/.test(name) ? +name[3] : names.indexOf(name);
-      if (index < 0) throw new Error(`no argument is called “${name}”: ${names.join(", ") || "write arg0=…"}`);
-      if (index > 5) throw new Error("a call has six arguments at most");
+      if (index < 0) throw new Misread(`no argument is called “${name}”: ${names.join(", ") || "write arg0=…"}`);
+      if (index > 5) throw new Misread("a call has six arguments at most");
       args[index] = value(rest, constants);
       next = index + 1;
     }
@@ -412,7 +414,7 @@
       const typed = call.value.trim();
       const n = this.data.names.indexOf(typed);
       try {
-        if (n >= 0 && way.numbers[n] < 0) throw new Error(`${way.label} has no call “${typed}”`);
+        if (n >= 0 && way.numbers[n] < 0) throw new Misread(`${way.label} has no call “${typed}”`);
         const number = n >= 0 ? BigInt(way.numbers[n]) : BigInt.asUintN(32, value(typed, {}));
         const names = n >= 0 ? this.data.arguments[n] : [];
         const all_args = parsed(args.value.split(/[\s,]+/).filter(Boolean), names, way.constants);
@@ -421,6 +423,7 @@
         this.tree.light(result.taken);
         this.tell(typed, n, result, way);
       } catch (error) {
+        if (!(error instanceof Misread)) throw error;
         this.tree.light(new Map());
         this.output.replaceChildren(element("b", "Not understood: "), error.message);
       }
@@ -449,12 +452,9 @@
 
     // The answer as the page spells it elsewhere, with the errno's name.
     spelt(answer) {
-      for (const row of this.program.rows) {
-        for (const [text, to, ret] of [row[3], row[4]]) {
-          if (to < 0 && ret >>> 0 === answer >>> 0) return this.data.texts[text];
-        }
-      }
-      return "";
+      const ends = this.tree.rows.flatMap((row) => [row.yes, row.no]).filter(([, to]) => to < 0);
+      const end = ends.find(([, , ret]) => ret >>> 0 === answer >>> 0);
+      return end ? this.data.texts[end[0]] : "";
     }
   }
 

@@ -177,8 +177,8 @@ class _Tree(Listing):
                 return f"{name} (nr {sign} {number})"
             # A set of bits is none of a call's number, but for the one that says x32.
             name = "x32" if one.code == JMP_JSET_K and one.k == X32_SYSCALL_BIT else name
-            named = bool(name) and (one.code != JMP_JSET_K or name == "x32")
-            return f"nr {sign} {number}" + (f" ({name})" if named else "")
+            known = name and (one.code != JMP_JSET_K or name == "x32")
+            return f"nr {sign} {number}" + (f" ({name})" if known else "")
         argument = low_argument(held.offset, self._abi)
         if argument is not None and (
             named := self._meant(at) or self._said(at, argument, held.mask)

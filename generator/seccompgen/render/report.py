@@ -213,7 +213,7 @@ def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[Way]) -> _Row
         words, places = _words(one)
         where.setdefault(words, []).extend(place.way for place in one.places)
         for known, new in zip(rules.setdefault(words, [{} for _ in words]), places, strict=True):
-            known |= dict.fromkeys(new)
+            known.update(dict.fromkeys(new))
     told = tuple(
         (
             "" if len(where) == 1 else _some_ways(on, having),
