@@ -123,9 +123,11 @@ def _verdicts(
             for meant in (meaning(policy, ABIS[name], tables),)
         ]
     else:
+        if loaded.module is None:
+            return {}, "not compared: of raw instructions no policy is known"
         try:
             claims, _ = claims_of_programs(loaded.path, None, tables, None, reading)
-        except InputError as error:
-            return {}, f"not compared with a policy: {error.diagnostics[0].message}"
+        except InputError:
+            return {}, "not compared: its policy is not there, or was not read"
     found = {one.claim.abi.name: one for one in decide(claims, (Method.CLASSES,), means)}
     return found, "its policy is not for this ABI"
