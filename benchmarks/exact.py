@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import corpus
 import interpreter
-from strategies import argument_vectors
+from probes import argument_vectors
 
 from benchmarks.results import Problem
 

@@ -11,9 +11,10 @@ from corpus import NAMES, corpus, translated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import ABIS
+from probes import Call, interesting_calls
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective, Optimize
 from seccompgen.core.program import Cost
-from strategies import Call, interesting_calls, plain_tables, policies, programs
+from strategies import plain_tables, policies, programs
 
 
 def policy(*names: str, **entry: Any) -> dict[str, Any]:

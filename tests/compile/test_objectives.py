@@ -23,15 +23,9 @@ from corpus import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Meaning
+from probes import interesting_calls
 from seccompgen.core.objective import Objective, Optimize, Profile
-from strategies import (
-    assert_bitmap_holds,
-    assert_means,
-    compiled,
-    interesting_calls,
-    plain_tables,
-    policies,
-)
+from strategies import assert_bitmap_holds, assert_means, compiled, plain_tables, policies
 
 BALANCED, SPEED, SIZE = Optimize
 

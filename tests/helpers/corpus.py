@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import interpreter
 from oracle import ABIS, U32, U64
+from probes import argument_vectors
 from resolved import OPERATIONS, Atom, Conjunction, Entry, read
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
-from strategies import argument_vectors, compiled, plain_tables
+from strategies import compiled, plain_tables
 
 if TYPE_CHECKING:
     import random

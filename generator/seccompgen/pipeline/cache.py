@@ -177,3 +177,14 @@ def _read(place: int, name: str, policy: ResolvedPolicy, abi: Abi) -> CompiledPr
         )
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
+
+
+def cache_directory() -> Path | None:
+    """Return where downloads and programs are kept (XDG), or None without a home."""
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    if Path(base).is_absolute():
+        return Path(base) / "seccompgen"
+    try:
+        return Path.home() / ".cache" / "seccompgen"
+    except RuntimeError:
+        return None
