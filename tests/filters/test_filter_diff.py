@@ -104,7 +104,7 @@ def check_pair(seed: int, directory: Path) -> Counter[str]:
                 assert not told, where
                 continue
             assert len(told) == 1, where
-            (one,) = told
+            one = told[0]
             assert (one.before, one.after) == (before, after), where
             assert one.effect is _effect(before, after), where
             seen[one.effect.name] += 1
