@@ -125,7 +125,7 @@ class Auditor:
             tuple(tally.commands),
             tuple(tally.addresses),
         )
-        way = self._explainer.way_through(record.abi)
+        way = next(iter(self._explainer.ways_through(record.abi)), None)
         if way is None:
             return replace(told, other=f"this one has no program for {record.abi.name}")
         explained = self._explained(way, record.name, record.nr)

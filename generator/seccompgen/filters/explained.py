@@ -205,13 +205,11 @@ class Explainer:
         others = [ABIS[name] for name in abi.siblings if ABIS[name].audit_arch in compared]
         return [CallWay(abi, other) for other in others]
 
-    def way_through(self, abi: Abi) -> CallWay | None:
-        """Return the way of calls through ``abi``; None if no program can get any."""
+    def ways_through(self, abi: Abi) -> tuple[CallWay, ...]:
+        """Return the ways of calls through ``abi``; none if no program can get any."""
         own = [CallWay(ABIS[name], abi) for name in self.loaded.sides]
-        beside = [way for way in own if abi.name in way.program.siblings]
-        return next((way for way in self.ways if way.through == abi), None) or next(
-            iter(beside), None
-        )
+        beside = (way for way in own if abi.name in way.program.siblings)
+        return tuple(dict.fromkeys((*(w for w in self.ways if w.through == abi), *beside)))
 
     # --- answers ---------------------------------------------------------------------------------
 
