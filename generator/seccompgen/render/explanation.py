@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from seccompgen.core.deciding import origin_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -234,15 +236,7 @@ def _run_json(run: ProgramRun) -> dict[str, Any]:
                 "index": step.index,
                 "text": step.text,
                 "taken": step.taken,
-                "origins": [
-                    {
-                        "label": origin.label,
-                        "file": origin.position.file,
-                        "line": origin.position.line,
-                        "column": origin.position.column,
-                    }
-                    for origin in step.origins
-                ],
+                "origins": list(map(origin_json, step.origins)),
             }
             for step in run.steps
         ],
