@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.deciding import origin_json
+from seccompgen.core.styled import Style, Styled
+from seccompgen.render.call import answer_style
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -139,13 +141,14 @@ def _group_lines(group: ExplainedGroup, told: Explanation) -> Iterator[str]:
         whatever = f", whatever {_listed(first.open)} may be" if first.open else ""
         if len(first.open) > _MOST_OPEN:
             whatever = f", whatever the {'other ' * first.given}arguments are"
-        yield f"{first.title} on {where}: {only.action}{whatever}"
+        styled = (only.action, answer_style(only.ret))
+        yield Styled((first.title, Style.STRONG), f" on {where}: ", styled, whatever)
         yield f"  by {only.rule}"
     else:
         yield f"{first.title} on {where}: it depends on {_listed(first.open)}"
         for case in first.cases[:_MOST_CASES]:
             when = "otherwise" if case.otherwise else f"where {case.condition}"
-            yield f"  {case.action} {when}"
+            yield Styled("  ", (case.action, answer_style(case.ret)), f" {when}")
             yield f"    by {case.rule}; such as {case.example}"
         if len(first.cases) > _MOST_CASES:
             yield f"  and {len(first.cases) - _MOST_CASES} cases more, which --json lists"
@@ -170,7 +173,7 @@ def _run_lines(group: ExplainedGroup) -> Iterator[str]:
         if step.head:
             yield f"    {step.head}"
         taken = "" if step.taken is None else "yes" if step.taken else "no"
-        yield f"    {step.index:5}  {taken:3}  {step.text}".rstrip()
+        yield Styled((f"    {step.index:5}", Style.FAINT), f"  {taken:3}  {step.text}".rstrip())
 
 
 def _where(calls: Sequence[ExplainedCall]) -> str:
