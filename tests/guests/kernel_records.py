@@ -48,5 +48,8 @@ def lines(guest: Guest, processor: int | None = None) -> list[str]:
 
 
 if __name__ == "__main__":
-    text = "".join(f"# {guest.name}\n" + "\n".join([*lines(guest), ""]) for guest in LOGGING)
-    (DATA / "kernels.txt").write_text(text)
+    (DATA / "kernels.txt").write_text("")
+    for guest in LOGGING:
+        logged = lines(guest)
+        with (DATA / "kernels.txt").open("a") as file:
+            file.write("\n".join([f"# {guest.name}", *logged, ""]))

@@ -62,7 +62,7 @@ def loaded(
         "spin": spin(),
         "units.json": json.dumps(units).encode(),
     }
-    report = json.loads(system.boot(given, timeout=200, processor=processor))
+    report = json.loads(system.boot(given, timeout=300, processor=processor))
     told = {}
     for name, one in report["units"].items():
         programs = None if one is None else tuple(map(bytes.fromhex, one["programs"]))

@@ -75,6 +75,15 @@ MORE = {
             "record --against worker.yml -- ./worker",
         ),
     ),
+    "report": More(
+        "docs/report.md",
+        (
+            "report worker.yml -o report.html",
+            "report worker.yml --against released.yml -o report.html",
+            "report filter.bpf --arch x86_64 --svg -o tree.svg",
+            "report worker.yml --arch aarch64 --dot | dot -Tpdf -o tree.pdf",
+        ),
+    ),
     "run": More(
         "docs/run.md",
         ("run no_network -- ./tool", "run --trace worker.yml -- ./worker"),

@@ -61,7 +61,7 @@ def _programs(pid: int) -> "dict[str, object]":
     _ptrace(_SEIZE, pid, 0, None)
     _ptrace(_INTERRUPT, pid, 0, None)
     os.waitpid(pid, 0)
-    programs = []
+    programs: list[str] = []
     buffer = ctypes.create_string_buffer(8 * _MOST)
     for index in range(int(status["Seccomp_filters"])):
         length = _ptrace(_GET_FILTER, pid, index, buffer)
