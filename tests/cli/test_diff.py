@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import inside
+from command import ROOT, inside
+from upstream import NEW, OLD, REAL
 
 BASE = """\
 arches: [x86_64, aarch64]
@@ -380,3 +381,75 @@ def test_other_files_are_shown_as_they_are(repository: Path, tmp_path: Path) -> 
         "00 01 02 03 04 05 06 07\n08 09 0a 0b 0c 0d 0e 0f\n"
     )
     assert inside("diff", "--textconv", tmp_path / "gone.py").code == 2
+
+
+# --- other tables, a new project, the page -------------------------------------------------------
+
+
+def test_calls_of_new_tables_are_told_with_the_answers_of_a_policy(tmp_path: Path) -> None:
+    if not (REAL / OLD).is_dir():
+        pytest.skip("the older kernel's files are not beside this checkout")
+    made = inside("tables", "--tag", OLD, "--from", REAL / OLD, "-o", tmp_path / "old")
+    assert made.code == 0, made.err
+    policy = tmp_path / "blocklist.yml"
+    policy.write_text(
+        "arches: [x86_64]\ndefault_action: allow\nunknown_action: errno(ENOSYS)\nsyscalls:\n"
+        "- {action: errno, names: [ptrace]}\n"
+    )
+    run = inside("diff", "--tables-before", tmp_path / "old", policy, "--json")
+    assert run.code == 1
+    told = json.loads(run.out)
+    assert told["tags"] == {"before": OLD, "after": NEW}
+    (one,) = told["filters"]
+    new = {call["syscall"]: call for call in one["new_calls"]}
+    assert new["mseal"]["answers"] == ["allow"]
+    assert [rule["label"] for rule in new["mseal"]["rules"]] == ["default_action"]
+    assert {change["syscall"] for change in told["changes"]} == set(new)
+    assert {(c["effect"], c["before"]) for c in told["changes"]} == {("permitted", "errno(ENOSYS)")}
+    run = inside("diff", "--tables-before", tmp_path / "old", policy)
+    assert run.out.startswith(f"{policy}: {len(new)} calls are new from {OLD} to {NEW}\n")
+    # A program answers numbers, whatever they are called.
+    assert inside("build", policy, "--format", "bpf", "-o", tmp_path).code == 0
+    raw = tmp_path / "blocklist.x86_64.bpf"
+    assert inside("diff", "--tables-before", tmp_path / "old", raw).code == 0
+
+
+def test_a_new_project_in_git_gets_attributes_unless_there_are_some(tmp_path: Path) -> None:
+    outside = inside("init", cwd=_directory(tmp_path / "outside"))
+    assert ".gitattributes" not in outside.out
+    top = _directory(tmp_path / "top")
+    git(top, "init", "-q", ".")
+    run = inside("init", cwd=top)
+    assert "wrote .gitattributes\n" in run.out
+    assert "git config diff.seccompgen.textconv 'seccompgen diff --textconv'\n" in run.out
+    text = (top / ".gitattributes").read_text()
+    assert text == "sandbox/*/*.py diff=seccompgen\n"
+    module = "sandbox/no_exec/_x86_64.py"
+    assert git(top, "check-attr", "diff", module).endswith("diff: seccompgen\n")
+    again = inside("init", "--policy", "no_network", cwd=top)
+    assert "and add to .gitattributes" not in again.out
+    (top / ".gitattributes").write_text("*.c text\n")
+    last = inside("init", cwd=top)
+    assert "kept .gitattributes, which is there already\n" in last.out
+    assert last.out.endswith(f"   and add to .gitattributes: {text}")
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
+    rule = "- {action: allow, names: [socket], when: 'family in {AF_UNIX, AF_INET}'}\n"
+    (tmp_path / "old.yml").write_text(
+        "arches: [x86_64, aarch64]\ndefault_action: errno\nsyscalls:\n"
+        f"- {{action: allow, names: [read, write, open]}}\n{rule}"
+    )
+    (tmp_path / "new.yml").write_text(
+        "arches: [x86_64, aarch64]\nflags: [tsync]\ndefault_action: errno\nsyscalls:\n"
+        f"- {{action: allow, names: [write]}}\n{rule.replace('INET', 'INET, AF_ALG')}"
+    )
+    page = (ROOT / "docs" / "diff.md").read_text()
+    shown = inside("diff", "old.yml", "new.yml", cwd=tmp_path).out
+    assert f"```\n{shown}```\n" in page
+    assert MEANING.splitlines()[2] in page

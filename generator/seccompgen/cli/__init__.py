@@ -18,6 +18,7 @@ _MODULES = {
     "convert": "convert",
     "vendor": "vendor",
     "verify": "verify",
+    "explain": "explain",
     "equiv": "compare",
     "subset": "compare",
     "report": "report",

@@ -53,6 +53,14 @@ MORE = {
     ),
     "disasm": More("docs/library.md", ("disasm no_exec --arch x86_64",)),
     "equiv": More("docs/compare.md", ("equiv old.bpf worker.yml --arch x86_64",)),
+    "explain": More(
+        "docs/explain.md",
+        (
+            "explain worker.yml openat AT_FDCWD 0 'O_RDONLY|O_CLOEXEC'",
+            "explain worker.yml socket family=AF_INET --arch s390x",
+            "explain --audit /var/log/audit/audit.log worker.yml",
+        ),
+    ),
     "init": More("docs/init.md", ("init --policy web_worker",)),
     "intersect": More("docs/proof.md", ("intersect base.yml worker.yml --name both -o out",)),
     "lint": More(

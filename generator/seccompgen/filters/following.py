@@ -13,7 +13,7 @@ from seccompgen.verify.call import Call
 from seccompgen.verify.followers import Ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from seccompgen.verify.followers import Follower, Question
 
@@ -34,11 +34,15 @@ class Following:
         self._asked: dict[Question, int] = {}
         self._high_words_are_zero = self.sets.masked(U32 << 32, 0)
 
-    def parts(self, side: Follower, box: CallBox) -> Iterator[tuple[CallBox, int]]:
+    def parts(
+        self, side: Follower, box: CallBox, fixed: Mapping[int, int] | None = None
+    ) -> Iterator[tuple[CallBox, int]]:
         """Yield disjoint parts that make up ``box``, each with the answer of ``side``.
 
-        Raises UndecidedError where they are too many.
+        Fields that are ``fixed`` have one value in the box. Raises UndecidedError where the parts
+        are too many.
         """
+        fixed = fixed or {}
         waiting: list[tuple[Any, CallBox]] = [(side.start, box)]
         while waiting:
             state, box = waiting.pop()
@@ -49,8 +53,13 @@ class Following:
             self._steps += 1
             if self._steps > _MOST_STEPS:
                 raise UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
-            field = step.question.word.field
-            own, asked = box[field], self._values(step.question)
+            question = step.question
+            field = question.word.field
+            if field in fixed:
+                holds = question.holds(question.word.of(fixed[field]))
+                waiting.append((step.true if holds else step.false, box))
+                continue
+            own, asked = box[field], self._values(question)
             inside = self.sets.both(own, asked)
             for way, part in ((step.false, self.sets.minus(own, inside)), (step.true, inside)):
                 if part != NOTHING:
