@@ -103,6 +103,14 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def print_json_line(value: Any) -> None:
+    """Print ``value`` as JSON in one line, at once: for a stream of values."""
+    import json  # noqa: PLC0415
+
+    sys.stdout.write(f"{_UNSHOWN.sub(_escape, json.dumps(value, ensure_ascii=False))}\n")
+    sys.stdout.flush()
+
+
 # Of JSON with indentation the line feeds are its own; all else of this kind is in a string.
 _UNSHOWN = re.compile(r"[^\n -~]")
 

@@ -53,8 +53,13 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     plain = text.replace("\t", " ") if text.lstrip().startswith("{") else text
     document = read_document(plain.encode(), f"{file}.json" if file.endswith(".toml") else file)
     profile = parse_profile(document, reading.runtime, draft.notes)
-    _Translation(profile, draft, reading, tables).write()
+    write_profile(profile, draft, reading, tables)
     return draft
+
+
+def write_profile(profile: Profile, draft: Draft, reading: Reading, tables: Tables) -> None:
+    """Say in ``draft`` what ``profile`` means. Raises InputError with what it cannot."""
+    _Translation(profile, draft, reading, tables).write()
 
 
 @dataclass(frozen=True, slots=True)
