@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import oracle
 import running_kernel as kernel
 from probes import interesting_calls
-from proving import TABLES, as_call, loaded, spread_out
+from proving import TABLES, as_call, spread_out
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.model import ActionKind
 from seccompgen.filters.differing import differing_calls
 from seccompgen.verify import Difference, Method, Operation, Proof, Relation, Stack, meaning, prove
-from strategies import plain_tables
+from strategies import loaded, plain_tables
 
 if TYPE_CHECKING:
     from seccompgen.filters.differing import CallClass

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import libseccomp
 from oracle import ABIS, U32, U64, action_value
-from proving import TABLES, loaded
+from proving import TABLES
 from seccompgen.compile import compile_policy
 from seccompgen.core import abis as architectures
 from seccompgen.core.program import Instruction, decode
 from seccompgen.verify import Code, Operation, Stack
-from strategies import plain_tables
+from strategies import loaded, plain_tables
 
 if TYPE_CHECKING:
     import random

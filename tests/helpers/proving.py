@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +12,6 @@ from hypothesis import HealthCheck, Phase, settings
 from probes import interesting_calls
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
-from seccompgen.core.facts import NO_FACTS
 from seccompgen.core.program import Instruction
 from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import shipped_tables
@@ -23,20 +19,17 @@ from seccompgen.policy import load_policy
 from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove
 from seccompgen.verify.call import Call
 from stock_policies import CONSTANTS, STOCK, read_policy
-from strategies import plain_tables
+from strategies import loaded, plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import probes
     from interpreter import ByteOrder, Result
-    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.verify import Meaning
     from seccompgen.verify.stack import FilterSemantics
 
 TABLES = shipped_tables()
-_WITHOUT_FACTS = replace(TABLES, facts=NO_FACTS)
-"""Tables by which a comparison without a width is of 64 bits, as random policies mean them."""
 GENERATED = Path(__file__).parents[2] / "generated" / "seccomp_filters"
 
 bounded = settings(
@@ -46,14 +39,6 @@ bounded = settings(
     phases=[Phase.generate],  # to shrink what takes a solver takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-
-
-def loaded(policy: oracle.PolicyDict) -> ResolvedPolicy:
-    """Write ``policy`` to a file, and load it as the command line does."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "policy.json")
-        path.write_text(json.dumps(policy))
-        return load_policy(path, _WITHOUT_FACTS)[0]
 
 
 def meaning_of(policy: oracle.PolicyDict, abi: str) -> Meaning:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-import tempfile
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import interpreter
@@ -21,13 +19,15 @@ from probes import VALUES, Call, interesting_numbers, rule_witness
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from oracle import PolicyDict, Tables
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables as RealTables
+    from seccompgen.policy.document import Document
 
 OPERATIONS = (
     *("Equal", "NotEqual", "GreaterThan", "LessThan", "GreaterOrEqual", "LessOrEqual"),
@@ -222,7 +222,7 @@ def _shipped() -> RealTables:
 
 
 def compiled(policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
-    """Write ``policy`` to a file, load and compile it; return the program for each ABI."""
+    """Check ``policy`` as a file's and compile it; return the program for each ABI."""
     return {name: p.to_bytes() for name, p in programs(policy, objective).items()}
 
 
@@ -230,7 +230,12 @@ def programs(
     policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE
 ) -> dict[str, CompiledProgram]:
     """Do as ``compiled``, with all that the compiler knows of each program."""
-    return _programs(_loaded(json.dumps(policy)), objective)
+    return _programs(loaded(policy), objective)
+
+
+def loaded(policy: PolicyDict) -> ResolvedPolicy:
+    """Return ``policy`` as the checks of files leave it, by tables without facts."""
+    return _loaded(json.dumps(policy))
 
 
 def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
@@ -239,19 +244,35 @@ def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[
     return {name: p.to_bytes() for name, p in _programs(policy, objective).items()}
 
 
-# Parsing takes as long as compiling, and tests go through the corpus again with other objectives.
+# Tests go through the corpus again with other objectives.
 @lru_cache(maxsize=128)
 def _loaded(text: str) -> ResolvedPolicy:
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "policy.json")
-        path.write_text(text)
-        return _read(path, _shipped())
+    return _read(_document(json.loads(text)), _shipped())
 
 
-def _read(path: Path, tables: RealTables) -> ResolvedPolicy:
+def _document(data: dict[str, Any]) -> Document:
+    """Return what reading a file with ``data`` gives, which would take as long as to compile it.
+
+    That files say the same is tried by tests/api/test_values.py, on random policies as well.
+    """
+    from seccompgen.core.errors import Position
+    from seccompgen.policy.document import Document
+
+    def places(value: object, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+        yield path
+        if isinstance(value, dict | list):
+            parts = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, part in parts:
+                yield from places(part, (*path, key))
+
+    positions = {path: Position("policy", path=path) for path in places(data, ())}
+    return Document("policy", data, positions, positions)
+
+
+def _read(source: Path | Document, tables: RealTables) -> ResolvedPolicy:
     from seccompgen.policy import load_policy
 
-    return load_policy(path, tables)[0]
+    return load_policy(source, tables)[0]
 
 
 def _programs(policy: ResolvedPolicy, objective: Objective) -> dict[str, CompiledProgram]:

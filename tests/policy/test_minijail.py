@@ -244,6 +244,17 @@ def test_includes_that_never_end_are_refused(tmp_path: Path) -> None:
     assert [one.kind for one in caught.value.diagnostics] == [Problem.CIRCULAR_INCLUDE]
 
 
+def test_a_denylist_is_one_in_all_its_files(tmp_path: Path) -> None:
+    """What an included allowlist leaves out would be permitted."""
+    more, path = tmp_path / "more.policy", tmp_path / "demo.policy"
+    path.write_text("@denylist\nread: return 1\n@include ./more.policy\n")
+    more.write_text("close: return 1\n")
+    with pytest.raises(InputError, match="a denylist is one in all its files"):
+        load_policy(path, TABLES, READING)
+    more.write_text("@denylist\nclose: return 1\n")
+    load_policy(path, TABLES, READING)
+
+
 def test_a_default_refuses() -> None:
     for action in ("allow", "trace", "log"):
         (told,) = errors(f"@default {action}\nread: 1")

@@ -140,6 +140,10 @@ def test_architectures_are_those_of_the_kernel_or_those_named(tmp_path: Path) ->
     policy, _ = load_policy(path, TABLES)
     assert [one.name for one in policy.compat_of(ABIS["x86_64"])] == ["i386", "x32"]
     assert policy.bad_arch_action.kind is ActionKind.ALLOW
+    path.write_text("[Service]\nSystemCallArchitectures=native\nSystemCallFilter=~ptrace\n")
+    policy, _ = load_policy(path, TABLES)
+    assert policy.compat_of(ABIS["x86_64"]) == ()
+    assert policy.bad_arch_action.kind is ActionKind.KILL_THREAD
     path.write_text("[Service]\nSystemCallArchitectures=native arm\nSystemCallErrorNumber=EPERM\n")
     policy, _ = load_policy(path, TABLES, Reading(abis=("aarch64",)))
     assert [one.name for one in policy.compat_of(ABIS["aarch64"])] == ["arm"]
@@ -266,6 +270,21 @@ def test_android_files_of_any_year_are_read(tmp_path: Path) -> None:
     assert answers(path, Reading(), "arm", *calls[:3]) == [ALLOW, ALLOW, TRAP]
     assert answers(path, Reading(), "x86_64", "clone", "getuid", "getrlimit") == [
         ALLOW, ALLOW, TRAP,
+    ]  # fmt: skip
+
+
+def test_calls_of_other_abis_are_trapped_on_android() -> None:
+    policy, _ = load_policy(DATA / "android" / "SYSCALLS.TXT", TABLES, Reading(thread="app"))
+    assert policy.bad_arch_action.kind is policy.default_action.kind is ActionKind.TRAP
+
+
+def test_what_android_blocks_where_nothing_allows_it_is_told(tmp_path: Path) -> None:
+    """The list may be meant for another line, whose call then stays allowed."""
+    (tmp_path / "SECCOMP_BLOCKLIST_COMMON.TXT").write_text("int swapon(const char*, int) all\n")
+    text = "int read(int, void*, int) all\nint swapon(const char*, int) arm,arm64\n"
+    found = messages(tmp_path, text, "SYSCALLS.TXT")
+    assert sorted(one.partition("blocked on ")[2].partition(",")[0] for one in found) == [
+        "riscv64", "x86", "x86_64",
     ]  # fmt: skip
 
 

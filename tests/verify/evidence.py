@@ -21,11 +21,11 @@ from hypothesis import given, settings
 from libseccomp_abis import NAMES, compiled, guarded, peers, random_policy
 from mutants import answered, fate, mutants, random_mutant, random_program
 from probes import interesting_calls
-from proving import TABLES, as_call, both, bounded, loaded, ran, spread_out, stock
+from proving import TABLES, as_call, both, bounded, ran, spread_out, stock
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.verify import Code, Difference, Proof, meaning
-from strategies import plain_tables, policies
+from strategies import loaded, plain_tables, policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

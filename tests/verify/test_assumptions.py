@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command import seccompgen
 from oracle import ABIS, LOW_WORDS, U32
-from proving import TABLES, both, decided, loaded, meaning_of, ran
+from proving import TABLES, both, decided, meaning_of, ran
 from seccompgen.compile import compile_policy
 from seccompgen.core import abis as architectures
 from seccompgen.core.abis import HighWords
 from seccompgen.core.program import encode
 from seccompgen.verify import Code, Difference, Method, Operation, Proof, Stack, prove
 from seccompgen.verify.call import Call
-from strategies import plain_tables
+from strategies import loaded, plain_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

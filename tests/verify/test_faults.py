@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from proving import TABLES, decided, loaded, ran
+from proving import TABLES, decided, ran
 from seccompgen.__main__ import main
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
@@ -21,7 +21,7 @@ from seccompgen.core.errors import AnswerNo
 from seccompgen.pipeline import proved
 from seccompgen.pipeline.build import build_policy
 from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove
-from strategies import plain_tables
+from strategies import loaded, plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

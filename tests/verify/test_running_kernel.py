@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import ABIS, RETURN_VALUES, Meaning
 from probes import Call, argument_vectors, rules_by_number
-from proving import TABLES, bounded, loaded
+from proving import TABLES, bounded
 from seccompgen.compile import compile_policy
 from seccompgen.verify import Code, Method, Proof, meaning, prove
-from strategies import chains, plain_tables
+from strategies import chains, loaded, plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

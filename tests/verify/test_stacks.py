@@ -7,12 +7,13 @@ from collections import Counter
 
 import pytest
 from mutants import ANSWERS, LD_ABS, likely_calls, random_mutant
-from proving import TABLES, both, little, loaded, meaning_of, ran
+from proving import TABLES, both, little, meaning_of, ran
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.program import Instruction
 from seccompgen.verify import Code, Difference, Method, Operation, Proof, Stack, prove
 from seccompgen.verify.kernel import strictest
+from strategies import loaded
 
 RET, JEQ, JSET = 0x06, 0x15, 0x45
 FIRST = 16

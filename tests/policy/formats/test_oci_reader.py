@@ -156,6 +156,21 @@ def test_runc_adds_enosys_where_that_is_the_default_as_well(tmp_path: Path) -> N
         assert answer(policy, "accept4", abi="i386") == expected
 
 
+def test_runc_adds_nothing_where_the_default_lets_through_or_asks_a_tracer(tmp_path: Path) -> None:
+    for action, kind in (("TRACE", ActionKind.TRACE), ("LOG", ActionKind.LOG)):
+        document = profile(rule("openat"), defaultAction=f"SCMP_ACT_{action}")
+        policy = read(tmp_path, document, Reading(runtime=Runtime.RUNC))
+        assert answer(policy, "openat2") & 0xFFFF0000 == kind.value
+
+
+def test_minus_one_is_above_no_number_to_runc(tmp_path: Path) -> None:
+    """It compares with sign where x86_64 stands alone: what is no call gets the default."""
+    policy = read(tmp_path, profile(rule("openat")), Reading(runtime=Runtime.RUNC))
+    x86_64 = ABIS["x86_64"]
+    call = Call(0xFFFFFFFF, x86_64.audit_arch, (0,) * 6)
+    assert meaning(policy, x86_64, TABLES).answer(call) == ERRNO | 1
+
+
 def test_conditions_on_the_container(tmp_path: Path) -> None:
     entry = rule("reboot")
     document = profile({**entry, "includes": {"caps": ["CAP_SYS_BOOT"], "minKernel": "5.10"}})
@@ -170,6 +185,10 @@ def test_conditions_on_the_container(tmp_path: Path) -> None:
         assert answer(read(tmp_path, document, reading), "reboot") == expected
     document = profile({**entry, "excludes": {"arches": ["amd64"]}})
     assert answer(read(tmp_path, document), "reboot") == ERRNO | 1
+    document = profile({**entry, "excludes": {"minKernel": "5.10"}})
+    for kernel, expected in (((5, 9), ALLOW), ((5, 10), ERRNO | 1)):
+        reading = Reading(kernel=kernel, runtime=Runtime.CRUN)
+        assert answer(read(tmp_path, document, reading), "reboot") == expected
 
 
 def notes_on(where: Path, document: dict[str, Any], reading: Reading = CRUN) -> list[str]:
