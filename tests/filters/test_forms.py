@@ -82,6 +82,10 @@ COMMANDS = {
     "subset, left": Command(("subset", "FILTER", "worker.yml", *ARCH)),
     "subset, right": Command(("subset", "worker.yml", "FILTER", *ARCH)),
     "disasm": Command(("disasm", "FILTER", *ARCH)),
+    "report": Command(("report", "FILTER", *ARCH, "-o", "out.html")),
+    "report --against": Command(
+        ("report", "worker.yml", *ARCH, "--against", "FILTER", "-o", "out.html")
+    ),
     **{
         f"{name}, {place}": Command((name, *words, *ARCH, *options, "--name", "x", "-o", "o"))
         for name, options in (

@@ -17,9 +17,13 @@ from seccompgen.pipeline.files import filter_files
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Reading, android, systemd, translate
 from seccompgen.policy.formats.systemd_groups import systemd_groups
+from seccompgen.verify import meaning
+from seccompgen.verify.call import Call
 
 TABLES = shipped_tables()
 DATA = Path(__file__).parents[1] / "data" / "formats"
+WIDE = 1 | 1 << 32
+"""A family that the kernel takes for AF_UNIX."""
 ALLOW, KILL = ActionKind.ALLOW.value, ActionKind.KILL_PROCESS.value
 ERRNO, LOG, TRAP = ActionKind.ERRNO.value, ActionKind.LOG.value, ActionKind.TRAP.value
 
@@ -79,13 +83,55 @@ def test_the_first_list_decides_the_default(tmp_path: Path) -> None:
     assert unit_answers(tmp_path, f"{filters}~read\n{filters}write", "read", "x") == [KILL, ALLOW]
 
 
-def test_settings_that_are_other_filters_are_told(tmp_path: Path) -> None:
+def test_memory_that_the_kernel_itself_refuses_is_told_or_read(tmp_path: Path) -> None:
     path = tmp_path / "a.conf"
-    path.write_text(
-        "[Service]\nSystemCallFilter=~ptrace\nLockPersonality=yes\nRestrictRealtime=no\n"
-    )
-    _, notes = load_policy(path, TABLES)
+    path.write_text("[Service]\nSystemCallFilter=~ptrace\nMemoryDenyWriteExecute=yes\n")
+    policy, notes = load_policy(path, TABLES)
     assert [one.position.line for one in notes if one.position] == [3]
+    assert "mprotect" not in {rule.name for rule in policy.rules}
+    for reading in (Reading(kernel=(6, 1)), Reading(systemd=252)):
+        policy, notes = load_policy(path, TABLES, reading)
+        assert notes == ()
+        assert "mprotect" in {rule.name for rule in policy.rules}
+
+
+@pytest.mark.parametrize(
+    ("lines", "refused"),
+    [
+        ("RestrictAddressFamilies=AF_UNIX", [0, 2, WIDE]),
+        ("RestrictAddressFamilies=AF_UNIX\nRestrictAddressFamilies=~AF_UNIX", [0, 1, 2, WIDE]),
+        ("RestrictAddressFamilies=none", [0, 1, 2, WIDE]),
+        ("RestrictAddressFamilies=none\nRestrictAddressFamilies=", []),
+        ("RestrictAddressFamilies=~AF_UNIX AF_INET\nRestrictAddressFamilies=AF_INET", [1]),
+        ("RestrictAddressFamilies=~AF_UNIX\nSystemCallFilter=~socket:EACCES", [0, 1, 2, WIDE]),
+        ("RestrictAddressFamilies=~AF_UNIX\nSystemCallFilter=read", [0, 1, 2, WIDE]),
+    ],
+)
+def test_address_families_are_those_that_assignments_leave(
+    tmp_path: Path, lines: str, refused: list[int]
+) -> None:
+    path = tmp_path / "a.service"
+    path.write_text(f"[Service]\nProtectClock=yes\nSystemCallErrorNumber=EPERM\n{lines}\n")
+    policy, _ = load_policy(path, TABLES)
+    of_policy = meaning(policy, ABIS["x86_64"], TABLES)
+    audit_arch, number = ABIS["x86_64"].audit_arch, TABLES.tables["x86_64"].numbers["socket"]
+    found = [
+        family
+        for family in (0, 1, 2, WIDE)
+        if of_policy.answer(Call(number, audit_arch, (family, 0, 0, 0, 0, 0))) != ALLOW
+    ]
+    assert found == refused
+
+
+def test_wrong_words_of_restrictions_are_told(tmp_path: Path) -> None:
+    text = "[Service]\nRestrictAddressFamilies=AF_UNX\nRestrictNamespaces=usr\n"
+    text += "RestrictRealtime=maybe\n"
+    found = messages(tmp_path, text)
+    assert [one.split(": ")[0] for one in found] == [
+        "a.service:2:25", "a.service:3:20", "a.service:4:18",
+    ]  # fmt: skip
+    assert "AF_UNIX" in found[0]
+    assert "user" in found[1]
 
 
 def test_architectures_are_those_of_the_kernel_or_those_named(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import (
     all_filters,
     check_outputs,
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what the three commands have in common."""
     options = (
-        click.argument("filters", nargs=-1, metavar="FILTER...", type=click.Path()),
+        click.argument(
+            "filters",
+            nargs=-1,
+            metavar="FILTER...",
+            type=click.Path(),
+            shell_complete=completing.filters,
+        ),
         click.option("--name", required=True, help="The name of the new filter."),
         click.option(
             "-o",

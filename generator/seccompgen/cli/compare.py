@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
 from seccompgen.cli.reading import readings_options
 from seccompgen.cli.verdicts import (
@@ -21,6 +22,7 @@ from seccompgen.cli.verdicts import (
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import ActionKind
+from seccompgen.core.styled import Style, Styled
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ _PERMITTING = [kind.name.lower() for kind in ActionKind if kind is not ActionKin
 
 
 @click.command()
-@click.argument("left", metavar="FILTER", type=click.Path())
-@click.argument("right", metavar="FILTER", type=click.Path())
+@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
+@click.argument("right", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
 @arch_option
 @method_option
 @readings_options
@@ -70,8 +72,8 @@ def equiv(
 
 
 @click.command()
-@click.argument("left", metavar="FILTER", type=click.Path())
-@click.argument("right", metavar="BASELINE", type=click.Path())
+@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
+@click.argument("right", metavar="BASELINE", type=click.Path(), shell_complete=completing.filters)
 @click.option(
     "--up-to",
     type=click.Choice(_PERMITTING),
@@ -148,14 +150,23 @@ def _print_classes(verdict: Verdict, tables: Tables) -> None:
 
 def _print_class(one: CallClass, verdict: Verdict, tables: Tables) -> None:
     from seccompgen.filters.compared import NO_PROGRAM  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.render import answer_texts, call_text, listing  # noqa: PLC0415 - jinja2
+    from seccompgen.render import (  # noqa: PLC0415 - jinja2
+        answer_style,
+        answer_texts,
+        call_text,
+        listing,
+    )
 
     names, abi, call = verdict.claim.names, verdict.claim.abi, one.example
     left, right = answer_texts(one.left, one.right, abi)
     shown = verdict.arguments_looked_at(call)
     example = call_text(call.nr, call.arch, call.args, tables, shown)
     subject = one.subject(tables)
-    say(f"  {subject}: {names[0]} says {left}, {names[1]} says {right}; such as {example}")
+    line = Styled(
+        (f"  {subject}", Style.STRONG), f": {names[0]} says ", (left, answer_style(one.left)),
+        f", {names[1]} says ", (right, answer_style(one.right)), f"; such as {example}",
+    )  # fmt: skip
+    say(line)
     for side, (name, origin) in enumerate(zip(names, one.origins, strict=True)):
         if origin:
             say(f"    {name}: by {origin.label}, {origin.position}")

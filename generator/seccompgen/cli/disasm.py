@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import (
     json_option,
     means,
@@ -26,8 +27,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("filter_word", metavar="FILTER", type=click.Path())
-@click.option("--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file.")
+@click.argument(
+    "filter_word", metavar="FILTER", type=click.Path(), shell_complete=completing.filters
+)
+@click.option(
+    "--arch",
+    metavar="ABI",
+    shell_complete=completing.abis,
+    help="Only this ABI; needed for a raw .bpf file.",
+)
 @reading_options
 @tables_option
 @json_option

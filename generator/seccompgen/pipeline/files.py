@@ -28,7 +28,6 @@ from seccompgen.pipeline.build import (
     MATRIX_NAME,
     PLAIN_OPTIONS,
     SHIPPED,
-    absent_abis,
     are_current,
     build_policies,
     difference_text,
@@ -45,6 +44,7 @@ from seccompgen.pipeline.packages import (
 )
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
+from seccompgen.pipeline.tag_tables import absent_abis
 from seccompgen.pipeline.unit_files import unit_files
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading, translate

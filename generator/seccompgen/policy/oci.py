@@ -20,7 +20,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import U32, U64, ActionKind, Comparison, FilterFlag, Op, comparisons
+from seccompgen.core.model import (
+    ERRNO_MAX,
+    U32,
+    U64,
+    ActionKind,
+    Comparison,
+    FilterFlag,
+    Op,
+    comparisons,
+)
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Box, Sets
@@ -183,6 +192,8 @@ def _actions(policy: ResolvedPolicy) -> Iterator[Diagnostic]:
             text = "user_notif: a runtime must be told a socket for the listener; use another"
         elif action.kind is ActionKind.TRAP and action.data:
             text = f"{action}: libseccomp has trap without a number; say trap"
+        elif action.kind is ActionKind.ERRNO and action.data > ERRNO_MAX - 1:
+            text = f"{action}: libseccomp takes no errno above {ERRNO_MAX - 1}; use another"
         else:
             continue
         yield Diagnostic(f"an OCI profile cannot say {text}", origin.position)
