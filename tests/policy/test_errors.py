@@ -384,4 +384,4 @@ def test_a_letter_that_no_yaml_has_is_an_error_at_its_place(name: str, tmp_path:
     with pytest.raises(InputError) as caught:
         load_policy(tmp_path / name, shipped_tables())
     (one,) = caught.value.diagnostics
-    assert str(one.position).endswith(f"{name}:2:22")
+    assert str(one.position).endswith(f"{name}:2:23")
