@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -137,9 +138,10 @@ def test_a_file_answers_what_its_parts_do_together(
 ) -> None:
     about, seen = FORMS[form], Counter[str]()
     refusal = about["default"]
-    reading = Reading(
-        Format("oci" if form == "spo" else form), runtime=Runtime.LIBSECCOMP, abis=("x86_64",)
-    )
+    read_as = Format("oci" if form == "spo" else form)
+    reading = Reading(read_as, abis=("x86_64",))
+    if read_as is Format.OCI:  # without runc's own ENOSYS
+        reading = replace(reading, runtime=Runtime.LIBSECCOMP)
     for seed in range(3):
         draw = random.Random(seed)
         names = ["part0.json", "part1.json"]

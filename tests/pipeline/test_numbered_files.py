@@ -163,3 +163,22 @@ def test_a_wrong_file_is_not_written(tmp_path: Path) -> None:
     for one in wrong:
         with pytest.raises(AnswerNo, match="a wrong file of seccompiler"):
             require_read_back(policy, render_seccompiler(one), program, TABLES, "seccompiler")
+
+
+def test_minijails_compiler_keeps_conditions_before_an_allow(tmp_path: Path) -> None:
+    """It forgets all of a call whose statement ends with a plain allow."""
+    (tmp_path / "demo.yml").write_text(
+        "arches: [x86_64]\ncompat_arches: [x32]\nbad_arch_action: kill_thread\n"
+        "default_action: kill_thread\nsyscalls:\n"
+        "- {action: trap, arches: [x86_64], names: [read], when: fd == 5}\n"
+        "- {action: allow, arches: [x86_64], names: [read]}\n"
+        "- {action: allow, arches: [x86_64], names: [write, exit_group]}\n"
+    )
+    run = inside("build", "demo.yml", "--format", "minijail", "-o", ".", cwd=tmp_path)
+    assert run.code == 0, run.err
+    lines = (tmp_path / "demo.x86_64.policy").read_text().splitlines()
+    (read,) = [line for line in lines if line.startswith("read:")]
+    assert read.endswith("; trap, arg0 >= 0; 1 }")
+    assert {"write: 1", "exit_group: 1"} < {*lines}
+    run = inside("lint", "demo.x86_64.policy", "--for", "x86_64", cwd=tmp_path)
+    assert "forgets the conditions" not in run.out + run.err

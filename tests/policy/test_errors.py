@@ -376,3 +376,12 @@ def test_a_repeated_rule_is_a_note(tmp_path: Path) -> None:
 def test_a_bomb_is_an_error(tmp_path: Path, bomb: str) -> None:
     (found,) = errors(tmp_path, bomb)
     assert "too" in found
+
+
+@pytest.mark.parametrize("name", ["a.yml", "a.json"])
+def test_a_letter_that_no_yaml_has_is_an_error_at_its_place(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b'{"arches": ["x86_64"],\n "default_action": "al\x00low"}\n')
+    with pytest.raises(InputError) as caught:
+        load_policy(tmp_path / name, shipped_tables())
+    (one,) = caught.value.diagnostics
+    assert str(one.position).endswith(f"{name}:2:23")

@@ -11,7 +11,7 @@ import click
 
 from seccompgen.cli import completing
 from seccompgen.cli.common import all_filters, json_option, one_filter, read_tables, tables_option
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading import readings_options
 from seccompgen.cli.verdicts import arch_option
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, UndecidedError
@@ -20,6 +20,7 @@ from seccompgen.io.console import print_json, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from seccompgen.cli.reading import Readings
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.filter_changes import FilterChange, FilterDiff, TablesDiff
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     help="For git: print a generated file as the answers that it gives. See docs/diff.md.",
 )
 @arch_option
-@reading_options
+@readings_options
 @tables_option
 @json_option
 @click.pass_context
@@ -76,7 +77,7 @@ def diff(
     textconv: Path | None,
     arch: str | None,
     tables_directory: Path | None,
-    reading: Reading,
+    readings: Readings,
     *,
     as_json: bool,
 ) -> None:
@@ -96,21 +97,21 @@ def diff(
     only = require_abi(arch) if arch else None
     form = "json" if as_json else form
     if revision is not None:
-        found = _between_revisions(revision, words, tables, only, reading)
+        found = _between_revisions(revision, words, tables, only, readings.for_all())
         _print_trees(found, form, tables)
         if any(one.differs for one in found):
             ctx.exit(EXIT_NO)
         return
     if tables_before:
         old = read_tables(tables_before)
-        under = _under_tables(words, old, tables, only, reading)
+        under = _under_tables(words, old, tables, only, readings.for_all())
         _print_tables(under, form, tables)
         if any(one.diff.differs for one in under):
             ctx.exit(EXIT_NO)
         return
     if len(words) != 2:
         raise InputError(f"name two FILTERs, not {len(words)}; or a revision, as --git main")
-    one = _of_two(words[0], words[1], tables, only, reading)
+    one = _of_two(words[0], words[1], tables, only, readings.of(2))
     _print_two(one, form, tables)
     if one.differs:
         ctx.exit(EXIT_NO)
@@ -119,7 +120,7 @@ def diff(
 
 
 def _of_two(
-    before: str, after: str, tables: Tables, only: Abi | None, reading: Reading
+    before: str, after: str, tables: Tables, only: Abi | None, readings: Sequence[Reading]
 ) -> FilterDiff:
     from seccompgen.filters.filter_diff import diff_filters  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.load import load_filter  # noqa: PLC0415
@@ -127,7 +128,7 @@ def _of_two(
     paths = one_filter(before), one_filter(after)
     loaded: list[LoadedFilter] = []
     problems: list[Diagnostic] = []
-    for path in paths:
+    for path, reading in zip(paths, readings, strict=True):
         try:
             loaded.append(load_filter(path, tables, only, reading))
         except InputError as error:

@@ -39,6 +39,7 @@ MORE = {
         (
             "convert docker-default.json -o docker.yml",
             "convert docker-default.json --caps CAP_SYS_ADMIN --kernel 6.1",
+            "convert firecracker.json -o policies/",
         ),
     ),
     "diff": More(
@@ -62,7 +63,13 @@ MORE = {
         ),
     ),
     "init": More("docs/init.md", ("init --policy web_worker",)),
-    "intersect": More("docs/proof.md", ("intersect base.yml worker.yml --name both -o out",)),
+    "intersect": More(
+        "docs/compare.md",
+        (
+            "intersect base.yml worker.yml --name both -o out",
+            "intersect team.json docker-default.json --name app --format oci -o out",
+        ),
+    ),
     "lint": More(
         "docs/lint.md",
         ("lint worker.yml", "lint --format github policies", "lint old.bpf --arch arm64"),
@@ -90,15 +97,21 @@ MORE = {
     ),
     "scan": More("docs/scan.md", ("scan ./server -o server.yml",)),
     "schema": More("docs/policy.md", ("schema",)),
-    "subset": More("docs/compare.md", ("subset worker.yml baseline.yml",)),
-    "subtract": More("docs/proof.md", ("subtract base.yml worker.yml --name rest -o out",)),
+    "subset": More(
+        "docs/compare.md",
+        (
+            "subset worker.yml baseline.yml",
+            "subset docker.json docker.json --caps 1:CAP_SYS_ADMIN --caps 2:",
+        ),
+    ),
+    "subtract": More("docs/compare.md", ("subtract base.yml worker.yml --name rest -o out",)),
     "syscalls": More(
         "docs/tables.md", ("syscalls openat2", "syscalls --arch arm64 --json", "syscalls @basic-io")
     ),
     "tables": More(
         "docs/tables.md", ("tables --check", "tables --tag v6.1 --from ~/src/linux -o tables-6.1")
     ),
-    "union": More("docs/proof.md", ("union base.yml worker.yml --name either -o out",)),
+    "union": More("docs/compare.md", ("union base.yml worker.yml --name either -o out",)),
     "vendor": More(
         "docs/vendor.md", ("vendor worker.yml myapp/sandbox", "vendor --check myapp/sandbox")
     ),

@@ -99,11 +99,16 @@ class Readings:
         """Return those of each of ``count`` FILTERs. Raises InputError if more were said."""
         beyond = next((place for place in self.own if place > count), None)
         if beyond is not None:
-            there = "there is one FILTER" if count == 1 else f"there are {count} FILTERs"
-            raise InputError(
-                f"{beyond}: in front of a value is for the FILTER in that place: {there}"
-            )
+            there = "there is one" if count == 1 else f"there are {count}"
+            raise InputError(f"{beyond}: in front of a value is for that FILTER, but {there}")
         return tuple(self.at(place) for place in range(1, count + 1))
+
+    def for_all(self) -> Reading:
+        """Return the choices of a command that reads all in one way. Raises InputError if not."""
+        if self.own:
+            text = "in front of a value is for commands that compare or combine FILTERs"
+            raise InputError(f"{next(iter(self.own))}: {text}")
+        return self.others
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,12 +116,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapped(readings: Readings, **others: Any) -> object:
-        if readings.own:
-            text = "takes no number of a FILTER here; only commands that compare or combine do"
-            raise InputError(
-                f"{next(iter(readings.own))}: in front of a value: this command {text}"
-            )
-        return command(reading=readings.others, **others)
+        return command(reading=readings.for_all(), **others)
 
     return readings_options(wrapped)
 

@@ -182,7 +182,9 @@ def _read_yaml(text: str, file: str) -> Document:
         if not isinstance(error, YAMLError | ValueError):
             error = ValueError(type(error).__name__)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _malformed(f"not YAML: {reason}", Position(file)) from None
+        at = getattr(error, "position", None)
+        where = Position.after(file, text[:at]) if isinstance(at, int) else Position(file)
+        raise _malformed(f"not YAML: {reason}", where) from None
     if node is None:
         raise _malformed("the file is empty", Position(file, 1, 1))
     return replace(_YamlBuilder(file).build(node), text=text)
