@@ -98,7 +98,7 @@ def _tell(error: SeccompgenError) -> int:
 
     if error.diagnostics:
         with contextlib.suppress(OutsideError):  # the exit code says it, too
-            say(*error.diagnostics, err=True)
+            say(*(one.line() for one in error.diagnostics), err=True)
     return error.exit_code
 
 

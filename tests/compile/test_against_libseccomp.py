@@ -11,7 +11,8 @@ import libseccomp
 import pytest
 from corpus import NAMES, SETS, corpus, our_program, production, translated
 from oracle import RETURN_VALUES, U32, U64, action_value
-from strategies import Call, compiled, interesting_calls, plain_tables, rule_witness
+from probes import Call, interesting_calls, rule_witness
+from strategies import compiled, plain_tables
 
 if TYPE_CHECKING:
     from resolved import Conjunction, Entry

@@ -20,17 +20,10 @@ from corpus import (
     ours,
 )
 from oracle import ABIS, U32, Meaning
+from probes import argument_vectors, interesting_calls, interesting_numbers
 from resolved import OPERATIONS
 from stock_policies import read_policy
-from strategies import (
-    argument_vectors,
-    assert_bitmap_holds,
-    assert_means,
-    compiled,
-    interesting_calls,
-    interesting_numbers,
-    plain_tables,
-)
+from strategies import assert_bitmap_holds, assert_means, compiled, plain_tables
 
 SIZES = {"ours": 17, "production": 49}
 

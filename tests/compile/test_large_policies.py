@@ -29,13 +29,9 @@ from peer_rules import (
     policy_of,
     rule,
 )
+from probes import interesting_calls
 from seccompgen.core.objective import Objective, Optimize, Profile
-from strategies import (
-    assert_means,
-    compiled,
-    interesting_calls,
-    plain_tables,
-)
+from strategies import assert_means, compiled, plain_tables
 
 if TYPE_CHECKING:
     from pathlib import Path

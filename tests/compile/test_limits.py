@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from oracle import ABIS, U64, Meaning
+from probes import Call, interesting_calls
 from seccompgen.core.errors import InputError
-from strategies import Call, assert_means, compiled, interesting_calls, plain_tables
+from strategies import assert_means, compiled, plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import interpreter
 import pytest
 from oracle import ABIS, U32, U64, Meaning
+from probes import Call, interesting_calls
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective, Optimize
-from strategies import Call, assert_means, interesting_calls, plain_tables, programs
+from strategies import assert_means, plain_tables, programs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

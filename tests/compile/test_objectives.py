@@ -23,15 +23,9 @@ from corpus import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Meaning
+from probes import interesting_calls
 from seccompgen.core.objective import Objective, Optimize, Profile
-from strategies import (
-    assert_bitmap_holds,
-    assert_means,
-    compiled,
-    interesting_calls,
-    plain_tables,
-    policies,
-)
+from strategies import assert_bitmap_holds, assert_means, compiled, plain_tables, policies
 
 BALANCED, SPEED, SIZE = Optimize
 
@@ -90,7 +84,7 @@ SOME = {which: sorted({*names[::7]} | LARGE & {*names}) for which, names in SETS
 @cache
 def measured(name: str, optimize: Optimize, *, bitmap: bool = True) -> Figures:
     code = our_program(name, Objective(optimize, bitmap))
-    return figures(corpus()[name], code, random.Random(0))
+    return figures(corpus()[name], code)
 
 
 def under_profile(name: str, objective: Objective) -> bytes:

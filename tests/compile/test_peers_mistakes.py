@@ -28,15 +28,9 @@ from peer_rules import (
     policy_of,
     rule,
 )
+from probes import STRANGE_ARCHES, Call, interesting_calls
 from seccompgen.core.errors import InputError
-from strategies import (
-    STRANGE_ARCHES,
-    Call,
-    assert_means,
-    compiled,
-    interesting_calls,
-    plain_tables,
-)
+from strategies import assert_means, compiled, plain_tables
 
 # --- comparisons that are merged, and should not be -----------------------------------------------
 

@@ -9,16 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import ABIS, LOW_WORDS, RETURN_VALUES, U64, Meaning, argument_test
+from probes import Call, interesting_calls, rules_by_number
 from strategies import (
     OPERATIONS,
-    Call,
     assert_bitmap_holds,
     assert_means,
     compiled,
-    interesting_calls,
     plain_tables,
     policies,
-    rules_by_number,
 )
 
 GONE = {"s390"}  # its table left the kernel in v6.19

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from oracle import ABIS, Meaning
+from probes import interesting_calls
 from seccompgen.filters.module import read_module
 from stock_policies import CONSTANTS, STOCK, read_policy
-from strategies import assert_bitmap_holds, assert_means, interesting_calls, plain_tables_with_facts
+from strategies import assert_bitmap_holds, assert_means, plain_tables_with_facts
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "generated" / "seccomp_filters"

@@ -19,10 +19,12 @@ from interpreter import run, seccomp_data
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.model import ActionKind
+from seccompgen.core.program import decode
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Reading, systemd
 from seccompgen.policy.formats.systemd_groups import systemd_groups
+from seccompgen.verify import Code, Operation, Proof, Stack, meaning, prove
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/systemd/libsystemd-shared-*.so"))
 pytestmark = [
@@ -125,6 +127,73 @@ def test_lists_mean_what_systemd_makes_of_them(
                 if run(program, data, "little").value != both:
                     differ.append((abi, TABLES.tables[abi].names.get(nr, nr), first, hex(both)))
     assert differ == []
+
+
+RESTRICT = r"""
+import ctypes, json, sys
+library, function, arguments, families = json.loads(sys.argv[1])
+systemd = ctypes.CDLL(library)
+if families is not None:
+    systemd._set_new.restype = ctypes.c_void_p
+    found = ctypes.c_void_p(systemd._set_new(None))
+    for family in families:
+        systemd.set_put(found, ctypes.c_void_p(family))
+    arguments = [found, *arguments]
+call = getattr(systemd, function)
+call.argtypes = [ctypes.c_void_p if families is not None else ctypes.c_ulong] * len(arguments)
+assert call(*arguments) >= 0
+"""
+RESTRICTIONS = [
+    ("RestrictNamespaces=yes", "seccomp_restrict_namespaces", [0], None),
+    ("RestrictNamespaces=user mnt", "seccomp_restrict_namespaces", [0x10020000], None),
+    ("RestrictRealtime=yes", "seccomp_restrict_realtime_full", [1], None),
+    ("RestrictSUIDSGID=yes", "seccomp_restrict_suid_sgid", [], None),
+    ("DynamicUser=yes", "seccomp_restrict_suid_sgid", [], None),
+    ("LockPersonality=yes", "seccomp_lock_personality", [0], None),
+    ("LockPersonality=yes\nPersonality=x86", "seccomp_lock_personality", [8], None),
+    ("MemoryDenyWriteExecute=yes", "seccomp_memory_deny_write_execute", [], None),
+    ("ProtectHostname=yes", "seccomp_protect_hostname", [], None),
+    ("ProtectKernelTunables=yes", "seccomp_protect_sysctl", [], None),
+    ("ProtectKernelLogs=yes", "seccomp_protect_syslog", [], None),
+    *(
+        (f"RestrictAddressFamilies={said}", "seccomp_restrict_address_families", [allow], families)
+        for said, allow, families in [
+            ("AF_UNIX AF_INET AF_INET6", 1, [1, 2, 10]),
+            ("AF_NETLINK", 1, [16]),
+            ("~AF_PACKET AF_NETLINK", 0, [16, 17]),
+            ("none", 1, []),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("setting", "function", "arguments", "families"),
+    RESTRICTIONS,
+    ids=lambda one: one.replace("\n", " ") if isinstance(one, str) else "",
+)
+def test_settings_that_compare_arguments_mean_what_systemd_makes_of_them(
+    tmp_path: Path, setting: str, function: str, arguments: list[int], families: list[int] | None
+) -> None:
+    release = int(re.search(r"shared-(\d+)", LIBRARIES[-1].name)[1])  # type: ignore[index]  # the glob
+    (tmp_path / "keep.c").write_text(KEEP)
+    command = ["cc", "-shared", "-fPIC", "-o", "keep.so", "keep.c", "-l:libseccomp.so.2"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    asked = json.dumps([str(LIBRARIES[-1]), function, arguments, families])
+    child = [sys.executable, "-c", RESTRICT, asked]
+    environment = {"LD_PRELOAD": str(tmp_path / "keep.so")}
+    subprocess.run(child, cwd=tmp_path, check=True, env=environment)
+    text = f"[Service]\n{setting}\n"
+    # On a kernel that cannot refuse written code itself, so that there is a filter.
+    reading = Reading(systemd=release, kernel=(6, 1))
+    policy, _ = load_policy(systemd.read(text, "a.service", reading, TABLES).document(), TABLES)
+    abi = ABIS["x86_64"]
+    codes = [
+        Code(decode(path.read_bytes(), abi), abi.byte_order) for path in tmp_path.glob("*.bpf")
+    ]
+    assert codes
+    found = prove(meaning(policy, abi, TABLES), Stack(Operation.INTERSECT, tuple(codes)))
+    assert isinstance(found, Proof), found
 
 
 def test_groups_of_the_installed_release_are_those_of_our_table() -> None:

@@ -93,14 +93,17 @@ def boot(
     *,
     timeout: float = 300.0,
     processor: int | None = None,
+    archives: Sequence[Path] = (),
 ) -> bytes:
     """Boot ``guest`` with ``files`` in its ``/trial``; return what ``main()`` of main.py returned.
 
-    The emulator may take ``timeout`` seconds, on one ``processor`` of ours if that is given; those
-    in which other processes kept it from running do not count.
+    ``archives`` are unpacked over the user space. The emulator may take ``timeout`` seconds, on one
+    ``processor`` of ours if that is given; those in which other processes kept it from running do
+    not count.
     Raises Unavailable, NoAnswer, GuestFailed.
     """
-    return _boot(guest, _user_space(guest, processor), files, timeout, processor)
+    below = _user_space(guest, processor)
+    return _boot(guest, [*below, *archives], files, timeout, processor)
 
 
 def _user_space(guest: Guest, processor: int | None) -> list[Path]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from guests.machines import Guest, Software
     from guests.packages import Package
 
-_PACKAGES = (
+PACKAGES = (
     "libpython{python}-stdlib",
     "libpython{python}-minimal",
     "python{python}-minimal",
@@ -90,7 +90,7 @@ def kernel(guest: Guest) -> Path:
 def user_space(guest: Guest) -> UserSpace:
     """Return the guest's user space. Raises what `fetch` does."""
     fetched = _fetched(guest, guest.user)
-    packages = [fetched[pattern] for pattern in _PACKAGES]
+    packages = [fetched[pattern] for pattern in PACKAGES]
     library = packages[0]
     version = library.name.removeprefix("libpython").removesuffix("-stdlib")
     path = kept(
@@ -108,7 +108,7 @@ def _fetched(guest: Guest, software: Software) -> dict[str, Package]:
         if one.kernel == software:
             wanted.add(one.kernel_package)
         if one.user == software:
-            wanted.update(_PACKAGES)
+            wanted.update(PACKAGES)
     return fetch(software.suite, software.architecture, sorted(wanted))
 
 
@@ -146,7 +146,7 @@ def _padded(content: bytes) -> bytes:
 
 
 def _kernel(package: Package) -> bytes:
-    for name, entry in _contents(package):
+    for name, entry in contents(package):
         if re.fullmatch(r"boot/vmlinu[xz].*|usr/lib/modules/[^/]*/vmlinu[xz]", name):
             return entry.content
     raise ValueError(f"{package.identity} holds no kernel")
@@ -165,7 +165,7 @@ def _user_space(packages: list[Package], version: str) -> dict[str, Entry]:
         entries[name] = Entry(_LINK, f"usr/{name}".encode())
         entries[f"usr/{name}"] = Entry(_DIRECTORY)
     for package in packages:
-        for packed, entry in _contents(package):
+        for packed, entry in contents(package):
             name = re.sub(r"^(bin|sbin|lib\w*)/", r"usr/\1/", packed)
             if _is_wanted(name, version):
                 entries[name] = entry
@@ -181,7 +181,7 @@ def _is_wanted(name: str, version: str) -> bool:
     return _SYSTEM_LIBRARY.fullmatch(name) is not None
 
 
-def _contents(package: Package) -> Iterator[tuple[str, Entry]]:
+def contents(package: Package) -> Iterator[tuple[str, Entry]]:
     """Yield the files and links of a package by path."""
     command = ["dpkg-deb", "--fsys-tarfile", str(package.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:

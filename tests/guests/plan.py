@@ -19,10 +19,11 @@ from guests.policies import HARMLESS
 from guests.table import enosys, numbers
 from interpreter import decode
 from oracle import ABIS, RETURN_VALUES, U32, Meaning
+from probes import EDGE_NUMBERS, argument_vectors, rules_by_number
 from seccompgen.core import abis as architectures
 from seccompgen.core import program as bpf
 from seccompgen.verify.kernel import constant_allow
-from strategies import EDGE_NUMBERS, argument_vectors, plain_tables, rules_by_number
+from strategies import plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from guests.foreign import Trial as ForeignTrial
     from guests.programs import Programs, Trial
     from oracle import PolicyDict
-    from strategies import Vector
+    from probes import Vector
 
 VECTORS = 32
 """Arguments tried on each call that has rules, besides those that lead to each rule."""

@@ -11,7 +11,8 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from oracle import U32, U64
-from strategies import OPERATIONS, VALUES, names_of_distinct_numbers, plain_tables, rule_witness
+from probes import VALUES, rule_witness
+from strategies import OPERATIONS, names_of_distinct_numbers, plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -75,7 +75,7 @@ def _files() -> Iterator[Path]:
     here = Path(__file__)
     others = ("faults", "foreign", "machines", "policies")  # by the machines it is known which ABIs
     yield from (here, *(here.with_name(f"{name}.py") for name in others))
-    names = ("escape/foreign", "helpers/oracle", "helpers/strategies")
+    names = ("escape/foreign", "helpers/oracle", "helpers/probes", "helpers/strategies")
     yield from (_ROOT / "tests" / f"{name}.py" for name in names)
     for suffix in ("py", "csv", "toml"):
         yield from sorted((_ROOT / "generator").rglob(f"*.{suffix}"))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import oracle
 import running_kernel as kernel
+from probes import interesting_calls
 from proving import TABLES, as_call, loaded, spread_out
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.model import ActionKind
 from seccompgen.filters.differing import differing_calls
 from seccompgen.verify import Difference, Method, Operation, Proof, Relation, Stack, meaning, prove
-from strategies import interesting_calls, plain_tables
+from strategies import plain_tables
 
 if TYPE_CHECKING:
     from seccompgen.filters.differing import CallClass
@@ -192,7 +193,7 @@ def _errno(answer: int) -> int:
 
 
 def _call(arch: int, nr: int, args: tuple[int, ...]) -> Any:
-    from strategies import Call as Plain
+    from probes import Call as Plain
 
     return Plain(arch, nr, args)
 

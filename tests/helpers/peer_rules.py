@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from oracle import ABIS, RETURN_VALUES
-from strategies import (
-    Call,
-    boundary_values,
-    plain_tables,
-)
+from probes import Call, boundary_values
+from strategies import plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

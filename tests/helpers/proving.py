@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import interpreter
 import oracle
 from hypothesis import HealthCheck, Phase, settings
+from probes import interesting_calls
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.facts import NO_FACTS
@@ -22,12 +23,12 @@ from seccompgen.policy import load_policy
 from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove
 from seccompgen.verify.call import Call
 from stock_policies import CONSTANTS, STOCK, read_policy
-from strategies import interesting_calls, plain_tables
+from strategies import plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import strategies
+    import probes
     from interpreter import ByteOrder, Result
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.verify import Meaning
@@ -80,7 +81,7 @@ def decided(
     return meant.decide(call.arch, call.nr, call.args)
 
 
-def as_call(call: strategies.Call, instruction_pointer: int = 0xABCDEF) -> Call:
+def as_call(call: probes.Call, instruction_pointer: int = 0xABCDEF) -> Call:
     a, b, c, d, e, f = call.args
     return Call(call.nr, call.arch, (a, b, c, d, e, f), instruction_pointer)
 

@@ -20,7 +20,8 @@ from command import ROOT, Result, inside, seccompgen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seccompgen.core.errors import Diagnostic, Position
-from seccompgen.io.console import print_json, say, told
+from seccompgen.core.styled import Style, Styled
+from seccompgen.io.console import Colours, print_json, say, told, use_colours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,6 +117,20 @@ def printed(act: Callable[[], None]) -> str:
         act()
     stream.flush()
     return raw.getvalue().decode()
+
+
+@given(TEXT, st.sampled_from(Style))
+def test_colours_are_all_that_a_terminal_obeys(text: str, style: Style) -> None:
+    line = Styled("a", (text, style), "b")
+    assert line == f"a{text}b"
+    use_colours(Colours.ALWAYS)
+    try:
+        shown = printed(lambda: say(line))
+    finally:
+        use_colours(Colours.AUTO)
+    plain = printed(lambda: say(line))
+    on, off = f"\x1b[{style.value}m", "\x1b[0m"
+    assert shown == (f"a{on}{plain[1:-2]}{off}b\n" if text else plain)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -440,3 +440,27 @@ def test_builds_at_the_same_time_do_not_disturb_each_other(policy: Path, place: 
     assert len(list(place.iterdir())) == 2
     poison_all(place)
     assert poisoned(build(policy, place))
+
+
+_BUILD = """
+import sys
+from pathlib import Path
+from seccompgen.pipeline.build import BuildOptions, build_policy, shipped_tables
+build_policy(Path(sys.argv[1]), shipped_tables(), means=BuildOptions(1, Path(sys.argv[2])))
+"""
+
+
+def test_another_process_finds_rules_for_several_abis(tmp_path: Path, place: Path) -> None:
+    """The order of a set of names is another in each process."""
+    policy = tmp_path / "p.yml"
+    rule = (
+        "- {action: errno(EACCES), names: [personality], arches: [x86_64, s390x, arm, riscv64]}\n"
+    )
+    policy.write_text(f"{POLICY}{rule}".replace("[x86_64, s390x]\nd", "[x86_64, arm, s390x]\nd"))
+    kept = []
+    for seed in "12":
+        env = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", _BUILD, policy, place], env=env, check=True)
+        kept.append(snapshot(place).keys())
+    assert len(kept[0]) == 3
+    assert kept[0] == kept[1]

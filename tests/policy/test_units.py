@@ -17,9 +17,13 @@ from seccompgen.pipeline.files import filter_files
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Reading, android, systemd, translate
 from seccompgen.policy.formats.systemd_groups import systemd_groups
+from seccompgen.verify import meaning
+from seccompgen.verify.call import Call
 
 TABLES = shipped_tables()
 DATA = Path(__file__).parents[1] / "data" / "formats"
+WIDE = 1 | 1 << 32
+"""A family that the kernel takes for AF_UNIX."""
 ALLOW, KILL = ActionKind.ALLOW.value, ActionKind.KILL_PROCESS.value
 ERRNO, LOG, TRAP = ActionKind.ERRNO.value, ActionKind.LOG.value, ActionKind.TRAP.value
 
@@ -79,13 +83,55 @@ def test_the_first_list_decides_the_default(tmp_path: Path) -> None:
     assert unit_answers(tmp_path, f"{filters}~read\n{filters}write", "read", "x") == [KILL, ALLOW]
 
 
-def test_settings_that_are_other_filters_are_told(tmp_path: Path) -> None:
+def test_memory_that_the_kernel_itself_refuses_is_told_or_read(tmp_path: Path) -> None:
     path = tmp_path / "a.conf"
-    path.write_text(
-        "[Service]\nSystemCallFilter=~ptrace\nLockPersonality=yes\nRestrictRealtime=no\n"
-    )
-    _, notes = load_policy(path, TABLES)
+    path.write_text("[Service]\nSystemCallFilter=~ptrace\nMemoryDenyWriteExecute=yes\n")
+    policy, notes = load_policy(path, TABLES)
     assert [one.position.line for one in notes if one.position] == [3]
+    assert "mprotect" not in {rule.name for rule in policy.rules}
+    for reading in (Reading(kernel=(6, 1)), Reading(systemd=252)):
+        policy, notes = load_policy(path, TABLES, reading)
+        assert notes == ()
+        assert "mprotect" in {rule.name for rule in policy.rules}
+
+
+@pytest.mark.parametrize(
+    ("lines", "refused"),
+    [
+        ("RestrictAddressFamilies=AF_UNIX", [0, 2, WIDE]),
+        ("RestrictAddressFamilies=AF_UNIX\nRestrictAddressFamilies=~AF_UNIX", [0, 1, 2, WIDE]),
+        ("RestrictAddressFamilies=none", [0, 1, 2, WIDE]),
+        ("RestrictAddressFamilies=none\nRestrictAddressFamilies=", []),
+        ("RestrictAddressFamilies=~AF_UNIX AF_INET\nRestrictAddressFamilies=AF_INET", [1]),
+        ("RestrictAddressFamilies=~AF_UNIX\nSystemCallFilter=~socket:EACCES", [0, 1, 2, WIDE]),
+        ("RestrictAddressFamilies=~AF_UNIX\nSystemCallFilter=read", [0, 1, 2, WIDE]),
+    ],
+)
+def test_address_families_are_those_that_assignments_leave(
+    tmp_path: Path, lines: str, refused: list[int]
+) -> None:
+    path = tmp_path / "a.service"
+    path.write_text(f"[Service]\nProtectClock=yes\nSystemCallErrorNumber=EPERM\n{lines}\n")
+    policy, _ = load_policy(path, TABLES)
+    of_policy = meaning(policy, ABIS["x86_64"], TABLES)
+    audit_arch, number = ABIS["x86_64"].audit_arch, TABLES.tables["x86_64"].numbers["socket"]
+    found = [
+        family
+        for family in (0, 1, 2, WIDE)
+        if of_policy.answer(Call(number, audit_arch, (family, 0, 0, 0, 0, 0))) != ALLOW
+    ]
+    assert found == refused
+
+
+def test_wrong_words_of_restrictions_are_told(tmp_path: Path) -> None:
+    text = "[Service]\nRestrictAddressFamilies=AF_UNX\nRestrictNamespaces=usr\n"
+    text += "RestrictRealtime=maybe\n"
+    found = messages(tmp_path, text)
+    assert [one.split(": ")[0] for one in found] == [
+        "a.service:2:25", "a.service:3:20", "a.service:4:18",
+    ]  # fmt: skip
+    assert "AF_UNIX" in found[0]
+    assert "user" in found[1]
 
 
 def test_architectures_are_those_of_the_kernel_or_those_named(tmp_path: Path) -> None:
@@ -204,8 +250,27 @@ def test_android_takes_blocked_calls_away_and_adds_allowed_ones() -> None:
     assert draft.profile == {"read": 3, "write": 2, "exit_group": 1}
 
 
+def test_android_files_of_any_year_are_read(tmp_path: Path) -> None:
+    """Pointers to functions, calls of arm's own, MIPS, and lists by their older names."""
+    (tmp_path / "SYSCALLS.TXT").write_text(
+        "int  cacheflush:__ARM_NR_cacheflush(long start, long end, long flags)  arm\n"
+        "int  getrlimit(int, struct rlimit*)  mips\n"
+        "uid_t getuid:getuid()  arm64,mips,mips64,x86_64\n"
+        "int\tsetgid:setgid32(gid_t)\tarm,x86\n"
+    )
+    allowed = "int\tclone(int (*)(void*), void*, int, void*, ...) all\n"
+    (tmp_path / "SECCOMP_WHITELIST_COMMON.TXT").write_text(allowed)
+    (tmp_path / "SECCOMP_BLACKLIST_COMMON.TXT").write_text("int setgid:setgid32(gid_t) arm,x86\n")
+    path = tmp_path / "SYSCALLS.TXT"
+    calls = ("cacheflush", "clone", "setgid32", "getrlimit")
+    assert answers(path, Reading(), "arm", *calls[:3]) == [ALLOW, ALLOW, TRAP]
+    assert answers(path, Reading(), "x86_64", "clone", "getuid", "getrlimit") == [
+        ALLOW, ALLOW, TRAP,
+    ]  # fmt: skip
+
+
 def test_all_errors_of_android_at_once(tmp_path: Path) -> None:
-    text = "int read(int) all\nint raed(int) lp64\nint write(int) mips\nnot a line\n"
+    text = "int read(int) all\nint raed(int) lp64\nint write(int) mipz\nnot a line\n"
     assert [one.split(": ")[0] for one in messages(tmp_path, text, "SYSCALLS.TXT")] == [
         "SYSCALLS.TXT:3:16", "SYSCALLS.TXT:4:1", "SYSCALLS.TXT:2:1",
     ]  # fmt: skip

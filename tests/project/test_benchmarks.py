@@ -15,7 +15,8 @@ import interpreter
 import pytest
 import running_kernel as kernel
 from corpus import ALLOW, FOREIGN, Figures, translated
-from strategies import argument_vectors, compiled
+from probes import argument_vectors
+from strategies import compiled
 
 from benchmarks import __main__ as command
 from benchmarks import exact, peers, policies, report, start, startup, timing

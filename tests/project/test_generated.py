@@ -14,7 +14,8 @@ import pytest
 from seccompgen.core.abis import ABIS
 from seccompgen.core.program import Instruction
 from seccompgen.filters.load import load_filter
-from seccompgen.pipeline.build import BuildOptions, cache_directory, shipped_tables
+from seccompgen.pipeline.build import BuildOptions, shipped_tables
+from seccompgen.pipeline.cache import cache_directory
 from seccompgen.pipeline.files import project_outputs
 from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.project import find_project

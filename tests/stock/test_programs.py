@@ -15,7 +15,8 @@ import interpreter
 import pytest
 from confine import POLICIES
 from seccompgen.core.abis import ABIS
-from seccompgen.pipeline.build import BuildOptions, build_policy, cache_directory, shipped_tables
+from seccompgen.pipeline.build import BuildOptions, build_policy, shipped_tables
+from seccompgen.pipeline.cache import cache_directory
 from seccompgen.verify import Code, bits_read, indistinguishable_calls
 
 if TYPE_CHECKING:

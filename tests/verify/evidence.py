@@ -20,11 +20,12 @@ import oracle
 from hypothesis import given, settings
 from libseccomp_abis import NAMES, compiled, guarded, peers, random_policy
 from mutants import answered, fate, mutants, random_mutant, random_program
+from probes import interesting_calls
 from proving import TABLES, as_call, both, bounded, loaded, ran, spread_out, stock
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.verify import Code, Difference, Proof, meaning
-from strategies import interesting_calls, plain_tables, policies
+from strategies import plain_tables, policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

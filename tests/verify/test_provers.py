@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreter import ACCEPTED, ARITHMETIC, CONDITIONAL_JUMPS, U32
 from mutants import ANSWERS, LD_ABS, likely_calls, random_mutant, random_program
+from probes import interesting_calls
 from proving import TABLES, as_call, both, bounded, little, loaded, meaning_of, ran, spread_out
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
@@ -36,11 +37,10 @@ from seccompgen.verify import classes as exhaustion
 from seccompgen.verify.call import Call, word_at
 from seccompgen.verify.followers import Question
 from seccompgen.verify.partition import Classes
-from strategies import interesting_calls, plain_tables, policies
+from strategies import plain_tables, policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
 
 ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 PRESENT = sorted(plain_tables())

@@ -14,10 +14,11 @@ import running_kernel as kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import ABIS, RETURN_VALUES, Meaning
+from probes import Call, argument_vectors, rules_by_number
 from proving import TABLES, bounded, loaded
 from seccompgen.compile import compile_policy
 from seccompgen.verify import Code, Method, Proof, meaning, prove
-from strategies import Call, argument_vectors, chains, plain_tables, rules_by_number
+from strategies import chains, plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
 
 from seccompgen import __version__
+from seccompgen.cli.examples import MORE, PAGES
+from seccompgen.io.console import Colours, use_colours
 
 _MODULES = {
     "init": "init",
@@ -15,8 +18,11 @@ _MODULES = {
     "convert": "convert",
     "vendor": "vendor",
     "verify": "verify",
+    "explain": "explain",
     "equiv": "compare",
     "subset": "compare",
+    "report": "report",
+    "diff": "diff",
     "lint": "lint",
     "intersect": "combine",
     "union": "combine",
@@ -29,8 +35,37 @@ _MODULES = {
     "constants": "constants",
     "record": "record",
     "schema": "schema",
+    "completion": "completion",
 }
 """The module of each command. Only the one that is asked for is imported."""
+
+
+def _choose_colours(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    del ctx, param
+    if value:
+        use_colours(Colours(value))
+
+
+_color_option = click.Option(
+    ["--color"],
+    type=click.Choice([one.value for one in Colours]),
+    expose_value=False,
+    is_eager=True,
+    callback=_choose_colours,
+    help="Show colours; default: auto, on a terminal without NO_COLOR.",
+)
+
+
+def _equipped(command: click.Command, name: str) -> click.Command:
+    """Give a command what all have: the option --color, and the end of its help."""
+    if _color_option not in command.params:
+        command.params.append(_color_option)
+        command.epilog = MORE[name].text()
+    return command
+
+
+if "_SECCOMPGEN_COMPLETE" in os.environ:  # a shell asks by a script of that module
+    import_module("seccompgen.distribute.completion")
 
 
 class _Commands(click.Group):
@@ -42,11 +77,13 @@ class _Commands(click.Group):
             return super().get_command(ctx, cmd_name)
         module = import_module(f"seccompgen.cli.{_MODULES[cmd_name]}")
         found = getattr(module, cmd_name)
-        return found if isinstance(found, click.Command) else None
+        return _equipped(found, cmd_name) if isinstance(found, click.Command) else None
 
 
 @click.group(
     cls=_Commands,
+    params=[_color_option],
+    epilog=f"{PAGES}/README.md",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, "-V", "--version", prog_name="seccompgen")

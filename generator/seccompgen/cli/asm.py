@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import (
     check_outputs,
     json_option,
@@ -27,7 +28,12 @@ from seccompgen.io.console import print_json
     default=Path(),
     help="Where the programs go; default: the current directory.",
 )
-@click.option("--arch", metavar="ABI", help="Only this ABI; needed where FILE does not say one.")
+@click.option(
+    "--arch",
+    metavar="ABI",
+    shell_complete=completing.abis,
+    help="Only this ABI; needed where FILE does not say one.",
+)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
 @tables_option
 @json_option

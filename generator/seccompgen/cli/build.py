@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import (
     arches_option,
     bitmap_option,
@@ -47,7 +48,9 @@ _MOST_RULES = 5
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[POLICY]...", type=click.Path())
+@click.argument(
+    "words", nargs=-1, metavar="[POLICY]...", type=click.Path(), shell_complete=completing.filters
+)
 @click.option(
     "-o",
     "--output",

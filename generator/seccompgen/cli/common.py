@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.core.errors import AnswerNo
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
+from seccompgen.core.styled import Style
 from seccompgen.io.console import say
 
 if TYPE_CHECKING:
@@ -43,7 +45,12 @@ tables_option = click.option(
     help="Use the tables in DIR, as written by 'tables -o DIR', not the shipped ones.",
 )
 arches_option = click.option(
-    "--arch", "arches", multiple=True, metavar="ABI", help="Only this ABI; repeatable."
+    "--arch",
+    "arches",
+    multiple=True,
+    metavar="ABI",
+    shell_complete=completing.abis,
+    help="Only this ABI; repeatable.",
 )
 optimize_option = click.option(
     "--optimize",
@@ -74,7 +81,8 @@ def read_tables(directory: Path | None) -> Tables:
 
 def means(*, cached: bool) -> BuildOptions:
     """Return how this machine compiles: on all CPUs, and with ``cached`` only what is new."""
-    from seccompgen.pipeline.build import BuildOptions, cache_directory  # noqa: PLC0415
+    from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
+    from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
@@ -125,13 +133,13 @@ def _paths(found: Located) -> tuple[Path, ...]:
 def print_notes(notes: Iterable[Diagnostic]) -> None:
     """Print to stderr what is worth knowing but no error, everything once."""
     for note in dict.fromkeys(notes):
-        say(f"{note.position}: note: {note.message}" if note.position else note, err=True)
+        say(note.line(("note", Style.CYAN) if note.position else None), err=True)
 
 
 def print_warnings(warnings: Iterable[Diagnostic]) -> None:
     """Print to stderr what lint finds doubtful, everything once."""
     for one in dict.fromkeys(warnings):
-        say(f"{one.position}: warning: {one.message}", err=True)
+        say(one.line(("warning", Style.YELLOW)), err=True)
 
 
 def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> None:

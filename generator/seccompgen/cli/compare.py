@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading import readings_options
 from seccompgen.cli.verdicts import (
     answers_as_json,
     arch_option,
@@ -21,13 +22,14 @@ from seccompgen.cli.verdicts import (
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import ActionKind
+from seccompgen.core.styled import Style, Styled
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from seccompgen.core.foreign import Reading
+    from seccompgen.cli.reading import Readings
     from seccompgen.core.tables import Tables
     from seccompgen.filters.claims import Claim, Verdict
     from seccompgen.filters.differing import CallClass
@@ -38,11 +40,11 @@ _PERMITTING = [kind.name.lower() for kind in ActionKind if kind is not ActionKin
 
 
 @click.command()
-@click.argument("left", metavar="FILTER", type=click.Path())
-@click.argument("right", metavar="FILTER", type=click.Path())
+@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
+@click.argument("right", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
 @arch_option
 @method_option
-@reading_options
+@readings_options
 @tables_option
 @json_option
 def equiv(
@@ -51,7 +53,7 @@ def equiv(
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
-    reading: Reading,
+    readings: Readings,
     *,
     as_json: bool,
 ) -> None:
@@ -64,13 +66,14 @@ def equiv(
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    claims = claims_of_two(one_filter(left), one_filter(right), tables, only, reading)
+    paths = one_filter(left), one_filter(right)
+    claims = claims_of_two(*paths, tables, only, readings.of(2))
     _report(claims, method, tables, as_json=as_json)
 
 
 @click.command()
-@click.argument("left", metavar="FILTER", type=click.Path())
-@click.argument("right", metavar="BASELINE", type=click.Path())
+@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
+@click.argument("right", metavar="BASELINE", type=click.Path(), shell_complete=completing.filters)
 @click.option(
     "--up-to",
     type=click.Choice(_PERMITTING),
@@ -80,7 +83,7 @@ def equiv(
 )
 @arch_option
 @method_option
-@reading_options
+@readings_options
 @tables_option
 @json_option
 def subset(
@@ -90,7 +93,7 @@ def subset(
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
-    reading: Reading,
+    readings: Readings,
     *,
     as_json: bool,
 ) -> None:
@@ -106,7 +109,7 @@ def subset(
     only = require_abi(arch) if arch else None
     kind = ActionKind[up_to.upper()]
     paths = one_filter(left), one_filter(right)
-    claims = claims_of_subset(*paths, kind, tables, only, reading)
+    claims = claims_of_subset(*paths, kind, tables, only, readings.of(2))
     _report(claims, method, tables, as_json=as_json)
 
 
@@ -147,14 +150,23 @@ def _print_classes(verdict: Verdict, tables: Tables) -> None:
 
 def _print_class(one: CallClass, verdict: Verdict, tables: Tables) -> None:
     from seccompgen.filters.compared import NO_PROGRAM  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.render import answer_texts, call_text, listing  # noqa: PLC0415 - jinja2
+    from seccompgen.render import (  # noqa: PLC0415 - jinja2
+        answer_style,
+        answer_texts,
+        call_text,
+        listing,
+    )
 
     names, abi, call = verdict.claim.names, verdict.claim.abi, one.example
     left, right = answer_texts(one.left, one.right, abi)
     shown = verdict.arguments_looked_at(call)
     example = call_text(call.nr, call.arch, call.args, tables, shown)
     subject = one.subject(tables)
-    say(f"  {subject}: {names[0]} says {left}, {names[1]} says {right}; such as {example}")
+    line = Styled(
+        (f"  {subject}", Style.STRONG), f": {names[0]} says ", (left, answer_style(one.left)),
+        f", {names[1]} says ", (right, answer_style(one.right)), f"; such as {example}",
+    )  # fmt: skip
+    say(line)
     for side, (name, origin) in enumerate(zip(names, one.origins, strict=True)):
         if origin:
             say(f"    {name}: by {origin.label}, {origin.position}")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import json_option, read_tables, tables_option
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
-from seccompgen.io.console import print_json, say
+from seccompgen.io.console import folded, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("wanted", metavar="NAME|PATTERN|VALUE...", nargs=-1, required=True)
-@click.option("--arch", metavar="ABI", help="Only this ABI, by any of its names.")
+@click.option(
+    "--arch",
+    metavar="ABI",
+    shell_complete=completing.abis,
+    help="Only this ABI, by any of its names.",
+)
 @tables_option
 @json_option
 def constants(
@@ -91,7 +97,8 @@ def _print(one: Constant, abis: Sequence[str]) -> None:
         # The value of most ABIs is told without them, as long as every ABI has the name.
         everywhere = sum(map(len, values.values())) == len(abis)
         where = "" if index == 0 and everywhere else ", ".join(having)
-        say(f"{one.name:24} {value:>12} {_hexadecimal(value):>12}  {where}".rstrip())
+        row = f"{one.name:24} {value:>12} {_hexadecimal(value):>12}  {where}"
+        say(*folded(row.rstrip(), 52))
 
 
 def _hexadecimal(value: int) -> str:

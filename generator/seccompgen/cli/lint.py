@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import (
     all_filters,
     json_option,
@@ -33,7 +34,14 @@ PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="FILTER...", type=click.Path())
+@click.argument(
+    "words",
+    nargs=-1,
+    required=True,
+    metavar="FILTER...",
+    type=click.Path(),
+    shell_complete=completing.filters,
+)
 @click.option(
     "--select", multiple=True, metavar="CODE", help="Only findings of this code; repeatable."
 )
@@ -48,7 +56,12 @@ PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
     show_default=True,
     help="For people, for programs, for code hosts, or as annotations in a workflow of GitHub.",
 )
-@click.option("--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file.")
+@click.option(
+    "--arch",
+    metavar="ABI",
+    shell_complete=completing.abis,
+    help="Only this ABI; needed for a raw .bpf file.",
+)
 @reading_options
 @tables_option
 @json_option

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import (
     json_option,
     means,
@@ -41,7 +42,9 @@ _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 
 
 @click.command()
-@click.argument("filter_word", metavar="FILTER", type=click.Path())
+@click.argument(
+    "filter_word", metavar="FILTER", type=click.Path(), shell_complete=completing.filters
+)
 @click.argument("words", metavar="-- COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--trace", is_flag=True, help="Say on stderr at once which call was refused, and why."

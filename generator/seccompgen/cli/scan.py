@@ -195,7 +195,7 @@ def _means(
 ) -> ScanOptions:
     """Return how this machine scans: on all CPUs, and with ``cached`` only what is new."""
     from seccompgen.observe.scan import Kept, ScanOptions  # noqa: PLC0415
-    from seccompgen.pipeline.build import cache_directory  # noqa: PLC0415
+    from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus, spread  # noqa: PLC0415
 
     directory = cache_directory() if cached else None

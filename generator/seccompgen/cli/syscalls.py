@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import json_option, read_tables, tables_option
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
-from seccompgen.io.console import print_json, say
+from seccompgen.io.console import folded, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,8 +26,15 @@ _MARK = "@"
 
 
 @click.command()
-@click.argument("call", metavar="[NAME|NR|@GROUP]", required=False)
-@click.option("--arch", metavar="ABI", help="Only this ABI, by any of its names.")
+@click.argument(
+    "call", metavar="[NAME|NR|@GROUP]", required=False, shell_complete=completing.calls_and_groups
+)
+@click.option(
+    "--arch",
+    metavar="ABI",
+    shell_complete=completing.abis,
+    help="Only this ABI, by any of its names.",
+)
 @tables_option
 @json_option
 def syscalls(
@@ -105,14 +113,17 @@ def _show_prototypes(tables: Tables, name: str, having: list[Table]) -> None:
             unknown.append(table.abi.name)
     for parameters, served in groups.items():
         entries = ", ".join(dict.fromkeys(entry for entry, _ in served))
-        say("", f"{name} on {', '.join(abi for _, abi in served)} ({entries}):")
+        head = f"{name} on {', '.join(abi for _, abi in served)} ({entries}):"
+        say("", *folded(head, 4))
         longest = max((len(one.name) for one in parameters), default=0)
         for index, one in enumerate(parameters):
-            say(f"  arg{index}  {one.name:{longest}}  {_bits(one)}  {one.type}")
+            row = f"  arg{index}  {one.name:{longest}}  {_bits(one)}  {one.type}"
+            say(*folded(row, row.rindex(one.type)))
         if not parameters:
             say("  no arguments")
     if unknown and groups:
-        say("", f"{name} on {', '.join(unknown)}: not implemented, or nobody knows its arguments")
+        head = f"{name} on {', '.join(unknown)}: not implemented, or nobody knows its arguments"
+        say("", *folded(head, 4))
 
 
 def _bits(one: Parameter) -> str:
@@ -177,7 +188,7 @@ def _list_groups(*, as_json: bool) -> None:
         print_json([{"name": one.name, "promise": one.promise} for one in groups])
         return
     for one in groups:
-        say(f"{_MARK}{one.name:16} {one.promise}")
+        say(*folded(f"{_MARK}{one.name:16} {one.promise}", 18))
 
 
 def _list_group(
@@ -199,7 +210,8 @@ def _list_group(
     for one, having in had.items():
         where = f"where {one.when}" if one.when else ""
         if narrow:
-            say(f"{having[0].numbers[one.name]:>10} {one.name:24} {where}".rstrip())
+            row = f"{having[0].numbers[one.name]:>10} {one.name:24} {where}"
+            say(*folded(row.rstrip(), 36))
         else:
             some = "" if len(having) == len(tables) else f"on {len(having)} of {len(tables)} ABIs"
-            say(f"{one.name:24} {some:20} {where}".rstrip())
+            say(*folded(f"{one.name:24} {some:20} {where}".rstrip(), 46))

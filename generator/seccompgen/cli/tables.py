@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.io.outputs import Outputs
     from seccompgen.kernel.fact_changes import PrototypeChange
-    from seccompgen.pipeline.build import AbiChange, Built, ConstantChanges
+    from seccompgen.pipeline.build import Built
     from seccompgen.pipeline.project import Project
+    from seccompgen.pipeline.tag_tables import AbiChange, ConstantChanges
 
 _MOST_NAMED = 8
 """So many ABIs are not named one by one."""
@@ -81,18 +82,14 @@ def _into_directory(
 ) -> None:
     from seccompgen.core.tables import release  # noqa: PLC0415
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415
-    from seccompgen.pipeline.build import (  # noqa: PLC0415
-        LOCK_NAME,
-        load_tables,
-        resolve_tables,
-        shipped_tables,
-    )
+    from seccompgen.pipeline.build import LOCK_NAME, load_tables, shipped_tables  # noqa: PLC0415
     from seccompgen.pipeline.files import (  # noqa: PLC0415
         orphaned_tables,
         require_writable,
         table_files,
     )
     from seccompgen.pipeline.packages import refuse_to_overwrite  # noqa: PLC0415
+    from seccompgen.pipeline.tag_tables import resolve_tables  # noqa: PLC0415
 
     require_writable(directory)
     before = load_tables(directory) if (directory / LOCK_NAME).exists() else None
@@ -114,8 +111,9 @@ def _into_project(
     project: Project, tag: str | None, source: str | None, *, check: bool, as_json: bool
 ) -> None:
     from seccompgen.core.tables import release  # noqa: PLC0415
-    from seccompgen.pipeline.build import LOCK_NAME, load_tables, resolve_tables  # noqa: PLC0415
+    from seccompgen.pipeline.build import LOCK_NAME, load_tables  # noqa: PLC0415
     from seccompgen.pipeline.files import project_outputs  # noqa: PLC0415
+    from seccompgen.pipeline.tag_tables import resolve_tables  # noqa: PLC0415
 
     wanted = tag or project.linux
     if wanted is None:
@@ -152,11 +150,7 @@ def _finish(
     """Say what the tag brings, then check or write."""
     from seccompgen.filters.changes import new_filters  # noqa: PLC0415
     from seccompgen.kernel.fact_changes import compare_prototypes  # noqa: PLC0415
-    from seccompgen.pipeline.build import (  # noqa: PLC0415
-        absent_abis,
-        compare_constants,
-        compare_tables,
-    )
+    from seccompgen.pipeline.tag_tables import absent_abis, compare_constants, compare_tables  # noqa: PLC0415
 
     changes = compare_tables(before, after) if before else []
     prototypes = compare_prototypes(before.facts, after.facts) if before else []

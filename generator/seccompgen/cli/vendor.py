@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import (
     arches_option,
     bitmap_option,
@@ -30,7 +31,14 @@ from seccompgen.io.console import print_json
 
 
 @click.command()
-@click.argument("places", nargs=-1, required=True, metavar="[POLICY]... DEST", type=click.Path())
+@click.argument(
+    "places",
+    nargs=-1,
+    required=True,
+    metavar="[POLICY]... DEST",
+    type=click.Path(),
+    shell_complete=completing.filters,
+)
 @click.option(
     "--single-file", is_flag=True, help="DEST is one module, with the runtime as part of it."
 )

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import means, progress
 from seccompgen.core.errors import AnswerNo, Diagnostic, Position, UndecidedError
+from seccompgen.core.styled import Style, Styled
 from seccompgen.io.console import say
 
 if TYPE_CHECKING:
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from seccompgen.verify.call import Call
 
 arch_option = click.option(
-    "--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file."
+    "--arch",
+    metavar="ABI",
+    shell_complete=completing.abis,
+    help="Only this ABI; needed for a raw .bpf file.",
 )
 method_option = click.option(
     "--method",
@@ -93,17 +98,17 @@ def _print(
         for_abis = f"{len(abis)} ABIs" if len(abis) > 1 else abis[0]
         policies = verdicts[0].claim.policies
         against = f", against {' and '.join(policies)}" if policies else ""
-        text = f"{file}: proved for {for_abis} ({by}){against}"
+        text = f" for {for_abis} ({by}){against}"
         if assuming:
             text += ", assuming that the kernel shows the high words of arguments as 0 on "
             text += ", ".join(assumed)
-        say(text)
+        say(Styled(f"{file}: ", ("proved", Style.GREEN), text))
     for one in verdicts:
         if isinstance(one.result, Difference):
-            say(f"{file}: refuted for {one.claim.abi.name}")
+            say(Styled(f"{file}: ", ("refuted", Style.RED), f" for {one.claim.abi.name}"))
             print_refuted(one, tables)
         elif not isinstance(one.result, Proof):
-            say(f"{file}: undecided for {one.claim.abi.name}")
+            say(Styled(f"{file}: ", ("undecided", Style.YELLOW), f" for {one.claim.abi.name}"))
 
 
 def print_difference(verdict: Verdict, tables: Tables) -> None:

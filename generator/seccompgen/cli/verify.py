@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import (
     all_filters,
     json_option,
@@ -42,7 +43,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[FILTER]...", type=click.Path())
+@click.argument(
+    "words", nargs=-1, metavar="[FILTER]...", type=click.Path(), shell_complete=completing.filters
+)
 @click.option(
     "--policy",
     "policy_word",

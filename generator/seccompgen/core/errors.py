@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from seccompgen.core.styled import Style, Styled
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -68,8 +70,14 @@ class Diagnostic:
 
     def __str__(self) -> str:
         """Render as one line, ``file:line:column: message``."""
+        return str(self.line())
+
+    def line(self, severity: tuple[str, Style] | None = None) -> Styled:
+        """Return the line that tells of it, with ``severity`` between place and message."""
         text = " ".join(self.message.split())
-        return f"{self.position}: {text}" if self.position else text
+        word: tuple[tuple[str, Style] | str, ...] = (severity, ": ") if severity else ()
+        place = ((str(self.position), Style.STRONG), ": ") if self.position else ()
+        return Styled(*place, *word, text)
 
 
 class SeccompgenError(Exception):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from seccompgen.core.model import U32, U64, Comparison, Op, comparisons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from seccompgen.core.model import Predicate
 
@@ -112,6 +112,10 @@ class Sets:
         """Return the smallest member of a, which must have one."""
         return self._least[a]
 
+    def greatest(self, a: int) -> int:
+        """Return the greatest member of a, which must have one."""
+        return self._greatest[a]
+
     def member(self, a: int, ones: int) -> int:
         """Return a member of a, which must have one; the smallest for ``ones`` 0.
 
@@ -158,6 +162,19 @@ class Sets:
                 branches = (NOTHING, result) if value >> bit & 1 else (result, NOTHING)
                 result = self.node(BITS - 1 - bit, *branches)
         return result
+
+    def among(self, words: Iterable[int], shift: int = 0) -> int:
+        """Return the x whose word of 32 bits at bit ``shift`` is one of ``words``."""
+        made = dict.fromkeys(words, ALL)
+        for bit in range(shift, shift + 32):
+            level, halves = BITS - 1 - bit, made
+            made = {
+                high: self.node(
+                    level, halves.get(high << 1, NOTHING), halves.get(high << 1 | 1, NOTHING)
+                )
+                for high in {word >> 1 for word in halves}
+            }
+        return made.get(0, NOTHING)
 
     def above(self, mask: int, value: int) -> int:
         """Return the x for which ``x & mask > value``."""

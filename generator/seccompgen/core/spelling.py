@@ -75,7 +75,7 @@ class Spelling:
             names.append(self._part[value & self._mask])
             rest &= ~self._mask
         flags, rest = self._flag_names(rest)
-        if rest and value.bit_count() * 2 > self._bits:
+        if rest and value.bit_count() * 2 >= self._bits:
             return self._number(value)  # rather a negative number than flags
         names += flags
         if rest or not names:

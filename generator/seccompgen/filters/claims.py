@@ -116,7 +116,7 @@ class Verdict:
 
     def arguments_looked_at(self, call: Call) -> int:
         """Return up to which argument the sides look to answer ``call``; 0 if at none."""
-        return max(_arguments_looked_at(side, call) for side in self.claim.sides)
+        return max(arguments_looked_at(side, call) for side in self.claim.sides)
 
     def classes(self, tables: Tables) -> tuple[CallClass, ...]:
         """Return all calls for which the claim is wrong, in classes; none if it is proved.
@@ -147,7 +147,7 @@ class Verdict:
         return policy.case(self.result.call).origin
 
 
-def _arguments_looked_at(side: FilterSemantics, call: Call) -> int:
+def arguments_looked_at(side: FilterSemantics, call: Call) -> int:
     """Return up to which argument ``side`` looks to answer ``call``; 0 if at none."""
     match side:
         case Meaning():
@@ -158,7 +158,7 @@ def _arguments_looked_at(side: FilterSemantics, call: Call) -> int:
                 word_at(one.k, side.byte_order).field for one in loads if one.code == LD_W_ABS
             ]
         case Stack():
-            return max(_arguments_looked_at(part, call) for part in side.parts)
+            return max(arguments_looked_at(part, call) for part in side.parts)
     return max(0, max(fields, default=0) - ARGS + 1)
 
 

@@ -12,36 +12,35 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32, All
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import ALL, NOTHING, Sets
+from seccompgen.core.sets import ALL, NOTHING
 from seccompgen.core.spelling import number
-from seccompgen.core.word import ARCH, ARGS, FIELDS, INSTRUCTION_POINTER, NR
+from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR
+from seccompgen.filters.following import ALL_CALLS, Following, with_field
 from seccompgen.filters.value_conditions import Tests, alternatives, intervals, united
 from seccompgen.verify import Meaning
 from seccompgen.verify.call import ZERO_HIGH_WORDS, Call
-from seccompgen.verify.followers import Ask, follower
+from seccompgen.verify.followers import follower
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.filters.following import CallBox
     from seccompgen.verify import Relation
-    from seccompgen.verify.followers import Follower, Question
     from seccompgen.verify.stack import FilterSemantics
 
-_MOST_STEPS = 500_000
 _MOST_NAMES = 6
 _MOST_SPANS = 4
 
-_Box: TypeAlias = tuple[int, ...]
-"""A set for each field of a call."""
-_EVERYTHING: _Box = (ALL,) * FIELDS
+Origins: TypeAlias = "tuple[Origin | None, Origin | None]"
+"""The parts of two policies that answer a call; None for a program."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,8 @@ class CallClass:
     They come under the audit value ``arch``, None for several. Of ``numbers``, each first and last
     of a stretch, they are those for which one of ``conditions`` holds. ``named`` tells if the
     numbers are those of calls. ``pointers`` are stretches of instruction pointers; none: any.
-    ``example`` is one of them; the origins are the parts of policies that answer them all.
+    ``example`` is one of them. ``rules`` are the parts of policies that answer them, in pairs;
+    there is one pair where classes are told apart by rules.
     """
 
     arch: int | None
@@ -61,8 +61,13 @@ class CallClass:
     pointers: tuple[tuple[int, int], ...]
     left: int
     right: int
-    origins: tuple[Origin | None, Origin | None]
+    rules: tuple[Origins, ...]
     example: Call
+
+    @property
+    def origins(self) -> Origins:
+        """The parts of the policies that answer the first of the calls."""
+        return self.rules[0]
 
     def names(self, tables: Tables) -> list[str]:
         """Return the names of the calls, in the order of their numbers."""
@@ -70,7 +75,10 @@ class CallClass:
         return [names[nr] for nr, _ in self.numbers if nr in names]
 
     def condition(self, tables: Tables) -> str:
-        """Return when it is one of these calls, in names; empty if always."""
+        """Return when it is one of these calls, in names; empty if always.
+
+        Instruction pointers are no part of it.
+        """
         if () in self.conditions:
             return ""
         table = tables.table_of(self.arch, self.example.nr) if self.arch is not None else None
@@ -101,32 +109,47 @@ class CallClass:
             text += f" on {table.abi.name}"
         if condition := self.condition(tables):
             text += f" where {condition}"
-        if self.pointers:
-            spans = (f"{a:#x}-{b:#x}" for a, b in self.pointers[:_MOST_SPANS])
-            more = len(self.pointers) - _MOST_SPANS
-            text += f" from {', '.join(spans)}" + (
-                f" and {more} stretches more" if more > 0 else ""
-            )
-        return text
+        return f"{text} {pointers}" if (pointers := self.origin_in_memory()) else text
+
+    def origin_in_memory(self) -> str:
+        """Return from where in memory the calls are made: ``from 0x1000-0x1fff``; empty if any."""
+        if not self.pointers:
+            return ""
+        spans = ", ".join(f"{a:#x}-{b:#x}" for a, b in self.pointers[:_MOST_SPANS])
+        more = len(self.pointers) - _MOST_SPANS
+        return f"from {spans}" + (f" and {more} stretches more" if more > 0 else "")
 
 
-class _Rules(NamedTuple):
-    """The answers to a part, and the parts of policies that give them."""
+class _Answers(NamedTuple):
+    """The answers to a part; with the rules that give them, where parts are told apart by these."""
 
     left: int
     right: int
-    origins: tuple[Origin | None, Origin | None]
+    rules: Origins | None
+
+
+class _Part(NamedTuple):
+    """Some calls, and the rules that answer them."""
+
+    box: CallBox
+    rules: tuple[Origins, ...]
 
 
 def differing_calls(
-    sides: tuple[FilterSemantics, FilterSemantics], abi: Abi, relation: Relation, tables: Tables
+    sides: tuple[FilterSemantics, FilterSemantics],
+    abi: Abi,
+    relation: Relation,
+    tables: Tables,
+    *,
+    by_rule: bool = True,
 ) -> tuple[CallClass, ...]:
     """Return all calls for which ``relation`` fails between two sides of the program for ``abi``.
 
-    Calls that no kernel makes (`Call.exists`) are left out. Raises UndecidedError where they cannot
-    be told in sets, or in too many.
+    With ``by_rule`` what different rules answer is in different classes. Calls that no kernel makes
+    (`Call.exists`) are left out. Raises UndecidedError where they cannot be told in sets, or in too
+    many.
     """
-    return tuple(_Search(sides, abi, relation, tables).classes())
+    return tuple(_Search(sides, abi, relation, tables).classes(by_rule=by_rule))
 
 
 class _Search:
@@ -141,23 +164,23 @@ class _Search:
         self._abi = abi
         self._relation = relation
         self._tables = tables
-        self._sets = Sets()
-        self._steps = 0
-        self._asked: dict[Question, int] = {}
-        self._high_words_are_zero = self._sets.masked(U32 << 32, 0)
+        self._following = Following()
+        self._sets = self._following.sets
 
-    def classes(self) -> Iterator[CallClass]:
+    def classes(self, *, by_rule: bool) -> Iterator[CallClass]:
         """Yield the classes: calls of the program's own ABI first, by number."""
-        parts: dict[tuple[int, _Rules], list[_Box]] = defaultdict(list)
+        parts: dict[tuple[int, _Answers], list[_Part]] = defaultdict(list)
         for box, left, right in self._differing():
             for part in self._split(box):
                 if NOTHING in part:
                     continue
-                example = self._example(part)
-                rules = _Rules(left, right, self._origins(example))
-                parts[part[ARCH], rules].append(part)
+                rules = self._origins(self._following.example(part))
+                answers = _Answers(left, right, rules if by_rule else None)
+                parts[part[ARCH], answers].append(_Part(part, (rules,)))
         found = [
-            one for (arch, rules), boxes in parts.items() for one in self._told(arch, rules, boxes)
+            one
+            for (arch, answers), those in parts.items()
+            for one in self._told(arch, answers, those)
         ]
         home = self._abi.audit_arch
         return iter(
@@ -166,79 +189,35 @@ class _Search:
             )
         )
 
-    # --- following ---------------------------------------------------------------------------
-
-    def _differing(self) -> Iterator[tuple[_Box, int, int]]:
+    def _differing(self) -> Iterator[tuple[CallBox, int, int]]:
         left, right = map(follower, self._sides)
-        for outer, answer in self._followed(left, _EVERYTHING):
-            for box, other in self._followed(right, outer):
+        for outer, answer in self._following.parts(left, ALL_CALLS):
+            for box, other in self._following.parts(right, outer):
                 if not self._relation.holds(answer, other):
                     yield box, answer, other
 
-    def _followed(self, side: Follower, box: _Box) -> Iterator[tuple[_Box, int]]:
-        """Yield disjoint parts that make up ``box``, each with the answer of ``side``."""
-        waiting: list[tuple[Any, _Box]] = [(side.start, box)]
-        while waiting:
-            state, box = waiting.pop()
-            step = side.step(state)
-            if not isinstance(step, Ask):
-                yield box, step
-                continue
-            self._steps += 1
-            if self._steps > _MOST_STEPS:
-                raise UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
-            field = step.question.word.field
-            own, asked = box[field], self._values(step.question)
-            inside = self._sets.both(own, asked)
-            for way, part in ((step.false, self._sets.minus(own, inside)), (step.true, inside)):
-                if part != NOTHING:
-                    waiting.append((way, _with(box, field, part)))
-
-    def _values(self, question: Question) -> int:
-        """Return the values of a field for which the answer is yes."""
-        found = self._asked.get(question)
-        if found is None:
-            shift, mask = question.word.shift, question.mask << question.word.shift
-            if question.more:
-                found = self._sets.above(mask, question.k << shift)
-            else:
-                found = NOTHING
-                for k in question.constants:
-                    found = self._sets.either(found, self._sets.masked(mask, k << shift))
-            self._asked[question] = found
-        return found
-
     # --- from parts to classes ---------------------------------------------------------------
 
-    def _split(self, box: _Box) -> Iterator[_Box]:
+    def _split(self, box: CallBox) -> Iterator[CallBox]:
         """Yield the parts of ``box`` by audit values: the program's own, and the others.
 
         High words of arguments that are always 0 are no part of a condition.
         """
         home = self._sets.masked(U32, self._abi.audit_arch)
         for arches in (self._sets.both(box[ARCH], home), self._sets.minus(box[ARCH], home)):
-            if box[ARGS:] == _EVERYTHING[ARGS:]:
-                yield _with(box, ARCH, arches)
+            if box[ARGS:] == ALL_CALLS[ARGS:]:
+                yield with_field(box, ARCH, arches)
                 continue
             others = arches
             for audit_arch in ZERO_HIGH_WORDS:
                 one = self._sets.masked(U32, audit_arch)
                 if self._sets.both(arches, one) != NOTHING:
                     others = self._sets.minus(others, one)
-                    yield (*_with(box, ARCH, one)[:ARGS], *map(self._low_word, box[ARGS:]))
-            yield _with(box, ARCH, others)
-
-    def _low_word(self, values: int) -> int:
-        """Return the set of values whose low word is that of one of ``values`` below 2**32."""
-        values = self._sets.both(values, self._high_words_are_zero)
-        while values > ALL and self._sets.nodes[values][0] < 32:
-            values = self._sets.nodes[values][1]
-        return values
-
-    def _example(self, box: _Box) -> Call:
-        least = list(map(self._sets.least, box))
-        a, b, c, d, e, f = least[ARGS:]
-        return Call(least[NR], least[ARCH], (a, b, c, d, e, f), least[INSTRUCTION_POINTER])
+                    yield (
+                        *with_field(box, ARCH, one)[:ARGS],
+                        *map(self._following.low_word, box[ARGS:]),
+                    )
+            yield with_field(box, ARCH, others)
 
     def _origins(self, call: Call) -> tuple[Origin | None, Origin | None]:
         left, right = (
@@ -246,37 +225,47 @@ class _Search:
         )
         return left, right
 
-    def _told(self, arches: int, rules: _Rules, boxes: Iterable[_Box]) -> Iterator[CallClass]:
-        """Yield the classes of calls with the same answers by the same rules."""
+    def _told(self, arches: int, answers: _Answers, parts: Iterable[_Part]) -> Iterator[CallClass]:
+        """Yield the classes of calls with the same answers."""
         first = self._sets.least(arches)
         arch = first if arches == self._sets.masked(U32, first) else None
         names = _names(arch, self._tables) if arch is not None else {}
-        known, all_known = sorted(names), NOTHING
-        for nr in known:
-            all_known = self._sets.either(all_known, self._number(nr))
-        of_number: dict[int, list[_Box]] = defaultdict(list)
-        unnamed: list[_Box] = []
-        for box in boxes:
+        known = sorted(names)
+        all_known = self._sets.among(known)
+        of_number: dict[int, list[_Part]] = defaultdict(list)
+        unnamed: list[_Part] = []
+        for box, rules in parts:
             for nr in self._among(known, box[NR]):
-                of_number[nr].append(_with(box, NR, ALL))
+                of_number[nr].append(_Part(with_field(box, NR, ALL), rules))
             rest = self._sets.minus(box[NR], all_known)
             if rest != NOTHING:
-                unnamed.append(_with(box, NR, rest))
-        alike: dict[_Box, list[int]] = defaultdict(list)
-        for nr, its_boxes in of_number.items():
-            of_pointers: dict[int, list[_Box]] = defaultdict(list)
-            for box in united(self._sets, its_boxes):
-                if box[ARGS:] == _EVERYTHING[ARGS:]:
-                    alike[box].append(nr)
+                unnamed.append(_Part(with_field(box, NR, rest), rules))
+        alike: dict[_Part, list[int]] = defaultdict(list)
+        for nr, its_parts in of_number.items():
+            of_pointers: dict[int, list[_Part]] = defaultdict(list)
+            for part in self._united(its_parts):
+                box, rules = part
+                if box[ARGS:] == ALL_CALLS[ARGS:]:
+                    alike[part].append(nr)
                 else:
-                    here = _with(box, NR, self._number(nr))
+                    here = _Part(with_field(box, NR, self._number(nr)), rules)
                     of_pointers[box[INSTRUCTION_POINTER]].append(here)
-            for here_boxes in of_pointers.values():
-                yield self._class(arch, rules, here_boxes)
-        for box, numbers in alike.items():
-            yield self._class(arch, rules, [_with(box, NR, self._number(n)) for n in numbers])
-        for box in united(self._sets, unnamed):
-            yield self._class(arch, rules, [box], named=False)
+            for here_parts in of_pointers.values():
+                yield self._class(arch, answers, here_parts)
+        for (box, rules), numbers in alike.items():
+            here_parts = [_Part(with_field(box, NR, self._number(n)), rules) for n in numbers]
+            yield self._class(arch, answers, here_parts)
+        for part in self._united(unnamed):
+            yield self._class(arch, answers, [part], named=False)
+
+    def _united(self, parts: Sequence[_Part]) -> Iterator[_Part]:
+        """Yield parts with boxes that are as few as possible, and all rules of what is in them."""
+        for box in united(self._sets, [part.box for part in parts]):
+            inside = (part for part in parts if self._meets(part.box, box))
+            yield _Part(box, tuple(dict.fromkeys(pair for part in inside for pair in part.rules)))
+
+    def _meets(self, box: CallBox, other: CallBox) -> bool:
+        return all(self._sets.both(a, b) != NOTHING for a, b in zip(box, other, strict=True))
 
     def _number(self, nr: int) -> int:
         return self._sets.masked(U32, nr)
@@ -295,12 +284,14 @@ class _Search:
         ]
 
     def _class(
-        self, arch: int | None, rules: _Rules, boxes: list[_Box], *, named: bool = True
+        self, arch: int | None, answers: _Answers, parts: list[_Part], *, named: bool = True
     ) -> CallClass:
         numbers: set[tuple[int, int]] = set()
         conditions: dict[Tests, None] = {}
         pointers: set[tuple[int, int]] = set()
-        for box in boxes:
+        rules: dict[Origins, None] = {}
+        for box, its_rules in parts:
+            rules |= dict.fromkeys(its_rules)
             numbers.update(self._stretches(box[NR], 32))
             conditions |= dict.fromkeys(alternatives(self._sets, box[ARGS:]))
             if box[INSTRUCTION_POINTER] != ALL:
@@ -311,8 +302,10 @@ class _Search:
             named,
             tuple(conditions),
             tuple(sorted(pointers)),
-            *rules,
-            self._example(boxes[0]),
+            answers.left,
+            answers.right,
+            tuple(rules),
+            self._following.example(parts[0].box),
         )
 
     def _stretches(self, values: int, width: int) -> list[tuple[int, int]]:
@@ -320,10 +313,6 @@ class _Search:
         if not found:
             raise UndecidedError("numbers are scattered", kind=Problem.TOO_MANY_CASES)
         return found
-
-
-def _with(box: _Box, field: int, values: int) -> _Box:
-    return (*box[:field], values, *box[field + 1 :])
 
 
 def _names(arch: int, tables: Tables) -> dict[int, str]:

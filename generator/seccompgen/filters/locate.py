@@ -73,7 +73,7 @@ def locate(word: str) -> Located:
             raise InputError(Diagnostic(text, Position(word), Problem.NO_SUCH_FILTER))
         if path in {package, package / INIT_NAME}:
             return Located((package,))
-    return Located(tuple(_filters_in(path)) if path.is_dir() else (path,))
+    return Located(tuple(filters_in(path)) if path.is_dir() else (path,))
 
 
 def locate_all(words: Iterable[str]) -> Located:
@@ -198,8 +198,11 @@ def _near_file(path: Path) -> str:
     return did_you_mean(path.name, names)
 
 
-def _filters_in(directory: Path) -> list[Path]:
-    """Return the FILTERs in ``directory``, but what is no filter of a generated package."""
+def filters_in(directory: Path) -> list[Path]:
+    """Return the FILTERs in ``directory``, but what is no filter of a generated package.
+
+    Raises InputError if there are none.
+    """
     from seccompgen.filters.manifest import MANIFEST_NAME  # noqa: PLC0415 - pydantic
     from seccompgen.render.templates import NOTIFICATION_NAME  # noqa: PLC0415 - takes long
 

@@ -1,15 +1,19 @@
 """The one place that prints: what others chose is shown, and never obeyed by a terminal.
 
 A command says what it has to say by `say`, line by line. A character that does not show is written
-as an escape, and a line that was handed over stays one line.
+as an escape, and a line that was handed over stays one line, except that `folded` ones continue
+below themselves on a terminal. Only a terminal gets colours, unless `use_colours` says otherwise.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from seccompgen.core.styled import Styled
 from seccompgen.core.text import printable
 
 if TYPE_CHECKING:
@@ -19,6 +23,23 @@ if TYPE_CHECKING:
     from seccompgen.core.errors import Diagnostic
 
 
+class Colours(Enum):
+    """When lines that know colours show them; ``auto`` is on a terminal, without NO_COLOR."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+_colours = Colours.AUTO
+
+
+def use_colours(when: Colours) -> None:
+    """Decide for this process when lines show their colours."""
+    global _colours  # noqa: PLW0603 - an option of the command line, as the streams themselves
+    _colours = when
+
+
 def say(*lines: object, err: bool = False) -> None:
     """Print ``lines`` on stdout, or on stderr, at once; by default an empty one."""
     write_lines(sys.stderr if err else sys.stdout, lines or ("",))
@@ -26,8 +47,51 @@ def say(*lines: object, err: bool = False) -> None:
 
 def write_lines(stream: TextIO, lines: Iterable[object]) -> None:
     """Write ``lines`` to ``stream``, which may be a terminal, or be shown on one later."""
-    stream.write("".join(f"{printable(str(line))}\n" for line in lines))
+    show = _coloured if _shows_colours(stream) else _plain
+    stream.write("".join(f"{show(line)}\n" for line in lines))
     stream.flush()
+
+
+def folded(line: str, hang: int) -> list[str]:
+    """Return ``line`` in lines as wide as the terminal that stdout is; all but the first indented.
+
+    It stays whole where stdout is no terminal, so that programs find a row in one line.
+    """
+    import shutil  # noqa: PLC0415 - these two only on a terminal
+    import textwrap  # noqa: PLC0415
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    if not width or len(line) <= width:
+        return [line]
+    # A path or a number is not broken: to be copied, it must stand in one piece.
+    wrap = textwrap.TextWrapper(
+        max(width, hang + 20),
+        subsequent_indent=" " * hang,
+        drop_whitespace=True,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrap.wrap(line)
+
+
+def _shows_colours(stream: TextIO) -> bool:
+    if _colours is not Colours.AUTO:
+        return _colours is Colours.ALWAYS
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and stream.isatty()
+
+
+def _plain(line: object) -> str:
+    return printable(str(line))
+
+
+def _coloured(line: object) -> str:
+    if not isinstance(line, Styled):
+        return _plain(line)
+    return "".join(
+        f"\x1b[{style.value}m{printable(text)}\x1b[0m" if style and text else printable(text)
+        for text, style in line.parts
+    )
 
 
 def print_json(value: Any) -> None:
@@ -36,6 +100,14 @@ def print_json(value: Any) -> None:
 
     text = json.dumps(value, indent=2, ensure_ascii=False)
     sys.stdout.write(f"{_UNSHOWN.sub(_escape, text)}\n")
+    sys.stdout.flush()
+
+
+def print_json_line(value: Any) -> None:
+    """Print ``value`` as JSON in one line, at once: for a stream of values."""
+    import json  # noqa: PLC0415
+
+    sys.stdout.write(f"{_UNSHOWN.sub(_escape, json.dumps(value, ensure_ascii=False))}\n")
     sys.stdout.flush()
 
 

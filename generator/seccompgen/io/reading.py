@@ -16,6 +16,7 @@ from seccompgen.core.errors import Diagnostic, InputError, Position, cannot
 from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_TEXT = 8 << 20
@@ -79,6 +80,33 @@ def _read(path: Path, most: int, *, pipes: bool) -> bytes:
         raise OSError(error.errno, error.strerror, name) from None
     finally:
         os.close(descriptor)
+
+
+def read_lines(path: Path | None, most: int = _CHUNK) -> Iterator[bytes]:
+    """Yield the lines of a file or of what a shell handed over, each as it comes.
+
+    None is standard input. Of a line that is longer than ``most`` bytes only these are there.
+    Raises OSError as `read_file` does.
+    """
+    name = str(path or "/dev/stdin")
+    handed_over = _DESCRIPTOR.fullmatch(name) is not None
+    if not handed_over:
+        _require_regular(os.stat(name).st_mode, name)  # noqa: PTH116 - as os.open and os.read
+    descriptor = 0 if path is None else os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        rest = b""
+        while chunk := os.read(descriptor, _CHUNK):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from (line[:most] for line in lines)
+            # What goes on beyond the limit is left out, and the end of the line is still found.
+            rest = rest[: most + 1]
+        if rest:
+            yield rest[:most]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from None
+    finally:
+        if path is not None:
+            os.close(descriptor)
 
 
 def _require_regular(mode: int, name: str) -> None:

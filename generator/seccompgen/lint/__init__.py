@@ -17,11 +17,13 @@
     findings        frozen values
 """
 
-from seccompgen.lint.check import LintedFilter, lint
+from seccompgen.lint.check import LintedFilter, lint, views_of
 from seccompgen.lint.finding import Finding, Severity, Witness
 from seccompgen.lint.policies import LintReport, lint_policy
+from seccompgen.lint.view import FilterView
 
 __all__ = [
+    "FilterView",
     "Finding",
     "LintReport",
     "LintedFilter",
@@ -29,4 +31,5 @@ __all__ = [
     "Witness",
     "lint",
     "lint_policy",
+    "views_of",
 ]

@@ -69,11 +69,26 @@ def lint(subject: LintedFilter, tables: Tables) -> list[Finding]:
 def _of_program(
     abi: Abi, side: Meaning | Code, subject: LintedFilter, tables: Tables, sets: Sets
 ) -> Iterator[Finding]:
+    served, foreign = views_of(abi, side, subject, tables, sets)
+    for one in served:
+        for check in _CHECKS:
+            yield from (placed(finding, one) for finding in check(one))
+        yield from _not_followed(one)
+    yield from (placed(finding, served[0]) for finding in foreign_abis(served[0], foreign))
+
+
+def views_of(
+    abi: Abi, side: Meaning | Code, subject: LintedFilter, tables: Tables, sets: Sets
+) -> tuple[list[FilterView], list[FilterView]]:
+    """Return the program for ``abi`` seen through each ABI that it answers for, its own first.
+
+    And seen through those others that its kernel serves.
+    """
+
     def view(table: Table, arch: int | None = None) -> FilterView:
         return FilterView(side, abi, table, sets, tables.facts, subject.policy, arch)
 
-    native = view(tables.tables[abi.name])
-    served: list[FilterView] = [native]
+    served: list[FilterView] = [view(tables.tables[abi.name])]
     foreign: list[FilterView] = []
     # A kernel that serves this ABI beside its own counts as well: i386 programs run on x86_64, too.
     hosts = [one.name for one in ABIS.values() if abi.name in one.siblings]
@@ -85,11 +100,7 @@ def _of_program(
         (served if _answers_for(other, subject, abi) else foreign).append(other)
     # A MIPS kernel takes the numbers of its other ABIs whatever the task is.
     foreign += [view(table, abi.audit_arch) for table in tables.dispatched_with(abi)]
-    for one in served:
-        for check in _CHECKS:
-            yield from (placed(finding, one) for finding in check(one))
-        yield from _not_followed(one)
-    yield from (placed(finding, native) for finding in foreign_abis(native, foreign))
+    return served, foreign
 
 
 def _answers_for(view: FilterView, subject: LintedFilter, abi: Abi) -> bool:

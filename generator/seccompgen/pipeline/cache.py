@@ -69,8 +69,10 @@ class ProgramCache:
             drop_unused(place, before=written - KEPT_SECONDS)
 
     def _names(self, policy: ResolvedPolicy, abis: Iterable[Abi]) -> Iterator[tuple[Abi, str]]:
-        # The repr of these values holds all their fields, and is the same for the same value.
-        about = repr(_placeless(policy))
+        # The repr of these values holds all their fields, and is the same for the same value; but
+        # for that of a set, whose order is another in each process.
+        of_rules = [one.abis and sorted(one.abis) for one in policy.rules]
+        about = repr((_placeless(policy), of_rules))
         for abi in abis:
             yield abi, sha256(repr((self._common, about, abi.name)).encode())
 
@@ -131,7 +133,12 @@ def _placeless(policy: ResolvedPolicy) -> ResolvedPolicy:
         unknown_origin=origin(policy.unknown_origin),
         bad_arch_origin=origin(policy.bad_arch_origin),
         rules=tuple(
-            replace(rule, position=_placed(rule.position, files), origin=origin(rule.origin))
+            replace(
+                rule,
+                position=_placed(rule.position, files),
+                origin=origin(rule.origin),
+                abis=None if rule.abis is None else frozenset(),
+            )
             for rule in policy.rules
         ),
         sources=(),
@@ -177,4 +184,15 @@ def _read(place: int, name: str, policy: ResolvedPolicy, abi: Abi) -> CompiledPr
             bound=Cost(*data["bound"]),
         )
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
+        return None
+
+
+def cache_directory() -> Path | None:
+    """Return where downloads and programs are kept (XDG), or None without a home."""
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    if Path(base).is_absolute():
+        return Path(base) / "seccompgen"
+    try:
+        return Path.home() / ".cache" / "seccompgen"
+    except RuntimeError:
         return None

@@ -101,8 +101,8 @@ class Lookup:
 
     def _test(self, test: ArgumentTest, call: str) -> NumericTest | None:
         place = self._argument(test, call)
-        value = self._value(test.value)
-        mask = self._value(test.mask) if test.mask is not None else None
+        value = self.value(test.value)
+        mask = self.value(test.mask) if test.mask is not None else None
         if place is None or value is None or (test.mask is not None and mask is None):
             return None
         index, bits = place
@@ -135,7 +135,8 @@ class Lookup:
             return None
         return index, prototype.parameters[index].bits or 64
 
-    def _value(self, value: ValueExpression) -> int | None:
+    def value(self, value: ValueExpression) -> int | None:
+        """Return what ``value`` comes to, None if something is lacking."""
         match value:
             case PlainValue(number):
                 return number
@@ -145,7 +146,7 @@ class Lookup:
                     self.lacks.append(Lack(Problem.UNKNOWN_CONSTANT, name, at))
                 return found
             case JoinedValue(operator, left, right, at):
-                a, b = self._value(left) if left is not None else 0, self._value(right)
+                a, b = self.value(left) if left is not None else 0, self.value(right)
                 if a is None or b is None:
                     return None
                 result = _joined(operator, a, b)

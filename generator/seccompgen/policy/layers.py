@@ -21,7 +21,7 @@ from seccompgen.policy.stock import stock_policies
 from seccompgen.policy.yaml_text import policy_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from seccompgen.core.tables import Tables
 
@@ -83,24 +83,33 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Means:
-    """The tables and the choices that a policy is read with."""
+    """The tables and the choices that a policy is read with.
+
+    ``instead`` are texts that count for those of files, by their names.
+    """
 
     tables: Tables
     reading: Reading
+    instead: Mapping[str, bytes]
 
 
 def layers_of(
-    source: Source, tables: Tables, notes: list[Diagnostic], reading: Reading = PLAIN_READING
+    source: Source,
+    tables: Tables,
+    notes: list[Diagnostic],
+    reading: Reading = PLAIN_READING,
+    instead: Mapping[str, bytes] | None = None,
 ) -> list[Layer]:
     """Return the layers of a policy, itself last; raise InputError with the errors of all.
 
-    ``reading`` is for policies in other people's formats.
+    ``reading`` is for policies in other people's formats; ``instead`` are texts that count for
+    those of files, by their names.
     """
     if not isinstance(source, pathlib.Path):
         return [_layer_in_memory(source)]
     done: dict[pathlib.Path, Layer] = {}
     problems: list[Diagnostic] = []
-    _read_layer(source, None, (), done, problems, notes, _Means(tables, reading))
+    _read_layer(source, None, (), done, problems, notes, _Means(tables, reading, instead or {}))
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return list(done.values())
@@ -174,7 +183,7 @@ def _read_layer(
         return
     try:
         # Only what is named on the command line may be a pipe of the shell.
-        content = read_file(path, MAX_POLICY, pipes=not chain)
+        content = means.instead.get(str(path)) or read_file(path, MAX_POLICY, pipes=not chain)
     except OSError as error:
         near = ""
         if included_at:

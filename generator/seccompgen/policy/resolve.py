@@ -31,22 +31,28 @@ from seccompgen.policy.layers import (
 from seccompgen.policy.written import check_names, written_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from seccompgen.core.tables import Tables
 
 
 def load_policy(
-    source: Source, tables: Tables, reading: Reading = PLAIN_READING
+    source: Source,
+    tables: Tables,
+    reading: Reading = PLAIN_READING,
+    instead: Mapping[str, bytes] | None = None,
 ) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
     """Return the policy of ``source``, with notes that are worth telling but no errors.
 
-    ``reading`` is for policies in other people's formats.
+    ``reading`` is for policies in other people's formats; ``instead`` are texts that count for
+    those of files, by their names.
 
     Rules of included files come before a file's own, in the order in which they are included;
     of a setting, the including file's own value counts. Raises InputError with every error.
     """
     problems: list[Diagnostic] = []
     notes: list[Diagnostic] = []
-    layers = layers_of(source, tables, notes, reading)
+    layers = layers_of(source, tables, notes, reading, instead)
     main = layers[-1]
 
     arches = _abis(layers, "arches", tables, problems, notes)

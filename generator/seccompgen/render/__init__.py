@@ -1,6 +1,6 @@
 """Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
 
-from seccompgen.render.call import answer_texts, argument_text, call_name, call_text
+from seccompgen.render.call import answer_style, answer_texts, argument_text, call_name, call_text
 from seccompgen.render.depfile import render_depfile
 from seccompgen.render.disassembly import disassembly
 from seccompgen.render.filter_module import (
@@ -31,6 +31,7 @@ __all__ = [
     "RUNTIME_NAMES",
     "Form",
     "Line",
+    "answer_style",
     "answer_texts",
     "argument_text",
     "call_name",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.spelling import number
+from seccompgen.core.styled import Style
 from seccompgen.render.listing import ret_action
 
 if TYPE_CHECKING:
@@ -12,6 +14,16 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Table, Tables
+
+_STYLES = {
+    ActionKind.ALLOW: Style.GREEN,
+    ActionKind.LOG: Style.GREEN,
+    ActionKind.TRACE: Style.CYAN,
+    ActionKind.USER_NOTIF: Style.CYAN,
+    ActionKind.ERRNO: Style.YELLOW,
+    ActionKind.TRAP: Style.YELLOW,
+}
+"""The colours of answers; every other one ends a thread or a process."""
 
 
 def call_text(nr: int, audit_arch: int, args: Sequence[int], tables: Tables, shown: int = 0) -> str:
@@ -32,6 +44,14 @@ def answer_texts(left: int, right: int, abi: Abi) -> tuple[str, str]:
     """Return two answers as a policy spells them; as numbers if they would look alike."""
     texts = ret_action(left, abi), ret_action(right, abi)
     return (f"{left:#010x}", f"{right:#010x}") if texts[0] == texts[1] else texts
+
+
+def answer_style(ret: int) -> Style:
+    """Return the colour of an answer, a SECCOMP_RET value."""
+    try:
+        return _STYLES.get(ActionKind(ret & ~RET_DATA_MAX), Style.RED)
+    except ValueError:
+        return Style.RED
 
 
 def call_name(nr: int, audit_arch: int, tables: Tables) -> tuple[str, Table | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic
 from seccompgen.core.program import LD_W_ABS
+from seccompgen.core.styled import Style, Styled
 from seccompgen.core.word import ARGS
 from seccompgen.lint import Severity
 from seccompgen.render.call import call_name, call_text
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 _TOKEN = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|[^\s,\[\]{}#:]+(?::[^\s,\[\]{}]+)*""")
 _MOST_ABIS = 4
+_STYLES = {
+    Severity.ERROR: Style.RED,
+    Severity.WARNING: Style.YELLOW,
+    Severity.NOTE: Style.CYAN,
+}
 
 
 def source_line(finding: Finding, report: LintReport) -> str:
@@ -48,12 +54,15 @@ def findings_text(shown: LintReport, tables: Tables) -> list[str]:
         place = str(one.position or shown.file)
         if one.position is None and one.instruction is not None:
             place += f": instruction {one.instruction}"
-        lines.append(f"{place}: {one.severity.value}: {message_of(one)} [{one.kind.value}]")
-        lines += [f"  {line}" for line in _excerpt(one, shown, tables)]
+        severity = (one.severity.value, _STYLES[one.severity])
+        code = (f"[{one.kind.value}]", Style.FAINT)
+        head = Styled((place, Style.STRONG), ": ", severity, f": {message_of(one)} ", code)
+        lines.append(head)
+        lines += _excerpt(one, shown, tables)
         for word, witness in (("shown by", one.witness), ("beside", one.beside)):
             if witness:
                 lines.append(f"  {word}: {witness_text(witness, one, tables)}")
-        lines.append(f"  fix: {one.fix}")
+        lines.append(Styled("  ", ("fix", Style.GREEN), f": {one.fix}"))
     return lines
 
 
@@ -90,10 +99,11 @@ def _excerpt(finding: Finding, shown: LintReport, tables: Tables) -> Iterator[st
     if place is not None:
         line = source_line(finding, shown)
         if line:
-            head = f"{place.line} | "
+            head = f"  {place.line} | "
             yield head + line.replace("\t", " ")
             width = max(end_column(finding, shown) - place.column, 1)
-            yield " " * (len(head) + place.column - 1) + "^" + "~" * (width - 1)
+            caret = "^" + "~" * (width - 1)
+            yield Styled(" " * (len(head) + place.column - 1), (caret, Style.GREEN))
         return
     if finding.instruction is None or not finding.programs:
         return
@@ -103,7 +113,7 @@ def _excerpt(finding: Finding, shown: LintReport, tables: Tables) -> Iterator[st
         abi = ABIS[name]
         text = listing(side.instructions, abi, tables)[finding.instruction].text
         loaded = _loaded(side, finding.instruction)
-        yield f"{finding.instruction} | {text}{loaded}"
+        yield f"  {finding.instruction} | {text}{loaded}"
 
 
 def _loaded(code: Code, at: int) -> str:

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen.core.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -73,6 +75,21 @@ def _filled(text: str, blocks: Mapping[str, str]) -> bytes:
         assert stand_in, name
         text = before + literal + after
     return text.encode()
+
+
+@cache
+def _html_environment() -> jinja2.Environment:
+    return _environment().overlay(autoescape=True, finalize=_shown)
+
+
+def _shown(value: object) -> object:
+    """Make text that others wrote safe to show; markup is ours."""
+    return printable(value) if type(value) is str else value
+
+
+def render_html(template: str, **context: object) -> str:
+    """Render ``template`` as HTML: everything is escaped that is not marked safe in it."""
+    return _html_environment().get_template(template).render(**context)
 
 
 def render_text(template: str, **context: object) -> str:

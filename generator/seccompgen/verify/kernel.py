@@ -30,6 +30,7 @@ from seccompgen.verify.machine import JUMPS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from seccompgen.core.abis import Abi
     from seccompgen.core.program import Instruction
 
 MAX_INSNS_PER_PATH = 32768
@@ -221,3 +222,11 @@ def rank(answer: int) -> int:
     That is the order of signed numbers; with the sign bit flipped, it is that of unsigned ones.
     """
     return (answer & _RET_ACTION_FULL) ^ _SIGN
+
+
+def has_bitmap(abi: Abi) -> bool:
+    """Return whether kernels since 5.11 have the bitmap of `constant_allow` for calls of ``abi``.
+
+    MIPS and alpha do not define SECCOMP_ARCH_NATIVE (asm/seccomp.h), and x32's numbers are beyond.
+    """
+    return abi.name not in {"x32", "alpha"} and not abi.name.startswith("mips")

@@ -1,6 +1,8 @@
 #!/usr/bin/python3 -Ss
 """The first process of a guest: prepares the machine, runs ``/trial/main.py``, sends its report.
 
+``main.py`` may execute another first process, such as systemd, which then starts this script again.
+
 Python 3.9 and later, the standard library only. The report goes over the console, framed so that
 it is known to be whole (`guests.emulator` reads it):
 
@@ -52,15 +54,20 @@ def _send(state: str, report: bytes) -> None:
         left = left[os.write(1, left) :]
 
 
-def _start() -> None:
+def _prepare(libc: ctypes.CDLL) -> None:
     os.write(1, b"@init\n")
-    libc = ctypes.CDLL(None)
     for kind, target in _MOUNTS:
         os.makedirs(target, exist_ok=True)
         libc.mount(kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(0), None)
     os.symlink("/proc/self/fd", "/dev/fd")  # where some kernels find what execveat(2) executes
     with open("/proc/sys/kernel/printk", "w") as file:
         file.write("1")  # emergencies only
+
+
+def _start() -> None:
+    libc = ctypes.CDLL(None)
+    if os.getpid() == 1:  # else another first process has prepared all, and runs us
+        _prepare(libc)
     try:
         _send(*_run())
         import termios

@@ -1,101 +1,40 @@
-"""Policies from recordings: conditions, merged policies, calls after a marker, coverage."""
+"""Policies from recordings: conditions, what a run brings with it, merged policies."""
 
 from __future__ import annotations
 
 import json
-import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import seccompgen
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded_policies import (
+    ALLOW,
+    EPERM,
+    HARMLESS,
+    MARKER,
+    POSITION,
+    TABLES,
+    answer,
+    load,
+    python,
+    recorded,
+    written,
+)
 from recording import calls, confined, record, run
 from running_kernel import require_x86_64
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Position
 from seccompgen.core.facts import NO_FACTS, Facts
-from seccompgen.core.model import FilterFlag
-from seccompgen.observe.record.answers import MOST_REFUSED
 from seccompgen.observe.record.constrainable import worth
-from seccompgen.observe.record.generalise import allowed_calls
-from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
-from seccompgen.observe.record.observations import CallNumber, Recording, RunEnd
+from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_policy
 from seccompgen.observe.record.seen import Calls
-from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy, write_policy
 from seccompgen.policy.implied import SIGCHLD, SIGPIPE, RunFacts, implied
-from seccompgen.verify import meaning
-from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.core.model import ResolvedPolicy
-
 require_x86_64()
-
-TABLES = shipped_tables()
-X86_64, I386, AARCH64 = (ABIS[name] for name in ("x86_64", "i386", "aarch64"))
-ALLOW, EPERM = 0x7FFF0000, 0x00050001
-POSITION = Position("merged.yml")
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    return tmp_path / "recorded.yml"
-
-
-def load(policy: Path) -> ResolvedPolicy:
-    return load_policy(policy, TABLES)[0]
-
-
-def python(source: str) -> list[str]:
-    return [sys.executable, "-I", "-c", source]
-
-
-def recorded(abi_name: str, **calls_made: list[dict[int, int]]) -> Recording:
-    """Return a recording of calls with these arguments."""
-    table = TABLES.tables[abi_name]
-    return Recording(
-        {
-            CallNumber(table.abi.audit_arch, table.numbers[name]): frozenset(
-                tuple(sorted(arguments.items())) for arguments in made
-            )
-            for name, made in calls_made.items()
-        },
-        RunEnd(),
-    )
-
-
-def written(tmp_path: Path, *several: Recording) -> ResolvedPolicy:
-    """Write what is made of several recordings, with arguments, and read it back."""
-    parts = [needs_of_calls(allowed_calls(one, TABLES, constrained=True)) for one in several]
-    needs = merge(parts, POSITION)
-    from seccompgen.core.model import Action
-
-    text = write_policy(
-        "",
-        needs.calls,
-        Action.parse("errno"),
-        TABLES,
-        arches=needs.arches,
-        compat_arches=needs.compat_arches,
-    )
-    path = tmp_path / "merged.yml"
-    path.write_text(text)
-    policy, notes = load_policy(path, TABLES)
-    assert not [note for note in notes if "repeats" in str(note)]
-    return policy
-
-
-def answer(policy: ResolvedPolicy, name: str, *args: int) -> int:
-    table = TABLES.tables["x86_64"]
-    padded = (*args, 0, 0, 0, 0, 0, 0)[:6]
-    a, b, c, d, e, f = padded
-    call = Call(table.numbers[name], X86_64.audit_arch, (a, b, c, d, e, f))
-    return meaning(policy, X86_64, TABLES).answer(call)
 
 
 # Arguments
@@ -351,145 +290,6 @@ def test_merging_what_was_merged_changes_nothing(tmp_path: Path) -> None:
     assert merge([needs, needs], POSITION) == merge([needs], POSITION)
 
 
-# The startup marker
-
-MARKER = "import ctypes, os; call = ctypes.CDLL(None).syscall\n"
-HARMLESS = "call(317, 1, 0, None)\n"
-
-
-def test_what_comes_before_the_marker_is_left_out(policy: Path) -> None:
-    source = f"{MARKER}os.sched_yield()\nopen('/dev/null')\n{HARMLESS}os.getsid(0)\n"
-    seen = record(policy, python(source), "--startup-marker")
-    assert seen.code == 0, seen.err
-    found = {*calls(policy)}
-    assert {"getsid", "exit_group"} <= found
-    assert "flags" not in policy.read_text()
-    assert "getrandom" in found  # of which a run shows only the first, and one a minute
-    assert not found & {"seccomp", "prctl", "sched_yield", "execve", "openat", "mprotect"}
-    # What a startup brings with it is known though the startup is left out.
-    assert {"rt_sigreturn", "futex"} <= found
-
-
-def test_the_runtimes_marker_is_one(policy: Path) -> None:
-    """For programs that have no filter yet; what loading ctypes takes comes before it."""
-    source = (
-        "import os\nfrom seccomp_filters import _runtime\n"
-        "os.sched_yield()\n_runtime.marker()\nprint(_runtime.mode()[0], os.getsid(0) >= 0)\n"
-    )
-    seen = record(policy, python(source), "--startup-marker")
-    assert (seen.code, seen.out) == (0, "filter True\n"), seen.err  # the recorder's own
-    assert {"getsid", "exit_group"} <= {*calls(policy)}
-    assert not {*calls(policy)} & {"seccomp", "prctl", "sched_yield", "execve", "mprotect"}
-
-
-def test_a_question_of_the_runtime_is_no_marker(policy: Path) -> None:
-    """It begins with the call that a marker is; nor does it undo one that came before."""
-    source = (
-        "import os\nfrom seccomp_filters import _runtime\n_runtime.supported()\n"
-        "os.getpriority(0, 0)\n_runtime.marker()\nos.getsid(0)\n_runtime.supported()\n"
-    )
-    seen = record(policy, python(source), "--startup-marker")
-    assert seen.code == 0, seen.err
-    found = {*calls(policy)}
-    assert {"getsid", "exit_group"} <= found
-    assert "getpriority" not in found
-    asked = "from seccomp_filters import _runtime\n_runtime.supported()\n"
-    assert record(policy, python(asked), "--startup-marker").code == 1
-
-
-def test_installing_a_generated_filter_marks(policy: Path, tmp_path: Path) -> None:
-    """And a program that does so, under the result, does what it did."""
-    lax = tmp_path / "lax.yml"
-    lax.write_text("default_action: allow\nsyscalls:\n- {action: errno, names: [ptrace]}\n")
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import os, sys\n"
-        f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from sandbox import recorded as sandbox\n"
-        "sandbox.install()\n"
-        "child = os.fork()\n"
-        "if child: os.waitpid(child, 0)\n"
-        "else: os._exit(0)\n"
-        "print(os.getsid(0) >= 0)\n"
-    )
-    package = tmp_path / "sandbox"
-    assert seccompgen("build", lax, "-o", package).code == 0
-    (package / "__init__.py").touch()
-    (package / "lax").replace(package / "recorded")
-    command = [sys.executable, "-I", str(program)]
-    seen = record(policy, command, "--startup-marker")
-    assert (seen.code, seen.out) == (0, "True\n"), seen.err
-    found = {*calls(policy)}
-    assert {"getsid", "wait4", "write"} <= found
-    assert not found & {"seccomp", "prctl", "execve", "openat"}
-    assert seccompgen("build", policy, "-o", package).code == 0
-    again = run(command)
-    assert (again.returncode, again.stdout) == (0, "True\n"), again.stderr
-
-
-def test_threads_from_before_the_marker_are_confined_too(policy: Path, tmp_path: Path) -> None:
-    lax = tmp_path / "lax.yml"
-    lax.write_text("default_action: allow\nsyscalls:\n- {action: errno, names: [ptrace]}\n")
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import os, sys, threading\n"
-        f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from sandbox import recorded as sandbox\n"
-        "installed, refused = threading.Event(), []\n"
-        "def work():\n"
-        "    installed.wait()\n"
-        "    os.getsid(0)\n"
-        "    try: sys.argv[1:] and os.getpriority(os.PRIO_PROCESS, 0)\n"
-        "    except PermissionError: refused.append(5)\n"
-        "thread = threading.Thread(target=work)\n"
-        "thread.start()\n"
-        "sandbox.install()\n"
-        "installed.set()\n"
-        "thread.join()\n"
-        "sys.exit(sum(refused))\n"
-    )
-    package = tmp_path / "sandbox"
-    assert seccompgen("build", lax, "-o", package).code == 0
-    (package / "__init__.py").touch()
-    (package / "lax").replace(package / "recorded")
-    command = [sys.executable, "-I", str(program)]
-    seen = record(policy, command, "--startup-marker")
-    assert (seen.code, seen.out) == (0, ""), seen.err
-    assert "note: 2 threads ran when the filter was installed" in seen.err
-    assert load(policy).flags == FilterFlag.TSYNC
-    assert seccompgen("build", policy, "-o", package).code == 0
-    again = run([*command, "more"])
-    assert again.returncode == 5, again.stderr
-    both = tmp_path / "both.yml"
-    assert seccompgen("record", "-o", both, "--merge", policy).code == 0
-    assert load(both).flags == FilterFlag.TSYNC
-
-
-def test_a_process_is_as_far_as_its_parent_was(policy: Path) -> None:
-    """Children that were there before the marker are not the program's after it."""
-    source = (
-        f"{MARKER}early = os.fork()\n"
-        "if not early: os.sched_yield(); os._exit(0)\n"
-        f"os.waitpid(early, 0)\n{HARMLESS}"
-        "late = os.fork()\n"
-        "if not late: os.getsid(0); os._exit(0)\n"
-        "os.waitpid(late, 0)\n"
-    )
-    assert record(policy, python(source), "--startup-marker").code == 0
-    assert {"getsid", "wait4"} <= {*calls(policy)}
-    assert "sched_yield" not in calls(policy)
-
-
-def test_without_a_marker_nothing_is_written(policy: Path) -> None:
-    seen = record(policy, ["/bin/true"], "--startup-marker")
-    assert seen.code == 1
-    assert "no process called seccomp(SECCOMP_SET_MODE_FILTER" in seen.err
-    assert not policy.exists()
-
-
-# Coverage
-
-
 def test_what_is_worth_constraining_is_found_by_its_name() -> None:
     def found(name: str, abi: str, facts: Facts = TABLES.facts) -> tuple[int, int] | None:
         about = worth(name, ABIS[abi], facts)
@@ -504,150 +304,3 @@ def test_what_is_worth_constraining_is_found_by_its_name() -> None:
     # Without prototypes, what is known by heart.
     assert found("clone", "s390x", NO_FACTS) is None
     assert found("mmap", "ppc", NO_FACTS) == (2, 64)
-
-
-def test_a_workload_beside_a_policy(policy: Path) -> None:
-    """Rules that nothing reached, and calls that would have been refused, are told."""
-    policy.write_text(
-        "arches: [x86_64]\n"
-        "default_action: kill_process\n"
-        "syscalls:\n"
-        "- action: errno(EACCES)\n"
-        "  names_with_args:\n"
-        "  - {name: socket, arguments: [{argument: 0, operation: Equal, value: 2, width: 32}]}\n"
-        "  - {name: socket, arguments: [{argument: 0, operation: Equal, value: 10, width: 32}]}\n"
-        "- action: allow\n"
-        "  names: [ptrace, socket, getsid]\n"
-        "- action: log\n"
-        "  names: [execve, brk, mmap, munmap, mprotect, openat, read, close, pread64]\n"
-    )
-    command = python("import os, socket; socket.socket(2).close(); os.getsid(0)")
-    done = seccompgen("record", "--against", policy, "--json", "--", *command)
-    assert done.code == 1
-    report = json.loads(done.out)
-    assert [(one["name"], one["condition"]) for one in report["unreached"]] == [
-        ("socket", "family == AF_INET6"),
-        ("ptrace", ""),
-        ("socket", ""),
-    ]
-    assert f"{policy}:6:12: socket(AF_INET) on x86_64: errno(EACCES) by rule 1" in report["refused"]
-    assert any("exit_group" in one and "default_action" in one for one in report["refused"])
-    told = seccompgen("record", "--against", policy, "--", *command)
-    assert told.code == 1
-    assert f"{policy}:9:11: nothing called ptrace\n" in told.err
-    assert f"{policy}: 11 of 14 rules reached" in told.err
-    words: list[str | Path] = ["record", "--skip-unreached", "--against", policy, "--", *command]
-    lines = [line for line in told.err.splitlines() if not line.startswith("    ")]
-    short = [line for line in seccompgen(*words).err.splitlines() if not line.startswith("    ")]
-    assert short == [line for line in lines if ": nothing called " not in line] != lines
-    alone = seccompgen("record", "--skip-unreached", "-o", policy, "--", *command)
-    assert (alone.code, alone.err) == (2, "--skip-unreached is for --against\n")
-
-
-def test_what_would_be_refused_is_told_as_by_run_trace(policy: Path, tmp_path: Path) -> None:
-    """The same calls with the same arguments, rules and places, each kind of call by itself."""
-    policy.write_text(
-        "default_action: allow\n"
-        "syscalls:\n"
-        "- action: errno(EACCES)\n"
-        "  names:\n"
-        "  - getpriority\n"
-        "  - unlink\n"
-        "- {action: errno(EIO), names: [execve]}\n"
-    )
-    script = tmp_path / "script.py"
-    script.write_text(
-        """import contextlib, os, subprocess, threading
-
-def forget(name):
-    with contextlib.suppress(OSError):
-        os.unlink(name)
-
-for name in ["one", "two", "one"] + ["three"] * 300:
-    forget(name)
-def start():
-    with contextlib.suppress(OSError):
-        subprocess.run(["/bin/true"])
-thread = threading.Thread(target=start)
-thread.start()
-thread.join()
-"""
-    )
-    command = [sys.executable, str(script)]
-    told = seccompgen("record", "--against", policy, "--json", "--", *command)
-    found = {one["seen"][0]["syscall"]: one for one in json.loads(told.out)["refusals"]}
-    assert {name: one["times"] for name, one in found.items()} == {"unlink": 303, "execve": 1}
-    traced = seccompgen("run", "--permissive", "--json", policy, "--", *command)
-    by_run = [json.loads(line) for line in traced.err.splitlines()]
-
-    def alike(one: dict[str, Any]) -> str:
-        differing = {"pid", "tid", "times"}
-        kept = {key: value for key, value in one.items() if key not in differing}
-        return json.dumps(kept | {"args": one["args"][0]["text"]}, sort_keys=True)
-
-    seen = [one for kind in found.values() for one in kind["seen"]]
-    assert {alike(one) for one in seen} == {alike(one) for one in by_run}
-    assert [(one["args"][0]["text"], one["times"]) for one in found["unlink"]["seen"]] == [
-        ('"three"', 197),
-        ('"one"', 2),
-        ('"two"', 1),
-    ]
-    shown = seccompgen("record", "--against", policy, "--", *command).err.splitlines()
-    heading = shown.index(f"{policy}:6:5: unlink() on x86_64: errno(EACCES) by rule 1, 303 times")
-    assert re.fullmatch(
-        r'    python\S*\[\d+\] unlink\("three"\), 197 of the first 200, '
-        rf"at {script}:5 in forget, {script}:8 in <module>, unlink\+0x\S+ \(/\S+\+0x\S+\)",
-        shown[heading + 1],
-    )
-    (line,) = (line for line in shown if line.startswith("    ") and "execve(" in line)
-    assert re.search(rf"/subprocess.py:\d+ in Popen._execute_child, {script}:11 in start", line)
-
-
-def test_what_is_told_of_refusals_does_not_grow_with_what_is_called(policy: Path) -> None:
-    policy.write_text(
-        "default_action: allow\n"
-        "syscalls:\n"
-        "- action: errno(EACCES)\n"
-        "  names_with_args:\n"
-        "  - name: getsid\n"
-        "    arguments: [{argument: 0, operation: GreaterThan, value: 50000}]\n"
-        "- {action: errno(EIO), names_with_args: [{name: getsid, arguments: "
-        "[{argument: 0, operation: Equal, value: 7}]}]}\n"
-    )
-    source = (
-        "import os\nfor pid in [*range(50001, 51001), 7, 8]:\n"
-        "    try: os.getsid(pid)\n"
-        "    except OSError: pass\n"
-    )
-    told = seccompgen("record", "--against", policy, "--", *python(source))
-    first, *apart, more, told_of = (
-        line for line in told.err.splitlines() if line.startswith(f"{policy}:")
-    )
-    assert first == f"{policy}:7:49: getsid(7) on x86_64: errno(EIO) by rule 2"
-    assert len(apart) == MOST_REFUSED
-    assert more == (
-        f"{policy}:5:11: getsid({50001 + MOST_REFUSED:#x}) on x86_64, and with other arguments: "
-        f"errno(EACCES) by rule 1, {1000 - MOST_REFUSED} times"
-    )
-    assert told_of == f"{policy}: 2 of 2 rules reached; 1001 calls refused"
-
-
-def test_what_came_before_the_marker_is_not_looked_at(policy: Path) -> None:
-    policy.write_text("default_action: allow\nsyscalls: [{action: errno, names: [getppid]}]\n")
-    source = (
-        f"{MARKER}[os.getppid() for _ in range(300)]\n{HARMLESS}"
-        "def after(): os.getppid()\nafter()\n"
-    )
-    options: list[str | Path] = ["--startup-marker", "--against", policy, "--json"]
-    told = seccompgen("record", *options, "--", *python(source))
-    (one,) = json.loads(told.out)["refusals"]
-    assert one["times"] == 1
-    assert [frame["python"][0] for frame in one["seen"]] == ["<string>:4 in after"]
-
-
-def test_a_policy_lets_through_what_it_was_recorded_from(policy: Path) -> None:
-    command = python("import json")
-    assert record(policy, command, "--args").code == 0
-    done = seccompgen("record", "--against", policy, "--", *command)
-    assert done.code == 0, done.err
-    assert done.err.endswith("rules reached; 0 calls refused\n")

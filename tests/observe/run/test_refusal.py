@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from known_facts import KNOWN_TABLES
 from seccompgen.core.abis import ABIS
+from seccompgen.core.deciding import DecidingRule
 from seccompgen.core.errors import Position
-from seccompgen.observe.run.refusal import DecidingRule, JudgedFilter
+from seccompgen.observe.run.refusal import JudgedFilter
 from seccompgen.policy import load_policy
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call

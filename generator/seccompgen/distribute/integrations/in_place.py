@@ -30,11 +30,8 @@ def bring_up_to_date(root: Path) -> Package:
     not what the policies give. Raises InputError with every error of every policy.
     """
     from seccompgen.filters.changes import explain, new_filters  # noqa: PLC0415
-    from seccompgen.pipeline.build import (  # noqa: PLC0415 - a plugin is loaded for projects without us, too
-        BuildOptions,
-        cache_directory,
-        shipped_tables,
-    )
+    from seccompgen.pipeline.build import BuildOptions, shipped_tables  # noqa: PLC0415 - a plugin is loaded for projects without us, too
+    from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.files import Compiled, project_filters, put  # noqa: PLC0415
     from seccompgen.pipeline.packages import heads, summary  # noqa: PLC0415
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.deciding import DecidingRule as Decisive
     from seccompgen.core.errors import Position
     from seccompgen.core.model import Origin, Predicate, ResolvedPolicy, Rule
     from seccompgen.core.tables import Tables
     from seccompgen.observe.record.observations import Arguments, CallNumber, Recording
-    from seccompgen.observe.run.refusal import DecidingRule as Decisive
     from seccompgen.observe.run.refusal import Refusal
 
 _LOOKED_AT = 200

@@ -6,20 +6,21 @@ which of its rules that is. Neither is the compiler's own view.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.core.deciding import DecidingRule
 from seccompgen.core.errnos import errno_number
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.text import printable
-from seccompgen.core.wording import condition_text
+from seccompgen.filters.deciding import deciding_rule, with_conditions
 from seccompgen.observe.run.calls import decode_call
 from seccompgen.observe.run.notification import Fail, Kill, Proceed, Trap
 from seccompgen.observe.run.notify_rewrite import lets_through
 from seccompgen.observe.run.places import places_of
 from seccompgen.observe.run.process import Process
 from seccompgen.observe.run.python import python_lines
-from seccompgen.render import call_name, ret_action
+from seccompgen.render import ret_action
 from seccompgen.verify import Code
 
 if TYPE_CHECKING:
@@ -38,26 +39,6 @@ if TYPE_CHECKING:
 
 _PLACES_SHOWN = 6
 """Functions of native code that are told, where there is no Python."""
-
-
-@dataclass(frozen=True, slots=True)
-class DecidingRule:
-    """The part of a policy that decided, by its label, and where it stands.
-
-    ``condition`` is what a rule asked of the arguments. ``allowed`` is what the policy asks of them
-    to let the call through, where no rule fitted. Both are empty where there is no such thing.
-    """
-
-    label: str
-    position: Position
-    condition: str = ""
-    allowed: str = ""
-
-    def __str__(self) -> str:
-        """Render with the position first, as all that points into a file."""
-        label = f"{self.label}: {self.condition}" if self.condition else self.label
-        allowed = f"; allowed where {self.allowed}" if self.allowed else ""
-        return f"{self.position} ({label}{allowed})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +98,7 @@ class Refusal:
             "abi": self.call.abi,
             "args": [{"value": value, "text": text} for value, text in self.call.arguments],
             "action": self.action,
-            "rule": {
-                "label": self.rule.label,
-                "file": self.rule.position.file,
-                "line": self.rule.position.line,
-                "column": self.rule.position.column,
-                "condition": self.rule.condition,
-                "allowed": self.rule.allowed,
-            },
+            "rule": self.rule.as_json(),
             "place": self.place and asdict(self.place),
             "callers": [asdict(place) for place in self.callers],
             "python": list(self.lines),
@@ -159,24 +133,13 @@ class JudgedFilter:
         if self.meaning is None or self.policy is None:
             ret, path = self._code.run(call)
             return ret, DecidingRule(f"instruction {path[-1]}", self.file)
-        case = self.meaning.case(call)
-        # A rule's names stand in lines of their own, which say more than where their list begins.
-        mine = (call_name(call.nr, call.arch, tables)[0], case.origin)
-        positions = (r.position for r in self.policy.rules if (r.name, r.origin) == mine)
-        rule = DecidingRule(case.origin.label, next(positions, case.origin.position))
-        return self._code.answer(call) if self.instructions else case.ret, rule
+        rule = deciding_rule(self.policy, self.meaning, call, tables)
+        answers = self._code if self.instructions else self.meaning
+        return answers.answer(call), rule
 
     def with_conditions(self, rule: DecidingRule, call: Call, tables: Tables) -> DecidingRule:
         """Return ``rule``, which decided ``call``, with what the policy asks of the arguments."""
-        name, table = call_name(call.nr, call.arch, tables)
-        if self.policy is None or table is None:
-            return rule
-        rules = [r for r in self.policy.rules if r.name == name and r.applies_to(table.abi)]
-        decided = [one for one in rules if one.position == rule.position]
-        if decided:
-            return replace(rule, condition=condition_text(decided, [table.abi], tables))
-        others = [one for one in rules if lets_through(one.action.ret(table.abi))]
-        return replace(rule, allowed=condition_text(others, [table.abi], tables) if others else "")
+        return with_conditions(rule, self.policy, call, tables) if self.policy else rule
 
 
 def refusal_of(

@@ -2,17 +2,20 @@
 
 systemd installs one filter for each of several settings, and each filter once for every ABI of
 the kernel; the kernel takes the severest answer, and of equal ones the last filter's. Filters that
-only look at the number are put together here, call by call. SystemCallFilter is installed
-last; where it is an allow list, calls that systemd does not know at all get ENOSYS.
-SystemCallArchitectures is a filter of its own which kills the thread that calls through any other
-ABI; without it those that systemd knows nothing of stay open.
+only look at the number are put together here, call by call; `systemd_restrictions` has the others.
+SystemCallFilter is installed last; where it is an allow list, calls that systemd does not know at
+all get ENOSYS. SystemCallArchitectures is a filter of its own which kills the thread that calls
+through any other ABI, and later filters leave these ABIs out; without it those that systemd knows
+nothing of stay open.
 
-Sources: systemd.exec(5), systemd.syntax(7), and what the functions of systemd 257 were seen to do.
+Sources: systemd.exec(5), systemd.syntax(7); seccomp-util.c, exec-invoke.c and load-fragment.c of
+systemd; tests hold this to what its functions and a guest that boots it make of settings.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
@@ -22,10 +25,21 @@ from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.policy.formats.draft import Draft, Entry
 from seccompgen.policy.formats.systemd_groups import DEFAULT_RELEASE, systemd_groups
+from seccompgen.policy.formats.systemd_restrictions import (
+    WITH_SOCKET,
+    Families,
+    Namespaces,
+    Restriction,
+    asks_kernel,
+    personality,
+    realtime,
+    set_id_files,
+    written_code,
+)
 from seccompgen.policy.formats.unit_file import Assignment, Word, read_assignments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
@@ -47,11 +61,11 @@ _SIMPLE: dict[str, str] = {
     "PrivateDevices": "@raw-io",
 }
 """Settings whose filter answers some calls with EPERM, in the order of their installation."""
-_CONDITIONS = frozenset({
-    "RestrictAddressFamilies", "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID",
+_SWITCHES = frozenset({
+    *_SIMPLE, "NoNewPrivileges", "RestrictRealtime", "RestrictSUIDSGID",
     "MemoryDenyWriteExecute", "LockPersonality", "DynamicUser",
 })
-"""Settings with a filter that compares arguments, or what implies one."""
+"""Settings that take yes or no."""
 # fmt: on
 _SEVERITY = ("allow", "log", "errno", "kill_thread", "kill_process")
 _MULTIPLEXERS = frozenset(MULTIPLEXED)
@@ -74,6 +88,9 @@ class _Filter:
 
     def answer(self, call: str) -> tuple[str, Position]:
         return self.calls.get(call, self.default)
+
+
+_OPEN = _Filter(("allow", Position("", 1)), {}, ("allow", Position("", 1)))
 
 
 @dataclass
@@ -114,7 +131,8 @@ class _Unit:
         self.archs: dict[str, Position] = {}
         self.native: Position | None = None
         self.switches: dict[str, tuple[bool, Position]] = {}
-        self.others: dict[str, Assignment] = {}
+        self.families, self.namespaces = Families(), Namespaces()
+        self.personality: Assignment | None = None
         self.seen: Position | None = None
 
     def fault(self, text: str, where: Position, kind: Problem = Problem.WRONG_VALUE) -> None:
@@ -131,12 +149,15 @@ class _Unit:
                 self._error_number(one)
             case "SystemCallArchitectures":
                 self._architectures(one)
-            case "NoNewPrivileges":
+            case "RestrictAddressFamilies":
+                self.faults += self.families.assign(one, self.tables)
+            case "RestrictNamespaces":
+                self.faults += self.namespaces.assign(one, _ON, _OFF)
+            case "Personality":
+                self.personality = one
+                return
+            case key if key in _SWITCHES:
                 self._switch(one)
-            case key if key in _SIMPLE:
-                self._switch(one)
-            case key if key in _CONDITIONS:
-                self.others[key] = one
             case _:
                 return
         self.seen = self.seen or one.position
@@ -253,13 +274,13 @@ class _Unit:
         """Return the policy, or raise InputError with every fault."""
         start = self.seen or Position(self.file, 1, 1)
         filters = self._filters(start)
+        restrictions = list(self._restrictions())
         restricts = bool(self.archs or self.native)
-        if not filters and not restricts and not self.faults:
+        if not filters and not restrictions and not restricts and not self.faults:
             text = "the unit has no setting that becomes a filter here, such as SystemCallFilter="
             self.fault(text, start, Problem.NO_RULES)
         if self.faults:
             raise InputError(*self.faults)
-        self._note_others()
         draft = Draft(self.file, self.notes)
         self._abis(draft, start, restricts=restricts)
         default, where = _severest(one.default for one in filters) if filters else ("allow", start)
@@ -278,6 +299,8 @@ class _Unit:
                 named[call] = answer
         if self.release >= _HANDOFF_SINCE and self.filter.allows is not None:
             self._handoff(filters, named)
+        for call in self._restrict(draft, restrictions, filters):
+            named.pop(call, None)
         _rules(draft, named, unresolved)
         return draft
 
@@ -339,6 +362,13 @@ class _Unit:
     def _abis(self, draft: Draft, start: Position, *, restricts: bool) -> None:
         natives = self._natives()
         where = self.native or next(iter(self.archs.values()), start)
+        draft.setting("arches", list(natives), where)
+        draft.setting("compat_arches", self._compat(restricts=restricts), where)
+        draft.setting("bad_arch_action", "kill_thread" if restricts else "allow", where)
+
+    def _compat(self, *, restricts: bool) -> list[str]:
+        """Return the ABIs that the filters are for beside the kernel's own."""
+        natives = self._natives()
         compat = [
             other
             for abi in natives
@@ -347,21 +377,61 @@ class _Unit:
             and other in ARCHITECTURES.values()
             and other not in natives
         ]
-        draft.setting("arches", list(natives), where)
-        draft.setting("compat_arches", list(dict.fromkeys(compat)), where)
-        draft.setting("bad_arch_action", "kill_thread" if restricts else "allow", where)
-        said = {self.negative} | {answer for answer, _ in self.filter.calls.values()}
-        if restricts and self.filter.allows is not None and "kill_process" in said:
-            text = "calls through other ABIs get kill_thread here; of them systemd ends the process"
-            text += " for those that SystemCallFilter= refuses"
-            self.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))
+        return list(dict.fromkeys(compat))
 
-    def _note_others(self) -> None:
-        for key, one in self.others.items():
-            if one.words and not (len(one.words) == 1 and one.words[0].text.lower() in _OFF):
-                text = f"{key}= becomes a filter of its own, which is not part of this policy: it "
-                text += "compares arguments. What it refuses may be permitted here"
-                self.notes.append(Diagnostic(text, one.position, Problem.OTHER_FILTER))
+    def _is_on(self, key: str) -> Position | None:
+        on, where = self.switches.get(key, (False, None))
+        return where if on else None
+
+    def _restrictions(self) -> Iterator[Restriction]:
+        """Yield what the filters refuse that compare arguments."""
+        yield from self.families.restrictions(self.release)
+        if at := self._is_on("MemoryDenyWriteExecute"):
+            if asks_kernel(self.release, self.reading):
+                text = "MemoryDenyWriteExecute= makes no filter: systemd asks the kernel itself to "
+                text += "refuse such memory, from Linux 6.3 on; --kernel says an older one"
+                self.notes.append(Diagnostic(text, at, Problem.OTHER_FILTER))
+            else:
+                yield from written_code(at)
+        if at := self._is_on("RestrictRealtime"):
+            yield from realtime(at, self.release)
+        if at := self._is_on("RestrictSUIDSGID") or self._is_on("DynamicUser"):
+            yield from set_id_files(at)
+        yield from self.namespaces.restrictions(self.release)
+        if at := self._is_on("LockPersonality"):
+            said = [word.text for word in self.personality.words] if self.personality else []
+            yield from personality(at, said[-1] if said else None, self._natives()[0])
+
+    def _restrict(
+        self, draft: Draft, restrictions: list[Restriction], filters: list[_Filter]
+    ) -> list[str]:
+        """Add rules for what such filters refuse and the others permit.
+
+        Of two filters that refuse a call the later one's answer counts: SystemCallFilter's.
+        Return the calls that are refused whatever their arguments, through every ABI.
+        """
+        served = [*self._natives(), *self._compat(restricts=bool(self.archs or self.native))]
+        living = [
+            one
+            for one in restrictions
+            if (one.abis is None or one.abis & set(served))
+            and _severest(by.answer(one.call) for by in filters or [_OPEN])[0] in {"allow", "log"}
+        ]
+        for (answer, where, abis), rules in groupby(
+            living, lambda o: (o.answer, o.position, o.abis)
+        ):
+            entries = [Entry(one.call, one.position, one.when) for one in rules]
+            more = {} if abis is None else {"arches": [abi for abi in served if abi in abis]}
+            draft.rule(answer, entries, where, optional=True, **more)
+        unrestricted = [abi for abi in served if abi not in WITH_SOCKET]
+        if unrestricted and any(one.call == "socket" for one in living):
+            text = "systemd restricts no address families for calls through "
+            text += f"{', '.join(unrestricted)}: all sockets can be made there"
+            where = self.families.position
+            self.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))
+        return [
+            one.call for one in living if not one.when and (one.abis or set(served)) >= set(served)
+        ]
 
 
 def _severest(answers: Iterable[tuple[str, Position]]) -> tuple[str, Position]:

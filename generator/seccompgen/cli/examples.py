@@ -1,0 +1,108 @@
+"""The end of each command's help: examples, and the address of the page that says more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PAGES = "https://github.com/OWNER/seccompgen/blob/main"
+"""Where the pages are; OWNER as in pyproject.toml."""
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """What follows the options in the help of a command: command lines, and a page below PAGES."""
+
+    page: str
+    examples: tuple[str, ...]
+
+    def text(self) -> str:
+        """Return the paragraphs as click takes them, each with the mark that keeps its lines."""
+        lines = [f"  seccompgen {one}" for one in self.examples]
+        return "\n".join(["\b", "Examples:", *lines, "", "\b", f"{PAGES}/{self.page}"])
+
+
+MORE = {
+    "asm": More("docs/library.md", ("asm program.txt -o program.bpf",)),
+    "build": More(
+        "docs/build.md",
+        (
+            "build worker.yml -o out",
+            "build --check",
+            "build worker.yml --arch x86_64 --format bpf -o out",
+            "build worker.yml --profile worker.strace --costs -o out",
+        ),
+    ),
+    "completion": More("README.md", ("completion bash --install", "completion fish")),
+    "constants": More("docs/tables.md", ("constants O_DIRECTORY 'CLONE_NEW*'", "constants 0x5412")),
+    "convert": More(
+        "docs/formats.md",
+        (
+            "convert docker-default.json -o docker.yml",
+            "convert docker-default.json --caps CAP_SYS_ADMIN --kernel 6.1",
+        ),
+    ),
+    "diff": More(
+        "docs/diff.md",
+        (
+            "diff old.yml new.yml",
+            "diff docker-default.json worker.x86_64.bpf --arch x86_64",
+            "diff --git main",
+            "diff --git v1.2..v1.3 seccomp/web.yml --format markdown",
+            "diff --tables-before tables-6.12 worker.yml",
+        ),
+    ),
+    "disasm": More("docs/library.md", ("disasm no_exec --arch x86_64",)),
+    "equiv": More("docs/compare.md", ("equiv old.bpf worker.yml --arch x86_64",)),
+    "explain": More(
+        "docs/explain.md",
+        (
+            "explain worker.yml openat AT_FDCWD 0 'O_RDONLY|O_CLOEXEC'",
+            "explain worker.yml socket family=AF_INET --arch s390x",
+            "explain --audit /var/log/audit/audit.log worker.yml",
+        ),
+    ),
+    "init": More("docs/init.md", ("init --policy web_worker",)),
+    "intersect": More("docs/proof.md", ("intersect base.yml worker.yml --name both -o out",)),
+    "lint": More(
+        "docs/lint.md",
+        ("lint worker.yml", "lint --format github policies", "lint old.bpf --arch arm64"),
+    ),
+    "record": More(
+        "docs/record.md",
+        (
+            "record -o worker.yml --args -- ./worker --selftest",
+            "record -o worker.yml -p 4711",
+            "record --against worker.yml -- ./worker",
+        ),
+    ),
+    "report": More(
+        "docs/report.md",
+        (
+            "report worker.yml -o report.html",
+            "report worker.yml --against released.yml -o report.html",
+            "report filter.bpf --arch x86_64 --svg -o tree.svg",
+            "report worker.yml --arch aarch64 --dot | dot -Tpdf -o tree.pdf",
+        ),
+    ),
+    "run": More(
+        "docs/run.md",
+        ("run no_network -- ./tool", "run --trace worker.yml -- ./worker"),
+    ),
+    "scan": More("docs/scan.md", ("scan ./server -o server.yml",)),
+    "schema": More("docs/policy.md", ("schema",)),
+    "subset": More("docs/compare.md", ("subset worker.yml baseline.yml",)),
+    "subtract": More("docs/proof.md", ("subtract base.yml worker.yml --name rest -o out",)),
+    "syscalls": More(
+        "docs/tables.md", ("syscalls openat2", "syscalls --arch arm64 --json", "syscalls @basic-io")
+    ),
+    "tables": More(
+        "docs/tables.md", ("tables --check", "tables --tag v6.1 --from ~/src/linux -o tables-6.1")
+    ),
+    "union": More("docs/proof.md", ("union base.yml worker.yml --name either -o out",)),
+    "vendor": More(
+        "docs/vendor.md", ("vendor worker.yml myapp/sandbox", "vendor --check myapp/sandbox")
+    ),
+    "verify": More(
+        "docs/proof.md", ("verify worker.yml", "verify myapp/sandbox/worker --policy worker.yml")
+    ),
+}

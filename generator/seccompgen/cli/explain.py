@@ -1,0 +1,180 @@
+"""``seccompgen explain``: what a filter answers to a call, and why."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli import completing
+from seccompgen.cli.common import json_option, means, one_filter, read_tables, tables_option
+from seccompgen.cli.reading import reading_options
+from seccompgen.core.abis import require_abi
+from seccompgen.core.errors import InputError, cannot
+from seccompgen.io.console import print_json, print_json_line, say
+
+if TYPE_CHECKING:
+    from seccompgen.core.errors import Diagnostic
+    from seccompgen.core.foreign import Reading
+    from seccompgen.filters.explained import Explainer
+    from seccompgen.policy.formats.log_lines import UntoldDeath
+    from seccompgen.render.audit_report import RefusedCall
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="FILTER [CALL [ARG]...]",
+    type=click.UNPROCESSED,
+    shell_complete=completing.filter_and_call,
+)
+@click.option(
+    "--arch",
+    "arches",
+    multiple=True,
+    metavar="ABI",
+    shell_complete=completing.abis,
+    help="Only calls through this ABI; repeatable.",
+)
+@click.option(
+    "--audit",
+    is_flag=True,
+    help="Read refused calls from a log, [FILE] FILTER, and say which rule each was.",
+)
+@click.option("--follow", is_flag=True, help="With --audit: tell each record as it comes.")
+@reading_options
+@tables_option
+@json_option
+def explain(
+    words: tuple[str, ...],
+    arches: tuple[str, ...],
+    tables_directory: Path | None,
+    reading: Reading,
+    *,
+    audit: bool,
+    follow: bool,
+    as_json: bool,
+) -> None:
+    """Say what FILTER answers to a call: by which rule, and on which way through the program.
+
+    CALL is a name or a number. An ARG is a number in any base, a constant, or several joined by |;
+    it stands for the argument at its place, or for the one that it names, as in flags=O_CREAT. For
+    arguments that are left out, all answers are listed that there can be. ABIs that answer alike
+    are told once. Without a CALL, the whole filter is told: by action, kind of call, condition.
+
+    With --audit, FILE is a log or a core dump, by default standard input. See docs/explain.md.
+    """
+    from seccompgen.filters.explained import Explainer  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.render.explanation import (  # noqa: PLC0415
+        explanation_json,
+        explanation_text,
+    )
+
+    _refuse_options(words)
+    log, filter_word, call = _parts(words, audit=audit)
+    if follow and not audit:
+        raise InputError("--follow needs --audit")
+    tables = read_tables(tables_directory)
+    asked = [require_abi(one) for one in arches]
+    path = one_filter(filter_word)
+    explainer = Explainer(path, tables, asked, reading, means(cached=True))
+    if audit:
+        _audit(explainer, log, follow=follow, as_json=as_json)
+        return
+    if not call:
+        _whole(explainer, as_json=as_json)
+        return
+    told = explainer.explain(call, every_run=as_json)
+    if as_json:
+        print_json(explanation_json(told))
+    else:
+        say(*explanation_text(told))
+
+
+def _parts(words: tuple[str, ...], *, audit: bool) -> tuple[Path | None, str, tuple[str, ...]]:
+    """Return the log, the FILTER and the call that ``words`` are. Raises InputError."""
+    if not words:
+        raise InputError("name a FILTER: a policy, a module, a .bpf file")
+    if not audit:
+        return None, words[0], words[1:]
+    if len(words) > 2:
+        raise InputError("--audit takes a FILE and a FILTER, or a FILTER alone")
+    log = None if len(words) == 1 or words[0] == "-" else Path(words[0])
+    return log, words[-1], ()
+
+
+def _whole(explainer: Explainer, *, as_json: bool) -> None:
+    """Say what the whole filter does."""
+    from seccompgen.filters.summary import summarize  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.render.whole_filter import (  # noqa: PLC0415
+        whole_filter_json,
+        whole_filter_text,
+    )
+
+    tables = explainer.tables
+    told = summarize(explainer.chosen, tables)
+    file = str(explainer.loaded.path)
+    if as_json:
+        print_json(whole_filter_json(told, file, tables.tag))
+    else:
+        say(*whole_filter_text(told, file, tables.tag))
+
+
+def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: bool) -> None:
+    """Read a log, and say which rule each refused call was."""
+    from seccompgen.filters.audited import Auditor  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.io.reading import read_lines, read_start  # noqa: PLC0415
+    from seccompgen.policy.formats.core_dump import LOOKED_AT, MAGIC  # noqa: PLC0415
+    from seccompgen.render.audit_report import audit_json, audit_text  # noqa: PLC0415
+
+    auditor = Auditor(explainer, str(log) if log else "standard input")
+    try:
+        if log and log.is_file() and read_start(log, 4) == MAGIC:
+            auditor.core(read_start(log, LOOKED_AT))
+        else:
+            with contextlib.suppress(KeyboardInterrupt):
+                for line in read_lines(log):
+                    found = auditor.line(line)
+                    if follow and found is not None:
+                        _tell(found, as_json=as_json)
+    except OSError as error:
+        raise InputError(cannot("read", log or "standard input", error)) from None
+    if follow:
+        return
+    told = auditor.report()
+    if as_json:
+        print_json(audit_json(told))
+    else:
+        say(*audit_text(told))
+
+
+def _tell(found: RefusedCall | UntoldDeath | Diagnostic, *, as_json: bool) -> None:
+    """Print what a line told, at once."""
+    from seccompgen.policy.formats.log_lines import UntoldDeath  # noqa: PLC0415
+    from seccompgen.render.audit_report import RefusedCall, call_json, call_text  # noqa: PLC0415
+
+    if isinstance(found, RefusedCall):
+        if as_json:
+            print_json_line(call_json(found))
+        else:
+            say(*call_text(found))
+        return
+    place = found.position
+    text = found.text if isinstance(found, UntoldDeath) else found.message
+    if as_json:
+        print_json_line({"line": place.line if place else 0, "text": text})
+    elif isinstance(found, UntoldDeath):
+        say(f"{place}: SIGSYS ended a process, and nothing here tells for which call: {text}")
+    else:
+        say(f"{place}: not understood: {text}")
+
+
+def _refuse_options(words: tuple[str, ...]) -> None:
+    """Raise InputError for what looks like an option: only numbers begin with a minus sign."""
+    wrong = [word for word in words if word[:1] == "-" and not word[1:2].isdigit() and word != "-"]
+    wrong = [word for word in wrong if word.startswith("--") or not word[1:2].isupper()]
+    if wrong:
+        raise InputError(*(f"no such option: {word}" for word in wrong))

@@ -1,0 +1,40 @@
+"""The part of a policy that decides a call, as reports tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seccompgen.core.errors import Position
+
+
+@dataclass(frozen=True, slots=True)
+class DecidingRule:
+    """The part of a policy that decided, by its label, and where it stands.
+
+    ``condition`` is what a rule asked of the arguments. ``allowed`` is what the policy asks of them
+    to let the call through, where no rule fitted. Both are empty where there is no such thing.
+    """
+
+    label: str
+    position: Position
+    condition: str = ""
+    allowed: str = ""
+
+    def __str__(self) -> str:
+        """Render with the position first, as all that points into a file."""
+        label = f"{self.label}: {self.condition}" if self.condition else self.label
+        allowed = f"; allowed where {self.allowed}" if self.allowed else ""
+        return f"{self.position} ({label}{allowed})"
+
+    def as_json(self) -> dict[str, object]:
+        """Return the same as a value for JSON."""
+        return {
+            "label": self.label,
+            "file": self.position.file,
+            "line": self.position.line,
+            "column": self.position.column,
+            "condition": self.condition,
+            "allowed": self.allowed,
+        }

@@ -1,0 +1,126 @@
+"""What a whole filter does, as frozen values: its answers to every call, merged by ABI."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from seccompgen.core.call_kinds import Kind
+    from seccompgen.core.model import Origin
+
+
+class Executed(NamedTuple):
+    """The fewest and the most instructions that run for a call.
+
+    Every test of an argument counts as one that can go either way. Where tests of one argument
+    exclude each other, the truth lies within.
+    """
+
+    least: int
+    most: int
+
+
+class Way(NamedTuple):
+    """A way into the filter: the ABI of the program, and the ABI through which calls come to it."""
+
+    program: str
+    abi: str
+
+    @property
+    def label(self) -> str:
+        """The name of the ABI, with that of the program where it is another."""
+        return self.abi if self.abi == self.program else f"{self.abi} on {self.program}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswer:
+    """One answer to a call, as a policy spells it, and when it is given.
+
+    ``condition`` is in names and empty for always; ``otherwise`` is True for what the other answers
+    leave. ``origin`` is the part of the policy that says so, None where there is no policy. ``ret``
+    is the SECCOMP_RET value on the first of the ABIs.
+    """
+
+    action: str
+    ret: int = field(compare=False)
+    condition: str = ""
+    otherwise: bool = False
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlace:
+    """A call on one ABI: its number, and if the kernel's bitmap answers it.
+
+    ``executed`` is how many instructions run where the bitmap does not answer. Both are None where
+    there is no program, the second also where nobody asked.
+    """
+
+    way: Way
+    nr: int
+    bitmap: bool | None = None
+    executed: Executed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallSummary:
+    """The answers to the call ``name`` where they are alike, the most permissive first.
+
+    Their conditions exclude each other.
+    """
+
+    name: str
+    kind: Kind
+    answers: tuple[CallAnswer, ...]
+    places: tuple[CallPlace, ...]
+
+    @property
+    def only(self) -> CallAnswer | None:
+        """The answer whatever the arguments are; None where these count."""
+        return self.answers[0] if len({one.action for one in self.answers}) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class RestSummary:
+    """The answer to calls that no name stands for: ``subject`` says which these are."""
+
+    subject: str
+    answer: CallAnswer
+    ways: tuple[Way, ...]
+
+
+@dataclass(frozen=True)
+class FilterSummary:
+    """What a filter does: ``calls`` by name, an entry for each set of ABIs that answer alike.
+
+    ``rest`` are the calls without a name. ``undecided`` says what could not be told.
+    """
+
+    ways: tuple[Way, ...]
+    calls: tuple[CallSummary, ...]
+    rest: tuple[RestSummary, ...]
+    undecided: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def by_name(self) -> dict[str, tuple[CallSummary, ...]]:
+        """The entries of each call."""
+        found: dict[str, list[CallSummary]] = defaultdict(list)
+        for one in self.calls:
+            found[one.name].append(one)
+        return {name: tuple(entries) for name, entries in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """Something that a process may want to do, and the calls by which the filter permits it.
+
+    ``permitted`` are those on some of the ABIs ``on``; ``calls`` are all that there are for it.
+    """
+
+    title: str
+    permitted: tuple[str, ...]
+    calls: tuple[str, ...]
+    on: tuple[str, ...]

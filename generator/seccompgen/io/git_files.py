@@ -1,0 +1,171 @@
+"""Files of a git revision, copied into a directory of their own, where nothing else is found.
+
+Git is asked for names and contents alone: no hook, filter or attribute of the repository has a say.
+A revision may be somebody else's: no path and no link leads out of the directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import InputError, OutsideError
+from seccompgen.io.reading import MAX_FILTER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO
+
+_ENTRY = re.compile(
+    rb"(?P<mode>[0-7]{6}) blob (?P<hash>[0-9a-f]{40,64}) +(?P<size>[0-9]+)\t(?P<path>.+)", re.DOTALL
+)
+_LINK = b"120000"
+
+
+@dataclass(frozen=True, slots=True)
+class FileTree:
+    """A directory of files, and ``label``, the revision that they are of; empty: the work tree."""
+
+    root: Path
+    label: str = ""
+
+    def shown(self, text: str) -> str:
+        """Return ``text`` with paths of the revision as git has them: ``main:policies/web.yml``."""
+        return text.replace(f"{self.root}{os.sep}", f"{self.label}:") if self.label else text
+
+
+def repository(start: Path) -> Path:
+    """Return the top directory of the git repository that ``start`` lies in.
+
+    Raises InputError if there is none, OutsideError if git cannot be asked.
+    """
+    inside = any((directory / ".git").exists() for directory in (start, *start.parents))
+    if not inside and "GIT_DIR" not in os.environ:
+        raise InputError(f"{start} is in no git repository; without --git, name two filters")
+    top = _git(start, "rev-parse", "--show-toplevel").rstrip(b"\n")
+    return Path(os.fsdecode(top))
+
+
+def revisions(text: str, top: Path) -> tuple[str, str]:
+    """Return the two revisions that ``text`` names; an empty one is the work tree.
+
+    ``A..B`` are two, ``A...B`` are B and where it parted from A, as for ``git diff``. Raises
+    InputError where the repository has no such revision.
+    """
+    before, dots, after = text.partition("...") if "..." in text else text.partition("..")
+    before, after = before or "HEAD", (after or "HEAD") if dots else ""
+    for one in filter(None, (before, after)):
+        _tree_of(one, top)
+    if dots == "...":
+        before = _git(top, "merge-base", before, after).decode().strip()
+    return before, after
+
+
+@contextlib.contextmanager
+def files_of(revision: str, top: Path, wanted: Callable[[str], bool]) -> Iterator[FileTree]:
+    """Give the files of a revision whose paths are ``wanted``, until the end of the block.
+
+    What is larger than any filter is left out. Raises InputError where there is no such revision.
+    """
+    tree = _tree_of(revision, top)
+    entries: list[tuple[bytes, bytes, str]] = []
+    for line in _git(top, "ls-tree", "-r", "-z", "-l", "--full-tree", tree).split(b"\0"):
+        match = _ENTRY.fullmatch(line)
+        path = os.fsdecode(match["path"]) if match else ""
+        if match and int(match["size"]) <= MAX_FILTER and _stays_inside(path) and wanted(path):
+            entries.append((match["mode"], match["hash"], path))
+    with tempfile.TemporaryDirectory(prefix="seccompgen-") as directory:
+        root = Path(os.path.realpath(directory))
+        _write(root, entries, top)
+        yield FileTree(root, revision)
+
+
+def _tree_of(revision: str, top: Path) -> str:
+    said = f"--git: {revision!r} is no revision of this repository"
+    if revision.startswith("-"):
+        raise InputError(f"{said}; write --git REVISION, such as --git main")
+    found = _run(top, "rev-parse", "--verify", "--quiet", f"{revision}^{{tree}}")
+    if found.returncode:
+        raise InputError(f"{said}; 'git branch -a' names some, and 'git fetch' gets what is new")
+    return found.stdout.decode().strip()
+
+
+def _stays_inside(path: str) -> bool:
+    parts = path.split("/")
+    return not any(part in {"", ".", "..", ".git"} or "\0" in part for part in parts)
+
+
+def _write(root: Path, entries: Sequence[tuple[bytes, bytes, str]], top: Path) -> None:
+    """Write files, then links, of which none is left that leads out of ``root``."""
+    hashes = b"".join(each + b"\n" for _, each, _ in entries)
+    links: list[tuple[Path, bytes]] = []
+    with tempfile.TemporaryFile() as asked:
+        asked.write(hashes)
+        asked.seek(0)
+        with _started(top, "cat-file", "--batch", stdin=asked) as git:
+            assert git.stdout
+            for mode, _, path in entries:
+                content = _next_content(git.stdout)
+                if mode == _LINK:
+                    links.append((root / path, content))
+                else:
+                    (root / path).parent.mkdir(parents=True, exist_ok=True)
+                    (root / path).write_bytes(content)
+    for place, target in links:
+        if not _is_inside(place.parent, root):  # below another link
+            continue
+        with contextlib.suppress(OSError):  # a path that is a file and a directory at once
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(os.fsdecode(target))
+    for place, _ in links:
+        if place.is_symlink() and not _is_inside(place, root):
+            place.unlink()
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _next_content(stream: IO[bytes]) -> bytes:
+    """Return the next content that ``git cat-file --batch`` writes."""
+    head = stream.readline().split()
+    if len(head) != 3:
+        raise OutsideError(
+            "git cat-file does not give a file of this revision: 'git fsck' says why"
+        )
+    size = int(head[2])
+    content = stream.read(size)
+    if len(content) != size or stream.read(1) != b"\n":
+        raise OutsideError("git cat-file ended early: 'git fsck' says if the repository is damaged")
+    return content
+
+
+def _git(where: Path, *arguments: str) -> bytes:
+    """Return what git prints; raise OutsideError with its own words if it fails."""
+    run = _run(where, *arguments)
+    if run.returncode:
+        words = run.stderr.decode(errors="replace").strip() or f"exit code {run.returncode}"
+        raise OutsideError(f"git {arguments[0]}: {words}")
+    return run.stdout
+
+
+def _run(where: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    with _started(where, *arguments, stdin=subprocess.DEVNULL) as git:
+        out, err = git.communicate()
+    return subprocess.CompletedProcess(arguments, git.returncode, out, err)
+
+
+def _started(where: Path, *arguments: str, stdin: IO[bytes] | int) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    command = ["git", "-C", str(where), *arguments]
+    try:
+        return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe)  # noqa: S603 - git
+    except OSError as error:
+        text = f"cannot run git: {error.strerror}; install it, or name two filters without --git"
+        raise OutsideError(text) from None

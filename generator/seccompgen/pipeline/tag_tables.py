@@ -1,0 +1,120 @@
+"""Tables of a tag: from upstream, held to the lock, and compared with those of another tag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import AnswerNo
+from seccompgen.kernel.fact_files import FACT_FILES
+from seccompgen.pipeline.cache import cache_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from seccompgen.core.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class AbiChange:
+    """The effect of another tag on one ABI; ``renumbered`` maps a name to (before, after)."""
+
+    abi: str
+    gained: Mapping[str, int]
+    lost: Mapping[str, int]
+    renumbered: Mapping[str, tuple[int, int]]
+
+
+def resolve_tables(
+    tag: str,
+    source: str | None,
+    known: Tables | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tables:
+    """Return the tables of ``tag``: downloaded, or ``known`` where these are of that tag.
+
+    With ``source``, files are always read anew and compared with what ``known`` locks of the
+    same tag. Raises AnswerNo where they differ, OutsideError where they cannot be had.
+    """
+    locked = known if known and known.tag == tag else None
+    lacking = _lacking_facts(locked) if locked else ()
+    if locked and source is None and not lacking:
+        return locked
+    from seccompgen.kernel.fetch import fetch, shown_url  # noqa: PLC0415 - requests takes 60 ms to import
+    from seccompgen.kernel.parse import CANDIDATES, parse  # noqa: PLC0415
+
+    expected = {file.path: file for file in locked.files} if locked else {}
+    expected |= locked.facts.inputs if locked else {}
+    files = fetch(
+        source, tag, CANDIDATES, expected=expected, progress=progress, cache=cache_directory()
+    )
+    tables = parse(tag, files)
+    if locked and not _agree(tables, locked, lacking):
+        raise AnswerNo(
+            f"{shown_url(source or '')} gives other tables for {tag} than the lock, from the same "
+            "files: was the lock made by another seccompgen? Remove it to make it anew"
+        )
+    return tables
+
+
+def _lacking_facts(tables: Tables) -> tuple[str, ...]:
+    """Return the parts of facts that the lock of ``tables`` does not have: it is an older one."""
+    return tuple(one.part for one in FACT_FILES if not getattr(tables.facts, one.part))
+
+
+def _agree(made: Tables, locked: Tables, lacking: Sequence[str]) -> bool:
+    """Return whether both say the same, but for the parts of facts that the lock is ``lacking``."""
+    if not lacking:
+        return made == locked
+    parts = [one.part for one in FACT_FILES if one.part not in lacking]
+    return made.tables == locked.tables and all(
+        getattr(made.facts, part) == getattr(locked.facts, part) for part in parts
+    )
+
+
+def absent_abis(tables: Tables) -> list[str]:
+    """Return the ABIs that seccompgen knows and the tag of ``tables`` does not have."""
+    return [name for name in ABIS if name not in tables.tables]
+
+
+def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
+    """Return what changes for each ABI, leaving out those that stay the same."""
+    changes = []
+    for name in ABIS:
+        old = before.tables[name].numbers if name in before.tables else {}
+        new = after.tables[name].numbers if name in after.tables else {}
+        change = AbiChange(
+            name,
+            {call: nr for call, nr in new.items() if call not in old},
+            {call: nr for call, nr in old.items() if call not in new},
+            {call: (old[call], nr) for call, nr in new.items() if old.get(call, nr) != nr},
+        )
+        if change.gained or change.lost or change.renumbered:
+            changes.append(change)
+    return changes
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantChanges:
+    """The effect of another tag on constants, by name; ``changed`` are on some ABI others."""
+
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def compare_constants(before: Tables, after: Tables) -> ConstantChanges:
+    """Return which constants come, go and change, on the ABIs that both tags have."""
+    old, new = before.facts.constants, after.facts.constants
+    both = [abi for name, abi in ABIS.items() if name in before.tables and name in after.tables]
+    changed = (
+        name
+        for name in new
+        if name in old and any(old[name].on(abi) != new[name].on(abi) for abi in both)
+    )
+    return ConstantChanges(
+        tuple(name for name in new if name not in old),
+        tuple(name for name in old if name not in new),
+        tuple(changed),
+    )

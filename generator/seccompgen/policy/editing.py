@@ -1,0 +1,182 @@
+"""Edits of a policy's text in YAML: a rule put in, a name taken out, a setting added.
+
+Lines that are not touched stay as they are, comments too. What comes out may be no policy: who
+edits reads it again.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from seccompgen.policy.document import read_document
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.core.errors import Position
+    from seccompgen.policy.document import Document, Path
+
+_WORD = r"""(?:"[^"]*"|'[^']*'|[^\s,\[\]{}#]+)"""
+
+
+class PolicyText:
+    """The text of one policy file, as lines without their ends."""
+
+    def __init__(self, file: str, lines: Sequence[str]) -> None:
+        self.file = file
+        self.lines = list(lines)
+
+    @property
+    def content(self) -> bytes:
+        """The text as bytes."""
+        return "".join(f"{line}\n" for line in self.lines).encode()
+
+    def with_rule(self, rule: Sequence[str], before: Position | None) -> PolicyText | None:
+        """Return the text with a rule above the group that is at ``before``; None: behind all.
+
+        ``rule`` are its lines. None if the text has no list of rules with one in each line.
+        """
+        groups = self._groups
+        if not groups:
+            return None
+        if before is None:
+            at = self._end(groups[-1])
+            indent = groups[-1].column - 3
+        else:
+            group = self._group_of(before)
+            if group is None:
+                return None
+            at, indent = group.line - 1, group.column - 3
+        if indent < 0:
+            return None
+        put = [f"{' ' * indent}{line}" for line in rule]
+        return PolicyText(self.file, [*self.lines[:at], *put, *self.lines[at:]])
+
+    def without_name(self, name: Position) -> PolicyText | None:
+        """Return the text without the name that stands at a place, or its entry; None: not so.
+
+        A group that has no other goes as a whole.
+        """
+        group = self._group_of(name)
+        if group is None or group.column < 3 or not 0 < name.line <= len(self.lines):
+            return None
+        line = self.lines[name.line - 1]
+        head, tail = line[: name.column - 1], line[name.column - 1 :]
+        token = re.match(_WORD, tail)
+        if not token:
+            return None
+        rest = tail[token.end() :]
+        if re.search(r"(?:^|[-{,\s])name:\s*$", head):
+            return self._without_entry(name.line, group)
+        if re.fullmatch(r"\s*-\s*", head):
+            return self._without_lines(name.line - 1, name.line)
+        if after := re.match(r"\s*,\s*", rest):
+            return self._with_line(name.line, head + rest[after.end() :])
+        if before := re.search(r"\s*,\s*$", head):
+            return self._with_line(name.line, head[: before.start()] + rest)
+        if re.search(r"\[\s*$", head) and re.match(r"\s*\]", rest):
+            return self._without_group(group)
+        return None
+
+    def with_setting(self, key: str, value: str) -> PolicyText | None:
+        """Return the text with a setting: its line replaced, or put above the rules."""
+        own = self._document.keys.get((*self._base, key))
+        if own:
+            indent = " " * (own.column - 1)
+            if not re.fullmatch(rf"\s*{key}:\s*\[[^\]]*\]\s*(#.*)?", self.lines[own.line - 1]):
+                return None
+            return self._with_line(own.line, f"{indent}{key}: {value}")
+        rules = self._document.keys.get((*self._base, "syscalls"))
+        if rules is None or self.lines[rules.line - 1][: rules.column - 1].strip():
+            return None
+        at, indent = rules.line - 1, " " * (rules.column - 1)
+        return PolicyText(
+            self.file, [*self.lines[:at], f"{indent}{key}: {value}", *self.lines[at:]]
+        )
+
+    # --- places ----------------------------------------------------------------------------------
+
+    @cached_property
+    def _document(self) -> Document:
+        return read_document(self.content, self.file)
+
+    @property
+    def _base(self) -> Path:
+        data = self._document.data
+        nested = isinstance(data, dict) and isinstance(data.get("seccomp"), dict)
+        return ("seccomp",) if nested else ()
+
+    @cached_property
+    def _groups(self) -> list[Position]:
+        data = self._document.data
+        for key in self._base:
+            data = data[key]
+        rules = data.get("syscalls") if isinstance(data, dict) else None
+        count = len(rules) if isinstance(rules, list) else 0
+        found = [self._document.position((*self._base, "syscalls", n)) for n in range(count)]
+        return found if all(map(self._is_item, found)) else []
+
+    def _is_item(self, group: Position) -> bool:
+        """Return whether a group is an item of a list with a dash in a line of its own."""
+        before = self.lines[group.line - 1][: group.column - 1]
+        return re.fullmatch(r" *- ", before) is not None
+
+    def _group_of(self, place: Position) -> Position | None:
+        before = [
+            one for one in self._groups if (one.line, one.column) <= (place.line, place.column)
+        ]
+        return before[-1] if before else None
+
+    def _end(self, group: Position) -> int:
+        """Return how many lines there are up to the last of a group."""
+        indent = group.column - 3
+        end = group.line
+        for n in range(group.line, len(self.lines)):
+            text = self.lines[n].strip()
+            if text and not text.startswith("#"):
+                if len(self.lines[n]) - len(self.lines[n].lstrip()) <= indent:
+                    break
+                end = n + 1
+        return end
+
+    # --- lines -----------------------------------------------------------------------------------
+
+    def _with_line(self, line: int, text: str) -> PolicyText:
+        return PolicyText(self.file, [*self.lines[: line - 1], text, *self.lines[line:]])
+
+    def _without_lines(self, first: int, end: int) -> PolicyText:
+        return PolicyText(self.file, [*self.lines[:first], *self.lines[end:]])
+
+    def _without_group(self, group: Position) -> PolicyText:
+        text = self._without_lines(group.line - 1, self._end(group))
+        rules = self._document.keys.get((*self._base, "syscalls"))
+        if len(self._groups) == 1 and rules:
+            empty = f"{self.lines[rules.line - 1].rstrip()} []"
+            return text._with_line(rules.line, empty)
+        return text
+
+    def _without_entry(self, line: int, group: Position) -> PolicyText | None:
+        """Return the text without the entry of ``names_with_args`` that has its name in a line."""
+        own = self.lines[line - 1]
+        match = re.match(r"( *)- ", own)
+        if not match:
+            return None
+        indent = len(match[1])
+        end = line
+        while end < len(self.lines) and self.lines[end].strip():
+            if len(self.lines[end]) - len(self.lines[end].lstrip()) <= indent:
+                break
+            end += 1
+        above = self.lines[line - 2].strip() if line > 1 else ""
+        below = self.lines[end] if end < len(self.lines) else ""
+        if above == "names_with_args:" and not re.match(rf" {{{indent}}}- ", below):
+            names = any(
+                re.match(r"\s*(- )?names:", one)
+                for one in self.lines[group.line - 1 : self._end(group)]
+            )
+            if not names:
+                return self._without_group(group)
+            return self._without_lines(line - 2, end)
+        return self._without_lines(line - 1, end)

@@ -1,0 +1,193 @@
+"""The kernel's records of seccomp, in whichever log and form they stand: one line, one value.
+
+The audit daemon's file, ausearch (also with -i), the kernel's log and the journal have the same
+fields, ``arch=... syscall=... ip=... code=...``. A signal's siginfo, as gdb and strace print it,
+has fewer. None of them has the arguments of the call.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS, find_abi
+from seccompgen.core.errors import Diagnostic, InputError
+from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
+from seccompgen.core.problems import Problem
+
+if TYPE_CHECKING:
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Position
+    from seccompgen.core.tables import Tables
+
+_RECORD = re.compile(r"\btype=(?:SECCOMP|1326)\b|\baudit(?:\[\d+\])?: SECCOMP (?=\S+=)")
+_FIELD = r"(?<![\w-]){}=(\S+)"
+_ARCH, _CALL, _CODE, _ADDRESS, _PID = (
+    re.compile(_FIELD.format(key)) for key in ("arch", "syscall", "code", "ip", "pid")
+)
+_COMMAND = re.compile(
+    r'(?<![\w-])comm=("(?P<quoted>[^"]*)"|(?P<plain>.*?))(?= exe=| sig=| arch=|$)'
+)
+_EVENT = re.compile(r"audit\((?P<event>[^)\s]+(?: [^)\s]+)?:\d+)\)")
+_HEX = re.compile(r"(?:0x)?([0-9a-fA-F]{1,8})")
+_ADDRESS_TEXT = re.compile(r"0x([0-9a-fA-F]{1,16})")
+_HEX_BYTES = re.compile(r"(?:[0-9A-F]{2})+")
+_NUMBER = re.compile(r"(-?[0-9]{1,10})")
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_NAMELESS = re.compile(r"unknown-syscall\((-?[0-9]{1,10})\)")
+_KILL_WORDS = {"kill", "kill-thread", "kill-process"}
+
+_SIGINFO_CALL = re.compile(r"\b(?:si)?_syscall\s*=\s*(?:__NR_)?(\w+)")
+_SIGINFO_ARCH = re.compile(r"\b(?:si)?_arch\s*=\s*(\w+)")
+_SIGINFO_ADDRESS = re.compile(r"\b(?:si)?_call_addr\s*=\s*(?:\([^)]*\)\s*)?(0x[0-9a-fA-F]{1,16})")
+
+
+@dataclass(frozen=True, slots=True)
+class SeccompRecord:
+    """A call that a filter refused or logged, as it was recorded.
+
+    ``name`` is empty for a number that ``abi``, through which the call was made, has no name for.
+    ``actions`` are those that it can be of: one, if the record tells it. ``address`` is that of the
+    instruction after the call. ``event`` names the record where two logs have it; empty if nothing
+    does.
+    """
+
+    position: Position
+    abi: Abi
+    nr: int
+    name: str
+    actions: frozenset[ActionKind]
+    address: int | None = None
+    pid: int | None = None
+    command: str = ""
+    event: str = ""
+
+    @property
+    def answer(self) -> str:
+        """The action that it tells of, as a policy spells it; empty if it does not tell."""
+        if self.actions == _KILLS:
+            return "kill"
+        return next(iter(self.actions)).name.lower() if len(self.actions) == 1 else ""
+
+
+_KILLS = frozenset({ActionKind.KILL_THREAD, ActionKind.KILL_PROCESS})
+_REFUSING = frozenset(kind for kind in ActionKind if not kind.lets_through)
+BY_SIGNAL = _KILLS | {ActionKind.TRAP}
+"""The actions that send SIGSYS."""
+
+
+def record_in(line: str) -> str | None:
+    """Return the fields of the record that stands in a line of a log, None if none does."""
+    found = _RECORD.search(line)
+    return line[found.end() :] if found else None
+
+
+def parse_record(fields: str, where: Position, tables: Tables) -> SeccompRecord:
+    """Return the record with these fields; raise InputError if it does not say which call it is."""
+    arch, call = _ARCH.search(fields), _CALL.search(fields)
+    if not arch or not call:
+        text = "the record has no arch= or no syscall=: it is cut off"
+        raise InputError(Diagnostic(text, where, Problem.MALFORMED_FILE))
+    abi, nr, name = _call(arch[1], call[1], where, tables)
+    pid, event = _PID.search(fields), _EVENT.search(fields)
+    return SeccompRecord(
+        where,
+        abi,
+        nr,
+        name,
+        _actions(fields),
+        _address(fields),
+        int(pid[1]) if pid and _NUMBER.fullmatch(pid[1]) else None,
+        _command(fields),
+        event["event"] if event else "",
+    )
+
+
+def siginfo_in(text: str) -> bool:
+    """Return whether a text shows the siginfo of a SIGSYS, or the part of it that names a call."""
+    return any(one.search(text) for one in (_SIGINFO_CALL, _SIGINFO_ARCH, _SIGINFO_ADDRESS))
+
+
+def parse_siginfo(text: str, where: Position, tables: Tables) -> SeccompRecord | None:
+    """Return the call that a siginfo names, as gdb or strace print it; None for half of one."""
+    arch, call = _SIGINFO_ARCH.search(text), _SIGINFO_CALL.search(text)
+    if not arch or not call:
+        return None
+    value = arch[1]
+    if value.isdecimal():
+        value = f"{int(value):#x}"
+    abi, nr, name = _call(value, call[1], where, tables)
+    address = _SIGINFO_ADDRESS.search(text)
+    called_at = int(address[1], 16) if address else None
+    return SeccompRecord(where, abi, nr, name, BY_SIGNAL, called_at)
+
+
+def call_of(audit_arch: int, number: int, where: Position, tables: Tables) -> tuple[Abi, int, str]:
+    """Return ABI, number and name of a call. Raises InputError for an architecture of no ABI."""
+    table = tables.table_of(audit_arch, number & U32)
+    if table is None:
+        text = f"unknown arch={audit_arch:08x}"
+        raise InputError(Diagnostic(text, where, Problem.UNKNOWN_ABI))
+    return ABIS[table.abi.name], number & U32, table.names.get(number & U32, "")
+
+
+def _call(arch: str, call: str, where: Position, tables: Tables) -> tuple[Abi, int, str]:
+    audit, named = _HEX.fullmatch(arch), _by_name(arch)
+    if named:
+        audit_arch = named.audit_arch
+    elif audit:
+        audit_arch = int(audit[1], 16)
+    else:
+        raise InputError(Diagnostic(f"unknown arch={arch[:40]}", where, Problem.UNKNOWN_ABI))
+    if number := _NUMBER.fullmatch(call) or _NAMELESS.fullmatch(call):
+        return call_of(audit_arch, int(number[1]), where, tables)
+    table = tables.tables.get(named.name) if named else tables.table_of(audit_arch, 0)
+    if table is None or not _NAME.fullmatch(call):
+        raise InputError(Diagnostic(f"unknown syscall={call[:40]}", where, Problem.UNKNOWN_CALL))
+    if call not in table.numbers:
+        text = f"no call of {table.abi.name} is {call!r}"
+        raise InputError(Diagnostic(text, where, Problem.UNKNOWN_CALL))
+    return ABIS[table.abi.name], table.numbers[call], call
+
+
+def _address(fields: str) -> int | None:
+    """Return the address of the instruction after the call."""
+    found = _ADDRESS.search(fields)
+    digits = _ADDRESS_TEXT.fullmatch(found[1]) if found else None
+    return int(digits[1], 16) if digits else None
+
+
+def _by_name(text: str) -> Abi | None:
+    """Return the ABI of a name, such as ``ausearch -i`` has; hexadecimal digits are no name."""
+    if text.startswith("AUDIT_ARCH_"):
+        return next((abi for abi in ABIS.values() if abi.audit_arch_name == text), None)
+    return find_abi(text) if not _HEX.fullmatch(text) or not text[:1].isdigit() else None
+
+
+def _actions(fields: str) -> frozenset[ActionKind]:
+    """Return the actions that a record can be of; records of old kernels tell none."""
+    code = _CODE.search(fields)
+    if not code:
+        return _REFUSING
+    if number := _HEX.fullmatch(code[1]):
+        value = int(number[1], 16) & ~RET_DATA_MAX
+        return frozenset(kind for kind in ActionKind if kind.value == value) or _REFUSING
+    word = code[1].lower()
+    # To ausearch -i both kills are one.
+    if word in _KILL_WORDS:
+        return _KILLS
+    return frozenset(kind for kind in ActionKind if kind.name.lower() == word) or _REFUSING
+
+
+def _command(fields: str) -> str:
+    """Return the name of the thread: in quotes, plain, or in hexadecimal digits if it is odd."""
+    found = _COMMAND.search(fields)
+    if not found:
+        return ""
+    if found["quoted"] is not None:
+        return found["quoted"]
+    plain = found["plain"].strip()
+    if _HEX_BYTES.fullmatch(plain):
+        return bytes.fromhex(plain).decode(errors="backslashreplace")
+    return plain

@@ -1,0 +1,238 @@
+"""Refused calls of a log, as values and as text: which rule it was, and what would permit them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from seccompgen.core.text import printable
+from seccompgen.render.findings import message_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.core.deciding import DecidingRule
+    from seccompgen.core.errors import Position
+    from seccompgen.lint import Finding
+    from seccompgen.render.explanation import AnswerCase
+
+_MOST_SHOWN = 4
+_MOST_DEATHS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedChange:
+    """The smallest change of a policy that permits a call.
+
+    ``patch`` is a unified diff of its ``files``, and ``words`` say what is done. ``note`` is what a
+    reader should know of it, ``findings`` what lint says of the changed policy that it did not
+    before.
+    """
+
+    files: tuple[str, ...]
+    words: str
+    patch: tuple[str, ...]
+    note: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCall:
+    """A call through ``abi`` that records tell of, and what the filter has to do with it.
+
+    ``recorded`` is the action that they tell, empty if they do not. ``cases`` are the answers of
+    the filter that can be meant; ``permitted`` are conditions on which it lets the call through.
+    ``other`` says why another filter must have answered. ``unchanged`` says why no change is
+    proposed.
+    """
+
+    abi: str
+    name: str
+    nr: int
+    recorded: str
+    times: int
+    places: tuple[Position, ...]
+    commands: tuple[str, ...]
+    addresses: tuple[int, ...]
+    cases: tuple[AnswerCase, ...] = ()
+    permitted: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    other: str = ""
+    change: ProposedChange | None = None
+    unchanged: str = ""
+
+    @property
+    def subject(self) -> str:
+        """The call and its ABI."""
+        return f"{self.name or f'nr {self.nr}'} on {self.abi}"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The refused calls of a log, the most frequent first; ``records`` is how many there were.
+
+    ``deaths`` are lines that tell of a death by SIGSYS and of no call, ``unread`` records that
+    could not be understood. ``lost`` records are missing, as the log says itself.
+    """
+
+    file: str
+    records: int
+    calls: tuple[RefusedCall, ...]
+    deaths: tuple[tuple[Position, str], ...]
+    unread: tuple[str, ...]
+    lost: int
+    lines: int
+
+
+def audit_text(told: AuditReport) -> Iterator[str]:
+    """Yield the lines of a report."""
+    calls = len(told.calls)
+    yield (
+        f"{told.file}: {_many(told.records, 'record')} of seccomp in {_many(told.lines, 'line')}, "
+        f"{_many(calls, 'call')}"
+    )
+    for one in told.calls:
+        yield ""
+        yield from call_text(one)
+    if told.deaths or told.unread or told.lost:
+        yield ""
+    for place, text in told.deaths[:_MOST_DEATHS]:
+        yield f"{place}: SIGSYS ended a process, and nothing here tells for which call: {text}"
+    if len(told.deaths) > _MOST_DEATHS:
+        yield f"and {len(told.deaths) - _MOST_DEATHS} lines more that tell of SIGSYS and of no call"
+    if told.unread:
+        yield f"{_many(len(told.unread), 'record')} could not be understood:"
+        yield from (f"  {one}" for one in told.unread[:_MOST_DEATHS])
+        if len(told.unread) > _MOST_DEATHS:
+            yield f"  and {len(told.unread) - _MOST_DEATHS} more"
+    if told.lost:
+        yield f"{_many(told.lost, 'record')} more were lost, as the log says itself"
+
+
+def call_text(one: RefusedCall) -> Iterator[str]:
+    """Yield the lines about one call."""
+    recorded = f": {one.recorded}" if one.recorded else ""
+    times = f"{one.times} times  " if one.times > 1 else "once  "
+    yield f"{times}{one.subject}{recorded}"
+    yield f"  {_seen(one)}"
+    if one.other:
+        yield f"  another filter: {one.other}"
+        return
+    if len(one.cases) == 1 and not one.permitted and not one.open:
+        yield f"  by {one.cases[0].rule}"
+    else:
+        yield from _possible(one)
+    if one.change:
+        yield from _change_lines(one.change)
+    elif one.unchanged:
+        yield f"  no change is proposed: {one.unchanged}"
+
+
+def _possible(one: RefusedCall) -> Iterator[str]:
+    """Yield which rules can have answered, where arguments decide, which no record tells."""
+    rules = list(dict.fromkeys(case.rule for case in one.cases))
+    if len(rules) == 1:
+        yield f"  by {rules[0]}"
+    else:
+        yield f"  by one of {len(rules)} rules; the record does not tell {_and(one.open)}:"
+        for case in one.cases:
+            when = f" where {case.condition}" if case.condition else ""
+            yield f"    {case.rule}: {case.action}{when}"
+    if one.permitted:
+        yield f"  permitted where {' or '.join(one.permitted)}"
+        if len(rules) == 1:
+            yield f"  the record does not tell {_and(one.open)}"
+
+
+def _change_lines(change: ProposedChange) -> Iterator[str]:
+    yield f"  to permit it, {change.words}:"
+    yield from (f"    {line}" for line in change.patch)
+    if change.note:
+        yield f"  {change.note}"
+    for one in change.findings:
+        yield f"  lint would say: {one.severity.value}: {message_of(one)} [{one.kind.value}]"
+        yield f"    fix: {one.fix}"
+    if not change.findings:
+        yield "  lint has nothing to say against it"
+
+
+def _seen(one: RefusedCall) -> str:
+    first, *_ = one.places
+    text = f"first at {first}"
+    if one.commands:
+        shown = ", ".join(printable(name) for name in one.commands[:_MOST_SHOWN])
+        more = len(one.commands) - _MOST_SHOWN
+        text += f"; by {shown}" + (f" and {more} more" if more > 0 else "")
+    if one.addresses:
+        shown = ", ".join(f"{address:#x}" for address in one.addresses[:_MOST_SHOWN])
+        more = len(one.addresses) - _MOST_SHOWN
+        text += f"; called before {shown}" + (f" and {more} more" if more > 0 else "")
+    return text
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _and(names: Sequence[str]) -> str:
+    if not names:
+        return "the arguments"
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def audit_json(told: AuditReport) -> dict[str, Any]:
+    """Return a report as a value for JSON."""
+    return {
+        "file": told.file,
+        "lines": told.lines,
+        "records": told.records,
+        "calls": [call_json(one) for one in told.calls],
+        "deaths": [{"line": place.line, "text": text} for place, text in told.deaths],
+        "unread": list(told.unread),
+        "lost": told.lost,
+    }
+
+
+def call_json(one: RefusedCall) -> dict[str, Any]:
+    """Return one call as a value for JSON."""
+    change = one.change and {
+        "files": list(one.change.files),
+        "words": one.change.words,
+        "patch": "".join(f"{line}\n" for line in one.change.patch),
+        "note": one.change.note,
+        "findings": [
+            {
+                "code": finding.kind.value,
+                "severity": finding.severity.value,
+                "message": finding.message,
+                "fix": finding.fix,
+            }
+            for finding in one.change.findings
+        ],
+    }
+    return {
+        "abi": one.abi,
+        "syscall": one.name or None,
+        "nr": one.nr,
+        "recorded": one.recorded or None,
+        "times": one.times,
+        "lines": [place.line for place in one.places],
+        "commands": list(one.commands),
+        "addresses": list(one.addresses),
+        "rules": [_case_json(case) for case in one.cases],
+        "permitted": list(one.permitted),
+        "depends_on": list(one.open),
+        "other_filter": one.other or None,
+        "change": change,
+        "unchanged": one.unchanged or None,
+    }
+
+
+def _case_json(case: AnswerCase) -> dict[str, Any]:
+    rule: DecidingRule = case.rule
+    return {
+        "action": case.action,
+        "ret": case.ret,
+        "condition": case.condition or None,
+        "rule": rule.as_json(),
+    }

@@ -1,0 +1,236 @@
+"""The decision tree of a program: its questions in reading order, with where each answer leads.
+
+A row is a conditional jump with the loads before it, so each jump has one row, however many ways
+lead there. Where one way of a question leads to an answer, the other goes on below, as in a list of
+cases; where both go on, the shorter one is indented.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.abis import X32_SYSCALL_BIT
+from seccompgen.core.filter_summary import Executed
+from seccompgen.core.model import U32, All
+from seccompgen.core.program import (
+    ARCH_OFFSET,
+    ARGS_OFFSET,
+    JMP_JEQ_K,
+    JMP_JGE_K,
+    JMP_JGT_K,
+    JMP_JSET_K,
+    NR_OFFSET,
+    RET_K,
+)
+from seccompgen.render.listing import Listing, digits, ret_action, word_name
+from seccompgen.render.named_comparisons import MOST_CALLS, comparison_of, low_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
+
+_MOST_RULES = 2
+_SIGNS = {JMP_JEQ_K: "==", JMP_JGT_K: ">", JMP_JGE_K: ">=", JMP_JSET_K: "&"}
+
+
+class Target(NamedTuple):
+    """Where a way leads: to the answer ``text``, the SECCOMP_RET value ``ret``, or to row ``row``.
+
+    ``again`` is True for a row that stands elsewhere, since another way leads there as well. Both
+    numbers are None for an answer that is computed.
+    """
+
+    text: str = ""
+    ret: int | None = None
+    row: int | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TreeRow:
+    """A question: instruction ``at`` asks it, and ``yes`` and ``no`` say where it leads.
+
+    ``parent`` is the row that leads here, by its way ``via``; of the first row there is none.
+    ``calls`` are those that can come here. ``rules`` are the places in the policy that it comes
+    from. From here on ``cost`` instructions run, this one included.
+    """
+
+    at: int
+    question: str
+    calls: str
+    yes: Target
+    no: Target
+    parent: int | None
+    via: str
+    depth: int
+    rules: str
+    cost: Executed
+
+
+class _Place(NamedTuple):
+    """Where a jump is drawn: below the jump ``parent``, on its way ``via``, ``depth`` deep."""
+
+    parent: int | None
+    via: str
+    depth: int
+
+
+def decision_tree(program: Program, tables: Tables) -> tuple[TreeRow, ...]:
+    """Return the rows of a program that the kernel takes; none if it asks nothing."""
+    return _Tree(program, tables).rows()
+
+
+class _Tree(Listing):
+    def __init__(self, program: Program, tables: Tables) -> None:
+        super().__init__(program.instructions, program.abi, tables, program.origins)
+        self._costs: dict[int, Executed] = {}
+        self._sizes: dict[int, int] = {}
+        for i in range(len(program.instructions) - 1, -1, -1):  # jumps lead forward
+            ways = self._successors(i)
+            costs = [self._costs[way] for way in ways] or [Executed(0, 0)]
+            least, most = min(one.least for one in costs), max(one.most for one in costs)
+            self._costs[i] = Executed(least + 1, most + 1)
+            self._sizes[i] = (len(ways) == 2) + sum(self._sizes[way] for way in ways)
+
+    def rows(self) -> tuple[TreeRow, ...]:
+        first = self._decides(0)
+        if self._is_answer(first):
+            return ()
+        placed: dict[int, _Place] = {}
+        waiting = [(first, _Place(None, "", 0))]
+        while waiting:
+            at, place = waiting.pop()
+            if at in placed:
+                continue
+            placed[at] = place
+            inner = [one for one in self._ways(at) if not self._is_answer(one[1])]
+            inner = [one for one in inner if one[1] not in placed]
+            inner.sort(key=lambda one: -self._sizes[one[1]])
+            for n, (via, to) in enumerate(inner):
+                waiting.append((to, _Place(at, via, place.depth + n)))
+        numbers = {at: n for n, at in enumerate(placed)}
+        return tuple(self._row(at, placed, numbers) for at in placed)
+
+    def _row(self, at: int, placed: Mapping[int, _Place], numbers: Mapping[int, int]) -> TreeRow:
+        place = placed[at]
+        yes, no = (
+            self._answer(to)
+            if self._is_answer(to)
+            else Target(row=numbers[to], again=placed[to][:2] != (at, via))
+            for via, to in self._ways(at)
+        )
+        return TreeRow(
+            at,
+            self._question(at),
+            self._describe(self._reach[at].calls),
+            yes,
+            no,
+            None if place.parent is None else numbers[place.parent],
+            place.via,
+            place.depth,
+            self._policy_places(at),
+            self._costs[at],
+        )
+
+    # --- following ---------------------------------------------------------------------------
+
+    def _decides(self, at: int) -> int:
+        """Return the first instruction from ``at`` on that is a conditional jump or an answer."""
+        while len(ways := self._successors(at)) == 1:
+            (at,) = ways
+        return at
+
+    def _ways(self, at: int) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Return where a conditional jump leads, by either way."""
+        true, false = map(self._decides, self._successors(at))
+        return ("yes", true), ("no", false)
+
+    def _is_answer(self, at: int) -> bool:
+        return not self._successors(at)
+
+    # --- words -------------------------------------------------------------------------------
+
+    def _answer(self, at: int) -> Target:
+        one = self._instructions[at]
+        if one.code != RET_K:
+            return Target("what was computed")
+        return Target(ret_action(one.k, self._abi), one.k)
+
+    def _question(self, at: int) -> str:
+        """Return what a conditional jump asks."""
+        here, one = self._reach[at], self._instructions[at]
+        held = next(iter(here.held)) if len(here.held) == 1 else None
+        if held is None or one.code not in _SIGNS:
+            return self._text(at, one).partition("->")[0].partition(" else ")[0].strip()
+        sign = _SIGNS[one.code]
+        if here.holds(ARCH_OFFSET):
+            served = self._tables.under(one.k)
+            return f"arch {sign} {served[0].abi.name if served else hex(one.k)}"
+        if here.holds(NR_OFFSET):
+            number, _, name = self._operand(at, one.k).partition(" ")
+            if one.code == JMP_JEQ_K and name:
+                return f"{name} (nr {sign} {number})"
+            # A set of bits is none of a call's number, but for the one that says x32.
+            name = "x32" if one.code == JMP_JSET_K and one.k == X32_SYSCALL_BIT else name
+            known = name and (one.code != JMP_JSET_K or name == "x32")
+            return f"nr {sign} {number}" + (f" ({name})" if known else "")
+        argument = low_argument(held.offset, self._abi)
+        if argument is not None and (
+            named := self._meant(at) or self._said(at, argument, held.mask)
+        ):
+            return named
+        mask = "" if held.mask == U32 else f" & {held.mask:#x}"
+        return f"{self._word(at, held.offset)}{mask} {sign} {digits(one.k)}"
+
+    def _said(self, at: int, argument: int, mask: int) -> str:
+        """Return what a jump asks of the low word of an argument, as all calls here have it."""
+        test = All((comparison_of(self._instructions[at], argument, mask),))
+        naming = self._tables.naming
+        return _same(naming.condition(test, name, abi) for name, abi in self._calls_at(at))
+
+    def _word(self, at: int, offset: int) -> str:
+        """Return the name of a word, as all calls here have it."""
+        if offset < ARGS_OFFSET:
+            return word_name(offset, self._abi)
+        argument = (offset - ARGS_OFFSET) // 8
+        naming = self._tables.naming
+        name = _same(naming.argument(call, argument, abi) for call, abi in self._calls_at(at))
+        half = "low" if low_argument(offset, self._abi) is not None else "high"
+        return f"{half} half of {name or f'arg{argument}'}"
+
+    def _calls_at(self, at: int) -> list[tuple[str, Abi]]:
+        """Return the calls that come to an instruction, by name; none if they are many."""
+        calls = self._reach[at].calls
+        count = sum(last - first + 1 for numbers in calls.values() for first, last in numbers)
+        if count > MOST_CALLS:
+            return []
+        found = []
+        for audit_arch, numbers in calls.items():
+            for nr in (nr for first, last in numbers for nr in range(first, last + 1)):
+                table = self._tables.table_of(audit_arch, nr) if audit_arch is not None else None
+                if table is None or nr not in table.names:
+                    return []
+                found.append((table.names[nr], table.abi))
+        return found
+
+    def _policy_places(self, at: int) -> str:
+        """Return the first places in the policy that a jump comes from."""
+        origins = self._origins[at] if self._origins else ()
+        places = dict.fromkeys(
+            f"{PurePath(one.position.file).name}:{one.position.line}"
+            for one in origins
+            if one.position.line
+        )
+        more = len(places) - _MOST_RULES
+        return ", ".join(list(places)[:_MOST_RULES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _same(texts: Iterable[str]) -> str:
+    """Return the text that all of ``texts`` are; empty if they differ, or there are none."""
+    found = set(texts)
+    return found.pop() if len(found) == 1 else ""

@@ -1,0 +1,249 @@
+"""A filter's answer to one call, as values and as text: action, rule, way through the program.
+
+ABIs that answer alike are one group. What depends on arguments that were left out is told in
+cases, each with its condition and an example.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.core.deciding import DecidingRule
+    from seccompgen.core.model import Origin
+    from seccompgen.verify.call import Call
+
+_MOST_ABIS = 6
+_MOST_CASES = 40
+_MOST_OPEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An instruction that runs: its index and text; ``taken`` tells how a test comes out.
+
+    ``head`` names the block that begins here, with the lines of the policy that it comes from.
+    """
+
+    index: int
+    text: str
+    taken: bool | None
+    head: str
+    origins: tuple[Origin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRun:
+    """The way of a call through the program for ABI ``program``, which has ``length`` instructions.
+
+    ``bitmap`` is True where the kernel answers the call by its bitmap and runs nothing, False where
+    it runs the program each time, None on ABIs that have no bitmap.
+    """
+
+    program: str
+    length: int
+    steps: tuple[Step, ...]
+    bitmap: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCase:
+    """One answer to a call, and when it is given: ``condition`` in names, empty for always.
+
+    ``otherwise`` is True for the answer to whatever the other cases leave, whose condition may be
+    too intricate to be told. ``call`` is an example, which ``example`` is in names.
+    """
+
+    action: str
+    ret: int
+    condition: str
+    otherwise: bool
+    rule: DecidingRule
+    call: Call
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedCall:
+    """The answer of the program for ABI ``program`` to a call through ``abi``.
+
+    ``title`` is the call as it was asked for, ``name`` empty for a number that is no call's. There
+    is one case, or several if the answer depends on arguments that were left out; none where
+    ``unlisted`` says why they cannot be told. ``open`` are the arguments that were left out, which
+    are not all if some are ``given``.
+    """
+
+    abi: str
+    program: str
+    title: str
+    name: str
+    nr: int
+    cases: tuple[AnswerCase, ...]
+    open: tuple[str, ...] = ()
+    given: bool = False
+    unlisted: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Everything in which ABIs that answer alike agree."""
+        cases = [(one.action, one.condition, one.otherwise, one.rule) for one in self.cases]
+        return self.title, bool(self.name), tuple(cases), self.unlisted, self.remarks
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedGroup:
+    """ABIs that answer a call alike; ``runs`` are the programs' ways for each case of the first."""
+
+    calls: tuple[ExplainedCall, ...]
+    runs: tuple[ProgramRun, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answers of the filter in ``file`` to a call.
+
+    ``lacks`` says why the call cannot be made, with the ABIs of which that is true.
+    """
+
+    file: str
+    tag: str
+    groups: tuple[ExplainedGroup, ...]
+    lacks: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def explanation_text(told: Explanation) -> Iterator[str]:
+    """Yield the lines of an explanation."""
+    for n, group in enumerate(told.groups):
+        if n:
+            yield ""
+        yield from _group_lines(group, told)
+    for n, (reason, _) in enumerate(told.lacks):
+        if not n and told.groups:
+            yield ""
+        yield reason
+
+
+def _group_lines(group: ExplainedGroup, told: Explanation) -> Iterator[str]:
+    first = group.calls[0]
+    where = _where(group.calls)
+    if first.unlisted:
+        yield f"{first.title} on {where}: {first.unlisted}"
+    elif len(first.cases) == 1:
+        only = first.cases[0]
+        whatever = f", whatever {_listed(first.open)} may be" if first.open else ""
+        if len(first.open) > _MOST_OPEN:
+            whatever = f", whatever the {'other ' * first.given}arguments are"
+        yield f"{first.title} on {where}: {only.action}{whatever}"
+        yield f"  by {only.rule}"
+    else:
+        yield f"{first.title} on {where}: it depends on {_listed(first.open)}"
+        for case in first.cases[:_MOST_CASES]:
+            when = "otherwise" if case.otherwise else f"where {case.condition}"
+            yield f"  {case.action} {when}"
+            yield f"    by {case.rule}; such as {case.example}"
+        if len(first.cases) > _MOST_CASES:
+            yield f"  and {len(first.cases) - _MOST_CASES} cases more, which --json lists"
+    if not first.name:
+        yield f"  Linux {told.tag} has no call of that number here"
+    for remark in first.remarks:
+        yield f"  note: {remark}"
+    if len(group.runs) == 1:
+        yield from _run_lines(group)
+
+
+def _run_lines(group: ExplainedGroup) -> Iterator[str]:
+    first = group.runs[0]
+    on = f" for {first.program}" if len(group.calls) > 1 else ""
+    if first.bitmap:
+        yield f"  kernels since 5.11 answer it by their bitmap{on}, and run no instruction"
+        yield f"  older ones run {len(first.steps)} of {first.length} instructions:"
+    else:
+        always = " each time, since the bitmap does not answer it" if first.bitmap is False else ""
+        yield f"  {len(first.steps)} of {first.length} instructions run{on}{always}:"
+    for step in first.steps:
+        if step.head:
+            yield f"    {step.head}"
+        taken = "" if step.taken is None else "yes" if step.taken else "no"
+        yield f"    {step.index:5}  {taken:3}  {step.text}".rstrip()
+
+
+def _where(calls: Sequence[ExplainedCall]) -> str:
+    names = [
+        one.abi if one.abi == one.program else f"{one.abi} (program for {one.program})"
+        for one in calls
+    ]
+    if len(names) > _MOST_ABIS:
+        return f"{', '.join(names[: _MOST_ABIS - 1])} and {len(names) - _MOST_ABIS + 1} ABIs more"
+    return ", ".join(names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def explanation_json(told: Explanation) -> dict[str, Any]:
+    """Return an explanation as a value for JSON, one answer for each ABI."""
+    answers = []
+    for group in told.groups:
+        for n, one in enumerate(group.calls):
+            runs = group.runs if n == 0 else ()
+            answers.append(_call_json(one, runs))
+    lacking = [{"reason": reason, "abis": list(abis)} for reason, abis in told.lacks]
+    return {"file": told.file, "tag": told.tag, "answers": answers, "lacking": lacking}
+
+
+def _call_json(one: ExplainedCall, runs: Sequence[ProgramRun]) -> dict[str, Any]:
+    cases = [
+        {
+            "action": case.action,
+            "ret": case.ret,
+            "condition": case.condition or None,
+            "otherwise": case.otherwise,
+            "rule": case.rule.as_json(),
+            "example": [case.call.nr, *case.call.args],
+            "text": case.example,
+            "program": _run_json(runs[n]) if n < len(runs) else None,
+        }
+        for n, case in enumerate(one.cases)
+    ]
+    return {
+        "abi": one.abi,
+        "program": one.program,
+        "syscall": one.name or None,
+        "nr": one.nr,
+        "text": one.title,
+        "depends_on": list(one.open) if len(cases) > 1 else [],
+        "undecided": one.unlisted or None,
+        "remarks": list(one.remarks),
+        "cases": cases,
+    }
+
+
+def _run_json(run: ProgramRun) -> dict[str, Any]:
+    return {
+        "abi": run.program,
+        "instructions": run.length,
+        "executed": len(run.steps),
+        "bitmap": run.bitmap,
+        "path": [
+            {
+                "index": step.index,
+                "text": step.text,
+                "taken": step.taken,
+                "origins": [
+                    {
+                        "label": origin.label,
+                        "file": origin.position.file,
+                        "line": origin.position.line,
+                        "column": origin.position.column,
+                    }
+                    for origin in step.origins
+                ],
+            }
+            for step in run.steps
+        ],
+    }

@@ -1,0 +1,219 @@
+"""Write how filters differ: as lines for people, and as values of JSON for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from seccompgen.core.filter_changes import Effect, Status, Subject
+from seccompgen.core.styled import Style, Styled
+from seccompgen.render.change_groups import counted, grouped, rules_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.core.filter_changes import (
+        ChangedCall,
+        FilterChange,
+        FilterDiff,
+        NewCall,
+        TablesDiff,
+    )
+    from seccompgen.core.model import Origin
+    from seccompgen.core.tables import Tables
+    from seccompgen.render.change_groups import ChangeGroup
+
+_STYLES = {
+    Effect.PERMITTED: Style.RED,
+    Effect.REFUSED: Style.GREEN,
+    Effect.OTHERWISE: Style.YELLOW,
+}
+WIDTH = 100
+"""The width of a line where no terminal has one."""
+
+
+def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]:
+    """Return what differs as lines of at most ``width`` characters, if words allow it.
+
+    What is newly permitted comes first, then what is newly refused, then what is answered
+    otherwise, then all that is no call.
+    """
+    groups = grouped(diff, tables)
+    lines = _wrapped(f"{diff.before} -> {diff.after}: {counted(diff, groups)}", width, "")
+    for effect in Effect:
+        those = [group for group in groups if group.effect is effect]
+        if those:
+            lines += ["", Styled((f"{effect.value}:", _STYLES[effect]))]
+        for group in those:
+            lines += _group_lines(group, width)
+    if notes := list(notes_of(diff)):
+        lines += ["", "besides:"]
+    for text in notes:
+        lines += _wrapped(text, width, "  ")
+    return lines
+
+
+def trees_text(found: Sequence[FilterChange], tables: Tables, width: int = WIDTH) -> list[str]:
+    """Return which filters differ between two trees, and how, as lines."""
+    lines: list[str] = []
+    for one in found:
+        lines += ["", ""] if lines and one.status is Status.CHANGED else []
+        if one.diff and one.status is Status.CHANGED:
+            lines += diff_text(one.diff, tables, width)
+        else:
+            lines += _wrapped(f"{one.name}: {fate(one)}", width, "")
+    return lines or ["no filter differs"]
+
+
+def tables_text(one: TablesDiff, tables: Tables, width: int = WIDTH) -> list[str]:
+    """Return what other tables mean for a filter: its answers to new calls, then what changed."""
+    lines = [f"{one.name}: {len(one.new_calls)} calls are new from {one.before} to {one.after}"]
+    alike: dict[tuple[tuple[str, ...], str], list[NewCall]] = {}
+    for call in one.new_calls:
+        alike.setdefault((call.answers, rules_text(call.rules)), []).append(call)
+    for (answers, rules), calls in alike.items():
+        by = f", by {rules}" if rules else ""
+        lines += ["", *_wrapped(f"{' or '.join(answers)}{by}:", width, "  ")]
+        lines += _wrapped(", ".join(dict.fromkeys(call.syscall for call in calls)), width, "    ")
+    return [*lines, "", *diff_text(one.diff, tables, width)]
+
+
+def tables_json(found: Sequence[TablesDiff]) -> dict[str, Any]:
+    """Return what other tables mean for filters as JSON has it."""
+    filters = [
+        {
+            "filter": one.name,
+            "new_calls": [
+                {
+                    "syscall": call.syscall,
+                    "abis": list(call.abis),
+                    "answers": list(call.answers),
+                    "rules": [_rule_json(rule) for rule in call.rules],
+                }
+                for call in one.new_calls
+            ],
+            **diff_json(one.diff),
+        }
+        for one in found
+    ]
+    changes = [{"filter": one["filter"], **change} for one in filters for change in one["changes"]]
+    tags = {"before": found[0].before, "after": found[0].after} if found else {}
+    return {"tags": tags, "changes": changes, "filters": filters}
+
+
+def fate(one: FilterChange) -> str:
+    """Return what became of a filter whose changes are not listed."""
+    match one.status:
+        case Status.ADDED:
+            return "new"
+        case Status.REMOVED:
+            return "removed"
+        case Status.AS_POLICY:
+            return f"the same changes as {one.policy}"
+        case _:
+            return "edited, with no difference in meaning"
+
+
+def notes_of(diff: FilterDiff) -> Iterator[str]:
+    """Yield what is to be said besides the changed calls, a sentence each."""
+    for one in diff.settings:
+        yield f"{one.name}: {one.before} -> {one.after}"
+    for one in diff.policy_actions:
+        yield f"{one.name}: {one.before} -> {one.after}"
+    for abis, side in ((diff.only_before, diff.after), (diff.only_after, diff.before)):
+        if abis:
+            yield f"{side} has no program for {', '.join(abis)}"
+    for lack in diff.unlisted:
+        known = f"one of them: {lack.example}" if lack.example else "nobody knows if there are any"
+        yield f"the changes on {lack.abi} cannot be listed, as {lack.reason}; {known}"
+
+
+def _group_lines(group: ChangeGroup, width: int) -> Iterator[str]:
+    yield from (Styled((line, Style.STRONG)) for line in _wrapped(group.subject, width, "  "))
+    yield from _wrapped(f"{group.before} -> {group.after} {group.where}", width, "    ")
+    words = (("before", group.rules[0]), ("after", group.rules[1]))
+    for word, rules in words:
+        if rules:
+            yield from _wrapped(f"{word}: {rules}", width, "    ")
+    yield from _wrapped(f"such as {group.example}", width, "    ")
+
+
+def _wrapped(text: str, width: int, indent: str) -> list[str]:
+    """Return a paragraph in lines; no name, place or number is broken."""
+    more = f"{indent}  "
+    return textwrap.wrap(
+        text,
+        max(width, len(more) + 20),
+        initial_indent=indent,
+        subsequent_indent=more,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def change_json(one: ChangedCall) -> dict[str, Any]:
+    """Return a change as JSON has it."""
+    numbers = {abi: [list(span) for span in spans] for abi, spans in one.numbers}
+    return {
+        "effect": one.effect.name.lower(),
+        "syscall": one.syscall or None,
+        "subject": one.subject.value,
+        **({"numbers": numbers} if one.subject is not Subject.CALL else {}),
+        "abis": list(one.abis),
+        "programs": list(one.programs),
+        "condition": one.condition or None,
+        "before": one.before,
+        "after": one.after,
+        "rules": {
+            "before": [_rule_json(rule) for rule in one.rules[0]],
+            "after": [_rule_json(rule) for rule in one.rules[1]],
+        },
+        "example": [one.example.nr, *one.example.arguments],
+        "example_arch": one.example.arch,
+        "example_text": one.example.text,
+    }
+
+
+def _rule_json(origin: Origin) -> dict[str, Any]:
+    place = origin.position
+    return {
+        "label": origin.label,
+        "file": place.file,
+        "line": place.line,
+        "column": place.column,
+    }
+
+
+def diff_json(diff: FilterDiff) -> dict[str, Any]:
+    """Return all that differs as JSON has it."""
+    return {
+        "before": diff.before,
+        "after": diff.after,
+        "differs": diff.differs,
+        "abis": list(diff.abis),
+        "only_before": list(diff.only_before),
+        "only_after": list(diff.only_after),
+        "changes": [change_json(one) for one in diff.changes],
+        "settings": {one.name: [one.before, one.after] for one in diff.settings},
+        "policy_actions": {one.name: [one.before, one.after] for one in diff.policy_actions},
+        "unlisted": [
+            {"abi": one.abi, "reason": one.reason, "example": one.example} for one in diff.unlisted
+        ],
+    }
+
+
+def trees_json(found: Sequence[FilterChange]) -> dict[str, Any]:
+    """Return the filters that differ between two trees as JSON has them, and all their changes."""
+    filters = [
+        {
+            "filter": one.name,
+            "status": one.status.value,
+            **({"policy": one.policy} if one.policy else {}),
+            **(diff_json(one.diff) if one.diff else {}),
+        }
+        for one in found
+    ]
+    changes = [
+        {"filter": one["filter"], **change} for one in filters for change in one.get("changes", ())
+    ]
+    return {"changes": changes, "filters": filters}

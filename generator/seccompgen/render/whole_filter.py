@@ -1,0 +1,192 @@
+"""A whole filter as text: what it answers, by action, then kind of call, then condition.
+
+Most calls get one answer, mostly the policy's default. They are counted, not listed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from seccompgen.core.call_kinds import Kind
+from seccompgen.verify.kernel import rank
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.core.filter_summary import CallAnswer, CallSummary, FilterSummary, Way
+
+_WIDTH = 100
+_MOST_ABIS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A call, on the ABIs whose answers read alike; ``where`` names these if there are others."""
+
+    name: str
+    kind: Kind
+    answers: tuple[tuple[str, str, bool], ...]
+    where: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.where})" if self.where else self.name
+
+
+def whole_filter_text(told: FilterSummary, file: str, tag: str) -> Iterator[str]:
+    """Yield the lines about a whole filter."""
+    abis = list(dict.fromkeys(way.label for way in told.ways))
+    shown = ", ".join(abis) if len(abis) <= _MOST_ABIS else f"{len(abis)} ABIs"
+    yield f"{file}: {shown}, calls of Linux {tag}"
+    entries = _entries(told)
+    ranks = {a.action: rank(a.ret) for call in told.calls for a in call.answers}
+    usual = _usual(entries)
+    for action in sorted(ranks, key=lambda one: (-ranks[one], one)):
+        lines = list(_action_lines(action, entries, usual))
+        if lines:
+            yield ""
+            yield action
+            yield from (f"  {line}" for line in lines)
+    rest: dict[tuple[str, str], list[Way]] = defaultdict(list)
+    for one in told.rest:
+        rest[one.subject, one.answer.action] += one.ways
+    if rest:
+        yield ""
+    for (subject, action), ways in rest.items():
+        apart = len({of for (other, of) in rest if other == subject}) > 1
+        on = f" ({_some([way.label for way in ways])})" if apart else ""
+        yield f"{subject}{on}: {action}"
+    yield from (f"not told: {one}" for one in told.undecided)
+
+
+def _entries(told: FilterSummary) -> list[_Entry]:
+    programs: dict[str, set[str]] = defaultdict(set)
+    for way in told.ways:
+        programs[way.abi].add(way.program)
+    labels = {w: w.abi if len(programs[w.abi]) == 1 else w.label for w in told.ways}
+    alike: dict[tuple[str, Kind, tuple[tuple[str, str, bool], ...]], list[str]] = defaultdict(list)
+    for one in told.calls:
+        answers = tuple(_merged(one))
+        alike[one.name, one.kind, answers] += (labels[place.way] for place in one.places)
+    several: dict[str, int] = defaultdict(int)
+    for name, _, _ in alike:
+        several[name] += 1
+    return [
+        _Entry(name, kind, answers, f"on {_some(abis)}" if several[name] > 1 else "")
+        for (name, kind, answers), abis in alike.items()
+    ]
+
+
+def _merged(call: CallSummary) -> Iterator[tuple[str, str, bool]]:
+    """Yield action, condition and whether it is all else, once for each action."""
+    if call.only:
+        yield call.only.action, "", False
+        return
+    of_action: dict[str, list[CallAnswer]] = defaultdict(list)
+    for one in call.answers:
+        of_action[one.action].append(one)
+    for action, answers in of_action.items():
+        if any(one.otherwise for one in answers):
+            yield action, "", True
+        else:
+            yield action, " or ".join(one.condition for one in answers), False
+
+
+def _usual(entries: Sequence[_Entry]) -> str:
+    """Return the action that most calls get whatever their arguments are."""
+    counts: dict[str, int] = defaultdict(int)
+    for one in entries:
+        if len(one.answers) == 1:
+            counts[one.answers[0][0]] += 1
+    return max(counts, key=lambda action: counts[action]) if counts else ""
+
+
+def _action_lines(action: str, entries: Sequence[_Entry], usual: str) -> Iterator[str]:
+    if action == usual:
+        always = {one.name for one in entries if one.answers == ((action, "", False),)}
+        yield f"{len(always)} calls that are not named here, whatever their arguments are"
+    for kind in Kind:
+        plain: list[str] = []
+        otherwise: list[str] = []
+        conditions: dict[str, list[str]] = defaultdict(list)
+        for one in entries:
+            if one.kind is not kind:
+                continue
+            for its_action, condition, rest in one.answers:
+                if its_action != action:
+                    continue
+                if rest:
+                    otherwise.append(one.label)
+                elif condition:
+                    conditions[condition].append(one.label)
+                elif action != usual:
+                    plain.append(one.label)
+        if not (plain or otherwise or conditions):
+            continue
+        yield f"{kind.value}"
+        if plain:
+            yield from _wrapped(", ".join(plain))
+        for condition, names in conditions.items():
+            yield from _wrapped(f"{', '.join(names)} where {condition}")
+        if otherwise:
+            yield from _wrapped(f"otherwise {', '.join(otherwise)}")
+
+
+def _wrapped(text: str) -> list[str]:
+    lines = wrap(
+        text, _WIDTH - 6, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return [f"  {line}" for line in lines]
+
+
+def _some(abis: Sequence[str]) -> str:
+    names = list(dict.fromkeys(abis))
+    more = f" and {len(names) - _MOST_ABIS} more" if len(names) > _MOST_ABIS else ""
+    return ", ".join(names[:_MOST_ABIS]) + more
+
+
+def whole_filter_json(told: FilterSummary, file: str, tag: str) -> dict[str, Any]:
+    """Return the same as a value for JSON, with every call."""
+    return {
+        "file": file,
+        "tag": tag,
+        "ways": [way._asdict() for way in told.ways],
+        "calls": [
+            {
+                "syscall": one.name,
+                "kind": one.kind.name.lower(),
+                "ways": [{**place.way._asdict(), "nr": place.nr} for place in one.places],
+                "answers": [_answer_json(answer) for answer in one.answers],
+            }
+            for one in told.calls
+        ],
+        "rest": [
+            {
+                "subject": one.subject,
+                "ways": [way._asdict() for way in one.ways],
+                "answer": _answer_json(one.answer),
+            }
+            for one in told.rest
+        ],
+        "undecided": list(told.undecided),
+    }
+
+
+def _answer_json(answer: CallAnswer) -> dict[str, Any]:
+    origin = answer.origin
+    return {
+        "action": answer.action,
+        "ret": answer.ret,
+        "condition": answer.condition or None,
+        "otherwise": answer.otherwise,
+        "rule": origin
+        and {
+            "label": origin.label,
+            "file": origin.position.file,
+            "line": origin.position.line,
+            "column": origin.position.column,
+        },
+    }

@@ -1,0 +1,168 @@
+"""What lies beside a module counts for `verify`; so does the runtime in a single file."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from changed_modules import POLICY, accepted
+from command import ROOT, inside
+from runtime_template import FILES
+from seccompgen.core.errors import SeccompgenError
+from seccompgen.filters.module import read_module
+from seccompgen.render import Form
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+# --- what lies beside ----------------------------------------------------------------------------
+
+
+def spoil(path: Path, addition: str) -> None:
+    path.write_text(path.read_text() + addition)
+
+
+def test_the_runtime_beside_counts(sandbox: Path) -> None:
+    here = sandbox
+    listens = (here / "notification.py").exists()
+    other = "not what this seccompgen writes; generate it again, or leave it out with --no-runtime"
+    for name in [*sorted(FILES), *["notification.py"] * listens]:
+        whole = (here / name).read_text()
+        lines = len(whole.splitlines())
+        spoil(here / name, "install = print\n")
+        run = inside("verify", "m", cwd=here)
+        assert (run.code, run.err) == (1, f"{name}:{lines + 1}:1: {other}\n")
+        assert inside("verify", "m", "--no-runtime", cwd=here).code == 0
+        (here / name).write_text(whole + "# a remark\n")
+        assert inside("verify", "m", cwd=here).code == 0
+        (here / name).unlink()
+        run = inside("verify", "m", cwd=here)
+        if name == "_explain.py":  # the runtime does without its sentences
+            assert (run.code, run.err) == (0, "")
+        else:
+            assert run.code == 1
+            assert run.err.startswith(f"{name}: cannot read what m imports: No such file")
+        (here / name).write_text(whole)
+    (here / "_explain.py").unlink()
+    for place in ("_runtime/__init__.py", "_explain.abi3.so"):
+        (here / place).parent.mkdir(exist_ok=True)
+        (here / place).touch()
+        run = inside("verify", "m", cwd=here)
+        name = place.replace("/", ".").partition(".")[0]
+        instead = f"{place}: Python imports this instead of {name}.py; remove it\n"
+        assert (run.code, run.err) == (1, instead)
+        (here / place).unlink()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "_mips.py",
+        "__init__.cpython-311-x86_64-linux-gnu.so",
+        "_arm.pyc",
+        "_arm/__init__.py",
+        "x.py",
+    ],
+)
+def test_what_is_no_part_of_a_package_is_told(sandbox: Path, place: str) -> None:
+    """A module of an ABI that the policy had once, or what Python imports instead of ours."""
+    (sandbox / "m" / place).parent.mkdir(exist_ok=True)
+    shutil.copy(sandbox / "m" / "_arm.py", sandbox / "m" / place)
+    run = inside("verify", "m", cwd=sandbox)
+    text = f"m/{place.partition('/')[0]}: is no part of the filter m; remove it\n"
+    assert (run.code, run.err) == (1, text)
+
+
+def test_a_module_that_the_package_hides_is_told(sandbox: Path) -> None:
+    (sandbox / "m.py").touch()
+    run = inside("verify", "m", cwd=sandbox)
+    text = "m.py: Python imports the package m instead of this; remove it\n"
+    assert (run.code, run.err) == (1, text)
+
+
+def test_programs_that_are_missing_exchanged_or_edited_are_found(sandbox: Path) -> None:
+    arm, x86_64 = sandbox / "m" / "_arm.py", sandbox / "m" / "_x86_64.py"
+    whole = arm.read_text()
+    arm.write_text(x86_64.read_text())
+    run = inside("verify", "m", cwd=sandbox)
+    changed = "not a module that seccompgen generated: this was added, or changed"
+    assert (run.code, run.err) == (2, f"m/_arm.py:2:1: {changed}\n")
+    # Under its docstring it is another program than was proved, with another number.
+    arm.write_text(x86_64.read_text().replace("for x86_64", "for arm"))
+    run = inside("verify", "m", cwd=sandbox)
+    assert run.code == 1
+    assert "m: its programs are not those that were proved when it was generated" in run.err
+    assert "m: its install() is not as it should be (the number of seccomp(2))" in run.err
+    errno, allow = r"\x06\x00\x00\x00\x01\x00\x05\x00", r"\x06\x00\x00\x00\x00\x00\xff\x7f"
+    assert errno in whole
+    arm.write_text(whole.replace(errno, allow))
+    run = inside("verify", "m", cwd=sandbox)
+    assert (run.code, "m: refuted for arm" in run.out) == (1, True)
+    arm.unlink()
+    run = inside("verify", "m", cwd=sandbox)
+    assert (run.code, run.err) == (2, "cannot read m/_arm.py: No such file or directory\n")
+    x86_64.unlink()
+    run = inside("verify", ".", "--arch", "arm", cwd=sandbox)
+    assert (run.code, "cannot read m/_x86_64.py: No such file" in run.err) == (2, True)
+
+
+# --- one file ------------------------------------------------------------------------------------
+
+
+def test_one_module_with_the_runtime_beside_it_is_read_still(tmp_path: Path) -> None:
+    """As it was generated before filters were packages."""
+    old = tmp_path / "here.py"
+    shutil.copy(ROOT / "tests" / "data" / "one_module.txt", old)
+    assert read_module(old).form is Form.MODULE
+    run = inside("equiv", old, ROOT / "examples" / "threads" / "sandbox" / "here")
+    assert run.code == 0, run.err
+
+
+def test_what_goes_before_a_single_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.yml").write_text(POLICY.format(setting="").replace("user_notif", "log"))
+    assert inside("vendor", "m.yml", "m.py", "--single-file", cwd=tmp_path).code == 0
+    for place in ("m/__init__.py", "m.cpython-311.so"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+        run = inside("verify", "m.py", cwd=tmp_path)
+        instead = f"{place}: Python imports this instead of m.py; remove it\n"
+        assert (run.code, run.err) == (1, instead)
+        (tmp_path / place).unlink()
+
+
+def test_every_statement_of_an_inlined_runtime_counts(tmp_path: Path) -> None:
+    (tmp_path / "m.yml").write_text(POLICY.format(setting="").replace("user_notif", "log"))
+    run = inside("vendor", "m.yml", "one.py", "--single-file", cwd=tmp_path)
+    assert run.code == 0, run.err
+    module = tmp_path / "one.py"
+    source = module.read_text()
+    assert accepted(module)
+    tree = ast.parse(source)
+    banner = source[: source.index('"""')]
+    target = tmp_path / "changed.py"
+    for at in range(1, len(tree.body)):
+        fresh = copy.deepcopy(tree)
+        for change in (fresh.body[at : at + 1] * 2, []):
+            fresh.body[at : at + 1] = change
+            target.write_text(banner + ast.unparse(fresh))
+            with pytest.raises(SeccompgenError):
+                read_module(target)
+            fresh = copy.deepcopy(tree)
+
+
+def test_a_name_that_python_takes_for_an_encoding(tmp_path: Path) -> None:
+    """It stands in the second line of a module, and `+AAo-` is a line feed in UTF-7."""
+    name = "x coding=utf-7.yml"
+    (tmp_path / name).write_text("description: +AAo-x\n")
+    policy = POLICY.format(setting="").replace("user_notif", "log")
+    (tmp_path / "m.yml").write_text(f"include: ['{name}']\n{policy}")
+    run = inside("vendor", "m.yml", "one.py", "--single-file", cwd=tmp_path)
+    assert run.code == 2
+    assert run.err.endswith(
+        "Python would take its name for an encoding (PEP 263): rename the file\n"
+    )
+    assert not (tmp_path / "one.py").exists()

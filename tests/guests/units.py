@@ -1,0 +1,84 @@
+"""Units that systemd starts in a guest, and what it made of their settings beside our reading."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guests import system
+from seccompgen.core.abis import ABIS
+from seccompgen.core.program import decode
+from seccompgen.pipeline.build import difference_text, shipped_tables
+from seccompgen.policy import load_policy
+from seccompgen.policy.formats import Reading, systemd
+from seccompgen.verify import Code, Difference, Operation, Stack, meaning, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_INSIDE = Path(__file__).parent / "inside"
+_HEADER = 64 + 56
+_BASE = 0x400000
+
+
+def spin() -> bytes:
+    """Return an x86_64 program that makes no system call and never ends: ``jmp .``."""
+    entry = _BASE + _HEADER
+    code = b"\xeb\xfe"
+    size = _HEADER + len(code)
+    ident = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    elf = struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, entry, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    load = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 4096)
+    return ident + elf + load + code
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What systemd installed for a unit: its programs, the oldest first; None if it failed."""
+
+    programs: tuple[bytes, ...] | None
+    no_new_privs: bool
+
+
+def loaded(
+    files: Mapping[str, list[str]], runs: Mapping[str, list[str]], processor: int | None = None
+) -> tuple[int, dict[str, Loaded], str]:
+    """Have a guest start units with these settings; return its systemd's release, and by unit
+    what was installed, and the journal. ``runs`` go by systemd-run. Raises what ``boot`` does.
+    """
+    units: dict[str, Any] = {"files": {}, "runs": {}}
+    # The last of what the processor has is for processes that do nothing.
+    rest = ["Type=exec", "CPUSchedulingPolicy=idle"]
+    for name, settings in files.items():
+        lines = ["[Service]", *rest, "ExecStart=/trial/spin", *settings, ""]
+        units["files"][name] = "\n".join(lines)
+    for name, settings in runs.items():
+        units["runs"][name] = [*rest, *settings]
+    given = {
+        "main.py": (_INSIDE / "loaded.py").read_bytes(),
+        "spin": spin(),
+        "units.json": json.dumps(units).encode(),
+    }
+    report = json.loads(system.boot(given, timeout=300, processor=processor))
+    told = {}
+    for name, one in report["units"].items():
+        programs = None if one is None else tuple(map(bytes.fromhex, one["programs"]))
+        told[name] = Loaded(programs, bool(one and one["no_new_privs"]))
+    return int(report["release"]), told, report["said"]
+
+
+def difference(settings: list[str], release: int, programs: tuple[bytes, ...]) -> str | None:
+    """Return where our reading of settings differs from the programs, or None: that is proved."""
+    tables, abi = shipped_tables(), ABIS["x86_64"]
+    text = "\n".join(["[Service]", *settings, ""])
+    draft = systemd.read(text, "a.service", Reading(systemd=release), tables)
+    policy, _ = load_policy(draft.document(), tables)
+    codes = tuple(Code(decode(one, abi), abi.byte_order) for one in programs)
+    stack = Stack(Operation.INTERSECT, codes)
+    found = prove(meaning(policy, abi, tables), stack)
+    if isinstance(found, Difference):
+        return difference_text(found, ("our reading", "systemd"), abi, tables)
+    return None
