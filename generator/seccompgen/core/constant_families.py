@@ -127,9 +127,10 @@ class _Words:
 
     def _candidates(self, facts: Facts) -> Iterator[Constant]:
         """Yield the constants that may fit, some of them several times."""
-        constants, names = facts.constants, facts.constant_names
+        constants = facts.constants
         for word in self._wanted:
             if word.open_ended:
+                names = facts.constant_names
                 first = bisect_left(names, word.text)
                 found = takewhile(word.fits, islice(names, first, None))
                 yield from (constants[name] for name in found)

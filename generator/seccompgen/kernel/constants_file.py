@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -72,20 +73,23 @@ class WrittenConstants(Mapping[str, Constant]):
     """
 
     def __init__(self, content: bytes, name: str, abis: Sequence[str]) -> None:
-        rows = content.decode().split("\n")[1:-1]
-        self._rows = {row[: row.index(",")]: row for row in rows}
+        # They are sorted as their names are, for a comma comes before all that a name may have.
+        self._rows = content.decode().split("\n")[1:-1]
         self._reader = _Reader(name, abis)
 
     def __getitem__(self, name: str) -> Constant:
         """Return one by its name."""
         read = self._reader.constants
         if name not in read:
-            self._reader.row(0, self._rows[name], ordered=False)
+            at = bisect_left(self._rows, f"{name},")
+            if not self._rows[at : at + 1] or not self._rows[at].startswith(f"{name},"):
+                raise KeyError(name)
+            self._reader.row(0, self._rows[at], ordered=False)
         return read[name]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, in alphabetical order."""
-        return iter(self._rows)
+        return (row[: row.index(",")] for row in self._rows)
 
     def __len__(self) -> int:
         """Return how many there are."""
