@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from seccompgen.verify import Code, Difference, Operation, Stack, meaning, prove
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from seccompgen.core.tables import Tables
 
 _INSIDE = Path(__file__).parent / "inside"
 _HEADER = 64 + 56
@@ -43,15 +45,28 @@ class Loaded:
     no_new_privs: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A guest's systemd: its release, the calls that its libseccomp does not know, what it made of
+    units by their names, and what it logged."""
+
+    release: int
+    unknown: frozenset[str]
+    units: dict[str, Loaded]
+    said: str
+
+
 def loaded(
     files: Mapping[str, list[str]], runs: Mapping[str, list[str]], processor: int | None = None
-) -> tuple[int, dict[str, Loaded], str]:
-    """Have a guest start units with these settings; return its systemd's release, and by unit
-    what was installed, and the journal. ``runs`` go by systemd-run. Raises what ``boot`` does.
+) -> Report:
+    """Have a guest start units with these settings; ``runs`` go by systemd-run.
+
+    Raises what ``boot`` does.
     """
-    units: dict[str, Any] = {"files": {}, "runs": {}}
+    names = sorted({name for one in shipped_tables().tables.values() for name in one.numbers})
+    units: dict[str, Any] = {"files": {}, "runs": {}, "names": names}
     # The last of what the processor has is for processes that do nothing.
-    rest = ["Type=exec", "CPUSchedulingPolicy=idle"]
+    rest = ["Type=exec", "TimeoutStartSec=infinity", "CPUSchedulingPolicy=idle"]
     for name, settings in files.items():
         lines = ["[Service]", *rest, "ExecStart=/trial/spin", *settings, ""]
         units["files"][name] = "\n".join(lines)
@@ -67,18 +82,33 @@ def loaded(
     for name, one in report["units"].items():
         programs = None if one is None else tuple(map(bytes.fromhex, one["programs"]))
         told[name] = Loaded(programs, bool(one and one["no_new_privs"]))
-    return int(report["release"]), told, report["said"]
+    release, unknown = int(report["release"]), frozenset(report["unknown"])
+    return Report(release, unknown, told, report["said"])
 
 
-def difference(settings: list[str], release: int, programs: tuple[bytes, ...]) -> str | None:
-    """Return where our reading of settings differs from the programs, or None: that is proved."""
-    tables, abi = shipped_tables(), ABIS["x86_64"]
+def difference(settings: list[str], report: Report, programs: tuple[bytes, ...]) -> str | None:
+    """Return where our reading of settings differs from the programs, or None: that is proved.
+
+    systemd leaves out the calls that its libseccomp does not know, as if no table had them.
+    """
+    abi = ABIS["x86_64"]
+    tables = _known_tables(report.unknown)
     text = "\n".join(["[Service]", *settings, ""])
-    draft = systemd.read(text, "a.service", Reading(systemd=release), tables)
+    draft = systemd.read(text, "a.service", Reading(systemd=report.release), tables)
     policy, _ = load_policy(draft.document(), tables)
     codes = tuple(Code(decode(one, abi), abi.byte_order) for one in programs)
-    stack = Stack(Operation.INTERSECT, codes)
-    found = prove(meaning(policy, abi, tables), stack)
+    found = prove(meaning(policy, abi, tables), Stack(Operation.INTERSECT, codes))
     if isinstance(found, Difference):
         return difference_text(found, ("our reading", "systemd"), abi, tables)
     return None
+
+
+def _known_tables(unknown: frozenset[str]) -> Tables:
+    tables = shipped_tables()
+    known = {
+        name: replace(
+            table, numbers={call: nr for call, nr in table.numbers.items() if call not in unknown}
+        )
+        for name, table in tables.tables.items()
+    }
+    return replace(tables, tables=known)

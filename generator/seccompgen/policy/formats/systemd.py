@@ -131,7 +131,7 @@ class _Unit:
         self.archs: dict[str, Position] = {}
         self.native: Position | None = None
         self.switches: dict[str, tuple[bool, Position]] = {}
-        self.families, self.namespaces = Families(), Namespaces()
+        self.families, self.namespaces = Families(), Namespaces(self.release)
         self.personality: Assignment | None = None
         self.seen: Position | None = None
 
@@ -397,7 +397,7 @@ class _Unit:
             yield from realtime(at, self.release)
         if at := self._is_on("RestrictSUIDSGID") or self._is_on("DynamicUser"):
             yield from set_id_files(at)
-        yield from self.namespaces.restrictions(self.release)
+        yield from self.namespaces.restrictions()
         if at := self._is_on("LockPersonality"):
             said = [word.text for word in self.personality.words] if self.personality else []
             yield from personality(at, said[-1] if said else None, self._natives()[0])
