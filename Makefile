@@ -24,13 +24,13 @@ ARGS ?=
 REFRESH ?=
 BASE ?=
 
-.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins system qemu ecosystem editor clean
+.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins system qemu ecosystem editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
 
 test: $(READY) system
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist worksteal
 
 quick: $(READY)
 	$(if $(BASE),BASE=$(BASE)) $(BIN)/pytest -q -p quick -n auto --dist load
@@ -42,7 +42,7 @@ test-kernels: $(READY) qemu
 	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/guests
 	PYTHONPATH=tests/helpers:tests $(BIN)/python -m guests.matrix
 
-test-ecosystem: $(VENV)/.ecosystem system ecosystem editor
+test-ecosystem: $(VENV)/.ecosystem system ecosystem editor report-rules
 	$(BIN)/pytest -m ecosystem -n 2 --dist loadfile tests/ecosystem
 
 check: fresh lint types proof test
@@ -95,6 +95,18 @@ build/editor/.ready: requirements/editor/package-lock.json
 	npm ci --prefix build/editor --silent --no-audit --no-fund
 	touch $@
 
+# The rules of accessibility for reports, as above.
+report-rules: export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
+report-rules:
+	@if ! command -v npm >/dev/null; then echo "no npm, so no report is held to axe's rules"; \
+	else $(MAKE) --no-print-directory build/report/.ready || echo "npm fetched nothing, so no report is held to axe's rules"; fi
+
+build/report/.ready: requirements/report/package-lock.json
+	mkdir -p build/report
+	cp requirements/report/package.json requirements/report/package-lock.json build/report
+	npm ci --prefix build/report --silent --no-audit --no-fund
+	touch $@
+
 $(VENV)/.ecosystem: $(READY) requirements/ecosystem.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/ecosystem.txt
 	touch $@
@@ -115,7 +127,7 @@ $(READY): requirements/dev.txt pyproject.toml
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build pypy3 python3 python3-seccomp python3-venv strace
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := bubblewrap busybox-static clang crun curl docker-cli docker.io fish g++ gcc gcc-aarch64-linux-gnu git golang-github-opencontainers-specs-dev golang-go jq libc6-dev-arm64-cross libc6-dev-i386 mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
+ECOSYSTEM := bubblewrap busybox-static chromium clang crun curl docker-cli docker.io fish g++ gcc gcc-aarch64-linux-gnu git golang-github-opencontainers-specs-dev golang-go jq libc6-dev-arm64-cross libc6-dev-i386 mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)
 ecosystem: PACKAGES = $(ECOSYSTEM)

@@ -24,7 +24,7 @@ X32_BIT = 0x40000000
 def measured(entry: Entry, program: bytes) -> Cell:
     """Return the figures of ``program``, or what is wrong with it."""
     problem = disagreement(entry, program)
-    return problem or corpus.figures(entry, program, random.Random(0))
+    return problem or corpus.figures(entry, program)
 
 
 def disagreement(entry: Entry, program: bytes) -> Problem | None:

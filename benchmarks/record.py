@@ -52,6 +52,23 @@ server.shutdown()
 """
 FILES = "for _ in range(5000): open('/proc/self/cmdline').read()"
 SHELL = "for n in 1 2 3 4 5 6 7 8 9 10; do ls -l /usr/bin | sort | wc -l; done"
+SHORT = {
+    "`sh -c :`": ["/bin/sh", "-c", ":"],
+    "`make -n`": ["make", "-n", "-f", "{directory}/Makefile"],
+    "`python3 -I -c pass`": [sys.executable, "-I", "-c", "pass"],
+    "`git status`": ["git", "-C", "{directory}/repository", "status", "--short"],
+    "20 processes of a shell": [
+        "/bin/sh",
+        "-c",
+        "for n in 1 2 3 4 5; do ls / | sort; expr $n; done",
+    ],
+    "`ls -lR /usr/share/doc`": ["ls", "-lR", "/usr/share/doc"],
+}
+"""Short commands, that is such as end before Python has started."""
+MAKEFILE = "".join(f"all: t{n}\nt{n}:\n\t@echo {n}\n" for n in range(50))
+FILES_OF_A_REPOSITORY = 500
+FLOOR = [sys.executable, "-I", "-S", "-c", "pass"]
+"""Python alone: no program in it starts faster."""
 TIMING = frozenset({"restart_syscall", "futex", "sched_yield", "rt_sigreturn", "rt_sigsuspend"})
 """Calls that depend on when threads run; any run may lack them."""
 
@@ -94,16 +111,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
             measure(name, command, strace, directory, options.rounds)
             for name, command in workloads.items()
         ]
+        short = [
+            measure(name, command, strace, directory, options.rounds)
+            for name, command in short_commands(directory).items()
+        ]
+    floor = min(spent(FLOOR)[0] for _ in range(options.rounds))
     path = options.o / "RECORD.md"
-    path.write_text(render(rows))
+    path.write_text(render(rows, short, floor))
     print(f"wrote {path}", file=sys.stderr)
+
+
+def short_commands(directory: Path) -> dict[str, list[str]]:
+    """Return those that this machine has, with what they work on below ``directory``."""
+    (directory / "Makefile").write_text(MAKEFILE)
+    repository = directory / "repository"
+    repository.mkdir()
+    for number in range(FILES_OF_A_REPOSITORY):
+        (repository / f"{number}.txt").touch()
+    if git := shutil.which("git"):
+        subprocess.run([git, "-C", repository, "init", "--quiet"], check=True)
+        subprocess.run([git, "-C", repository, "add", "."], check=True)
+    return {
+        name: [word.format(directory=directory) for word in command]
+        for name, command in SHORT.items()
+        if shutil.which(command[0])
+    }
+
+
+def spent(words: Sequence[str]) -> tuple[float, bytes]:
+    """Run a command; return its processor time in seconds, and what it printed."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(words, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
 
 
 def measure(name: str, command: Sequence[str], strace: str, directory: Path, rounds: int) -> Row:
     """Run a workload bare, under strace and recorded, in turns."""
     print(f"running {name}", file=sys.stderr)
     policy, trace = directory / "recorded.yml", directory / "trace"
-    record = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy)]
+    program = str(Path(sys.executable).with_name("seccompgen"))
+    record = [program, "record", "-o", str(policy)]
     ways = {
         "bare": [*command],
         "strace": [strace, "-f", "-o", str(trace), *command],
@@ -115,12 +163,10 @@ def measure(name: str, command: Sequence[str], strace: str, directory: Path, rou
     for _ in range(rounds):
         policy.unlink(missing_ok=True)
         for way, words in ways.items():
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            done = subprocess.run(words, capture_output=True, check=True)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            taken[way].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            seconds, printed = spent(words)
+            taken[way].append(seconds)
             if way == "record":
-                said = done.stdout
+                said = printed
     lines = trace.read_text(errors="replace")
     calls = re.findall(r"^\d+ +(\w+)\(", lines, re.MULTILINE)
     resumed = re.findall(r"^\d+ +<\.\.\. (\w+) resumed", lines, re.MULTILINE)
@@ -131,7 +177,7 @@ def measure(name: str, command: Sequence[str], strace: str, directory: Path, rou
     return Row(name, {way: min(taken[way]) for way in ways}, len(calls), only)
 
 
-def render(rows: Sequence[Row]) -> str:
+def render(rows: Sequence[Row], short: Sequence[Row], floor: float) -> str:
     """Return the report."""
     start = rows[0].seconds
     lines = [
@@ -154,8 +200,9 @@ def render(rows: Sequence[Row]) -> str:
         cells = [f"{row.seconds[way]:.3f}" for way in ("bare", "strace", "record", "again")]
         ratio = "" if row is rows[0] else f"{_cost(row, start, 'record'):.2f}"
         lines.append(f"| {row.name} | {row.calls} | {' | '.join(cells)} | {ratio} |")
+    lines += ["", *_short(rows, short, floor)]
     lines += ["", "Calls that only one of the two saw:", ""]
-    for row in rows:
+    for row in (*rows, *short):
         for tool, names in row.only.items():
             explained = " (timing)" if {*names} <= TIMING else ""
             if names:
@@ -163,6 +210,30 @@ def render(rows: Sequence[Row]) -> str:
     if lines[-1] == "":
         lines.append("- none")
     return "\n".join(lines) + "\n"
+
+
+def _short(rows: Sequence[Row], short: Sequence[Row], floor: float) -> list[str]:
+    """Return what is to say of short commands: what starting costs, and when it is made up for."""
+    start, loop = rows[0], rows[1]
+    first = {way: start.seconds[way] for way in ("strace", "record")}
+    each = {way: (loop.seconds[way] - first[way]) / (loop.calls - start.calls) for way in first}
+    told = [
+        f"To start, `record` takes {first['record']:.3f} s, of which {floor:.3f} are Python's",
+        f"(`python3 -I -S -c pass`), and `strace -f` {first['strace']:.3f}. A call of the loop",
+        f"above costs {each['record'] * 1e6:.1f} µs and {each['strace'] * 1e6:.1f}.",
+    ]
+    if each["record"] < each["strace"]:
+        calls = (first["record"] - first["strace"]) / (each["strace"] - each["record"])
+        told.append(f"So `record` is the cheaper from about {round(calls, -3):.0f} calls on.")
+    told += [
+        "",
+        "| short command | calls | bare | `strace -f` | `record` |",
+        "|---|---|---|---|---|",
+    ]
+    for row in sorted(short, key=lambda row: row.calls):
+        cells = [f"{row.seconds[way]:.3f}" for way in ("bare", "strace", "record")]
+        told.append(f"| {row.name} | {row.calls} | {' | '.join(cells)} |")
+    return told
 
 
 def _cost(row: Row, start: Mapping[str, float], way: str) -> float:

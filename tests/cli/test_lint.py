@@ -161,6 +161,13 @@ def test_a_comment_on_another_line_silences_nothing(here: Path) -> None:
     assert {one["code"] for one in as_json(here, "bad.yml")} == {"exec-twin", "unused-ignore"}
 
 
+def test_a_comment_on_that_line_of_another_file_silences_nothing(here: Path) -> None:
+    lines = ["include: [bad.yml]", "arches: [x86_64]", "default_action: allow", "syscalls: []"]
+    (here / "outer.yml").write_text("\n".join([*lines, f"description: x  {COMMENT}"]))
+    found = as_json(here, "outer.yml")
+    assert ("bad.yml", 5, "exec-twin") in {(one["file"], one["line"], one["code"]) for one in found}
+
+
 def test_a_finding_stands_in_the_file_that_is_included(here: Path) -> None:
     (here / "outer.yml").write_text("include: [bad.yml]\n" + BAD.replace("acct, execve", "swapon"))
     (one,) = as_json(here, "outer.yml")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from functools import cache
 
 import pytest
@@ -19,7 +18,7 @@ WITHOUT_BITMAP = Objective(bitmap=False)
 def measured(which: str, objective: Objective) -> dict[str, Figures]:
     found = {}
     for name in sorted(best_peers().keys() & {*SETS[which]}):
-        found[name] = figures(corpus()[name], our_program(name, objective), random.Random(0))
+        found[name] = figures(corpus()[name], our_program(name, objective))
     return found
 
 

@@ -84,7 +84,7 @@ SOME = {which: sorted({*names[::7]} | LARGE & {*names}) for which, names in SETS
 @cache
 def measured(name: str, optimize: Optimize, *, bitmap: bool = True) -> Figures:
     code = our_program(name, Objective(optimize, bitmap))
-    return figures(corpus()[name], code, random.Random(0))
+    return figures(corpus()[name], code)
 
 
 def under_profile(name: str, objective: Objective) -> bytes:

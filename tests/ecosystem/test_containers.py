@@ -20,8 +20,9 @@ import containers
 import engines
 import libseccomp
 import pytest
+from bundles import COMMANDS, configure, lay_out
 from command import ROOT, inside
-from engines import ALONE, Engine
+from engines import Engine
 from pages import follow
 from seccompgen.core.abis import ABIS
 from seccompgen.pipeline.build import shipped_tables
@@ -35,10 +36,6 @@ pytestmark = [
     pytest.mark.skipif(not libseccomp.is_here(), reason="needs python3-seccomp, on x86_64"),
     pytest.mark.skipif(os.geteuid() != 0, reason="starts containers, as root"),
 ]
-COMMANDS = {
-    "runc": "runc",
-    "crun": f"unshare -m sh -c '{ALONE}; exec \"$@\"' sh crun --cgroup-manager=disabled",
-}
 BARE = ["/bin/echo", "it starts"]
 PAGE = ROOT / "docs" / "oci.md"
 ENGINES = {"docker": ("docker", "dockerd"), "podman": ("podman", "crun")}
@@ -128,43 +125,6 @@ def starts(name: str, said: set[str]) -> None:
 def bundle(tmp_path: Path) -> Path:
     lay_out(tmp_path)
     return tmp_path
-
-
-def lay_out(bundle: Path) -> None:
-    """Lay out a container that has busybox and nothing else."""
-    binaries = bundle / "rootfs" / "bin"
-    binaries.mkdir(parents=True)
-    for name in ("tmp", "dev", "proc"):
-        (bundle / "rootfs" / name).mkdir()
-    busybox = shutil.which("busybox")
-    if not busybox:
-        pytest.skip("needs busybox-static")
-    shutil.copy(busybox, binaries)
-    for name in ("sh", "mkdir", "chmod", "hostname", "sleep", "echo"):
-        (binaries / name).symlink_to("busybox")
-
-
-def configure(bundle: Path, args: list[str], **more: Any) -> None:
-    namespaces = [{"type": name} for name in ("pid", "mount", "ipc", "uts", "network")]
-    seccomp = more.pop("seccomp", None)
-    document = {
-        "ociVersion": "1.0.2",
-        "process": {
-            "user": {"uid": 0, "gid": 0},
-            "args": args,
-            "env": ["PATH=/bin"],
-            "cwd": "/",
-            "noNewPrivileges": True,
-            "capabilities": {
-                kind: ["CAP_SYS_ADMIN"] for kind in ("bounding", "effective", "permitted")
-            },
-        },
-        "root": {"path": "rootfs"},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-        "linux": {"namespaces": namespaces, **({"seccomp": seccomp} if seccomp else {})},
-        **more,
-    }
-    (bundle / "config.json").write_text(json.dumps(document))
 
 
 def profile(bundle: Path, policy: str) -> Any:

@@ -9,7 +9,8 @@ of each folder has the best figure of other compilers.
 from __future__ import annotations
 
 import json
-from functools import cache
+import random
+from functools import cache, lru_cache
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,13 +20,13 @@ from oracle import ABIS, U32, U64
 from probes import argument_vectors
 from resolved import OPERATIONS, Atom, Conjunction, Entry, read
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
-from strategies import compiled, plain_tables
+from strategies import plain_tables, programs
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Sequence
 
     from seccompgen.core.objective import Objective
+    from seccompgen.core.program import CompiledProgram
 
 OURS = Path(__file__).parents[1] / "data" / "policies"
 SHARED = Path(__file__).parents[3] / "shared" / "corpus"
@@ -159,9 +160,14 @@ def translated(entry: Entry) -> dict[str, Any]:
 
 
 @cache
-def our_program(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> bytes:
+def our_compiled(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> CompiledProgram:
     """Return what the compiler makes of an entry, for x86_64; several tests look at it."""
-    return compiled(translated(corpus()[name]), objective)["x86_64"]
+    return programs(translated(corpus()[name]), objective)["x86_64"]
+
+
+def our_program(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> bytes:
+    """Return the bytes of `our_compiled`."""
+    return our_compiled(name, objective).to_bytes()
 
 
 class Figures(NamedTuple):
@@ -199,16 +205,34 @@ def executed(program: bytes, nr: int, args: Sequence[int]) -> int:
     return interpreter.run(program, data, "little").executed
 
 
-def figures(entry: Entry, program: bytes, rng: random.Random) -> Figures:
+class _Tried(NamedTuple):
+    """The arguments that a call is tried with: those of each conjunction, and those around them."""
+
+    conditional: bool
+    satisfied: list[list[int]]
+    around: list[tuple[int, ...]]
+
+
+@lru_cache(maxsize=32)  # one policy is measured under many objectives
+def _tried(rules: str) -> list[_Tried]:
+    """Return by number the arguments to try, for the rules of an entry as JSON."""
+    rng = random.Random(0)
+    found = []
+    by_number = json.loads(rules)
+    for nr in range(601):
+        conjunctions = [c for condition, _ in by_number.get(str(nr), []) for c in condition or [[]]]
+        arguments = [[as_argument(atom) for atom in c] for c in conjunctions]
+        satisfied = [satisfying(c) for c in conjunctions]
+        found.append(_Tried(any(conjunctions), satisfied, argument_vectors(arguments, rng)))
+    return found
+
+
+def figures(entry: Entry, program: bytes) -> Figures:
     """Measure ``program``, which is for ``entry``, by running it."""
     always, sometimes = [], []
     longest = 0
-    for nr in range(601):
-        rules = entry["rules"].get(str(nr), [])
-        conjunctions = [c for condition, _ in rules for c in condition or [[]]]
-        arguments = [[as_argument(atom) for atom in c] for c in conjunctions]
-        satisfied = [satisfying(c) for c in conjunctions]
-        vectors: list[Sequence[int]] = [*satisfied, *argument_vectors(arguments, rng)]
+    for nr, (conditional, satisfied, around) in enumerate(_tried(json.dumps(entry["rules"]))):
+        vectors: list[Sequence[int]] = [*satisfied, *around]
         for args in vectors:
             longest = max(longest, executed(program, nr, args))
         allowed: list[Sequence[int]] = [
@@ -216,7 +240,7 @@ def figures(entry: Entry, program: bytes, rng: random.Random) -> Figures:
         ]
         if not allowed:  # what the default allows has no conjunction of its own: one vector
             allowed = [args for args in vectors if direct(entry, nr, args) == ALLOW][:1]
-        if any(conjunctions) and allowed:
+        if conditional and allowed:
             sometimes.append(mean(executed(program, nr, args) for args in allowed))
         elif direct(entry, nr, [0] * 6) == ALLOW:
             always.append(executed(program, nr, [0] * 6))

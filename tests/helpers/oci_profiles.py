@@ -7,13 +7,22 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import libseccomp
-from libseccomp_abis import NAMES
+import libseccomp_abis
+from libseccomp_abis import seen_otherwise
+from oracle import U32
+from proving import TABLES
 from seccompgen.core import abis as architectures
-from seccompgen.core.program import decode
-from seccompgen.verify import Code
+from seccompgen.core.program import Instruction, decode
+from seccompgen.verify import Code, Operation, Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from seccompgen.verify.stack import FilterSemantics
 
 _ACTIONS = {
     "SCMP_ACT_KILL": 0,
@@ -25,6 +34,7 @@ _ACTIONS = {
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
+_NAMES = libseccomp_abis.NAMES | {"s390": "S390"}
 _GO = {"x86_64": "amd64", "i386": "x86", "aarch64": "arm64"}
 DOCKER = {
     f"CAP_{name}"
@@ -123,7 +133,7 @@ def programs(
     """
     requests = [
         [
-            [NAMES[abi] for abi in (host, *others)],
+            [_NAMES[abi] for abi in (host, *others)],
             action(profile["defaultAction"], profile.get("defaultErrnoRet")),
             rules_of(profile, host, caps, splits=True),
             level,
@@ -157,3 +167,42 @@ def loads_number(code: Code) -> bool:
         for at, one in enumerate(instructions)
         if one.code == 0x15 and one.k in {abi.audit_arch for abi in architectures.ABIS.values()}
     )
+
+
+def unspoiled(code: Code, answers: Iterable[int]) -> Code:
+    """Return a program with its answers as they were meant: one of ``answers`` each.
+
+    Across byte orders libseccomp 2.6.0 turns those around that it copies into the reach of jumps.
+    """
+    turned = {int.from_bytes(one.to_bytes(4, "little"), "big"): one for one in answers}
+    assert not turned.keys() & set(answers) - {0}
+    found = tuple(
+        replace(one, k=turned.get(one.k, one.k)) if one.code == 0x06 else one
+        for one in code.instructions
+    )
+    return replace(code, instructions=found)
+
+
+def but_what_it_sees_in_its_own_way(side: FilterSemantics, abis: Sequence[str]) -> FilterSemantics:
+    """Return ``side`` with those calls of a filter for ``abis`` decided that libseccomp misjudges.
+
+    All calls of an ABI that the kernel of the tables no longer has are such.
+    """
+    abi = architectures.ABIS[abis[0]]
+    instructions: list[Instruction] = []
+    for arch in dict.fromkeys(architectures.ABIS[name].audit_arch for name in abis):
+        own = [name for name in abis if architectures.ABIS[name].audit_arch == arch]
+        gone = [(0, U32)] if own[0] not in TABLES.tables else []
+        body = []
+        for first, last in dict.fromkeys([*gone, *(r for n in own for r in seen_otherwise(n))]):
+            body += [
+                Instruction(0x35, 0, 2, first),  # jge
+                Instruction(0x25, 1, 0, last),  # jgt
+                Instruction(0x06, 0, 0, _ACTIONS["SCMP_ACT_KILL_PROCESS"]),
+            ]
+        if body:
+            load_nr, load_arch = Instruction(0x20, 0, 0, 0), Instruction(0x20, 0, 0, 4)
+            instructions += [load_arch, Instruction(0x15, 0, len(body) + 1, arch), load_nr, *body]
+    instructions.append(Instruction(0x06, 0, 0, _ACTIONS["SCMP_ACT_ALLOW"]))
+    over = Code(tuple(instructions), abi.byte_order)
+    return Stack(Operation.INTERSECT, (side, over))

@@ -253,6 +253,9 @@ class _Evaluation:
 
     def of(self, node: ast.expr) -> Any:
         match node:
+            case ast.Compare(left, ops, comparators):
+                sides = [left, *comparators]
+                return all(self._compared(*s) for s in zip(sides, ops, sides[1:], strict=False))
             case ast.Constant(value):
                 return value
             case ast.Name(name):
@@ -270,9 +273,6 @@ class _Evaluation:
                 return self._read(function, argument)
             case ast.BinOp(left, op, right):
                 return self._joined(self.of(left), op, self.of(right))
-            case ast.Compare(left, ops, comparators):
-                sides = [left, *comparators]
-                return all(self._compared(*s) for s in zip(sides, ops, sides[1:], strict=False))
         raise AssertionError(ast.dump(node))
 
     def _read(self, function: str, argument: str) -> Seen:
@@ -420,8 +420,10 @@ class Meaning:
         facts = PlainFacts(constants, known.parameters)
         # For each ABI, number to its rules, first to last: two names may share a number.
         self.named: dict[str, dict[int, list[Rule]]] = {}
+        self.numbers: dict[str, frozenset[int]] = {}
         for abi in self.answered:
             table = self.tables[abi]
+            self.numbers[abi] = frozenset(table.values())
             self.named[abi] = {number: [] for number in table.values()}
             for rule in rules_of(self.policy, table, abi, facts):
                 number = rule.name % 2**32 if isinstance(rule.name, int) else table[rule.name]
@@ -439,7 +441,7 @@ class Meaning:
         for rule in self.named[abi][nr]:
             if all(test(args) for test in rule.tests):
                 return action_value(rule.action, abi)
-        named = nr in self.tables[abi].values()
+        named = nr in self.numbers[abi]
         return action_value(self.default if named else self.unknown, abi)
 
     def abi_of_call(self, arch: int, nr: int) -> str | None:

@@ -11,7 +11,7 @@ from oracle import ABIS, THROUGH, U32, U64, PlainFacts, TablesWithFacts, argumen
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from oracle import Parameters, PolicyDict, Tables
+    from oracle import Parameters, PolicyDict, Tables, Test
 
 Entry: TypeAlias = "Mapping[str, Any]"
 Vector: TypeAlias = tuple[int, ...]
@@ -65,13 +65,28 @@ def rule_witness(
 
     A rule here is the list of its ``arguments`` entries; arguments are at ``most`` that.
     """
-    values = _values_by_argument(rules)
-    tests = [[argument_test(entry, {}) for entry in entries] for entries in rules]
-    for argument in values:
+    return _witness(rules, _tests(rules), _values_by_argument(rules), index, rng, tries, most)
+
+
+def _tests(rules: Sequence[Sequence[Entry]]) -> list[list[Test]]:
+    return [[argument_test(entry, {}) for entry in entries] for entries in rules]
+
+
+def _witness(
+    rules: Sequence[Sequence[Entry]],
+    tests: Sequence[Sequence[Test]],
+    candidates: Mapping[int, Sequence[int]],
+    index: int,
+    rng: random.Random,
+    tries: int = 200,
+    most: int = U64,
+) -> Vector | None:
+    values = {}
+    for argument in candidates:
         own = [entry for entry in rules[index] if entry.get("argument", 0) == argument]
         own_tests = [argument_test({**entry, "argument": 0}, {}) for entry in own]
         values[argument] = [
-            v for v in values[argument] if v <= most and all(test([v]) for test in own_tests)
+            v for v in candidates[argument] if v <= most and all(test([v]) for test in own_tests)
         ]
         if not values[argument]:
             return None
@@ -99,12 +114,12 @@ def argument_vectors(
     Around a call that reaches a rule, one argument at a time takes each boundary value, so that
     a comparison is tried where the rest of its rule holds.
     """
-    values = _values_by_argument(rules)
+    tests, values = _tests(rules), _values_by_argument(rules)
     always: set[Vector] = {(0,) * 6, (U64,) * 6}
     found: set[Vector] = set()
     chosen = range(len(rules)) if len(rules) <= 24 else sorted(rng.sample(range(len(rules)), 24))
     for index in chosen:
-        base = rule_witness(rules, index, rng)
+        base = _witness(rules, tests, values, index, rng)
         if base is not None:
             always.add(base)
             for argument, candidates in values.items():

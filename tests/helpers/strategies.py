@@ -239,8 +239,8 @@ def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[
     return {name: p.to_bytes() for name, p in _programs(policy, objective).items()}
 
 
-# Parsing takes as long as compiling, and the same policy is tried with many objectives in a row.
-@lru_cache(maxsize=4)
+# Parsing takes as long as compiling, and tests go through the corpus again with other objectives.
+@lru_cache(maxsize=128)
 def _loaded(text: str) -> ResolvedPolicy:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.json")

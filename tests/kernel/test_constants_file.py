@@ -11,7 +11,7 @@ from command import seccompgen
 from seccompgen.core.errors import InputError
 from seccompgen.core.facts import NO_FACTS, Constant
 from seccompgen.kernel import shipped
-from seccompgen.kernel.constants_file import read, render
+from seccompgen.kernel.constants_file import WrittenConstants, read, render
 from seccompgen.kernel.shipped import SHIPPED, load_tables, shipped_tables
 
 if TYPE_CHECKING:
@@ -38,6 +38,14 @@ USBDEVFS_BULK32,,,struct x is not known
 def test_small_constants_come_back() -> None:
     assert render(SMALL).decode() == TEXT
     assert read(TEXT.encode(), "c.csv", ABIS) == SMALL
+
+
+def test_what_was_written_is_read_name_by_name() -> None:
+    found = WrittenConstants(TEXT.encode(), "c.csv", ABIS)
+    assert found["TCGETS2"] == SMALL["TCGETS2"]
+    assert found["AT_FDCWD"] == SMALL["AT_FDCWD"]  # in any order
+    assert (dict(found), [*found], len(found)) == (SMALL, sorted(SMALL), len(SMALL))
+    assert "TCGETS" not in found
 
 
 def test_a_changed_value_is_one_changed_line() -> None:

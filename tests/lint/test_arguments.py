@@ -125,3 +125,9 @@ def test_an_argument_that_the_call_has_not(tmp_path: Path, form: str) -> None:
     one = found(tmp_path, form, "mmap", argument, abi="s390x")["no-such-argument"]
     assert "no argument 2" in one.message
     assert not found(tmp_path, form, "mmap", argument, abi="x86_64")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_stack_is_an_address_though_its_type_is_a_number(tmp_path: Path, form: str) -> None:
+    argument = "{argument: 1, operation: Equal, value: 4096, width: 64}"
+    assert "pointer-argument" in found(tmp_path, form, "clone", argument)

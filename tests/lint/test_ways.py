@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from linting import FORMS, findings
 from seccompgen.core.model import ActionKind
+from seccompgen.lint import Severity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,48 @@ def test_a_twin_that_is_left_open(
         assert one.beside is not None
         assert one.witness.ret == ALLOW
         assert one.beside.ret != ALLOW
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_twin_that_is_only_logged_is_open_as_well(tmp_path: Path, form: str) -> None:
+    text = DENY.format(abi="x86_64", names="execve") + "- {action: log, names: [execveat]}\n"
+    (found,) = lint_text(tmp_path, text, form)["exec-twin"]
+    assert found.witness is not None
+    assert found.witness.ret == ActionKind.LOG.value
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("refused", "permitted", "code", "severity"),
+    [
+        ("execve", "execveat", "exec-twin", Severity.NOTE),
+        ("connect", "io_uring_setup", "io-uring-way", Severity.WARNING),
+    ],
+)
+def test_an_allowlist_that_names_both_calls_meant_it_where_they_are_alike(
+    tmp_path: Path, form: str, refused: str, permitted: str, code: str, severity: Severity
+) -> None:
+    """What a ring does is not to be seen by its name, so that nobody may have meant that."""
+    text = (
+        "default_action: errno\narches: [x86_64]\nsyscalls:\n"
+        f"- {{action: errno(EACCES), names: [{refused}]}}\n"
+        f"- {{action: allow, names: [exit_group, rt_sigreturn, read, {permitted}]}}\n"
+    )
+    (found,) = lint_text(tmp_path, text, form)[code]
+    assert found.severity is severity
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("abi", "there"), [("x86_64", True), ("i386", False)])
+def test_mmap_is_no_door_where_its_arguments_are_in_memory(
+    tmp_path: Path, form: str, abi: str, there: bool
+) -> None:
+    argument = "{argument: 2, operation: BitsSet, value: 4, width: 32}"
+    text = (
+        f"default_action: allow\narches: [{abi}]\nsyscalls:\n- action: errno\n"
+        f"  names_with_args:\n  - {{name: mmap, arguments: [{argument}]}}\n"
+    )
+    assert ("executable-memory" in lint_text(tmp_path, text, form)) is there
 
 
 @pytest.mark.parametrize("form", FORMS)

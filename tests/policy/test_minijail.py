@@ -144,6 +144,8 @@ CASES = [
     ("@denylist\n{write, read}: return EPERM # no\n", [(0, ERRNO | 1)]),
     ("read[arch=x86_64,arm64]: 1\nread[arch=arm]: trap", [(0, ALLOW)]),
     ("read: \\\n  arg0 == 1 || \\\n  arg0 == 2", [(1, ALLOW), (2, ALLOW), (3, KILL)]),
+    ("read: return 5000\n", [(0, ERRNO | 4095)]),
+    ("read: { arg0 == 1; trap, arg0 >= 0; allow }", [(1, TRAP), (2, ALLOW)]),
 ]
 
 
@@ -180,8 +182,13 @@ def test_where_its_tools_differ_there_is_a_note(tmp_path: Path) -> None:
     path = tmp_path / "demo.policy"
     path.write_text("read: arg0 == 1; return 5\nwrite: arg0 == 1\nwrite: arg0 == 2\n")
     _, notes = load_policy(path, TABLES, READING)
-    told = [one for one in notes if one.kind is Problem.TOOLS_DIFFER]
-    assert [one.position.line for one in told if one.position] == [1, 3]
+    differ = [one for one in notes if one.kind is Problem.TOOLS_DIFFER]
+    assert [one.position.line for one in differ if one.position] == [1, 3]
+    path.write_text("read: { arg0 == 1; trap, allow }\nwrite: { arg0 == 1, allow }\n")
+    _, notes = load_policy(path, TABLES, READING)
+    (told,) = [one for one in notes if one.kind is Problem.TOOLS_DIFFER]
+    assert "forgets the conditions" in told.message
+    assert str(told.position).endswith("demo.policy:1:26")
 
 
 def test_abis_are_those_that_have_all_calls(tmp_path: Path) -> None:
@@ -203,7 +210,7 @@ notasyscall: 1
 read 1
 write: arg9 == 1
 close: arg0 == NOT_A_CONSTANT
-dup: return 5000
+dup: return 5a
 dup2: return EWRONG
 poll: 1
 poll: trap
@@ -235,6 +242,12 @@ def test_includes_that_never_end_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_policy(tmp_path / "a.policy", TABLES, READING)
     assert [one.kind for one in caught.value.diagnostics] == [Problem.CIRCULAR_INCLUDE]
+
+
+def test_a_default_refuses() -> None:
+    for action in ("allow", "trace", "log"):
+        (told,) = errors(f"@default {action}\nread: 1")
+        assert f"a default of {action} lets through what nobody named" in told
 
 
 def test_a_denylist_says_what_is_returned() -> None:

@@ -10,6 +10,7 @@ import libseccomp_abis
 import pytest
 from proving import TABLES, meaning_of
 from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import InputError
 from seccompgen.policy import load_policy
 from seccompgen.verify import Code, Operation, Proof, Stack, meaning, prove
 
@@ -86,3 +87,13 @@ def test_means_the_rules_where_the_program_does_not(abi: str, tmp_path: Path) ->
         file = tmp_path / f"{i}.pfc"
         file.write_text(peer.pseudo_code)
         assert same(file, abi, meaning_of(peer.policy, abi)), peer.pseudo_code
+
+
+@pytest.mark.parametrize("number", ["007", "0x", "9" * 11, "٣"])
+def test_a_number_that_is_none_is_an_error_at_its_line(number: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.pfc"
+    text = "# pseudo filter code start\n# filter for arch x86_64 (3221225534)\n"
+    file.write_text(f"{text}if ($arch == 3221225534)\n  if ($syscall == {number})\n")
+    with pytest.raises(InputError) as caught:
+        load_policy(file, TABLES)
+    assert {one.position.line for one in caught.value.diagnostics if one.position} & {3, 4}

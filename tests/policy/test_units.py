@@ -257,8 +257,27 @@ def test_android_takes_blocked_calls_away_and_adds_allowed_ones() -> None:
     assert draft.profile == {"read": 3, "write": 2, "exit_group": 1}
 
 
+def test_android_files_of_any_year_are_read(tmp_path: Path) -> None:
+    """Pointers to functions, calls of arm's own, MIPS, and lists by their older names."""
+    (tmp_path / "SYSCALLS.TXT").write_text(
+        "int  cacheflush:__ARM_NR_cacheflush(long start, long end, long flags)  arm\n"
+        "int  getrlimit(int, struct rlimit*)  mips\n"
+        "uid_t getuid:getuid()  arm64,mips,mips64,x86_64\n"
+        "int\tsetgid:setgid32(gid_t)\tarm,x86\n"
+    )
+    allowed = "int\tclone(int (*)(void*), void*, int, void*, ...) all\n"
+    (tmp_path / "SECCOMP_WHITELIST_COMMON.TXT").write_text(allowed)
+    (tmp_path / "SECCOMP_BLACKLIST_COMMON.TXT").write_text("int setgid:setgid32(gid_t) arm,x86\n")
+    path = tmp_path / "SYSCALLS.TXT"
+    calls = ("cacheflush", "clone", "setgid32", "getrlimit")
+    assert answers(path, Reading(), "arm", *calls[:3]) == [ALLOW, ALLOW, TRAP]
+    assert answers(path, Reading(), "x86_64", "clone", "getuid", "getrlimit") == [
+        ALLOW, ALLOW, TRAP,
+    ]  # fmt: skip
+
+
 def test_all_errors_of_android_at_once(tmp_path: Path) -> None:
-    text = "int read(int) all\nint raed(int) lp64\nint write(int) mips\nnot a line\n"
+    text = "int read(int) all\nint raed(int) lp64\nint write(int) mipz\nnot a line\n"
     assert [one.split(": ")[0] for one in messages(tmp_path, text, "SYSCALLS.TXT")] == [
         "SYSCALLS.TXT:3:16", "SYSCALLS.TXT:4:1", "SYSCALLS.TXT:2:1",
     ]  # fmt: skip

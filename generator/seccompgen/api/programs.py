@@ -9,6 +9,7 @@ from seccompgen.api.policies import default_tables
 from seccompgen.api.values import Filter, Policy, document_of
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import Program
@@ -77,7 +78,11 @@ def dump(source: FilterLike, abi: str | Abi | None = None, *, tables: Tables | N
 
 
 def programs_of(
-    source: FilterLike, tables: Tables, only: Abi | None = None, means: BuildOptions = PLAIN_OPTIONS
+    source: FilterLike,
+    tables: Tables,
+    only: Abi | None = None,
+    means: BuildOptions = PLAIN_OPTIONS,
+    reading: Reading = PLAIN_READING,
 ) -> tuple[Program, ...]:
     """Return the programs of a filter, a policy's compiled, for ABI ``only`` or all that it has."""
     if isinstance(source, Program):
@@ -85,7 +90,7 @@ def programs_of(
     if isinstance(source, Policy | Filter):
         only_these = [only] if only else []
         return build_policy(document_of(source), tables, only_these, means=means).programs
-    read = compile_filter(_path(source), tables, only, means)
+    read = compile_filter(_path(source), tables, only, means, reading)
     return tuple(
         Program(ABIS[name], code.instructions, read.origins.get(name, ()))
         for name, code in read.programs.items()

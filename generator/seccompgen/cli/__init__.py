@@ -21,6 +21,7 @@ _MODULES = {
     "explain": "explain",
     "equiv": "compare",
     "subset": "compare",
+    "report": "report",
     "diff": "diff",
     "lint": "lint",
     "intersect": "combine",

@@ -19,7 +19,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading import readings_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError
 from seccompgen.io.console import print_json
@@ -27,6 +27,7 @@ from seccompgen.io.console import print_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from seccompgen.cli.reading import Readings
     from seccompgen.core.foreign import Reading
 
 
@@ -53,15 +54,18 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--format",
             "form",
-            type=click.Choice(["python", "bpf"]),
+            type=click.Choice(
+                ["python", "bpf", "oci", "spo", "minijail", "seccompiler", "systemd"]
+            ),
             default="python",
             show_default=True,
-            help="A Python module, or a raw sock_filter array an ABI.",
+            help="A Python module; or a file an ABI: a raw sock_filter array (bpf), or, as 'build' "
+            "writes it, what another tool reads.",
         ),
         click.option(
             "--check", is_flag=True, help="Write nothing; exit 1 if something would change."
         ),
-        reading_options,
+        readings_options,
         tables_option,
         json_option,
     )
@@ -110,6 +114,21 @@ def subtract(**options: Any) -> None:
     _combine("subtract", **options)
 
 
+def _with_readings(
+    filters: tuple[str, ...], readings: Readings
+) -> tuple[list[Path], list[Reading]]:
+    """Return the files that FILTERs stand for, and how each is read: as its FILTER is."""
+    from seccompgen.filters.locate import locate_all  # noqa: PLC0415 - keeps --help fast
+
+    all_filters(filters)  # which tells everything that is wrong with any of them
+    found = [
+        (path, reading)
+        for word, reading in zip(filters, readings.of(len(filters)), strict=True)
+        for path in locate_all([word]).paths
+    ]
+    return [path for path, _ in found], [reading for _, reading in found]
+
+
 def _combine(
     operation: str,
     *,
@@ -120,12 +139,17 @@ def _combine(
     form: str,
     check: bool,
     tables_directory: Path | None,
-    reading: Reading,
+    readings: Readings,
     as_json: bool,
     action: str | None = None,
 ) -> None:
     from seccompgen.core.model import Action, ActionKind  # noqa: PLC0415
-    from seccompgen.filters.combine import combine, combined_files, parts_of  # noqa: PLC0415
+    from seccompgen.filters.combine import (  # noqa: PLC0415
+        combine,
+        combined_files,
+        left_out_of,
+        parts_of,
+    )
     from seccompgen.io.outputs import Outputs, exclusive  # noqa: PLC0415
     from seccompgen.pipeline.build import is_device, is_module_name, module_name  # noqa: PLC0415
     from seccompgen.pipeline.files import require_writable  # noqa: PLC0415
@@ -143,18 +167,20 @@ def _combine(
     if refusal and refusal.kind is ActionKind.ALLOW:
         raise InputError("--action allow: takes nothing away; name an action that refuses, or log")
     tables = read_tables(tables_directory)
-    paths, only = all_filters(filters), require_abi(arch) if arch else None
+    only = require_abi(arch) if arch else None
+    paths, each = _with_readings(filters, readings)
     require_writable(output)
     written: list[Path] = []
     while True:
-        parts = parts_of(paths, tables, only, reading)
+        parts = parts_of(paths, tables, only, each)
         found = combine(name, Operation(operation), refusal, parts, tables, means(cached=False))
-        files = combined_files(found, tables, output, form)
+        files = combined_files(found, tables, output, form, readings.others.systemd)
+        notes = [*found.notes, *left_out_of(found, form)]
         if check:
             from seccompgen.filters.changes import New  # noqa: PLC0415
 
             refuse_to_overwrite(files)
-            print_notes(found.notes)
+            print_notes(notes)
             outputs = Outputs(files, orphaned_sources(files))
             check_outputs(outputs, [New(name, name, found.programs)], tables)
             break
@@ -162,7 +188,7 @@ def _combine(
             # As `pipeline.files.put` does, and why.
             if found.is_current():
                 refuse_to_overwrite(files)
-                print_notes(found.notes)
+                print_notes(notes)
                 written = Outputs(files, orphaned_sources(files)).write()
                 break
     if as_json:

@@ -8,7 +8,7 @@ import click
 
 from seccompgen.cli import completing
 from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading import readings_options
 from seccompgen.cli.verdicts import (
     answers_as_json,
     arch_option,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from seccompgen.core.foreign import Reading
+    from seccompgen.cli.reading import Readings
     from seccompgen.core.tables import Tables
     from seccompgen.filters.claims import Claim, Verdict
     from seccompgen.filters.differing import CallClass
@@ -44,7 +44,7 @@ _PERMITTING = [kind.name.lower() for kind in ActionKind if kind is not ActionKin
 @click.argument("right", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
 @arch_option
 @method_option
-@reading_options
+@readings_options
 @tables_option
 @json_option
 def equiv(
@@ -53,7 +53,7 @@ def equiv(
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
-    reading: Reading,
+    readings: Readings,
     *,
     as_json: bool,
 ) -> None:
@@ -66,7 +66,8 @@ def equiv(
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    claims = claims_of_two(one_filter(left), one_filter(right), tables, only, reading)
+    paths = one_filter(left), one_filter(right)
+    claims = claims_of_two(*paths, tables, only, readings.of(2))
     _report(claims, method, tables, as_json=as_json)
 
 
@@ -82,7 +83,7 @@ def equiv(
 )
 @arch_option
 @method_option
-@reading_options
+@readings_options
 @tables_option
 @json_option
 def subset(
@@ -92,7 +93,7 @@ def subset(
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
-    reading: Reading,
+    readings: Readings,
     *,
     as_json: bool,
 ) -> None:
@@ -108,7 +109,7 @@ def subset(
     only = require_abi(arch) if arch else None
     kind = ActionKind[up_to.upper()]
     paths = one_filter(left), one_filter(right)
-    claims = claims_of_subset(*paths, kind, tables, only, reading)
+    claims = claims_of_subset(*paths, kind, tables, only, readings.of(2))
     _report(claims, method, tables, as_json=as_json)
 
 

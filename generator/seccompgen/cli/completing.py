@@ -41,6 +41,16 @@ def calls(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     return _starting(sorted({name for table in tables for name in table.numbers}), incomplete)
 
 
+def filter_and_call(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return FILTERs for the first word, calls for the second, and nothing for arguments."""
+    before = ctx.params.get(param.name or "") or ()
+    if not before:
+        return filters(ctx, param, incomplete)
+    return calls(ctx, param, incomplete) if len(before) == 1 else []
+
+
 def calls_and_groups(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

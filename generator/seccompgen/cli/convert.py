@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from seccompgen.core.problems import Problem
 from seccompgen.io.console import say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from seccompgen.core.foreign import Reading
 
 
@@ -22,14 +25,13 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
     metavar="POLICY",
-    help="Write the policy there; default: print it.",
+    help="Write the policy there, or into a directory: DIR/. Default: print it.",
 )
 @reading_options
 @tables_option
 def convert(
-    file: Path, output: Path | None, reading: Reading, tables_directory: Path | None
+    file: Path, output: str | None, reading: Reading, tables_directory: Path | None
 ) -> None:
     """Write somebody else's policy in our language, each rule with its origin.
 
@@ -37,20 +39,40 @@ def convert(
     seccompiler, kafel, systemd, Android or libseccomp; docs/formats.md says what carries over.
     What our language cannot say is an error: nothing is dropped. The policy is proved to answer
     every call as FILE does. A file that is there already is not replaced.
+
+    With -o DIR/ each filter of FILE becomes a policy of its name in that directory: all of them,
+    or none if one cannot be converted or is there already.
     """
     from seccompgen.filters.convert import convert as converted  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.io.outputs import Outputs  # noqa: PLC0415
+    from seccompgen.filters.convert import convert_all  # noqa: PLC0415 - as above
 
-    found = converted(file, read_tables(tables_directory), reading)
-    print_notes(found.notes)
+    tables = read_tables(tables_directory)
     if output is None:
+        found = converted(file, tables, reading)
+        print_notes(found.notes)
         for line in found.text.splitlines():
             say(line)
         return
-    files = {output: found.text.encode()}
-    if found.profile:
-        lines = (f"{name}: {count}\n" for name, count in sorted(found.profile.items()))
-        files[output.with_suffix(".profile")] = "".join(lines).encode()
+    place = Path(output)
+    if output.endswith(("/", os.sep)) or place.is_dir():
+        policies = convert_all(file, tables, reading)
+        each = {place / f"{name}.yml": one for name, one in policies.items()}
+    else:
+        each = {place: converted(file, tables, reading)}
+    print_notes(note for one in each.values() for note in one.notes)
+    files: dict[Path, bytes] = {}
+    for path, one in each.items():
+        files[path] = one.text.encode()
+        if one.profile:
+            lines = (f"{name}: {count}\n" for name, count in sorted(one.profile.items()))
+            files[path.with_suffix(".profile")] = "".join(lines).encode()
+    _write_new(files)
+
+
+def _write_new(files: Mapping[Path, bytes]) -> None:
+    """Write files, all or none. Raises InputError if one is there already with other content."""
+    from seccompgen.io.outputs import Outputs  # noqa: PLC0415 - keeps --help fast
+
     outputs = Outputs(files)
     # Nothing tells a policy that this wrote from one that somebody has edited since.
     there = [path for path in outputs.changed() if path.is_symlink() or path.exists()]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
+from seccompgen.cli import completing
+from seccompgen.cli.common import all_filters, json_option, one_filter, read_tables, tables_option
 from seccompgen.cli.reading import reading_options
 from seccompgen.cli.verdicts import arch_option
 from seccompgen.core.abis import require_abi
@@ -21,28 +22,31 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Diagnostic
-    from seccompgen.core.filter_changes import FilterChange, FilterDiff
+    from seccompgen.core.filter_changes import FilterChange, FilterDiff, TablesDiff
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
 
-_EXAMPLES = """\b
-Examples:
-  seccompgen diff old.yml new.yml
-  seccompgen diff docker-default.json worker.x86_64.bpf --arch x86_64
-  seccompgen diff --git main                       # this project's filters since main
-  seccompgen diff --git v1.2..v1.3 seccomp/web.yml
-  seccompgen diff --git main --format markdown >> "$GITHUB_STEP_SUMMARY"
-"""
 
-
-@click.command(epilog=_EXAMPLES)
-@click.argument("words", nargs=-1, metavar="[FILTER FILTER | PATH...]", type=click.Path())
+@click.command()
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="[FILTER FILTER | PATH...]",
+    type=click.Path(),
+    shell_complete=completing.filters,
+)
 @click.option(
     "--git",
     "revision",
     metavar="REV",
     help="The filters at PATHs, by default the project's, as they were in REV; or REV1..REV2.",
+)
+@click.option(
+    "--tables-before",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Each FILTER, by default the project's policies, with the tables in DIR and with today's.",
 )
 @click.option(
     "--format",
@@ -51,6 +55,12 @@ Examples:
     default="text",
     show_default=True,
     help="For a terminal, or for a comment on a pull request.",
+)
+@click.option(
+    "--textconv",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="For git: print a generated file as the answers that it gives. See docs/diff.md.",
 )
 @arch_option
 @reading_options
@@ -61,7 +71,9 @@ def diff(
     ctx: click.Context,
     words: tuple[str, ...],
     revision: str | None,
+    tables_before: Path | None,
     form: str,
+    textconv: Path | None,
     arch: str | None,
     tables_directory: Path | None,
     reading: Reading,
@@ -76,12 +88,24 @@ def diff(
     module or a raw .bpf file.
     """
     tables = read_tables(tables_directory)
+    if textconv:
+        from seccompgen.filters.textconv import textconv as converted  # noqa: PLC0415
+
+        say(*converted(textconv, tables))
+        return
     only = require_abi(arch) if arch else None
     form = "json" if as_json else form
     if revision is not None:
         found = _between_revisions(revision, words, tables, only, reading)
         _print_trees(found, form, tables)
         if any(one.differs for one in found):
+            ctx.exit(EXIT_NO)
+        return
+    if tables_before:
+        old = read_tables(tables_before)
+        under = _under_tables(words, old, tables, only, reading)
+        _print_tables(under, form, tables)
+        if any(one.diff.differs for one in under):
             ctx.exit(EXIT_NO)
         return
     if len(words) != 2:
@@ -135,20 +159,53 @@ def _between_revisions(
         return diff_trees(Trees(trees[0], trees[1], paths, here, reading, only), tables)
 
 
+def _under_tables(
+    words: Sequence[str], before: Tables, after: Tables, only: Abi | None, reading: Reading
+) -> list[TablesDiff]:
+    from seccompgen.filters.tables_diff import diff_tables  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
+
+    project = None if words else find_project(Path.cwd())
+    paths = project.policy_files() if project else all_filters(words)
+    if not paths:
+        raise InputError("name FILTERs to look at with these tables")
+    return [diff_tables(path, before, after, only, reading) for path in paths]
+
+
+def _print_tables(found: Sequence[TablesDiff], form: str, tables: Tables) -> None:
+    from seccompgen.render.diff_markdown import diff_markdown  # noqa: PLC0415
+    from seccompgen.render.filter_diff import tables_json, tables_text  # noqa: PLC0415
+
+    if form == "json":
+        print_json(tables_json(found))
+        return
+    for n, one in enumerate(found):
+        if form == "markdown":
+            say(*diff_markdown(one.diff, tables))
+        else:
+            say(*(["", ""] if n else []), *tables_text(one, tables, _width()))
+
+
 def _print_two(one: FilterDiff, form: str, tables: Tables) -> None:
+    from seccompgen.render.diff_markdown import diff_markdown  # noqa: PLC0415
     from seccompgen.render.filter_diff import diff_json, diff_text  # noqa: PLC0415
 
     if form == "json":
         print_json(diff_json(one))
+    elif form == "markdown":
+        say(*diff_markdown(one, tables))
     else:
         say(*diff_text(one, tables, _width()))
 
 
 def _print_trees(found: Sequence[FilterChange], form: str, tables: Tables) -> None:
+    from seccompgen.render.diff_markdown import trees_markdown  # noqa: PLC0415
     from seccompgen.render.filter_diff import trees_json, trees_text  # noqa: PLC0415
 
     if form == "json":
         print_json(trees_json(found))
+    elif form == "markdown":
+        say(*trees_markdown(found, tables))
     else:
         say(*trees_text(found, tables, _width()))
 

@@ -14,12 +14,14 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.reading import reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
 
@@ -34,10 +36,16 @@ if TYPE_CHECKING:
     shell_complete=completing.abis,
     help="Only this ABI; needed for a raw .bpf file.",
 )
+@reading_options
 @tables_option
 @json_option
 def disasm(
-    filter_word: str, arch: str | None, tables_directory: Path | None, *, as_json: bool
+    filter_word: str,
+    arch: str | None,
+    tables_directory: Path | None,
+    reading: Reading,
+    *,
+    as_json: bool,
 ) -> None:
     """Show FILTER as assembly.
 
@@ -51,7 +59,7 @@ def disasm(
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    programs = programs_of(one_filter(filter_word), tables, only, means(cached=True))
+    programs = programs_of(one_filter(filter_word), tables, only, means(cached=True), reading)
     if as_json:
         print_json([_as_json(one, tables) for one in programs])
         return

@@ -41,8 +41,26 @@ MORE = {
             "convert docker-default.json --caps CAP_SYS_ADMIN --kernel 6.1",
         ),
     ),
+    "diff": More(
+        "docs/diff.md",
+        (
+            "diff old.yml new.yml",
+            "diff docker-default.json worker.x86_64.bpf --arch x86_64",
+            "diff --git main",
+            "diff --git v1.2..v1.3 seccomp/web.yml --format markdown",
+            "diff --tables-before tables-6.12 worker.yml",
+        ),
+    ),
     "disasm": More("docs/library.md", ("disasm no_exec --arch x86_64",)),
     "equiv": More("docs/compare.md", ("equiv old.bpf worker.yml --arch x86_64",)),
+    "explain": More(
+        "docs/explain.md",
+        (
+            "explain worker.yml openat AT_FDCWD 0 'O_RDONLY|O_CLOEXEC'",
+            "explain worker.yml socket family=AF_INET --arch s390x",
+            "explain --audit /var/log/audit/audit.log worker.yml",
+        ),
+    ),
     "init": More("docs/init.md", ("init --policy web_worker",)),
     "intersect": More("docs/proof.md", ("intersect base.yml worker.yml --name both -o out",)),
     "lint": More(
@@ -55,6 +73,15 @@ MORE = {
             "record -o worker.yml --args -- ./worker --selftest",
             "record -o worker.yml -p 4711",
             "record --against worker.yml -- ./worker",
+        ),
+    ),
+    "report": More(
+        "docs/report.md",
+        (
+            "report worker.yml -o report.html",
+            "report worker.yml --against released.yml -o report.html",
+            "report filter.bpf --arch x86_64 --svg -o tree.svg",
+            "report worker.yml --arch aarch64 --dot | dot -Tpdf -o tree.pdf",
         ),
     ),
     "run": More(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import completing
 from seccompgen.cli.common import json_option, means, one_filter, read_tables, tables_option
 from seccompgen.cli.reading import reading_options
 from seccompgen.core.abis import require_abi
@@ -21,23 +22,21 @@ if TYPE_CHECKING:
     from seccompgen.policy.formats.log_lines import UntoldDeath
     from seccompgen.render.audit_report import RefusedCall
 
-_EXAMPLES = """\b
-Examples:
-  seccompgen explain worker.yml openat AT_FDCWD 0 'O_RDONLY|O_CLOEXEC'
-  seccompgen explain worker.yml socket family=AF_INET --arch s390x
-  seccompgen explain filter.bpf 257 --arch x86_64
-  journalctl -o json -b | seccompgen explain --audit worker.yml
-  dmesg --follow | seccompgen explain --audit --follow worker.yml
-"""
 
-
-@click.command(context_settings={"ignore_unknown_options": True}, epilog=_EXAMPLES)
-@click.argument("words", nargs=-1, metavar="FILTER [CALL [ARG]...]", type=click.UNPROCESSED)
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="FILTER [CALL [ARG]...]",
+    type=click.UNPROCESSED,
+    shell_complete=completing.filter_and_call,
+)
 @click.option(
     "--arch",
     "arches",
     multiple=True,
     metavar="ABI",
+    shell_complete=completing.abis,
     help="Only calls through this ABI; repeatable.",
 )
 @click.option(

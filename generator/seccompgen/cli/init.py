@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli.common import json_option
-from seccompgen.distribute.scaffold import KINDS
+from seccompgen.distribute.scaffold import ATTRIBUTES_NAME, DRIVER, KINDS
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
@@ -82,3 +82,11 @@ def _print_next(scaffold: Scaffold, root: Path) -> None:
         f"       from {scaffold.package} import {scaffold.policy}",
         f"       {scaffold.policy}.install()",
     )
+    if scaffold.attributes:
+        say(
+            "4. For git diff and git log -p to show what filters answer, in each clone once:",
+            "",
+            f"       git config diff.{DRIVER}.textconv 'seccompgen diff --textconv'",
+        )
+    if scaffold.lacks_attributes:
+        say(f"   and add to {ATTRIBUTES_NAME}: {scaffold.attributes}")

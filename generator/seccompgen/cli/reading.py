@@ -1,10 +1,15 @@
-"""The options of commands that read other people's policies, as one `Reading`."""
+"""The options of commands that read other people's policies, as one `Reading` or one a FILTER.
+
+``--caps 2:CAP_SYS_ADMIN`` is for the second FILTER of the command line; without a number a value
+is for all that have none of their own.
+"""
 
 from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -13,68 +18,143 @@ from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Format, Reading, Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _RELEASE = re.compile(r"v?([0-9]+)\.([0-9]+)")
 _CAPABILITY = re.compile(r"(CAP_)?[A-Z_]+")
+_PLACED = re.compile(r"([1-9][0-9]{0,3}):(.*)", re.DOTALL)
+
+if TYPE_CHECKING:
+    _ParamType: TypeAlias = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # which takes no argument before click 8.4
+_Said: TypeAlias = "tuple[int | None, Any]"
+"""The value of an option, and the place of the FILTER that it is for, None for all."""
+
+
+class _Placed(_ParamType):
+    """The values of another type, of one FILTER where a number stands before them: ``2:oci``."""
+
+    def __init__(self, of: _ParamType) -> None:
+        self._of = of
+        self.name = of.name
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self._of.get_metavar(param, ctx)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> _Said:
+        match = _PLACED.fullmatch(value)
+        place, text = (int(match[1]), match[2]) if match else (None, value)
+        return place, self._of.convert(text, param, ctx)
+
+
+def _option(*names: str, of: _ParamType = click.STRING, **more: Any) -> Callable[..., Any]:
+    """Return an option that may be said for all FILTERs and for each."""
+    return click.option(*names, type=_Placed(of), multiple=True, **more)
+
 
 _OPTIONS = (
-    click.option(
+    _option(
         "--from",
         "from_format",
-        type=click.Choice([one.value for one in Format]),
+        of=click.Choice([one.value for one in Format]),
         help="Read policies in this format; default: what their content shows.",
     ),
-    click.option(
+    _option(
         "--caps", metavar="CAP,...", help="OCI: the capabilities of the container; '' for none."
     ),
-    click.option("--kernel", metavar="RELEASE", help="OCI: the kernel's release, such as 6.1."),
-    click.option(
+    _option("--kernel", metavar="RELEASE", help="OCI: the kernel's release, such as 6.1."),
+    _option(
         "--runtime",
-        type=click.Choice([one.value for one in Runtime]),
-        default=Runtime.RUNC.value,
-        show_default=True,
-        help="OCI: who gives the profile its meaning.",
+        of=click.Choice([one.value for one in Runtime]),
+        help=f"OCI: who gives the profile its meaning; default: {Runtime.RUNC.value}. seccompiler: "
+        "libseccomp for newer Firecrackers.",
     ),
-    click.option("--filter", "thread", metavar="NAME", help="Of a file with several filters, one."),
-    click.option(
-        "--for", "abis", multiple=True, metavar="ABI",
+    _option("--filter", "thread", metavar="NAME", help="Of a file with several filters, one."),
+    _option(
+        "--for", "abis", metavar="ABI",
         help="The ABI of a policy that does not say it itself; repeatable.",
     ),
-    click.option(
-        "--systemd", metavar="VERSION", type=int, help="systemd: the release whose groups count."
+    _option(
+        "--systemd", metavar="VERSION", of=click.INT,
+        help="systemd: the release whose groups count.",
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """The choices for each FILTER of a command: ``own`` of those by their place, from 1 on."""
+
+    others: Reading
+    own: Mapping[int, Reading]
+
+    def at(self, place: int) -> Reading:
+        """Return the choices for the FILTER at ``place``."""
+        return self.own.get(place, self.others)
+
+    def of(self, count: int) -> tuple[Reading, ...]:
+        """Return those of each of ``count`` FILTERs. Raises InputError if more were said."""
+        beyond = next((place for place in self.own if place > count), None)
+        if beyond is not None:
+            there = "there is one FILTER" if count == 1 else f"there are {count} FILTERs"
+            raise InputError(
+                f"{beyond}: in front of a value is for the FILTER in that place: {there}"
+            )
+        return tuple(self.at(place) for place in range(1, count + 1))
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options for foreign policies, and ``reading``, which they come to."""
 
     @functools.wraps(command)
-    def wrapped(
-        from_format: str | None,
-        caps: str | None,
-        kernel: str | None,
-        runtime: str,
-        thread: str | None,
-        abis: tuple[str, ...],
-        systemd: int | None,
-        **others: Any,
-    ) -> object:
-        reading = Reading(
-            Format(from_format) if from_format else None,
-            None if caps is None else _capabilities(caps),
-            _release(kernel) if kernel else None,
-            Runtime(runtime),
-            thread,
-            tuple(require_abi(one).name for one in abis),
-            systemd,
-        )
-        return command(reading=reading, **others)
+    def wrapped(readings: Readings, **others: Any) -> object:
+        if readings.own:
+            text = "takes no number of a FILTER here; only commands that compare or combine do"
+            raise InputError(
+                f"{next(iter(readings.own))}: in front of a value: this command {text}"
+            )
+        return command(reading=readings.others, **others)
+
+    return readings_options(wrapped)
+
+
+def readings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the same, and ``readings``, for FILTERs that may be read differently."""
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> object:
+        said = {name: options.pop(name) for name in _READ}
+        places = sorted({place for values in said.values() for place, _ in values if place})
+        own = {place: _reading(said, place) for place in places}
+        return command(readings=Readings(_reading(said, None), own), **options)
 
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
+
+
+_READ = ("from_format", "caps", "kernel", "runtime", "thread", "abis", "systemd")
+
+
+def _reading(said: Mapping[str, tuple[_Said, ...]], place: int | None) -> Reading:
+    """Return the choices for the FILTER at ``place``: what is said of it, else what of all."""
+    chosen: dict[str, list[Any]] = {}
+    for name, values in said.items():
+        own = [value for where, value in values if where == place]
+        chosen[name] = own or [value for where, value in values if where is None]
+    last = {name: values[-1] if values else None for name, values in chosen.items()}
+    return Reading(
+        Format(last["from_format"]) if last["from_format"] else None,
+        None if last["caps"] is None else _capabilities(last["caps"]),
+        _release(last["kernel"]) if last["kernel"] else None,
+        Runtime(last["runtime"] or Runtime.RUNC.value),
+        last["thread"],
+        tuple(require_abi(one).name for one in chosen["abis"]),
+        last["systemd"],
+    )
 
 
 def _capabilities(text: str) -> frozenset[str]:

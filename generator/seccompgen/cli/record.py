@@ -17,6 +17,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.reading import reading_options
 from seccompgen.core.errors import EXIT_NO, InputError, OutsideError
 from seccompgen.io.console import print_json, say
 from seccompgen.io.reading import read_start
@@ -24,6 +25,7 @@ from seccompgen.io.reading import read_start
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Action, ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
     from seccompgen.observe.record.coverage import Coverage, Refused
@@ -86,6 +88,7 @@ _SEEN_SHOWN = 10
     help="Record a process that runs already, until it ends or Ctrl-C; repeatable.",
 )
 @default_action_option
+@reading_options
 @tables_option
 @json_option
 def record(
@@ -96,6 +99,7 @@ def record(
     against_word: str | None,
     default_action: str,
     tables_directory: Path | None,
+    reading: Reading,
     *,
     constrained: bool,
     after_marker: bool,
@@ -129,8 +133,8 @@ def record(
     if output:
         _require_ours(output, known_files)
     tables = read_tables(tables_directory)
-    known = tuple(_load(path, tables) for path in known_files)
-    against = _load(against_file, tables) if against_file else None
+    known = tuple(_load(path, tables, reading) for path in known_files)
+    against = _load(against_file, tables, reading) if against_file else None
     wish = RecordRequest(constrained, after_marker, known, against)
     recording = None
     table = _own_table(tables)
@@ -161,10 +165,10 @@ def record(
     sys.exit(code or (EXIT_NO if found and found.refused else 0))
 
 
-def _load(path: Path, tables: Tables) -> ResolvedPolicy:
+def _load(path: Path, tables: Tables, reading: Reading) -> ResolvedPolicy:
     from seccompgen.policy import load_policy  # noqa: PLC0415 - what reads policies takes long
 
-    return load_policy(path, tables)[0]
+    return load_policy(path, tables, reading)[0]
 
 
 def _refusal(text: str) -> Action:

@@ -156,3 +156,28 @@ class FilterChange:
     def differs(self) -> bool:
         """True if it is not the same filter in both trees."""
         return self.status is not Status.SAME
+
+
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    """A call that other tables brought, and the answers that a filter gives to it.
+
+    ``abis`` are those that have it now and had it not. There is more than one of ``answers`` where
+    arguments decide; ``rules`` are the parts of the policy that give them.
+    """
+
+    syscall: str
+    abis: tuple[str, ...]
+    answers: tuple[str, ...]
+    rules: tuple[Origin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TablesDiff:
+    """A filter under the tables of two tags: ``diff`` is what it answers otherwise."""
+
+    name: str
+    before: str
+    after: str
+    new_calls: tuple[NewCall, ...]
+    diff: FilterDiff

@@ -56,7 +56,7 @@ class CallPlace:
     """A call on one ABI: its number, and if the kernel's bitmap answers it.
 
     ``executed`` is how many instructions run where the bitmap does not answer. Both are None where
-    there is no program.
+    there is no program, the second also where nobody asked.
     """
 
     way: Way
@@ -111,3 +111,16 @@ class FilterSummary:
         for one in self.calls:
             found[one.name].append(one)
         return {name: tuple(entries) for name, entries in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """Something that a process may want to do, and the calls by which the filter permits it.
+
+    ``permitted`` are those on some of the ABIs ``on``; ``calls`` are all that there are for it.
+    """
+
+    title: str
+    permitted: tuple[str, ...]
+    calls: tuple[str, ...]
+    on: tuple[str, ...]

@@ -112,6 +112,10 @@ class Sets:
         """Return the smallest member of a, which must have one."""
         return self._least[a]
 
+    def greatest(self, a: int) -> int:
+        """Return the greatest member of a, which must have one."""
+        return self._greatest[a]
+
     def member(self, a: int, ones: int) -> int:
         """Return a member of a, which must have one; the smallest for ``ones`` 0.
 

@@ -60,6 +60,9 @@ _KINDS = {
         *("If your program needs more, for example upstreams to ask", "allow", "socket, connect"),
     ),
 }
+ATTRIBUTES_NAME = ".gitattributes"
+DRIVER = "seccompgen"
+"""The driver of ``git diff``, which `git config` defines in each clone."""
 KINDS = tuple(sorted(_KINDS))
 """The stock policies that a project can start from."""
 
@@ -69,7 +72,8 @@ class Scaffold:
     """The missing parts of a project: whole files, and text at the end of its pyproject.toml.
 
     ``kept`` are the files that are there already. ``package`` is the name by which the filters
-    will be imported, ``test`` the file that tries the policy's.
+    will be imported, ``test`` the file that tries the policy's. ``attributes`` is the line of
+    .gitattributes by which git shows what filters answer, not their bytes; empty outside of git.
     """
 
     files: Mapping[Path, bytes]
@@ -80,6 +84,16 @@ class Scaffold:
     package: str
     output: Path
     test: Path
+    attributes: str
+
+    @property
+    def lacks_attributes(self) -> bool:
+        """True if .gitattributes is there already, and without our line."""
+        kept = next((path for path in self.kept if path.name == ATTRIBUTES_NAME), None)
+        try:
+            return kept is not None and self.attributes.encode() not in kept.read_bytes()
+        except OSError:
+            return True
 
     def write(self) -> None:
         """Add what is missing. No byte that is there is changed.
@@ -126,9 +140,13 @@ def plan(root: Path, kind: str, output: str | None = None) -> Scaffold:
     test = tests / f"test_seccomp_{kind}.py"
     files = _policy_files(kind, policies, filters.relative_to(root))
     files[test] = _test(kind, policies.relative_to(root), package, source.relative_to(root))
+    attributes = ""
+    if any((directory / ".git").exists() for directory in (root, *root.parents)):
+        attributes = f"{filters.relative_to(root).as_posix()}/*/*.py diff={DRIVER}"
+        files[root / ATTRIBUTES_NAME] = f"{attributes}\n".encode()
     kept = tuple(path for path in files if os.path.lexists(path))
     missing = {path: data for path, data in files.items() if path not in kept}
-    return Scaffold(missing, pyproject, stanza, kept, kind, package, filters, test)
+    return Scaffold(missing, pyproject, stanza, kept, kind, package, filters, test, attributes)
 
 
 def _place(root: Path, output: str | None) -> Path:

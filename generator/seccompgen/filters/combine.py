@@ -25,11 +25,12 @@ from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
+from seccompgen.filters.combined_policy import combined_policy
 from seccompgen.filters.lift import lift
 from seccompgen.filters.load import load_filter
 from seccompgen.filters.module import filter_sha256
-from seccompgen.pipeline.build import are_unchanged, difference_text, module_name
-from seccompgen.pipeline.files import support_files
+from seccompgen.pipeline.build import Built, are_unchanged, difference_text, module_name
+from seccompgen.pipeline.files import filter_files, has_place, support_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import combined_docstring, render_combined
@@ -43,7 +44,7 @@ from seccompgen.verify import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
@@ -85,18 +86,19 @@ class Combined:
 
 
 def parts_of(
-    paths: Iterable[Path],
+    paths: Sequence[Path],
     tables: Tables,
     only: Abi | None,
-    reading: Reading = PLAIN_READING,
+    readings: Sequence[Reading] = (),
 ) -> tuple[LoadedFilter, ...]:
-    """Return the FILTERs in the files ``paths``.
+    """Return the FILTERs in the files ``paths``, each read as ``readings`` say in turn, if any do.
 
     Raises InputError with everything that is wrong with any of them.
     """
     parts: list[LoadedFilter] = []
     problems: list[Diagnostic] = []
-    for path in paths:
+    plain = (PLAIN_READING,) * len(paths)
+    for path, reading in zip(paths, readings or plain, strict=True):
         try:
             if not str(path).isprintable():
                 # The name goes into comments of the module that is made.
@@ -149,6 +151,16 @@ def combine(
         for path, abis in missing
         if abis
     ]
+    flags = settings_of(parts).flags
+    notes += [
+        Diagnostic(
+            f"its flags {lost} are not those of the other filters, and are left out",
+            Position(str(part.path)),
+            Problem.CONFLICTING_SETTINGS,
+        )
+        for part in parts
+        if part.settings and (lost := ", ".join((part.settings.flags & ~flags).names))
+    ]
     jobs = [
         (ABIS[n], compat_of(parts, ABIS[n]), stack_of(operation, refusal, parts, ABIS[n]))
         for n in common
@@ -172,8 +184,23 @@ def stack_of(
 
 
 def settings_of(parts: Sequence[LoadedFilter]) -> Settings:
-    """Return how ``parts`` are installed, on which those that say it agree."""
-    return next((part.settings for part in parts if part.settings), Settings())
+    """Return how ``parts`` are installed, on which those of ours that say it agree.
+
+    Of policies in other formats that is the choice of whoever runs them: with nothing else, the
+    flags that all of them have, and a listener if one of them needs it.
+    """
+    ours = next((part.settings for part in parts if part.settings and not _is_foreign(part)), None)
+    flags = [part.settings.flags for part in parts if part.settings]
+    if ours or not flags:
+        return ours or Settings()
+    common, some = flags[0], FilterFlag(0)
+    for one in flags:
+        common, some = common & one, some | one
+    return Settings(common | some & FilterFlag.NEW_LISTENER)
+
+
+def _is_foreign(part: LoadedFilter) -> bool:
+    return part.policy is not None and part.policy.foreign
 
 
 def compat_of(parts: Sequence[LoadedFilter], abi: Abi) -> tuple[Abi, ...]:
@@ -260,9 +287,10 @@ def _why_not(
 
 def _require_agreement(parts: Sequence[LoadedFilter]) -> None:
     """Raise InputError where parts want to be installed differently: one program cannot."""
-    first = next((part for part in parts if part.settings), None)
+    ours = [part for part in parts if not _is_foreign(part)]
+    first = next((part for part in ours if part.settings), None)
     problems = []
-    for part in parts:
+    for part in ours:
         if first and first.settings and part.settings:
             both = zip(Settings._fields, part.settings, first.settings, strict=True)
             different = [name for name, own, its in both if own != its]
@@ -285,6 +313,19 @@ def _require_listener(combined: Combined) -> None:
         raise InputError(text, kind=Problem.NO_LISTENER)
 
 
+WRITTEN_BY_RULES = ("oci", "spo", "minijail", "seccompiler", "systemd")
+"""The forms that hold rules and no program: they are written from a policy."""
+FORMS = ("python", "bpf", *WRITTEN_BY_RULES)
+"""The forms in which combined filters can be written."""
+
+
+def left_out_of(combined: Combined, form: str) -> tuple[Diagnostic, ...]:
+    """Return what is worth telling of programs that have no place in ``form``."""
+    abis = [one.abi.name for one in combined.programs if not has_place(one.abi, form)]
+    text = f"{form} has nothing for {', '.join(abis)}, so that these are left out"
+    return (Diagnostic(text, Position(combined.name)),) if abis else ()
+
+
 _TITLES = {
     Operation.INTERSECT: "What {names} answer as a stack: the strictest of their answers.",
     Operation.UNION: "What any of {names} lets through: the laxest of their answers.",
@@ -293,13 +334,14 @@ _TITLES = {
 
 
 def combined_files(
-    combined: Combined, tables: Tables, directory: Path, form: str
+    combined: Combined, tables: Tables, directory: Path, form: str, systemd: int | None = None
 ) -> dict[Path, bytes]:
-    """Return the files that hold ``combined`` under ``directory``; ``form`` is python or bpf.
+    """Return the files that hold ``combined`` under ``directory``; ``form`` is one of `FORMS`.
 
-    Raises InputError if that would replace a part, or a module asks a listener that nobody gets.
+    ``systemd`` is the release that reads units. Raises InputError if that would replace a part, a
+    module asks a listener that nobody gets, or with all that the form cannot say.
     """
-    files = _files(combined, tables, directory, form)
+    files = _files(combined, tables, directory, form, systemd)
     parts = {part.path.resolve() for part in combined.parts}
     places = dict.fromkeys(place for path in files for place in (path, path.parent))
     replaced = [place for place in places if place.resolve() in parts]
@@ -310,7 +352,11 @@ def combined_files(
     return files
 
 
-def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> dict[Path, bytes]:
+def _files(
+    combined: Combined, tables: Tables, directory: Path, form: str, systemd: int | None
+) -> dict[Path, bytes]:
+    if form in WRITTEN_BY_RULES:
+        return _files_by_rules(combined, tables, directory, form, systemd)
     if form == "bpf":
         return {
             directory / f"{combined.name}.{program.abi.name}.bpf": program.to_bytes()
@@ -337,6 +383,58 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
         **{place / name: source for name, source in package.items()},
         **support_files(directory, [combined.settings.flags]),
     }
+
+
+def _files_by_rules(
+    combined: Combined, tables: Tables, directory: Path, form: str, systemd: int | None
+) -> dict[Path, bytes]:
+    """Return what `build` writes in ``form`` of policies that say what the parts do together.
+
+    Raises one InputError with all that cannot be said, whichever ABI it is about.
+    """
+    parts, name = combined.parts, combined.name
+    programs = [one for one in combined.programs if has_place(one.abi, form)]
+    found: dict[str, dict[Path, bytes]] = {}
+    problems: dict[Diagnostic, None] = {}
+    for program in programs or combined.programs[:1]:
+        abi = program.abi
+        stack = stack_of(combined.operation, combined.refusal, parts, abi)
+        try:
+            policy = combined_policy(name, stack, parts, combined.settings, abi, tables)
+            _require_names(policy, form)
+            built = Built(policy, (program,), ())
+            found[abi.name] = filter_files([built], tables, directory, form, systemd=systemd)
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+    if problems:
+        raise InputError(*problems)
+    files = [(abi, *pair) for abi, made in found.items() for pair in made.items()]
+    if len({content for _, _, content in files}) == 1:
+        return {path: content for _, path, content in files[:1]}
+    # A drop-in has no ABI in its name where all agree.
+    return {
+        path if f".{abi}." in path.name else path.with_suffix(f".{abi}{path.suffix}"): content
+        for abi, path, content in files
+    }
+
+
+def _require_names(policy: ResolvedPolicy, form: str) -> None:
+    """Raise InputError if a policy has rules for numbers that no call has, once for each answer."""
+    found: dict[tuple[Action, Origin], list[str]] = {}
+    for rule in policy.rules:
+        if rule.name.isdecimal():
+            found.setdefault((rule.action, rule.origin), []).append(rule.name)
+    problems = [
+        Diagnostic(
+            f"{form} names calls, and numbers that none has get {action} here (such as "
+            f"{numbers[0]}), others {policy.unknown_action}; if that is runc's ENOSYS, read the "
+            "profiles with --runtime libseccomp: runc adds it again to what is written",
+            origin.position,
+        )
+        for (action, origin), numbers in found.items()
+    ]
+    if problems:
+        raise InputError(*problems, kind=Problem.NOT_COMBINED)
 
 
 def docstring_of(

@@ -16,7 +16,7 @@ from seccompgen.filters.locate import FilterForm, kind_of
 from seccompgen.verify import Code, Relation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
@@ -40,13 +40,16 @@ def claims_of_two(
     right: Path,
     tables: Tables,
     only: Abi | None,
-    reading: Reading = PLAIN_READING,
+    readings: Sequence[Reading] = (PLAIN_READING, PLAIN_READING),
 ) -> list[Claim]:
     """Return the claims that two filters are one, for each ABI; policies are not compiled.
 
     Raises AnswerNo if only one of them has a program for some ABI.
     """
-    ours, its = (load_filter(path, tables, only, reading).sides for path in (left, right))
+    ours, its = (
+        load_filter(path, tables, only, reading).sides
+        for path, reading in zip((left, right), readings, strict=True)
+    )
     lonely = [
         Diagnostic(
             f"no program for {name}, which {other} has; --arch compares one ABI alone",
@@ -62,9 +65,9 @@ def claims_of_two(
     ]
     if lonely:
         raise AnswerNo(*lonely)
-    names = (str(left), str(right))
+    names = _names_of(left, right)
     return [
-        Claim(f"{left} = {right}", ABIS[name], names, (side, its[name]))
+        Claim(f"{names[0]} = {names[1]}", ABIS[name], names, (side, its[name]))
         for name, side in ours.items()
     ]
 
@@ -75,7 +78,7 @@ def claims_of_subset(
     up_to: ActionKind,
     tables: Tables,
     only: Abi | None,
-    reading: Reading = PLAIN_READING,
+    readings: Sequence[Reading] = (PLAIN_READING, PLAIN_READING),
 ) -> list[Claim]:
     """Return the claims that the right filter permits what the left one does: see `subset_claims`.
 
@@ -85,14 +88,21 @@ def claims_of_subset(
     problems: list[Diagnostic] = []
     # An ABI that the right filter lacks is an answer, and no mistake.
     its_abi = only if kind_of(right) is FilterForm.RAW else None
-    for path, abi in ((left, only), (right, its_abi)):
+    for path, abi, reading in zip((left, right), (only, its_abi), readings, strict=True):
         try:
             sides.append(load_filter(path, tables, abi, reading).sides)
         except InputError as error:
             problems += error.diagnostics
     if problems:
         raise InputError(*problems)
-    return subset_claims((str(left), str(right)), sides[0], sides[1], up_to)
+    return subset_claims(_names_of(left, right), sides[0], sides[1], up_to)
+
+
+def _names_of(left: Path, right: Path) -> tuple[str, str]:
+    """Return how messages call two filters, which may be one file read in two ways."""
+    if left == right:
+        return f"1: {left}", f"2: {right}"
+    return str(left), str(right)
 
 
 def subset_claims(

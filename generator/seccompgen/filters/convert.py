@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
@@ -10,10 +11,10 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.text import printable
 from seccompgen.io.reading import read_input
 from seccompgen.lint import Severity, lint_policy
-from seccompgen.pipeline.build import difference_text
+from seccompgen.pipeline.build import difference_text, is_device
 from seccompgen.policy import load_policy
 from seccompgen.policy.document import MAX_POLICY, read_document
-from seccompgen.policy.formats import PLAIN_READING, Reading, translate
+from seccompgen.policy.formats import PLAIN_READING, Reading, filter_names, translate
 from seccompgen.policy.yaml_text import policy_text
 from seccompgen.render.findings import message_of
 from seccompgen.verify import Difference, meaning, prove
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.lint import LintReport
     from seccompgen.policy.formats import Draft
+
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,37 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
     again, _ = load_policy(read_document(written.encode(), name), tables)
     _require_same(policy, again, tables)
     return Converted(written, report.notes, report, draft.profile)
+
+
+def convert_all(
+    path: Path, tables: Tables, reading: Reading = PLAIN_READING
+) -> dict[str, Converted]:
+    """Return every filter of the file at ``path`` as a policy of ours, by the name of its file.
+
+    With ``reading.thread`` that is the one that it names; a file of one filter lends it its name.
+    Raises InputError with all that is wrong with any of them.
+    """
+    named = filter_names(read_input(path, MAX_POLICY), str(path), reading)
+    wanted = tuple(one for one in named if reading.thread in {None, one})
+    if not wanted:
+        return {path.stem: convert(path, tables, reading)}
+    found: dict[str, Converted] = {}
+    problems: dict[Diagnostic, None] = {}
+    seen: dict[str, str] = {}
+    for name in wanted:
+        other = seen.setdefault(name.casefold(), name)
+        if not _FILE_NAME.fullmatch(name) or is_device(name) or other != name:
+            why = "is no name for a file" if other == name else f"and {other} are one file's name"
+            text = f"the filter {name!r} {why}: write it alone, with --filter and -o FILE"
+            problems[Diagnostic(text, Position(str(path)), Problem.UNPRINTABLE_NAME)] = None
+            continue
+        try:
+            found[name] = convert(path, tables, replace(reading, thread=name))
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+    if problems:
+        raise InputError(*problems)
+    return found
 
 
 def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
+    from seccompgen.filters.load import LoadedFilter
     from seccompgen.verify import Code, Meaning
 
 
@@ -24,11 +25,15 @@ def lint_filter(
 
     Raises InputError where it is no filter.
     """
-    loaded = load_filter(path, tables, only, reading)
+    return lint_loaded(load_filter(path, tables, only, reading), tables)
+
+
+def lint_loaded(loaded: LoadedFilter, tables: Tables) -> LintReport:
+    """Return the findings on a filter that was read, for the ABIs that it was read for."""
     if loaded.policy:
         abis = [abi for abi in loaded.policy.arches if abi.name in loaded.sides]
         return lint_policy(loaded.policy, tables, abis, loaded.notes)
-    return lint_programs(str(path), loaded.sides, tables)
+    return lint_programs(str(loaded.path), loaded.sides, tables)
 
 
 def lint_programs(file: str, sides: Mapping[str, Meaning | Code], tables: Tables) -> LintReport:

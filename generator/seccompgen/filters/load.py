@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Origin, ResolvedPolicy, Settings
     from seccompgen.core.tables import Tables
     from seccompgen.filters.module import Module
-    from seccompgen.pipeline.build import BuildOptions
+    from seccompgen.pipeline.build import BuildOptions, Built
     from seccompgen.verify import Meaning
 
 
@@ -104,6 +104,11 @@ def compile_filter(
     if kind_of(path) is not FilterForm.POLICY:
         return load_filter(path, tables, only, reading)
     built = build_policy(path, tables, [only] if only else [], means=means, reading=reading)
+    return filter_of(path, built)
+
+
+def filter_of(path: Path, built: Built) -> LoadedFilter:
+    """Return the policy at ``path`` with the programs that were built of it."""
     return LoadedFilter(
         path,
         built.policy.sources[-1][1],

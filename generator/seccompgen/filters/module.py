@@ -152,6 +152,22 @@ def read_module(path: Path) -> Module:
     )
 
 
+def read_program(path: Path) -> tuple[str, bytes]:
+    """Return the ABI and the program of the file at ``path``, which is a package's for one ABI.
+
+    Its docstring names the ABI, so that the file may have any name. Raises InputError as
+    `read_module` does.
+    """
+    from seccompgen.render import program_tree  # noqa: PLC0415 - jinja2
+
+    tree = parse_generated(path, read_input(path, MAX_FILTER))
+    with _expecting_ours(path):
+        abi = _docstring(tree).split()[3]
+        number, data = _program(tree.body)
+        require_same(path, tree.body, program_tree(ABIS[abi].name, number, data).body)
+    return abi, data
+
+
 def filter_sha256(path: Path) -> str:
     """Return the hash of a filter: of the files of a package, or of a file of any kind."""
     if path.is_dir():

@@ -26,6 +26,7 @@ from seccompgen.core.filter_summary import (
 from seccompgen.core.model import U32, All, Origin, condition_for
 from seccompgen.core.sets import Sets
 from seccompgen.core.spelling import number
+from seccompgen.core.word import ARCH
 from seccompgen.filters.execution import executed_for
 from seccompgen.filters.lift import lift
 from seccompgen.filters.value_conditions import alternatives, united
@@ -34,6 +35,7 @@ from seccompgen.render import ret_action
 from seccompgen.verify import Code, Meaning, meaning
 from seccompgen.verify.call import Call
 from seccompgen.verify.kernel import constant_allow, rank
+from seccompgen.verify.oracle import OneOf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,18 +45,20 @@ if TYPE_CHECKING:
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
+    from seccompgen.verify.oracle import Case
 
 _UNTOLD = "it depends on the arguments, too intricately to be told"
 _MOST_SPANS = 4
 _X32_NUMBERS = "numbers of x32, which have bit 30"
 
 
-def summarize(loaded: LoadedFilter, tables: Tables) -> FilterSummary:
+def summarize(loaded: LoadedFilter, tables: Tables, *, costs: bool = True) -> FilterSummary:
     """Return what a filter does, for every ABI that it answers for.
 
-    Costs are there if the filter was compiled, or is a program.
+    Where the filter was compiled, or is a program, it says what the bitmap answers, and with
+    ``costs`` how many instructions run.
     """
-    return _Summarizer(loaded, tables).summary()
+    return _Summarizer(loaded, tables, costs=costs).summary()
 
 
 _Span: TypeAlias = tuple[int, int]
@@ -62,12 +66,38 @@ _Parts: TypeAlias = dict[tuple[int, Origin | None], list["Box"]]
 """Boxes of arguments by what they are answered and by which part of a policy."""
 
 
+class _Cases:
+    """The cases of a policy under one audit value, to be asked for the one that answers a call.
+
+    A meaning tries all of its cases, of which there are hundreds, for each of hundreds of calls.
+    """
+
+    def __init__(self, side: Meaning, arch: int) -> None:
+        self.last = {case.origin: n for n, case in enumerate(side.cases)}
+        self._of: list[tuple[Case, frozenset[int] | None]] = []
+        for case in side.cases:
+            if all(test.field != ARCH or test.holds(Call(0, arch)) for test in case.tests):
+                named = (test.values for test in case.tests if isinstance(test, OneOf))
+                self._of.append((case, next(named, None)))
+
+    def origin(self, call: Call) -> Origin:
+        """Return the part of the policy that answers ``call``, which is under the audit value."""
+        return next(
+            case.origin
+            for case, numbers in self._of
+            if (numbers is None or call.nr in numbers)
+            and all(test.holds(call) for test in case.tests)
+        )
+
+
 class _Summarizer:
-    def __init__(self, loaded: LoadedFilter, tables: Tables) -> None:
+    def __init__(self, loaded: LoadedFilter, tables: Tables, *, costs: bool) -> None:
         self._loaded = loaded
+        self._costs = costs
         self._tables = tables
         self._sets = Sets()
         self._undecided: dict[str, None] = {}
+        self._cases: dict[FilterView, _Cases | None] = {}
 
     def summary(self) -> FilterSummary:
         alike: dict[tuple[str, tuple[CallAnswer, ...]], list[CallPlace]] = defaultdict(list)
@@ -120,7 +150,8 @@ class _Summarizer:
             return CallPlace(way, nr)
         # The bitmap has the numbers of x86_64 and i386, and none with x32's bit.
         bitmap = view.abi.name != "x32" and constant_allow(code.instructions, nr, view.arch)
-        return CallPlace(way, nr, bitmap, executed_for(code, nr, view.arch))
+        executed = executed_for(code, nr, view.arch) if self._costs else None
+        return CallPlace(way, nr, bitmap, executed)
 
     # --- answers -----------------------------------------------------------------------------
 
@@ -133,13 +164,21 @@ class _Summarizer:
             self._undecided[f"{name} on {view.abi.name}: {_UNTOLD} ({reason})"] = None
             return ()
 
+    def _cases_of(self, view: FilterView) -> _Cases | None:
+        """Return the cases of the policy for an ABI; None where there is no policy."""
+        if view not in self._cases:
+            side = view.side
+            self._cases[view] = _Cases(side, view.arch) if isinstance(side, Meaning) else None
+        return self._cases[view]
+
     def _parts(self, view: FilterView, nr: int) -> _Parts:
         parts: _Parts = defaultdict(list)
+        cases = self._cases_of(view)
         for box, ret in view.answer_to(nr & U32).parts:
             origin = None
-            if isinstance(view.side, Meaning):
+            if cases:
                 args = tuple(map(self._sets.least, box))
-                origin = view.side.case(Call(nr & U32, view.arch, args)).origin  # type: ignore[arg-type] # six
+                origin = cases.origin(Call(nr & U32, view.arch, args))  # type: ignore[arg-type] # six
             parts[ret, origin].append(box)
         return parts
 
@@ -160,9 +199,8 @@ class _Summarizer:
 
         That of the policy's last case; in a program the one that takes most boxes to tell.
         """
-        if isinstance(view.side, Meaning):
-            last = {case.origin: n for n, case in enumerate(view.side.cases)}
-            return max(parts, key=lambda part: last[part[1]] if part[1] else 0)
+        if cases := self._cases_of(view):
+            return max(parts, key=lambda part: cases.last[part[1]] if part[1] else -1)
         return max(parts, key=lambda part: (len(parts[part]), -rank(part[0])))
 
     def _condition(

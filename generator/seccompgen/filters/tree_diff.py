@@ -165,18 +165,19 @@ def _is_unchanged(file: Path, trees: Trees) -> bool:
 
 
 def _placed(one: Diagnostic, tree: FileTree) -> Diagnostic:
-    place = one.position and replace(one.position, file=tree.shown(one.position.file))
+    place = one.position and _shown(one.position, tree)
     return replace(one, message=tree.shown(one.message), position=place)
+
+
+def _shown(place: Position, tree: FileTree) -> Position:
+    return replace(place, file=tree.shown(os.path.normpath(place.file)))
 
 
 def _with_places(diff: FilterDiff, trees: Trees) -> FilterDiff:
     """Return a difference with its rules at the places of the trees."""
 
     def shown(origins: Sequence[Origin], tree: FileTree) -> tuple[Origin, ...]:
-        return tuple(
-            replace(one, position=replace(one.position, file=tree.shown(one.position.file)))
-            for one in origins
-        )
+        return tuple(replace(one, position=_shown(one.position, tree)) for one in origins)
 
     return replace(
         diff,

@@ -1,13 +1,13 @@
 """Sets of argument values as comparisons, so that they can be read.
 
-A set is told as masked equalities, as intervals, or as what is not one of these, whichever takes
-the fewest comparisons. All of them are exact.
+A set is told as masked equalities, as intervals, as what is not one of these, or as a simple set
+without a few values, whichever takes the fewest comparisons. All of them are exact.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32, Comparison, Op
@@ -21,6 +21,9 @@ Tests: TypeAlias = tuple[Comparison, ...]
 """Comparisons that must all hold."""
 
 _MOST_PARTS = 4096
+_FEW = 3
+"""So many comparisons are read at once; for more, others that are fewer are looked for."""
+_FEW_PARTS = 8
 _HALF = BITS // 2
 _Part: TypeAlias = tuple[int, int]
 
@@ -50,9 +53,69 @@ def _alternatives(sets: Sets, argument: int, values: int) -> list[Tests]:
         outside = [_outside(argument, part, width) for part in found]
         if all(outside):
             options.append([tuple(test for test in outside if test)])
+    if min(map(_comparisons, options), default=_MOST_PARTS) > _FEW:
+        around = (*_fixed_bits(sets, argument, values), *_low_words(sets, argument, values))
+        options += filter(None, (_without_some(sets, argument, values, one) for one in around))
     if not options:
         raise UndecidedError("a condition is too intricate to be told", kind=Problem.TOO_MANY_CASES)
-    return min(options, key=lambda groups: sum(map(len, groups)))
+    return min(options, key=_comparisons)
+
+
+def _comparisons(groups: list[Tests]) -> int:
+    return sum(map(len, groups))
+
+
+class _Around(NamedTuple):
+    """A set around another, with its tests; ``fixed`` are bits that are alike in all members."""
+
+    tests: list[Tests]
+    node: int
+    fixed: int
+
+
+def _without_some(sets: Sets, argument: int, values: int, around: _Around) -> list[Tests]:
+    """Return tests for a set as the one ``around`` it without a few values; none if many."""
+    tests, node, fixed = around
+    left_out = _cubes(sets, sets.minus(node, values))
+    if not left_out or len(left_out) > _FEW_PARTS:
+        return []
+    width = 32 if sets.nodes[values][0] >= _HALF else 64
+    # Bits that are fixed already need not be asked for.
+    parts = ((mask & ~fixed, value & ~fixed) for mask, value in left_out)
+    excluded = tuple(_unequal(argument, part, width) for part in parts)
+    return [(*test, *excluded) for test in tests]
+
+
+def _fixed_bits(sets: Sets, argument: int, values: int) -> list[_Around]:
+    """Return the set of values that have all bits which the members of a set have in common."""
+    mask = value = 0
+    for bit in (1 << n for n in range(BITS)):
+        for wanted in (0, bit):
+            if sets.minus(values, sets.masked(bit, wanted)) == NOTHING:
+                mask, value = mask | bit, value | wanted
+    width = 32 if sets.nodes[values][0] >= _HALF else 64
+    tests: list[Tests] = [(_equal(argument, (mask, value), width),)]
+    return [_Around(tests, sets.masked(mask, value), mask)] if mask else []
+
+
+def _low_words(sets: Sets, argument: int, values: int) -> list[_Around]:
+    """Return the set of values whose low words are those of a set, if that says anything."""
+    low = NOTHING
+    waiting, seen = [values], set()
+    while waiting:
+        node = waiting.pop()
+        level, zero, one = sets.nodes[node]
+        if level >= _HALF:
+            low = sets.either(low, node)
+        elif node not in seen:
+            seen.add(node)
+            waiting += (zero, one)
+    if low in {ALL, values}:
+        return []
+    try:
+        return [_Around(_alternatives(sets, argument, low), low, 0)]
+    except UndecidedError:
+        return []
 
 
 def _cubes(sets: Sets, values: int) -> list[_Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
@@ -10,7 +11,7 @@ from seccompgen.core.facts import Constant
 from seccompgen.io.reading import decode_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 _HEADER = "name,value,elsewhere,reason"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -64,6 +65,33 @@ def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, Constant]:
     return reader.constants
 
 
+class WrittenConstants(Mapping[str, Constant]):
+    """The constants in ``content``, which `render` is known to have written for ``abis``.
+
+    Each is read when it is asked for: there are thousands, of which a filter names a few.
+    """
+
+    def __init__(self, content: bytes, name: str, abis: Sequence[str]) -> None:
+        rows = content.decode().split("\n")[1:-1]
+        self._rows = {row[: row.index(",")]: row for row in rows}
+        self._reader = _Reader(name, abis)
+
+    def __getitem__(self, name: str) -> Constant:
+        """Return one by its name."""
+        read = self._reader.constants
+        if name not in read:
+            self._reader.row(0, self._rows[name], ordered=False)
+        return read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, in alphabetical order."""
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._rows)
+
+
 class _Reader:
     """Reads row by row, and keeps what is wrong."""
 
@@ -76,13 +104,13 @@ class _Reader:
         # A group of ABIs is in hundreds of rows, so that its text is taken apart once.
         self._groups: dict[str, tuple[str, ...] | None] = {}
 
-    def row(self, line: int, text: str) -> None:
+    def row(self, line: int, text: str, *, ordered: bool = True) -> None:
         match = _ROW.fullmatch(text)
         if not match:
             self._fail(line, 1, "a row is a name, a value, values elsewhere, and a reason")
             return
         name, value, elsewhere, reason = match.groups()
-        if name <= self._before:
+        if ordered and name <= self._before:
             self._fail(line, 1, f"{name!r} is not in its place: rows are sorted by name")
         self._before = max(self._before, name)
         common = self._number(value, line, match.start(2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
@@ -154,15 +155,17 @@ def _whole(one: Declared, kind: str, abi: Abi) -> Parameter:
 class AbiPrototypes(Mapping[str, Prototype]):
     """The prototypes of one ABI by call, each made when it is asked for.
 
-    ``entry_points`` are what they are made from: those of the calls that are known.
+    They are made from ``entry_points``.
     """
 
     def __init__(self, abi: Abi, entry_points: Mapping[str, EntryPoint]) -> None:
-        self.entry_points = {
-            call: entry for call, entry in entry_points.items() if entry.is_known_on(abi)
-        }
-        self._abi = abi
+        self._abi, self._all = abi, entry_points
         self._made: dict[str, Prototype] = {}
+
+    @cached_property
+    def entry_points(self) -> dict[str, EntryPoint]:
+        """Those of the calls that are known, which few ABIs are asked for in one run."""
+        return {call: entry for call, entry in self._all.items() if entry.is_known_on(self._abi)}
 
     def __getitem__(self, call: str) -> Prototype:
         """Return what ``call`` takes."""

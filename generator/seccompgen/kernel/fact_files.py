@@ -19,12 +19,14 @@ class FactFile:
 
     ``render`` returns its content. ``read`` takes that, the file's name for messages, and the ABIs
     of the lock in their order; it raises InputError, with positions, for everything that ``render``
-    never writes.
+    never writes. ``read_written`` takes the same, for a content that ``render`` is known to have
+    written: it reads what is asked for, and checks nothing.
     """
 
     part: Literal["constants", "prototypes"]
     render: Callable[[Any], bytes]
     read: Callable[[bytes, str, Sequence[str]], Mapping[str, Any]]
+    read_written: Callable[[bytes, str, Sequence[str]], Mapping[str, Any]]
 
     @property
     def name(self) -> str:
@@ -33,8 +35,10 @@ class FactFile:
 
 
 FACT_FILES: tuple[FactFile, ...] = (
-    FactFile("constants", constants_file.render, constants_file.read),
-    FactFile("prototypes", prototypes_file.render, prototypes_file.read),
+    FactFile(
+        "constants", constants_file.render, constants_file.read, constants_file.WrittenConstants
+    ),
+    FactFile("prototypes", prototypes_file.render, prototypes_file.read, prototypes_file.read),
 )
 """Every file of facts, in the order in which the lock has them."""
 

@@ -69,7 +69,7 @@ def _fact_file(directory: Path, part: str, sha256: str, abis: list[str]) -> Mapp
         message = f"the content is not what {directory / LOCK_NAME} says: "
         message += f"expected sha256 {sha256}, got {actual}"
         raise AnswerNo(Diagnostic(message, Position(name)))
-    return one.read(content, name, abis)
+    return one.read_written(content, name, abis)
 
 
 def _fact_inputs(text: str) -> dict[str, UpstreamFile]:

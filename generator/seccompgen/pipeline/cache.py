@@ -14,7 +14,6 @@ import json
 import os
 import sys
 from dataclasses import astuple, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +102,8 @@ def _fingerprint() -> str:
     sources = store.hashed(package, deciding_files(package))
     if not sources:
         return ""
+    from importlib import metadata  # noqa: PLC0415 - brings the parser of e-mail along
+
     versions = sys.implementation.name, tuple(sys.version_info), metadata.version("numpy")
     return sha256(repr((sources, versions)).encode())
 

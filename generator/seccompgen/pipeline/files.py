@@ -18,6 +18,7 @@ from seccompgen.core.errors import (
 )
 from seccompgen.core.foreign import Runtime
 from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
+from seccompgen.core.problems import Problem
 from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.kernel import lockfile
@@ -131,7 +132,10 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
     if form in {"oci", "spo"}:
         found = dict(_profile_file(one, profile, form) for profile in _profiles(one, tables))
         for (name, content), program in zip(found.items(), _with_profiles(one), strict=True):
-            require_same_back(content, name, program, tables)
+            if one.policy.compat_of(program.abi):
+                _require_exact(content, name, one.policy, program, tables)
+            else:
+                require_same_back(content, name, program, tables)
         return found
     if form in NUMBERED_FORMS:
         return numbered_files(one, tables, form)
@@ -161,7 +165,8 @@ def _profiles(one: Built, tables: Tables) -> list[OciProfile]:
         except InputError as error:
             problems |= dict.fromkeys(error.diagnostics)
         else:
-            require_profile_proof(one.policy, profile, program, tables)
+            if len(profile.architectures) == 1:
+                require_profile_proof(one.policy, profile, program, tables)
             made.append(profile)
     if problems:
         raise InputError(*problems)
@@ -183,15 +188,41 @@ def _profile_file(one: Built, profile: OciProfile, form: str) -> tuple[str, byte
 
 def require_same_back(content: bytes, file: str, program: Program, tables: Tables) -> None:
     """Raise AnswerNo if a profile, read as any is, says anything else than the program."""
+    if text := _read_otherwise(content, file, program, tables):
+        raise AnswerNo(f"{file} does not say what its program does: {text}; please report this")
+
+
+def _require_exact(
+    content: bytes, file: str, policy: ResolvedPolicy, program: Program, tables: Tables
+) -> None:
+    """Raise InputError if a profile for several ABIs says anything else than the program.
+
+    libseccomp has one list of rules by name for all of them, compares halves of arguments where
+    these have 32 bits, and takes `socket` for `socketcall`: not every policy can be said so.
+    """
+    served = ", ".join(one.name for one in policy.compat_of(program.abi))
+    try:
+        text = _read_otherwise(content, file, program, tables)
+    except InputError as error:
+        text = error.diagnostics[0].message
+    if text:
+        text = f"no OCI profile for {program.abi.name} and {served} says this: {text}; give "
+        text += "these calls one answer by name, or take ABIs out of compat_arches"
+        where = policy.arches_origin.position
+        raise InputError(Diagnostic(text, where, Problem.NOT_IN_OCI_PROFILE))
+
+
+def _read_otherwise(content: bytes, file: str, program: Program, tables: Tables) -> str | None:
+    """Return a call that a profile, read as any is, answers otherwise than the program."""
     reading = Reading(Format.OCI, runtime=Runtime.LIBSECCOMP)
     draft = translate(content, file, reading, tables)
     assert draft is not None
     policy, _ = load_policy(draft.document(), tables)
     code = Code(program.instructions, program.abi.byte_order)
     found = prove(meaning(policy, program.abi, tables), code)
-    if isinstance(found, Difference):
-        text = difference_text(found, ("profile", "program"), program.abi, tables)
-        raise AnswerNo(f"{file} does not say what its program does: {text}; please report this")
+    if not isinstance(found, Difference):
+        return None
+    return difference_text(found, ("profile", "program"), program.abi, tables)
 
 
 def require_profile_proof(
@@ -242,20 +273,22 @@ def _profile_meaning(profile: OciProfile, tables: Tables) -> Meaning:
     return Meaning(abi, tuple(cases))
 
 
-def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
-    """Return what is worth telling of a policy's programs that have no place in ``form``."""
+def has_place(abi: Abi, form: str) -> bool:
+    """Return True if there are files for ``abi`` in ``form``, one of `FORMATS`."""
     from seccompgen.render.targets import TARGETS  # noqa: PLC0415
 
-    def has_place(abi: Abi) -> bool:
-        if form in {"oci", "spo"}:
-            return architecture(abi) is not None
-        if form in NUMBERED_FORMS:
-            return abi.name in NUMBERED_ABIS
-        if form == "systemd":
-            return in_units(abi)
-        return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
+    if form in {"oci", "spo"}:
+        return architecture(abi) is not None
+    if form in NUMBERED_FORMS:
+        return abi.name in NUMBERED_ABIS
+    if form == "systemd":
+        return in_units(abi)
+    return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
 
-    names = [program.abi.name for program in built.programs if not has_place(program.abi)]
+
+def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
+    """Return what is worth telling of a policy's programs that have no place in ``form``."""
+    names = [program.abi.name for program in built.programs if not has_place(program.abi, form)]
     if not names:
         return ()
     text = f"{form} has nothing for {', '.join(names)}, so that these are left out"

@@ -41,10 +41,10 @@ def numbered_files(one: Built, tables: Tables, form: str) -> dict[str, bytes]:
     for program in fit:
         try:
             content = _content(one.policy, program, tables, form)
+            require_read_back(one.policy, content, program, tables, form)
         except InputError as error:
             problems |= dict.fromkeys(error.diagnostics)
         else:
-            require_read_back(one.policy, content, program, tables, form)
             files[f"{one.policy.name}.{program.abi.name}.{_SUFFIXES[form]}"] = content
     if problems:
         raise InputError(*problems)
@@ -62,11 +62,20 @@ def _content(policy: ResolvedPolicy, program: Program, tables: Tables, form: str
 def require_read_back(
     policy: ResolvedPolicy, content: bytes, program: Program, tables: Tables, form: str
 ) -> None:
-    """Raise AnswerNo if ``content``, read as its format is, answers otherwise than the program."""
-    abi = program.abi
-    draft = translate(content, policy.name, Reading(Format(form), abis=(abi.name,)), tables)
-    assert draft
-    again, _ = load_policy(draft.document(), tables)
+    """Raise AnswerNo if ``content``, read as its format is, answers otherwise than the program.
+
+    Raises InputError where it cannot be read, which is so for what nobody could: lines of thousands
+    of letters, or more of them than a policy has.
+    """
+    abi, source = program.abi, Position(policy.sources[-1][0])
+    try:
+        draft = translate(content, policy.name, Reading(Format(form), abis=(abi.name,)), tables)
+        assert draft
+        again, _ = load_policy(draft.document(), tables)
+    except InputError as error:
+        text = f"the file of {form} for {abi.name} would be more than is read back, so it is not "
+        text += f"written: {error.diagnostics[0].message}"
+        raise InputError(Diagnostic(text, source)) from None
     code = Code(program.instructions, abi.byte_order)
     found = prove(meaning(again, abi, tables), code)
     if isinstance(found, Difference):
@@ -75,6 +84,6 @@ def require_read_back(
             Diagnostic(
                 f"seccompgen made a wrong file of {form} for {abi.name}, and does not write it: "
                 f"{text}; please report this, with the policy",
-                Position(policy.sources[-1][0]),
+                source,
             )
         )

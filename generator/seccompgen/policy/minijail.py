@@ -117,6 +117,7 @@ def _cases(
 ) -> tuple[StatementCase, ...] | Diagnostic:
     """Return what a call's rules say in turn, or the one that cannot be said."""
     found: list[StatementCase] = []
+    last = StatementCase((), call.rest.ret(abi)) if call.rest else None
     denies = default == ActionKind.ALLOW.value
     for rule in call.rules:
         ret = rule.action.ret(abi)
@@ -133,11 +134,23 @@ def _cases(
             text = f"{_FORM} with a default of allow has no exceptions: {rule.name} is allowed "
             return Diagnostic(f"{text}here before another rule refuses it", rule.position)
         if always:
-            return (*found, StatementCase((), ret))
+            last = StatementCase((), ret)
+            break
         if found and found[-1].ret == ret:
             alternatives = [*found.pop().alternatives, *alternatives]
         found.append(StatementCase(tuple(dict.fromkeys(alternatives)), ret))
-    return (*found, StatementCase((), call.rest.ret(abi))) if call.rest else tuple(found)
+    return (*found, _last(last, found)) if last else tuple(found)
+
+
+def _last(case: StatementCase, before: list[StatementCase]) -> StatementCase:
+    """Return what is said of all other arguments, after other cases.
+
+    Where a statement ends with a plain allow, compile_seccomp_policy.py looks no further, and lets
+    the call through whatever its arguments are. A condition that always holds keeps the others.
+    """
+    if before and case.ret == ActionKind.ALLOW.value:
+        return StatementCase(((Test(0, ">=", 0),),), case.ret)
+    return case
 
 
 def _spelled(test: Comparison, sets: Sets) -> list[tuple[Test, ...]]:

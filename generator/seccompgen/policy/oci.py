@@ -20,13 +20,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import U32, U64, ActionKind, Comparison, FilterFlag, Op, comparisons
+from seccompgen.core.model import (
+    ERRNO_MAX,
+    U32,
+    U64,
+    ActionKind,
+    Comparison,
+    FilterFlag,
+    Op,
+    comparisons,
+)
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Box, Sets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Action, Origin, ResolvedPolicy, Rule
@@ -63,10 +72,13 @@ class ProfileRule:
 
 @dataclass(frozen=True, slots=True)
 class OciProfile:
-    """A profile for one ABI: ``default`` is a SECCOMP_RET value, ``flags`` those of its filter."""
+    """A profile for the filter of ``abi``, which also answers for other ``architectures``.
+
+    ``default`` is a SECCOMP_RET value, ``flags`` those of its filter.
+    """
 
     abi: Abi
-    architecture: str
+    architectures: tuple[str, ...]
     default: int
     flags: FilterFlag
     rules: tuple[ProfileRule, ...]
@@ -79,9 +91,11 @@ def architecture(abi: Abi) -> str | None:
     through another MIPS ABI as unknown ones. On 32-bit ABIs it compares halves of arguments, and
     lets one call be made through another.
     """
-    if abi.name not in _EXACT:
-        return None
-    return next(name for name in abi.aliases if name.startswith("SCMP_ARCH_"))
+    return _architecture(abi) if abi.name in _EXACT else None
+
+
+def _architecture(abi: Abi) -> str | None:
+    return next((name for name in abi.aliases if name.startswith("SCMP_ARCH_")), None)
 
 
 def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
@@ -89,32 +103,34 @@ def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
 
     Raises one InputError with all that a profile cannot say, each at its place in the policy.
     """
-    name = architecture(abi)
-    assert name is not None
+    served = (abi, *policy.compat_of(abi))
+    architectures = tuple(name for one in served if (name := _architecture(one)))
     problems = [*_settings(policy, abi), *_actions(policy), *_nameless(policy, abi, tables)]
     if problems:
         raise InputError(*problems, kind=Problem.NOT_IN_OCI_PROFILE)
     default = policy.unknown_action.ret(abi)
     table = tables.tables[abi.name]
-    by_number: dict[int, list[Rule]] = {nr: [] for nr in sorted(table.names)}
-    for rule in policy.rules:
-        number = table.number_of(rule.name) if rule.applies_to(abi) else None
-        if number in by_number:
-            by_number[number].append(rule)
-    names: dict[int, list[str]] = {nr: [] for nr in by_number}
-    for call, nr in sorted(table.numbers.items()):
-        names[nr].append(call)
     sets = Sets()
     grouped: dict[tuple[tuple[tuple[Match, ...], int], ...], list[str]] = {}
-    for nr, rules in by_number.items():
-        try:
-            answers = _answers(sets, policy, abi, rules, default)
-        except _TooManyError:
-            text = f"an OCI profile would take more than {MOST_ALTERNATIVES} rules for "
-            text += f"{names[nr][0]}; make its conditions simpler"
-            problems.append(Diagnostic(text, rules[0].origin.position))
-        else:
-            grouped.setdefault(answers, []).extend(names[nr])
+    said: set[str] = set()
+    for one in served:
+        own = tables.tables[one.name]
+        for calls, rules in _calls(policy, own):
+            names = [call for call in calls if call not in said]
+            if not names:
+                continue
+            try:
+                answers = _answers(sets, policy, one, rules, default, narrows=len(served) > 1)
+            except _TooManyError:
+                text = f"an OCI profile would take more than {MOST_ALTERNATIVES} rules for "
+                text += f"{names[0]}; make its conditions simpler"
+                problems.append(Diagnostic(text, rules[0].origin.position))
+                continue
+            tested = any(matches for matches, _ in answers)
+            if one is not abi and tested and MULTIPLEXED.keys() & {*names}:
+                continue  # libseccomp makes it of the rules for the calls behind it
+            grouped.setdefault(answers, []).extend(names)
+        said.update(own.numbers)
     rules_of = {call: answers for answers, calls in grouped.items() for call in calls}
     problems += _multiplexed(policy, abi, table, rules_of)
     if problems:
@@ -125,7 +141,20 @@ def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
         for matches, ret in answers
     )
     flags = policy.flags & (FilterFlag.LOG | FilterFlag.SPEC_ALLOW)
-    return OciProfile(abi, name, default, flags, rules_made)
+    return OciProfile(abi, architectures, default, flags, rules_made)
+
+
+def _calls(policy: ResolvedPolicy, table: Table) -> Iterator[tuple[list[str], list[Rule]]]:
+    """Yield for each number of an ABI the calls that have it, and their rules in turn."""
+    by_number: dict[int, list[Rule]] = {nr: [] for nr in sorted(table.names)}
+    for rule in policy.rules:
+        number = table.number_of(rule.name) if rule.applies_to(table.abi) else None
+        if number in by_number:
+            by_number[number].append(rule)
+    names: dict[int, list[str]] = {nr: [] for nr in by_number}
+    for call, nr in sorted(table.numbers.items()):
+        names[nr].append(call)
+    return ((names[nr], rules) for nr, rules in by_number.items())
 
 
 def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
@@ -137,11 +166,10 @@ def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
             "policy that includes this one if others need it as it is",
             policy.bad_arch_origin.position,
         )
-    if policy.compat_of(abi):
-        others = ", ".join(other.name for other in policy.compat_of(abi))
+    nameless = [one.name for one in policy.compat_of(abi) if _architecture(one) is None]
+    if nameless:
         yield Diagnostic(
-            f"an OCI profile is exact for one ABI of 64 bits alone; take {others} out of "
-            "compat_arches",
+            f"libseccomp does not know {', '.join(nameless)}; take it out of compat_arches",
             policy.arches_origin.position,
         )
     if policy.flags & (FilterFlag.NEW_LISTENER | FilterFlag.WAIT_KILLABLE_RECV):
@@ -164,6 +192,8 @@ def _actions(policy: ResolvedPolicy) -> Iterator[Diagnostic]:
             text = "user_notif: a runtime must be told a socket for the listener; use another"
         elif action.kind is ActionKind.TRAP and action.data:
             text = f"{action}: libseccomp has trap without a number; say trap"
+        elif action.kind is ActionKind.ERRNO and action.data > ERRNO_MAX - 1:
+            text = f"{action}: libseccomp takes no errno above {ERRNO_MAX - 1}; use another"
         else:
             continue
         yield Diagnostic(f"an OCI profile cannot say {text}", origin.position)
@@ -184,11 +214,18 @@ class _TooManyError(Exception):
 
 
 def _answers(
-    sets: Sets, policy: ResolvedPolicy, abi: Abi, rules: Sequence[Rule], default: int
+    sets: Sets,
+    policy: ResolvedPolicy,
+    abi: Abi,
+    rules: Sequence[Rule],
+    default: int,
+    *,
+    narrows: bool,
 ) -> tuple[tuple[tuple[Match, ...], int], ...]:
     """Return (what must hold, SECCOMP_RET value) for one call where it is not ``default``.
 
-    No two of these hold for the same arguments.
+    No two of these hold for the same arguments. With ``narrows`` they are also for ABIs of which
+    libseccomp compares the low words alone.
     """
     rest = policy.default_action.ret(abi)
     (first, *others) = rules or (None,)
@@ -209,11 +246,16 @@ def _answers(
     pieces += ((part, rest) for part in left)
     if len({ret for _, ret in pieces}) == 1:
         pieces = [(EVERYTHING, pieces[0][1])]
+    tested = {n for box, _ in pieces for n, part in enumerate(box) if part != ALL}
+    # libseccomp goes wrong where rules compare several arguments, and some by order.
+    ordered = narrows and len(tested) == 1
     found = [
         (matches, ret)
         for box, ret in pieces
         if ret != default
-        for matches in itertools.islice(_alternatives(sets, box), MOST_ALTERNATIVES + 1)
+        for matches in itertools.islice(
+            _alternatives(sets, box, ordered=ordered), MOST_ALTERNATIVES + 1
+        )
     ]
     if len(found) > MOST_ALTERNATIVES:
         raise _TooManyError
@@ -245,20 +287,29 @@ def _match(test: Comparison) -> Match | None:
     return None
 
 
-def _alternatives(sets: Sets, box: Box) -> Iterator[tuple[Match, ...]]:
-    """Yield the conjunctions of MASKED_EQ that make up ``box`` together, none twice."""
+def _alternatives(sets: Sets, box: Box, *, ordered: bool) -> Iterator[tuple[Match, ...]]:
+    """Yield the conjunctions that make up ``box`` together, none twice."""
     ways = [
-        [Match(n, "EQ" if mask == U64 else "MASKED_EQ", *pair) for mask, pair in _cubes(sets, part)]
-        for n, part in enumerate(box)
-        if part != ALL
+        list(_ways(sets, n, part, ordered=ordered)) for n, part in enumerate(box) if part != ALL
     ]
     yield from itertools.product(*ways)
 
 
-def _cubes(sets: Sets, node: int) -> Iterable[tuple[int, tuple[int, ...]]]:
-    """Yield (mask, operands of the comparison) of disjoint cubes that make up a set."""
+def _ways(sets: Sets, argument: int, node: int, *, ordered: bool) -> Iterator[Match]:
+    """Yield comparisons that make up a set of values, no two of which hold for one of them.
+
+    These are ``MASKED_EQ``. If ``ordered``, what is above all other values is a ``GT``, so that no
+    mask looks at high words where low ones alone are compared.
+    """
+    last = sets.greatest(sets.minus(ALL, node))
+    if ordered and last < U32:
+        yield Match(argument, "GT", last)
+        node = sets.minus(node, sets.above(U64, last))
     for mask, value in sets.cubes(node):
-        yield mask, ((value,) if mask == U64 else (mask, value))
+        if mask == U64:
+            yield Match(argument, "EQ", value)
+        else:
+            yield Match(argument, "MASKED_EQ", mask, value)
 
 
 def _multiplexed(

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from seccompgen.core.model import FilterFlag
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.text import printable
-from seccompgen.policy.conditions import Lookup
-from seccompgen.policy.expressions import parse_condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -152,6 +150,10 @@ def _entries(
 
 def _is_readable(text: str, call: str, abi: Abi, tables: Tables) -> bool:
     """Return True if ``abi`` has all names in a condition on ``call``."""
+    # Most recordings have no condition.
+    from seccompgen.policy.conditions import Lookup  # noqa: PLC0415
+    from seccompgen.policy.expressions import parse_condition  # noqa: PLC0415
+
     return Lookup(tables.facts, abi).numbers(parse_condition(text), call) is not None
 
 

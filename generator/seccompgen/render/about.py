@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from seccompgen.core.model import Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.program import programs_sha256
 from seccompgen.core.text import printable
@@ -49,11 +50,17 @@ class About:
     @property
     def settings(self) -> str:
         """The way in which it is installed, in words."""
-        flags = self.flags.names
-        parts = ["sets no_new_privs" if self.no_new_privs else "leaves no_new_privs as it is"]
-        if flags:
-            parts.append(f"flags {', '.join(flags)}")
-        return "; ".join(parts)
+        return settings_text(Settings(self.flags, self.no_new_privs))
+
+
+def settings_text(settings: Settings) -> str:
+    """Return the way in which a filter is installed, in words."""
+    flags = settings.flags.names
+    leaves = "leaves no_new_privs as it is"
+    parts = ["sets no_new_privs" if settings.no_new_privs else leaves]
+    if flags:
+        parts.append(f"flags {', '.join(flags)}")
+    return "; ".join(parts)
 
 
 def about_policy(

@@ -111,7 +111,7 @@ def _group(
         _where(one, abis, diff),
         one.before,
         one.after,
-        (_rules(one.rules[0]), _rules(one.rules[1])),
+        (rules_text(one.rules[0]), rules_text(one.rules[1])),
         one.example.text,
         tuple(changes),
     )
@@ -164,7 +164,8 @@ def _names(abis: Sequence[str], everything: Sequence[str]) -> str:
     return ", ".join(abis)
 
 
-def _rules(origins: Sequence[Origin]) -> str:
+def rules_text(origins: Sequence[Origin]) -> str:
+    """Return parts of a policy with their places, a few of them."""
     shown = [f"{one.label}, {one.position}" for one in origins[:_MOST_RULES]]
     more = len(origins) - _MOST_RULES
     return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.core.abis import X32_SYSCALL_BIT
 from seccompgen.core.filter_summary import Executed
 from seccompgen.core.model import U32, All
 from seccompgen.core.program import (
@@ -38,13 +39,13 @@ _SIGNS = {JMP_JEQ_K: "==", JMP_JGT_K: ">", JMP_JGE_K: ">=", JMP_JSET_K: "&"}
 
 
 class Target(NamedTuple):
-    """Where a way leads: to an answer, whose SECCOMP_RET value is ``ret``, or to row ``row``.
+    """Where a way leads: to the answer ``text``, the SECCOMP_RET value ``ret``, or to row ``row``.
 
     ``again`` is True for a row that stands elsewhere, since another way leads there as well. Both
     numbers are None for an answer that is computed.
     """
 
-    text: str
+    text: str = ""
     ret: int | None = None
     row: int | None = None
     again: bool = False
@@ -120,11 +121,7 @@ class _Tree(Listing):
         yes, no = (
             self._answer(to)
             if self._is_answer(to)
-            else Target(
-                self._describe(self._reach[to].calls),
-                row=numbers[to],
-                again=placed[to][:2] != (at, via),
-            )
+            else Target(row=numbers[to], again=placed[to][:2] != (at, via))
             for via, to in self._ways(at)
         )
         return TreeRow(
@@ -172,13 +169,16 @@ class _Tree(Listing):
             return self._text(at, one).partition("->")[0].partition(" else ")[0].strip()
         sign = _SIGNS[one.code]
         if here.holds(ARCH_OFFSET):
-            known = self._tables.under(one.k)
-            return f"arch {sign} {known[0].abi.name if known else hex(one.k)}"
+            served = self._tables.under(one.k)
+            return f"arch {sign} {served[0].abi.name if served else hex(one.k)}"
         if here.holds(NR_OFFSET):
             number, _, name = self._operand(at, one.k).partition(" ")
             if one.code == JMP_JEQ_K and name:
                 return f"{name} (nr {sign} {number})"
-            return f"nr {sign} {number}" + (f" ({name})" if name else "")
+            # A set of bits is none of a call's number, but for the one that says x32.
+            name = "x32" if one.code == JMP_JSET_K and one.k == X32_SYSCALL_BIT else name
+            known = name and (one.code != JMP_JSET_K or name == "x32")
+            return f"nr {sign} {number}" + (f" ({name})" if known else "")
         argument = low_argument(held.offset, self._abi)
         if argument is not None and (
             named := self._meant(at) or self._said(at, argument, held.mask)

@@ -6,16 +6,28 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.filter_changes import Effect, Status, Subject
-from seccompgen.render.change_groups import counted, grouped
+from seccompgen.core.styled import Style, Styled
+from seccompgen.render.change_groups import counted, grouped, rules_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.core.filter_changes import ChangedCall, FilterChange, FilterDiff
+    from seccompgen.core.filter_changes import (
+        ChangedCall,
+        FilterChange,
+        FilterDiff,
+        NewCall,
+        TablesDiff,
+    )
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Tables
     from seccompgen.render.change_groups import ChangeGroup
 
+_STYLES = {
+    Effect.PERMITTED: Style.RED,
+    Effect.REFUSED: Style.GREEN,
+    Effect.OTHERWISE: Style.YELLOW,
+}
 WIDTH = 100
 """The width of a line where no terminal has one."""
 
@@ -31,7 +43,7 @@ def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]
     for effect in Effect:
         those = [group for group in groups if group.effect is effect]
         if those:
-            lines += ["", f"{effect.value}:"]
+            lines += ["", Styled((f"{effect.value}:", _STYLES[effect]))]
         for group in those:
             lines += _group_lines(group, width)
     if notes := list(notes_of(diff)):
@@ -51,6 +63,42 @@ def trees_text(found: Sequence[FilterChange], tables: Tables, width: int = WIDTH
         else:
             lines += _wrapped(f"{one.name}: {fate(one)}", width, "")
     return lines or ["no filter differs"]
+
+
+def tables_text(one: TablesDiff, tables: Tables, width: int = WIDTH) -> list[str]:
+    """Return what other tables mean for a filter: its answers to new calls, then what changed."""
+    lines = [f"{one.name}: {len(one.new_calls)} calls are new from {one.before} to {one.after}"]
+    alike: dict[tuple[tuple[str, ...], str], list[NewCall]] = {}
+    for call in one.new_calls:
+        alike.setdefault((call.answers, rules_text(call.rules)), []).append(call)
+    for (answers, rules), calls in alike.items():
+        by = f", by {rules}" if rules else ""
+        lines += ["", *_wrapped(f"{' or '.join(answers)}{by}:", width, "  ")]
+        lines += _wrapped(", ".join(dict.fromkeys(call.syscall for call in calls)), width, "    ")
+    return [*lines, "", *diff_text(one.diff, tables, width)]
+
+
+def tables_json(found: Sequence[TablesDiff]) -> dict[str, Any]:
+    """Return what other tables mean for filters as JSON has it."""
+    filters = [
+        {
+            "filter": one.name,
+            "new_calls": [
+                {
+                    "syscall": call.syscall,
+                    "abis": list(call.abis),
+                    "answers": list(call.answers),
+                    "rules": [_rule_json(rule) for rule in call.rules],
+                }
+                for call in one.new_calls
+            ],
+            **diff_json(one.diff),
+        }
+        for one in found
+    ]
+    changes = [{"filter": one["filter"], **change} for one in filters for change in one["changes"]]
+    tags = {"before": found[0].before, "after": found[0].after} if found else {}
+    return {"tags": tags, "changes": changes, "filters": filters}
 
 
 def fate(one: FilterChange) -> str:
@@ -81,7 +129,7 @@ def notes_of(diff: FilterDiff) -> Iterator[str]:
 
 
 def _group_lines(group: ChangeGroup, width: int) -> Iterator[str]:
-    yield from _wrapped(group.subject, width, "  ")
+    yield from (Styled((line, Style.STRONG)) for line in _wrapped(group.subject, width, "  "))
     yield from _wrapped(f"{group.before} -> {group.after} {group.where}", width, "    ")
     words = (("before", group.rules[0]), ("after", group.rules[1]))
     for word, rules in words:

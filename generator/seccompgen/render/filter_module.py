@@ -23,7 +23,7 @@ from seccompgen.render.templates import (
     BANNERS,
     RUNTIME_NAME,
     RUNTIME_NAMES,
-    render_python,
+    render_formatted,
     render_text,
     template_source,
 )
@@ -101,7 +101,8 @@ def render_single_file(
 ) -> bytes:
     """Return the module that does what the package does, with the runtime as a part of it."""
     about = about_policy(policy, programs, tables, objective, single_file=True)
-    return _main_module(about, programs, tables, Form.SINGLE_FILE)
+    sections = [_section(program, tables) for program in programs]
+    return _main_module(about, programs, sections, tables, Form.SINGLE_FILE)
 
 
 def policy_docstrings(
@@ -172,28 +173,32 @@ def _about_combined(
 
 
 def _package(about: About, programs: Sequence[CompiledProgram], tables: Tables) -> dict[str, bytes]:
-    files = {"__init__.py": _main_module(about, programs, tables, Form.PACKAGE)}
-    for section in (_section(program, tables) for program in programs):
+    sections = [_section(program, tables) for program in programs]
+    files = {"__init__.py": _main_module(about, programs, sections, tables, Form.PACKAGE)}
+    for section in sections:
         blocks = {"program": section.literal}
-        source = render_python("filter_program.py.j2", blocks, section=section)
+        source = render_formatted("filter_program.py.j2", blocks, section=section)
         files[f"{section.module}.py"] = source
     return files
 
 
 def _main_module(
-    about: About, programs: Sequence[CompiledProgram], tables: Tables, form: Form
+    about: About,
+    programs: Sequence[CompiledProgram],
+    sections: Sequence[_Section],
+    tables: Tables,
+    form: Form,
 ) -> bytes:
     """Return the module that has install()."""
     kind, name, _ = about.sources[0]
     if _ENCODING.match(f"#   {kind}  {printable(name)}"):
         text = "Python would take its name for an encoding (PEP 263): rename the file"
         raise InputError(Diagnostic(text, Position(name)))
-    sections = [_section(program, tables) for program in programs]
     blocks = {}
     if form is Form.SINGLE_FILE:
         blocks = {section.abi: section.literal for section in sections}
         blocks["runtime"] = inlined_runtime()
-    return render_python(
+    return render_formatted(
         "filter.py.j2",
         blocks,
         comment="#",
@@ -334,13 +339,14 @@ def render_package(filters: Mapping[str, str], tag: str, *, tables: bool) -> byt
         for name, text in sorted(filters.items())
     ]
     lines = [_docstring_text(line) for line in lines]
-    return render_python("package.py.j2", {}, tag=tag, lines=lines, tables=tables)
+    return render_formatted("package.py.j2", {}, tag=tag, lines=lines, tables=tables)
 
 
 def _docstring_text(text: str) -> str:
-    """Escape what would end a docstring, change in it, or not show."""
+    """Escape what would end a docstring, change in it, or not show; lay it out as black does."""
     text = text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    return "\n".join(map(printable, text.split("\n")))
+    text = "\n".join(printable(line).rstrip() for line in text.split("\n"))
+    return f" {text}" if text.startswith('"') else text
 
 
 def _section(program: CompiledProgram, tables: Tables) -> _Section:

@@ -38,7 +38,7 @@ def render_profile(profile: OciProfile) -> bytes:
     settings: dict[str, Any] = {
         "defaultAction": action,
         **({} if data is None else {"defaultErrnoRet": data}),
-        "architectures": [profile.architecture],
+        "architectures": list(profile.architectures),
         "flags": [f"SECCOMP_FILTER_FLAG_{name}" for name in names],
     }
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in settings.items()]

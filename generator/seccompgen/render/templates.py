@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen.core.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -48,20 +50,46 @@ def _environment() -> jinja2.Environment:
 def render_python(template: str, blocks: Mapping[str, str], **context: object) -> bytes:
     """Render ``template`` and format it with black, for Python 3.9 and newer.
 
-    Where the template has ``"@name@"``, the literal ``blocks["name"]`` is put in after that: black
-    needs seconds for literals of thousands of lines, which are laid out as it would lay them
-    out to begin with. A test asks black about all of it.
+    Blocks are put in after that, as below: black needs seconds for literals of thousands of lines.
     """
     import black  # noqa: PLC0415 - 100 ms
 
     text = render_text(template, banner=BANNERS[".py"], **context)
     mode = black.Mode(line_length=100, target_versions={black.mode.TargetVersion.PY39})
-    text = black.format_str(text, mode=mode)
+    return _filled(black.format_str(text, mode=mode), blocks)
+
+
+def render_formatted(template: str, blocks: Mapping[str, str], **context: object) -> bytes:
+    """Render ``template``, which lays out what it prints as black would.
+
+    Filters need no black that way, whose import takes as long as to prove a small one. Tests ask
+    black about every turn of these templates. Where the template has ``"@name@"``, the literal
+    ``blocks["name"]`` is put in.
+    """
+    return _filled(render_text(template, banner=BANNERS[".py"], **context), blocks)
+
+
+def _filled(text: str, blocks: Mapping[str, str]) -> bytes:
     for name, literal in blocks.items():
         before, stand_in, after = text.partition(f'"@{name}@"')
         assert stand_in, name
         text = before + literal + after
     return text.encode()
+
+
+@cache
+def _html_environment() -> jinja2.Environment:
+    return _environment().overlay(autoescape=True, finalize=_shown)
+
+
+def _shown(value: object) -> object:
+    """Make text that others wrote safe to show; markup is ours."""
+    return printable(value) if type(value) is str else value
+
+
+def render_html(template: str, **context: object) -> str:
+    """Render ``template`` as HTML: everything is escaped that is not marked safe in it."""
+    return _html_environment().get_template(template).render(**context)
 
 
 def render_text(template: str, **context: object) -> str:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from seccompgen.observe.run.signals import ReceivedSignal, Signals, blocked, hand_on, poll
+from seccompgen.observe.run.signals import Reaper, ReceivedSignal, Signals, blocked, hand_on, poll
 
 # Python 3.12 warns of a fork beside threads; xdist has one that the child does not need.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -50,3 +50,17 @@ def test_only_what_was_sent_is_handed_on() -> None:
         hand_on(ReceivedSignal(signal.SIGCHLD, sent=True), child.pid)
         hand_on(ReceivedSignal(signal.SIGTERM, sent=True), child.pid)
         assert child.wait(120) == -signal.SIGTERM
+
+
+def test_a_command_that_has_ended_already_is_collected_like_any() -> None:
+    """Linux knows of no child that could stop then; `run --trace -- true` met that under load."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(3)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    command = Reaper(pid)
+    command.look_for_stop()
+    assert command.status is None
+    command.look()
+    assert command.status is not None
+    assert os.waitstatus_to_exitcode(command.status) == 3

@@ -38,8 +38,8 @@ def allowed_calls(
         abi, name = abi_of(number), name_of(number, tables)
         if abi is None or name is None:
             continue
-        about = worth(name, abi, tables.facts)
-        conditions = _conditions(about, values) if about and constrained else ()
+        about = worth(name, abi, tables.facts) if constrained else None
+        conditions = _conditions(about, values) if about else ()
         found.setdefault(abi, {})[name] = allowed(name, conditions, _made_for(name, values))
     before: dict[Abi, set[str]] = {}
     for number in recording.startup:

@@ -196,7 +196,10 @@ class Reaper:
 
     def look_for_stop(self) -> None:
         """Stop if the command has stopped; its end is left for others to collect."""
-        stopped = os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG)
+        try:
+            stopped = os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG)
+        except ChildProcessError:  # it ended: Linux then knows of none that could stop
+            return
         if stopped:
             stop_with(self._pid, stopped.si_status, lambda: _happened_to(self._pid))
 

@@ -21,7 +21,7 @@ from seccompgen.policy.formats.draft import Draft
 if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
-__all__ = ["PLAIN_READING", "Draft", "Format", "Reading", "translate"]
+__all__ = ["PLAIN_READING", "Draft", "Format", "Reading", "filter_names", "translate"]
 
 _MODULES: dict[Format, str] = {
     Format.KAFEL: "kafel",
@@ -35,6 +35,23 @@ _MODULES: dict[Format, str] = {
     Format.ANDROID: "android",
 }
 """The module that reads a format, by its name in this folder; it has ``read``."""
+
+
+_WITH_SEVERAL = frozenset({Format.SECCOMPILER, Format.ANDROID})
+"""The formats of which a file may have several filters; their modules have ``filter_names``."""
+
+
+def filter_names(content: bytes, file: str, reading: Reading) -> tuple[str, ...]:
+    """Return the names of the filters in a file, none for formats of which each is one filter.
+
+    Raises InputError where it cannot be read at all.
+    """
+    found = reading.format or detect(content, file)
+    if found not in _WITH_SEVERAL or len(content) > MAX_POLICY:
+        return ()
+    module = import_module(f"seccompgen.policy.formats.{_MODULES[found]}")
+    names: tuple[str, ...] = module.filter_names(decode_text(content, file), file)
+    return names
 
 
 def translate(content: bytes, file: str, reading: Reading, tables: Tables) -> Draft | None:

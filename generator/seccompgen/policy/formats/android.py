@@ -5,11 +5,12 @@ filter allows, for each architecture, the calls of SYSCALLS.TXT without those of
 and then those of the allow lists. All else, and calls through any other ABI, get trap.
 SECCOMP_PRIORITY.TXT has the calls to test first, one a line.
 
-Sources: the head of bionic's SYSCALLS.TXT, and its seccomp documentation.
+Sources: bionic's SYSCALLS.TXT, its lists, and how gensyscalls.py and genseccomp.py read them.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,6 +34,8 @@ _ABIS = {
     "x86_64": "x86_64",
 }
 """Android's names of its architectures, and ours."""
+_GONE = frozenset({"mips", "mips64"})
+"""Architectures of older files, for which Android has no filters any more."""
 _SETS = {
     "all": frozenset(_ABIS),
     "lp32": frozenset({"arm", "x86"}),
@@ -43,12 +46,14 @@ _CALL = re.compile(
     (?P<func>[A-Za-z_]\w*)
     (?P<aliases>\|[A-Za-z_]\w*(?:,[A-Za-z_]\w*)*)?
     (?::(?P<name>[A-Za-z_]\w*)(?::(?P<socketcall>\d{1,3}))?)?
-    \s*\([^()]*\)
+    \s*\(.*\)
     \s+(?P<arches>[!\w,]+)""",
     re.VERBOSE | re.ASCII,
 )
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _COMMON = "COMMON"
+_KINDS = (("ALLOWLIST", "WHITELIST"), ("BLOCKLIST", "BLACKLIST"))
+"""The lists' kinds, each with the name that files had until Android 11."""
 
 
 class _Call(NamedTuple):
@@ -114,6 +119,15 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     return draft
 
 
+def filter_names(text: str, file: str) -> tuple[str, ...]:
+    """Return the names of the filters that lists beside the file make; its text has none."""
+    del text
+    lists = (
+        path.stem.partition("LIST_")[2] for path in Path(file).parent.glob("SECCOMP_*LIST_*.TXT")
+    )
+    return tuple(sorted({name.lower() for name in lists} - {_COMMON.lower()}))
+
+
 def _settings(draft: Draft, reading: Reading, start: Position) -> list[str]:
     """Say the ABIs and the default; return all ABIs that the filter answers for."""
     chosen = reading.abis or tuple(_ABIS.values())
@@ -145,7 +159,8 @@ def _calls(text: str, file: str, faults: list[Diagnostic]) -> list[_Call]:
             said = "no line of SYSCALLS.TXT: write `type func[|alias][:call[:number]](...) arches`"
             faults.append(Diagnostic(said, where, Problem.MALFORMED_FILE))
             continue
-        name = match["name"] or match["func"]
+        # Calls of arm's own keep the head of their constants.
+        name = (match["name"] or match["func"]).removeprefix("__ARM_NR_")
         at = Position(file, number, where.column + match.start("arches"))
         arches = _arches(match["arches"], at, faults)
         found += [_Call(name, arch, where) for arch in sorted(arches)]
@@ -161,12 +176,13 @@ def _arches(text: str, where: Position, faults: list[Diagnostic]) -> set[str]:
     for word in words:
         name = word.removeprefix("!")
         arches = _SETS.get(name, frozenset({name} & _ABIS.keys()))
-        if not arches:
+        if not arches and name not in _GONE:
             known = [*_SETS, *_ABIS]
             said = f"{word!r} is no architecture{did_you_mean(name, known)}; known: "
             faults.append(Diagnostic(said + ", ".join(known), where, Problem.UNKNOWN_ABI))
         found = set(found - arches if word.startswith("!") else found | arches)
-    if not found and not any(one.position == where for one in faults):
+    gone = any(word in _GONE for word in words)
+    if not found and not gone and not any(one.position == where for one in faults):
         said = f"{text} leaves no architecture"
         faults.append(Diagnostic(said, where, Problem.WRONG_VALUE))
     return found
@@ -181,9 +197,9 @@ def _lists(
     if reading.thread is not None:
         wanted.append(reading.thread.upper())
     found: list[list[_Call]] = []
-    for kind in ("ALLOWLIST", "BLOCKLIST"):
+    for kinds in _KINDS:
         calls: list[_Call] = []
-        for name in wanted:
+        for kind, name in itertools.product(kinds, wanted):
             path = beside / f"SECCOMP_{kind}_{name}.TXT"
             if _NAME.fullmatch(name) and path.is_file():
                 calls += _calls(_beside(draft, path), str(path), faults)
@@ -192,17 +208,11 @@ def _lists(
     if len(wanted) > 1 and not any(name.endswith(f"_{wanted[1]}.TXT") for name in used):
         text = f"--filter {reading.thread}: no SECCOMP_ALLOWLIST_{wanted[1]}.TXT lies beside it"
         faults.append(Diagnostic(text, Position(draft.file), Problem.SOURCE_MISSING))
-    if reading.thread is None:
-        others = sorted(
-            {path.stem.partition("LIST_")[2].lower() for path in beside.glob("SECCOMP_*LIST_*.TXT")}
-            - {_COMMON.lower()}
-        )
-        if others:
-            text = "lists of several filters lie beside it; say which with --filter: "
-            fault = Diagnostic(
-                text + ", ".join(others), Position(draft.file), Problem.SEVERAL_FILTERS
-            )
-            faults.append(fault)
+    others = filter_names("", draft.file) if reading.thread is None else ()
+    if others:
+        text = "lists of several filters lie beside it; say which with --filter, or let convert "
+        text += f"write all of them with -o DIR/: {', '.join(others)}"
+        faults.append(Diagnostic(text, Position(draft.file), Problem.SEVERAL_FILTERS))
     return found[0], found[1]
 
 

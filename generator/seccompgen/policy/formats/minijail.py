@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
-from seccompgen.core.model import U32, U64
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text, read_input
 from seccompgen.policy.document import MAX_POLICY
@@ -125,6 +125,7 @@ class _Reader:
     def rules(self, abis: Sequence[Abi]) -> Iterator[NumberedRule]:
         """Yield what the filters say, where the first rule that matches wins."""
         always: dict[tuple[str, str], Position] = {}
+        said: dict[str, set[str]] = {}
         noted: set[str] = set()
         seen: dict[str, Position] = {}
         for one in self.filters:
@@ -145,9 +146,27 @@ class _Reader:
                     for call in one.calls
                     for abi in call.abis or [abi.name for abi in abis]
                 }
+            self._note_dropped(one, cases, said)
             calls = tuple(Call(c.name, c.position, c.abis) for c in one.calls)
             for action, when, where in cases:
                 yield NumberedRule(action, calls, where, when)
+
+    def _note_dropped(
+        self,
+        one: Filter,
+        cases: Sequence[tuple[str, Callable[[int], str] | None, Position]],
+        said: dict[str, set[str]],
+    ) -> None:
+        """Note where a plain allow ends what is said of a call: ``said`` are its actions so far."""
+        for call in one.calls:
+            actions = said.setdefault(call.name, set())
+            for action, when, where in cases:
+                if when is None and action == "allow" and actions - {"allow"}:
+                    text = f"{call.name} ends with a plain allow, for which "
+                    text += "compile_seccomp_policy.py forgets the conditions before it, and lets "
+                    text += "the call through always; it keeps them before `arg0 >= 0; allow`"
+                    self.draft.notes.append(Diagnostic(text, where, Problem.TOOLS_DIFFER))
+                actions.add(action)
 
     # --- settings ----------------------------------------------------------------------------
 
@@ -158,7 +177,7 @@ class _Reader:
     def _set_default(self, one: Setting) -> None:
         assert one.value
         action = ACTIONS[one.value.text]
-        if action in {"allow", "trace"}:
+        if action in {"allow", "trace", "log"}:
             text = f"a default of {one.value.text} lets through what nobody named; minijail has "
             self._wrong(f"{text}@denylist for that", one.value.position)
         self._default = action, one.value.position
@@ -257,10 +276,13 @@ class _Reader:
             hint = did_you_mean(action.errno.text, ERRNO_NAMES)
             self._wrong(f"{action.errno.text!r} is no errno{hint}", action.errno.position)
             return "errno(EPERM)"
-        if number is not None and not 0 <= number <= 4095:
-            self._wrong(f"{number} is no errno: the kernel delivers 0 to 4095", action.position)
-            return "errno(EPERM)"
-        return f"errno({action.errno.text if number is None else number})"
+        if number is None:
+            return f"errno({action.errno.text})"
+        delivered = min(number & RET_DATA_MAX, ERRNO_MAX)
+        if number != delivered:
+            text = f"the kernel delivers errno {delivered} for {action.errno.text}"
+            self.draft.notes.append(Diagnostic(text, action.position, Problem.TOOLS_DIFFER))
+        return f"errno({delivered})"
 
     def _when(self, condition: Condition, one: Filter, abis: Sequence[Abi]) -> Callable[[int], str]:
         concerned = [

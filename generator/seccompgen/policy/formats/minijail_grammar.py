@@ -41,7 +41,7 @@ _TOKEN = re.compile(
     | (?P<argument>\barg[0-9]+\b)
     | (?P<op>==|!=|<=|>=|<|>|\bin\b)
     | (?P<mark>\|\||&&|[&|:;,~!(){}\[\]=])
-    | (?P<word>\bkill-(process|thread)\b|\buser-notify\b|[A-Za-z_][A-Za-z_0-9@]*)
+    | (?P<word>\bkill-(process|thread)\b|\buser-notify\b|[A-Za-z_][A-Za-z_0-9@-]*)
     """,
     re.VERBOSE | re.ASCII,
 )

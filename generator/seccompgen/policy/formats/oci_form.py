@@ -3,9 +3,10 @@
 Also Docker's form of it, with ``archMap``, ``includes`` and ``excludes``, the ``config.json`` of a
 bundle, and Security Profiles Operator's ``kind: SeccompProfile``. As for the runtimes, fields that
 nobody knows say nothing; each is told of. Go's runtimes take a field in any case of letters, others
-as it is specified.
+as it is specified. Podman and CRI-O read errors by name, too, as ``errno``.
 
-Sources: runtime-spec's config-linux.md; moby's profiles/seccomp; the operator's API.
+Sources: runtime-spec's config-linux.md; moby's profiles/seccomp; the operator's API; for ``errno``
+what Podman 5.4 hands on, which a test asks it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seccompgen.core.abis import ABIS
+from seccompgen.core.errnos import ERRNO_NAMES, errno_number
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.foreign import Runtime
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U64, Action, ActionKind, FilterFlag, Op
@@ -73,10 +75,14 @@ _FLAGS = {
     )
 }
 _TOP = (
-    *("defaultAction", "defaultErrnoRet", "architectures", "archMap", "flags", "syscalls"),
-    *("listenerPath", "listenerMetadata", "baseProfileName", "disabled"),
+    *("defaultAction", "defaultErrnoRet", "defaultErrno", "architectures", "archMap", "flags"),
+    *("syscalls", "listenerPath", "listenerMetadata", "baseProfileName", "disabled"),
 )
-_RULE = ("name", "names", "action", "errnoRet", "args", "comment", "includes", "excludes")
+_RULE = ("name", "names", "action", "errnoRet", "errno", "args", "comment", "includes", "excludes")
+_ENGINES = {"name", "errno", "defaultErrno", "archMap", "includes", "excludes"}
+"""Fields of engines, of which a bundle has no more."""
+_ERRNO_MOST = 4094
+"""libseccomp refuses the last errno that the kernel delivers, 4095, and all above."""
 _ARGUMENT = ("index", "value", "valueTwo", "op")
 _FILTER = ("caps", "arches", "minKernel")
 _RELEASE = re.compile(r"([0-9]+)\.([0-9]+)")
@@ -151,12 +157,14 @@ class _Form:
         self._document = document
         self._runtime = runtime
         self._notes = notes
+        self._bundle = False
         self.problems: list[Diagnostic] = []
 
     def profile(self) -> Profile | None:
         base, data = self._base()
         if data is None:
             return None
+        self._bundle = base[:1] == ("linux",)
         top = self._fields(data, base, _TOP)
         if "baseProfileName" in top:
             self._problem(
@@ -352,28 +360,54 @@ class _Form:
             self._problem(f"'{key}' is missing, such as SCMP_ACT_ERRNO", parent)
             return None, False
         kind = self._one(fields[key], _ACTIONS, "action")
-        said = errno_key in fields and self._value(fields[errno_key]) is not None
-        number = self._number(fields, errno_key, RET_DATA_MAX) if said else _EPERM
+        number, place = self._errno(fields, errno_key)
         if kind not in {ActionKind.ERRNO, ActionKind.TRACE}:
-            if said and kind and self._runtime is Runtime.CRUN:
-                self._problem(
-                    f"crun refuses {errno_key} for an action without a number", fields[errno_key]
-                )
-            elif said and kind:
-                self._note(f"the action has no number: {errno_key} says nothing", fields[errno_key])
-            return (Action(kind) if kind else None), said
-        if kind is ActionKind.ERRNO and number > ERRNO_MAX:
-            self._note(
-                f"the kernel delivers errno {ERRNO_MAX} for more than that", fields[errno_key]
+            if place and kind and self._runtime is Runtime.CRUN:
+                self._problem(f"crun refuses {errno_key} for an action without a number", place)
+            elif place and kind:
+                self._note(f"the action has no number: {errno_key} says nothing", place)
+            return (Action(kind) if kind else None), place is not None
+        if kind is ActionKind.ERRNO and place and number > _ERRNO_MOST:
+            text = (
+                f"libseccomp takes no errno above {_ERRNO_MOST}, so no container starts with this: "
             )
+            self._note(f"{text}the kernel would deliver {ERRNO_MAX}", place)
             number = ERRNO_MAX
-        return Action(kind, number), said
+        return Action(kind, number), place is not None
+
+    def _errno(self, fields: dict[str, Path], key: str) -> tuple[int, Path | None]:
+        """Return the number of an error, and where the file says one.
+
+        Podman and CRI-O look for a name, or a number as text, before the number that all read.
+        """
+        place = fields.get(key)
+        if place and self._value(place) is None:
+            place = None
+        number = self._number(fields, key, RET_DATA_MAX) if place else _EPERM
+        by_name = fields.get(key.removesuffix("Ret"))
+        if by_name and self._value(by_name) not in {None, ""}:
+            named = self._named_errno(by_name)
+            if named not in {None, number}:
+                text = f"Podman and CRI-O take errno {named} from here, as this does; Docker takes "
+                self._note(f"{text}{number}: say the same as {key}", by_name)
+            return (number if named is None else named), by_name
+        return number, place
+
+    def _named_errno(self, path: Path) -> int | None:
+        text = str(self._value(path))
+        if text in ERRNO_NAMES:
+            return errno_number(text, ABIS["x86_64"])
+        if text.isascii() and text.isdigit() and int(text) <= RET_DATA_MAX:
+            return int(text)
+        self._problem(f"unknown errno {text!r}{did_you_mean(text.upper(), ERRNO_NAMES)}", path)
+        return None
 
     # --- values ------------------------------------------------------------------------------
 
     def _fields(self, data: dict[str, Any], base: Path, known: Collection[str]) -> dict[str, Path]:
         """Return the way to each field that is there, by its name as specified."""
         found: dict[str, Path] = {}
+        known = [name for name in known if not self._bundle or name not in _ENGINES]
         folded = {name.lower(): name for name in known}
         for key in data:
             path = (*base, key)

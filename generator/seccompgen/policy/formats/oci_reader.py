@@ -44,8 +44,6 @@ _HOSTS = ("x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "s390x")
 _MOST_GAPS = 1000
 """The most numbers without a call that are written out where runc does not refuse them."""
 _ENOSYS = Action(ActionKind.ERRNO, errno_name="ENOSYS")
-_ENOSYS_NUMBER = 38
-_S390_SETUP = "0"
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
@@ -55,8 +53,13 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     plain = text.replace("\t", " ") if text.lstrip().startswith("{") else text
     document = read_document(plain.encode(), f"{file}.json" if file.endswith(".toml") else file)
     profile = parse_profile(document, reading.runtime, draft.notes)
-    _Translation(profile, draft, reading, tables).write()
+    write_profile(profile, draft, reading, tables)
     return draft
+
+
+def write_profile(profile: Profile, draft: Draft, reading: Reading, tables: Tables) -> None:
+    """Say in ``draft`` what ``profile`` means. Raises InputError with what it cannot."""
+    _Translation(profile, draft, reading, tables).write()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class _Translation:
     tables: Tables
     problems: list[Diagnostic] = field(default_factory=list)
     position: Position = field(init=False)
+    _has_stub: bool = False
+    """True where runc answers numbers above the highest that the profile names with ENOSYS."""
 
     def __post_init__(self) -> None:
         self.position = self.profile.position
@@ -91,19 +96,21 @@ class _Translation:
         rules = self._rules(kept, abis)
         if self.problems:
             raise InputError(*sorted(self.problems, key=lambda one: one.position or self.position))
-        self._settings(hosts, abis, kept)
         last = {one.table.abi.name: 0 for one in rules}
-        if self._has_stub:
+        if self._may_have_stub:
             for one in rules:
                 name = one.table.abi.name
                 last[name] = self._last(one.table, kept[name])
                 if last[name]:
                     one.drop_above(last[name])
-        self._write_entrances(rules)
+        self._has_stub = any(last.values())
+        self._settings(hosts, abis, kept)
+        self._write_entrances(rules, last)
         self._write_rules(rules)
         if self._has_stub:
             self._write_enosys([one.table for one in rules], last)
         self._note_unknown(kept)
+        self._note_kernel()
 
     # --- machines ----------------------------------------------------------------------------
 
@@ -169,9 +176,13 @@ class _Translation:
                 owner.setdefault(abi.name, host)
         return found
 
+    @property
+    def _kernel(self) -> tuple[int, ...]:
+        return self.reading.kernel or release(self.tables.tag)
+
     def _is_for(self, entry: ProfileEntry, host: Abi) -> bool:
         caps = DOCKER_CAPABILITIES if self.reading.caps is None else self.reading.caps
-        kernel = self.reading.kernel or release(self.tables.tag)
+        kernel = self._kernel
         needs, without = entry.includes, entry.excludes
         if any(cap in caps for cap in without.caps) or host.name in without.arches:
             return False
@@ -264,6 +275,17 @@ class _Translation:
                 )
                 self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
 
+    def _note_kernel(self) -> None:
+        for entry in self.profile.entries:
+            least, most = entry.includes.kernel, entry.excludes.kernel
+            if (least and self._kernel < least) or (most and self._kernel >= most):
+                text = (
+                    "this rule is not for the kernel, so it is left out, as by Docker; Podman and "
+                )
+                text += "CRI-O do not look at minKernel, and have it"
+                found = Diagnostic(text, entry.position, Problem.RULE_SKIPPED)
+                self.draft.notes.append(found)
+
     # --- what is written ---------------------------------------------------------------------
 
     def _settings(
@@ -303,14 +325,20 @@ class _Translation:
             text += "listenerMetadata are not part of a policy"
             self.draft.notes.append(Diagnostic(text, profile.listener, Problem.NO_LISTENER))
 
-    def _write_entrances(self, rules: Sequence[AbiRules]) -> None:
+    def _write_entrances(self, rules: Sequence[AbiRules], last: dict[str, int]) -> None:
         """Say all of socketcall and ipc, so that nothing else here says something of them."""
         for name in MULTIPLEXED:
             has = [one for one in rules if name in one.table.numbers]
             own = [(one, rule) for one in has for rule in one.rules() if rule.name == name]
             self._groups(own, rules)
-            open_ = [one.table.abi.name for one in has if one.table.numbers[name] not in one.always]
-            reached = any(
+            open_ = [
+                one.table.abi.name
+                for one in has
+                if (number := one.table.numbers[name]) not in one.always
+                and not 0 < last[one.table.abi.name] < number
+            ]
+            # Else what is said of calls above the last would be said of their way through it, too.
+            reached = self._has_stub or any(
                 (way := entrance(rule.name)) is not None and way[0] == name
                 for one in has
                 for rule in one.rules()
@@ -355,14 +383,16 @@ class _Translation:
     # --- runc's ENOSYS -----------------------------------------------------------------------
 
     @property
-    def _has_stub(self) -> bool:
-        """True where runc answers numbers above the highest that the profile names with ENOSYS."""
+    def _may_have_stub(self) -> bool:
+        """True where runc refuses numbers above the highest that the profile names.
+
+        So it does where the default is ENOSYS, too: it means not to, but compares with another
+        number.
+        """
         default = self.profile.default
         if self.reading.runtime is not Runtime.RUNC:
             return False
-        if default.kind.lets_through or default.kind is ActionKind.TRACE:
-            return False
-        return not (self.profile.has_default_errno and default.data == _ENOSYS_NUMBER)
+        return not default.kind.lets_through and default.kind is not ActionKind.TRACE
 
     def _last(self, table: Table, entries: Sequence[ProfileEntry]) -> int:
         """Return the highest number that ``entries`` name, but of what is multiplexed."""

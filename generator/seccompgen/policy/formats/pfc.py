@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 _TEST = re.compile(
     r"if \(\$(?P<field>arch|syscall|a(?P<index>[0-5])(?P<half>\.hi32|\.lo32)?)"
     r"(?: & (?P<mask>0x[0-9a-fA-F]{1,8}))? (?P<op>==|!=|<=|>=|<|>)"
-    r" (?P<value>-?[0-9]{1,10}|0x[0-9a-fA-F]{1,8})\)"
+    r" (?P<value>-?(?:0|[1-9][0-9]{0,9})|0x[0-9a-fA-F]{1,8})\)"
 )
 _ACTION = re.compile(r"action (?P<name>[A-Z_]+|0x[0-9a-fA-F]{8})(?:\((?P<data>[0-9]{1,5})\))?;")
-_ARCH = re.compile(r"# filter for arch (?P<name>\w+) \((?P<number>[0-9]+)\)")
+_ARCH = re.compile(r"# filter for arch (?P<name>\w+) \((?P<number>[0-9]{1,10})\)")
 _ELSE = re.compile(r"else # \(.*\)")
 _ACTIONS = {
     "ALLOW": "allow", "LOG": "log", "KILL": "kill_thread", "KILL_THREAD": "kill_thread",

@@ -9,18 +9,23 @@ it. Calls through other ABIs end the process, but for those of x32, whose number
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.errors import Diagnostic, InputError, did_you_mean
-from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U64
+from seccompgen.core.foreign import Runtime
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64
 from seccompgen.core.problems import Problem
 from seccompgen.policy.document import read_document
 from seccompgen.policy.formats.by_number import Call, NumberedPolicy, NumberedRule
 from seccompgen.policy.formats.draft import Draft
+from seccompgen.policy.formats.firecracker import profile_of, read_otherwise
+from seccompgen.policy.formats.oci_reader import write_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
@@ -50,11 +55,31 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
         raise InputError(*reader.problems)
     draft = Draft(file, notes=reader.notes)
     abis = policy.abis(reading.abis, _USUAL, tables)
+    if reading.runtime is Runtime.LIBSECCOMP:
+        reader.problems += policy.unknown_calls(_nowhere(policy, abis, tables), tables)
+        if reader.problems:
+            raise InputError(*reader.problems)
+        draft.notes.clear()
+        named = replace(reading, abis=tuple(abi.name for abi in abis))
+        profile = profile_of(document, name, policy.default[0], reader.match)
+        write_profile(profile, draft, named, tables)
+        return draft
     reader.problems += policy.unknown_calls(abis, tables)
     if reader.problems:
         raise InputError(*reader.problems)
     policy.say(draft, abis, tables)
+    if where := read_otherwise(document, name):
+        text = "libseccomp, which newer Firecrackers have their filters from, reads this otherwise:"
+        text += " say --runtime libseccomp for these"
+        draft.notes.append(Diagnostic(text, where, Problem.TOOLS_DIFFER))
     return draft
+
+
+def _nowhere(policy: NumberedPolicy, abis: list[Abi], tables: Tables) -> list[Abi]:
+    """Return ``abis`` if a call is named that no ABI has: libseccomp knows calls of them all."""
+    known = {name for table in tables.tables.values() for name in table.numbers}
+    strange = any(call.name not in known for rule in policy.rules for call in rule.calls)
+    return abis if strange else []
 
 
 def filter_names(text: str, file: str) -> tuple[str, ...]:
@@ -66,7 +91,11 @@ def _filters(document: Document) -> dict[str, Any]:
     if not isinstance(document.data, dict) or not document.data:
         text = "a file of seccompiler is an object of filters by name"
         raise InputError(Diagnostic(text, document.position(()), Problem.WRONG_VALUE))
-    return {str(name): one for name, one in document.data.items()}
+    strange = next((name for name in document.data if not isinstance(name, str)), None)
+    if strange is not None:
+        text = f"the name of a filter is text, not {strange!r}"
+        raise InputError(Diagnostic(text, document.position((strange,)), Problem.WRONG_VALUE))
+    return dict(document.data)
 
 
 def _chosen(document: Document, wanted: str | None) -> str:
@@ -76,17 +105,22 @@ def _chosen(document: Document, wanted: str | None) -> str:
     if wanted in names:
         return wanted
     listed = ", ".join(names)
-    text = f"has several filters: name one with --filter: {listed}"
+    text = "has several filters: name one with --filter, or let convert write all of them with "
+    text += f"-o DIR/: {listed}"
     if wanted is not None:
         text = f"has no filter {wanted!r}{did_you_mean(wanted, names)}, but {listed}"
     raise InputError(Diagnostic(text, document.position(()), Problem.SEVERAL_FILTERS))
 
 
 class _Reader:
-    """One filter of a document; ``problems`` and ``notes`` are what was found in it."""
+    """One filter of a document; ``problems`` and ``notes`` are what was found in it.
+
+    ``match`` is the action of its rules.
+    """
 
     def __init__(self, document: Document) -> None:
         self._document = document
+        self.match = "allow"
         self.problems: list[Diagnostic] = []
         self.notes: list[Diagnostic] = []
 
@@ -97,6 +131,7 @@ class _Reader:
             return None
         mismatch = self._said(content, path, _MISMATCH)
         match = self._said(content, path, _MATCH)
+        self.match = match or self.match
         rules = content.get("filter")
         if not isinstance(rules, list):
             self._wrong("'filter' must be a list of rules", (*path, "filter"))
@@ -135,6 +170,9 @@ class _Reader:
     def _wrong(self, text: str, path: Path, kind: Problem = Problem.WRONG_VALUE) -> None:
         self.problems.append(Diagnostic(text, self._document.position(path), kind))
 
+    def _note(self, text: str, path: Path) -> None:
+        self.notes.append(Diagnostic(text, self._document.position(path), Problem.TOOLS_DIFFER))
+
     def _at(self, path: Path) -> Any:
         value = self._document.data
         for part in path:
@@ -164,12 +202,17 @@ class _Reader:
             return action
         if isinstance(action, dict) and len(action) == 1:
             ((kind, data),) = action.items()
+            if kind in _PLAIN_ACTIONS and data is None:
+                return str(kind)
             if kind in _DATA_ACTIONS:
-                most = _DATA_ACTIONS[kind]
-                if isinstance(data, int) and not isinstance(data, bool) and 0 <= data <= most:
-                    return f"{kind}({data})"
-                self._wrong(f"{kind} takes a number from 0 to {most}, not {data!r}", at)
-                return None
+                if not _is_number(data, U32):
+                    self._wrong(f"{kind} takes a number of 32 bits, not {data!r}", at)
+                    return None
+                # seccompiler cuts it to 16 bits, and the kernel delivers errno up to 4095.
+                delivered = min(data & RET_DATA_MAX, _DATA_ACTIONS[kind])
+                if delivered != data:
+                    self._note(f"the kernel delivers {kind} {delivered} for {data}", at)
+                return f"{kind}({delivered})"
         known = ", ".join((*_PLAIN_ACTIONS, '{"errno": 1}', '{"trace": 1}'))
         self._wrong(f"{action!r} is no action of seccompiler: {known}", at)
         return None
@@ -210,6 +253,8 @@ class _Reader:
             self._wrong("'type' must be dword or qword", (*path, "type"))
         if not _is_number(value, U64):
             self._wrong("'val' must be a number of 64 bits", (*path, "val"))
+        if isinstance(op, dict) and len(op) == 1 and None in op.values():
+            (op,) = op  # as serde has it of a name that takes nothing
         mask = op.get("masked_eq") if isinstance(op, dict) and len(op) == 1 else None
         if not (isinstance(op, str) and op in _RELATIONS) and not _is_number(mask, U64):
             known = ", ".join((*_RELATIONS, '{"masked_eq": 1}'))

@@ -1,0 +1,81 @@
+"""Write how filters differ for a comment on a pull request: tables, folded up where they are long.
+
+Nothing that a policy or a path says leaves its place: it stands in ``<code>``, where nobody is
+mentioned, and every character that Markdown or HTML could take for more than text is an entity.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.core.filter_changes import Effect, Status
+from seccompgen.core.text import printable
+from seccompgen.render.change_groups import counted, grouped
+from seccompgen.render.filter_diff import fate, notes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.core.filter_changes import FilterChange, FilterDiff
+    from seccompgen.core.tables import Tables
+    from seccompgen.render.change_groups import ChangeGroup
+
+_MOST_ROWS = 12
+"""As many rows of a table are shown at once."""
+_PLAIN = frozenset(" ,/=()'")
+
+
+def diff_markdown(diff: FilterDiff, tables: Tables) -> list[str]:
+    """Return what differs as lines of Markdown."""
+    groups = grouped(diff, tables)
+    title = f"{code(diff.before)} → {code(diff.after)}: {counted(diff, groups)}"
+    lines = [f"**{title}**", ""]
+    if groups:
+        lines += _folded(list(_table(groups)), f"{len(groups)} changes", len(groups))
+    lines += [f"- {code(note)}" for note in notes_of(diff)]
+    return [*lines, ""] if lines[-1] else lines
+
+
+def trees_markdown(found: Sequence[FilterChange], tables: Tables) -> list[str]:
+    """Return which filters differ between two trees, and how, as lines of Markdown."""
+    lines: list[str] = []
+    for one in found:
+        if one.diff and one.status is Status.CHANGED:
+            lines += diff_markdown(one.diff, tables)
+        else:
+            lines += [f"{code(one.name)}: {code(fate(one))}", ""]
+    return lines or ["No seccomp filter differs."]
+
+
+def code(written: str) -> str:
+    """Return ``written`` so that it is only text, in Markdown and in HTML."""
+    characters = (
+        one if one.isalnum() or one in _PLAIN else f"&#{ord(one)};" for one in printable(written)
+    )
+    return f"<code>{''.join(characters)}</code>"
+
+
+def _table(groups: Sequence[ChangeGroup]) -> Iterator[str]:
+    yield "| | calls | where | before | after | an example |"
+    yield "|---|---|---|---|---|---|"
+    for effect in Effect:
+        for one in (group for group in groups if group.effect is effect):
+            cells = (
+                f"**{effect.value}**",
+                code(one.subject),
+                one.where.replace("_", "&#95;"),
+                _answer(one.before, one.rules[0]),
+                _answer(one.after, one.rules[1]),
+                code(one.example),
+            )
+            yield f"| {' | '.join(cells)} |"
+
+
+def _answer(answer: str, rules: str) -> str:
+    return f"{code(answer)}<br>{code(rules)}" if rules else code(answer)
+
+
+def _folded(lines: list[str], summary: str, rows: int) -> list[str]:
+    if rows <= _MOST_ROWS:
+        return [*lines, ""]
+    return ["<details>", f"<summary>{summary}</summary>", "", *lines, "", "</details>", ""]

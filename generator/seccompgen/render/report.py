@@ -1,0 +1,323 @@
+"""A report on filters as one HTML page, which needs nothing else and asks no network.
+
+What is said stands in the page as HTML; what the script in it needs stands beside as JSON. Names,
+descriptions and paths are other people's: the templates escape them, the script writes them as text
+alone, and a Content-Security-Policy in the page names the hashes of its own script and style, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import PurePath
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.call_kinds import Kind
+from seccompgen.core.model import RET_DATA_MAX, ActionKind
+from seccompgen.core.text import printable
+from seccompgen.render.change_groups import counted, grouped
+from seccompgen.render.findings import message_of, witness_text
+from seccompgen.render.report_data import script_data
+from seccompgen.render.templates import render_html, template_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from seccompgen.core.errors import Position
+    from seccompgen.core.filter_changes import FilterDiff
+    from seccompgen.core.filter_summary import Ability, CallSummary, FilterSummary, Way
+    from seccompgen.core.program import Cost, Program
+    from seccompgen.core.tables import Tables
+    from seccompgen.lint import Finding
+    from seccompgen.render.decision_tree import TreeRow
+
+_MOST_ABIS = 4
+_LETTERS = {
+    ActionKind.ALLOW: ("A", "allow"),
+    ActionKind.LOG: ("L", "log"),
+    ActionKind.ERRNO: ("E", "errno"),
+    ActionKind.KILL_PROCESS: ("K", "kill"),
+    ActionKind.KILL_THREAD: ("K", "kill"),
+    ActionKind.TRAP: ("T", "trap"),
+    ActionKind.TRACE: ("R", "trace"),
+    ActionKind.USER_NOTIF: ("N", "notify"),
+}
+"""The letter in the matrix, and the class of its colour."""
+LEGEND = (
+    ("A", "allow", "allowed"),
+    ("C", "some", "depends on the arguments"),
+    ("E", "errno", "fails with an errno"),
+    ("K", "kill", "kills"),
+    ("T", "trap", "sends SIGSYS"),
+    ("R", "trace", "a tracer decides"),
+    ("N", "notify", "a supervisor decides"),
+    ("L", "log", "allowed and logged"),
+    ("·", "none", "no such call"),
+)
+
+
+@dataclass(frozen=True)
+class ReportedProgram:
+    """A program, its questions, and what is known of it.
+
+    ``cost`` and ``bound`` are None for a program that we did not compile. ``proof`` says how it was
+    proved to be its policy, or why that is not known; ``proved`` is None where there is no policy.
+    """
+
+    program: Program
+    rows: tuple[TreeRow, ...]
+    sha256: str
+    cost: Cost | None
+    bound: Cost | None
+    proved: bool | None
+    proof: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a page says of one filter.
+
+    ``sources`` are the files that it is made from, with their sha256; ``settings`` the ways in
+    which it is installed. ``diff`` is what differs from another filter, if one is given.
+    """
+
+    name: str
+    form: str
+    description: str
+    sources: tuple[tuple[str, str], ...]
+    settings: str
+    summary: FilterSummary
+    abilities: tuple[Ability, ...]
+    programs: tuple[ReportedProgram, ...]
+    findings: tuple[Finding, ...]
+    silenced: int
+    tables_sha256: str
+    programs_sha256: str
+    diff: FilterDiff | None = None
+
+
+class _Words(NamedTuple):
+    """An answer, and when it is given; letter and class are those of its sign."""
+
+    action: str
+    condition: str
+    otherwise: bool
+    letter: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A call in the table: what is answered, in parts for ABIs that differ, and its cells.
+
+    A cell is its letter, its class, and the number of ABIs in a row that it is for.
+    """
+
+    name: str
+    entries: tuple[tuple[str, tuple[tuple[_Words, tuple[str, ...]], ...]], ...]
+    cells: tuple[tuple[str, str, int], ...]
+    state: str
+
+
+def render_report(reports: Sequence[Report], tables: Tables) -> bytes:
+    """Return the page about ``reports``."""
+    style, script = template_source("report.css"), template_source("report.js")
+    text = render_html(
+        "report.html.j2",
+        title=", ".join(one.name for one in reports),
+        level=1 if len(reports) == 1 else 2,
+        tag=tables.tag,
+        legend=LEGEND,
+        letter=letter_of,
+        short=short_place,
+        style=style,
+        script=script,
+        style_hash=_csp_hash(style),
+        script_hash=_csp_hash(script),
+        filters=[_context(one, tables) for one in reports],
+        data=_json([script_data(one, tables) for one in reports]),
+    )
+    return text.encode("utf-8", "surrogateescape")
+
+
+def short_place(position: Position) -> str:
+    """Return the file name and the line of a place: where the file lies is nobody's business."""
+    return f"{PurePath(position.file).name}:{position.line}"
+
+
+def _csp_hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _json(data: object) -> str:
+    """Return JSON that no script element ends within."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _context(report: Report, tables: Tables) -> dict[str, object]:
+    """Return what the template prints of one filter."""
+    ways = report.summary.ways
+    rows = [_row(name, entries, ways) for name, entries in report.summary.by_name.items()]
+    kinds = [
+        (kind, [row for row in rows if report.summary.by_name[row.name][0].kind is kind])
+        for kind in Kind
+    ]
+    groups = grouped(report.diff, tables) if report.diff else []
+    return {
+        "report": report,
+        "paragraphs": _paragraphs(report.description),
+        "ways": ways,
+        "kinds": [(kind, own, _counts(own)) for kind, own in kinds if own],
+        "counts": _counts(rows),
+        "rest": [(one, _some_ways(one.ways, ways)) for one in report.summary.rest],
+        "abilities": [(one, _where(one, ways)) for one in report.abilities],
+        "signs": {sign for row in rows for sign, _, _ in row.cells},
+        "sources": [(PurePath(path).name, sha256) for path, sha256 in report.sources],
+        "programs": [(one, _in_bitmap(one, report)) for one in report.programs],
+        "proved": _how_many_proved(report.programs),
+        "bounded": all(one.bound for one in report.programs),
+        "findings": [_finding(one, tables) for one in report.findings],
+        "changes": groups,
+        "counted": counted(report.diff, groups) if report.diff else "",
+        "longest": max((len(one.program.instructions) for one in report.programs), default=0),
+    }
+
+
+def _paragraphs(text: str) -> list[list[str]]:
+    """Return the paragraphs of a description, each in the lines that it has."""
+    lines = [printable(line).rstrip() for line in text.strip().split("\n")]
+    found: list[list[str]] = [[]]
+    for line in lines:
+        if not line.strip():
+            found.append([])
+        elif line.lstrip().startswith("- ") or not found[-1]:
+            found[-1].append(line.strip())
+        else:
+            found[-1][-1] += f" {line.strip()}"
+    return [one for one in found if one]
+
+
+def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[Way]) -> _Row:
+    """Return the row of a call: what most ABIs answer comes first."""
+    ordered = sorted(entries, key=lambda one: -len(one.places))
+    having = [place.way for one in ordered for place in one.places]
+    where: dict[tuple[_Words, ...], list[Way]] = {}
+    rules: dict[tuple[_Words, ...], list[dict[str, None]]] = {}
+    for one in ordered:
+        words, places = _words(one)
+        where.setdefault(words, []).extend(place.way for place in one.places)
+        for known, new in zip(rules.setdefault(words, [{} for _ in words]), places, strict=True):
+            known.update(dict.fromkeys(new))
+    told = tuple(
+        (
+            "" if len(where) == 1 else _some_ways(on, having),
+            tuple((one, tuple(places)) for one, places in zip(words, rules[words], strict=True)),
+        )
+        for words, on in where.items()
+    )
+    of_way = {place.way: _cell(one) for one in ordered for place in one.places}
+    cells = tuple(
+        (*cell, len(list(alike)))
+        for cell, alike in groupby(of_way.get(way, ("·", "none")) for way in ways)
+    )
+    states = {_state(one) for one in ordered}
+    return _Row(name, told, cells, states.pop() if len(states) == 1 else "some")
+
+
+def _words(entry: CallSummary) -> tuple[tuple[_Words, ...], list[list[str]]]:
+    """Return the answers to a call, and the places of the rules that give each.
+
+    Answers that are one whatever the arguments are stand as one.
+    """
+    places = [
+        [short_place(one.origin.position)] if one.origin and one.origin.position.line else []
+        for one in entry.answers
+    ]
+    if entry.only:
+        always = _Words(entry.only.action, "", False, *letter_of(entry.only.ret))
+        return (always,), [[place for some in places for place in some]]
+    words = (
+        _Words(one.action, one.condition, one.otherwise, *letter_of(one.ret))
+        for one in entry.answers
+    )
+    return tuple(words), places
+
+
+def _cell(entry: CallSummary) -> tuple[str, str]:
+    if entry.only is None:
+        return ("C", "some")
+    return letter_of(entry.only.ret)
+
+
+def letter_of(ret: int) -> tuple[str, str]:
+    """Return the letter and the class of an answer, a SECCOMP_RET value."""
+    try:
+        return _LETTERS[ActionKind(ret & ~RET_DATA_MAX)]
+    except ValueError:
+        return ("?", "kill")
+
+
+def _state(entry: CallSummary) -> str:
+    """Return if calls are let through: ``yes``, ``no`` or ``some``."""
+    through = {letter_of(one.ret)[1] in {"allow", "log"} for one in entry.answers}
+    return "some" if len(through) != 1 else "yes" if through.pop() else "no"
+
+
+def _counts(rows: Iterable[_Row]) -> dict[str, int]:
+    states = [row.state for row in rows]
+    return {state: states.count(state) for state in ("yes", "some", "no")} | {"all": len(states)}
+
+
+def _some_ways(ways: Sequence[Way], everything: Sequence[Way]) -> str:
+    """Return the names of ABIs; of many, how many there are, or what is missing."""
+    labels = [one.label for one in ways]
+    missing = [one.label for one in everything if one not in ways]
+    if not missing:
+        return f"all {len(labels)} ABIs" if len(labels) > 1 else labels[0]
+    if len(missing) < len(labels) and len(missing) <= _MOST_ABIS:
+        return f"all but {', '.join(missing)}"
+    more = len(labels) - _MOST_ABIS
+    return ", ".join(labels[:_MOST_ABIS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _where(ability: Ability, ways: Sequence[Way]) -> str:
+    """Return on which ABIs an ability is there, empty if on all or on none."""
+    here = [way for way in ways if way.abi in ability.on]
+    return f"on {_some_ways(here, ways)}" if here and len(here) < len(ways) else ""
+
+
+def _in_bitmap(program: ReportedProgram, report: Report) -> int:
+    """Return how many calls of the program's own ABI the kernel's bitmap answers."""
+    name = program.program.abi.name
+    places = (place for call in report.summary.calls for place in call.places)
+    return sum(place.bitmap is True and place.way == (name, name) for place in places)
+
+
+def _how_many_proved(programs: Sequence[ReportedProgram]) -> str:
+    proved = sum(one.proved is True for one in programs)
+    return "all" if proved == len(programs) else f"{proved} of {len(programs)}"
+
+
+def _finding(one: Finding, tables: Tables) -> dict[str, str]:
+    calls = [
+        f"{word} {witness_text(witness, one, tables)}"
+        for word, witness in (("shown by", one.witness), ("beside", one.beside))
+        if witness
+    ]
+    where = short_place(one.position) if one.position else ""
+    if not where and one.instruction is not None:
+        where = f"instruction {one.instruction}"
+    return {
+        "severity": one.severity.value,
+        "code": one.kind.value,
+        "message": message_of(one),
+        "fix": one.fix,
+        "calls": "; ".join(calls),
+        "where": where,
+    }
