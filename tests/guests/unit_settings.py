@@ -9,7 +9,7 @@ FILES: dict[str, list[str]] = {
     "allow-but": [
         "SystemCallErrorNumber=EACCES",
         "SystemCallFilter=@system-service",
-        "SystemCallFilter=~@privileged @resources write",
+        "SystemCallFilter=~@privileged @resources",
         "SystemCallFilter=~ptrace:5 kcmp:kill",
         "SystemCallFilter=swapon",
     ],
@@ -25,18 +25,22 @@ FILES: dict[str, list[str]] = {
     ],
     "namespaces-but": ["RestrictNamespaces=~user net"],
     "dynamic": ["DynamicUser=yes"],
-    "all-open": [
-        *("RestrictAddressFamilies=~AF_UNIX", "RestrictNamespaces=~user", "RestrictRealtime=yes"),
-        *("RestrictSUIDSGID=yes", "LockPersonality=yes", "SystemCallLog=socket openat chmod"),
-        *("SystemCallFilter=~unshare:EACCES setns:kill", "ProtectHostname=yes"),
+    "namespaces-and-filter": [
+        *("RestrictNamespaces=~user", "SystemCallFilter=~unshare:EACCES setns:kill"),
     ],
+    "families-and-log": [
+        *("RestrictAddressFamilies=~AF_UNIX", "LockPersonality=yes"),
+        *("SystemCallLog=socket openat chmod", "SystemCallFilter=~unshare:EACCES setns:kill"),
+    ],
+    "realtime": ["RestrictRealtime=yes", "SystemCallFilter=~unshare:EACCES setns:kill"],
+    "suid": ["RestrictSUIDSGID=yes", "SystemCallFilter=~unshare:EACCES setns:kill"],
 }
 """By the name of the unit."""
 
 RUNS: dict[str, list[str]] = {
     "run-deny": [
         *("SystemCallFilter=~@mount ptrace:EACCES", "SystemCallArchitectures=native"),
-        *("RestrictAddressFamilies=AF_UNIX", "LockPersonality=yes", "NoNewPrivileges=yes"),
     ],
+    "run-families": ["RestrictAddressFamilies=AF_UNIX", "LockPersonality=yes"],
 }
 """Those that systemd-run gets as properties."""

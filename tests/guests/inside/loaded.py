@@ -1,7 +1,8 @@
 """Have systemd start units, and read the programs that it installed from their processes.
 
 A unit's process is ``/trial/spin``, which makes no call, so that no filter ends it. What it runs
-under is asked for by ptrace(2), PTRACE_SECCOMP_GET_FILTER: the newest filter has the index 0.
+under is asked for by ptrace(2), PTRACE_SECCOMP_GET_FILTER: the oldest filter has the index 0, as
+get_nth_filter() of kernel/seccomp.c counts.
 """
 
 import ctypes
@@ -68,7 +69,7 @@ def _programs(pid: int) -> "dict[str, object]":
     buffer = ctypes.create_string_buffer(8 * _MOST)
     for index in range(int(status["Seccomp_filters"])):
         length = _ptrace(_GET_FILTER, pid, index, buffer)
-        programs.insert(0, buffer.raw[: 8 * length].hex())
+        programs.append(buffer.raw[: 8 * length].hex())
     os.kill(pid, signal.SIGKILL)
     return {"programs": programs, "no_new_privs": status["NoNewPrivs"] == "1"}
 
