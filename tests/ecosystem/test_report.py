@@ -79,7 +79,8 @@ def watched(browser: Browser, report: Path) -> Iterator[Watched]:
 
 
 def visible_calls(page: Page) -> list[str]:
-    return page.locator(".calls tbody tr:visible .call").all_inner_texts()
+    texts: list[str] = page.locator(".calls tbody tr:visible .call").all_inner_texts()
+    return texts
 
 
 def try_call(page: Page, name: str, arguments: str) -> tuple[int, list[int]]:

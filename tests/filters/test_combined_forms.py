@@ -11,6 +11,7 @@ import pytest
 from command import inside, snapshot
 from corpus import SHARED
 from oracle import RETURN_VALUES, Meaning, action_value
+from probes import interesting_calls
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Format, Reading, Runtime
@@ -18,7 +19,7 @@ from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call as OurCall
-from strategies import interesting_calls, plain_tables
+from strategies import plain_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -103,8 +103,8 @@ def check_pair(seed: int, directory: Path) -> Counter[str]:
             if before == after:
                 assert not told, where
                 continue
-            (one,) = told or [None]
-            assert one is not None, where
+            assert len(told) == 1, where
+            one = told[0]
             assert (one.before, one.after) == (before, after), where
             assert one.effect is _effect(before, after), where
             seen[one.effect.name] += 1

@@ -97,7 +97,7 @@ def test_it_finds_what_strace_finds(tmp_path: Path) -> None:
     row = benchmark.measure("a little of everything", python(script), strace, tmp_path, 1)
     assert row.calls > 500
     assert {*row.only["record"], *row.only["strace"]} <= benchmark.TIMING
-    assert "a little of everything" in benchmark.render([row, row])
+    assert "a little of everything" in benchmark.render([row, row], [row], 0.1)
 
 
 def test_a_call_that_is_emulated_is_seen(policy: Path, tmp_path: Path) -> None:
