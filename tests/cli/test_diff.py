@@ -367,6 +367,8 @@ def test_what_was_added_to_a_module_is_never_hidden(repository: Path) -> None:
     module.write_bytes(kept + b"import os\n")
     try:
         assert "+import os" in git(repository, "diff", "HEAD", "--", str(module)).splitlines()
+        module.write_bytes(kept + b'OTHER = (\n    b"\\x90\\x90"\n)\n')
+        assert "\\x90" in git(repository, "diff", "HEAD", "--", str(module))
         module.write_bytes(kept.replace(b'    b"\\x06', b'    b"\\x05', 1))
         assert "\\x05" in git(repository, "diff", "HEAD", "--", str(module))
     finally:

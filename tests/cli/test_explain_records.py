@@ -87,3 +87,27 @@ def test_the_policy_answers_as_it_was_recorded() -> None:
             one.action for group in told.groups for call in group.calls for one in call.cases
         }
         assert actions == {case["action"]}, case
+
+
+RULES = {
+    "mkdirat": (9, "kill_process"), "unlinkat": (11, "kill_thread"), "symlinkat": (13, "trap"),
+    "linkat": (15, "errno"), "fchmodat": (17, "log"), "renameat2": (19, "trace"),
+    "personality": (22, "errno"),
+}  # fmt: skip
+"""The calls of each kernel, with the line of the rule that answered, and the action."""
+
+
+def test_records_of_kernels_of_eight_architectures() -> None:
+    kernels = [
+        line[2:] for line in (DATA / "kernels.txt").read_text().splitlines() if line[:1] == "#"
+    ]
+    abis = [name.partition("-")[0] for name in kernels]
+    told = records("kernels.txt", "kernels.yml")
+    calls = [*RULES, "personality"]
+    assert [one["abi"] for one in told] == [abi for abi in abis for _ in calls]
+    assert [one["syscall"] for one in told] == calls * len(abis)
+    assert len(set(abis)) == 8
+    for one in told:
+        line, action = RULES[one["syscall"]]
+        assert (one["recorded"], one["other_filter"]) == (action, None)
+        assert min(rule["rule"]["line"] for rule in one["rules"]) == line

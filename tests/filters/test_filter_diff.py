@@ -98,7 +98,10 @@ def check_pair(seed: int, directory: Path) -> Counter[str]:
         meant = [oracle.Meaning(policy, TABLES_OF_ORACLE, program) for policy in policies]
         for call in small_filters.calls(program, TABLES_OF_ORACLE):
             before, after = (ret_action(m.decide(*call), ABIS[program]) for m in meant)
-            told = [one for one in diff.changes if covers(one, diff, program, call)]
+            abi = _abi_of(call[0], call[1])
+            name = TABLES.tables[abi].names.get(call[1], "") if abi else ""
+            candidates = [*by_name[name], *(by_name[""] if name else ())]
+            told = [one for one in candidates if covers(one, diff, program, call)]
             where = (seed, program, call, before, after, told)
             if before == after:
                 assert not told, where

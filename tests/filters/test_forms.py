@@ -82,6 +82,9 @@ COMMANDS = {
     "subset, left": Command(("subset", "FILTER", "worker.yml", *ARCH)),
     "subset, right": Command(("subset", "worker.yml", "FILTER", *ARCH)),
     "disasm": Command(("disasm", "FILTER", *ARCH)),
+    "diff, left": Command(("diff", "FILTER", "worker.yml", *ARCH)),
+    "diff, right": Command(("diff", "worker.yml", "FILTER", *ARCH)),
+    "explain": Command(("explain", "FILTER", "read", *ARCH)),
     "report": Command(("report", "FILTER", *ARCH, "-o", "out.html")),
     "report --against": Command(
         ("report", "worker.yml", *ARCH, "--against", "FILTER", "-o", "out.html")
@@ -116,6 +119,8 @@ NO = {
     # What is asked has the answer no, so that it was understood.
     ("equiv, left", "stock"): 1,
     ("equiv, right", "stock"): 1,
+    ("diff, left", "stock"): 1,
+    ("diff, right", "stock"): 1,
     ("subset, left", "stock"): 1,
     ("subset, right", "stock"): 1,
     ("verify --policy", "stock"): 1,
@@ -212,7 +217,7 @@ def test_each_format_in_each_command(name: str, made: Path, tmp_path: Path) -> N
             assert (run.code, "only rules that allow merge" in run.err) == (2, True), (file, run)
         elif name.startswith("run") and file in ALLOWLISTS:
             assert run.code in {127, -31}, (file, run)
-        elif command.words[0] in {"equiv", "subset", "lint"} or command.option:
+        elif command.words[0] in {"diff", "equiv", "subset", "lint"} or command.option:
             assert run.code in {0, 1}, (file, run)
         else:
             assert run.code == 0, (file, run)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from guests import bitmap, cache, escapes, image, stock, table, widths
 from guests.emulator import boot
+from guests.explained import explained
 from guests.judge import judge
 from guests.machines import GUESTS
 from guests.plan import plan
@@ -69,7 +70,7 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     report = _report(guest, planned, all_widths, processor)
     verdict = judge(planned, report["conformance"], logs=_logs(guest))
     release = report["release"]
-    differences = []
+    differences = list(explained(planned))
     if report["abi"] != guest.abi:
         differences.append(f"the runtime takes the interpreter for {report['abi']}")
     if report["conformance"]["log_overrun"]:  # for want of records any fault would be noticed

@@ -10,6 +10,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,20 +158,38 @@ def dockers() -> Profile:
     return {**head, "architectures": ["SCMP_ARCH_X86_64"], "syscalls": kept}
 
 
+_BLOCK = 50
+"""Pairs of one seed, drawn and judged in one process."""
+
+
+def _block(seed: int) -> tuple[Counter[tuple[str, str]], int]:
+    return random_pairs(_BLOCK, seed)
+
+
+def _realistic_pair(other: Profile) -> dict[str, str]:
+    return verdicts(dockers(), other, TABLES)
+
+
 def main(count: int) -> None:
-    found, left_out = random_pairs(count, 1)
-    print(f"{count} random pairs, {left_out} left out")
+    with ProcessPoolExecutor(4) as pool:
+        blocks = pool.map(_block, range(1, count // _BLOCK + 1))
+        others = realistic()
+        pairs = pool.map(_realistic_pair, others.values())
+        found: Counter[tuple[str, str]] = Counter()
+        left_out = 0
+        for counted, out in blocks:
+            found += counted
+            left_out += out
+            print(found.total() // len(MERGERS), file=sys.stderr, flush=True)
+        print(f"{count} random pairs, {left_out} left out")
+        _tell(found)
+        print(f"Docker's default and each of {len(others)} policies of the corpus")
+        _tell(Counter(item for one in pairs for item in one.items()))
+
+
+def _tell(found: Counter[tuple[str, str]]) -> None:
     for (merger, said), often in sorted(found.items()):
-        print(f"  {merger}: {said}: {often}")
-    if not production():
-        return
-    baseline, others = dockers(), realistic()
-    pairs: Counter[tuple[str, str]] = Counter()
-    for other in others.values():
-        pairs.update(verdicts(baseline, other, TABLES).items())
-    print(f"Docker's default and each of {len(others)} policies of the corpus")
-    for (merger, said), often in sorted(pairs.items()):
-        print(f"  {merger}: {said}: {often}")
+        print(f"  {merger}: {said}: {often}", flush=True)
 
 
 if __name__ == "__main__":

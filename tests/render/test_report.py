@@ -127,6 +127,7 @@ def test_a_page_says_what_each_call_gets(page: Page) -> None:
     assert "otherwise" in row[0]
     assert "&lt;b&gt;nothing&lt;/b&gt; else" in page.text
     assert "proved by classes" in page.text
+    assert "Most that it refuses gets <b>errno(EPERM)</b>: the call is not made" in page.text
 
 
 def test_a_page_tells_neither_when_nor_where_it_was_made(directory: Path, page: Page) -> None:

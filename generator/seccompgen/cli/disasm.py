@@ -16,6 +16,7 @@ from seccompgen.cli.common import (
 )
 from seccompgen.cli.reading import reading_options
 from seccompgen.core.abis import require_abi
+from seccompgen.core.deciding import origin_json
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
@@ -81,15 +82,7 @@ def _as_json(program: Program, tables: Tables) -> dict[str, object]:
                 "k": instruction.k,
                 "label": lines[i].label,
                 "text": lines[i].text,
-                "origins": [
-                    {
-                        "label": origin.label,
-                        "file": origin.position.file,
-                        "line": origin.position.line,
-                        "column": origin.position.column,
-                    }
-                    for origin in (program.origins[i] if program.origins else ())
-                ],
+                "origins": list(map(origin_json, program.origins[i] if program.origins else ())),
             }
             for i, instruction in enumerate(program.instructions)
         ],

@@ -130,7 +130,7 @@ def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: boo
     from seccompgen.policy.formats.core_dump import LOOKED_AT, MAGIC  # noqa: PLC0415
     from seccompgen.render.audit_report import audit_json, audit_text  # noqa: PLC0415
 
-    auditor = Auditor(explainer, str(log) if log else "standard input")
+    auditor = Auditor(explainer, str(log) if log else "standard input", follow=follow)
     try:
         if log and log.is_file() and read_start(log, 4) == MAGIC:
             auditor.core(read_start(log, LOOKED_AT))

@@ -168,6 +168,7 @@ def _finish(
             _show_prototypes(prototypes)
             if constants:
                 _show_constants(constants)
+            _show_answers(built, before, after)
     if check:
         check_outputs(outputs, new_filters(built), after)
     written = [] if check else outputs.write()
@@ -219,6 +220,18 @@ def _show_changes(changes: list[AbiChange]) -> None:
         if change.renumbered:
             listed = ", ".join(f"{n} {a} -> {b}" for n, (a, b) in change.renumbered.items())
             say(f"  {change.abi}: renumbered {len(change.renumbered)}: {listed}")
+
+
+def _show_answers(built: Sequence[Built], before: Tables, after: Tables) -> None:
+    """Say what each policy answers to the calls that are new."""
+    from seccompgen.filters.tables_diff import new_calls  # noqa: PLC0415
+    from seccompgen.render.filter_diff import new_calls_text  # noqa: PLC0415
+    from seccompgen.verify import meaning  # noqa: PLC0415
+
+    for one in built:
+        sides = {abi.name: meaning(one.policy, abi, after) for abi in one.policy.arches}
+        for line in new_calls_text(one.policy.name, new_calls(sides, before, after)):
+            say(f"  {line}")
 
 
 def _show_constants(changes: ConstantChanges) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.core.model import Origin
+
 if TYPE_CHECKING:
     from seccompgen.core.errors import Position
 
@@ -30,11 +32,15 @@ class DecidingRule:
 
     def as_json(self) -> dict[str, object]:
         """Return the same as a value for JSON."""
-        return {
-            "label": self.label,
-            "file": self.position.file,
-            "line": self.position.line,
-            "column": self.position.column,
-            "condition": self.condition,
-            "allowed": self.allowed,
-        }
+        place = origin_json(Origin(self.label, self.position))
+        return {**place, "condition": self.condition, "allowed": self.allowed}
+
+
+def origin_json(origin: Origin) -> dict[str, object]:
+    """Return a part of a policy as a value for JSON."""
+    return {
+        "label": origin.label,
+        "file": origin.position.file,
+        "line": origin.position.line,
+        "column": origin.position.column,
+    }

@@ -46,10 +46,14 @@ class _Tally:
 
 
 class Auditor:
-    """Takes a log line by line, and says of each call that was refused which rule it was."""
+    """Takes a log line by line, and says of each call that was refused which rule it was.
 
-    def __init__(self, explainer: Explainer, file: str) -> None:
+    With ``follow`` each record is judged for itself as well, as it comes.
+    """
+
+    def __init__(self, explainer: Explainer, file: str, *, follow: bool = False) -> None:
         self._explainer = explainer
+        self._follow = follow
         self._tables: Tables = explainer.tables
         self._file = file
         self._reader = LogReader(explainer.tables)
@@ -60,7 +64,7 @@ class Auditor:
         self._lines = 0
 
     def line(self, content: bytes) -> RefusedCall | UntoldDeath | Diagnostic | None:
-        """Take a line; return what it tells, counted for itself. None if that is nothing."""
+        """Take a line; return what it tells if records are followed. None if that is nothing."""
         self._lines += 1
         where = Position(self._file, self._lines)
         try:
@@ -103,10 +107,12 @@ class Auditor:
             self._lines,
         )
 
-    def _recorded(self, record: SeccompRecord) -> RefusedCall:
+    def _recorded(self, record: SeccompRecord) -> RefusedCall | None:
         key = record.abi.name, record.nr, record.actions
         tally = self._tallies.setdefault(key, _Tally(record))
         tally.add(record)
+        if not self._follow:
+            return None
         alone = _Tally(record)
         alone.add(record)
         return self._judged(alone, change=tally.times == 1)
@@ -125,7 +131,7 @@ class Auditor:
             tuple(tally.commands),
             tuple(tally.addresses),
         )
-        way = self._explainer.way_through(record.abi)
+        way = next(iter(self._explainer.ways_through(record.abi)), None)
         if way is None:
             return replace(told, other=f"this one has no program for {record.abi.name}")
         explained = self._explained(way, record.name, record.nr)

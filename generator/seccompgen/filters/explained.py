@@ -18,7 +18,7 @@ from seccompgen.core.errors import InputError, Position, UndecidedError
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import U32, U64, All
 from seccompgen.core.problems import Problem
-from seccompgen.core.program import JMP_JEQ_K
+from seccompgen.core.program import JMP_JEQ_K, LD_W_ABS
 from seccompgen.core.sets import ALL
 from seccompgen.core.spelling import number
 from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR
@@ -41,6 +41,7 @@ from seccompgen.render.explanation import (
     Step,
 )
 from seccompgen.verify import Code, Meaning
+from seccompgen.verify.call import Call
 from seccompgen.verify.followers import follower
 from seccompgen.verify.kernel import constant_allow, has_bitmap
 
@@ -56,11 +57,12 @@ if TYPE_CHECKING:
     from seccompgen.filters.written_call import CallOnAbi, WrittenCall
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.render import Line
-    from seccompgen.verify.call import Call
     from seccompgen.verify.followers import Follower
 
 _MOST_RUNS = 40
 _CALLER = "the caller's address"
+_POINTER_OFFSETS = {8, 12}
+"""Offsets of the instruction pointer in struct seccomp_data."""
 
 
 class CallWay(NamedTuple):
@@ -203,13 +205,11 @@ class Explainer:
         others = [ABIS[name] for name in abi.siblings if ABIS[name].audit_arch in compared]
         return [CallWay(abi, other) for other in others]
 
-    def way_through(self, abi: Abi) -> CallWay | None:
-        """Return the way of calls through ``abi``; None if no program can get any."""
+    def ways_through(self, abi: Abi) -> tuple[CallWay, ...]:
+        """Return the ways of calls through ``abi``; none if no program can get any."""
         own = [CallWay(ABIS[name], abi) for name in self.loaded.sides]
-        beside = [way for way in own if abi.name in way.program.siblings]
-        return next((way for way in self.ways if way.through == abi), None) or next(
-            iter(beside), None
-        )
+        beside = (way for way in own if abi.name in way.program.siblings)
+        return tuple(dict.fromkeys((*(w for w in self.ways if w.through == abi), *beside)))
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -218,6 +218,26 @@ class Explainer:
 
     def _parts(self, way: CallWay, asked: CallOnAbi) -> tuple[list[_Part], list[int]]:
         """Return the parts of a call by answer and rule, and the fields that tell them apart."""
+        try:
+            return self._followed(way, asked)
+        except UndecidedError:
+            alone = self._answered(way, asked)
+            if alone is None:
+                raise
+            return [alone], []
+
+    def _answered(self, way: CallWay, asked: CallOnAbi) -> _Part | None:
+        """Return the answer to a call of which all is known that a program looks at, or None."""
+        code = self.loaded.sides[way.program.name]
+        if len(asked.known) < MOST_ARGUMENTS or not isinstance(code, Code):
+            return None
+        if any(one.code == LD_W_ABS and one.k in _POINTER_OFFSETS for one in code.instructions):
+            return None
+        a, b, c, d, e, f = (asked.known[n] for n in range(MOST_ARGUMENTS))
+        call = Call(asked.nr, way.through.audit_arch, (a, b, c, d, e, f))
+        return _Part(code.answer(call), self._rule(way, call), (ALL_CALLS,), call)
+
+    def _followed(self, way: CallWay, asked: CallOnAbi) -> tuple[list[_Part], list[int]]:
         following, side = self._follower(way.program.name)
         sets = following.sets
         box = with_field(ALL_CALLS, NR, sets.masked(U32, asked.nr))

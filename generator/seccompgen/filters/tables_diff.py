@@ -37,21 +37,28 @@ def diff_tables(
     left = load_filter(path, before, only, reading)
     right = load_filter(path, after, only, reading)
     names = f"{path} on {before.tag}", after.tag
+    return TablesDiff(
+        str(path),
+        before.tag,
+        after.tag,
+        new_calls(right.sides, before, after),
+        diff_filters(left, right, after, names),
+    )
+
+
+def new_calls(
+    sides: Mapping[str, FilterSemantics], before: Tables, after: Tables
+) -> tuple[NewCall, ...]:
+    """Return the calls that ABIs have gained, sorted, with the answers of the filter for each."""
     found: dict[tuple[str, tuple[str, ...], tuple[Origin, ...]], list[str]] = {}
-    for abi, side in right.sides.items():
+    for abi, side in sides.items():
         for name, new in _answers(ABIS[abi], side, _gained(before, after, abi)).items():
             key = (name, tuple(sorted(new.answers)), tuple(new.rules))
             found.setdefault(key, []).append(abi)
     calls = (
         NewCall(name, tuple(abis), answers, rules) for (name, answers, rules), abis in found.items()
     )
-    return TablesDiff(
-        str(path),
-        before.tag,
-        after.tag,
-        tuple(sorted(calls, key=lambda one: (one.syscall, one.abis))),
-        diff_filters(left, right, after, names),
-    )
+    return tuple(sorted(calls, key=lambda one: (one.syscall, one.abis)))
 
 
 @dataclass(slots=True)

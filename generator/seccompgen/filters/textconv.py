@@ -54,7 +54,7 @@ def textconv(path: Path, tables: Tables) -> list[str]:
         return _as_it_is(path, content)
     if path.suffix == ".bpf":
         return answers
-    text = _HASH.sub(r"\1", content.decode())
+    text = _HASH.sub(r"\1", content.decode(errors="surrogateescape"))
     if not programs:
         return text.splitlines()
     return [*_PROGRAM_LINE.sub("", text).splitlines(), *answers]

@@ -78,6 +78,8 @@ class PolicyText:
             return self._with_line(name.line, head[: before.start()] + rest)
         if re.search(r"\[\s*$", head) and re.match(r"\s*\]", rest):
             return self._without_group(group)
+        if not head.strip():  # the last of a list over several lines, which may end in a comma
+            return self._with_line(name.line, head + rest.lstrip())
         return None
 
     def with_setting(self, key: str, value: str) -> PolicyText | None:

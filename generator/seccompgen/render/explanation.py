@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from seccompgen.core.deciding import origin_json
+from seccompgen.core.styled import Style, Styled
+from seccompgen.render.call import answer_style
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -137,13 +141,14 @@ def _group_lines(group: ExplainedGroup, told: Explanation) -> Iterator[str]:
         whatever = f", whatever {_listed(first.open)} may be" if first.open else ""
         if len(first.open) > _MOST_OPEN:
             whatever = f", whatever the {'other ' * first.given}arguments are"
-        yield f"{first.title} on {where}: {only.action}{whatever}"
+        styled = (only.action, answer_style(only.ret))
+        yield Styled((first.title, Style.STRONG), f" on {where}: ", styled, whatever)
         yield f"  by {only.rule}"
     else:
         yield f"{first.title} on {where}: it depends on {_listed(first.open)}"
         for case in first.cases[:_MOST_CASES]:
             when = "otherwise" if case.otherwise else f"where {case.condition}"
-            yield f"  {case.action} {when}"
+            yield Styled("  ", (case.action, answer_style(case.ret)), f" {when}")
             yield f"    by {case.rule}; such as {case.example}"
         if len(first.cases) > _MOST_CASES:
             yield f"  and {len(first.cases) - _MOST_CASES} cases more, which --json lists"
@@ -168,7 +173,7 @@ def _run_lines(group: ExplainedGroup) -> Iterator[str]:
         if step.head:
             yield f"    {step.head}"
         taken = "" if step.taken is None else "yes" if step.taken else "no"
-        yield f"    {step.index:5}  {taken:3}  {step.text}".rstrip()
+        yield Styled((f"    {step.index:5}", Style.FAINT), f"  {taken:3}  {step.text}".rstrip())
 
 
 def _where(calls: Sequence[ExplainedCall]) -> str:
@@ -234,15 +239,7 @@ def _run_json(run: ProgramRun) -> dict[str, Any]:
                 "index": step.index,
                 "text": step.text,
                 "taken": step.taken,
-                "origins": [
-                    {
-                        "label": origin.label,
-                        "file": origin.position.file,
-                        "line": origin.position.line,
-                        "column": origin.position.column,
-                    }
-                    for origin in step.origins
-                ],
+                "origins": list(map(origin_json, step.origins)),
             }
             for step in run.steps
         ],

@@ -10,7 +10,7 @@ from seccompgen.core.styled import Style, Styled
 from seccompgen.render.change_groups import counted, grouped, rules_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from seccompgen.core.filter_changes import (
         ChangedCall,
@@ -67,15 +67,32 @@ def trees_text(found: Sequence[FilterChange], tables: Tables, width: int = WIDTH
 
 def tables_text(one: TablesDiff, tables: Tables, width: int = WIDTH) -> list[str]:
     """Return what other tables mean for a filter: its answers to new calls, then what changed."""
-    lines = [f"{one.name}: {len(one.new_calls)} calls are new from {one.before} to {one.after}"]
-    alike: dict[tuple[tuple[str, ...], str], list[NewCall]] = {}
-    for call in one.new_calls:
-        alike.setdefault((call.answers, rules_text(call.rules)), []).append(call)
-    for (answers, rules), calls in alike.items():
-        by = f", by {rules}" if rules else ""
-        lines += ["", *_wrapped(f"{' or '.join(answers)}{by}:", width, "  ")]
-        lines += _wrapped(", ".join(dict.fromkeys(call.syscall for call in calls)), width, "    ")
+    count = len({call.syscall for call in one.new_calls})
+    lines = [f"{one.name}: {count} calls are new from {one.before} to {one.after}"]
+    for answer, calls in _by_answers(one.new_calls, rules_text).items():
+        lines += ["", *_wrapped(f"{answer}:", width, "  "), *_wrapped(calls, width, "    ")]
     return [*lines, "", *diff_text(one.diff, tables, width)]
+
+
+def new_calls_text(name: str, calls: Sequence[NewCall]) -> list[str]:
+    """Return what the policy ``name`` answers to new calls, a line for each rule."""
+
+    def labels(rules: Sequence[Origin]) -> str:
+        return ", ".join(dict.fromkeys(one.label for one in rules))
+
+    return [f"{name}: {answer}: {of}" for answer, of in _by_answers(calls, labels).items()]
+
+
+def _by_answers(
+    calls: Sequence[NewCall], named: Callable[[Sequence[Origin]], str]
+) -> dict[str, str]:
+    """Return the names of calls by their answers, with the rules as ``named`` has them."""
+    alike: dict[str, dict[str, None]] = {}
+    for call in calls:
+        rules = named(call.rules)
+        answer = " or ".join(call.answers) + (f", by {rules}" if rules else "")
+        alike.setdefault(answer, {})[call.syscall] = None
+    return {answer: ", ".join(names) for answer, names in alike.items()}
 
 
 def tables_json(found: Sequence[TablesDiff]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePath
@@ -47,6 +48,13 @@ _LETTERS = {
     ActionKind.USER_NOTIF: ("N", "notify"),
 }
 """The letter in the matrix, and the class of its colour."""
+_EFFECTS = {
+    "errno": "the call is not made, the program gets that error, and goes on",
+    "kill": "it is ended at once",
+    "trap": "the call is not made, and the program gets the signal SIGSYS",
+    "trace": "a tracer decides, and without one the call fails with ENOSYS",
+    "notify": "a supervisor decides",
+}
 LEGEND = (
     ("A", "allow", "allowed"),
     ("C", "some", "depends on the arguments"),
@@ -177,6 +185,7 @@ def _context(report: Report, tables: Tables) -> dict[str, object]:
         "counts": _counts(rows),
         "rest": [(one, _some_ways(one.ways, ways)) for one in report.summary.rest],
         "abilities": [(one, _where(one, ways)) for one in report.abilities],
+        "refusal": _refusal(report),
         "signs": {sign for row in rows for sign, _, _ in row.cells},
         "sources": [(PurePath(path).name, sha256) for path, sha256 in report.sources],
         "programs": [(one, _in_bitmap(one, report)) for one in report.programs],
@@ -284,6 +293,20 @@ def _some_ways(ways: Sequence[Way], everything: Sequence[Way]) -> str:
         return f"all but {', '.join(missing)}"
     more = len(labels) - _MOST_ABIS
     return ", ".join(labels[:_MOST_ABIS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _refusal(report: Report) -> tuple[str, str] | None:
+    """Return the answer that most refused calls get, and what comes of it; None if none is."""
+    counts = Counter(
+        (one.action, letter_of(one.ret)[1])
+        for entry in report.summary.calls
+        for one in entry.answers
+        if letter_of(one.ret)[1] in _EFFECTS
+    )
+    if not counts:
+        return None
+    ((action, name), _), *_ = counts.most_common(1)
+    return action, _EFFECTS[name]
 
 
 def _where(ability: Ability, ways: Sequence[Way]) -> str:

@@ -11,6 +11,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.call_kinds import Kind
+from seccompgen.core.deciding import origin_json
 from seccompgen.verify.kernel import rank
 
 if TYPE_CHECKING:
@@ -176,17 +177,10 @@ def whole_filter_json(told: FilterSummary, file: str, tag: str) -> dict[str, Any
 
 
 def _answer_json(answer: CallAnswer) -> dict[str, Any]:
-    origin = answer.origin
     return {
         "action": answer.action,
         "ret": answer.ret,
         "condition": answer.condition or None,
         "otherwise": answer.otherwise,
-        "rule": origin
-        and {
-            "label": origin.label,
-            "file": origin.position.file,
-            "line": origin.position.line,
-            "column": origin.position.column,
-        },
+        "rule": origin_json(answer.origin) if answer.origin else None,
     }

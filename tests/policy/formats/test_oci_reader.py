@@ -172,6 +172,61 @@ def test_conditions_on_the_container(tmp_path: Path) -> None:
     assert answer(read(tmp_path, document), "reboot") == ERRNO | 1
 
 
+def notes_on(where: Path, document: dict[str, Any], reading: Reading = CRUN) -> list[str]:
+    path = where / "profile.json"
+    path.write_text(json.dumps(document, indent=1))
+    return [note.message for note in load_policy(path, TABLES, reading)[1]]
+
+
+def test_a_kernel_that_podman_does_not_ask_for(tmp_path: Path) -> None:
+    document = profile({**rule("reboot"), "includes": {"minKernel": "5.10"}})
+    old = Reading(kernel=(5, 9), runtime=Runtime.CRUN)
+    assert notes_on(tmp_path, document) == []
+    [note] = notes_on(tmp_path, document, old)
+    assert "do not look at minKernel" in note
+
+
+def test_errors_by_name_are_podmans_and_come_first(tmp_path: Path) -> None:
+    rules = [
+        {**rule("read", action="ERRNO"), "errno": "EACCES", "errnoRet": 13},
+        {**rule("write", action="ERRNO"), "errno": "EACCES"},
+        {**rule("open", action="ERRNO"), "errno": "77", "errnoRet": 5},
+    ]
+    document = profile(*rules, defaultErrno="ENOSYS", defaultErrnoRet=38)
+    policy = read(tmp_path, document)
+    asked = "read", "write", "open", "close"
+    assert [answer(policy, name) for name in asked] == [ERRNO | n for n in (13, 13, 77, 38)]
+    found = notes_on(tmp_path, document)
+    assert [note.partition(";")[2] for note in found] == [
+        " Docker takes 1: say the same as errnoRet",
+        " Docker takes 5: say the same as errnoRet",
+    ]
+    wrong = profile({**rule("read", action="ERRNO"), "errno": "EACCESS"})
+    assert "unknown errno 'EACCESS' (did you mean" in problems(tmp_path, json.dumps(wrong))[0]
+
+
+def test_a_bundle_has_no_fields_of_engines(tmp_path: Path) -> None:
+    entry = rule("read", action="ERRNO") | {"errno": "EACCES", "excludes": {"arches": ["amd64"]}}
+    document = {"ociVersion": "1.2.0", "linux": {"seccomp": profile(entry, defaultErrnoRet=5)}}
+    assert answer(read(tmp_path, document), "read") == ERRNO | 1
+    found = notes_on(tmp_path, document)
+    assert ["'errno'" in found[0], "'excludes'" in found[1]] == [True, True]
+
+
+def test_what_no_runtime_starts_is_read_with_a_note(tmp_path: Path) -> None:
+    document = profile(rule("read", action="ERRNO") | {"errnoRet": 5000})
+    assert answer(read(tmp_path, document), "read") == ERRNO | 4095
+    assert "no container starts with this" in notes_on(tmp_path, document)[0]
+
+
+def test_runcs_enosys_is_not_about_ways_through_socketcall(tmp_path: Path) -> None:
+    arches = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+    document = profile(rule("openat"), architectures=arches)
+    policy = read(tmp_path, document, Reading(runtime=Runtime.RUNC))
+    assert answer(policy, "recvmmsg", abi="i386") == ERRNO | 38
+    assert answer(policy, "socketcall", 19, abi="i386") == ERRNO | 1
+
+
 def test_a_listener_and_who_gets_it(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     path.write_text(

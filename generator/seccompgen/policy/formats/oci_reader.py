@@ -80,7 +80,7 @@ class _Translation:
     problems: list[Diagnostic] = field(default_factory=list)
     position: Position = field(init=False)
     _has_stub: bool = False
-    """True where runc answers numbers above the highest that the profile names with ENOSYS."""
+    """True where runc has another answer than the default for numbers above the highest named."""
 
     def __post_init__(self) -> None:
         self.position = self.profile.position
@@ -103,7 +103,8 @@ class _Translation:
                 last[name] = self._last(one.table, kept[name])
                 if last[name]:
                     one.drop_above(last[name])
-        self._has_stub = any(last.values())
+        enosys = [self.profile.default.ret(abi) == _ENOSYS.ret(abi) for abi in abis]
+        self._has_stub = any(last.values()) and not all(enosys)
         self._settings(hosts, abis, kept)
         self._write_entrances(rules, last)
         self._write_rules(rules)
