@@ -82,6 +82,14 @@ program, there is nothing to attack: compute_only on s390x.
   But 64-bit code can make i386 calls, and x86_64 shows filters all of its registers, of which the
   calls get the lower halves.
 
+## systemd and auditd
+
+One guest more boots Debian's systemd, with journald, auditd and systemd-coredump. There units of
+[settings](formats.md#systemd) of every kind are started, by file and by `systemd-run`; the
+programs that systemd installed are read from their processes, and proved equal to our reading of
+the settings. Records that auditd and the kernel write of refused calls, there and in the guests
+above but for MIPS, must come back from `explain --audit` as the rule that refused.
+
 ## How it works
 
 `make test-kernels` needs Debian or a derivative with the Debian archive as a source of apt. As root

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guests import system
 from seccompgen.core.abis import ABIS
-from seccompgen.core.program import decode
+from seccompgen.core.model import ActionKind
+from seccompgen.core.program import JMP_JGE_K, LD_W_ABS, RET_K, Instruction, decode
 from seccompgen.pipeline.build import difference_text, shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Reading, systemd
@@ -18,6 +19,8 @@ from seccompgen.verify import Code, Difference, Operation, Stack, meaning, prove
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from seccompgen.core.tables import Tables
 
 _INSIDE = Path(__file__).parent / "inside"
 _HEADER = 64 + 56
@@ -35,6 +38,18 @@ def spin() -> bytes:
     return ident + elf + load + code
 
 
+_NO_CALLS = Code(
+    (
+        Instruction(LD_W_ABS, 0, 0, 0),  # the number
+        Instruction(JMP_JGE_K, 0, 1, 0x80000000),
+        Instruction(RET_K, 0, 0, ActionKind.KILL_PROCESS.value),
+        Instruction(RET_K, 0, 0, ActionKind.ALLOW.value),
+    ),
+    "little",
+)
+"""A program that gives numbers from 2**31 on one answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What systemd installed for a unit: its programs, the oldest first; None if it failed."""
@@ -43,15 +58,28 @@ class Loaded:
     no_new_privs: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A guest's systemd: its release, the calls that its libseccomp does not know, what it made of
+    units by their names, and what it logged."""
+
+    release: int
+    unknown: frozenset[str]
+    units: dict[str, Loaded]
+    said: str
+
+
 def loaded(
     files: Mapping[str, list[str]], runs: Mapping[str, list[str]], processor: int | None = None
-) -> tuple[int, dict[str, Loaded], str]:
-    """Have a guest start units with these settings; return its systemd's release, and by unit
-    what was installed, and the journal. ``runs`` go by systemd-run. Raises what ``boot`` does.
+) -> Report:
+    """Have a guest start units with these settings; ``runs`` go by systemd-run.
+
+    Raises what ``boot`` does.
     """
-    units: dict[str, Any] = {"files": {}, "runs": {}}
+    names = sorted({name for one in shipped_tables().tables.values() for name in one.numbers})
+    units: dict[str, Any] = {"files": {}, "runs": {}, "names": names}
     # The last of what the processor has is for processes that do nothing.
-    rest = ["Type=exec", "CPUSchedulingPolicy=idle"]
+    rest = ["Type=exec", "TimeoutStartSec=infinity", "CPUSchedulingPolicy=idle"]
     for name, settings in files.items():
         lines = ["[Service]", *rest, "ExecStart=/trial/spin", *settings, ""]
         units["files"][name] = "\n".join(lines)
@@ -67,18 +95,36 @@ def loaded(
     for name, one in report["units"].items():
         programs = None if one is None else tuple(map(bytes.fromhex, one["programs"]))
         told[name] = Loaded(programs, bool(one and one["no_new_privs"]))
-    return int(report["release"]), told, report["said"]
+    release, unknown = int(report["release"]), frozenset(report["unknown"])
+    return Report(release, unknown, told, report["said"])
 
 
-def difference(settings: list[str], release: int, programs: tuple[bytes, ...]) -> str | None:
-    """Return where our reading of settings differs from the programs, or None: that is proved."""
-    tables, abi = shipped_tables(), ABIS["x86_64"]
+def difference(settings: list[str], report: Report, programs: tuple[bytes, ...]) -> str | None:
+    """Return where our reading of settings differs from the programs, or None: that is proved.
+
+    systemd leaves out the calls that its libseccomp does not know, as if no table had them. Numbers
+    from 2**31 on, which no call has, libseccomp takes for another ABI's on x86_64, and we do not:
+    these are left out.
+    """
+    abi = ABIS["x86_64"]
+    tables = _known_tables(report.unknown)
     text = "\n".join(["[Service]", *settings, ""])
-    draft = systemd.read(text, "a.service", Reading(systemd=release), tables)
+    draft = systemd.read(text, "a.service", Reading(systemd=report.release), tables)
     policy, _ = load_policy(draft.document(), tables)
     codes = tuple(Code(decode(one, abi), abi.byte_order) for one in programs)
-    stack = Stack(Operation.INTERSECT, codes)
-    found = prove(meaning(policy, abi, tables), stack)
+    ours = Stack(Operation.INTERSECT, (meaning(policy, abi, tables), _NO_CALLS))
+    found = prove(ours, Stack(Operation.INTERSECT, (*codes, _NO_CALLS)))
     if isinstance(found, Difference):
         return difference_text(found, ("our reading", "systemd"), abi, tables)
     return None
+
+
+def _known_tables(unknown: frozenset[str]) -> Tables:
+    tables = shipped_tables()
+    known = {
+        name: replace(
+            table, numbers={call: nr for call, nr in table.numbers.items() if call not in unknown}
+        )
+        for name, table in tables.tables.items()
+    }
+    return replace(tables, tables=known)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError, SeccompgenError
 from seccompgen.core.model import ActionKind
-from seccompgen.core.multiplexed import MULTIPLEXED
+from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.pipeline.build import build_policies, shipped_tables
 from seccompgen.pipeline.files import filter_files
@@ -197,7 +197,11 @@ syscalls:
 - {{action: log, names: [openat]}}
 - {{action: {action}, names: [read, write, execve, exit_group]}}
 - {{action: kill_process, names: [ptrace]}}
-- {{action: '{default}', names: [{behind}], optional: true}}
+- action: '{default}'
+  arches: [i386]
+  names_with_args:
+  - {{name: socketcall, when: 'u32(arg0) in {{{numbers[socketcall]}}}'}}
+  - {{name: ipc, when: 'u32(arg0) in {{{numbers[ipc]}}}'}}
 - {{action: '{unknown}', names: [socketcall, ipc], optional: true}}
 """
 
@@ -220,7 +224,10 @@ def test_a_unit_that_we_write_is_the_policy(tmp_path: Path, default: str, action
                     - MULTIPLEXED.keys()
                 )
             ),
-            behind=", ".join(call for listed in MULTIPLEXED.values() for call in listed.split()),
+            numbers={
+                name: ", ".join(str((entrance(call) or ("", 0))[1]) for call in listed.split())
+                for name, listed in MULTIPLEXED.items()
+            },
         )
     )
     built = build_policies([path], TABLES)

@@ -169,10 +169,6 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         yield Diagnostic(
             text + ", ".join(missing), policy.arches_origin.position, Problem.NOT_IN_UNIT
         )
-    elif missing and any(action.kind is ActionKind.KILL_PROCESS for action, _ in said):
-        text = "with kill_process systemd ends a process, not a thread, for some calls through "
-        text += f"{', '.join(missing)}; say errno, or name these in compat_arches"
-        yield Diagnostic(text, policy.arches_origin.position, Problem.NOT_IN_UNIT)
 
 
 def answer_text(ret: int) -> str:

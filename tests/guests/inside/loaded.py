@@ -1,7 +1,8 @@
 """Have systemd start units, and read the programs that it installed from their processes.
 
 A unit's process is ``/trial/spin``, which makes no call, so that no filter ends it. What it runs
-under is asked for by ptrace(2), PTRACE_SECCOMP_GET_FILTER: the newest filter has the index 0.
+under is asked for by ptrace(2), PTRACE_SECCOMP_GET_FILTER: the oldest filter has the index 0, as
+get_nth_filter() of kernel/seccomp.c counts.
 """
 
 import ctypes
@@ -38,8 +39,11 @@ def main() -> bytes:
         pid = processes.get(f"{name}.service")
         told[name] = _programs(pid) if pid else None
     journal = _output("journalctl", "--no-pager", "-o", "cat", "-b")
+    resolve = ctypes.CDLL("libseccomp.so.2").seccomp_syscall_resolve_name
+    unknown = [name for name in units["names"] if resolve(name.encode()) == -1]
     release = _output("systemctl", "--version").split()[1]
-    return json.dumps({"release": release, "units": told, "said": said + journal}).encode()
+    report = {"release": release, "units": told, "unknown": unknown, "said": said + journal}
+    return json.dumps(report).encode()
 
 
 def _processes() -> "dict[str, int]":
@@ -65,7 +69,7 @@ def _programs(pid: int) -> "dict[str, object]":
     buffer = ctypes.create_string_buffer(8 * _MOST)
     for index in range(int(status["Seccomp_filters"])):
         length = _ptrace(_GET_FILTER, pid, index, buffer)
-        programs.insert(0, buffer.raw[: 8 * length].hex())
+        programs.append(buffer.raw[: 8 * length].hex())
     os.kill(pid, signal.SIGKILL)
     return {"programs": programs, "no_new_privs": status["NoNewPrivs"] == "1"}
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
-from seccompgen.core.multiplexed import MULTIPLEXED
+from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.policy.formats.draft import Draft, Entry
 from seccompgen.policy.formats.systemd_groups import DEFAULT_RELEASE, systemd_groups
@@ -131,7 +131,7 @@ class _Unit:
         self.archs: dict[str, Position] = {}
         self.native: Position | None = None
         self.switches: dict[str, tuple[bool, Position]] = {}
-        self.families, self.namespaces = Families(), Namespaces()
+        self.families, self.namespaces = Families(), Namespaces(self.release)
         self.personality: Assignment | None = None
         self.seen: Position | None = None
 
@@ -301,7 +301,8 @@ class _Unit:
             self._handoff(filters, named)
         for call in self._restrict(draft, restrictions, filters):
             named.pop(call, None)
-        _rules(draft, named, unresolved)
+        self._entrances(draft, named, unresolved)
+        _rules(draft, named)
         return draft
 
     def _unresolved_multiplexers(self) -> frozenset[str]:
@@ -315,6 +316,30 @@ class _Unit:
             return frozenset()
         own = {call for abi in self._natives() for call in self.tables.tables[abi].numbers}
         return _MULTIPLEXERS - own - self.filter.calls.keys()
+
+    def _entrances(
+        self, draft: Draft, named: dict[str, tuple[str, Position]], unresolved: frozenset[str]
+    ) -> None:
+        """Move what is said of calls through ``unresolved`` to rules that compare all of a number.
+
+        Of that the kernel reads less, and so would a rule by the name of the call.
+        """
+        for way in sorted(unresolved):
+            numbers: dict[tuple[str, Position], list[str]] = {}
+            for call in MULTIPLEXED[way].split():
+                entered = entrance(call)
+                if entered:
+                    numbers.setdefault(named[call], []).append(str(entered[1]))
+            for (answer, where), found in sorted(numbers.items()):
+                entry = Entry(way, where, f"u32(arg0) in {{{', '.join(found)}}}")
+                draft.rule(answer, [entry], where, optional=True)
+            answer, where = named.pop(way)
+            draft.rule(answer, [Entry(way, where)], where, optional=True)
+        if unresolved:
+            served = (*self._natives(), *self._compat(restricts=bool(self.archs or self.native)))
+            direct = {call for abi in served for call in self.tables.tables[abi].numbers}
+            for call in _BEHIND - direct:
+                named.pop(call, None)
 
     def _filters(self, start: Position) -> list[_Filter]:
         """Return the filters of the unit that look at numbers alone, as systemd installs them."""
@@ -397,7 +422,7 @@ class _Unit:
             yield from realtime(at, self.release)
         if at := self._is_on("RestrictSUIDSGID") or self._is_on("DynamicUser"):
             yield from set_id_files(at)
-        yield from self.namespaces.restrictions(self.release)
+        yield from self.namespaces.restrictions()
         if at := self._is_on("LockPersonality"):
             said = [word.text for word in self.personality.words] if self.personality else []
             yield from personality(at, said[-1] if said else None, self._natives()[0])
@@ -439,17 +464,14 @@ def _severest(answers: Iterable[tuple[str, Position]]) -> tuple[str, Position]:
     return max(reversed(list(answers)), key=lambda one: _SEVERITY.index(one[0].partition("(")[0]))
 
 
-def _rules(
-    draft: Draft, named: dict[str, tuple[str, Position]], unresolved: frozenset[str]
-) -> None:
+def _rules(draft: Draft, named: dict[str, tuple[str, Position]]) -> None:
     """Add a rule for each word of the file.
 
     libseccomp answers socketcall and ipc by their own rule if there is one, whatever the others:
-    such a rule comes first, and the answer for what is ``unresolved`` comes last.
+    such a rule comes first.
     """
-    by_origin: dict[tuple[int, Position, str], list[str]] = {}
+    by_origin: dict[tuple[bool, Position, str], list[str]] = {}
     for call, (action, where) in named.items():
-        rank = 2 if call in unresolved else 0 if call in _MULTIPLEXERS else 1
-        by_origin.setdefault((rank, where, action), []).append(call)
+        by_origin.setdefault((call not in _MULTIPLEXERS, where, action), []).append(call)
     for (_, where, action), calls in sorted(by_origin.items()):
         draft.rule(action, [Entry(one, where) for one in calls], where, optional=True)

@@ -30,6 +30,9 @@ NAMESPACES = {
 }  # fmt: skip
 """systemd's names of namespaces, and the flags of clone(2)."""
 _EVERY = sum(NAMESPACES.values())
+_TIME_SINCE = 262
+"""The release, of those known here, that counts time among all namespaces. Earlier ones restrict it
+with any other, but do not keep it where all others are kept."""
 _SET_ID = "0o6000"
 
 _BITS_64 = frozenset(name for name, abi in ABIS.items() if abi.bits == 64)
@@ -142,7 +145,9 @@ class Families:
 class Namespaces:
     """The namespaces that assignments of RestrictNamespaces leave; None: no filter."""
 
-    def __init__(self) -> None:
+    def __init__(self, release: int) -> None:
+        self.release = release
+        self.every = _EVERY if release >= _TIME_SINCE else _EVERY & ~NAMESPACES["time"]
         self.kept: int | None = None
         self.position: Position | None = None
 
@@ -153,7 +158,7 @@ class Namespaces:
         self.position = one.position
         said = one.words[0].text.lower() if len(one.words) == 1 else ""
         if not one.words or said in off:
-            self.kept = None if not one.words else _EVERY
+            self.kept = None if not one.words else self.every
             return
         if said in on:
             self.kept = 0
@@ -167,13 +172,13 @@ class Namespaces:
                 yield Diagnostic(text, word.position, Problem.WRONG_VALUE)
             flags |= NAMESPACES.get(name, 0)
         if self.kept is None:
-            self.kept = _EVERY & ~flags if takes else flags
+            self.kept = self.every & ~flags if takes else flags
         else:
             self.kept = self.kept & ~flags if takes else self.kept | flags
 
-    def restrictions(self, release: int) -> Iterator[Restriction]:
-        """Yield what the filter of a release refuses."""
-        if self.kept is None or self.kept == _EVERY or self.position is None:
+    def restrictions(self) -> Iterator[Restriction]:
+        """Yield what the filter refuses."""
+        if self.kept is None or self.position is None or not self.every & ~self.kept:
             return
         at, refused = self.position, _EVERY & ~self.kept
         yield Restriction("clone3", None, "errno(ENOSYS)", at)
@@ -181,10 +186,10 @@ class Namespaces:
         for argument, abis in ((0, _FLAGS_FIRST), (1, frozenset(ABIS) - _FLAGS_FIRST)):
             when = f"u64(arg{argument}) & {refused:#x}"
             yield Restriction("clone", when, "errno(EPERM)", at, abis)
-        if not self.kept:
+        if not self.kept & self.every:
             yield Restriction("setns", None, "errno(EPERM)", at)
         else:
-            bits = "32" if release >= _LOW_WORDS else "N"
+            bits = "32" if self.release >= _LOW_WORDS else "N"
             when = f"u{bits}(arg1) == 0 or u64(arg1) & {refused:#x}"
             yield from _compared("setns", when, "errno(EPERM)", at)
 
