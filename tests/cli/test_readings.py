@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside
+from hypothesis import given
+from hypothesis import strategies as st
+from seccompgen.core.foreign import Format, Reading, Runtime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +77,54 @@ def test_what_is_said_of_nothing_is_refused(words: tuple[str, ...], told: str, h
     run = inside(*words, cwd=here)
     assert (run.code, run.out) == (2, "")
     assert told in run.err
+
+
+# --- what is made of them says how they were read ------------------------------------------------
+
+
+def test_a_module_is_proved_as_its_policy_was_read(here: Path) -> None:
+    """Without a word of that: the command in its banner has it."""
+    words = ("build", "a.json", "--arch", "x86_64", "--caps", "CAP_SYS_ADMIN", "-o", "out")
+    assert inside(*words, cwd=here).code == 0
+    banner = (here / "out/a/__init__.py").read_text()
+    assert "redo    seccompgen build a.json --arch x86_64 --caps CAP_SYS_ADMIN -o DIR\n" in banner
+    assert inside("verify", "out/a", "--policy", "a.json", cwd=here).code == 1
+    (here / "a.json").rename(here / "out/a.json")
+    assert inside("verify", "out/a", cwd=here).code == 0
+    assert inside("verify", "out/a", "--caps", "CAP_CHOWN", cwd=here).code == 1
+
+
+def test_a_combined_module_is_proved_as_its_parts_were_read(here: Path) -> None:
+    (here / "b.yml").write_text("default_action: allow\nsyscalls: []\n")
+    options = ("--caps", "1:CAP_SYS_ADMIN", "--runtime", "crun", "--name", "x", "-o", ".")
+    assert inside("intersect", "a.json", "b.yml", "--arch", "x86_64", *options, cwd=here).code == 0
+    said = "--arch x86_64 --caps 1:CAP_SYS_ADMIN --runtime 1:crun --name x -o DIR\n"
+    module = here / "x/__init__.py"
+    assert said in module.read_text()
+    assert inside("verify", "x", cwd=here).code == 0
+    module.write_text(module.read_text().replace("1:CAP_SYS_ADMIN", "1:CAP_CHOWN"))
+    assert inside("verify", "x", cwd=here).code == 1
+
+
+READINGS = st.builds(
+    Reading,
+    st.none() | st.sampled_from(Format),
+    st.none() | st.frozensets(st.sampled_from(["CAP_BPF", "CAP_CHOWN", "CAP_SYS_ADMIN"])),
+    st.none() | st.tuples(st.integers(0, 99), st.integers(0, 99)),
+    st.sampled_from(Runtime),
+    st.none() | st.text(),
+    st.lists(st.sampled_from(["arm", "x86_64"]), unique=True).map(tuple),
+    st.none() | st.integers(0, 999),
+)
+
+
+@given(READINGS, READINGS, st.integers(1, 9))
+def test_options_say_all_choices(one: Reading, other: Reading, place: int) -> None:
+    words = ("build", "x", *one.options(place), *other.options(place + 1), "-o", "DIR")
+    assert Reading.of_options(words, place) == one
+    assert Reading.of_options(words, place + 1) == other
+
+
+def test_options_that_nobody_writes_are_no_choice() -> None:
+    with pytest.raises(ValueError, match="none"):
+        Reading.of_options(("--from", "none"))

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Format(Enum):
@@ -29,6 +35,9 @@ class Runtime(Enum):
     LIBSECCOMP = "libseccomp"
 
 
+_PLACED = re.compile(r"([1-9][0-9]*):(.*)", re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The choices of a command line for the foreign policies that it names.
@@ -47,6 +56,47 @@ class Reading:
     thread: str | None = None
     abis: tuple[str, ...] = ()
     systemd: int | None = None
+
+    def options(self, place: int = 0) -> tuple[str, ...]:
+        """Return the words by which a command line makes these choices.
+
+        They are for all FILTERs, or for the one at ``place``, from 1 on.
+        """
+        said = {
+            "--from": self.format.value if self.format else None,
+            "--caps": None if self.caps is None else ",".join(sorted(self.caps)),
+            "--kernel": ".".join(map(str, self.kernel)) if self.kernel else None,
+            "--runtime": None if self.runtime is Runtime.RUNC else self.runtime.value,
+            "--filter": self.thread,
+            "--systemd": None if self.systemd is None else str(self.systemd),
+        }
+        pairs = [(option, value) for option, value in said.items() if value is not None]
+        pairs += [("--for", name) for name in self.abis]
+        where = f"{place}:" if place else ""
+        return tuple(word for option, value in pairs for word in (option, where + value))
+
+    @classmethod
+    def of_options(cls, words: Sequence[str], place: int = 0) -> Reading:
+        """Return the choices that `options` wrote among ``words``, for the FILTER at ``place``.
+
+        Raises ValueError if a value is none that it writes.
+        """
+        said: dict[str, list[str]] = {}
+        for option, word in pairwise(words):
+            match = _PLACED.fullmatch(word)
+            where, value = (int(match[1]), match[2]) if match else (0, word)
+            if where == place:
+                said.setdefault(option, []).append(value)
+        last = {option: values[-1] for option, values in said.items()}
+        return cls(
+            Format(last["--from"]) if "--from" in last else None,
+            frozenset(filter(None, last["--caps"].split(","))) if "--caps" in last else None,
+            tuple(map(int, last["--kernel"].split("."))) if "--kernel" in last else None,
+            Runtime(last.get("--runtime", Runtime.RUNC.value)),
+            last.get("--filter"),
+            tuple(said.get("--for", ())),
+            int(last["--systemd"]) if "--systemd" in last else None,
+        )
 
 
 PLAIN_READING = Reading()

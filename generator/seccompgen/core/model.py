@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from seccompgen.core.errnos import ERRNO_NAMES, errno_number
 from seccompgen.core.errors import did_you_mean
+from seccompgen.core.foreign import PLAIN_READING, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -389,7 +390,8 @@ class ResolvedPolicy:
     ``arches`` get a program each; a program also answers for the ABIs in ``compat_arches``
     that its kernel can serve. ``sources`` names each file read, with its sha256; for a policy that
     a program made (``in_memory``), its name with that of the text that would say the same.
-    ``foreign`` is True if it was read from somebody else's format.
+    ``foreign`` is True if it was read from somebody else's format; ``reading`` are the choices with
+    which it, or what it includes of such formats, was read.
     """
 
     name: str
@@ -410,6 +412,7 @@ class ResolvedPolicy:
     sources: tuple[tuple[str, str], ...]
     in_memory: bool = False
     foreign: bool = False
+    reading: Reading = PLAIN_READING
 
     @property
     def settings(self) -> Settings:

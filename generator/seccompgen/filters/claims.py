@@ -187,8 +187,9 @@ def claims_of_programs(
     """Return the claims that the programs in ``path`` are their policy, and what is not so besides.
 
     ``path`` is a generated module or raw instructions. Without ``policy_path`` it must be a
-    module whose policy lies beside it, or where the project keeps policies. ``with_runtime``, what
-    a module imports from beside it counts as well.
+    module whose policy lies beside it, or where the project keeps policies; that is read as the
+    module says, unless ``reading`` says otherwise. ``with_runtime``, what a module imports from
+    beside it counts as well.
     """
     loaded = load_filter(path, tables, only)
     claims, problems = _claims_of_programs(loaded, policy_path, tables, reading)
@@ -212,6 +213,7 @@ def _claims_of_programs(
         if banner.made:
             return _claims_of_combined(loaded, module, banner, banner.made, tables)
         policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
+        reading = banner.reading() if reading == PLAIN_READING else reading
     policy, _ = load_policy(policy_path, tables, reading)
     stale: list[Diagnostic] = []
     if module and banner:
@@ -241,7 +243,9 @@ def _claims_of_combined(
     path, programs = loaded.path, loaded.programs
     advice = "put a copy beside the module"
     files = [_find(path, *part, advice) for part in banner.parts]
-    parts = parts_of(files, tables, ABIS[next(iter(programs))] if len(programs) == 1 else None)
+    only = ABIS[next(iter(programs))] if len(programs) == 1 else None
+    readings = [banner.reading(place) for place in range(1, len(files) + 1)]
+    parts = parts_of(files, tables, only, readings)
     operation, refusal = made[0], Action.parse(made[1]) if made[1] else None
     claims = [
         Claim(

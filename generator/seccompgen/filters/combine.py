@@ -370,6 +370,9 @@ def _files(
     made = combined.operation.value
     options = f" --action {shlex.quote(refusal)}" if refusal else ""
     options += f" --arch {only}" if only else ""
+    for number, part in enumerate(combined.parts, 1):
+        said = part.policy.reading.options(number) if part.policy else ()
+        options += "".join(f" {shlex.quote(word)}" for word in said)
     package = render_combined(
         f"{made}  {refusal}".rstrip(),
         *_description(combined.operation, combined.refusal, combined.parts),

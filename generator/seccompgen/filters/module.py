@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import re
+import shlex
 import unicodedata
 import warnings
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import U32, FilterFlag, Settings
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import MAX_FILTER, read_input
@@ -34,7 +36,7 @@ class Banner:
     ``policies`` are names and sha256 of the policy's files, the main one last; or ``parts`` those
     of the filters that were combined, and ``made`` how, with the action that refuses what was
     subtracted. The last two are those of the tables, and of the programs that were proved; ``tag``
-    is that of the tables.
+    is that of the tables. ``redo`` are the words of the command that makes it again.
     """
 
     policies: tuple[tuple[str, str], ...]
@@ -43,12 +45,24 @@ class Banner:
     tag: str
     tables_sha256: str
     programs_sha256: str
+    redo: tuple[str, ...]
+
+    def reading(self, place: int = 0) -> Reading:
+        """Return the choices with which the policy, or the part at ``place``, was read.
+
+        They are plain where the command does not say any that there are.
+        """
+        try:
+            return Reading.of_options(self.redo, place)
+        except ValueError:
+            return PLAIN_READING
 
 
 _BANNER_LINE = re.compile(
     r"#   (?P<key>policy|part  |tables(?=  Linux )|proved)  (?P<what>.+?)"
     r"  sha256:(?P<sha256>[0-9a-f]{64})"
 )
+_REDO_LINE = re.compile(r"#   redo    (?P<command>.+)")
 _MADE_LINE = re.compile(r"#   made    (?P<operation>\w+)(  (?P<refusal>\S+))?")
 
 
@@ -56,6 +70,7 @@ def read_banner(path: Path) -> Banner:
     """Return the banner of the generated filter at ``path``; raise InputError if it has none."""
     said: dict[str, list[tuple[str, str]]] = {"policy": [], "part": [], "tables": [], "proved": []}
     made = None
+    redo: tuple[str, ...] = ()
     for line in read_input(main_file(path), MAX_FILTER).decode(errors="replace").splitlines():
         if not line.startswith("#"):
             break
@@ -63,6 +78,8 @@ def read_banner(path: Path) -> Banner:
             said[match["key"].strip()].append((match["what"], match["sha256"]))
         elif (match := _MADE_LINE.fullmatch(line)) and match["operation"] in _OPERATIONS:
             made = Operation(match["operation"]), match["refusal"] or ""
+        elif match := _REDO_LINE.fullmatch(line):
+            redo = _words(match["command"])
     parts = bool(said["part"] and made)
     if bool(said["policy"]) == parts or len(said["tables"]) != 1 or len(said["proved"]) != 1:
         text = (
@@ -79,7 +96,16 @@ def read_banner(path: Path) -> Banner:
         tables.removeprefix("Linux "),
         tables_sha256,
         programs_sha256,
+        redo,
     )
+
+
+def _words(command: str) -> tuple[str, ...]:
+    """Return the words of a command, none if it is not as a shell reads it."""
+    try:
+        return tuple(shlex.split(command))
+    except ValueError:
+        return ()
 
 
 _OPERATIONS = {operation.value for operation in Operation}

@@ -99,6 +99,7 @@ def load_policy(
         sources=tuple(one for layer in layers for one in layer.sources),
         in_memory=main.in_memory,
         foreign=main.foreign,
+        reading=reading if any(layer.foreign for layer in layers) else PLAIN_READING,
     )
     problems += _unheard(policy)
     if not problems:

@@ -16,7 +16,7 @@ from seccompgen.core.text import printable
 from seccompgen.core.wording import answered, condition_text, numbers_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.model import FilterFlag, ResolvedPolicy
     from seccompgen.core.objective import Objective
@@ -81,7 +81,7 @@ def about_policy(
     policy_file = shlex.quote(PurePath(policy.sources[-1][0]).name)
     left_out = len(programs) < len(policy.arches)
     arches = "".join(f" --arch {program.abi.name}" for program in programs) if left_out else ""
-    options += arches + _options(objective)
+    options += arches + _options(objective) + _words(policy.reading.options())
     first_fit = "The first line that a call fits answers it:\n\n"
     return About(
         [("policy", PurePath(path).name, sha256) for path, sha256 in policy.sources],
@@ -148,6 +148,10 @@ def _options(objective: Objective) -> str:
         options.append("--no-bitmap")
     if objective.profile:
         options += ["--profile", _profile_file(objective)]
+    return _words(options)
+
+
+def _words(options: Iterable[str]) -> str:
     return "".join(f" {shlex.quote(option)}" for option in options)
 
 
