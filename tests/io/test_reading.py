@@ -387,6 +387,7 @@ OTHERWISE = {
     "policy/groups.py": "a part of seccompgen",
     "policy/formats/systemd_groups.py": "a part of seccompgen",
     "observe/scan/elf.py": "bytes that were read",
+    "policy/formats/log_lines.py": "a line that was read",
     "observe/scan/scanner.py": "a function of its own that is called load",
 }
 OPENING = {"open", "read_bytes", "read_text", "fdopen", "load", "loads", "model_validate_json"}

@@ -15,6 +15,7 @@ from click.shell_completion import (
 )
 
 from seccompgen.io.outputs import Outputs
+from seccompgen.io.reading import read_input
 
 if TYPE_CHECKING:
     import click
@@ -145,7 +146,7 @@ def installation(shell: str, command: click.Command, home: Path) -> Installation
 def _with_settings(files: dict[Path, str], settings: Path, line: str) -> Installation:
     """Add a line to a shell's settings, unless they have it."""
     settings = settings.resolve()  # a link into a directory of settings stays one
-    had = settings.read_text(errors="surrogateescape") if settings.is_file() else ""
+    had = read_input(settings).decode(errors="surrogateescape") if settings.is_file() else ""
     if line in had.splitlines():
         return Installation(_files(files), None)
     end = "" if not had or had.endswith("\n") else "\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
+from seccompgen.core.problems import Problem
 from seccompgen.filters.proposing import Proposer, Wish
 from seccompgen.filters.written_call import CallOnAbi
 from seccompgen.policy.formats.core_dump import signal_of
@@ -89,7 +90,7 @@ class Auditor:
         try:
             signal = signal_of(content)
         except ValueError as error:
-            raise InputError(Diagnostic(str(error), where)) from None
+            raise InputError(Diagnostic(str(error), where, Problem.MALFORMED_FILE)) from None
         abi, nr, name = call_of(signal.audit_arch, signal.nr, where, self._tables)
         self._recorded(SeccompRecord(where, abi, nr, name, BY_SIGNAL, signal.address))
 

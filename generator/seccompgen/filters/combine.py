@@ -323,7 +323,7 @@ def left_out_of(combined: Combined, form: str) -> tuple[Diagnostic, ...]:
     """Return what is worth telling of programs that have no place in ``form``."""
     abis = [one.abi.name for one in combined.programs if not has_place(one.abi, form)]
     text = f"{form} has nothing for {', '.join(abis)}, so that these are left out"
-    return (Diagnostic(text, Position(combined.name)),) if abis else ()
+    return (Diagnostic(text, Position(combined.name), Problem.ABI_LEFT_OUT),) if abis else ()
 
 
 _TITLES = {

@@ -312,7 +312,9 @@ class Explainer:
         """Return a case a part, that of the last rule or the longest condition at the end."""
         texts = [self._condition(one, way, asked) for one in parts]
         if texts.count(None) > 1:
-            raise UndecidedError("several conditions are too intricate")
+            raise UndecidedError(
+                "several conditions are too intricate", kind=Problem.TOO_MANY_CASES
+            )
         side = self.loaded.sides[way.program.name]
         if None in texts:
             rest = texts.index(None)
@@ -421,7 +423,8 @@ class Explainer:
         code, lines, origins = self._program(way.program.name)
         ret, path = code.run(case.call)
         if ret != case.ret:
-            raise UndecidedError(f"{case.example}: policy and program differ; please report this")
+            text = f"{case.example}: policy and program differ; please report this"
+            raise UndecidedError(text, kind=Problem.WRONG_PROGRAM)
         bitmap = None
         if has_bitmap(way.through):
             named = case.call.nr in self.tables.tables[way.through.name].names

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.filter_changes import FilterChange, Status
 from seccompgen.core.foreign import PLAIN_READING, Reading
+from seccompgen.core.problems import Problem
 from seccompgen.filters.filter_diff import diff_filters
 from seccompgen.filters.load import load_filter
 from seccompgen.filters.locate import FilterForm, filters_in, kind_of
+from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.project import POLICY_SUFFIXES, find_project
 
@@ -53,11 +55,12 @@ def paths_of(words: Iterable[str], start: Path, top: Path) -> tuple[str, ...]:
         project = find_project(start)
         if project is None:
             text = f"no [tool.seccompgen] in a pyproject.toml above {start}: name files to compare"
-            raise InputError(text)
+            raise InputError(text, kind=Problem.NO_FILTERS)
         named = [project.policies, project.output]
     outside = [path for path in named if not path.is_relative_to(top)]
     if outside:
-        raise InputError(*(f"{path} is not in the repository {top}" for path in outside))
+        told = (f"{path} is not in the repository {top}" for path in outside)
+        raise InputError(*told, kind=Problem.NO_SUCH_FILTER)
     return tuple(os.path.relpath(path, top) for path in named)
 
 
@@ -80,7 +83,9 @@ def diff_trees(trees: Trees, tables: Tables) -> list[FilterChange]:
     """
     befores, afters = (_filters(tree, trees.paths) for tree in (trees.before, trees.after))
     problems = [
-        Diagnostic(f"neither here nor in {trees.before.label}", Position(path))
+        Diagnostic(
+            f"neither here nor in {trees.before.label}", Position(path), Problem.NO_SUCH_FILTER
+        )
         for path in trees.paths
         if not any((tree.root / path).exists() for tree in (trees.before, trees.after))
     ]
@@ -156,7 +161,7 @@ def _is_unchanged(file: Path, trees: Trees) -> bool:
         return True
     there = trees.before.root / path.relative_to(trees.after.root)
     try:
-        return there.read_bytes() == path.read_bytes()
+        return read_file(there, MAX_FILTER) == read_file(path, MAX_FILTER)
     except OSError:
         return False
 

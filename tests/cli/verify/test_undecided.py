@@ -82,8 +82,8 @@ def test_without_z3_what_needs_it_is_told(tmp_path: Path, no_z3: dict[str, str])
     run = seccompgen("equiv", "a.bpf", "a.bpf", "--arch", "x86_64", cwd=tmp_path, env=no_z3)
     assert said(run) == (
         3,
-        ["a.bpf = a.bpf: undecided for x86_64"],
-        [f"a.bpf = a.bpf: {NOT_BY_CLASSES}; {INSTALL}"],
+        ["1: a.bpf = 2: a.bpf: undecided for x86_64"],
+        [f"1: a.bpf = 2: a.bpf: {NOT_BY_CLASSES}; {INSTALL}"],
     )
 
 
