@@ -276,7 +276,7 @@ def test_two_revisions_and_paths_from_below(repository: Path) -> None:
 
 
 def test_an_include_of_the_revision_is_read_and_never_the_work_trees(repository: Path) -> None:
-    """What the work tree has in the place of a file that the revision lacks is not read."""
+    """A file of the work tree does not stand in for one that the revision lacks."""
     lost = repository / "common" / "base.yml"
     kept = lost.read_text()
     git(repository, "rm", "-q", "--cached", "common/base.yml")

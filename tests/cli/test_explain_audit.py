@@ -179,7 +179,7 @@ def test_a_change_permits_the_call_and_leaves_the_others(here: Path, call: str, 
 
 
 def test_a_change_is_no_wider_than_the_record(here: Path) -> None:
-    """What creates a file is refused; what writes one is killed, and stays so."""
+    """Calls that create a file are refused; calls that write one are killed, and stay so."""
     write, create = 1, 0x41
     assert answer(here / "worker.yml", "openat", (0, 0, create)) == REFUSED | 13
     path = applied(here, only(here, record("openat", REFUSED))["change"])

@@ -78,7 +78,7 @@ def test_the_siginfo_of_real_core_dumps() -> None:
 
 
 def test_the_policy_answers_as_it_was_recorded() -> None:
-    """What is explained of a call with its arguments is what the kernel did."""
+    """The explanation of a call with its arguments is what the kernel did."""
     for case in CASES:
         abi = ABIS[case["abi"]]
         explainer = Explainer(DATA / case["source"], shipped_tables(), [abi])

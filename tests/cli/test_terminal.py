@@ -1,4 +1,4 @@
-"""What a person at a terminal gets beside what programs get: colours, folded rows, examples."""
+"""Output for a person at a terminal: colours, folded rows, examples."""
 
 from __future__ import annotations
 

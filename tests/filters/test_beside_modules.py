@@ -1,4 +1,4 @@
-"""What lies beside a module counts for `verify`; so does the runtime in a single file."""
+"""Files beside a module count for `verify`; so does the runtime in a single file."""
 
 from __future__ import annotations
 

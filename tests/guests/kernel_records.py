@@ -1,4 +1,4 @@
-"""What the kernels of the guests log of calls that filters refuse.
+"""Lines that the kernels of the guests log of calls that filters refuse.
 
 ``python -m guests.kernel_records`` boots the guests and writes tests/data/audit/kernels.txt anew.
 """

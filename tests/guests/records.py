@@ -1,4 +1,4 @@
-"""What a kernel, its audit daemon and systemd write of calls that filters refuse.
+"""Records that a kernel, its audit daemon and systemd write of calls that filters refuse.
 
 ``python -m guests.records`` boots the guest and writes tests/data/audit anew.
 """
@@ -93,7 +93,7 @@ def written() -> dict[str, str]:
 
 
 _TELLING = ("SECCOMP", "type=1326", "type=1701", "ANOM_ABEND", "/SYS", "dumped core")
-"""What an entry has that has to do with a call that a filter refused."""
+"""Marks of an entry that has to do with a call that a filter refused."""
 _WHOLE = (
     "audit.log",
     "ausearch.txt",

@@ -52,7 +52,7 @@ _NO_CALLS = Code(
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What systemd installed for a unit: its programs, the oldest first; None if it failed."""
+    """The programs that systemd installed for a unit, the oldest first; None if it failed."""
 
     programs: tuple[bytes, ...] | None
     no_new_privs: bool

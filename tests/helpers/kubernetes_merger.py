@@ -125,7 +125,7 @@ def _both(left: Clause, right: Clause) -> Clause:
 
 @dataclass(frozen=True)
 class _Rules:
-    """What a profile says of one call: ``always``, or under conditions."""
+    """The rules of a profile for one call: ``always``, or under conditions."""
 
     always: Clause | None = None
     under: tuple[Clause, ...] = ()

@@ -1,4 +1,4 @@
-"""What the roles of `worker.py` share: its arguments, the filter, and attempts."""
+"""Parts that the roles of `worker.py` share: its arguments, the filter, and attempts."""
 
 import concurrent.futures
 import ctypes

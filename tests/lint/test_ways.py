@@ -92,7 +92,7 @@ def test_a_twin_that_is_only_logged_is_open_as_well(tmp_path: Path, form: str) -
 def test_an_allowlist_that_names_both_calls_meant_it_where_they_are_alike(
     tmp_path: Path, form: str, refused: str, permitted: str, code: str, severity: Severity
 ) -> None:
-    """What a ring does is not to be seen by its name, so that nobody may have meant that."""
+    """A ring does what its name does not show, so nobody may have meant that."""
     text = (
         "default_action: errno\narches: [x86_64]\nsyscalls:\n"
         f"- {{action: errno(EACCES), names: [{refused}]}}\n"

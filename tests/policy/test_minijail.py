@@ -245,7 +245,7 @@ def test_includes_that_never_end_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_denylist_is_one_in_all_its_files(tmp_path: Path) -> None:
-    """What an included allowlist leaves out would be permitted."""
+    """Calls that an included allowlist leaves out would be permitted."""
     more, path = tmp_path / "more.policy", tmp_path / "demo.policy"
     path.write_text("@denylist\nread: return 1\n@include ./more.policy\n")
     more.write_text("close: return 1\n")

@@ -1,4 +1,4 @@
-"""What reports say, and how the decision tree stands in them."""
+"""Reports: their text, and the decision tree in them."""
 
 from __future__ import annotations
 

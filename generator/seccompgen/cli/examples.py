@@ -10,7 +10,7 @@ PAGES = "https://github.com/OWNER/seccompgen/blob/main"
 
 @dataclass(frozen=True, slots=True)
 class More:
-    """What follows the options in the help of a command: command lines, and a page below PAGES."""
+    """The end of a command's help: command lines, and a page below PAGES."""
 
     page: str
     examples: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a whole filter does, as frozen values: its answers to every call, merged by ABI."""
+"""The summary of a whole filter: its answers to every call, merged by ABI."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class RestSummary:
 
 @dataclass(frozen=True)
 class FilterSummary:
-    """What a filter does: ``calls`` by name, an entry for each set of ABIs that answer alike.
+    """The summary of a filter: ``calls`` by name, an entry for each set of ABIs that answer alike.
 
     ``rest`` are the calls without a name. ``undecided`` says what could not be told.
     """

@@ -28,7 +28,7 @@ _MOST_CHANGES = 20
 
 @dataclass
 class _Tally:
-    """What records of one call have in common, and how often there is one."""
+    """The common parts of all records of one call, and their number."""
 
     first: SeccompRecord
     times: int = 0

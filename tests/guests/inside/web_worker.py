@@ -1,4 +1,4 @@
-"""What web_worker promises, as attempts. Runs in the guests, as `stock` says."""
+"""The promises of web_worker, as attempts. Runs in the guests, as `stock` says."""
 
 import fcntl
 import importlib

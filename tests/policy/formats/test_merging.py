@@ -73,7 +73,7 @@ def test_pairs(name: str) -> None:
 
 
 def test_random_pairs_with_z3_as_the_referee() -> None:
-    """What is settled is never looser than both filters; what was proposed is."""
+    """The settled rules are never looser than both filters; those first proposed are."""
     found, _ = random_pairs(25, 2)
     often = {
         merger: sum(n for (who, said), n in found.items() if who == merger and said in LOOSER)

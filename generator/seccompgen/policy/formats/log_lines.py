@@ -1,4 +1,4 @@
-"""What production writes about refused calls, line by line: records, and deaths without one.
+"""Lines that production writes about refused calls: records, and deaths without one.
 
 A line may be one of a log, or an object of ``journalctl -o json``. Service managers and shells tell
 only that SIGSYS ended a process, and not which call it was.
