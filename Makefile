@@ -1,4 +1,5 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
+# make pages      write the manual pages and completions that the wheel installs
 # make test       the whole test suite, on all CPUs
 # make quick     the tests of what changed, the nearest first, for a minute at most; BASE=main says
 #                 since when
@@ -24,10 +25,14 @@ ARGS ?=
 REFRESH ?=
 BASE ?=
 
-.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins system qemu ecosystem editor report-rules clean
+.PHONY: generate pages test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins system qemu ecosystem editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
+
+# What the wheel installs below share/: manual pages of the commands, and completion scripts.
+pages: $(READY)
+	$(BIN)/python -m release.pages
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
@@ -49,6 +54,7 @@ check: fresh lint types proof test
 
 fresh: $(READY)
 	$(BIN)/seccompgen tables --check
+	$(BIN)/python -m release.pages --check
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -50,7 +50,7 @@ def _environment() -> jinja2.Environment:
 def render_python(template: str, blocks: Mapping[str, str], **context: object) -> bytes:
     """Render ``template``, which lays out what it prints as black would.
 
-    So nobody needs black to build filters; tests ask it about every turn of the templates. Where the
+    So nobody needs black to build filters; tests ask it about each turn of the templates. Where the
     template has ``"@name@"``, the literal ``blocks["name"]`` is put in.
     """
     text = render_text(template, banner=BANNERS[".py"], **context)
