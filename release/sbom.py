@@ -40,7 +40,8 @@ class SbomHook(BuildHookInterface["WheelBuilderConfig"]):
         if version == "editable":
             return
         project = self.metadata.core
-        builder, shared = self.build_config.builder, self.build_config.shared_data
+        config: WheelBuilderConfig = self.build_config
+        builder, shared = config.builder, config.shared_data
         files = {
             one.distribution_path: Path(one.path).read_bytes()
             for found in (builder.recurse_included_files(), builder.recurse_explicit_files(shared))
