@@ -57,7 +57,8 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     if "--verbose" in ctx.meta[_WORDS]:
         from seccompgen.distribute.versions import versions  # noqa: PLC0415 - reads metadata
 
-        say(*(f"{name}: {version}" for name, version in versions().items()))
+        known = {"seccompgen": __version__, **versions()}
+        say(*(f"{name}: {version}" for name, version in known.items()))
     else:
         say(f"seccompgen, version {__version__}")
     ctx.exit()

@@ -8,7 +8,6 @@ import re
 import sys
 from importlib import metadata
 
-from seccompgen import __version__
 from seccompgen.io.reading import read_file
 from seccompgen.kernel.shipped import LOCK_NAME, SHIPPED, shipped_tables
 
@@ -19,12 +18,11 @@ _MOST = 1 << 24
 
 
 def versions() -> dict[str, str]:
-    """Return what there is, by name: seccompgen, its tables, Python, and each dependency."""
+    """Return what there is, by name: the tables, Python, and each dependency."""
     lock = hashlib.sha256(read_file(SHIPPED / LOCK_NAME, _MOST)).hexdigest()
     python = f"{platform.python_implementation()} {platform.python_version()}"
     threads = "" if getattr(sys, "_is_gil_enabled", lambda: True)() else ", free-threaded"
     return {
-        "seccompgen": __version__,
         "tables": f"Linux {shipped_tables().tag}",
         "lock": f"sha256:{lock}",
         "python": python + threads,
