@@ -1,6 +1,6 @@
 """The manual pages and the completion scripts that the wheel installs, made of the commands.
 
-``python -m release.pages`` writes generated/share; ``--check`` says what in it is stale. They are
+``python -m release.pages`` writes release/share; ``--check`` says what in it is stale. They are
 committed, so that who builds the wheel needs hatchling alone, and its bytes depend on no click.
 """
 
@@ -20,7 +20,7 @@ from seccompgen.io.outputs import Outputs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SHARE = Path(__file__).parents[1] / "generated" / "share"
+SHARE = Path(__file__).parent / "share"
 _SCRIPTS = {
     "bash": "bash-completion/completions/seccompgen",
     "zsh": "zsh/site-functions/_seccompgen",
