@@ -83,7 +83,7 @@ def test_the_wheel_holds_what_generation_needs(wheel: Path) -> None:
     } <= names
     tops = {name.split("/")[0] for name in names}
     data = {name for name in names if ".data/" in name}
-    assert {name.split("/")[1:3] == ["data", "share"] for name in data} == {True}
+    assert {tuple(name.split("/")[1:3]) for name in data} == {("data", "share")}
     assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == {
         "seccompgen",
         "seccomp_filters",
