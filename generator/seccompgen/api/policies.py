@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
+import seccompgen.api.notebook  # noqa: F401 - gives programs and problems their HTML
 from seccompgen.api.values import (
     Condition,
     Filter,

@@ -129,6 +129,12 @@ class Policy(_Value):
     multiplexed: Action | None = field(default=None, kw_only=True)
     groups: Sequence[NamedGroup] = field(default=(), kw_only=True)
 
+    def _repr_html_(self) -> str:
+        """Return the policy as a notebook shows it."""
+        from seccompgen.api.notebook import policy_html  # noqa: PLC0415 - what reads policies
+
+        return policy_html(self)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Filter(_Value):
@@ -142,6 +148,12 @@ class Filter(_Value):
     flags: FilterFlag = field(default=_NO_FLAGS, kw_only=True)
     no_new_privs: bool = field(default=True, kw_only=True)
     install_on_import: bool = field(default=False, kw_only=True)
+
+    def _repr_html_(self) -> str:
+        """Return the filter as a notebook shows it."""
+        from seccompgen.api.notebook import policy_html  # noqa: PLC0415 - what reads policies
+
+        return policy_html(self)
 
     def install(self) -> int:
         """Compile the filter, and put it in force for the calling thread; it cannot be taken back.
