@@ -18,6 +18,8 @@ from seccompgen.io.reading import read_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from seccompgen.core.releases import Since
+
 LOCK_NAME = "kernel.lock.toml"
 MATRIX_NAME = "syscalls.csv"
 SHIPPED = Path(__file__).parent
@@ -45,6 +47,11 @@ def shipped_tables() -> Tables:
     if match is None or hashlib.sha256(matrix).hexdigest() != match["sha256"]:
         return load_tables(SHIPPED)
     return Tables(match["tag"], _Columns(match, matrix), _facts(match))
+
+
+def since() -> Since:
+    """Return the first release of each call, as far as this seccompgen knows it."""
+    return shipped_tables().since
 
 
 def _facts(lock: re.Match[str]) -> Facts:
