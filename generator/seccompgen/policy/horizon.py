@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.core.ages import Ages
 from seccompgen.core.errors import Diagnostic
 from seccompgen.core.model import Rule
 from seccompgen.core.problems import Problem
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
     from seccompgen.core.model import Action, Origin
-    from seccompgen.core.releases import Introduced
     from seccompgen.core.tables import Table, Tables
     from seccompgen.policy.ground import WrittenRule
     from seccompgen.policy.layers import Layer
@@ -66,14 +66,14 @@ def horizon_of(
         for other in layers:
             if other.content.kernel not in {None, release}:
                 text = f"{other.position(KEY)} says v{other.content.kernel}, and "
-                text += f"{layer.position(KEY)} v{release}: say here which kernel this policy is for"
+                text += f"{layer.position(KEY)} v{release}: say here which one this policy is for"
                 problems.append(Diagnostic(text, layers[-1].position(), Problem.DIFFERENT_KERNELS))
     where = layer.position(KEY)
     if release > Release.parse(tables.tag):
         text = f"v{release} is newer than the tables, those of Linux {tables.tag}: until they have "
         text += "the calls that came between, these get unknown_action"
         notes.append(Diagnostic(text, where, Problem.KERNEL_AHEAD))
-    ages = _Ages(tables, release)
+    ages = Ages(tables, release)
     newer: dict[str, frozenset[str]] = {}
     unsure: dict[str, None] = {}
     for table in answered:
@@ -87,42 +87,6 @@ def horizon_of(
         text += "policy: where that is so, they count as newer"
         notes.append(Diagnostic(text, where, Problem.UNCERTAIN_AGE))
     return Horizon(release, newer)
-
-
-class _Ages:
-    """Tells which calls are newer than a release."""
-
-    def __init__(self, tables: Tables, release: Release) -> None:
-        self._tables, self._release = tables, release
-        self._since = tables.since
-        self._of_old_tables = Release.parse(tables.tag) <= release
-
-    def is_newer(self, abi: str, call: str) -> bool:
-        """Return True unless it is known that the release has ``call`` on ``abi``.
-
-        An ABI that is newer as a whole brought calls that its elder ones had: those are old.
-        """
-        introduced = self._since.of(abi, call)
-        if introduced is None:
-            # It came after all that is known, but not after the tables that have it.
-            return not self._of_old_tables
-        if introduced.surely_by(self._release):
-            return False
-        return not (self._is_young(abi) and any(map(self._has, self._anywhere(call))))
-
-    def is_sure(self, table: Table, call: str) -> bool:
-        """Return True if it is known that the release does not have ``call``."""
-        introduced = self._since.of(table.abi.name, call)
-        return introduced is None or introduced.surely_after(self._release)
-
-    def _is_young(self, abi: str) -> bool:
-        return not any(map(self._has, self._since.calls.get(abi, {}).values()))
-
-    def _anywhere(self, call: str) -> Iterator[Introduced]:
-        return (calls[call] for calls in self._since.calls.values() if call in calls)
-
-    def _has(self, introduced: Introduced) -> bool:
-        return introduced.surely_by(self._release)
 
 
 def unnamed_rules(

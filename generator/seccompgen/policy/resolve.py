@@ -87,8 +87,8 @@ def load_policy(
     rules = tuple(one.rule for one in ground.rules)
     if horizon:
         notes += newer_groups(horizon, written, ground.abis)
-        action = unknown or default
-        rules += unnamed_rules(horizon, rules, answered, action, _origin(layers, KEY))
+        if unknown and unknown != default:
+            rules += unnamed_rules(horizon, rules, answered, unknown, _origin(layers, KEY))
     policy = ResolvedPolicy(
         name=source.stem if isinstance(source, Path) else name_of(source),
         description=setting(layers, "description", ""),

@@ -52,8 +52,9 @@ def write_policy(
     ``compat_arches`` say which are what. What one ABI needs is allowed on all that have a call of
     that name; conditions are written in names, and are for some ABIs only where these need others,
     or have no such names. A number in place of a name is for the ABIs alone that need it.
-    ``kernel`` is the release that the calls were chosen from. ``heading`` becomes a comment at the top. The same values give the same text; names are sorted,
-    one a line, so that differences read well.
+    ``kernel`` is the release that the calls were chosen from. ``heading`` becomes a comment at the
+    top. The same values give the same text; names are sorted, one a line, so that differences read
+    well.
 
     Raises ValueError for no ABI, no call, and a name that the tables of none of the ABIs have.
     """

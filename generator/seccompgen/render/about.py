@@ -190,7 +190,8 @@ def _rule_rows(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> Iterat
     abis = (*policy.arches, *policy.compat_arches)
     entries = []
     for _, same in itertools.groupby(
-        policy.own_rules, key=lambda one: (one.origin, one.position, one.name, one.action, one.group)
+        policy.own_rules,
+        key=lambda one: (one.origin, one.position, one.name, one.action, one.group),
     ):
         rules = tuple(same)
         condition = numbers_text(rules) if plain else condition_text(rules, abis, tables)

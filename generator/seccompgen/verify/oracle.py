@@ -171,8 +171,11 @@ def _old_numbers(kernel: Release, table: Table, tables: Tables) -> frozenset[int
             is_old = Release.parse(table.tag) <= kernel
         elif born <= kernel:
             is_old = known[abi][call].latest <= kernel
-        else:  # the ABI came later: a call is as old as on the ABI that had it first
-            is_old = min(column[call].latest for column in known.values() if call in column) <= kernel
+        elif known[abi][call].latest <= born:  # the ABI came later, and began with this call
+            first = min(column[call].latest for column in known.values() if call in column)
+            is_old = first <= kernel
+        else:
+            is_old = False
         if is_old:
             old.add(number)
     return frozenset(old)
