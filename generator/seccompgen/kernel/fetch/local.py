@@ -9,6 +9,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
+from seccompgen.io.git_files import files_at_tag, has_tag, is_repository
 from seccompgen.io.reading import read_start
 
 if TYPE_CHECKING:
@@ -21,6 +22,32 @@ MAX_TARBALL = 16 << 30
 """Bytes of all members, unpacked; a release has about 1.6 GB."""
 
 _MAKEFILE = "Makefile"
+
+
+def read_tag(
+    root: Path,
+    tag: str,
+    paths: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, bytes]:
+    """Return those of ``paths`` that the git repository ``root`` has at ``tag``.
+
+    Nothing is returned where ``root`` is none, lacks the tag, or has its release checked out: then
+    the work tree counts. Raises OutsideError where git fails.
+    """
+    top = root.resolve()
+    if not is_repository(top) or not has_tag(tag, top):
+        return {}
+    makefile = top / _MAKEFILE
+    if (
+        makefile.is_file()
+        and _release_of(read_start(makefile, MAX_FILE).decode(errors="replace")) == tag
+    ):
+        return {}
+    found = files_at_tag(tag, top, paths, MAX_FILE)
+    if progress:
+        progress(len(paths), len(paths))
+    return {path: found[path] for path in paths if path in found}
 
 
 def read_directory(
