@@ -211,14 +211,19 @@ def _list_newer(
         rows = [_calls_in_json(tables, *one) for one in newer]
         print_json(rows[0] if narrow else rows)
         return
+    if narrow:
+        for name, nr in newer[0][1].items():
+            say(f"{nr:>10} {name:24} {tables.since.of(newer[0][0].abi.name, name) or 'unknown'}")
+        return
     abis: dict[tuple[str, str], list[str]] = {}
     for table, numbers in newer:
-        for name, nr in numbers.items():
+        if len(numbers) == len(table.numbers):
+            say(f"{table.abi.name}: all {len(numbers)} calls")
+            continue
+        for name in numbers:
             first = str(tables.since.of(table.abi.name, name) or "unknown")
-            if narrow:
-                say(f"{nr:>10} {name:24} {first}")
             abis.setdefault((name, first), []).append(table.abi.name)
-    for (name, first), having in () if narrow else sorted(abis.items()):
+    for (name, first), having in sorted(abis.items()):
         few = len(having) < _MOST_NAMED
         where = ", ".join(having) if few else f"{len(having)} of {len(chosen)} ABIs"
         say(*folded(f"{name:24} {first:10} on {where}", 39))

@@ -73,8 +73,8 @@ class _Wanted:
 @click.option(
     "--history",
     metavar="RELEASES",
-    help="Read the tables of these mainline releases, such as v5.10.., and write down anew "
-    "which has each call first.",
+    help="Read the tables of these mainline releases, such as v5.10.. or v5.10,v6.1, and write "
+    "down anew which has each call first.",
 )
 @click.option(
     "-o",
@@ -203,7 +203,7 @@ def _finish(
                 _show_constants(constants)
             _show_answers(built, before, after)
         if history:
-            _show_history(history, before, after)
+            _show_history(history)
     if check:
         check_outputs(outputs, new_filters(built), after)
     written = [] if check else outputs.write()
@@ -232,6 +232,7 @@ def _finish(
                 else None,
                 "history": {
                     "releases": history.tags,
+                    "changed": history.changed,
                     "conflicts": [
                         {
                             "abi": one.abi,
@@ -251,25 +252,25 @@ def _finish(
     print_written(written)
 
 
-def _show_history(history: HistoryRead, before: Tables | None, after: Tables) -> None:
+def _show_history(history: HistoryRead) -> None:
     say(f"history read from {len(history.tags)} releases:")
     say(*folded(f"  {', '.join(history.tags)}", 2))
-    old, new = before.facts.since if before else {}, after.facts.since
-    changed = sum(
-        old.get(abi, {}).get(call) != one
-        for abi, calls in new.items()
-        for call, one in calls.items()
-    )
-    say(f"  first releases that change: {changed}; conflicts: {len(history.conflicts)}")
-    for conflict in history.conflicts:
-        say(f"  {conflict}")
+    say(f"  first releases that change: {history.changed}; conflicts: {len(history.conflicts)}")
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in history.conflicts:
+        alike.setdefault((one.call, one.said), []).append(one.abi)
+    for (call, said), abis in sorted(alike.items()):
+        say(*folded(f"  {call} on {_named(abis)}: {said}", 4))
 
 
 def _show_prototypes(changes: list[PrototypeChange]) -> None:
     for one in changes:
-        where = ", ".join(one.abis) if len(one.abis) < _MOST_NAMED else f"{len(one.abis)} ABIs"
         change = f"{one.before or 'nothing'} -> {one.after or 'nothing'}"
-        say(f"  {one.call}: {change} on {where}")
+        say(f"  {one.call}: {change} on {_named(one.abis)}")
+
+
+def _named(abis: Sequence[str]) -> str:
+    return ", ".join(abis) if len(abis) < _MOST_NAMED else f"{len(abis)} ABIs"
 
 
 def _show_changes(changes: list[AbiChange]) -> None:

@@ -32,12 +32,12 @@ class Conflict:
     known: Introduced
     seen: Introduced | None
 
-    def __str__(self) -> str:
-        """Return what is the matter, and what becomes of it."""
-        said = f"{self.call} on {self.abi}: known since {self.known}"
+    @property
+    def said(self) -> str:
+        """The matter, and what becomes of it, in words."""
         if self.seen is None:
-            return f"{said}, but in no table that was read; kept"
-        return f"{said}, but by the tables {self.seen}; the tables are right"
+            return f"known since {self.known}, but in no table that was read; kept"
+        return f"known since {self.known}, by the tables {self.seen}, which count"
 
 
 def observe(releases: Iterable[Tables]) -> dict[str, dict[str, Introduced]]:

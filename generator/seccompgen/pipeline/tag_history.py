@@ -16,40 +16,49 @@ if TYPE_CHECKING:
 
     from seccompgen.core.tables import Tables
 
-_WRITE = "write the releases like v5.10.. or v5.10..v6.1"
+_WRITE = "such as v5.10.., v5.10..v6.1 or v5.10,v6.1"
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryRead:
-    """The mainline tags whose tables were read, and what they contradict."""
+    """The mainline tags whose tables were read, and what they contradict.
+
+    ``changed`` is the number of first releases, each of a call on an ABI, that are others now.
+    """
 
     tags: tuple[str, ...]
+    changed: int
     conflicts: tuple[Conflict, ...]
 
 
 def mainline_tags(text: str, last: str) -> tuple[str, ...]:
-    """Return the tags of all mainline releases in ``text``: ``v5.10..v6.1``, both included.
+    """Return the tags of the mainline releases in ``text``, in their order.
 
-    ``v5.10..`` ends with the release that the tag ``last`` belongs to. Raises InputError for
+    It has single releases and ranges with both ends, separated by commas: ``v5.10,v6.1..v6.4``. A
+    range without an end goes to the release that the tag ``last`` belongs to. Raises InputError for
     anything else, and for releases whose tables cannot be read.
     """
-    first, dots, end = text.partition("..")
-    ends = [_mainline(first), _mainline(end) if end else Release.parse(last)]
-    if not dots:
-        raise InputError(f"--history {text}: {_WRITE}")
-    if ends[0] > ends[1]:
-        raise InputError(f"--history {text}: {ends[0]} is newer than {ends[1]}; {_WRITE}")
-    releases = [ends[0]]
-    while releases[-1] < ends[1]:
-        releases.append(releases[-1].next)
+    releases: list[Release] = []
+    for part in text.split(","):
+        first, dots, end = part.partition("..")
+        begin = _mainline(first)
+        until = begin if not dots else _mainline(end) if end else Release.parse(last)
+        if begin > until or (releases and begin <= releases[-1]):
+            raise InputError(f"--history {text}: write the oldest release first; {_WRITE}")
+        releases.append(begin)
+        while releases[-1] < until:
+            releases.append(releases[-1].next)
     return tuple(f"v{one}" for one in releases)
 
 
 def _mainline(text: str) -> Release:
-    found = Release.parse(text)
+    try:
+        found = Release.parse(text)
+    except InputError as error:
+        raise InputError(f"--history: {error}; {_WRITE}") from None
     if text.removeprefix("v") != str(found):
         # Stable releases have calls that were put back into them.
-        raise InputError(f"--history: {text} is no mainline release, v{found} is; {_WRITE}")
+        raise InputError(f"--history: {text} is no mainline release, v{found} is")
     release(f"v{found}")
     return found
 
@@ -76,6 +85,12 @@ def with_history(
 
         files = fetch(source, tag, NUMBER_CANDIDATES, progress=tell, cache=cache_directory())
         read.append(parse_numbers(tag, files))
-    since, conflicts = rewrite(tables.facts.since, read)
+    known = tables.facts.since
+    since, conflicts = rewrite(known, read)
+    changed = sum(
+        known.get(abi, {}).get(call) != one
+        for abi, calls in since.items()
+        for call, one in calls.items()
+    )
     facts = replace(tables.facts, since=since)
-    return replace(tables, facts=facts), HistoryRead(tags, conflicts)
+    return replace(tables, facts=facts), HistoryRead(tags, changed, conflicts)

@@ -78,7 +78,8 @@ def read_directory(
             ) from None
         if progress and done:
             progress(done, len(paths))
-    return _checked(found, root, tag, paths)
+    hint = f", and its repository has no tag {tag}: fetch that" if is_repository(top) else ""
+    return _checked(found, root, tag, paths, hint)
 
 
 def read_tarball(
@@ -140,15 +141,15 @@ def _limited(path: str, content: bytes) -> bytes:
 
 
 def _checked(
-    found: Mapping[str, bytes], root: Path, tag: str, paths: Sequence[str]
+    found: Mapping[str, bytes], root: Path, tag: str, paths: Sequence[str], hint: str = ""
 ) -> dict[str, bytes]:
     """Drop the Makefile, once it has been seen to be the release's."""
     result = {path: found[path] for path in paths if path in found}
     if not result:
-        raise InputError(f"{str(root)!r} has no file of a kernel tree")
+        raise InputError(f"{str(root)!r} has no file of a kernel tree{hint}")
     actual = _release_of(found.get(_MAKEFILE, b"").decode("utf-8", "replace"))
     if actual and actual != tag:
-        raise InputError(f"{str(root)!r} is Linux {actual}, not {tag}")
+        raise InputError(f"{str(root)!r} is Linux {actual}, not {tag}{hint}")
     return result
 
 
