@@ -18,9 +18,9 @@ _RELEASE = re.compile(
 )
 _WITH_SUBLEVEL = 3
 """Before 3.0 the third number told releases apart: 2.6.39 was followed by 3.0."""
-_LAST_BEFORE_5 = {(2, 6, 39), (3, 19, 0), (4, 20, 0)}
+_LAST = {(2, 6, 39), (3, 19, 0), (4, 20, 0)}
 _LAST_MINOR = 19
-"""The last minor number of each major one since 5."""
+"""The last minor number of each major one from 5 on."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -56,7 +56,7 @@ class Release:
     def next(self) -> Release:
         """The mainline release that follows this one."""
         this = (self.major, self.minor, self.sublevel)
-        if this in _LAST_BEFORE_5 or self.minor == _LAST_MINOR:
+        if this in _LAST or (this >= (5, 0, 0) and self.minor == _LAST_MINOR):
             return Release(self.major + 1, 0)
         if self.major < _WITH_SUBLEVEL:
             return Release(self.major, self.minor, self.sublevel + 1)

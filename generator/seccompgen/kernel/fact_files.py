@@ -42,6 +42,8 @@ FACT_FILES: tuple[FactFile, ...] = (
     FactFile("since", since_file.render, since_file.read, since_file.read),
 )
 """Every file of facts, in the order in which the lock has them."""
+TAG_PARTS = ("constants", "prototypes")
+"""The parts that upstream's files of one tag give; the history is older than any of them."""
 
 
 def render_facts(facts: Facts) -> dict[str, bytes]:
