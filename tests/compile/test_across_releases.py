@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OLDEST, LATER = "v5.10", "v6.1"
 PIN = releases()[-1]
-ARGUMENTS = ([0] * 6, [0xFFFFFFFFFFFFFFFF] * 6, [1, 2, 4, 8, 3, 5], [0x80000001, 0, 2, 7, 0, 1])
+ARGUMENTS = ([0] * 6, [0xFFFFFFFFFFFFFFFF] * 6, [1, 2, 4, 8, 3, 5])
 STOCK_ABIS = {
     "compute_only": ["x86_64", "i386", "loongarch64", "mips"],
     "no_exec": ["x86_64", "i386", "arm", "aarch64", "loongarch64", "s390x", "mips64el", "alpha"],
@@ -50,7 +50,7 @@ class Answers:
         self._seen: dict[object, dict[int, list[int]]] = {}
 
     def of(self, tables: Tables) -> dict[int, list[int]]:
-        """Return the answers to every number that the newest tables have, and to some that none has.
+        """Return the answers to all numbers of the newest tables, and to some that no call has.
 
         A program is made, and run, only where the compiler is given something new.
         """
@@ -148,7 +148,7 @@ def test_without_a_kernel_they_do_change(tmp_path: Path) -> None:
     policy.write_text(
         f"{text}syscalls: [{{action: allow, names: [read, mseal], optional: true}}]\n"
     )
-    found = dict((call, tag) for tag, call in changes(policy, "x86_64", LATER))
+    found = {call: tag for tag, call in changes(policy, "x86_64", LATER)}
     assert found["cachestat"] == "v6.5"
     policy.write_text(f"kernel: {LATER}\n{policy.read_text()}")
     assert list(changes(policy, "x86_64", LATER)) == [("v6.10", "mseal")]
