@@ -6,8 +6,9 @@ import re
 
 import click
 import pytest
-from release import pages as made
 from seccompgen.cli import command
+
+from release import pages as made
 
 PAGES = made.pages()
 
