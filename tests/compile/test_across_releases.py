@@ -98,7 +98,8 @@ def changes(path: Path, abi: str, kernel: str) -> Iterator[tuple[str, str]]:
     names = tables_at(PIN).tables[abi].names
     answers, before = Answers(path, abi), None
     for tag in releases():
-        if release(tag) < release(kernel) or abi not in tables_at(tag).tables:
+        table = tables_at(tag).tables.get(abi)
+        if release(tag) < release(kernel) or table is None or not table.has_filters:
             continue
         now = answers.of(tables_at(tag))
         for nr in now if before else ():
