@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli import completing
-from seccompgen.core.errors import AnswerNo
+from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.core.styled import Style
 from seccompgen.io.console import say
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.filters.locate import Located
     from seccompgen.io.outputs import Outputs
     from seccompgen.pipeline.build import BuildOptions
+    from seccompgen.pipeline.project import Project
 
 _QUIET_SECONDS = 1.0
 
@@ -77,6 +78,18 @@ def read_tables(directory: Path | None) -> Tables:
     from seccompgen.kernel.shipped import load_tables, shipped_tables  # noqa: PLC0415
 
     return load_tables(directory) if directory else shipped_tables()
+
+
+def required_project() -> Project:
+    """Return the project that the current directory lies in; raise InputError without one."""
+    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
+
+    project = find_project(Path.cwd())
+    if project is None:
+        raise InputError(
+            "name a policy or a filter: there is no pyproject.toml with [tool.seccompgen] here"
+        )
+    return project
 
 
 def means(*, cached: bool) -> BuildOptions:
