@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import RENEW, ROOT, inside
+from released import built_wheel, commit, lay_out, pins, run
 from ruamel.yaml import YAML
 from transcript import BIN, blocks, play, section, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.ecosystem
 
@@ -35,10 +36,8 @@ QUICK_START = section(ROOT / "README.md", "## Quick start: confine a Flask appli
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment of somebody who has Flask, gunicorn and pytest, and can get our wheel."""
     place = tmp_path_factory.mktemp("newcomer")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, ROOT)
-    (wheel,) = place.glob("seccompgen-*.whl")
     constraints = place / "constraints.txt"
-    constraints.write_text(f"{pins()}\nseccompgen @ {wheel.as_uri()}\n")
+    constraints.write_text(f"{pins()}\nseccompgen @ {built_wheel(place).as_uri()}\n")
     run(sys.executable, "-m", "venv", place / "venv")
     found = {
         "PATH": f"{place / 'venv' / 'bin'}:{os.environ['PATH']}",
@@ -50,32 +49,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
     run(place / "venv" / "bin" / "pip", "install", "flask", "gunicorn", "pytest", env=found)
     return found
-
-
-def pins() -> str:
-    """Return the versions that we test with, as constraints for pip."""
-    lines = {
-        line.removesuffix(" \\")
-        for name in ("dev.txt", "ecosystem.txt")
-        for line in (ROOT / "requirements" / name).read_text().splitlines()
-        if "==" in line
-    }
-    return "\n".join(sorted(lines))
-
-
-def run(
-    *args: str | Path, cwd: Path = ROOT, code: int = 0, env: Mapping[str, str] | None = None
-) -> str:
-    done = subprocess.run(
-        args,
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 @contextlib.contextmanager
@@ -194,12 +167,7 @@ def test_the_workflow_passes_until_a_policy_changes(
 
 
 def test_pre_commit_installs_the_hook_and_refuses_what_is_stale(tmp_path: Path) -> None:
-    ours = tmp_path / "seccompgen"
-    whole = ("generator", "generated", "templates", "policies")
-    for name in whole:
-        shutil.copytree(ROOT / name, ours / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml"):
-        shutil.copy(ROOT / name, ours)
+    ours = lay_out(tmp_path / "seccompgen")
     commit(ours)
     project = tmp_path / "project"
     project.mkdir()
@@ -228,12 +196,3 @@ def test_pre_commit_installs_the_hook_and_refuses_what_is_stale(tmp_path: Path) 
     (project / "NEWS").touch()
     run("git", "add", "-A", cwd=project)
     assert "Skipped" in run(*hook, cwd=project, env=env)
-
-
-def commit(repository: Path) -> str:
-    """Commit all of a directory, a repository or not yet; return the commit."""
-    who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-    run("git", "init", "--quiet", cwd=repository)
-    run("git", "add", "-A", cwd=repository)
-    run("git", *who, "commit", "--quiet", "--allow-empty", "-m", "all", cwd=repository)
-    return run("git", "rev-parse", "HEAD", cwd=repository).strip()

@@ -92,14 +92,14 @@ def required_project() -> Project:
     return project
 
 
-def means(*, cached: bool) -> BuildOptions:
-    """Return how this machine compiles: on all CPUs, and with ``cached`` only what is new."""
+def means(*, cached: bool, jobs: int | None = None) -> BuildOptions:
+    """Return how this machine compiles: on all CPUs or ``jobs``, and with ``cached`` what is new."""
     from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
     from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
-    return BuildOptions(available_cpus(), directory / "programs" if directory else None)
+    return BuildOptions(jobs or available_cpus(), directory / "programs" if directory else None)
 
 
 def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) -> Objective:
