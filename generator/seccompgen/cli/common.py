@@ -93,7 +93,7 @@ def required_project() -> Project:
 
 
 def means(*, cached: bool, jobs: int | None = None) -> BuildOptions:
-    """Return how this machine compiles: on all CPUs or ``jobs``, and with ``cached`` what is new."""
+    """Return how this machine compiles: by ``jobs`` processes or one a CPU, and if ``cached``."""
     from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
     from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
