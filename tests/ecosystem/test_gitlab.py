@@ -151,7 +151,11 @@ def test_a_difference_is_one_note_that_is_written_anew(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     here = hosted(tmp_path / "repository")
-    theirs = {"id": 1, "author": {"id": SOMEBODY}, "body": "<!-- seccompgen 2e -->\nmine"}
+    theirs: dict[str, Any] = {
+        "id": 1,
+        "author": {"id": SOMEBODY},
+        "body": "<!-- seccompgen 2e -->\nmine",
+    }
     notes = [theirs]
     with gitlab(notes) as variables:
         code, text = work("seccompgen-diff", here, {**environment, **variables})

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ecosystem
 
 PACKAGING = ROOT / "docs" / "packaging.md"
+REFUSE_EXECVE = "syscalls:\n- action: errno(EPERM)\n  names: [execve]\n"
 QUICK_START = section(ROOT / "README.md", "## Quick start: confine a Flask application")
 
 
@@ -168,31 +169,45 @@ def test_the_workflow_passes_until_a_policy_changes(
 
 def test_pre_commit_installs_the_hook_and_refuses_what_is_stale(tmp_path: Path) -> None:
     ours = lay_out(tmp_path / "seccompgen")
-    commit(ours)
     project = tmp_path / "project"
     project.mkdir()
     for command in ("init", "build"):
         assert inside(command, cwd=project).code == 0
-    (shown,) = blocks("yaml", section(PACKAGING, "## pre-commit"))
-    config = re.sub("rev: .*", f"rev: {commit(ours)}", shown)
-    config = re.sub("repo: .*", f"repo: {ours}", config)
+    (shown,) = blocks("yaml", section(ROOT / "docs" / "ci.md", "## pre-commit"))
+    (tag,) = re.findall("rev: (.*)", shown)
+    run("git", "tag", tag, commit(ours), cwd=ours)
+    (ours / ".pre-commit-hooks.yaml").write_text("no longer what it was at the tag")
+    commit(ours)
+    config = re.sub("repo: .*", f"repo: {ours}", shown)
     (project / ".pre-commit-config.yaml").write_text(config)
     commit(project)
     constraints = tmp_path / "constraints.txt"
     constraints.write_text(pins())
     env = {"PIP_CONSTRAINT": str(constraints), "PRE_COMMIT_HOME": str(tmp_path / "cache")}
     hook = (BIN / "pre-commit", "run", "--color", "never")
-    assert "Passed" in run(*hook, "--all-files", cwd=project, env=env)
+    assert outcomes(run(*hook, "--all-files", cwd=project, env=env)) == ["Passed", "Passed"]
 
     policy = project / "seccomp" / "no_exec.yml"
     policy.write_text(policy.read_text() + "default_action: log\n")
     run("git", "add", "-A", cwd=project)
     said = run(*hook, cwd=project, code=1, env=env)
     assert f"{project / 'sandbox' / 'no_exec' / '__init__.py'}: is stale: " in said
+    assert outcomes(said) == ["Failed", "Passed"]
     assert inside("build", cwd=project).code == 0
     run("git", "add", "-A", cwd=project)
-    assert "Passed" in run(*hook, cwd=project, env=env)
+    assert outcomes(run(*hook, cwd=project, env=env)) == ["Passed", "Passed"]
     commit(project)
     (project / "NEWS").touch()
     run("git", "add", "-A", cwd=project)
-    assert "Skipped" in run(*hook, cwd=project, env=env)
+    assert outcomes(run(*hook, cwd=project, env=env)) == ["Skipped", "Skipped"]
+
+    policy.write_text("arches: [x86_64]\ndefault_action: allow\n" + REFUSE_EXECVE)
+    assert inside("build", cwd=project).code == 0
+    run("git", "add", "-A", cwd=project)
+    said = run(*hook, cwd=project, code=1, env=env)
+    assert outcomes(said) == ["Passed", "Failed"]
+    assert "seccomp/no_exec.yml:5:11: warning: execveat is permitted" in said
+
+
+def outcomes(said: str) -> list[str]:
+    return re.findall(r"\.(Passed|Failed|Skipped)$", said, re.MULTILINE)
