@@ -73,6 +73,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     settings = {
         "PIP_CONSTRAINT": str(constraints),
         "PIP_BUILD_CONSTRAINT": str(constraints),
+        "PIP_NO_COMPILE": "1",
         "PIP_CACHE_DIR": str(place / "pip"),
         "HOME": str(place / "home"),
     }
