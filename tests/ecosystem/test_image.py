@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -50,7 +51,9 @@ def base(place: Path) -> Path:
         pytest.skip(f"Debian 13 has the packages of the base image: {got.stderr.decode()}")
     for deb in debs.iterdir():
         run("dpkg", "--extract", deb, root)
-    shutil.copy(CERTIFICATES, (root / "etc" / "ssl" / "certs").resolve())
+    bundle = root / CERTIFICATES.relative_to("/")  # Debian's pip looks for it, network or not
+    bundle.parent.mkdir(parents=True)
+    shutil.copy(CERTIFICATES, bundle)
     return root
 
 
@@ -78,8 +81,8 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with engines.podman(place / "podman") as engine:
         engine.load(base(place), "localhost/base")
         named = ["--build-arg", "BASE=localhost/base", *wheels, *here]
-        os.chdir(ROOT)  # which the file and the context are named from
-        code, text = engine.ended(*options, *named, context, timeout=TIMEOUT)
+        with contextlib.chdir(ROOT):  # which the file and the context are named from
+            code, text = engine.ended(*options, *named, context, timeout=TIMEOUT)
         assert code == 0, text
         yield engine
 
