@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_FOLDERS = ("generator", "generated", "templates", "policies")
+_FOLDERS = ("generator", "generated", "policies", "release", "templates")
 _FILES = ("pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml", "action.yml")
 
 
