@@ -22,7 +22,7 @@ INVALID = sorted((PLACE / "negative_test").iterdir())
 
 def checked(path: Path) -> int:
     """Return the exit code of a validator that others made."""
-    command = [BIN / "check-jsonschema", "--schemafile", SCHEMA, path]
+    command: list[str | Path] = [BIN / "check-jsonschema", "--schemafile", SCHEMA, path]
     return subprocess.run(command, capture_output=True, timeout=280, check=False).returncode
 
 
