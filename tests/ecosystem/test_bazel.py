@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ecosystem
 
 PAGE = ROOT / "docs" / "bazel.md"
-(FILTERS,) = blocks("python", PAGE.read_text().partition("## Set up")[0])
+(FILTERS,) = blocks("starlark", PAGE.read_text().partition("## Set up")[0])
 (RC,) = blocks("text", section(PAGE, "## Set up"))
 TOOL = next(
-    one for one in blocks("python", section(PAGE, "## Set up")) if "seccompgen_binary" in one
+    one for one in blocks("starlark", section(PAGE, "## Set up")) if "seccompgen_binary" in one
 )
 POLICY = "include: [_base.yml]\nsyscalls:\n- action: errno(EACCES)\n  names: [{}]\n"
 INCLUDES = '        includes = ["_base.yml"],\n'

@@ -73,8 +73,8 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     (program, *options, context) = BUILD
     assert (program, context) == ("podman", ".")
     wheels = ["--build-arg", "PIP_NO_INDEX=1", "--build-arg", "PIP_FIND_LINKS=/wheels"]
-    here = [  # no network, and no more than a container that tests run in may have
-        *("--network", "none", "--isolation", "chroot", "--layers=false"),
+    here = [  # no more than a container that tests run in may have
+        *("--network", "host", "--isolation", "chroot", "--layers=false"),
         *("--ulimit", "nofile=10000:10000", "--ulimit", "nproc=10000:10000"),
         *("--volume", f"{place / 'wheels'}:/wheels:ro"),
     ]
