@@ -6,14 +6,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT
 from hosted import Hosted, clone, comments, hosted
-from released import built_wheel, lay_out, pins, run
+from released import built_wheel, ended, lay_out, pins, run
 from ruamel.yaml import YAML
 from transcript import BIN, blocks, section
 
@@ -99,23 +98,15 @@ def work(
     pull = {"number": 7, "base": {"sha": here.base, "ref": "main"}, "head": {"ref": "change"}}
     (place / "event.json").write_text(json.dumps({"pull_request": pull} if event != "push" else {}))
     path = f"{binaries}:{os.environ['PATH']}" if binaries else os.environ["PATH"]
-    done = subprocess.run(
-        [
-            *(BIN / "act", event, "--workflows", place / "workflow.yml"),
-            *("--eventpath", place / "event.json", "--platform", "ubuntu-latest=-self-hosted"),
-            *("--local-repository", f"{action['uses']}={runner.action}"),
-            *("--pull=false", "--no-cache-server", "--action-cache-path", place / "act"),
-        ],
+    code, text = ended(
+        *(BIN / "act", event, "--workflows", place / "workflow.yml"),
+        *("--eventpath", place / "event.json", "--platform", "ubuntu-latest=-self-hosted"),
+        *("--local-repository", f"{action['uses']}={runner.action}"),
+        *("--pull=false", "--no-cache-server", "--action-cache-path", place / "act"),
         cwd=here.directory,
-        env={**os.environ, **runner.env, "PATH": path, "GIT_CONFIG_GLOBAL": os.devnull},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=280,
-        check=False,
+        env={**runner.env, "PATH": path, "GIT_CONFIG_GLOBAL": os.devnull},
     )
-    return Job(done.returncode, done.stdout)
+    return Job(code, text)
 
 
 def test_a_change_of_a_policy_is_told_and_what_is_forgotten_stops_it(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT, inside, snapshot
-from released import built_wheel, pins, run
+from released import built_wheel, ended, pins, run
 from transcript import blocks, section
 
 if TYPE_CHECKING:
@@ -60,28 +60,21 @@ class Bazel:
         self.workspaces.append(here)
         return here
 
-    def __call__(self, here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, here: Path, *words: str) -> tuple[int, str]:
         """Run Bazel in a workspace; what it keeps is that workspace's alone."""
-        return subprocess.run(
-            [
-                *("bazel", "--nohome_rc", "--max_idle_secs=60"),
-                *(f"--output_user_root={here}.root", *words),
-            ],
+        return ended(
+            *("bazel", "--nohome_rc", "--max_idle_secs=60"),
+            *(f"--output_user_root={here}.root", *words),
             cwd=here,
-            env={**os.environ, "HOME": str(self.place), "SECRET": "of who started it"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=280,
-            check=False,
+            env={"HOME": str(self.place), "SECRET": "of who started it"},
         )
 
     def build(self, here: Path, *words: str) -> tuple[int, int]:
         """Build all filters; return how many were compiled, and how many the cache had."""
-        done = self(here, "build", f"--remote_cache=http://127.0.0.1:{self.port}", *words, "//...")
-        assert done.returncode == 0, done.stdout
-        (line,) = re.findall(r"^INFO: \d+ process.*?: (.*)\.$", done.stdout, re.MULTILINE)
+        cache = f"--remote_cache=http://127.0.0.1:{self.port}"
+        code, text = self(here, "build", cache, *words, "//...")
+        assert code == 0, text
+        (line,) = re.findall(r"^INFO: \d+ process.*?: (.*)\.$", text, re.MULTILINE)
         counts = {kind: int(n) for n, kind in re.findall(r"(\d+) ([a-z][a-z -]*)", line)}
         cached = counts.pop("remote cache hit", 0)
         counts.pop("internal", 0)
@@ -190,13 +183,13 @@ def test_what_decides_must_be_declared(bazel: Bazel) -> None:
     here = bazel.workspace("here")
     assert INCLUDES in FILTERS
     (here / "seccomp" / "BUILD.bazel").write_text(FILTERS.replace(INCLUDES, ""))
-    done = bazel(here, "build", "//seccomp:acct")
-    assert done.returncode == 1
-    assert "seccomp/acct.yml:1:11: " in done.stdout
+    code, text = bazel(here, "build", "//seccomp:acct")
+    assert code == 1
+    assert "seccomp/acct.yml:1:11: " in text
     (here / ".bazelrc").unlink()
-    done = bazel(here, "build", "//seccomp:acct")
-    assert done.returncode == 1
-    assert "say in .bazelrc: build --@seccompgen//:seccompgen=LABEL" in done.stdout
+    code, text = bazel(here, "build", "//seccomp:acct")
+    assert code == 1
+    assert "say in .bazelrc: build --@seccompgen//:seccompgen=LABEL" in text
 
 
 PROBE = """\
@@ -223,8 +216,8 @@ def test_an_action_has_no_network_and_no_variables(bazel: Bazel) -> None:
     script = SCRIPT.format(port=bazel.port)
     (here / "tools" / "script").write_text(script)
     (here / ".bazelrc").write_text(RC.replace("tools:seccompgen", "tools:probe"))
-    done = bazel(here, "build", "//seccomp:acct")
-    assert done.returncode == 0, done.stdout
+    code, text = bazel(here, "build", "//seccomp:acct")
+    assert code == 0, text
     found = made(here)
     assert found["acct/network"] == b"closed\n"
     assert b"SECRET" not in found["acct/variables"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command import ROOT
 from hosted import Hosted, hosted
-from released import built_wheel, pins
+from released import built_wheel, ended, pins
 from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
@@ -43,26 +41,19 @@ def work(job: str, here: Hosted, environment: dict[str, str], **more: str) -> tu
     """Run a job's commands in one shell, as GitLab does; return its exit code and lines."""
     description = {**TEMPLATE[".seccompgen"], **TEMPLATE[job]}
     commands = [*description["before_script"], *description["script"]]
-    done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", "\n".join(commands)],
+    code, text = ended(
+        *("bash", "-eo", "pipefail", "-c", "\n".join(commands)),
         cwd=here.directory,
         env={
-            **os.environ,
             **{name: str(value) for name, value in TEMPLATE["variables"].items()},
             **environment,
             "CI_PROJECT_DIR": str(here.directory),
             "CI_MERGE_REQUEST_DIFF_BASE_SHA": here.base,
             **more,
         },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=280,
-        check=False,
     )
-    assert "Traceback" not in done.stdout, done.stdout
-    return done.returncode, done.stdout
+    assert "Traceback" not in text, text
+    return code, text
 
 
 class Notes(BaseHTTPRequestHandler):

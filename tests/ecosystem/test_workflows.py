@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import ROOT
+from released import ended
 from ruamel.yaml import YAML
 from transcript import BIN, blocks, section
 
@@ -23,17 +23,8 @@ ACTION = ROOT / "action.yml"
 _USE = re.compile(r"uses: (?P<action>[^@\s]+)@(?P<ref>\S+)(?: # (?P<version>\S+))?$", re.MULTILINE)
 
 
-def run(*words: str | Path) -> tuple[int, str]:
-    done = subprocess.run(
-        [BIN / words[0], *words[1:]],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout
+def run(program: str, *words: str | Path) -> tuple[int, str]:
+    return ended(BIN / program, *words)
 
 
 def zizmor(*words: str | Path) -> tuple[int, str]:

@@ -60,6 +60,27 @@ def run(
     return done.stdout + done.stderr
 
 
+def ended(
+    *words: str | Path,
+    cwd: Path = ROOT,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 280,
+) -> tuple[int, str]:
+    """Run a command that gets no input; return its exit code and all that it prints."""
+    done = subprocess.run(
+        words,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
 def commit(repository: Path) -> str:
     """Commit all of a directory, a repository or not yet; return the commit."""
     who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
