@@ -145,11 +145,11 @@ def _checked(
 ) -> dict[str, bytes]:
     """Drop the Makefile, once it has been seen to be the release's."""
     result = {path: found[path] for path in paths if path in found}
-    if not result:
-        raise InputError(f"{str(root)!r} has no file of a kernel tree{hint}")
     actual = _release_of(found.get(_MAKEFILE, b"").decode("utf-8", "replace"))
     if actual and actual != tag:
         raise InputError(f"{str(root)!r} is Linux {actual}, not {tag}{hint}")
+    if not result:
+        raise InputError(f"{str(root)!r} has no file of a kernel tree{hint}")
     return result
 
 
