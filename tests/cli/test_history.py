@@ -96,6 +96,8 @@ def test_a_repository_without_the_tag_says_so(trees: Path, tmp_path: Path) -> No
     assert "v6.5" not in seccompgen("tables", "--tag", "v6.4", *words).err
     run = seccompgen("tables", "--tag", "v6.6", *words)
     assert "is Linux v6.5, not v6.6, and its repository has no tag v6.6: fetch that" in run.err
+    run = seccompgen("tables", "--tag", "v6.3", *words, env={"PATH": "/nowhere"})
+    assert (run.code, run.err.startswith("cannot run git: ")) == (3, True), run.err
 
 
 def test_a_project_has_its_history_written_and_checked(trees: Path, tmp_path: Path) -> None:
