@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 import seccompgen
 from seccompgen.core.problems import Problem
 
-from website.links import ROOT
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,10 +19,10 @@ _HEAD = """\
 # Error codes
 
 The kind of each error, warning and note, as `--json` has it under `kind`, and as
-[`Problem`](python.md#Problem) has it in Python. A code keeps its meaning for ever; texts may change.
-Each table shows texts of the code as they stand in the source, where “…” stands for what the message
-names. {count} codes in all. The findings of `lint` have [a page of their own](lint.md#codes), with a
-policy that gets each, and the policy mended.
+[`Problem`](python.md#Problem) has it in Python. A code keeps its meaning for ever; texts may
+change. The tables show texts as they stand in the source, where “…” stands for what the message
+names. {count} codes in all. The findings of `lint` have [a page of their own](lint.md#codes), with
+a policy that gets each, and the policy mended.
 
 """
 
@@ -114,8 +112,7 @@ def _text(node: ast.expr) -> str | None:
             pass
         case ast.JoinedStr(values=values):
             text = "".join(
-                one.value if isinstance(one, ast.Constant) else "…"
-                for one in values  # type: ignore[misc]
+                str(one.value) if isinstance(one, ast.Constant) else "…" for one in values
             )
         case _:
             return None

@@ -34,7 +34,7 @@ Made from the commands themselves; `seccompgen COMMAND --help` says the same.
 | 0 | done |
 | 1 | the answer is no: refuted, stale, differs, not found |
 | 2 | the input is wrong |
-| 3 | something outside failed (network, file system, an output that takes nothing), or it cannot be decided |
+| 3 | something outside failed, or it cannot be decided |
 """
 
 

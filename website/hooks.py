@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from mkdocs.structure.files import File
@@ -16,18 +17,18 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 
-_INDEX = "commands/index.md"
+_COMMANDS = "commands/"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put each command below the entry of the command line in the navigation."""
-    for part in config.nav or []:
-        for entries in part.values():
+    """Put the pages of the commands where the navigation says so."""
+    pages: list[dict[str, str]] = [{"All commands": "commands/index.md"}]
+    pages += [{name: f"commands/{name}.md"} for name in command_names()]
+    for section in config.nav or []:
+        for entries in section.values():
             for entry in entries if isinstance(entries, list) else []:
-                for title, page in entry.items() if isinstance(entry, dict) else []:
-                    if page == _INDEX:
-                        pages = [{name: f"commands/{name}.md"} for name in command_names()]
-                        entry[title] = [_INDEX, *pages]
+                for title in [title for title, page in entry.items() if page == _COMMANDS]:
+                    entry[title] = pages
     return config
 
 
@@ -41,4 +42,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links to files outside docs/ to their page, or to the repository."""
     del files
-    return in_site(markdown, page.file.src_uri, str(config.repo_url))
+    return in_site(markdown, page.file.src_uri, config.extra["repository"])
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Make a table's heading without words a cell, which nobody is told of."""
+    del page, config, files
+    return re.sub(r"<th( [^>]*)?></th>", r"<td\1></td>", html)

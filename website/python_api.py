@@ -1,8 +1,7 @@
-"""The reference of the Python API: each name that seccompgen exports, by signature and docstring."""
+"""The reference of the Python API: the signature and docstring of each exported name."""
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import inspect
 import re
@@ -90,52 +89,51 @@ def _signature(name: str, value: object) -> str:
 
 
 def _parameter(one: inspect.Parameter) -> str:
-    stars = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+    stars = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}.get(one.kind.name, "")
     text = f"{stars}{one.name}"
-    if one.annotation is not one.empty:
+    typed = one.annotation is not one.empty
+    if typed:
         text += f": {_annotation(one.annotation)}"
     if one.default is one.empty:
         return text
     default = repr(one.default)
     if default.startswith("<") or " at 0x" in default:
         default = "..."
-    return f"{text} = {default}" if one.annotation is not one.empty else f"{text}={default}"
+    return f"{text} = {default}" if typed else f"{text}={default}"
 
 
 def _annotation(annotation: object) -> str:
-    return (
-        annotation.strip("'\"")
-        if isinstance(annotation, str)
-        else inspect.formatannotation(annotation)
-    )
+    if isinstance(annotation, str):
+        return annotation.strip("'\"")
+    return inspect.formatannotation(annotation)
 
 
 def _members(value: object) -> str:
-    """Return the members of an enumeration, or the public methods and properties of a class."""
+    """Return the members of an enumeration, or the methods and properties of a class."""
     if not isinstance(value, type):
         return ""
     if issubclass(value, enum.Enum):
-        shown = [f"`{one.name}`" for one in value]
-        return f"{len(shown)} members: {', '.join(shown)}.\n\n"
-    fields = (
-        {one.name for one in dataclasses.fields(value)}
-        if dataclasses.is_dataclass(value)
-        else set()
-    )
+        members = [f"`{one.name}`" for one in value]
+        return f"{len(members)} members: {', '.join(members)}.\n\n"
     lines = []
     for name, member in vars(value).items():
-        if name.startswith("_") or name in fields:
+        if name.startswith("_"):
             continue
-        target = member
         if isinstance(member, property):
-            target, shown = member.fget, name
-        elif isinstance(member, (classmethod, staticmethod)) or inspect.isfunction(member):
-            target = getattr(member, "__func__", member)
-            shown = f"{name}()"
+            said, shown = inspect.getdoc(member), name
+        elif callable(found := getattr(member, "__func__", member)) and inspect.isfunction(found):
+            said, shown = inspect.getdoc(found), _call(name, found)
         else:
             continue
-        said = inspect.getdoc(target)
         if said:
             first = re.sub(r"``([^`]+)``", r"`\1`", " ".join(said.split("\n\n")[0].split()))
             lines.append(f"- `{shown}`: {first}")
     return "\n".join(lines) + "\n\n" if lines else ""
+
+
+def _call(name: str, function: object) -> str:
+    """Return a method as it is called: its name and its parameters, without types."""
+    assert callable(function)
+    kept = inspect.signature(function).parameters.values()
+    names = [one.name if one.default is one.empty else f"{one.name}=..." for one in kept]
+    return f"{name}({', '.join(one for one in names if one not in {'self', 'cls'})})"

@@ -1,4 +1,5 @@
-// What scrolls sideways is reached by keyboard.
-document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset__table, .md-typeset pre > code").forEach((box) => {
+// What scrolls sideways is reached by keyboard, and the search says its name.
+document.querySelectorAll(".md-typeset__scrollwrap, .md-typeset pre > code").forEach((box) => {
   box.tabIndex = 0;
 });
+document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
