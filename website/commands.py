@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING
 
@@ -116,9 +117,10 @@ def _marked(text: str) -> str:
 
 
 def _options(context: click.Context, found: click.Command) -> Iterator[str]:
-    yield "| option | |"
+    yield "| option | meaning |"
     yield "|---|---|"
     for parameter in found.get_params(context):
-        if record := parameter.get_help_record(context):
+        if isinstance(parameter, click.Option) and (record := parameter.get_help_record(context)):
             names, said = record
-            yield f"| `{names.replace('|', chr(92) + '|')}` | {_marked(' '.join(said.split()))} |"
+            names = html.escape(names).replace("|", "<wbr>&#124;")
+            yield f"| <code>{names}</code> | {_marked(' '.join(said.split()))} |"

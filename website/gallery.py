@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from seccompgen import read_filter
 from seccompgen.policy.stock import stock_policies
 
 ABIS = ("x86_64", "aarch64")
@@ -53,8 +54,5 @@ def _report(*arguments: str) -> None:
 
 
 def _about(name: str) -> str:
-    """Return the first paragraph of a stock policy's description."""
-    from seccompgen import read_filter  # noqa: PLC0415 - loads the compiler
-
-    description = read_filter(name).policy.description or ""
-    return " ".join(description.split("\n\n")[0].split())
+    """Return the description of a stock policy: its promises, and what it does not promise."""
+    return read_filter(name).policy.description

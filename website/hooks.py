@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mkdocs.structure.files import File
 
 from website.commands import command_names
-from website.links import in_site
+from website.links import in_site, plain_pipes
 from website.pages import generated_pages
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links to files outside docs/ to their page, or to the repository."""
     del files
-    return in_site(markdown, page.file.src_uri, config.extra["repository"])
+    return in_site(plain_pipes(markdown), page.file.src_uri, config.extra["repository"])
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

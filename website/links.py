@@ -23,6 +23,7 @@ PUBLISHED = {
 
 _SOURCES = {page: source for source, page in PUBLISHED.items() if page != "index.md"}
 _CODE = re.compile(r"^(?P<fence>```+).*?^(?P=fence)$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_CODE_SPAN = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\((?![a-z]+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]+)?\)")
 
 
@@ -38,6 +39,22 @@ def in_site(markdown: str, page: str, repository: str) -> str:
         parts += [_rewritten(markdown[end : code.start()], source, page, repository), code[0]]
         end = code.end()
     return "".join([*parts, _rewritten(markdown[end:], source, page, repository)])
+
+
+def plain_pipes(markdown: str) -> str:
+    """Return a page's text with no backslash before a pipe in the code of a table.
+
+    Code hosts want it there; Python's Markdown shows it.
+    """
+    rows = (
+        _CODE_SPAN.sub(_without_backslash, line) if line.startswith("| ") else line
+        for line in markdown.splitlines(keepends=True)
+    )
+    return "".join(rows)
+
+
+def _without_backslash(code: re.Match[str]) -> str:
+    return code[0].replace("\\|", "|")
 
 
 def _rewritten(text: str, source: str, page: str, repository: str) -> str:
