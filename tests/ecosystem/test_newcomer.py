@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ecosystem
 
 PACKAGING = ROOT / "docs" / "packaging.md"
-QUICK_START = section(ROOT / "README.md", "## Quick start: confine a Flask application")
+QUICK_START = section(ROOT / "README.md", "## Sixty seconds: confine a Flask application")
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,13 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from command import ROOT, seccompgen
 from transcript import Step, steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^>]+?) -->\n+)?^```console\n(?P<text>.*?)^```$",

@@ -61,7 +61,7 @@ def test_the_first_own_policy_is_written_as_shown(tmp_path: Path) -> None:
 
 
 def follow(blocks: list[Block], place: Path) -> None:
-    """Run blocks as one session; each command has to say what is shown, or else to be understood."""
+    """Run blocks as one session; each command says what is shown, or is at least understood."""
     shown = [(block, step) for block in blocks for step in block.steps()]
     path = f"{place / 'bin'}:{BIN}:{os.environ['PATH']}"
     played = play([step.command for _, step in shown], place, {"PATH": path})
