@@ -43,7 +43,7 @@ test-kernels: $(READY) qemu
 	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/guests
 	PYTHONPATH=tests/helpers:tests $(BIN)/python -m guests.matrix
 
-test-ecosystem: $(VENV)/.ecosystem system ecosystem editor report-rules
+test-ecosystem: $(VENV)/.ecosystem $(VENV)/.site system ecosystem editor report-rules
 	$(BIN)/pytest -m ecosystem -n 2 --dist loadfile tests/ecosystem
 
 check: fresh lint types proof test

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import RENEW, ROOT, inside
+from ecosystem_pins import pins
 from ruamel.yaml import YAML
 from transcript import BIN, blocks, play, section, steps
 
@@ -50,17 +51,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
     run(place / "venv" / "bin" / "pip", "install", "flask", "gunicorn", "pytest", env=found)
     return found
-
-
-def pins() -> str:
-    """Return the versions that we test with, as constraints for pip."""
-    lines = {
-        line.removesuffix(" \\")
-        for name in ("dev.txt", "ecosystem.txt")
-        for line in (ROOT / "requirements" / name).read_text().splitlines()
-        if "==" in line
-    }
-    return "\n".join(sorted(lines))
 
 
 def run(

@@ -1,4 +1,4 @@
-"""The navigation of the documentation's site, as mkdocs.yml has it, and the pages that it can have."""
+"""The navigation of the documentation's site, as mkdocs.yml has it, and its pages."""
 
 from __future__ import annotations
 

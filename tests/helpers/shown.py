@@ -146,13 +146,13 @@ _FILTERS = """\
 {"NAME": {"default_action": "trap", "filter_action": "allow", "filter": [{"syscall": "read"}]}}
 """
 _RECORD = (
-    "audit: type=1326 audit(1795889128.5:1): auid=1 uid=0 gid=0 ses=1 subj=unconfined pid=172 "
-    'comm="worker" exe="/srv/worker" sig=31 arch=c000003e syscall={} compat=0 ip=0x7f3f2a90b4c7 '
+    "audit: type=1326 audit(1795889128.5:{1}): auid=1 uid=0 gid=0 ses=1 subj=unconfined pid=172 "
+    'comm="worker" exe="/srv/worker" sig=31 arch=c000003e syscall={0} compat=0 ip=0x7f3f2a90b4c7 '
     "code=0x80000000"
 )
 _JOURNAL = "".join(
-    json.dumps({"_TRANSPORT": "kernel", "MESSAGE": _RECORD.format(number)}) + "\n"
-    for number in (257, 257, 257, 9)
+    json.dumps({"_TRANSPORT": "kernel", "MESSAGE": _RECORD.format(number, serial)}) + "\n"
+    for serial, number in enumerate((257, 257, 257, 9))
 )
 _PROGRAMS = {
     "worker": "#!/bin/sh\necho done\n",

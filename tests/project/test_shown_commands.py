@@ -28,7 +28,7 @@ WRONG = {2, 3, 126, 127}
 
 _RECORDS = re.compile(
     r"\$ (?:seccompgen (?:record|scan \S+) -o|pytest --seccompgen-record) (?P<file>\S+)"
-    r"(?! --merge)"
+    r"(?=\s)(?! --merge)"
 )
 
 
@@ -49,7 +49,7 @@ def test_commands_do_what_is_shown(block: Block, scene: Path, tmp_path: Path) ->
     place = tmp_path / "project"
     shutil.copytree(scene, place, symlinks=True)
     if recorded := _RECORDS.match(block.text):
-        (place / recorded["file"]).unlink()
+        (place / recorded["file"]).unlink(missing_ok=True)
     follow([block], place)
 
 
@@ -73,7 +73,15 @@ def follow(blocks: list[Block], place: Path) -> None:
 def test_nobody_is_left_out() -> None:
     """And what is not run is little, and changes only together with this figure."""
     assert len(BLOCKS) > 70
-    assert Counter(block.page for block in BLOCKS if block.reason) == {}
+    assert Counter(block.page for block in BLOCKS if block.reason) == {
+        "CONTRIBUTING.md": 1,
+        "benchmarks/README.md": 1,
+        "docs/diff.md": 1,
+        "docs/proof.md": 3,
+        "docs/record.md": 1,
+        "docs/tables.md": 1,
+        "docs/tour.md": 3,
+    }
 
 
 def test_tests_that_are_named_speak_of_their_page() -> None:
