@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mkdocs.structure.files import File
 
 from website.commands import command_names
-from website.links import in_site, plain_pipes
+from website.links import in_site, is_there, plain_pipes
 from website.pages import generated_pages
 
 if TYPE_CHECKING:
@@ -21,15 +21,25 @@ _COMMANDS = "commands/"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages of the commands where the navigation says so."""
-    pages: list[dict[str, str]] = [{"All commands": "commands/index.md"}]
-    pages += [{name: f"commands/{name}.md"} for name in command_names()]
-    for section in config.nav or []:
-        for entries in section.values():
-            for entry in entries if isinstance(entries, list) else []:
-                for title in [title for title, page in entry.items() if page == _COMMANDS]:
-                    entry[title] = pages
+    """Put the commands where the navigation says so; leave out what is awaited and not there."""
+    absent = {one for one in config.extra["awaited"] if not is_there(one)}
+    config.nav = [_filled(section, absent) for section in config.nav or []]
     return config
+
+
+def _filled(entry: dict[str, Any], absent: set[str]) -> dict[str, Any]:
+    """Return an entry of the navigation with the pages that it has now."""
+    ((title, below),) = entry.items()
+    if below == _COMMANDS:
+        below = [{"All commands": f"{_COMMANDS}index.md"}]
+        below += [{name: f"{_COMMANDS}{name}.md"} for name in command_names()]
+    elif isinstance(below, list):
+        below = [
+            _filled(one, absent)
+            for one in below
+            if not absent.intersection(v for v in one.values() if isinstance(v, str))
+        ]
+    return {title: below}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

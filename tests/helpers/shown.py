@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from command import ROOT, seccompgen
+from navigation import awaited
 from transcript import Step, steps
 
 if TYPE_CHECKING:
@@ -92,7 +93,11 @@ def pages() -> list[str]:
     found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
     found += [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/README.md")]
     found += ROOT.glob("examples/README.md")
-    return sorted(str(path.relative_to(ROOT)) for path in found if path.exists())
+    unfinished = {f"docs/{page}" for page in awaited()}
+    if "security.md" in awaited():
+        unfinished.add("SECURITY.md")
+    names = {str(path.relative_to(ROOT)) for path in found if path.exists()}
+    return sorted(names - unfinished)
 
 
 def console_blocks(page: str) -> list[Block]:
