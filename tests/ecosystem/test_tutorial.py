@@ -47,6 +47,7 @@ def test_the_tutorial_passes_as_written(tmp_path: Path) -> None:
         "PATH": plain_path(tmp_path),
         "PIP_CONSTRAINT": str(constraints),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_COMPILE": "1",
         "VIRTUAL_ENV": "",
     }
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -28,7 +28,6 @@ WRONG = {2, 3, 126, 127}
 
 _RECORDS = re.compile(
     r"\$ (?:seccompgen (?:record|scan \S+) -o|pytest --seccompgen-record) (?P<file>\S+)"
-    r"(?=\s)(?! --merge)"
 )
 
 
