@@ -1,4 +1,5 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
+# make pages      write the manual pages and completions that the wheel installs
 # make test       the whole test suite, on all CPUs
 # make quick     the tests of what changed, the nearest first, for a minute at most; BASE=main says
 #                 since when
@@ -13,6 +14,7 @@
 #                 benchmarks/OPTIMUM.md; half an hour
 # make bench-compile  measure how long compiling takes; ARGS="--policies 100 --every"
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
+# make release VERSION=0.2.0 DATE=2026-12-01   commit the version, check everything, build dist/
 # Each does the set-up it needs, in .venv.
 
 PYTHON ?= python3
@@ -24,11 +26,17 @@ FROM ?=
 ARGS ?=
 REFRESH ?=
 BASE ?=
+VERSION ?=
+DATE ?=
 
-.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh site pins system qemu ecosystem editor report-rules clean
+.PHONY: generate pages test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh site pins release system qemu ecosystem editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
+
+# What the wheel installs below share/: manual pages of the commands, and completion scripts.
+pages: $(READY)
+	$(BIN)/python -m release.pages
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
@@ -50,6 +58,7 @@ check: fresh lint types proof test
 
 fresh: $(READY)
 	$(BIN)/seccompgen tables --check
+	$(BIN)/python -m release.pages --check
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -157,6 +166,11 @@ pins:
 	$(COMPILE) --extra bench --constraint requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(COMPILE) --extra ecosystem --constraint requirements/dev.txt -o requirements/ecosystem.txt pyproject.toml
 	$(COMPILE) --extra site --constraint requirements/dev.txt --constraint requirements/ecosystem.txt -o requirements/site.txt pyproject.toml
+
+# Commits the version, checks everything, builds dist/ twice and compares; it publishes nothing.
+release: $(READY)
+	$(if $(VERSION),,$(error say VERSION=0.2.0 DATE=YYYY-MM-DD))
+	$(BIN)/python -m release.prepare $(VERSION) $(if $(DATE),--date $(DATE)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
