@@ -47,6 +47,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_commands_do_what_is_shown(block: Block, scene: Path, tmp_path: Path) -> None:
     place = tmp_path / "project"
     shutil.copytree(scene, place, symlinks=True)
+    for file, text in named_files(block.page).items():
+        (place / file).parent.mkdir(parents=True, exist_ok=True)
+        (place / file).write_text(text)
     if recorded := _RECORDS.match(block.text):
         (place / recorded["file"]).unlink(missing_ok=True)
     follow([block], place)
