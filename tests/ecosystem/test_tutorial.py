@@ -7,13 +7,11 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from command import ROOT
-from ecosystem_pins import pins
+from released import built_wheel, pins
 from shown import console_blocks, same
 from transcript import play
 
@@ -38,9 +36,7 @@ def plain_path(place: Path) -> str:
 def test_the_tutorial_passes_as_written(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("seccompgen-*.whl")
+    wheel = built_wheel(tmp_path)
     constraints = tmp_path / "constraints.txt"
     constraints.write_text(f"{pins()}\nseccompgen @ {wheel.as_uri()}\n")
     env = {

@@ -29,9 +29,11 @@ _NAMED = re.compile(
 )
 RUN_BY: dict[str, dict[str, str]] = {
     "README.md": {"": "ecosystem/test_newcomer.py"},
+    "docs/bazel.md": {"": "ecosystem/test_bazel.py"},
     "docs/bpf.md": {"": "ecosystem/test_bpf.py"},
     "docs/build.md": {"seccompgen build policies/web_worker.yml": "project/test_readme.py"},
     "docs/c.md": {"": "render/test_sources.py"},
+    "docs/ci.md": {"": "ecosystem/test_image.py"},
     "docs/deploy/asyncio.md": {"": "project/test_deploy.py"},
     "docs/deploy/celery.md": {"": "ecosystem/test_servers.py"},
     "docs/deploy/gunicorn.md": {"": "ecosystem/test_servers.py"},
@@ -81,7 +83,7 @@ class Block:
             test for head, test in RUN_BY.get(self.page, {}).items() if command.startswith(head)
         ]
         assert len(found) < 2, f"{self.page}:{self.line}: {found}"
-        return found[0] if found else None
+        return found[0] if found and not self.reason else None
 
     def steps(self) -> list[Step]:
         """Return its commands; a comment behind a command is left to the shell."""
