@@ -8,6 +8,7 @@
 # make test-ecosystem   the tests that need compilers, containers and servers
 # make check      freshness, lint, types, proofs, tests
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
+# make site       build the documentation's pages in build/site; a warning is an error
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
 # make bench-optimum  measure small programs against the shortest possible, write
 #                 benchmarks/OPTIMUM.md; half an hour
@@ -28,7 +29,7 @@ BASE ?=
 VERSION ?=
 DATE ?=
 
-.PHONY: generate pages test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins release system qemu ecosystem editor report-rules clean
+.PHONY: generate pages test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh site pins release system qemu ecosystem editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -50,7 +51,7 @@ test-kernels: $(READY) qemu
 	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/guests
 	PYTHONPATH=tests/helpers:tests $(BIN)/python -m guests.matrix
 
-test-ecosystem: $(VENV)/.ecosystem system ecosystem editor report-rules
+test-ecosystem: $(VENV)/.ecosystem $(VENV)/.site system ecosystem editor report-rules
 	$(BIN)/pytest -m ecosystem -n 2 --dist loadfile tests/ecosystem
 
 check: fresh lint types proof test
@@ -71,6 +72,10 @@ types: $(READY)
 proof: $(READY)
 	$(BIN)/seccompgen verify
 
+# From docs/, and from the code. Paths are relative to the page, so a mirror needs no settings.
+site: $(VENV)/.site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site $(ARGS)
+
 evidence: $(READY) system
 	PYTHONPATH=tests/helpers:tests $(BIN)/python tests/verify/evidence.py $(ARGS) > docs/evidence.md.new
 	mv docs/evidence.md.new docs/evidence.md
@@ -86,6 +91,10 @@ bench-compile: $(READY)
 
 bench-record: $(READY) system
 	$(BIN)/python -m benchmarks.record $(ARGS)
+
+$(VENV)/.site: $(READY) requirements/site.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/site.txt
+	touch $@
 
 $(VENV)/.bench: $(READY) requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
@@ -156,6 +165,7 @@ pins:
 	$(COMPILE) --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra bench --constraint requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(COMPILE) --extra ecosystem --constraint requirements/dev.txt -o requirements/ecosystem.txt pyproject.toml
+	$(COMPILE) --extra site --constraint requirements/dev.txt --constraint requirements/ecosystem.txt -o requirements/site.txt pyproject.toml
 
 # Commits the version, checks everything, builds dist/ twice and compares; it publishes nothing.
 release: $(READY)
