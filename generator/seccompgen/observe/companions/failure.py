@@ -225,13 +225,8 @@ class Failures:
             following = self._following(cell, source.address)
             if following is not None:
                 state = way.state.copy()
-                result = state.get("rax")
-                memory = {
-                    key: one
-                    for key, one in state.memory.items()
-                    if isinstance(key, tuple) and key[0] == "thread"
-                }
-                fresh = State(state.word, {**self._settled(cell), "rax": result}, memory)
+                known = {**self._settled(cell), "rax": state.get("rax")}
+                fresh = State(state.word, known, state.lasting(), None, state.escaped)
                 yield _Way(following, cell, (), fresh)
 
     def _callers_of(self, cell: ImageAddress) -> tuple[tuple[ImageAddress, ImageAddress], ...]:

@@ -81,10 +81,12 @@ class State:
     registers: dict[str, Value] = field(default_factory=dict)
     memory: dict[object, tuple[Value, int]] = field(default_factory=dict)
     compared: tuple[Value, Value, int] | None = None
+    escaped: bool = False
+    """what comes from the result was put somewhere unknown"""
 
     def copy(self) -> State:
         """Return the same, apart."""
-        return State(self.word, dict(self.registers), dict(self.memory), self.compared)
+        return State(self.word, dict(self.registers), dict(self.memory), self.compared, self.escaped)
 
     def key(self) -> object:
         """Return all of it, to be compared."""
@@ -92,6 +94,7 @@ class State:
             frozenset((name, repr(one)) for name, one in self.registers.items()),
             frozenset((repr(key), repr(one)) for key, one in self.memory.items()),
             repr(self.compared),
+            self.escaped,
         )
 
     def get(self, name: str) -> Value:
@@ -150,6 +153,11 @@ class State:
         other = self._read(operands[1], end) if len(operands) > 1 else None
         bits = _bits(target, self.word)
         value: Value = None
+        if any(_is_guard(one) for one in operands):
+            # The guard of the stack is as it was, or the program is over.
+            self._write(target, None, end)
+            self.compared = None
+            return
         same = len(operands) > 1 and operands[0] == operands[1]
         if same and word in {"xor", "sub"}:
             value = 0
@@ -248,6 +256,14 @@ class State:
             if _is_of_thread(key) and is_marked(value)
         ]
 
+    def lasting(self) -> dict[object, tuple[Value, int]]:
+        """Return the words of memory that are the same to other functions."""
+        return {
+            key: one
+            for key, one in self.memory.items()
+            if isinstance(key, int) or _is_of_thread(key)
+        }
+
     def compares_word_of(self, words: set[object]) -> bool:
         """Return True if the last comparison was of one of ``words``, as it was before."""
         return self.compared is not None and any(
@@ -298,7 +314,7 @@ class State:
                 key = self._place(memory, end)
                 if key is None:
                     unclear = memory.segment in {"fs", "gs"} and self.marked_words()
-                    return LOST if unclear else None
+                    return LOST if unclear or self.escaped else None
                 if key in self.memory:
                     value, size = self.memory[key]
                     if isinstance(value, int) and memory.size <= size:
@@ -308,6 +324,8 @@ class State:
                     return LOST if is_marked(value) else None
                 if _is_of_thread(key) and self.marked_words() and not _is_known_place(key):
                     return LOST  # it may be errno
+                if self.escaped and not isinstance(key, int) and not _is_known_place(key):
+                    return LOST
                 return Symbol(("memory", memory.size, key))
         return None
 
@@ -333,6 +351,8 @@ class State:
         key = self._place(memory, end)
         if key is not None:
             self.memory[key] = (value, memory.size)
+        if is_marked(value) and not _is_own_place(key):
+            self.escaped = True
 
     def _address(self, memory: Memory, end: int) -> Value:
         if memory.base == "rip":
@@ -385,6 +405,23 @@ def _is_of_thread(key: object) -> bool:
 def _is_known_place(key: object) -> bool:
     match key:
         case ("thread", int()) | ("thread", ("table", *_)) | ("thread", Symbol(("memory", *_))):
+            return True
+    return False
+
+
+def _is_own_place(key: object) -> bool:
+    """Return True for a place that is the same whoever names it: of the stack, file or thread."""
+    match key:
+        case int():
+            return True
+        case Symbol(("register", "rsp"), _):
+            return True
+    return _is_of_thread(key) and _is_known_place(key)
+
+
+def _is_guard(operand: Operand) -> bool:
+    match operand:
+        case Memory(None, None, _, 0x28 | 0x14, _, "fs" | "gs"):
             return True
     return False
 
