@@ -10,7 +10,7 @@ from seccompgen.observe.companions.arguments import Arguments
 from seccompgen.observe.companions.failure import Failures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from seccompgen.core.tables import Tables
     from seccompgen.observe.companions.library import Library

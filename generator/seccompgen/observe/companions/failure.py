@@ -120,7 +120,7 @@ class Failures:
                 steps += 1
                 if steps > _MOST_STEPS or ways > _MOST_WAYS:
                     raise _TooMuchError
-                onward = self._step(function, made, own, way, found)
+                onward = self._step(made, own, way, found)
                 if len(onward) == 1:
                     way = onward[0]
                     continue
@@ -134,7 +134,6 @@ class Failures:
 
     def _step(
         self,
-        function: str,
         made: Made,
         own: frozenset[ImageAddress],
         way: _Way,
@@ -156,7 +155,7 @@ class Failures:
             return []
         after = ImageAddress(at.image, instruction[0] + instruction[1])
         if machine.returns(instruction):
-            return list(self._return(function, made, own, way))
+            return list(self._return(made, own, way))
         if machine.dies(instruction):
             return []
         ways = targets.get(at.address, ())
@@ -170,7 +169,7 @@ class Failures:
             return [way._replace(at=after)]
         word = word_of(instruction)
         if word[0] == "j" or word[:4] == "loop":
-            return self._jump(function, made, own, way, word, ways, after)
+            return self._jump(made, own, way, word, ways, after)
         state.carry_out(instruction)
         self._errnos.update(state.marked_words())
         return [way._replace(at=after)]
@@ -182,7 +181,6 @@ class Failures:
 
     def _jump(
         self,
-        function: str,
         made: Made,
         own: frozenset[ImageAddress],
         way: _Way,
@@ -202,14 +200,12 @@ class Failures:
                 # Another function's code: it goes back to who called this one.
                 leaving = way._replace(state=state.copy())
                 leaving.state.after_opaque_call()
-                onward += self._return(function, made, own, leaving)
+                onward += self._return(made, own, leaving)
         if taken is not True:
             onward.append(way._replace(at=after, state=state.copy()))
         return onward
 
-    def _return(
-        self, function: str, made: Made, own: frozenset[ImageAddress], way: _Way
-    ) -> Iterator[_Way]:
+    def _return(self, made: Made, own: frozenset[ImageAddress], way: _Way) -> Iterator[_Way]:
         """Yield where a return goes: to the call on the way, or else to all known callers."""
         if way.frames:
             way.state.leave()
@@ -230,7 +226,7 @@ class Failures:
                 yield _Way(following, cell, (), fresh)
 
     def _callers_of(self, cell: ImageAddress) -> tuple[tuple[ImageAddress, ImageAddress], ...]:
-        """Return the calls that lead to the function whose code ``cell`` is, and their functions."""
+        """Return the calls that lead to the function that ``cell`` is of, each with its own."""
         graph = self._graph
         found: dict[tuple[ImageAddress, ImageAddress], None] = {}
         seen = {cell}
