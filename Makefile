@@ -29,7 +29,7 @@ BASE ?=
 VERSION ?=
 DATE ?=
 
-.PHONY: generate pages test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh site pins release system qemu ecosystem editor report-rules clean
+.PHONY: generate pages companions test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh site pins release system qemu ecosystem editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -37,6 +37,10 @@ generate: $(READY)
 # What the wheel installs below share/: manual pages of the commands, and completion scripts.
 pages: $(READY)
 	$(BIN)/python -m release.pages
+
+# From the packages that its lock names; ARGS=--update takes newer ones.
+companions: $(READY)
+	PYTHONPATH=tests:generator $(BIN)/python -m companions $(ARGS)
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
