@@ -24,10 +24,14 @@ ARGS ?=
 REFRESH ?=
 BASE ?=
 
-.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins system qemu ecosystem editor report-rules clean
+.PHONY: generate companions test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins system qemu ecosystem editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
+
+# From the packages that its lock names; ARGS=--update takes newer ones.
+companions: $(READY)
+	PYTHONPATH=tests:generator $(BIN)/python -m companions $(ARGS)
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
