@@ -52,6 +52,7 @@ def main() -> int:
     packages = [program.package for program in PROGRAMS.values()]
     policies = options.place / "policies"
     recorded_in = roots.make(roots.RECORDED, packages, options.place)
+    failed = False
     for name in options.land or lands:
         land = roots.make(name, packages, options.place)
         for program in programs:
@@ -62,8 +63,13 @@ def main() -> int:
             cell = None if options.fresh else measure.kept(file)
             if not cell or (cell.breaking is None and not options.quick):
                 print(f"{program.name} in {name}", file=sys.stderr)
-                cell = measure.measure(program, land, policy, not options.quick)
-                measure.keep(cell, file)
+                try:
+                    cell = measure.measure(program, land, policy, not options.quick)
+                except runs.HarnessError as error:
+                    print(error, file=sys.stderr)
+                    failed = True
+                else:
+                    measure.keep(cell, file)
     cells = measured(options.place, lands)
     said = {
         (cell.program, cell.land, action): predict.compare(
@@ -80,7 +86,7 @@ def main() -> int:
         for action in runs.ACTIONS
     }
     options.page.write_text(report.page(cells, said, options.place))
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

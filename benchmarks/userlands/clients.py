@@ -11,25 +11,28 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    Lives = Callable[[], bool]
+
+BEGINNING = 90.0
 GRACE = 20.0
-"""Seconds that a server may take to begin or to answer."""
+"""Seconds that a server may take to begin, and to answer."""
 
 
-def connect(port: int) -> socket.socket:
-    """Connect to a server that may still be beginning."""
-    deadline = time.monotonic() + GRACE
+def connect(port: int, lives: Lives) -> socket.socket:
+    """Connect to a server that may still be beginning, as long as it lives."""
+    deadline = time.monotonic() + BEGINNING
     while True:
         try:
             return socket.create_connection(("127.0.0.1", port), timeout=GRACE)
         except OSError:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not lives():
                 raise
             time.sleep(0.05)
 
 
-def redis() -> str:
+def redis(lives: Lives) -> str:
     """Set, get, script, save in the background and rewrite the log, by several connections."""
 
     def ask(*words: str) -> str:
@@ -44,12 +47,12 @@ def redis() -> str:
     def wait_for(line: str) -> str:
         deadline = time.monotonic() + GRACE
         while line not in ask("INFO", "persistence"):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not lives():
                 return f"no {line}"
             time.sleep(0.05)
         return line
 
-    with connect(6379) as connection, connection.makefile("rwb") as stream:
+    with connect(6379, lives) as connection, connection.makefile("rwb") as stream:
         answers = [ask("PING"), ask("SET", "key", "value" * 100), ask("GET", "key")]
         answers += [ask("INCRBY", "number", "4"), ask("RPUSH", "list", *map(str, range(100)))]
         answers += [
@@ -70,11 +73,11 @@ def redis() -> str:
     return "\n".join(answers)
 
 
-def memcached() -> str:
+def memcached(lives: Lives) -> str:
     """Store and fetch by several connections, one for each thread."""
     answers = []
     for number in range(8):
-        with connect(11211) as connection, connection.makefile("rwb") as stream:
+        with connect(11211, lives) as connection, connection.makefile("rwb") as stream:
             stream.write(
                 b"set key%d 0 0 5\r\nvalue\r\nget key%d\r\ndelete key%d\r\nquit\r\n"
                 % ((number,) * 3)
@@ -94,15 +97,15 @@ def get(
         answer = connection.getresponse()
         content = answer.read()
         return f"{path} {answer.status} {len(content)} {content[:200]!r}"
-    except (OSError, http.client.HTTPException) as error:
-        return f"{path} {type(error).__name__}"
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{path}: {type(error).__name__}") from error
     finally:
         connection.close()
 
 
-def nginx() -> str:
+def nginx(lives: Lives) -> str:
     """Fetch files whole and in part, compressed, by a proxy; upload one."""
-    connect(8000).close()
+    connect(8000, lives).close()
     answers = [
         get(8000, "/large.txt"),
         get(8000, "/large.txt", Range="bytes=5-50"),
@@ -117,9 +120,9 @@ def nginx() -> str:
     return "\n".join([*answers, str("large.txt" in listed and "small" in listed)])
 
 
-def php() -> str:
+def php(lives: Lives) -> str:
     """Call the same page several times."""
-    connect(8000).close()
+    connect(8000, lives).close()
     return "\n".join(get(8000, f"/index.php?n={number}") for number in range(4))
 
 

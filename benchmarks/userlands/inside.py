@@ -20,7 +20,7 @@ from benchmarks.userlands.clients import serving_http
 from benchmarks.userlands.programs import PROGRAMS
 
 HERE = Path(__file__).parent
-TIMEOUT = 120.0
+TIMEOUT = 60.0
 ENDING = 20.0
 """Seconds that a run may take, and a server to end."""
 ENVIRONMENT = {
@@ -79,7 +79,7 @@ def main() -> None:
         timeout = TIMEOUT
         if program.client:
             try:
-                answered = program.client()
+                answered = program.client(lambda: running.poll() is None)
             except OSError as error:
                 answered = f"no answer: {error}"
             running.send_signal(signal.SIGTERM)

@@ -24,7 +24,7 @@ class Program:
     package: str
     command: tuple[str, ...]
     prepare: str = ""
-    client: Callable[[], str] | None = None
+    client: Callable[[clients.Lives], str] | None = None
     offers_http: bool = False
 
 

@@ -75,9 +75,11 @@ def make(name: str, packages: Sequence[str], place: Path = PLACE) -> UserLand:
         make(RECORDED, packages, place)
         copy_libc(suite.layers[0], land.layers[0])
         return land
-    root, wanted = land.layers[0], sorted({*EVERYWHERE, *packages})
+    root = land.layers[0]
     made = root.with_name(f"{name}.made")
-    if made.exists() and set(wanted) <= set(made.read_text().split()):
+    there = set(made.read_text().split()) if made.exists() else set()
+    wanted = sorted({*EVERYWHERE, *packages} - there)
+    if not wanted:
         return land
     if not (root / "usr/bin/apt-get").exists():
         place.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,7 @@ def make(name: str, packages: Sequence[str], place: Path = PLACE) -> UserLand:
     namespaces = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
     script = f"{IN_ROOT}{INSTALL} {' '.join(wanted)}"
     succeed(*namespaces, "chroot", root, "/bin/sh", "-c", script)
-    made.write_text("\n".join(wanted))
+    made.write_text("\n".join(sorted({*there, *wanted})))
     return land
 
 
