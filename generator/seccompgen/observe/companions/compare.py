@@ -1,0 +1,65 @@
+"""Releases of a library compared: the rows of the table of companions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from seccompgen.lint.companions import Companion, Fallback
+from seccompgen.observe.companions.arguments import Arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.observe.companions.library import Library
+
+Facts = dict[tuple[str, str, Fallback | None], tuple[str, ...]]
+"""The releases of each call, constant and fallback of one function."""
+
+
+def compare(releases: Mapping[str, Library], tables: Tables) -> dict[str, Facts]:
+    """Return by function what differs between ``releases`` of a library on an ABI, oldest first.
+
+    A function that does the same in all of them is left out.
+    """
+    common = set.intersection(*(set(one.functions) for one in releases.values()))
+    found: dict[str, dict[tuple[str, str, Fallback | None], list[str]]] = defaultdict(dict)
+    for release, one in releases.items():
+        one.divide(common)
+        arguments = Arguments(one, tables)
+        for function in sorted(one.functions):
+            for call, made in one.calls_of(function).items():
+                found[function].setdefault((call, "", Fallback(known=False)), []).append(release)
+                for constant in sorted(arguments.constants(function, made)):
+                    found[function].setdefault((call, constant, None), []).append(release)
+    return {
+        function: {row: tuple(having) for row, having in rows.items()}
+        for function, rows in sorted(found.items())
+        if any(len(having) < len(releases) for having in rows.values())
+    }
+
+
+def rows(library: str, found: Mapping[str, Mapping[str, Facts]]) -> Iterator[Companion]:
+    """Yield the rows of a library from what `compare` found on each ABI.
+
+    Functions of which all is the same share their rows, and so do ABIs.
+    """
+    alike: dict[tuple[str, frozenset[object]], list[str]] = defaultdict(list)
+    kept: dict[frozenset[object], Facts] = {}
+    for abi, functions in found.items():
+        for function, facts in functions.items():
+            key = frozenset(facts.items())
+            kept[key] = facts
+            alike[abi, key].append(function)
+    abis: dict[tuple[tuple[str, ...], frozenset[object]], list[str]] = defaultdict(list)
+    for (abi, key), names in alike.items():
+        abis[tuple(sorted(names)), key].append(abi)
+    for (names, key), having in abis.items():
+        for (call, constant, fallback), releases in kept[key].items():
+            yield Companion(library, tuple(having), names, call, constant, fallback, releases)
+
+
+def joined(parts: Iterable[Iterator[Companion]]) -> tuple[Companion, ...]:
+    """Return the rows of several libraries."""
+    return tuple(row for part in parts for row in part)
