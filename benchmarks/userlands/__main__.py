@@ -80,6 +80,7 @@ def main() -> int:
                 action,
             ),
             action,
+            predict.constrained(policies / f"{cell.program}.yml"),
         )
         for cell in cells
         if cell.land != roots.RECORDED

@@ -6,16 +6,19 @@ import json
 import re
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from seccompgen import read_filter
 
 from benchmarks.userlands import runs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from benchmarks.userlands.measure import Cell
     from benchmarks.userlands.roots import UserLand
+    from benchmarks.userlands.runs import Refused
 
 CODES = {"newer-call", "newer-argument"}
 _DEFAULT = re.compile(r"^default_action: .*$", re.MULTILINE)
@@ -23,7 +26,10 @@ _DEFAULT = re.compile(r"^default_action: .*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A finding: ``call`` is refused in the later user land; a warning says that this breaks."""
+    """A finding: ``call`` is refused in the later user land; a warning says that this breaks.
+
+    Where the policy permits the call with other arguments, its constant is behind it.
+    """
 
     call: str
     warning: bool
@@ -73,17 +79,41 @@ def predictions(policy: Path, land: UserLand, action: str) -> list[Prediction]:
         raise runs.HarnessError(done.stderr)
     found = json.loads(done.stdout)["findings"]
     return [
-        Prediction(one["witness"]["syscall"], one["severity"] != "note", one["message"])
+        Prediction(_call(one), one["severity"] != "note", one["message"])
         for one in found
         if one["code"] in CODES and one["witness"]
     ]
 
 
-def compare(cell: Cell, said: Collection[Prediction], action: str) -> Compared:
-    """Return how what was said of a cell fits what was seen."""
+def _call(finding: Mapping[str, Any]) -> str:
+    """Return the call of a finding, and its constant if it is about that."""
+    name = str(finding["witness"]["syscall"])
+    constant = finding["message"].partition(f" {name} with ")[2].partition("=")[2]
+    return f"{name} {re.split('[ :,]', constant)[0]}" if constant else name
+
+
+def constrained(policy: Path) -> frozenset[str]:
+    """Return the calls that a policy permits with some arguments only."""
+    groups = read_filter(policy).policy.syscalls
+    return frozenset(str(one.name) for group in groups for one in group.names_with_args)
+
+
+def compare(
+    cell: Cell, said: Collection[Prediction], action: str, partly: Collection[str] = ()
+) -> Compared:
+    """Return how what was said of a cell fits what was seen.
+
+    ``partly`` are the calls that the policy permits with some arguments only.
+    """
+    breaking = (cell.breaking or {}).get(action, ())
+    keys = {one: _key(one, partly) for one in cell.refused}
     return Compared(
-        frozenset(cell.calls()),
+        frozenset(keys.values()),
         frozenset(one.call for one in said),
         frozenset(one.call for one in said if one.warning),
-        frozenset((cell.breaking or {}).get(action, ())),
+        frozenset(key for one, key in keys.items() if one.syscall in breaking),
     )
+
+
+def _key(one: Refused, partly: Collection[str]) -> str:
+    return f"{one.syscall} {one.constants}".strip() if one.syscall in partly else one.syscall

@@ -172,7 +172,7 @@ def misses(cells: Sequence[Cell], compared: Comparisons) -> list[str]:
         one = compared.get((cell.program, cell.land, "EPERM"))
         for call in one.missed if one else ():
             whole = cell.land in roots.LATER
-            key = (cell.program, cell.land, call)
+            key = (cell.program, cell.land, call.split()[0])
             why = "the C library" if not whole or key in below else _why(cell, call)
             found.setdefault((why, call), []).append((cell, call in one.breaking if one else False))
     rows = []
@@ -185,7 +185,7 @@ def misses(cells: Sequence[Cell], compared: Comparisons) -> list[str]:
 
 def _why(cell: Cell, call: str) -> str:
     """Return who makes a call that the C library alone does not bring."""
-    files = {one.file for one in cell.refused if one.syscall == call}
+    files = {one.file for one in cell.refused if one.syscall == call.split(maxsplit=1)[0]}
     if any("python" in file for file in files) or cell.program == "python":
         return "CPython"
     return "a newer program"
