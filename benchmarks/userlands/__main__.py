@@ -32,6 +32,24 @@ def measured(place: Path, lands: Sequence[str]) -> list[measure.Cell]:
     return [cell for cell in map(measure.kept, files) if cell]
 
 
+def compared(
+    cells: Sequence[measure.Cell], policies: Path, place: Path
+) -> dict[tuple[str, str, str], predict.Compared]:
+    """Return what lint says beside what was seen, by program, user land and action."""
+    found = {}
+    for name in (*roots.LIBRARIES, *roots.LATER):
+        here = [cell for cell in cells if cell.land == name]
+        files = [policies / f"{cell.program}.yml" for cell in here]
+        for action in runs.ACTIONS if here else ():
+            said = predict.predictions(files, roots.user_land(name, place), action)
+            for cell, file in zip(here, files, strict=True):
+                partly = predict.constrained(file)
+                found[cell.program, name, action] = predict.compare(
+                    cell, said[cell.program], action, partly
+                )
+    return found
+
+
 def main() -> int:
     """Make what is missing, measure what was not measured, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.userlands", description=__doc__)
@@ -42,7 +60,7 @@ def main() -> int:
     parser.add_argument("--land", action="append", help="this user land; repeatable")
     parser.add_argument("--quick", action="store_true", help="do not try each refused call alone")
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write")
+    parser.add_argument("--no-page", action="store_true", help="measure only")
     options = parser.parse_args()
     if why := missing():
         print(why, file=sys.stderr)
@@ -70,23 +88,10 @@ def main() -> int:
                     failed = True
                 else:
                     measure.keep(cell, file)
-    cells = measured(options.place, lands)
-    said = {
-        (cell.program, cell.land, action): predict.compare(
-            cell,
-            predict.predictions(
-                policies / f"{cell.program}.yml",
-                roots.user_land(cell.land, options.place),
-                action,
-            ),
-            action,
-            predict.constrained(policies / f"{cell.program}.yml"),
-        )
-        for cell in cells
-        if cell.land != roots.RECORDED
-        for action in runs.ACTIONS
-    }
-    options.page.write_text(report.page(cells, said, options.place))
+    if not options.no_page:
+        cells = measured(options.place, lands)
+        text = report.page(cells, compared(cells, policies, options.place), options.place)
+        PAGE.write_text(text)
     return 1 if failed else 0
 
 

@@ -13,7 +13,7 @@ from seccompgen import read_filter
 from benchmarks.userlands import runs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.userlands.measure import Cell
@@ -38,12 +38,16 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Calls of a cell under an action, by what was said of them and what was seen."""
+    """Calls of a cell under an action, by what was said of them and what was seen.
+
+    Only if ``tried``, it is known which are ``breaking``.
+    """
 
     refused: frozenset[str]
     said: frozenset[str]
     warned: frozenset[str]
     breaking: frozenset[str]
+    tried: bool
 
     @property
     def missed(self) -> frozenset[str]:
@@ -63,26 +67,35 @@ class Compared:
     @property
     def harmless(self) -> frozenset[str]:
         """Calls of which it was said that they break, and that were refused without harm."""
-        return (self.warned & self.refused) - self.breaking
+        return (self.warned & self.refused) - self.breaking if self.tried else frozenset()
 
 
-def predictions(policy: Path, land: UserLand, action: str) -> list[Prediction]:
-    """Return what lint says of a policy that answers by ``action`` to what is not recorded."""
-    variant = policy.with_name(f"{policy.stem}.{action}.yml")
-    variant.write_text(_DEFAULT.sub(f"default_action: {runs.ACTIONS[action]}", policy.read_text()))
+def predictions(
+    policies: Sequence[Path], land: UserLand, action: str
+) -> dict[str, list[Prediction]]:
+    """Return what lint says of policies, by their stems; each answers by ``action`` to the rest."""
+    variants = {str(_answering(policy, action)): policy.stem for policy in policies}
     before, after = ("debian:11", land.release)
     if not land.whole:
         before, after = "glibc:2.31", f"glibc:{land.libc}"
-    words = runs.seccompgen("lint", variant, "--from", before, "--to", after, "--json")
+    words = runs.seccompgen("lint", *variants, "--from", before, "--to", after, "--json")
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode not in {0, 1}:
         raise runs.HarnessError(done.stderr)
-    found = json.loads(done.stdout)["findings"]
-    return [
-        Prediction(_call(one), one["severity"] != "note", one["message"])
-        for one in found
-        if one["code"] in CODES and one["witness"]
-    ]
+    found: dict[str, list[Prediction]] = {policy.stem: [] for policy in policies}
+    for one in json.loads(done.stdout)["findings"]:
+        if one["code"] in CODES and one["witness"]:
+            said = Prediction(_call(one), one["severity"] != "note", one["message"])
+            found[variants[one["file"]]].append(said)
+    return found
+
+
+def _answering(policy: Path, action: str) -> Path:
+    """Write a policy with another answer to what is not recorded."""
+    variant = policy.parent / action / policy.name
+    variant.parent.mkdir(exist_ok=True)
+    variant.write_text(_DEFAULT.sub(f"default_action: {runs.ACTIONS[action]}", policy.read_text()))
+    return variant
 
 
 def _call(finding: Mapping[str, Any]) -> str:
@@ -112,6 +125,7 @@ def compare(
         frozenset(one.call for one in said),
         frozenset(one.call for one in said if one.warning),
         frozenset(key for one, key in keys.items() if one.syscall in breaking),
+        cell.breaking is not None,
     )
 
 

@@ -44,7 +44,8 @@ def page(cells: Sequence[Cell], compared: Comparisons, place: Path) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return a table of Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return [f"| {' | '.join(line)} |" for line in cells]
 
 
 def title(land: UserLand) -> str:
@@ -96,6 +97,7 @@ def calls(cells: Sequence[Cell]) -> list[str]:
     """Return the refused calls, and of how many programs each broke one by itself."""
     seen: dict[str, set[str]] = {}
     beneath: dict[str, set[str]] = {}
+    tried: dict[str, Counter[str]] = {action: Counter() for action in runs.ACTIONS}
     breaking: dict[str, Counter[str]] = {action: Counter() for action in runs.ACTIONS}
     made: dict[str, Counter[str]] = {}
     for cell in cells:
@@ -103,15 +105,21 @@ def calls(cells: Sequence[Cell]) -> list[str]:
             where = seen if cell.land in roots.LATER else beneath
             where.setdefault(one.syscall, set()).add(cell.program)
             made.setdefault(one.syscall, Counter())[_maker(one)] += 1
-        for action, names in (cell.breaking or {}).items():
-            breaking[action].update(names)
+        for action in runs.ACTIONS if cell.breaking is not None else ():
+            tried[action].update(cell.calls())
+            breaking[action].update(cell.breaking.get(action, ()) if cell.breaking else ())
     rows = []
     for name in sorted(made, key=lambda one: (-len(beneath.get(one, ())), one)):
         by = ", ".join(f"`{one}`" for one, _ in made[name].most_common(3))
         counts = [str(len(where.get(name, ()))) for where in (beneath, seen)]
-        rows.append([f"`{name}`", by, *counts, *(str(breaking[one][name]) for one in runs.ACTIONS)])
+        broke = [_of(breaking[one][name], tried[one][name]) for one in runs.ACTIONS]
+        rows.append([f"`{name}`", by, *counts, *broke])
     head = "made by", "programs, libc alone", "programs, whole release"
     return table(("call", *head, *(f"breaks by {one}" for one in runs.ACTIONS)), rows)
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part} of {whole}" if whole else ""
 
 
 def _maker(one: runs.Refused) -> str:
@@ -125,54 +133,56 @@ def predicted(lands: Sequence[UserLand], cells: Sequence[Cell], compared: Compar
     rows = []
     for land in lands:
         for action in runs.ACTIONS:
-            here = [cell for cell in cells if cell.land == land.name]
             found = [
                 (cell, compared[key])
-                for cell in here
-                if (key := (cell.program, cell.land, action)) in compared
+                for cell in cells
+                if cell.land == land.name and (key := (cell.program, cell.land, action)) in compared
             ]
-            broken = [pair for pair in found if pair[0].broken(action)]
+            broken = [one for cell, one in found if cell.broken(action)]
+            works = [one for cell, one in found if not cell.broken(action)]
+            numbers = (
+                sum(len(one.warned) for _, one in found),
+                sum(len(one.false_alarms) for _, one in found),
+                sum(len(one.harmless) for _, one in found),
+            )
             rows.append(
                 [
                     title(land),
                     action,
-                    f"{len(broken)} of {len(found)}",
-                    str(sum(bool(one.warned) for _, one in broken)),
-                    str(
-                        sum(bool(one.warned) for _, one in found)
-                        - sum(bool(one.warned) for _, one in broken)
-                    ),
+                    _of(sum(bool(one.warned) for one in broken), len(broken)),
+                    _of(sum(bool(one.warned) for one in works), len(works)),
                     _share(found, "refused", "missed"),
                     _share(found, "breaking", "missed_breaks"),
-                    str(sum(len(one.warned) for _, one in found)),
-                    str(sum(len(one.false_alarms) for _, one in found)),
-                    str(sum(len(one.harmless) for _, one in found)),
+                    *map(str, numbers),
                 ]
             )
-    head = "user land", "answer", "programs that break", "of them warned of", "warned of, and work"
-    more = "refused calls said", "breaking calls said", "calls warned of", "not made", "harmless"
-    return table((*head, *more), rows)
+    head = "programs that break, warned of", "programs that work, warned of"
+    more = "refused calls, said", "breaking calls, said"
+    return table(
+        ("user land", "answer", *head, *more, "calls warned of", "not made", "harmless"), rows
+    )
 
 
 def _share(found: Sequence[tuple[Cell, Compared]], of: str, without: str) -> str:
     whole = sum(len(getattr(one, of)) for _, one in found)
-    return f"{whole - sum(len(getattr(one, without)) for _, one in found)} of {whole}"
+    return _of(whole - sum(len(getattr(one, without)) for _, one in found), whole)
 
 
 def misses(cells: Sequence[Cell], compared: Comparisons) -> list[str]:
     """Return the calls of which nothing was said, by who made them."""
     below = {
-        (cell.program, cell.land.removesuffix("-libc"), one.syscall)
+        (cell.program, cell.land.removesuffix("-libc"), call)
         for cell in cells
         if cell.land in roots.LIBRARIES
         for one in cell.refused
+        for call in (one.syscall, f"{one.syscall} {one.constants}")
     }
     found: dict[tuple[str, str], list[tuple[Cell, bool]]] = {}
     for cell in cells:
         one = compared.get((cell.program, cell.land, "EPERM"))
         for call in one.missed if one else ():
             whole = cell.land in roots.LATER
-            key = (cell.program, cell.land, call.split()[0])
+            key = (cell.program, cell.land, call)
             why = "the C library" if not whole or key in below else _why(cell, call)
             found.setdefault((why, call), []).append((cell, call in one.breaking if one else False))
     rows = []

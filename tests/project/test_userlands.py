@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from benchmarks.userlands.runs import Outcome, Refused
 
 PTHREADS = Refused("clone3", "", "pthread_create", "libc.so.6")
 LOADER = Refused("rseq", "", "", "ld-linux-x86-64.so.2")
-PIPE = Refused("pipe2", "O_CLOEXEC", "pipe2", "libc.so.6")
+PIPE = Refused("pipe2", "O_CLOEXEC|O_NONBLOCK", "pipe2", "libc.so.6")
 BELOW = Cell(
     "redis", "trixie-libc", "5:6.0.16-1+deb11u2", {"EPERM": "no thread"}, (PTHREADS, LOADER),
     {"EPERM": ["clone3"]},
@@ -58,7 +59,7 @@ def test_a_cell_is_read_as_it_was_kept(tmp_path: Path) -> None:
 def row(lines: list[str], start: str) -> list[str]:
     """Return the cells of the row of a table that begins so."""
     (line,) = (line for line in lines if line.startswith(f"| {start} |"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    return line.removeprefix("| ").removesuffix(" |").split(" | ")
 
 
 def test_the_tables_count_runs() -> None:
@@ -68,14 +69,27 @@ def test_the_tables_count_runs() -> None:
         for action in runs.ACTIONS
     }
     calls = report.calls([BELOW, WHOLE])
-    assert row(calls, "`clone3`") == ["`clone3`", "`pthread_create`", "1", "1", "2", "0"]
-    assert row(calls, "`pipe2`") == ["`pipe2`", "`pipe2(O_CLOEXEC)`", "0", "1", "1", "1"]
+    assert row(calls, "`clone3`") == ["`clone3`", "`pthread_create`", "1", "1", "2 of 2", "0 of 2"]
+    pipe = ["`pipe2`", "`pipe2(O_CLOEXEC\\|O_NONBLOCK)`", "0", "1", "1 of 1", "1 of 1"]
+    assert row(calls, "`pipe2`") == pipe
     assert row(calls, "`rseq`")[1] == "`ld-linux-x86-64`"
     missed = report.misses([BELOW, WHOLE], compared)
     assert row(missed, "`pipe2`") == ["`pipe2`", "a newer program", "redis", "1", "1"]
     alarms = report.alarms([BELOW, WHOLE], compared)
     assert row(alarms, "`fchmodat2`") == ["`fchmodat2`", "2", "0"]
     assert row(alarms, "`rseq`") == ["`rseq`", "0", "2"]
+
+
+def test_a_call_that_was_not_tried_alone_is_not_called_harmless() -> None:
+    untried = replace(WHOLE, breaking=None)
+    assert predict.compare(untried, SAID, "EPERM").harmless == frozenset()
+    assert row(report.calls([untried]), "`rseq`")[-2:] == ["", ""]
+
+
+def test_a_call_that_is_permitted_with_other_arguments_goes_by_its_constant() -> None:
+    compared = predict.compare(WHOLE, [Prediction("pipe2", True, "")], "EPERM", {"pipe2"})
+    assert "pipe2 O_CLOEXEC|O_NONBLOCK" in compared.missed
+    assert compared.false_alarms == {"pipe2"}
 
 
 def test_each_program_has_its_verdict() -> None:
