@@ -45,18 +45,16 @@ class Retry(NamedTuple):
 class Fallback(NamedTuple):
     """The calls that a function makes next only if a call failed.
 
-    Without ``known`` the code was not understood: it may do so or not. Without ``retries`` it
-    makes none.
+    Without ``known`` some of the code was not understood: there may be more than ``retries``.
     """
 
     retries: tuple[Retry, ...] = ()
     known: bool = True
 
     def __str__(self) -> str:
-        """Return it as the table has it: ``ENOSYS>clone``, ``any>close``, none, unknown."""
-        if not self.known:
-            return UNKNOWN
-        return ";".join(f"{' '.join(one.errnos)}>{one.call}" for one in self.retries) or NONE
+        """Return it as the table has it: ``ENOSYS>clone``, ``any>close;unknown``, none."""
+        parts = [f"{' '.join(one.errnos)}>{one.call}" for one in self.retries]
+        return ";".join(parts if self.known else [*parts, UNKNOWN]) or NONE
 
 
 class Companion(NamedTuple):
@@ -242,12 +240,10 @@ def _rows(text: str, libraries: Mapping[str, Sequence[str]], place: str) -> Iter
 
 
 def _fallback(text: str) -> Fallback:
-    if text == UNKNOWN:
-        return Fallback(known=False)
-    if text == NONE:
-        return Fallback()
-    parts = [one.partition(">") for one in text.split(";")]
-    return Fallback(tuple(Retry(tuple(errnos.split()), call) for errnos, _, call in parts))
+    parts = text.split(";")
+    pairs = [one.partition(">") for one in parts if one not in {UNKNOWN, NONE}]
+    retries = tuple(Retry(tuple(errnos.split()), call) for errnos, _, call in pairs)
+    return Fallback(retries, UNKNOWN not in parts)
 
 
 def _libraries(releases: Iterable[Release]) -> dict[str, tuple[str, ...]]:

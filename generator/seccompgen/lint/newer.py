@@ -36,6 +36,8 @@ _RARE = 0.05
 """A call that no more functions make tells of them."""
 _EVERYWHERE = 0.2
 """A call that so many functions begin to make is made where any of them ends the program."""
+_ENDS = frozenset({"abort", "__assert", "__assert_fail", "__assert_perror_fail"})
+"""Functions that end the program, whatever their calls are answered."""
 START = "(start)"
 """The table's name for what the dynamic loader does."""
 _NUMBERS = re.compile("[0-9]+$")
@@ -53,7 +55,8 @@ class _Need:
 
     ``instead`` is the call that they made before in its place, and the filter permits; ``still``,
     they make that as well. ``sure``, it is known that they do so only after other answers.
-    ``everywhere``, very many functions begin to make the call, as where all of them fail.
+    ``vague``, very many functions begin to make the call, as where all of them fail; or a function
+    becomes quite another one, as where libraries are merged.
     ``score`` tells how much of the functions is permitted.
     """
 
@@ -63,7 +66,7 @@ class _Need:
     instead: str
     still: bool
     sure: bool
-    everywhere: bool
+    vague: bool
     score: float
     box: Box
     ret: int
@@ -96,10 +99,11 @@ def _needs(view: FilterView, upgrade: Upgrade, library: str) -> Iterator[_Need]:
         share = {call: often / count for call, often in made.items()}
         for change in changes:
             for need in _of_change(view, library, change, share):
-                if begun[need.row.call, need.row.constant] <= _EVERYWHERE * count:
+                often = begun[need.row.call, need.row.constant] > _EVERYWHERE * count
+                if not often and not need.vague:
                     yield need
-                elif not _is_errno(need.ret):  # an error on the way to an end changes nothing
-                    yield replace(need, everywhere=True)
+                elif not _is_errno(need.ret):
+                    yield replace(need, vague=True)
         for change in companions.appeared(library, old, new, abi):
             yield from _of_new_function(view, library, change)
 
@@ -110,14 +114,19 @@ def _of_change(
     """Yield what functions need in the newer release and the filter does not permit."""
     old, new = _calls(change.lost + change.kept), _calls(change.gained + change.kept)
     before = change.lost + change.kept
-    functions = [one for one in change.functions if one != START or _starts_programs(view)]
+    functions = [
+        one
+        for one in change.functions
+        if one not in _ENDS and (one != START or _starts_programs(view))
+    ]
     known = {(row.call, row.constant) for row in before}
     score = _score(view, old, share)
+    is_another = sum(call not in old for call in new) >= len(old)
     for row in change.gained:
-        if (row.call, row.constant) in known or (row.constant and not _passed(view, row, before)):
+        if (row.call, row.constant) in known:
             continue
         refused = _refused(view, row)
-        if refused is None:
+        if refused is None or (row.constant and not _matters(view, row, before, refused[1])):
             continue
         box, ret = refused
         fallback = _fallback(row, change.gained)
@@ -132,7 +141,8 @@ def _of_change(
         still = instead in new
         sure = bool(older)
         for function in functions:
-            yield _Need(library, function, row, instead, still, sure, False, score, box, ret)
+            vague = is_another and not instead
+            yield _Need(library, function, row, instead, still, sure, vague, score, box, ret)
 
 
 def _of_new_function(view: FilterView, library: str, change: Change) -> Iterator[_Need]:
@@ -291,14 +301,15 @@ def _fallback(row: Companion, rows: Iterable[Companion]) -> Fallback | None:
     return next((one.fallback for one in rows if one.call == row.call and one.fallback), None)
 
 
-def _passed(view: FilterView, row: Companion, before: Sequence[Companion]) -> bool:
-    """Return True if older releases passed constants in the same argument, all of them permitted.
+def _matters(view: FilterView, row: Companion, before: Sequence[Companion], ret: int) -> bool:
+    """Return True if it matters that a constant is refused.
 
-    So it is if they did not make the call at all. Of others it is not known what they passed.
+    That is so if older releases passed others in its place, all of them permitted. If they did not
+    make the call at all, only a kill matters. Of others it is not known what they passed.
     """
-    name = row.constant.partition("=")[0]
     if all(one.call != row.call for one in before):
-        return True
+        return not _is_errno(ret)
+    name = row.constant.partition("=")[0]
     others = [one for one in before if one.call == row.call and one.constant.startswith(f"{name}=")]
     return bool(others) and all(_refused(view, one) is None for one in others)
 
@@ -311,7 +322,7 @@ def _is_errno(ret: int) -> bool:
 
 
 def _order(need: _Need) -> tuple[object, ...]:
-    return (need.everywhere, not need.sure, not need.instead, -need.score, need.function)
+    return (need.vague, not need.sure, not need.instead, -need.score, need.function)
 
 
 def _finding(view: FilterView, upgrade: Upgrade, needs: Sequence[_Need]) -> Finding:
@@ -336,7 +347,7 @@ def _finding(view: FilterView, upgrade: Upgrade, needs: Sequence[_Need]) -> Find
     else:
         text += f" besides what is permitted: this filter answers {fatal}"
     severity = Severity.WARNING
-    if first.everywhere or not (first.instead or kills):
+    if first.vague or not (first.instead or kills):
         severity = Severity.NOTE
     fix = f"permit {what}"
     if first.sure or first.still:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.lint.companions import Companion, Fallback
 from seccompgen.observe.companions.arguments import Arguments
+from seccompgen.observe.companions.failure import Failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.observe.companions.library import Library
 
-Facts = dict[tuple[str, str, Fallback | None], tuple[str, ...]]
+Facts: TypeAlias = dict[tuple[str, str, Fallback | None], tuple[str, ...]]
 """The releases of each call, constant and fallback of one function."""
+_Same: TypeAlias = frozenset[tuple[tuple[str, str, Fallback | None], tuple[str, ...]]]
 
 
 def compare(releases: Mapping[str, Library], tables: Tables) -> dict[str, Facts]:
@@ -24,15 +26,23 @@ def compare(releases: Mapping[str, Library], tables: Tables) -> dict[str, Facts]
     A function that does the same in all of them is left out.
     """
     common = set.intersection(*(set(one.functions) for one in releases.values()))
+    calls: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     found: dict[str, dict[tuple[str, str, Fallback | None], list[str]]] = defaultdict(dict)
     for release, one in releases.items():
         one.divide(common)
         arguments = Arguments(one, tables)
         for function in sorted(one.functions):
             for call, made in one.calls_of(function).items():
-                found[function].setdefault((call, "", Fallback(known=False)), []).append(release)
+                calls[function][call].append(release)
                 for constant in sorted(arguments.constants(function, made)):
                     found[function].setdefault((call, constant, None), []).append(release)
+    for release, one in releases.items():
+        failures = Failures(one)
+        for function in sorted(one.functions):
+            for call, made in one.calls_of(function).items():
+                differs = len(calls[function][call]) < len(releases)
+                fallback = failures.fallback(function, made) if differs else None
+                found[function].setdefault((call, "", fallback), []).append(release)
     return {
         function: {row: tuple(having) for row, having in rows.items()}
         for function, rows in sorted(found.items())
@@ -45,21 +55,16 @@ def rows(library: str, found: Mapping[str, Mapping[str, Facts]]) -> Iterator[Com
 
     Functions of which all is the same share their rows, and so do ABIs.
     """
-    alike: dict[tuple[str, frozenset[object]], list[str]] = defaultdict(list)
-    kept: dict[frozenset[object], Facts] = {}
+    alike: dict[tuple[str, _Same], list[str]] = defaultdict(list)
+    kept: dict[_Same, Facts] = {}
     for abi, functions in found.items():
         for function, facts in functions.items():
             key = frozenset(facts.items())
             kept[key] = facts
             alike[abi, key].append(function)
-    abis: dict[tuple[tuple[str, ...], frozenset[object]], list[str]] = defaultdict(list)
+    abis: dict[tuple[tuple[str, ...], _Same], list[str]] = defaultdict(list)
     for (abi, key), names in alike.items():
         abis[tuple(sorted(names)), key].append(abi)
-    for (names, key), having in abis.items():
+    for (group, key), having in abis.items():
         for (call, constant, fallback), releases in kept[key].items():
-            yield Companion(library, tuple(having), names, call, constant, fallback, releases)
-
-
-def joined(parts: Iterable[Iterator[Companion]]) -> tuple[Companion, ...]:
-    """Return the rows of several libraries."""
-    return tuple(row for part in parts for row in part)
+            yield Companion(library, tuple(having), group, call, constant, fallback, releases)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.observe.companions.methods import methods
 from seccompgen.observe.scan.analysis import alone, analyse
 from seccompgen.observe.scan.binary import read_binary
 from seccompgen.observe.scan.elf import image_of
@@ -23,7 +25,6 @@ from seccompgen.observe.scan.ways import ImageAddress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from seccompgen.core.tables import Table
     from seccompgen.observe.scan.analysis import Spread
@@ -45,17 +46,29 @@ class Made(NamedTuple):
 class Library:
     """The files of one release of a library, read together."""
 
-    def __init__(self, paths: Sequence[Path], table: Table, spread: Spread = alone) -> None:
-        """Read the files at ``paths``. Raises InputError for one that cannot be read."""
-        binaries = [read_binary(path) for path in paths]
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        table: Table,
+        beside: Sequence[Path] = (),
+        spread: Spread = alone,
+    ) -> None:
+        """Read the files at ``paths``, and a C library ``beside`` them, which these may call.
+
+        Raises InputError for one that cannot be read.
+        """
+        binaries = [read_binary(path) for path in (*paths, *beside)]
+        self._own_images = range(len(paths))
         images = tuple(map(image_of, binaries))
         self._private = frozenset(name for one in binaries for name in _private_names(one))
         analyses = analyse(images, spread, None)
         self.table = table
+        self._python = [one for one in binaries if Path(one.path).name.startswith("libpython")]
         self.machine = machine_for(images[0].abi)
         self.graph: CodeGraph = explore(images, self.machine, analyses, range(len(images)))
         self.follower = NumberFollower(self.graph)
         self._cut: frozenset[ImageAddress] = frozenset()
+        self.reading = lru_cache(maxsize=None)(self.graph.read)
         self.own_of = lru_cache(maxsize=None)(self._own_of)
 
     @cached_property
@@ -66,31 +79,40 @@ class Library:
         """
         graph = self.graph
         public = {
-            name: tuple(places)
-            for name, places in graph.exports.items()
-            if name not in self._private and places
+            name: places
+            for name, several in graph.exports.items()
+            if name not in self._private
+            and (places := tuple(one for one in several if one.image in self._own_images))
         }
         plain = {places for name, places in public.items() if name[0] != "_"}
         found = {
             name: places for name, places in public.items() if name[0] != "_" or places not in plain
         }
+        for i, binary in enumerate(self._python):
+            for name, address in methods(binary).items():
+                found[name] = (ImageAddress(i, address),)
         for i, image in enumerate(graph.images):
+            if i not in self._own_images:
+                continue
             if "__tls_get_addr" in image.exports and image.roots:
                 found[START] = (ImageAddress(i, image.roots[0]),)
         return found
 
     def divide(self, common: Iterable[str]) -> None:
         """Take the functions named in ``common`` for the borders of others."""
-        names = self.table.numbers
-        borders = {
-            one
-            for one in common
-            if one.lstrip("_") not in names and one.lstrip("_").removesuffix("64") not in names
-        }
-        self._cut = frozenset(
-            place for name in borders & self.functions.keys() for place in self.functions[name]
-        )
+        borders = {one for one in common if not self._hands_on(one)}
+        cut = {place for name in borders & self.functions.keys() for place in self.functions[name]}
+        for name, places in self.graph.exports.items():
+            if not self._hands_on(name):
+                cut |= {one for one in places if one.image not in self._own_images}
+        self._cut = frozenset(cut)
         self.own_of.cache_clear()
+
+    def _hands_on(self, name: str) -> bool:
+        """Return True for the name of a system call, by which libc hands it on."""
+        plain = name.lstrip("_")
+        numbers = self.table.numbers
+        return plain in numbers or plain.removesuffix("64") in numbers or plain == "syscall"
 
     def _own_of(self, name: str) -> frozenset[ImageAddress]:
         """Return the starts of the pieces of code that are the own of function ``name``."""
@@ -116,7 +138,7 @@ class Library:
         for name in facts.imports:
             called += graph.exports.get(name, ())
         for place in called:
-            if not self._ends(place):
+            if not self.ends(place):
                 yield place
         for address in (*facts.takes, *facts.reaches):
             yield ImageAddress(cell.image, address)
@@ -126,10 +148,10 @@ class Library:
             after = [ImageAddress(cell.image, facts.after)]
         else:
             after = list(graph.exports.get(facts.after, ())) if facts.after else []
-        if facts.after is not None and not (after and all(map(self._ends, after))):
+        if facts.after is not None and not (after and all(map(self.ends, after))):
             yield ImageAddress(cell.image, facts.end)
 
-    def _ends(self, place: ImageAddress) -> bool:
+    def ends(self, place: ImageAddress) -> bool:
         """Return True if the function at ``place`` never comes back: the program is over there."""
         facts = self.graph.known[place.image].cell(place.address)
         return facts is not None and facts.start == place.address and facts.endless
