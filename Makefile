@@ -1,4 +1,5 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
+# make pages      write the manual pages and completions that the wheel installs
 # make test       the whole test suite, on all CPUs
 # make quick     the tests of what changed, the nearest first, for a minute at most; BASE=main says
 #                 since when
@@ -14,6 +15,7 @@
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
 # make userlands      run programs in later Debians under filters recorded in Debian 11, write
 #                 docs/userlands.md; an hour, as root; ARGS="--only redis --land trixie"
+# make release VERSION=0.2.0 DATE=2026-12-01   commit the version, check everything, build dist/
 # Each does the set-up it needs, in .venv.
 
 PYTHON ?= python3
@@ -25,11 +27,17 @@ FROM ?=
 ARGS ?=
 REFRESH ?=
 BASE ?=
+VERSION ?=
+DATE ?=
 
-.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands evidence lint types proof fresh pins system qemu ecosystem debootstrap editor report-rules clean
+.PHONY: generate pages test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands evidence lint types proof fresh pins release system qemu ecosystem debootstrap editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
+
+# What the wheel installs below share/: manual pages of the commands, and completion scripts.
+pages: $(READY)
+	$(BIN)/python -m release.pages
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
@@ -51,6 +59,7 @@ check: fresh lint types proof test
 
 fresh: $(READY)
 	$(BIN)/seccompgen tables --check
+	$(BIN)/python -m release.pages --check
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -154,6 +163,11 @@ pins:
 	$(COMPILE) --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra bench --constraint requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(COMPILE) --extra ecosystem --constraint requirements/dev.txt -o requirements/ecosystem.txt pyproject.toml
+
+# Commits the version, checks everything, builds dist/ twice and compares; it publishes nothing.
+release: $(READY)
+	$(if $(VERSION),,$(error say VERSION=0.2.0 DATE=YYYY-MM-DD))
+	$(BIN)/python -m release.prepare $(VERSION) $(if $(DATE),--date $(DATE)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -55,4 +55,8 @@ def _in_calls(group: dict[str, Any]) -> dict[str, Any]:
 
     for item in group.get("names", ()):
         add(item)
-    return group | {"names": names, "names_with_args": entries}
+    # Stock policies and their groups name no call twice.
+    own = {str(item) for item in group.get("names", ())}
+    own |= {entry["name"] for entry in group.get("names_with_args", ())}
+    mentioned = [n for n in (*names, *(entry["name"] for entry in entries)) if str(n) not in own]
+    return group | {"names": names, "names_with_args": entries, "mentioned": mentioned}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from seccompgen.cli import completing
 from seccompgen.core.errors import AnswerNo
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.core.styled import Style
-from seccompgen.io.console import say
+from seccompgen.io.console import can_redraw, redraw, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.build import BuildOptions
 
 _QUIET_SECONDS = 1.0
+_BAR = 30
+"""Characters of a bar."""
 
 default_action_option = click.option(
     "--default-action",
@@ -177,22 +178,24 @@ def print_written(written: list[Path]) -> None:
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """Give a callback ``(done, total)`` that draws a bar once the work has taken a second."""
-    if not sys.stderr.isatty():
+    if not can_redraw():
         yield None
         return
-    from rich.console import Console  # noqa: PLC0415 - only where a person looks on
-    from rich.progress import Progress  # noqa: PLC0415
-
     started = time.monotonic()
-    bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task(what, total=None)
+    drawn = ""
 
     def report(done: int, total: int) -> None:
-        if time.monotonic() - started > _QUIET_SECONDS:
-            bar.start()
-        bar.update(task, completed=done, total=total)
+        nonlocal drawn
+        if time.monotonic() - started < _QUIET_SECONDS:
+            return
+        filled = _BAR * done // max(total, 1)
+        line = f"{what} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}"
+        if line != drawn:
+            redraw(line)
+            drawn = line
 
     try:
         yield report
     finally:
-        bar.stop()
+        if drawn:
+            redraw("")

@@ -61,8 +61,11 @@ _POLICY = {
     "description": "One paragraph for reviewers; it heads the generated module.",
     "arches": "ABIs that get a program each. Default: all with seccomp filters.",
     "compat_arches": "Further ABIs of the same kernel that a program answers for.",
+    "kernel": "The release that the author knew, as v6.1: newer calls that no rule names get "
+    "unknown_action, with any tables.",
     "default_action": "The answer to calls that the tables name and no rule matches.",
-    "unknown_action": "The answer to numbers that the pinned tables do not name.",
+    "unknown_action": "The answer to numbers that the pinned tables do not name. Default: "
+    "errno(ENOSYS) with kernel, else default_action.",
     "bad_arch_action": "The answer to calls through any other ABI. Default: kill_process.",
     "no_new_privs": "Whether install() sets the bit first. Default: true.",
     "flags": "Flags of seccomp(2).",
@@ -156,6 +159,7 @@ def _policy() -> dict[str, Any]:
         "description": {"type": "string"},
         "arches": _list(_ref("abi"), least=1),
         "compat_arches": _list(_ref("abi")),
+        "kernel": {"type": "string", "pattern": "^v[0-9]{1,3}\\.[0-9]{1,3}$"},
         "default_action": _ref("action"),
         "unknown_action": _ref("action"),
         "bad_arch_action": _ref("action"),
