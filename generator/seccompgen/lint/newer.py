@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errnos import errno_name
 from seccompgen.core.model import RET_DATA_MAX, U64, ActionKind
 from seccompgen.core.problems import Problem
+from seccompgen.core.releases import Release, Since
 from seccompgen.core.sets import EVERYTHING, NOTHING
 from seccompgen.core.text import some
 from seccompgen.lint.answers import permits
@@ -38,6 +39,8 @@ _EVERYWHERE = 0.2
 """A call that so many functions begin to make is made where any of them ends the program."""
 _ENDS = frozenset({"abort", "__assert", "__assert_fail", "__assert_perror_fail"})
 """Functions that end the program, whatever their calls are answered."""
+_ALWAYS_THERE = Release(3, 2)
+"""The oldest kernel on which glibc runs, by its NEWS since 2.26."""
 START = "(start)"
 """The table's name for what the dynamic loader does."""
 _NUMBERS = re.compile("[0-9]+$")
@@ -133,8 +136,8 @@ def _of_change(
         older = next((one for one in _retried(fallback, old) if _is_permitted(view, one)), "")
         if fallback and fallback.known and _is_errno(ret) and _copes(view, fallback, ret):
             continue
-        if view.is_enosys(ret) and not (fallback and fallback.known):
-            continue  # the answer of an older kernel, which each release gets along with
+        if _is_answer_of_older_kernel(view, row.call, ret) and not (fallback and fallback.known):
+            continue  # each release gets along with that
         instead = "" if row.constant else older or _kin(view, row.call, old, new)
         if not instead and score < _MOST_OF_IT:
             continue
@@ -150,16 +153,28 @@ def _of_new_function(view: FilterView, library: str, change: Change) -> Iterator
 
     Such a function has the name of a call, which is what programs then made by it.
     """
-    own = next((name for name in change.functions if view.has(name)), None)
     calls = _calls(change.gained)
-    if own is None or own in calls or not _is_permitted(view, own):
-        return
+    names = [one for one in change.functions if one not in calls and _is_permitted(view, one)]
     for row in change.gained:
         refused = _refused(view, row)
-        if row.constant or refused is None or view.is_enosys(refused[1]):
+        if row.constant or refused is None:
             continue
-        if are_kin(own, row.call):
+        own = next((one for one in names if are_kin(one, row.call)), None)
+        if own and not _is_answer_of_older_kernel(view, row.call, refused[1]):
             yield _Need(library, own, row, own, False, False, False, 1.0, *refused)
+
+
+def _is_answer_of_older_kernel(view: FilterView, call: str, ret: int) -> bool:
+    """Return True for ENOSYS to a call that not every kernel has on which glibc runs.
+
+    Nobody expects it from the others.
+    """
+    return view.is_enosys(ret) and _is_young(view, call)
+
+
+def _is_young(view: FilterView, call: str) -> bool:
+    since = Since(view.facts.since).of(view.abi.name, call)
+    return since is not None and since.surely_after(_ALWAYS_THERE)
 
 
 def _starts_programs(view: FilterView) -> bool:
@@ -350,7 +365,7 @@ def _finding(view: FilterView, upgrade: Upgrade, needs: Sequence[_Need]) -> Find
     if first.vague or not (first.instead or kills):
         severity = Severity.NOTE
     fix = f"permit {what}"
-    if first.sure or first.still:
+    if (first.sure or first.still) and _is_young(view, row.call):
         fix = f"answer {row.call} with errno(ENOSYS)"
     return Finding(
         Problem.NEWER_ARGUMENT if row.constant else Problem.NEWER_CALL,
