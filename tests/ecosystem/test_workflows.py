@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command import ROOT
+from command import ROOT, inside
 from released import ended
 from ruamel.yaml import YAML
 from transcript import BIN, blocks, section
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ecosystem
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-EXAMPLE = ROOT / "docs" / "examples" / "github-workflow.yml"
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*-workflow.yml"))
 ACTION = ROOT / "action.yml"
 (SHOWN,) = blocks("yaml", section(ROOT / "docs" / "ci.md", "## GitHub"))
 _USE = re.compile(r"uses: (?P<action>[^@\s]+)@(?P<ref>\S+)(?: # (?P<version>\S+))?$", re.MULTILINE)
@@ -52,7 +52,7 @@ def test_there_are_three() -> None:
 @pytest.mark.parametrize(
     ("schema", "path"),
     [
-        *(("vendor.github-workflows", path) for path in [*WORKFLOWS, EXAMPLE]),
+        *(("vendor.github-workflows", path) for path in [*WORKFLOWS, *EXAMPLES]),
         ("vendor.github-actions", ACTION),
         ("vendor.gitlab-ci", ROOT / "ci" / "gitlab.yml"),
     ],
@@ -68,7 +68,7 @@ def test_they_are_as_their_schemas_say(schema: str, path: Path, tmp_path: Path) 
 
 
 def test_zizmor_finds_nothing(shown: Path) -> None:
-    for words in (["--pedantic", *WORKFLOWS, ACTION], [shown, EXAMPLE]):
+    for words in (["--pedantic", *WORKFLOWS, ACTION], [shown, *EXAMPLES]):
         code, text = zizmor(*words)
         assert (code, "No findings to report" in text) == (0, True), text
 
@@ -100,7 +100,7 @@ def test_zizmor_would_find(tmp_path: Path, path: str, old: str, new: str, audit:
 
 
 def test_actions_are_pinned_by_commit_and_alike_everywhere() -> None:
-    texts = [path.read_text() for path in [*WORKFLOWS, EXAMPLE]] + [SHOWN]
+    texts = [path.read_text() for path in [*WORKFLOWS, *EXAMPLES]] + [SHOWN]
     pins = {
         match.groups()
         for text in texts
@@ -120,6 +120,29 @@ def test_ci_runs_what_ci_run_runs() -> None:
     ours = [re.sub(r"^plain (CI=true )?", "", line) for line in told]
     job = load(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["debian"]
     assert job["strategy"]["matrix"]["run"] == ours
+
+
+_COMMAND = re.compile(
+    r"""^\s*(?:\.venv/bin/)?"?\$?seccompgen"? (\w+)""", re.MULTILINE | re.IGNORECASE
+)
+
+
+def scripts(found: Any) -> list[str]:
+    """Return what a workflow, an action or a job runs, wherever it stands."""
+    if isinstance(found, list):
+        return [one for item in found for one in scripts(item)]
+    if not isinstance(found, dict):
+        return []
+    own = [found["run"]] if isinstance(found.get("run"), str) else found.get("script", [])
+    return [*own, *(one for item in found.values() for one in scripts(item))]
+
+
+def test_the_commands_in_them_exist() -> None:
+    files = [*WORKFLOWS, *EXAMPLES, ACTION, ROOT / "ci" / "gitlab.yml"]
+    used = {word for path in files for one in scripts(load(path)) for word in _COMMAND.findall(one)}
+    assert used == {"build", "diff", "drift", "lint", "verify"}
+    for word in used:
+        assert inside(word, "--help").code == 0, word
 
 
 def test_only_the_release_gets_an_identity_and_it_runs_nothing_of_ours() -> None:
