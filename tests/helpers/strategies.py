@@ -247,10 +247,10 @@ def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[
 # Tests go through the corpus again with other objectives.
 @lru_cache(maxsize=128)
 def _loaded(text: str) -> ResolvedPolicy:
-    return _read(_document(json.loads(text)), _shipped())
+    return _read(document(json.loads(text)), _shipped())
 
 
-def _document(data: dict[str, Any]) -> Document:
+def document(data: dict[str, Any]) -> Document:
     """Return what reading a file with ``data`` gives, which would take as long as to compile it.
 
     That files say the same is tried by tests/api/test_values.py, on random policies as well.
