@@ -1,4 +1,5 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
+# make pages      write the manual pages and completions that the wheel installs
 # make test       the whole test suite, on all CPUs
 # make quick     the tests of what changed, the nearest first, for a minute at most; BASE=main says
 #                 since when
@@ -12,6 +13,7 @@
 #                 benchmarks/OPTIMUM.md; half an hour
 # make bench-compile  measure how long compiling takes; ARGS="--policies 100 --every"
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
+# make release VERSION=0.2.0 DATE=2026-12-01   commit the version, check everything, build dist/
 # Each does the set-up it needs, in .venv.
 
 PYTHON ?= python3
@@ -23,8 +25,10 @@ FROM ?=
 ARGS ?=
 REFRESH ?=
 BASE ?=
+VERSION ?=
+DATE ?=
 
-.PHONY: generate companions test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins system qemu ecosystem editor report-rules clean
+.PHONY: generate companions pages test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh pins release system qemu ecosystem editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -32,6 +36,10 @@ generate: $(READY)
 # From the packages that its lock names; ARGS=--update takes newer ones.
 companions: $(READY)
 	PYTHONPATH=tests:generator $(BIN)/python -m companions $(ARGS)
+
+# What the wheel installs below share/: manual pages of the commands, and completion scripts.
+pages: $(READY)
+	$(BIN)/python -m release.pages
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
@@ -53,6 +61,7 @@ check: fresh lint types proof test
 
 fresh: $(READY)
 	$(BIN)/seccompgen tables --check
+	$(BIN)/python -m release.pages --check
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -131,7 +140,7 @@ $(READY): requirements/dev.txt pyproject.toml
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build pypy3 python3 python3-seccomp python3-venv strace
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := bubblewrap busybox-static chromium clang crun curl docker-cli docker.io fish g++ gcc gcc-aarch64-linux-gnu git golang-github-opencontainers-specs-dev golang-go jq libc6-dev-arm64-cross libc6-dev-i386 mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
+ECOSYSTEM := bazel-bootstrap bubblewrap busybox-static chromium clang crun curl docker-cli docker.io fish g++ gcc gcc-aarch64-linux-gnu git groff-base golang-github-opencontainers-specs-dev golang-go jq libc6-dev-arm64-cross libc6-dev-i386 man-db mandoc mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)
 ecosystem: PACKAGES = $(ECOSYSTEM)
@@ -151,6 +160,11 @@ pins:
 	$(COMPILE) --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra bench --constraint requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(COMPILE) --extra ecosystem --constraint requirements/dev.txt -o requirements/ecosystem.txt pyproject.toml
+
+# Commits the version, checks everything, builds dist/ twice and compares; it publishes nothing.
+release: $(READY)
+	$(if $(VERSION),,$(error say VERSION=0.2.0 DATE=YYYY-MM-DD))
+	$(BIN)/python -m release.prepare $(VERSION) $(if $(DATE),--date $(DATE)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

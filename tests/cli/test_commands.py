@@ -316,7 +316,7 @@ def test_disasm_refuses_what_is_no_filter(
 def test_syscalls_in_json_for_tools() -> None:
     run = seccompgen("syscalls", "--arch", "SCMP_ARCH_MIPSEL", "--json")
     table = json.loads(run.out)
-    assert list(table) == ["abi", "tag", "audit_arch", "syscalls"]
+    assert list(table) == ["abi", "tag", "audit_arch", "syscalls", "since"]
     assert (table["abi"], table["tag"], table["audit_arch"]) == ("mipsel", TAG, 0x40000008)
     assert table["syscalls"]["exit"] == 4001
     one = json.loads(seccompgen("syscalls", "0xf0002", "--arch", "armhf", "--json").out)
@@ -326,7 +326,7 @@ def test_syscalls_in_json_for_tools() -> None:
 def test_syscalls_shows_what_a_call_takes() -> None:
     run = seccompgen("syscalls", "openat", "--arch", "x86_64")
     assert run.out.splitlines() == [
-        "x86_64              257 openat",
+        "x86_64              257 openat  since <=2.6.29",
         "",
         "openat on x86_64 (sys_openat):",
         "  arg0  dfd        32 bits signed    int",

@@ -123,3 +123,27 @@ def test_an_example_is_what_its_command_takes(example: str) -> None:
     found = command.get_command(click.Context(command), name)
     assert found is not None
     found.make_context(name, list(args))  # raises a UsageError where it is not
+
+
+BAR = """
+from seccompgen.cli import common
+common._QUIET_SECONDS = 0
+with common.progress("\\x1bfetching") as report:
+    for done in (0, 1, 1, 3):
+        if report:
+            report(done, 3)
+"""
+
+
+def test_a_bar_is_drawn_in_one_line_and_taken_away() -> None:
+    lines = on_terminal("-c", BAR, program=()).split("\r\x1b[K")
+    assert lines == [
+        "",
+        f"\\x1bfetching [{'.' * 30}] 0/3",
+        f"\\x1bfetching [{'#' * 10}{'.' * 20}] 1/3",
+        f"\\x1bfetching [{'#' * 30}] 3/3",
+        "",
+    ]
+    narrow = on_terminal("-c", BAR, program=(), columns=20).split("\r\x1b[K")
+    assert narrow[1] == "\\x1bfetching [.........."[:19]
+    assert on_terminal("-c", BAR, program=(), env={"TERM": "dumb"}) == ""

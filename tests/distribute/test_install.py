@@ -82,7 +82,9 @@ def test_the_wheel_holds_what_generation_needs(wheel: Path) -> None:
         "seccomp_filters/tables/x86_64.py",
     } <= names
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {
+    data = {name for name in names if ".data/" in name}
+    assert {tuple(name.split("/")[1:3]) for name in data} == {("data", "share")}
+    assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == {
         "seccompgen",
         "seccomp_filters",
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle import errnos_of
+from plain_history import bounds, plain_since
+from plain_history import numbers as numbers_of
 from strategies import plain_tables
 
 if TYPE_CHECKING:
@@ -12,30 +14,6 @@ if TYPE_CHECKING:
 
 BEYOND = 30
 """The count of numbers past the end of a table that are asked for."""
-
-SINCE = {
-    (5, 11): "epoll_pwait2",
-    (5, 12): "mount_setattr",
-    (5, 13): "landlock_create_ruleset landlock_add_rule landlock_restrict_self",
-    (5, 14): "quotactl_fd memfd_secret",
-    (5, 15): "process_mrelease",
-    (5, 16): "futex_waitv",
-    (5, 17): "set_mempolicy_home_node",
-    (6, 5): "cachestat",
-    (6, 6): "fchmodat2 map_shadow_stack",
-    (6, 7): "futex_wake futex_wait futex_requeue",
-    (6, 8): "statmount listmount lsm_get_self_attr lsm_set_self_attr lsm_list_modules",
-    (6, 10): "mseal",
-    (6, 11): "uretprobe",
-    (6, 13): "setxattrat getxattrat listxattrat removexattrat",
-    (6, 15): "open_tree_attr",
-    (6, 17): "file_getattr file_setattr",
-    (6, 18): "uprobe",
-    (6, 19): "listns",
-    (7, 0): "rseq_slice_yield",
-    (7, 3): "fchroot",
-}
-"""Calls newer than Linux 5.10, the oldest that is booted, by the release that they came with."""
 
 
 class Absent(NamedTuple):
@@ -136,14 +114,17 @@ def reasons(abi: str) -> dict[str, Absent]:
     }
 
 
+def newer_than(abi: str, release: str) -> set[str]:
+    """Return the calls that our history says came after that release, such as ``6.1.0-26``."""
+    here = numbers_of(".".join(release.split(".")[:2]))
+    return {call for call, cell in plain_since()[abi].items() if bounds(cell)[0] > here}
+
+
 def differences(
     abi: str, release: str, table: Mapping[str, int], absent: Iterable[int]
 ) -> list[str]:
     """Say what of a table the kernel of that release contradicts; ``absent`` is what it lacks."""
-    major, minor = map(int, release.split(".")[:2])
-    newer = {
-        name for since, names in SINCE.items() if since > (major, minor) for name in names.split()
-    }
+    newer = newer_than(abi, release)
     excused = reasons(abi)
     lacking = set(absent)
     found = []
@@ -163,11 +144,8 @@ def differences(
 
 def excuses(abi: str, release: str, absent: Iterable[int]) -> dict[str, Absent]:
     """Return which names this kernel lacks for a reason other than its age, and the reason."""
-    major, minor = map(int, release.split(".")[:2])
     table = plain_tables()[abi]
-    newer = {
-        name for since, names in SINCE.items() if since > (major, minor) for name in names.split()
-    }
+    newer = newer_than(abi, release)
     lacking = set(absent)
     return {
         name: why

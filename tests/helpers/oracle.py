@@ -349,11 +349,16 @@ class Rule:
 
 
 def rules_of(
-    policy: PolicyDict, table: Mapping[str, int], abi: str, facts: PlainFacts
+    policy: PolicyDict,
+    table: Mapping[str, int],
+    abi: str,
+    facts: PlainFacts,
+    late: frozenset[str] = frozenset(),
 ) -> list[Rule]:
     """Return the rules from top to bottom, the names of each group one by one.
 
-    What a rule says of a call that goes through another follows the rules of its list.
+    What a rule says of a call that goes through another follows the rules of its list. Calls that
+    are ``late``, and that a group of rules has ``mentioned`` only, are not named by it.
     """
     rules = []
     for group in policy.get("syscalls", ()):
@@ -369,7 +374,10 @@ def rules_of(
                 bits = 32 if abi in LOW_WORDS else 64
                 parameters = facts.parameters.get(abi, {}).get(name, ())
                 tests = _tests(group, entry, facts.constants.get(abi, {}), Reader(parameters, bits))
-                if tests is not None and (name in table or isinstance(name, int)):
+                unnamed = name in late and name in group.get("mentioned", ())
+                if unnamed or tests is None:
+                    pass
+                elif name in table or isinstance(name, int):
                     rules.append(Rule(name, tuple(tests), group["action"]))
                 way = THROUGH.get(name)
                 has_tests = "when" in group or bool(entry)
@@ -400,16 +408,19 @@ class Meaning:
     """The answers that the program for ``abi`` must give.
 
     The policy may name ``constants``, the same on each ABI, and what facts of ``tables`` have.
+    ``late`` are by ABI the calls that the policy's ``kernel`` lacks.
     """
 
     policy: PolicyDict
     tables: Tables
     abi: str
     constants: Mapping[str, int] = field(default_factory=dict)
+    late: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.default = self.policy["default_action"]
-        self.unknown = self.policy.get("unknown_action", self.default)
+        fallback = "errno(ENOSYS)" if "kernel" in self.policy else self.default
+        self.unknown = self.policy.get("unknown_action", fallback)
         self.bad_arch = self.policy.get("bad_arch_action", "kill_process")
         compat = self.policy.get("compat_arches", ())
         self.answered = {self.abi, *compat} & {self.abi, *ABIS[self.abi].same_kernel}
@@ -423,11 +434,14 @@ class Meaning:
         self.numbers: dict[str, frozenset[int]] = {}
         for abi in self.answered:
             table = self.tables[abi]
-            self.numbers[abi] = frozenset(table.values())
+            late = self.late.get(abi, frozenset())
+            self.numbers[abi] = frozenset(table[name] for name in table.keys() - late)
             self.named[abi] = {number: [] for number in table.values()}
-            for rule in rules_of(self.policy, table, abi, facts):
+            for rule in rules_of(self.policy, table, abi, facts, late):
                 number = rule.name % 2**32 if isinstance(rule.name, int) else table[rule.name]
                 self.named[abi].setdefault(number, []).append(rule)
+            named = frozenset(number for number, rules in self.named[abi].items() if rules)
+            self.numbers[abi] |= named & frozenset(table.values())
 
     def decide(self, arch: int, nr: int, args: Sequence[int]) -> int:
         """Return the SECCOMP_RET value for one call."""

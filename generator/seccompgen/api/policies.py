@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
+import seccompgen.api.notebook  # noqa: F401 - gives programs and problems their HTML
 from seccompgen.api.values import (
     Condition,
     Filter,
@@ -64,6 +65,7 @@ def read_filter(policy: Path | str) -> Filter:
     assert isinstance(path, Path)
     read = layers.layers_of(path, default_tables(), [])
     default = layers.setting(read, "default_action", None)
+    kernel = layers.setting(read, "kernel", None)
     if default is None:
         raise InputError(layers.no_default(read), kind=Problem.MISSING_KEY)
     return Filter(
@@ -74,6 +76,7 @@ def read_filter(policy: Path | str) -> Filter:
             description=layers.setting(read, "description", ""),
             arches=layers.setting(read, "arches", ()),
             compat_arches=layers.setting(read, "compat_arches", ()),
+            kernel=kernel and f"v{kernel}",
             unknown_action=layers.setting(read, "unknown_action", None),
             bad_arch_action=layers.setting(read, "bad_arch_action", None),
             multiplexed=layers.setting(read, "multiplexed", None),

@@ -110,12 +110,13 @@ class Policy(_Value):
     """A policy: the first group that matches a call decides, from top to bottom.
 
     ``default_action`` answers what no group matches; ``unknown_action`` numbers that the tables do
-    not name (None: as the default); ``bad_arch_action`` calls through other ABIs (None:
-    kill_process). ``arches`` get a program each, by any name that `find_abi` knows; none means all
-    that have seccomp filters. A program also answers for those of ``compat_arches`` that its kernel
-    serves. ``multiplexed`` is what groups say that do not say it themselves. ``groups`` are those
-    that its names mention beside the ones that come with seccompgen. ``name`` is that of its file
-    and module.
+    not name (None: as the default; with ``kernel``, ENOSYS); ``bad_arch_action`` calls through
+    other ABIs (None: kill_process). ``kernel`` is the release that the author knew, such as
+    ``v6.1``: newer calls that no group names get ``unknown_action``, with any tables. ``arches``
+    get a program each, by any name that `find_abi` knows; none means all that have seccomp filters.
+    A program also answers for those of ``compat_arches`` that its kernel serves. ``multiplexed`` is
+    what groups say that do not say it themselves. ``groups`` are those that its names mention
+    beside the ones that come with seccompgen. ``name`` is that of its file and module.
     """
 
     default_action: Action
@@ -124,10 +125,17 @@ class Policy(_Value):
     description: str = field(default="", kw_only=True)
     arches: Sequence[str] = field(default=(), kw_only=True)
     compat_arches: Sequence[str] = field(default=(), kw_only=True)
+    kernel: str | None = field(default=None, kw_only=True)
     unknown_action: Action | None = field(default=None, kw_only=True)
     bad_arch_action: Action | None = field(default=None, kw_only=True)
     multiplexed: Action | None = field(default=None, kw_only=True)
     groups: Sequence[NamedGroup] = field(default=(), kw_only=True)
+
+    def _repr_html_(self) -> str:
+        """Return the policy as a notebook shows it."""
+        from seccompgen.api.notebook import policy_html  # noqa: PLC0415 - what reads policies
+
+        return policy_html(self)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -142,6 +150,12 @@ class Filter(_Value):
     flags: FilterFlag = field(default=_NO_FLAGS, kw_only=True)
     no_new_privs: bool = field(default=True, kw_only=True)
     install_on_import: bool = field(default=False, kw_only=True)
+
+    def _repr_html_(self) -> str:
+        """Return the filter as a notebook shows it."""
+        from seccompgen.api.notebook import policy_html  # noqa: PLC0415 - what reads policies
+
+        return policy_html(self)
 
     def install(self) -> int:
         """Compile the filter, and put it in force for the calling thread; it cannot be taken back.

@@ -9,7 +9,7 @@ import click
 
 from seccompgen import __version__
 from seccompgen.cli.examples import MORE, PAGES
-from seccompgen.io.console import Colours, use_colours
+from seccompgen.io.console import Colours, say, use_colours
 
 _MODULES = {
     "init": "init",
@@ -40,10 +40,34 @@ _MODULES = {
 """The module of each command. Only the one that is asked for is imported."""
 
 
+_WORDS = "seccompgen.words"
+"""What was typed, in the data of the context."""
+
+
 def _choose_colours(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     del ctx, param
     if value:
         use_colours(Colours(value))
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    del param
+    if not value or ctx.resilient_parsing:
+        return
+    if "--verbose" in ctx.meta[_WORDS]:
+        from seccompgen.distribute.versions import versions  # noqa: PLC0415 - reads metadata
+
+        known = {"seccompgen": __version__, **versions()}
+        say(*(f"{name}: {version}" for name, version in known.items()))
+    else:
+        say(f"seccompgen, version {__version__}")
+    ctx.exit()
+
+
+def _need_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    del param
+    if value and not ctx.resilient_parsing:
+        raise click.UsageError("--verbose says more of --version: seccompgen --version --verbose")
 
 
 _color_option = click.Option(
@@ -69,6 +93,11 @@ if "_SECCOMPGEN_COMPLETE" in os.environ:  # a shell asks by a script of that mod
 
 
 class _Commands(click.Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # --version acts as soon as it is seen, before what stands behind it is.
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*_MODULES, *super().list_commands(ctx)})
 
@@ -86,7 +115,16 @@ class _Commands(click.Group):
     epilog=f"{PAGES}/README.md",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, "-V", "--version", prog_name="seccompgen")
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit; with --verbose, also those of the tables and dependencies.",
+)
+@click.option("--verbose", is_flag=True, hidden=True, expose_value=False, callback=_need_version)
 def command() -> None:
     """Seccomp filters at build time.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli import completing
-from seccompgen.core.errors import AnswerNo
+from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.core.styled import Style
-from seccompgen.io.console import say
+from seccompgen.io.console import can_redraw, redraw, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,8 +26,11 @@ if TYPE_CHECKING:
     from seccompgen.filters.locate import Located
     from seccompgen.io.outputs import Outputs
     from seccompgen.pipeline.build import BuildOptions
+    from seccompgen.pipeline.project import Project
 
 _QUIET_SECONDS = 1.0
+_BAR = 30
+"""Characters of a bar."""
 
 default_action_option = click.option(
     "--default-action",
@@ -79,14 +81,26 @@ def read_tables(directory: Path | None) -> Tables:
     return load_tables(directory) if directory else shipped_tables()
 
 
-def means(*, cached: bool) -> BuildOptions:
-    """Return how this machine compiles: on all CPUs, and with ``cached`` only what is new."""
+def required_project() -> Project:
+    """Return the project that the current directory lies in; raise InputError without one."""
+    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
+
+    project = find_project(Path.cwd())
+    if project is None:
+        raise InputError(
+            "name a policy or a filter: there is no pyproject.toml with [tool.seccompgen] here"
+        )
+    return project
+
+
+def means(*, cached: bool, jobs: int | None = None) -> BuildOptions:
+    """Return how this machine compiles: by ``jobs`` processes or one a CPU, and if ``cached``."""
     from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
     from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
-    return BuildOptions(available_cpus(), directory / "programs" if directory else None)
+    return BuildOptions(jobs or available_cpus(), directory / "programs" if directory else None)
 
 
 def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) -> Objective:
@@ -177,22 +191,24 @@ def print_written(written: list[Path]) -> None:
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """Give a callback ``(done, total)`` that draws a bar once the work has taken a second."""
-    if not sys.stderr.isatty():
+    if not can_redraw():
         yield None
         return
-    from rich.console import Console  # noqa: PLC0415 - only where a person looks on
-    from rich.progress import Progress  # noqa: PLC0415
-
     started = time.monotonic()
-    bar = Progress(console=Console(stderr=True), transient=True)
-    task = bar.add_task(what, total=None)
+    drawn = ""
 
     def report(done: int, total: int) -> None:
-        if time.monotonic() - started > _QUIET_SECONDS:
-            bar.start()
-        bar.update(task, completed=done, total=total)
+        nonlocal drawn
+        if time.monotonic() - started < _QUIET_SECONDS:
+            return
+        filled = _BAR * done // max(total, 1)
+        line = f"{what} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}"
+        if line != drawn:
+            redraw(line)
+            drawn = line
 
     try:
         yield report
     finally:
-        bar.stop()
+        if drawn:
+            redraw("")

@@ -106,7 +106,8 @@ MORE = {
     ),
     "subtract": More("docs/compare.md", ("subtract base.yml worker.yml --name rest -o out",)),
     "syscalls": More(
-        "docs/tables.md", ("syscalls openat2", "syscalls --arch arm64 --json", "syscalls @basic-io")
+        "docs/tables.md",
+        ("syscalls openat2", "syscalls --since v6.1 --arch arm64", "syscalls @basic-io"),
     ),
     "tables": More(
         "docs/tables.md", ("tables --check", "tables --tag v6.1 --from ~/src/linux -o tables-6.1")

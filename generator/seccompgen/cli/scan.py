@@ -248,6 +248,7 @@ def _content(
     *,
     accept: bool,
 ) -> str:
+    from seccompgen.core.releases import Release  # noqa: PLC0415
     from seccompgen.policy import Allowed, write_policy  # noqa: PLC0415
 
     programs = ", ".join(dict.fromkeys(Path(one.path).name for one in found))
@@ -260,7 +261,11 @@ def _content(
     }
     allowed = {abi: [Allowed(name) for name in names] for abi, names in wanted.items()}
     heading = "\n".join(_heading(found, accept=accept))
-    return write_policy(description, allowed, action, tables, heading, compat_arches=guests)
+    return write_policy(
+        *(description, allowed, action, tables, heading),
+        compat_arches=guests,
+        kernel=Release.parse(tables.tag),
+    )
 
 
 def _heading(found: list[Scan], *, accept: bool) -> list[str]:

@@ -11,10 +11,11 @@ from seccompgen.cli import completing
 from seccompgen.cli.common import json_option, read_tables, tables_option
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
+from seccompgen.core.releases import Release
 from seccompgen.io.console import folded, print_json, say
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from seccompgen.core.facts import Parameter
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _MARK = "@"
 """The first character of a group's name; policy.groups has it too, and takes long to import."""
+
+_MOST_NAMED = 8
+"""So many ABIs are not named one by one."""
 
 
 @click.command()
@@ -35,24 +39,40 @@ _MARK = "@"
     shell_complete=completing.abis,
     help="Only this ABI, by any of its names.",
 )
+@click.option("--since", metavar="RELEASE", help="List the calls newer than this, such as v6.1.")
 @tables_option
 @json_option
 def syscalls(
-    call: str | None, arch: str | None, tables_directory: Path | None, *, as_json: bool
+    call: str | None,
+    arch: str | None,
+    since: str | None,
+    tables_directory: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Look system calls up, by name or by number (decimal or 0x hexadecimal).
 
-    What each takes follows: its arguments, and how many of their bits the kernel reads. With an
-    ABI and no call, list its whole table; with neither, list the ABIs. @basic-io lists the calls of
-    that group, @ the groups.
+    The first release that has it stands beside it: 5.6, <=4.9 if it was there by then, 5.3-5.4
+    if it is one of these. What each takes follows: its arguments, and how many of their bits the
+    kernel reads. With an ABI and no call, list its whole table; with neither, list the ABIs.
+    @basic-io lists the calls of that group, @ the groups.
     """
     tables = read_tables(tables_directory)
+    if since is not None:
+        if call is not None:
+            raise InputError(
+                f"--since lists calls: leave {call} out, which shows its first release"
+            )
+        release = Release.parse(since)
+        newer = [_table(tables, arch)] if arch else list(tables.tables.values())
+        _list_newer(tables, newer, release, narrow=bool(arch), as_json=as_json)
+        return
     if arch is None and call is None:
         _list_abis(tables, as_json=as_json)
         return
     chosen = [_table(tables, arch)] if arch else list(tables.tables.values())
     if call is None:
-        _list_calls(chosen[0], as_json=as_json)
+        _list_calls(tables, chosen[0], as_json=as_json)
         return
     if call == _MARK:
         _list_groups(as_json=as_json)
@@ -71,7 +91,9 @@ def syscalls(
         print_json([_in_json(tables, *one) for one in found])
         return
     for table, name, nr in found:
-        say(f"{table.abi.name:12} {nr:>10} {name}")
+        introduced = tables.since.of(table.abi.name, name)
+        first = f"  since {introduced}" if introduced else ""
+        say(f"{table.abi.name:12} {nr:>10} {name}{first}")
     for name in dict.fromkeys(name for _, name, _ in found):
         _show_prototypes(tables, name, [t for t, here, _ in found if here == name])
 
@@ -97,7 +119,9 @@ def _in_json(tables: Tables, table: Table, name: str, nr: int) -> dict[str, Any]
     if prototype:
         parameters = [asdict(one) for one in prototype.parameters]
         takes = {"entry": prototype.entry, "parameters": parameters}
-    return {"abi": table.abi.name, "name": name, "nr": nr, "prototype": takes}
+    introduced = tables.since.of(table.abi.name, name)
+    first = str(introduced) if introduced else None
+    return {"abi": table.abi.name, "name": name, "nr": nr, "since": first, "prototype": takes}
 
 
 def _show_prototypes(tables: Tables, name: str, having: list[Table]) -> None:
@@ -155,19 +179,54 @@ def _list_abis(tables: Tables, *, as_json: bool) -> None:
         )
 
 
-def _list_calls(table: Table, *, as_json: bool) -> None:
+def _list_calls(tables: Tables, table: Table, *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {
-                "abi": table.abi.name,
-                "tag": table.tag,
-                "audit_arch": table.abi.audit_arch,
-                "syscalls": dict(table.numbers),
-            }
-        )
+        print_json(_calls_in_json(tables, table, table.numbers))
         return
     for name, nr in table.numbers.items():
         say(f"{nr:>10} {name}")
+
+
+def _calls_in_json(tables: Tables, table: Table, numbers: Mapping[str, int]) -> dict[str, Any]:
+    since = {name: tables.since.of(table.abi.name, name) for name in numbers}
+    return {
+        "abi": table.abi.name,
+        "tag": table.tag,
+        "audit_arch": table.abi.audit_arch,
+        "syscalls": dict(numbers),
+        "since": {name: str(first) for name, first in since.items() if first},
+    }
+
+
+def _list_newer(
+    tables: Tables, chosen: list[Table], release: Release, *, narrow: bool, as_json: bool
+) -> None:
+    """Print the calls that ``release`` does not have, or may not have; ``narrow``: of one ABI."""
+    newer: list[tuple[Table, dict[str, int]]] = []
+    for table in chosen:
+        since = {name: tables.since.of(table.abi.name, name) for name in table.numbers}
+        late = {name for name, one in since.items() if one is None or not one.surely_by(release)}
+        newer.append((table, {n: nr for n, nr in table.numbers.items() if n in late}))
+    if as_json:
+        rows = [_calls_in_json(tables, *one) for one in newer]
+        print_json(rows[0] if narrow else rows)
+        return
+    if narrow:
+        for name, nr in newer[0][1].items():
+            say(f"{nr:>10} {name:24} {tables.since.of(newer[0][0].abi.name, name) or 'unknown'}")
+        return
+    abis: dict[tuple[str, str], list[str]] = {}
+    for table, numbers in newer:
+        if len(numbers) == len(table.numbers):
+            say(f"{table.abi.name}: all {len(numbers)} calls")
+            continue
+        for name in numbers:
+            first = str(tables.since.of(table.abi.name, name) or "unknown")
+            abis.setdefault((name, first), []).append(table.abi.name)
+    for (name, first), having in sorted(abis.items()):
+        few = len(having) < _MOST_NAMED
+        where = ", ".join(having) if few else f"{len(having)} of {len(chosen)} ABIs"
+        say(*folded(f"{name:24} {first:10} on {where}", 39))
 
 
 def _group(mention: str) -> StockGroup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from seccompgen.cli.common import (
     progress,
 )
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
-from seccompgen.io.console import print_json, say
+from seccompgen.io.console import folded, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,10 +28,37 @@ if TYPE_CHECKING:
     from seccompgen.kernel.fact_changes import PrototypeChange
     from seccompgen.pipeline.build import Built
     from seccompgen.pipeline.project import Project
+    from seccompgen.pipeline.tag_history import HistoryRead
     from seccompgen.pipeline.tag_tables import AbiChange, ConstantChanges
 
 _MOST_NAMED = 8
 """So many ABIs are not named one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The tables that are asked for: a tag and releases of the history, and where to read them."""
+
+    tag: str | None
+    source: str | None
+    history: str | None
+
+    def read(self, tag: str, known: Tables | None) -> tuple[Tables, HistoryRead | None]:
+        """Return the tables of ``tag``, as `resolve_tables` does, and the history that was read.
+
+        With a history, the source is for that; it need not have a tag that is locked already.
+        """
+        from seccompgen.pipeline.tag_history import mainline_tags, with_history  # noqa: PLC0415
+        from seccompgen.pipeline.tag_tables import resolve_tables  # noqa: PLC0415
+
+        tags = mainline_tags(self.history, tag) if self.history else ()
+        locked = bool(tags) and known is not None and known.tag == tag
+        with progress(f"reading Linux {tag}") as report:
+            tables = resolve_tables(tag, None if locked else self.source, known, report)
+        if not tags:
+            return tables, None
+        with progress(f"reading Linux {tags[0]} to {tags[-1]}") as report:
+            return with_history(tables, tags, self.source, report)
 
 
 @click.command()
@@ -44,6 +71,12 @@ _MOST_NAMED = 8
     "default: the kernel's public mirrors.",
 )
 @click.option(
+    "--history",
+    metavar="RELEASES",
+    help="Read the tables of these mainline releases, such as v5.10.. or v5.10,v6.1, and write "
+    "down anew which has each call first.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -53,7 +86,13 @@ _MOST_NAMED = 8
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
 @json_option
 def tables(
-    tag: str | None, source: str | None, output: Path | None, *, check: bool, as_json: bool
+    tag: str | None,
+    source: str | None,
+    history: str | None,
+    output: Path | None,
+    *,
+    check: bool,
+    as_json: bool,
 ) -> None:
     """Bring the system call tables to a kernel tag.
 
@@ -64,9 +103,10 @@ def tables(
     from seccompgen.io.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
     from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
+    wanted = _Wanted(tag, source, history)
     if output:
         with exclusive(output.absolute().parent):
-            _into_directory(output, tag, source, check=check, as_json=as_json)
+            _into_directory(output, wanted, check=check, as_json=as_json)
         return
     project = find_project(Path.cwd())
     if project is None or not project.kernel.is_dir():
@@ -74,12 +114,10 @@ def tables(
     with exclusive(project.root):
         # Another run may have moved the pin while this one waited.
         project = find_project(Path.cwd()) or project
-        _into_project(project, tag, source, check=check, as_json=as_json)
+        _into_project(project, wanted, check=check, as_json=as_json)
 
 
-def _into_directory(
-    directory: Path, tag: str | None, source: str | None, *, check: bool, as_json: bool
-) -> None:
+def _into_directory(directory: Path, asked: _Wanted, *, check: bool, as_json: bool) -> None:
     from seccompgen.core.tables import release  # noqa: PLC0415
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415
     from seccompgen.pipeline.build import LOCK_NAME, load_tables, shipped_tables  # noqa: PLC0415
@@ -89,38 +127,33 @@ def _into_directory(
         table_files,
     )
     from seccompgen.pipeline.packages import refuse_to_overwrite  # noqa: PLC0415
-    from seccompgen.pipeline.tag_tables import resolve_tables  # noqa: PLC0415
 
     require_writable(directory)
     before = load_tables(directory) if (directory / LOCK_NAME).exists() else None
     shipped = shipped_tables()
-    wanted = tag or (before or shipped).tag
+    wanted = asked.tag or (before or shipped).tag
     release(wanted)
-    known = before if before and before.tag == wanted else shipped
+    known = before if before and (before.tag == wanted or shipped.tag != wanted) else shipped
     if before and before.tag == shipped.tag and before.tables == shipped.tables:
         known = shipped  # and if an older seccompgen wrote that, there are facts here
-    with progress(f"reading Linux {wanted}") as report:
-        after = resolve_tables(wanted, source, known, report)
+    after, history = asked.read(wanted, known)
     files = table_files(after, directory, directory)
     refuse_to_overwrite(files)
     outputs = Outputs(files, orphaned_tables(after, directory))
-    _finish(before, after, outputs, (), check=check, as_json=as_json)
+    _finish(before, after, outputs, (), history, check=check, as_json=as_json)
 
 
-def _into_project(
-    project: Project, tag: str | None, source: str | None, *, check: bool, as_json: bool
-) -> None:
+def _into_project(project: Project, asked: _Wanted, *, check: bool, as_json: bool) -> None:
     from seccompgen.core.tables import release  # noqa: PLC0415
     from seccompgen.pipeline.build import LOCK_NAME, load_tables  # noqa: PLC0415
     from seccompgen.pipeline.files import project_outputs  # noqa: PLC0415
-    from seccompgen.pipeline.tag_tables import resolve_tables  # noqa: PLC0415
 
-    wanted = tag or project.linux
+    wanted = asked.tag or project.linux
     if wanted is None:
         raise InputError(f'{project.pyproject}: no pin: add linux = "v7.3.4" to [tool.seccompgen]')
     release(wanted)
     before = load_tables(project.kernel) if (project.kernel / LOCK_NAME).exists() else None
-    if check and source is None and (before is None or before.tag != wanted):
+    if check and asked.source is None and (before is None or before.tag != wanted):
         there = before.tag if before else "no tag"
         raise AnswerNo(
             Diagnostic(
@@ -128,14 +161,13 @@ def _into_project(
                 Position(str(project.pyproject)),
             )
         )
-    with progress(f"reading Linux {wanted}") as report:
-        after = resolve_tables(wanted, source, before, report)
+    after, history = asked.read(wanted, before)
     with progress("compiling stock policies") as report:
         built, outputs = project_outputs(project, after, report, means(cached=not check))
     if before is None or before.tag != after.tag:
         print_notes(note for one in built for note in one.notes)
         print_warnings(warning for one in built for warning in one.warnings)
-    _finish(before, after, outputs, built, check=check, as_json=as_json)
+    _finish(before, after, outputs, built, history, check=check, as_json=as_json)
 
 
 def _finish(
@@ -143,6 +175,7 @@ def _finish(
     after: Tables,
     outputs: Outputs,
     built: Sequence[Built],
+    history: HistoryRead | None,
     *,
     check: bool,
     as_json: bool,
@@ -169,6 +202,8 @@ def _finish(
             if constants:
                 _show_constants(constants)
             _show_answers(built, before, after)
+        if history:
+            _show_history(history)
     if check:
         check_outputs(outputs, new_filters(built), after)
     written = [] if check else outputs.write()
@@ -195,6 +230,21 @@ def _finish(
                 }
                 if constants
                 else None,
+                "history": {
+                    "releases": history.tags,
+                    "changed": history.changed,
+                    "conflicts": [
+                        {
+                            "abi": one.abi,
+                            "syscall": one.call,
+                            "known": str(one.known),
+                            "tables": str(one.seen) if one.seen else None,
+                        }
+                        for one in history.conflicts
+                    ],
+                }
+                if history
+                else None,
                 "written": [str(path) for path in written],
             }
         )
@@ -202,11 +252,25 @@ def _finish(
     print_written(written)
 
 
+def _show_history(history: HistoryRead) -> None:
+    say(f"history read from {len(history.tags)} releases:")
+    say(*folded(f"  {', '.join(history.tags)}", 2))
+    say(f"  first releases that change: {history.changed}; conflicts: {len(history.conflicts)}")
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in history.conflicts:
+        alike.setdefault((one.call, one.said), []).append(one.abi)
+    for (call, said), abis in sorted(alike.items()):
+        say(*folded(f"  {call} on {_named(abis)}: {said}", 4))
+
+
 def _show_prototypes(changes: list[PrototypeChange]) -> None:
     for one in changes:
-        where = ", ".join(one.abis) if len(one.abis) < _MOST_NAMED else f"{len(one.abis)} ABIs"
         change = f"{one.before or 'nothing'} -> {one.after or 'nothing'}"
-        say(f"  {one.call}: {change} on {where}")
+        say(f"  {one.call}: {change} on {_named(one.abis)}")
+
+
+def _named(abis: Sequence[str]) -> str:
+    return ", ".join(abis) if len(abis) < _MOST_NAMED else f"{len(abis)} ABIs"
 
 
 def _show_changes(changes: list[AbiChange]) -> None:

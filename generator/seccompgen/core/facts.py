@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.releases import Introduced
     from seccompgen.core.tables import UpstreamFile
 
 
@@ -65,16 +66,18 @@ class Constant:
 
 @dataclass(frozen=True)
 class Facts:
-    """All constants and prototypes of a tag.
+    """All constants and prototypes of a tag, and the history of all calls up to it.
 
     ``prototypes`` has a mapping from calls to prototypes for each ABI, by canonical name. A call
     that is not there has a prototype that nobody knows. ``inputs`` are the upstream files, by path,
-    that facts were read from and no table was.
+    that facts were read from and no table was. ``since`` has, by ABI and call, the first release
+    of each call, also of calls and ABIs that the tag does not have.
     """
 
     constants: Mapping[str, Constant] = field(default_factory=dict, repr=False)
     prototypes: Mapping[str, Mapping[str, Prototype]] = field(default_factory=dict, repr=False)
     inputs: Mapping[str, UpstreamFile] = field(default_factory=dict, repr=False)
+    since: Mapping[str, Mapping[str, Introduced]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def constant_names(self) -> tuple[str, ...]:

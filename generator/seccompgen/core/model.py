@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
+    from seccompgen.core.releases import Release
 
 U32 = 0xFFFFFFFF
 U64 = 0xFFFFFFFFFFFFFFFF
@@ -392,6 +393,10 @@ class ResolvedPolicy:
     a program made (``in_memory``), its name with that of the text that would say the same.
     ``foreign`` is True if it was read from somebody else's format; ``reading`` are the choices with
     which it, or what it includes of such formats, was read.
+
+    ``kernel`` is the release that its author knew. The calls that are newer on an ABI and that no
+    rule names there have ``rules`` of their own, whose origin is ``kernel_origin``: the last ones,
+    with ``unknown_action``.
     """
 
     name: str
@@ -413,11 +418,18 @@ class ResolvedPolicy:
     in_memory: bool = False
     foreign: bool = False
     reading: Reading = PLAIN_READING
+    kernel: Release | None = None
+    kernel_origin: Origin | None = None
 
     @property
     def settings(self) -> Settings:
         """The settings with which it is installed."""
         return Settings(self.flags, self.no_new_privs, self.install_on_import)
+
+    @property
+    def own_rules(self) -> tuple[Rule, ...]:
+        """The rules that the policy itself says, without those that follow from its ``kernel``."""
+        return tuple(rule for rule in self.rules if rule.origin != self.kernel_origin)
 
     def compat_of(self, abi: Abi) -> tuple[Abi, ...]:
         """Return the ABIs that the program for ``abi`` answers for besides ``abi``."""

@@ -12,6 +12,7 @@ from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
 from seccompgen.core.errors import InputError
 from seccompgen.core.facts import NO_FACTS
 from seccompgen.core.model import U32
+from seccompgen.core.releases import Since
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -115,6 +116,11 @@ class Tables:
         from seccompgen.core.naming import Naming  # noqa: PLC0415 - not all that read tables print
 
         return Naming(self.facts)
+
+    @cached_property
+    def since(self) -> Since:
+        """The first release of each call, as far as the facts know it."""
+        return Since(self.facts.since)
 
     def under(self, audit_arch: int | None) -> tuple[Table, ...]:
         """Return the tables of ABIs with filters whose calls come under ``audit_arch``."""

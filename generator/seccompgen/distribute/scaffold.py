@@ -229,6 +229,7 @@ def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]
 
     The copies stay as they are.
     """
+    from seccompgen.core.releases import Release  # noqa: PLC0415
     from seccompgen.pipeline.build import shipped_tables  # noqa: PLC0415
     from seccompgen.policy import load_policy  # noqa: PLC0415
     from seccompgen.policy.json_schema import schema_text  # noqa: PLC0415
@@ -243,6 +244,7 @@ def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]
         policy=kind,
         directory=_STOCK,
         output=filters.as_posix(),
+        kernel=f"v{Release.parse(tables.tag)}",
         more=known.more,
         action=known.action,
         names=known.names,

@@ -135,6 +135,9 @@ def _policy_actions(
 
     if left.policy is None or right.policy is None:
         return
+    kernels = [f"v{one}" if one else "none" for one in (left.policy.kernel, right.policy.kernel)]
+    if kernels[0] != kernels[1]:
+        yield ChangedSetting("kernel", kernels[0], kernels[1])
     for name in ("default_action", "unknown_action", "bad_arch_action"):
         before: Action = getattr(left.policy, name)
         after: Action = getattr(right.policy, name)

@@ -52,6 +52,23 @@ def write_lines(stream: TextIO, lines: Iterable[object]) -> None:
     stream.flush()
 
 
+def can_redraw() -> bool:
+    """Return True if stderr is a terminal on which `redraw` works."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def redraw(line: str) -> None:
+    """Show ``line`` on stderr in place of the line that was drawn before; "" takes it away.
+
+    A line that the terminal would break could not be replaced, so it is cut to its width.
+    """
+    import shutil  # noqa: PLC0415 - only on a terminal
+
+    width = shutil.get_terminal_size().columns
+    sys.stderr.write(f"\r\x1b[K{printable(line)[: width - 1]}")
+    sys.stderr.flush()
+
+
 def folded(line: str, hang: int) -> list[str]:
     """Return ``line`` in lines as wide as the terminal that stdout is; all but the first indented.
 

@@ -86,6 +86,32 @@ def files_of(revision: str, top: Path, wanted: Callable[[str], bool]) -> Iterato
         yield FileTree(root, revision)
 
 
+def is_repository(directory: Path) -> bool:
+    """Return True if ``directory`` is the top of a git repository, bare or with a work tree."""
+    bare = (directory / "HEAD").is_file() and (directory / "objects").is_dir()
+    return bare or (directory / ".git").exists()
+
+
+def has_tag(tag: str, top: Path) -> bool:
+    """Return True if the repository has that tag; raise OutsideError if git cannot be asked."""
+    return not _run(top, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{tree}}").returncode
+
+
+def files_at_tag(tag: str, top: Path, paths: Sequence[str], largest: int) -> dict[str, bytes]:
+    """Return those of ``paths`` that a tag has as files, a symbolic link as its text.
+
+    Raises InputError for a file with more than ``largest`` bytes.
+    """
+    listed = _git(top, "ls-tree", "-r", "-z", "-l", "--full-tree", f"refs/tags/{tag}", "--", *paths)
+    entries = [match for line in listed.split(b"\0") if (match := _ENTRY.fullmatch(line))]
+    for entry in entries:
+        if int(entry["size"]) > largest:
+            path = f"{tag}:{os.fsdecode(entry['path'])}"
+            raise InputError(f"{path}: larger than {largest} bytes, which no such file is")
+    names = [os.fsdecode(entry["path"]) for entry in entries]
+    return dict(zip(names, _contents([entry["hash"] for entry in entries], top), strict=True))
+
+
 def _tree_of(revision: str, top: Path) -> str:
     said = f"--git: {revision!r} is no revision of this repository"
     if revision.startswith("-"):
@@ -103,20 +129,14 @@ def _stays_inside(path: str) -> bool:
 
 def _write(root: Path, entries: Sequence[tuple[bytes, bytes, str]], top: Path) -> None:
     """Write files, then links, of which none is left that leads out of ``root``."""
-    hashes = b"".join(each + b"\n" for _, each, _ in entries)
     links: list[tuple[Path, bytes]] = []
-    with tempfile.TemporaryFile() as asked:
-        asked.write(hashes)
-        asked.seek(0)
-        with _started(top, "cat-file", "--batch", stdin=asked) as git:
-            assert git.stdout
-            for mode, _, path in entries:
-                content = _next_content(git.stdout)
-                if mode == _LINK:
-                    links.append((root / path, content))
-                else:
-                    (root / path).parent.mkdir(parents=True, exist_ok=True)
-                    (root / path).write_bytes(content)
+    contents = _contents([each for _, each, _ in entries], top)
+    for (mode, _, path), content in zip(entries, contents, strict=True):
+        if mode == _LINK:
+            links.append((root / path, content))
+        else:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(content)
     for place, target in links:
         if not _is_inside(place.parent, root):  # below another link
             continue
@@ -126,6 +146,17 @@ def _write(root: Path, entries: Sequence[tuple[bytes, bytes, str]], top: Path) -
     for place, _ in links:
         if place.is_symlink() and not _is_inside(place, root):
             place.unlink()
+
+
+def _contents(hashes: Sequence[bytes], top: Path) -> Iterator[bytes]:
+    """Yield the content of each object."""
+    with tempfile.TemporaryFile() as asked:
+        asked.write(b"".join(each + b"\n" for each in hashes))
+        asked.seek(0)
+        with _started(top, "cat-file", "--batch", stdin=asked) as git:
+            assert git.stdout
+            for _ in hashes:
+                yield _next_content(git.stdout)
 
 
 def _is_inside(path: Path, root: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from seccompgen.kernel import constants_file, prototypes_file
+from seccompgen.kernel import constants_file, prototypes_file, since_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ class FactFile:
     written: it reads what is asked for, and checks nothing.
     """
 
-    part: Literal["constants", "prototypes"]
+    part: Literal["constants", "prototypes", "since"]
     render: Callable[[Any], bytes]
     read: Callable[[bytes, str, Sequence[str]], Mapping[str, Any]]
     read_written: Callable[[bytes, str, Sequence[str]], Mapping[str, Any]]
@@ -39,8 +39,11 @@ FACT_FILES: tuple[FactFile, ...] = (
         "constants", constants_file.render, constants_file.read, constants_file.WrittenConstants
     ),
     FactFile("prototypes", prototypes_file.render, prototypes_file.read, prototypes_file.read),
+    FactFile("since", since_file.render, since_file.read, since_file.read),
 )
 """Every file of facts, in the order in which the lock has them."""
+TAG_PARTS = ("constants", "prototypes")
+"""The parts that upstream's files of one tag give; the history is older than any of them."""
 
 
 def render_facts(facts: Facts) -> dict[str, bytes]:

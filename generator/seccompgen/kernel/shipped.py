@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,11 @@ from seccompgen.io.reading import read_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from seccompgen.core.releases import Introduced, Since
+
 LOCK_NAME = "kernel.lock.toml"
 MATRIX_NAME = "syscalls.csv"
+SINCE_NAME = "since.csv"
 SHIPPED = Path(__file__).parent
 
 _FILE = r'\n\[\[files\]\]\npath = "([^"]+)"\nsize = ([0-9]+)\nsha256 = "([0-9a-f]{64})"\n'
@@ -45,6 +49,19 @@ def shipped_tables() -> Tables:
     if match is None or hashlib.sha256(matrix).hexdigest() != match["sha256"]:
         return load_tables(SHIPPED)
     return Tables(match["tag"], _Columns(match, matrix), _facts(match))
+
+
+def since() -> Since:
+    """Return the first release of each call, as far as this seccompgen knows it."""
+    return shipped_tables().since
+
+
+def kept_since() -> Mapping[str, Mapping[str, Introduced]]:
+    """Return the first releases that are part of seccompgen, also where there is no lock."""
+    from seccompgen.kernel import since_file  # noqa: PLC0415 - few commands need it
+
+    path = SHIPPED / SINCE_NAME
+    return since_file.read(_content(path), str(path), ()) if path.exists() else {}
 
 
 def _facts(lock: re.Match[str]) -> Facts:
@@ -85,6 +102,9 @@ def load_tables(directory: Path) -> Tables:
     names = str(directory / LOCK_NAME), str(directory / MATRIX_NAME)
     tables = lockfile.load(lock, matrix, names, partial(_read_fact_file, directory))
     lockfile.require_complete(tables, names[1])
+    if not tables.facts.since:
+        # An older seccompgen wrote that lock; when a call came does not depend on the tag.
+        tables = replace(tables, facts=replace(tables.facts, since=_Later(kept_since)))
     return tables
 
 

@@ -132,6 +132,7 @@ def _placeless(policy: ResolvedPolicy) -> ResolvedPolicy:
         default_origin=origin(policy.default_origin),
         unknown_origin=origin(policy.unknown_origin),
         bad_arch_origin=origin(policy.bad_arch_origin),
+        kernel_origin=None,
         rules=tuple(
             replace(
                 rule,

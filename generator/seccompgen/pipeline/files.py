@@ -121,7 +121,7 @@ def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, by
 
 def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, bytes]:
     """Return the files of one policy, by their paths below the directory of all."""
-    from seccompgen import render  # noqa: PLC0415 - black, jinja2
+    from seccompgen import render  # noqa: PLC0415 - jinja2
 
     tables, form, systemd = task
     if form == "bpf":
@@ -174,7 +174,7 @@ def _profiles(one: Built, tables: Tables) -> list[OciProfile]:
 
 
 def _profile_file(one: Built, profile: OciProfile, form: str) -> tuple[str, bytes]:
-    from seccompgen import render  # noqa: PLC0415 - black, jinja2
+    from seccompgen import render  # noqa: PLC0415 - jinja2
 
     name = f"{one.policy.name}.{profile.abi.name}"
     if form == "oci":

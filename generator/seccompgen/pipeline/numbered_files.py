@@ -52,7 +52,7 @@ def numbered_files(one: Built, tables: Tables, form: str) -> dict[str, bytes]:
 
 
 def _content(policy: ResolvedPolicy, program: Program, tables: Tables, form: str) -> bytes:
-    from seccompgen import render  # noqa: PLC0415 - black, jinja2
+    from seccompgen import render  # noqa: PLC0415 - jinja2
 
     if form == "minijail":
         return render.render_minijail(minijail_policy(policy, program.abi, tables))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo
-from seccompgen.kernel.fact_files import FACT_FILES
+from seccompgen.kernel.fact_files import TAG_PARTS
+from seccompgen.kernel.history import advance
+from seccompgen.kernel.shipped import kept_since
 from seccompgen.pipeline.cache import cache_directory
 
 if TYPE_CHECKING:
@@ -35,12 +37,13 @@ def resolve_tables(
     """Return the tables of ``tag``: downloaded, or ``known`` where these are of that tag.
 
     With ``source``, files are always read anew and compared with what ``known`` locks of the
-    same tag. Raises AnswerNo where they differ, OutsideError where they cannot be had.
+    same tag. Calls that are new get their first release. Raises AnswerNo where they differ,
+    OutsideError where they cannot be had.
     """
     locked = known if known and known.tag == tag else None
     lacking = _lacking_facts(locked) if locked else ()
     if locked and source is None and not lacking:
-        return locked
+        return _with_history(locked, known)
     from seccompgen.kernel.fetch import fetch, shown_url  # noqa: PLC0415 - requests takes 60 ms to import
     from seccompgen.kernel.parse import CANDIDATES, parse  # noqa: PLC0415
 
@@ -55,19 +58,29 @@ def resolve_tables(
             f"{shown_url(source or '')} gives other tables for {tag} than the lock, from the same "
             "files: was the lock made by another seccompgen? Remove it to make it anew"
         )
-    return tables
+    return _with_history(tables, known)
+
+
+def _with_history(tables: Tables, known: Tables | None) -> Tables:
+    """Return ``tables`` with the first releases that ``known`` has, and those of new calls.
+
+    A lock that an older seccompgen wrote, or none, has what this one knows.
+    """
+    since = (known.facts.since if known else None) or kept_since()
+    since = advance(since, *(one for one in (known, tables) if one))
+    return replace(tables, facts=replace(tables.facts, since=since))
 
 
 def _lacking_facts(tables: Tables) -> tuple[str, ...]:
     """Return the parts of facts that the lock of ``tables`` does not have: it is an older one."""
-    return tuple(one.part for one in FACT_FILES if not getattr(tables.facts, one.part))
+    return tuple(part for part in TAG_PARTS if not getattr(tables.facts, part))
 
 
 def _agree(made: Tables, locked: Tables, lacking: Sequence[str]) -> bool:
     """Return whether both say the same, but for the parts of facts that the lock is ``lacking``."""
-    if not lacking:
-        return made == locked
-    parts = [one.part for one in FACT_FILES if one.part not in lacking]
+    parts = [part for part in (*TAG_PARTS, "inputs") if part not in lacking]
+    if lacking:
+        parts.remove("inputs")
     return made.tables == locked.tables and all(
         getattr(made.facts, part) == getattr(locked.facts, part) for part in parts
     )

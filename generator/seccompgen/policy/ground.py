@@ -18,6 +18,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.sets import Sets
 from seccompgen.core.text import some
 from seccompgen.policy.conditions import Lookup, TooLargeError, alternatives
+from seccompgen.policy.horizon import NO_LIMIT
 from seccompgen.policy.lacking import Lacking
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.policy.conditions import NumericTest
     from seccompgen.policy.expressions import Expression
+    from seccompgen.policy.horizon import Horizon
 
 _MOST_RULES = 100_000
 """The most rules of a policy in numbers: a few lists of names and values multiply fast."""
@@ -43,7 +45,8 @@ class WrittenRule:
 
     ``arches`` are the ABIs, by canonical name, that its group is for, None for all.
     ``multiplexed`` is what happens where its condition cannot be seen. ``mention`` is the group
-    that the name comes from, such as ``@basic-io``, empty for a name that is written.
+    that the name comes from, such as ``@basic-io``, empty for a name that is written; ``spelled``
+    says that it is a policy's own group, which has the name itself.
     """
 
     name: str
@@ -55,6 +58,7 @@ class WrittenRule:
     arches: frozenset[str] | None = None
     multiplexed: Action | None = None
     mention: str = ""
+    spelled: bool = False
 
     def concerns(self, abi: Abi) -> bool:
         """Return True if its group is for ``abi``."""
@@ -99,7 +103,9 @@ class Grounding:
         answered: Sequence[Table],
         problems: list[Diagnostic],
         notes: list[Diagnostic],
+        horizon: Horizon = NO_LIMIT,
     ) -> None:
+        self._horizon = horizon
         self._tables = tables
         self._answered = answered
         self._problems = problems
@@ -137,6 +143,9 @@ class Grounding:
         has = [table for table in here if table.number_of(written.name) is not None]
         if written.name.lstrip("-").isdecimal():
             has = [table for table in has if self._is_own_number(written, table)]
+        if written.mention and not written.spelled:
+            lacks = self._horizon.lacks
+            has = [table for table in has if not lacks(written.name, table.abi.name)]
         if written.expression is None:
             return _Asked(len(has), {table.abi: (None,) for table in has})
         return _Asked(len(has), self._conditional(written, written.expression, has))

@@ -33,10 +33,14 @@ _MOST_HINTS = 50
 
 
 class Member(NamedTuple):
-    """A member of a group: a call or a mention, and the condition on it, empty for always."""
+    """A member of a group: a call or a mention, and the condition on it, empty for always.
+
+    ``spelled`` is True for a call that a policy's own group names itself.
+    """
 
     name: str
     when: str = ""
+    spelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,12 @@ def _without_repeats(calls: Iterable[Member]) -> tuple[Member, ...]:
     """Return ``calls`` without what others have, too: no condition on a call covers each."""
     listed = dict.fromkeys(calls)
     always = {one.name for one in listed if not one.when}
-    return tuple(one for one in listed if not one.when or one.name not in always)
+    spelled = {one.name for one in listed if one.spelled}
+    return tuple(
+        one
+        for one in listed
+        if one.spelled or (one.name not in spelled and (not one.when or one.name not in always))
+    )
 
 
 class Groups:
@@ -195,7 +204,7 @@ class Groups:
                 calls += inner.calls
                 depth = max(depth, inner.depth + 1)
             elif member in self._known_calls:
-                calls.append(Member(member))
+                calls.append(Member(member, spelled=True))
             else:
                 text = f"unknown system call {member!r}{self._hint(member, self._known_calls)}"
                 self._problems.append(Diagnostic(text, where, Problem.UNKNOWN_CALL))

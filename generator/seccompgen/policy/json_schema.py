@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 _WIDTH = 120
+_ESCAPE = re.compile(r"[][$()*+.?\\^{|}]")
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _PLAIN = {
     ActionKind.ALLOW: "The call is made.",
@@ -61,8 +62,11 @@ _POLICY = {
     "description": "One paragraph for reviewers; it heads the generated module.",
     "arches": "ABIs that get a program each. Default: all with seccomp filters.",
     "compat_arches": "Further ABIs of the same kernel that a program answers for.",
+    "kernel": "The release that the author knew, as v6.1: newer calls that no rule names get "
+    "unknown_action, with any tables.",
     "default_action": "The answer to calls that the tables name and no rule matches.",
-    "unknown_action": "The answer to numbers that the pinned tables do not name.",
+    "unknown_action": "The answer to numbers that the pinned tables do not name. Default: "
+    "errno(ENOSYS) with kernel, else default_action.",
     "bad_arch_action": "The answer to calls through any other ABI. Default: kill_process.",
     "no_new_privs": "Whether install() sets the bit first. Default: true.",
     "flags": "Flags of seccomp(2).",
@@ -156,6 +160,7 @@ def _policy() -> dict[str, Any]:
         "description": {"type": "string"},
         "arches": _list(_ref("abi"), least=1),
         "compat_arches": _list(_ref("abi")),
+        "kernel": {"type": "string", "pattern": "^v[0-9]{1,3}\\.[0-9]{1,3}$"},
         "default_action": _ref("action"),
         "unknown_action": _ref("action"),
         "bad_arch_action": _ref("action"),
@@ -261,7 +266,10 @@ def _in_any_case(described: Mapping[str, str], what: str) -> dict[str, Any]:
 
 def _folded(word: str) -> str:
     """Return a pattern for ``word`` in any case; JSON Schema's have no flag for that."""
-    letters = (f"[{c.upper()}{c.lower()}]" if c.isalpha() else re.escape(c) for c in word)
+    # ECMAScript's Unicode mode, which many validators use, refuses to have a hyphen escaped.
+    letters = (
+        f"[{c.upper()}{c.lower()}]" if c.isalpha() else _ESCAPE.sub(r"\\\g<0>", c) for c in word
+    )
     return "".join(letters)
 
 

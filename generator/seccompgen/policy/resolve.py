@@ -20,6 +20,7 @@ from seccompgen.policy.dead import check_dead
 from seccompgen.policy.document import Source, name_of
 from seccompgen.policy.formats import PLAIN_READING, Reading
 from seccompgen.policy.ground import Grounding
+from seccompgen.policy.horizon import KEY, NO_LIMIT, horizon_of, newer_groups, unnamed_rules
 from seccompgen.policy.layers import (
     Layer,
     all_flags,
@@ -63,6 +64,8 @@ def load_policy(
 
     default, default_origin = _action(layers, "default_action", None, problems)
     unknown, unknown_origin = _action(layers, "unknown_action", None, None)
+    if unknown is None and setting(layers, KEY, None):
+        unknown, unknown_origin = Action.errno("ENOSYS"), _origin(layers, KEY)
     bad_arch, bad_arch_origin = _action(
         layers, "bad_arch_action", Action(ActionKind.KILL_PROCESS), None
     )
@@ -76,10 +79,16 @@ def load_policy(
         )
         problems.append(Diagnostic(text, main.position(), Problem.EMPTY_POLICY))
     answered = [tables.tables[name] for name in dict.fromkeys(a.name for a in (*arches, *compat))]
+    horizon = horizon_of(layers, answered, tables, problems, notes)
     lists = written_rules(layers, answered, tables, problems, notes)
     written = [one for rules in lists for one in rules]
     check_names(written, answered, tables, problems, notes)
-    ground = Grounding(tables, answered, problems, notes).ground(lists)
+    ground = Grounding(tables, answered, problems, notes, horizon or NO_LIMIT).ground(lists)
+    rules = tuple(one.rule for one in ground.rules)
+    if horizon:
+        notes += newer_groups(horizon, written, ground.abis)
+        if unknown and unknown != default:
+            rules += unnamed_rules(horizon, rules, answered, unknown, _origin(layers, KEY))
     policy = ResolvedPolicy(
         name=source.stem if isinstance(source, Path) else name_of(source),
         description=setting(layers, "description", ""),
@@ -95,11 +104,13 @@ def load_policy(
         no_new_privs=setting(layers, "no_new_privs", True),
         flags=_flags(layers, problems),
         install_on_import=setting(layers, "install_on_import", False),
-        rules=tuple(one.rule for one in ground.rules),
+        rules=rules,
         sources=tuple(one for layer in layers for one in layer.sources),
         in_memory=main.in_memory,
         foreign=main.foreign,
         reading=reading if any(layer.foreign for layer in layers) else PLAIN_READING,
+        kernel=horizon.release if horizon else None,
+        kernel_origin=_origin(layers, KEY) if horizon else None,
     )
     problems += _unheard(policy)
     if not problems:
@@ -210,7 +221,7 @@ def _unheard(policy: ResolvedPolicy) -> list[Diagnostic]:
     """Report user_notif without a listener: each such call would fail with ENOSYS."""
     if policy.flags & FilterFlag.NEW_LISTENER:
         return []
-    answers = [(rule.action, rule.position) for rule in policy.rules]
+    answers = [(rule.action, rule.position) for rule in policy.own_rules]
     answers += [
         (policy.default_action, policy.default_origin.position),
         (policy.unknown_action, policy.unknown_origin.position),

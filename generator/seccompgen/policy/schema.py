@@ -21,6 +21,7 @@ from pydantic import (
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
 from seccompgen.core.problems import Problem
+from seccompgen.core.releases import Release
 from seccompgen.policy.expressions import ExpressionError, parse_condition, parse_value
 from seccompgen.policy.groups import check_own_name, is_mention
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _MOST_ERRORS = 200
 """The most errors of one file that are explained."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KERNEL = re.compile(r"v[0-9]{1,3}\.[0-9]{1,3}", re.ASCII)
+_FIRST_FILTERS = Release(3, 5)
 
 
 def _parse_name(text: object) -> object:
@@ -44,6 +47,22 @@ def _parse_name(text: object) -> object:
         hint = "; a group stands under 'names'" if is_mention(text) else ""
         raise ValueError(f"{text!r} is not the name of a system call{hint}")
     return text
+
+
+def parse_kernel(text: object) -> Release:
+    """Return the release that ``v6.1`` names; raise ValueError for anything else.
+
+    The letter keeps 6.10 from being read as the number 6.1. Stable releases are refused: calls
+    come with mainline ones. A release is returned as it is.
+    """
+    if isinstance(text, Release):
+        return text
+    if not isinstance(text, str) or not _KERNEL.fullmatch(text):
+        raise ValueError(f"'kernel' must be a mainline release such as v6.1, not {text!r}")
+    release = Release.parse(text)
+    if release < _FIRST_FILTERS:
+        raise ValueError(f"{text} has no seccomp filters: 'kernel' is v{_FIRST_FILTERS} at least")
+    return release
 
 
 def _parse_number(value: object, info: ValidationInfo) -> object:
@@ -86,6 +105,7 @@ def _parse_item(text: object) -> object:
 
 _Action = Annotated[Action, BeforeValidator(Action.parse)]
 _Operation = Annotated[Op, BeforeValidator(Op.parse)]
+_Kernel = Annotated[Release, BeforeValidator(parse_kernel)]
 _Flag = Annotated[FilterFlag, BeforeValidator(FilterFlag.one)]
 _Name = Annotated[str, BeforeValidator(_parse_name)]
 _Number = Annotated[int | str, BeforeValidator(_parse_number)]
@@ -138,6 +158,7 @@ class PolicyFile(_Section):
     description: str | None = None
     arches: Annotated[list[str], Field(min_length=1)] | None = None
     compat_arches: list[str] | None = None
+    kernel: _Kernel | None = None
     default_action: _Action | None = None
     unknown_action: _Action | None = None
     bad_arch_action: _Action | None = None

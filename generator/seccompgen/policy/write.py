@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Action, Predicate
+    from seccompgen.core.releases import Release
     from seccompgen.core.tables import Tables
 
 _NO_FLAGS = FilterFlag(0)
@@ -41,6 +42,7 @@ def write_policy(
     *,
     arches: Iterable[Abi] | None = None,
     compat_arches: Iterable[Abi] = (),
+    kernel: Release | None = None,
     unknown_action: Action | None = None,
     flags: FilterFlag = _NO_FLAGS,
 ) -> str:
@@ -50,8 +52,9 @@ def write_policy(
     ``compat_arches`` say which are what. What one ABI needs is allowed on all that have a call of
     that name; conditions are written in names, and are for some ABIs only where these need others,
     or have no such names. A number in place of a name is for the ABIs alone that need it.
-    ``heading`` becomes a comment at the top. The same values give the same text; names are sorted,
-    one a line, so that differences read well.
+    ``kernel`` is the release that the calls were chosen from. ``heading`` becomes a comment at the
+    top. The same values give the same text; names are sorted, one a line, so that differences read
+    well.
 
     Raises ValueError for no ABI, no call, and a name that the tables of none of the ABIs have.
     """
@@ -76,6 +79,8 @@ def write_policy(
     compat = _names(compat_arches)
     if compat:
         lines.append(f"compat_arches: [{compat}]")
+    if kernel:
+        lines.append(f"kernel: v{kernel} # newer calls that nothing here names: errno(ENOSYS)")
     lines.append(f"default_action: {default_action}")
     if unknown_action:
         lines.append(f"unknown_action: {unknown_action}")

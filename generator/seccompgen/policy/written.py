@@ -106,6 +106,7 @@ def _group_rules(
                     WrittenRule(
                         *(call.name, own, group.action, where, origin, group.optional),
                         mention=name,
+                        spelled=call.spelled,
                     )
                 )
         else:

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _WIDTH = 96
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?")
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?|v[0-9]+\.[0-9]+")
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 """Plain text that some YAML takes for another value, in any case."""
 
 POLICY_KEYS = (
-    *("description", "arches", "compat_arches", "default_action", "unknown_action"),
+    *("description", "arches", "compat_arches", "kernel", "default_action", "unknown_action"),
     *("bad_arch_action", "multiplexed", "no_new_privs", "flags", "install_on_import", "groups"),
     "syscalls",
 )

@@ -158,8 +158,12 @@ def _words(options: Iterable[str]) -> str:
 def _answers(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> str:
     """Return the table that tells a reviewer what the filter does, an answer a row."""
     rows = list(_rule_rows(policy, tables, plain=plain))
+    told_apart = policy.unknown_action != policy.default_action
+    if told_apart and policy.kernel:
+        newer = f"other calls that are newer than Linux {policy.kernel}, and numbers of no call"
+        rows.append((str(policy.unknown_action), newer))
     rows.append((str(policy.default_action), "every other system call"))
-    if policy.unknown_action != policy.default_action:
+    if told_apart and not policy.kernel:
         rows.append((str(policy.unknown_action), f"numbers that Linux {tables.tag} does not name"))
     others = "calls through any other ABI of the kernel"
     if policy.compat_arches:
@@ -186,7 +190,8 @@ def _rule_rows(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> Iterat
     abis = (*policy.arches, *policy.compat_arches)
     entries = []
     for _, same in itertools.groupby(
-        policy.rules, key=lambda one: (one.origin, one.position, one.name, one.action, one.group)
+        policy.own_rules,
+        key=lambda one: (one.origin, one.position, one.name, one.action, one.group),
     ):
         rules = tuple(same)
         condition = numbers_text(rules) if plain else condition_text(rules, abis, tables)

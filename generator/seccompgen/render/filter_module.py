@@ -23,7 +23,7 @@ from seccompgen.render.templates import (
     BANNERS,
     RUNTIME_NAME,
     RUNTIME_NAMES,
-    render_formatted,
+    render_python,
     render_text,
     template_source,
 )
@@ -177,7 +177,7 @@ def _package(about: About, programs: Sequence[CompiledProgram], tables: Tables) 
     files = {"__init__.py": _main_module(about, programs, sections, tables, Form.PACKAGE)}
     for section in sections:
         blocks = {"program": section.literal}
-        source = render_formatted("filter_program.py.j2", blocks, section=section)
+        source = render_python("filter_program.py.j2", blocks, section=section)
         files[f"{section.module}.py"] = source
     return files
 
@@ -198,7 +198,7 @@ def _main_module(
     if form is Form.SINGLE_FILE:
         blocks = {section.abi: section.literal for section in sections}
         blocks["runtime"] = inlined_runtime()
-    return render_formatted(
+    return render_python(
         "filter.py.j2",
         blocks,
         comment="#",
@@ -339,7 +339,7 @@ def render_package(filters: Mapping[str, str], tag: str, *, tables: bool) -> byt
         for name, text in sorted(filters.items())
     ]
     lines = [_docstring_text(line) for line in lines]
-    return render_formatted("package.py.j2", {}, tag=tag, lines=lines, tables=tables)
+    return render_python("package.py.j2", {}, tag=tag, lines=lines, tables=tables)
 
 
 def _docstring_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Find the templates, and format what Python comes out of them."""
+"""Find the templates, and render them."""
 
 from __future__ import annotations
 
@@ -48,28 +48,12 @@ def _environment() -> jinja2.Environment:
 
 
 def render_python(template: str, blocks: Mapping[str, str], **context: object) -> bytes:
-    """Render ``template`` and format it with black, for Python 3.9 and newer.
-
-    Blocks are put in after that, as below: black needs seconds for literals of thousands of lines.
-    """
-    import black  # noqa: PLC0415 - 100 ms
-
-    text = render_text(template, banner=BANNERS[".py"], **context)
-    mode = black.Mode(line_length=100, target_versions={black.mode.TargetVersion.PY39})
-    return _filled(black.format_str(text, mode=mode), blocks)
-
-
-def render_formatted(template: str, blocks: Mapping[str, str], **context: object) -> bytes:
     """Render ``template``, which lays out what it prints as black would.
 
-    Filters need no black that way, whose import takes as long as to prove a small one. Tests ask
-    black about every turn of these templates. Where the template has ``"@name@"``, the literal
-    ``blocks["name"]`` is put in.
+    So nobody needs black to build filters; tests ask it about each turn of the templates. Where the
+    template has ``"@name@"``, the literal ``blocks["name"]`` is put in.
     """
-    return _filled(render_text(template, banner=BANNERS[".py"], **context), blocks)
-
-
-def _filled(text: str, blocks: Mapping[str, str]) -> bytes:
+    text = render_text(template, banner=BANNERS[".py"], **context)
     for name, literal in blocks.items():
         before, stand_in, after = text.partition(f'"@{name}@"')
         assert stand_in, name

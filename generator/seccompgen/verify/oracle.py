@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import errno_number
 from seccompgen.core.model import U32, U64, All, Comparison, Op
+from seccompgen.core.releases import Release
 from seccompgen.core.word import ARCH, ARGS, NR
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def meaning(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Meaning:
             Case((through, *tests), _ret(policy.bad_arch_action, first), policy.bad_arch_origin)
             for tests in _through_another_abi(other, answered, tables)
         )
-        cases += _rules(policy, tables.tables[other.name], through, first)
+        cases += _rules(policy, tables.tables[other.name], tables, through, first)
     for other in answered:
         first = next(one for one in answered if one.audit_arch == other.audit_arch)
         through = FieldTest(ARCH, "==", other.audit_arch)
@@ -120,14 +121,22 @@ def meaning(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Meaning:
     return Meaning(abi, tuple(cases))
 
 
-def _rules(policy: ResolvedPolicy, table: Table, through: FieldTest, first: Abi) -> Iterator[Case]:
+def _rules(
+    policy: ResolvedPolicy, table: Table, tables: Tables, through: FieldTest, first: Abi
+) -> Iterator[Case]:
     """Yield the rules for the calls that ``table`` names, then the default action for the rest.
 
     Rules in a row that say the same of different names, as those of one list do, are one case.
-    A rule may also be for a number without a name; where none matches that, it is unknown.
+    A rule may also be for a number without a name; where none matches that, it is unknown. So is
+    a call that is newer than the policy's ``kernel`` and that no rule names. The rules which were
+    made to say that are not read here.
     """
     abi = table.abi
-    here = [rule for rule in policy.rules if rule.abis is None or abi.name in rule.abis]
+    here = [
+        rule
+        for rule in policy.rules
+        if (rule.abis is None or abi.name in rule.abis) and rule.origin != policy.kernel_origin
+    ]
     known = [rule for rule in here if rule.name in table.numbers or _is_number(rule.name)]
     named = frozenset(table.numbers.values())
     mentioned: set[int] = set()
@@ -143,8 +152,33 @@ def _rules(policy: ResolvedPolicy, table: Table, through: FieldTest, first: Abi)
     if nameless.values:
         unknown = _ret(policy.unknown_action, first)
         yield Case((through, nameless), unknown, policy.unknown_origin)
+    if policy.kernel and policy.kernel_origin:
+        late = OneOf(NR, named - mentioned - _old_numbers(policy.kernel, table, tables))
+        if late.values:
+            unknown = _ret(policy.unknown_action, first)
+            yield Case((through, late), unknown, policy.kernel_origin)
     default = _ret(policy.default_action, abi)
     yield Case((through, OneOf(NR, named)), default, policy.default_origin)
+
+
+def _old_numbers(kernel: Release, table: Table, tables: Tables) -> frozenset[int]:
+    """Return the numbers of ``table`` that have a name known to have been there in ``kernel``."""
+    known, abi = tables.since.calls, table.abi.name
+    born = min((one.latest for one in known.get(abi, {}).values()), default=kernel)
+    old = set()
+    for call, number in table.numbers.items():
+        if call not in known.get(abi, {}):
+            is_old = Release.parse(table.tag) <= kernel
+        elif born <= kernel:
+            is_old = known[abi][call].latest <= kernel
+        elif known[abi][call].latest <= born:  # the ABI came later, and began with this call
+            first = min(column[call].latest for column in known.values() if call in column)
+            is_old = first <= kernel
+        else:
+            is_old = False
+        if is_old:
+            old.add(number)
+    return frozenset(old)
 
 
 def _is_number(name: str) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, OutsideError, Position
 from seccompgen.core.tables import UpstreamFile, release
 from seccompgen.kernel.fetch import store
-from seccompgen.kernel.fetch.local import read_directory, read_tarball
+from seccompgen.kernel.fetch.local import read_directory, read_tag, read_tarball
 from seccompgen.kernel.fetch.shown import shown_url, without_credentials
 from seccompgen.kernel.fetch.web import download, is_loopback
 
@@ -91,6 +91,8 @@ def _read_local(
     with contextlib.suppress(RuntimeError):  # "~nobody" is then a name like others
         root = root.expanduser()
     if root.is_dir():
+        if tagged := read_tag(root, tag, paths, progress):
+            return tagged
         return read_directory(root, tag, paths, progress)
     if not root.exists():
         raise InputError(f"the source {shown_url(str(root))!r} does not exist")

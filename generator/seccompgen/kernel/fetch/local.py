@@ -9,6 +9,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
+from seccompgen.io.git_files import files_at_tag, has_tag, is_repository
 from seccompgen.io.reading import read_start
 
 if TYPE_CHECKING:
@@ -21,6 +22,32 @@ MAX_TARBALL = 16 << 30
 """Bytes of all members, unpacked; a release has about 1.6 GB."""
 
 _MAKEFILE = "Makefile"
+
+
+def read_tag(
+    root: Path,
+    tag: str,
+    paths: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, bytes]:
+    """Return those of ``paths`` that the git repository ``root`` has at ``tag``.
+
+    Nothing is returned where ``root`` is none, lacks the tag, or has its release checked out: then
+    the work tree counts. Raises OutsideError where git fails.
+    """
+    top = root.resolve()
+    if not is_repository(top) or not has_tag(tag, top):
+        return {}
+    makefile = top / _MAKEFILE
+    if (
+        makefile.is_file()
+        and _release_of(read_start(makefile, MAX_FILE).decode(errors="replace")) == tag
+    ):
+        return {}
+    found = files_at_tag(tag, top, paths, MAX_FILE)
+    if progress:
+        progress(len(paths), len(paths))
+    return {path: found[path] for path in paths if path in found}
 
 
 def read_directory(
@@ -51,7 +78,8 @@ def read_directory(
             ) from None
         if progress and done:
             progress(done, len(paths))
-    return _checked(found, root, tag, paths)
+    hint = f", and its repository has no tag {tag}: fetch that" if is_repository(top) else ""
+    return _checked(found, root, tag, paths, hint)
 
 
 def read_tarball(
@@ -113,15 +141,15 @@ def _limited(path: str, content: bytes) -> bytes:
 
 
 def _checked(
-    found: Mapping[str, bytes], root: Path, tag: str, paths: Sequence[str]
+    found: Mapping[str, bytes], root: Path, tag: str, paths: Sequence[str], hint: str = ""
 ) -> dict[str, bytes]:
     """Drop the Makefile, once it has been seen to be the release's."""
     result = {path: found[path] for path in paths if path in found}
     if not result:
-        raise InputError(f"{str(root)!r} has no file of a kernel tree")
+        raise InputError(f"{str(root)!r} has no file of a kernel tree{hint}")
     actual = _release_of(found.get(_MAKEFILE, b"").decode("utf-8", "replace"))
     if actual and actual != tag:
-        raise InputError(f"{str(root)!r} is Linux {actual}, not {tag}")
+        raise InputError(f"{str(root)!r} is Linux {actual}, not {tag}{hint}")
     return result
 
 

@@ -41,15 +41,26 @@ compiles against define them, and a table here names exactly what those headers 
 
 
 def parse(tag: str, files: Mapping[str, bytes]) -> Tables:
-    """Return the tables of every ABI that ``tag`` has.
+    """Return the tables of every ABI that ``tag`` has, with the tag's facts.
 
     ``files`` holds those of ``CANDIDATES`` that the source has; an ABI whose architecture has
     none of its files is not there. Raises InputError for a tag that is none, and OutsideError,
     with every problem found, for files that are missing, are not what they should be, or
     contradict each other or ``architectures``.
     """
-    release(tag)
     tree = Tree(files)
+    tables, served = _read(tag, tree)
+    return Tables(tag, tables, gather(tables, served, tree))
+
+
+def parse_numbers(tag: str, files: Mapping[str, bytes]) -> Tables:
+    """Return what ``parse`` does, without facts, for which fewer files are needed."""
+    return Tables(tag, _read(tag, Tree(files))[0])
+
+
+def _read(tag: str, tree: Tree) -> tuple[dict[str, Table], dict[str, dict[str, Served]]]:
+    release(tag)
+    files = tree.files
     missing = [path for path in REQUIRED if path not in files]
     if len(missing) == len(REQUIRED):
         raise OutsideError(f"the source has no {missing[0]}: does it have {tag}?")
@@ -68,7 +79,7 @@ def parse(tag: str, files: Mapping[str, bytes]) -> Tables:
             tables[name], served[name] = found
     if errors:
         raise OutsideError(*dict.fromkeys(errors))
-    return Tables(tag, tables, gather(tables, served, tree))
+    return tables, served
 
 
 def _table(tag: str, abi: Abi, view: View, tree: Tree) -> tuple[Table, dict[str, Served]] | None:

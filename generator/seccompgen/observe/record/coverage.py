@@ -104,7 +104,7 @@ def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Against:
     """
     means = meaning(policy, abi, tables)
     looked_at: dict[str, frozenset[int]] = {}
-    for rule in policy.rules:
+    for rule in policy.own_rules:
         found = frozenset(test.argument for test in _tests(rule.condition))
         looked_at[rule.name] = looked_at.get(rule.name, frozenset()) | found
 
@@ -168,7 +168,7 @@ def coverage(recording: Recording, policy: ResolvedPolicy, abi: Abi, tables: Tab
     reached = {(name_of(number, tables), origin) for number, origin in recording.reached}
     answered = [tables.tables[one.name] for one in (abi, *policy.compat_of(abi))]
     rules: dict[tuple[str, Origin, Position], list[Rule]] = {}
-    for rule in policy.rules:
+    for rule in policy.own_rules:
         if any(
             rule.applies_to(table.abi) and table.number_of(rule.name) is not None
             for table in answered

@@ -57,7 +57,7 @@ def needs_of_policy(policy: ResolvedPolicy, tables: Tables) -> Needs:
     ] * (default.kind in {ActionKind.ALLOW, ActionKind.LOG})
     problems += [
         Diagnostic(f"{rule.action} for {rule.name!r}: only rules that allow merge", rule.position)
-        for rule in policy.rules
+        for rule in policy.own_rules
         if rule.action != _ALLOW
     ]
     if problems:
@@ -74,7 +74,7 @@ def _allowed_on(abi: Abi, policy: ResolvedPolicy, tables: Tables) -> tuple[Allow
     """Return what the rules of ``policy``, which all allow, allow on ``abi``."""
     conditions: dict[str, list[Predicate]] = {}
     always: set[str] = set()
-    for rule in policy.rules:
+    for rule in policy.own_rules:
         if not rule.applies_to(abi) or tables.tables[abi.name].number_of(rule.name) is None:
             continue
         found = conditions.setdefault(rule.name, [])

@@ -10,6 +10,7 @@ from seccompgen.core.errors import AnswerNo, InputError, Position
 from seccompgen.core.model import U32, Action, ActionKind, FilterFlag
 from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.program import RET_K, Instruction
+from seccompgen.core.releases import Release
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
@@ -106,7 +107,7 @@ def _program(known: Sequence[ResolvedPolicy], abi: Abi, tables: Tables) -> tuple
         rule
         for policy in known
         if abi in policy.arches
-        for rule in policy.rules
+        for rule in policy.own_rules
         if rule.name not in ALWAYS_SEEN
     )
     if not rules:
@@ -121,6 +122,7 @@ def _program(known: Sequence[ResolvedPolicy], abi: Abi, tables: Tables) -> tuple
         unknown_action=_TRACE,
         bad_arch_action=_TRACE,
         rules=rules,
+        kernel=None,
     )
     return proved_program(policy, abi, tables).instructions
 
@@ -136,7 +138,7 @@ def policy_text(
     """Return the policy that allows what was recorded, and what the known policies allow.
 
     ``output`` is where it will be, ``command`` the name of what was recorded, if anything was.
-    Calls that ``tables`` do not name fail with ENOSYS under the policy, as on a kernel that does
+    Calls that are newer than ``tables`` fail with ENOSYS under the policy, as on a kernel that does
     not have them. Raises InputError where there is nothing to allow.
     """
     several = [needs_of_policy(policy, tables) for policy in wish.known]
@@ -156,6 +158,6 @@ def policy_text(
         HEADING,
         arches=needs.arches,
         compat_arches=needs.compat_arches,
-        unknown_action=Action(ActionKind.ERRNO, errno_name="ENOSYS"),
+        kernel=Release.parse(tables.tag),
         flags=FilterFlag.TSYNC if needs.tsync else FilterFlag(0),
     )

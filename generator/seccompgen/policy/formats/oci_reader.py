@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
+from seccompgen.core.ages import release_known
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import Action, ActionKind, FilterFlag, Op, serves_both
@@ -303,6 +304,8 @@ class _Translation:
             say("compat_arches", compat, self.position)
         say("default_action", default, profile.default_position)
         if self._has_stub:
+            if kernel := release_known(self.tables, [abi.name for abi in abis]):
+                say("kernel", kernel, profile.default_position)
             say("unknown_action", str(_ENOSYS), profile.default_position)
         say("bad_arch_action", "kill_thread", self.position)
         if any(

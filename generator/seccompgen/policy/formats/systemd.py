@@ -19,6 +19,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
+from seccompgen.core.ages import release_known
 from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
@@ -286,7 +287,11 @@ class _Unit:
         default, where = _severest(one.default for one in filters) if filters else ("allow", start)
         draft.setting("default_action", default, where)
         if filters:
-            draft.setting("unknown_action", *_severest(one.unknown for one in filters))
+            unknown, at = _severest(one.unknown for one in filters)
+            kernel = release_known(self.tables, self._served()) if unknown != default else None
+            if kernel:
+                draft.setting("kernel", kernel, at)
+            draft.setting("unknown_action", unknown, at)
         if "NoNewPrivileges" in self.switches:
             draft.setting("no_new_privs", *self.switches["NoNewPrivileges"])
         named: dict[str, tuple[str, Position]] = {}
@@ -336,8 +341,7 @@ class _Unit:
             answer, where = named.pop(way)
             draft.rule(answer, [Entry(way, where)], where, optional=True)
         if unresolved:
-            served = (*self._natives(), *self._compat(restricts=bool(self.archs or self.native)))
-            direct = {call for abi in served for call in self.tables.tables[abi].numbers}
+            direct = {call for abi in self._served() for call in self.tables.tables[abi].numbers}
             for call in _BEHIND - direct:
                 named.pop(call, None)
 
@@ -391,6 +395,10 @@ class _Unit:
         draft.setting("compat_arches", self._compat(restricts=restricts), where)
         draft.setting("bad_arch_action", "kill_thread" if restricts else "allow", where)
 
+    def _served(self) -> list[str]:
+        """Return all ABIs that the filters are for."""
+        return [*self._natives(), *self._compat(restricts=bool(self.archs or self.native))]
+
     def _compat(self, *, restricts: bool) -> list[str]:
         """Return the ABIs that the filters are for beside the kernel's own."""
         natives = self._natives()
@@ -435,7 +443,7 @@ class _Unit:
         Of two filters that refuse a call the later one's answer counts: SystemCallFilter's.
         Return the calls that are refused whatever their arguments, through every ABI.
         """
-        served = [*self._natives(), *self._compat(restricts=bool(self.archs or self.native))]
+        served = self._served()
         living = [
             one
             for one in restrictions
