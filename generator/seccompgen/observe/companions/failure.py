@@ -336,9 +336,7 @@ class Failures:
         facts = self._graph.known[place.image].cell(place.address)
         return ImageAddress(place.image, facts.start) if facts else None
 
-    def _names(
-        self, own: _Own, entrance: ImageAddress, state: State
-    ) -> set[str]:
+    def _names(self, own: _Own, entrance: ImageAddress, state: State) -> set[str]:
         """Return the calls that the kernel may be entered with at ``entrance``."""
         number = state.get(self._library.machine.number.name)
         if isinstance(number, int):
