@@ -20,6 +20,9 @@ _INCIDENTS = [
     ("glibc", "x86_64", "stat", "newfstatat", "", "2.36", None),
     ("glibc", "x86_64", "malloc", "prctl", "option=PR_SET_VMA", "2.41", None),
     ("glibc", "x86_64", "pthread_create", "prctl", "option=PR_SET_VMA", "2.41", None),
+    ("glibc", "i386", "time", "clock_gettime64", "", "2.36", "ENOSYS>clock_gettime"),
+    ("glibc", "i386", "ntp_gettime", "clock_adjtime64", "", "2.36", "ENOSYS>clock_adjtime"),
+    ("glibc", "i386", "sem_timedwait", "futex_time64", "", "2.36", None),
     ("systemd", "x86_64", "_nss_resolve_gethostbyname4_r", "pidfd_open", "", "257", None),
     ("glibc", "x86_64", "pthread_create", "madvise", "behavior=MADV_GUARD_INSTALL", "2.43", None),
 ]
