@@ -30,7 +30,7 @@ pytestmark = pytest.mark.ecosystem
 
 PACKAGING = ROOT / "docs" / "packaging.md"
 REFUSE_EXECVE = "syscalls:\n- action: errno(EPERM)\n  names: [execve]\n"
-QUICK_START = section(ROOT / "README.md", "## Quick start: confine a Flask application")
+QUICK_START = section(ROOT / "README.md", "## Sixty seconds: confine a Flask application")
 
 
 @pytest.fixture(scope="module")
