@@ -36,13 +36,6 @@ DATE ?=
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
 
-# From the packages that its lock names; ARGS=--update takes newer ones.
-companions: $(READY)
-	PYTHONPATH=tests:generator $(BIN)/python -m companions $(ARGS)
-
-# What the wheel installs below share/: manual pages of the commands, and completion scripts.
-pages: $(READY)
-	$(BIN)/python -m release.pages
 # What the wheel installs below share/: manual pages of the commands, and completion scripts.
 pages: $(READY)
 	$(BIN)/python -m release.pages
