@@ -6,13 +6,12 @@ Releases are those of the table: what came with glibc 2.34 is in 2.36 first.
 from __future__ import annotations
 
 import pytest
-
 from seccompgen.lint.companions import shipped_companions
 
 _INCIDENTS = [
     ("glibc", "x86_64", "pthread_create", "clone3", "", "2.36", "ENOSYS>clone"),
     ("glibc", "x86_64", "posix_spawn", "clone3", "", "2.36", "ENOSYS>clone"),
-    ("glibc", "x86_64", "fchmodat", "fchmodat2", "", "2.41", None),
+    ("glibc", "x86_64", "fchmodat", "fchmodat2", "", "2.41", "ENOSYS>openat"),
     ("glibc", "x86_64", "faccessat", "faccessat2", "", "2.36", "ENOSYS>faccessat"),
     ("glibc", "x86_64", "closefrom", "close_range", "", "2.36", "any>openat"),
     ("glibc", "x86_64", "posix_spawn", "close_range", "", "2.36", None),
@@ -21,10 +20,11 @@ _INCIDENTS = [
     ("glibc", "x86_64", "stat", "newfstatat", "", "2.36", None),
     ("glibc", "x86_64", "malloc", "prctl", "option=PR_SET_VMA", "2.41", None),
     ("glibc", "x86_64", "pthread_create", "prctl", "option=PR_SET_VMA", "2.41", None),
-    ("glibc", "x86_64", "pthread_create", "madvise", "behavior=MADV_GUARD_INSTALL", "2.43", None),
-    ("glibc", "i386", "clock_gettime", "clock_gettime64", "", "2.36", "ENOSYS>clock_gettime"),
-    ("glibc", "i386", "ppoll", "ppoll_time64", "", "2.36", "none"),
+    ("glibc", "i386", "time", "clock_gettime64", "", "2.36", "ENOSYS>clock_gettime"),
+    ("glibc", "i386", "ntp_gettime", "clock_adjtime64", "", "2.36", "ENOSYS>clock_adjtime"),
     ("glibc", "i386", "sem_timedwait", "futex_time64", "", "2.36", None),
+    ("systemd", "x86_64", "_nss_resolve_gethostbyname4_r", "pidfd_open", "", "257", None),
+    ("glibc", "x86_64", "pthread_create", "madvise", "behavior=MADV_GUARD_INSTALL", "2.43", None),
 ]
 
 
