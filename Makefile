@@ -8,6 +8,7 @@
 # make test-ecosystem   the tests that need compilers, containers and servers
 # make check      freshness, lint, types, proofs, tests
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
+# make site       build the documentation's pages in build/site; a warning is an error
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
 # make bench-optimum  measure small programs against the shortest possible, write
 #                 benchmarks/OPTIMUM.md; half an hour
@@ -30,7 +31,7 @@ BASE ?=
 VERSION ?=
 DATE ?=
 
-.PHONY: generate pages test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands evidence lint types proof fresh pins release system qemu ecosystem debootstrap editor report-rules clean
+.PHONY: generate pages companions test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -38,6 +39,10 @@ generate: $(READY)
 # What the wheel installs below share/: manual pages of the commands, and completion scripts.
 pages: $(READY)
 	$(BIN)/python -m release.pages
+
+# From the packages that its lock names; ARGS=--update takes newer ones.
+companions: $(READY)
+	PYTHONPATH=tests:generator $(BIN)/python -m companions $(ARGS)
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
@@ -52,7 +57,7 @@ test-kernels: $(READY) qemu
 	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/guests
 	PYTHONPATH=tests/helpers:tests $(BIN)/python -m guests.matrix
 
-test-ecosystem: $(VENV)/.ecosystem system ecosystem editor report-rules
+test-ecosystem: $(VENV)/.ecosystem $(VENV)/.site system ecosystem editor report-rules
 	$(BIN)/pytest -m ecosystem -n 2 --dist loadfile tests/ecosystem
 
 check: fresh lint types proof test
@@ -73,6 +78,10 @@ types: $(READY)
 proof: $(READY)
 	$(BIN)/seccompgen verify
 
+# From docs/, and from the code. Paths are relative to the page, so a mirror needs no settings.
+site: $(VENV)/.site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --site-dir build/site $(ARGS)
+
 evidence: $(READY) system
 	PYTHONPATH=tests/helpers:tests $(BIN)/python tests/verify/evidence.py $(ARGS) > docs/evidence.md.new
 	mv docs/evidence.md.new docs/evidence.md
@@ -88,6 +97,10 @@ bench-compile: $(READY)
 
 bench-record: $(READY) system
 	$(BIN)/python -m benchmarks.record $(ARGS)
+
+$(VENV)/.site: $(READY) requirements/site.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/site.txt
+	touch $@
 
 userlands: $(READY) debootstrap
 	$(BIN)/python -m benchmarks.userlands $(ARGS)
@@ -141,7 +154,7 @@ $(READY): requirements/dev.txt pyproject.toml
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build pypy3 python3 python3-seccomp python3-venv strace
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := bubblewrap busybox-static chromium clang crun curl debootstrap docker-cli docker.io fish g++ gcc gcc-aarch64-linux-gnu git golang-github-opencontainers-specs-dev golang-go iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
+ECOSYSTEM := bazel-bootstrap bubblewrap busybox-static chromium clang crun curl debootstrap docker-cli docker.io fish g++ gcc gcc-aarch64-linux-gnu git groff-base golang-github-opencontainers-specs-dev golang-go iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 man-db mandoc mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
 DEBOOTSTRAP := debootstrap iproute2 util-linux
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)
@@ -163,6 +176,7 @@ pins:
 	$(COMPILE) --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra bench --constraint requirements/dev.txt -o requirements/bench.txt pyproject.toml
 	$(COMPILE) --extra ecosystem --constraint requirements/dev.txt -o requirements/ecosystem.txt pyproject.toml
+	$(COMPILE) --extra site --constraint requirements/dev.txt --constraint requirements/ecosystem.txt -o requirements/site.txt pyproject.toml
 
 # Commits the version, checks everything, builds dist/ twice and compares; it publishes nothing.
 release: $(READY)

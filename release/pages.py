@@ -99,7 +99,7 @@ def _options(ctx: click.Context) -> Iterator[str]:
 
 def _closed(lines: list[str], page: str, others: list[str]) -> str:
     """Return a page with its end: where more is said."""
-    end = [".SH SEE ALSO", *others, ".PP", f".UR {PAGES}/{page}", ".UE"]
+    end = [".SH SEE ALSO", *others, ".PP", _plain(f"{PAGES}/{page}")]
     return "\n".join([*lines, *end]) + "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def as_json(here: Path, *words: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "code"), [("bad", 1), ("good", 0), ("noted", 0)])
-@pytest.mark.parametrize("form", ["text", "json", "sarif", "github"])
+@pytest.mark.parametrize("form", ["text", "json", "sarif", "github", "gitlab"])
 def test_errors_and_warnings_exit_with_one(here: Path, name: str, code: int, form: str) -> None:
     run = seccompgen("lint", f"{name}.yml", "--format", form, cwd=here)
     assert (run.code, run.err) == (code, "")
@@ -100,6 +101,67 @@ def test_github_gets_a_line_that_names_cannot_break(here: Path) -> None:
     assert line.startswith(
         "::warning file=a%2Cb%25c%3Ad.yml,line=5,col=17,endColumn=23,title=exec-twin::execveat is "
     )
+
+
+def report(here: Path, *words: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(
+        seccompgen("lint", *words, "--format", "gitlab", cwd=here).out
+    )
+    return found
+
+
+def test_gitlab_gets_a_code_quality_report(here: Path) -> None:
+    (one,) = report(here, "bad.yml", "good.yml")
+    assert len(one.pop("fingerprint")) == 64
+    assert one.pop("description").endswith("(on x86_64); refuse execveat as well")
+    assert one == {
+        "check_name": "exec-twin",
+        "severity": "major",
+        "location": {"path": "bad.yml", "lines": {"begin": 5}},
+    }
+
+
+def test_gitlab_knows_a_finding_again_by_its_fingerprint(here: Path) -> None:
+    (before,) = report(here, "bad.yml")
+    (here / "bad.yml").write_text(f"# a remark\n{BAD}")
+    (moved,) = report(here, "bad.yml")
+    assert moved["location"]["lines"] == {"begin": 6}
+    assert moved["fingerprint"] == before["fingerprint"]
+    (here / "bad.yml").write_text(BAD.replace("acct", "chroot"))
+    (other,) = report(here, "bad.yml")
+    assert other["fingerprint"] != before["fingerprint"]
+    shutil.copy(here / "bad.yml", here / "worse.yml")
+    assert len({one["fingerprint"] for one in report(here, "bad.yml", "worse.yml")}) == 2
+
+
+def test_findings_that_are_alike_have_fingerprints_of_their_own(here: Path) -> None:
+    (here / "bad.yml").write_text(GOOD + "# lint: ignore[no-wait]\n" * 2)
+    first, second = report(here, "bad.yml")
+    assert first["description"] == second["description"]
+    assert first["fingerprint"] != second["fingerprint"]
+
+
+def test_a_finding_on_a_program_is_shown_at_its_first_line(here: Path) -> None:
+    assert seccompgen("build", "bad.yml", "--format", "bpf", "-o", ".", cwd=here).code == 0
+    found = report(here, "bad.x86_64.bpf", "--arch", "x86_64")
+    assert {one["location"]["lines"]["begin"] for one in found} == {1}
+
+
+def test_without_a_filter_it_is_the_project(here: Path) -> None:
+    (here / "pyproject.toml").write_text("[tool.seccompgen]\npolicies = 'seccomp'\n")
+    (here / "seccomp").mkdir()
+    for name in ("bad", "good"):
+        shutil.move(here / f"{name}.yml", here / "seccomp")
+    shutil.copy(here / "seccomp" / "bad.yml", here / "seccomp" / "_included.yml")
+    assert [one["file"] for one in as_json(here)] == ["seccomp/bad.yml"]
+    (below,) = as_json(here / "seccomp")
+    assert below["file"] == "bad.yml"
+
+
+def test_without_a_filter_and_a_project_it_says_what_to_name(here: Path) -> None:
+    run = seccompgen("lint", cwd=here)
+    assert (run.code, run.out) == (2, "")
+    assert run.err.startswith("name a policy or a filter: there is no pyproject.toml with ")
 
 
 def test_codes_are_chosen(here: Path) -> None:

@@ -71,9 +71,7 @@ class _Maker:
                 ]
                 entry = table.Release(source.library, release, (base,), tuple(lines))
                 files = {
-                    abi: [
-                        file for one in several for file in self._files(one.path, source.files)
-                    ]
+                    abi: [file for one in several for file in self._files(one.path, source.files)]
                     for abi, several in by_abi.items()
                 }
                 found[release] = entry, files
@@ -89,8 +87,7 @@ class _Maker:
             for path in sorted(place.rglob(pattern))
             if path.is_file() and path.parent.name != "lib64"
         ]
-        seen: set[Path] = set()
-        return [one for one in files if one.resolve() not in seen and not seen.add(one.resolve())]
+        return list({one.resolve(): one for one in reversed(files)}.values())[::-1]
 
     def rows(self, source: Source) -> list[table.Companion]:
         """Return the rows of a library."""

@@ -37,8 +37,7 @@ class Engine:
     def run(self, *options: str, root: Path, command: list[str]) -> str:
         """Run a command in a new container with the tree ``root``; return all that is printed."""
         if self.name == "docker":
-            pack = f"tar --create --directory {root} . | docker import - demo"
-            assert not self._shell(pack).returncode
+            self.load(root, "demo")
             where = ["demo"]
         else:
             where = ["--rootfs", str(root)]
@@ -46,16 +45,29 @@ class Engine:
 
     def __call__(self, *args: str) -> str:
         """Run one of its commands; return all that it prints."""
-        return self._shell('exec "$0" "$@"', self.name, *args).stdout
+        return self.ended(*args)[1]
 
-    def _shell(self, script: str, *args: str) -> subprocess.CompletedProcess[str]:
+    def ended(self, *args: str, timeout: float = TIMEOUT) -> tuple[int, str]:
+        """Run one of its commands; return its exit code and all that it prints."""
+        done = self._shell('exec "$0" "$@"', self.name, *args, timeout=timeout)
+        return done.returncode, done.stdout
+
+    def load(self, root: Path, image: str) -> None:
+        """Make an image of a tree."""
+        pack = f"tar --create --directory {root} . | {self.name} import - {image}"
+        done = self._shell(pack)
+        assert not done.returncode, done.stdout
+
+    def _shell(
+        self, script: str, *args: str, timeout: float = TIMEOUT
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["sh", "-c", f"exec 2>&1; {script}", *args],
             env={**os.environ, **self.env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
-            timeout=TIMEOUT,
+            timeout=timeout,
             check=False,
         )
 

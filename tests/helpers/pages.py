@@ -30,6 +30,14 @@ def blocks(language: str, text: str = README) -> list[str]:
 EXAMPLES = blocks("console", (ROOT / "examples" / "README.md").read_text())
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page, those of its headings as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'<a id="([^"]+)">', text))
+
+
 def follow(page: str, directory: Path, env: Mapping[str, str] | None = None) -> int:
     """Do what docs/``page`` says in ``directory``; return how many commands that were.
 

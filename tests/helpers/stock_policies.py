@@ -27,7 +27,7 @@ def read_policy(path: Path) -> dict[str, Any]:
         included = read_policy(path.parent / name)
         rules += included.pop("syscalls", [])
         policy = included | policy
-    policy["syscalls"] = rules + [_in_calls(group) for group in policy.get("syscalls", [])]
+    policy["syscalls"] = rules + [in_calls(group) for group in policy.get("syscalls", [])]
     for key in ("arches", "compat_arches"):
         found = [find_abi(spelling) for spelling in policy.get(key, ())]
         policy[key] = [abi.name for abi in found if abi]
@@ -39,7 +39,7 @@ def _groups() -> dict[str, dict[str, Any]]:
     return tomllib.loads(GROUPS.read_text())
 
 
-def _in_calls(group: dict[str, Any]) -> dict[str, Any]:
+def in_calls(group: dict[str, Any]) -> dict[str, Any]:
     """Return a group of rules with the calls of each ``@name`` in its place."""
     names: list[Any] = []
     entries = list(group.get("names_with_args", ()))

@@ -23,7 +23,6 @@ NAMED = [one for one in INCIDENTS if not one.said("missed")]
 
 def test_there_are_many_and_each_has_a_link() -> None:
     assert len(NAMED) >= 20
-    assert len(NAMED) >= 0.75 * len(INCIDENTS)
     assert {path.suffix for path in FOLDER.iterdir()} == {".yml"}
     for one in INCIDENTS:
         assert re.fullmatch(r"https://\S+", one.said("link")), one.name
@@ -53,10 +52,11 @@ def test_once_it_is_permitted_nothing_is_said_of_it(incident: Incident) -> None:
     "incident", [one for one in INCIDENTS if one.said("missed")], ids=lambda one: one.name
 )
 def test_what_is_missed_is_said_so(incident: Incident) -> None:
-    assert naming(incident) is None
+    assert naming(incident) is None, "it is named by now: remove the line `missed:` from its head"
 
 
 def test_the_page_has_them_all() -> None:
     """Its table is the one that ``python tests/helpers/incidents.py`` prints."""
     page = (ROOT / "docs" / "drift.md").read_text()
-    assert f"\n\n{incidents_table()}" in page
+    assert page.endswith(f"\n\n{incidents_table()}")
+    assert f"\n{len(NAMED)} of {len(INCIDENTS)} are named.\n" in page

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import ROOT, checkout, seccompgen, snapshot
+from command import ROOT, checkout, inside, seccompgen, snapshot
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.pipeline import pool
@@ -64,6 +64,25 @@ def too_long(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(("jobs", "hired"), [("1", []), ("2", [2]), ("3", [3])])
+def test_jobs_says_how_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: str, hired: list[int]
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(pool, "START_UP", 1e-9)  # so that every policy is enough to do
+    monkeypatch.setattr(pool, "_hire", lambda team, count: told.append(count))  # noqa: ARG005
+    policy = tmp_path / "p.yml"
+    policy.write_text(POLICY.replace("[x86_64, s390x]", "[x86_64, i386, arm, aarch64, s390x]"))
+    run = inside("build", policy, "-o", tmp_path / "out", "--no-cache", "--jobs", jobs)
+    assert (run.code, told) == (0, hired)
+
+
+def test_no_jobs_at_all_is_an_error(tmp_path: Path) -> None:
+    run = inside("build", "p.yml", "--jobs", "0", "-o", tmp_path)
+    assert run.code == 2
+    assert "--jobs" in run.err
+
+
 def test_errors_of_all_policies_come_in_their_order(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a.yml", "b.yml", "c.yml", "d.yml", "class.yml")]
     paths[0].write_text("nonsense: true\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import corpus
@@ -80,6 +81,23 @@ def read(path: Path) -> Any:
 
 def test_it_is_a_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
+
+
+def patterns(schema: Any) -> set[str]:
+    if isinstance(schema, list):
+        return {one for item in schema for one in patterns(item)}
+    if not isinstance(schema, dict):
+        return set()
+    own = {schema["pattern"]} if isinstance(schema.get("pattern"), str) else set()
+    return own | {one for item in schema.values() for one in patterns(item)}
+
+
+def test_its_patterns_escape_what_unicode_mode_lets_them() -> None:
+    """ECMAScript's mode "u", in which Ajv and others read patterns, takes no other escapes."""
+    found = patterns(SCHEMA)
+    assert len(found) > 5
+    escapes = {escape for one in found for escape in re.findall(r"\\(.)", one)}
+    assert escapes <= {*"^$\\.*+?()[]{}|/", *"dDwWsSbB"}
 
 
 @pytest.mark.parametrize("case", [*CASES, "good"])

@@ -51,7 +51,7 @@ def rows(package: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-@pytest.mark.parametrize(("page", "least"), [("docs/library.md", 30), ("README.md", 5)])
+@pytest.mark.parametrize(("page", "least"), [("docs/library.md", 30), ("docs/tour.md", 5)])
 def test_the_examples_do_what_they_show(page: str, least: int, tmp_path: Path) -> None:
     text = (ROOT / page).read_text()
     blocks = re.findall(r"^```python\n(>>>.*?)^```", text, re.MULTILINE | re.DOTALL)

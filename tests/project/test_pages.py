@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from command import ROOT, seccompgen
-from pages import blocks
+from navigation import awaited, navigated, site_pages
+from pages import anchors, blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,14 +23,6 @@ _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
-def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page, those of its headings as GitHub makes them."""
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    return slugs | set(re.findall(r'<a id="([^"]+)">', text))
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for path, anchor in _LINK.findall(_CODE.sub("", page.read_text())):
@@ -36,6 +30,23 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.exists(), f"{page}: {path}"
         if anchor:
             assert anchor in anchors(target), f"{page}: {path}#{anchor}"
+
+
+def test_every_page_is_in_the_navigation_of_the_site_once() -> None:
+    there = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    named = navigated()
+    assert sorted(there - {*named}) == []
+    assert len(named) == len({*named})
+    assert sorted({*named} - site_pages() - awaited()) == []
+
+
+def test_addresses_elsewhere_are_well_formed() -> None:
+    """They are not asked for: there may be no network."""
+    for page in PAGES:
+        for address in re.findall(r"\]\((https?:[^)\s]*)\)", _CODE.sub("", page.read_text())):
+            parts = urlsplit(address)
+            assert parts.scheme == "https", f"{page}: {address}"
+            assert re.fullmatch(r"[\w-]+(\.[\w-]+)+", parts.netloc), f"{page}: {address}"
 
 
 def test_the_glossary_is_in_order_and_linked() -> None:

@@ -7,34 +7,42 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from command import ROOT, seccompgen
-from pages import EXAMPLES, PYTHONS, README, blocks
+from navigation import site_pages
+from pages import EXAMPLES, PYTHONS, README, anchors, blocks
 
+SITE = "https://OWNER.github.io/seccompgen/"
+SOURCE = "https://github.com/OWNER/seccompgen/blob/main/"
 EXAMPLE = ROOT / "examples" / "word_count"
 
 
-def test_the_policy_shown_is_the_example_and_builds_as_shown(tmp_path: Path) -> None:
-    (shown,) = blocks("yaml")
-    policy = shown.removeprefix("# worker.yml\n")
-    assert policy == (EXAMPLE / "worker.yml").read_text()
-    (tmp_path / "worker.yml").write_text(policy)
-    (build,) = [block for block in blocks("console") if "vendor worker.yml" in block]
-    run = seccompgen("vendor", "worker.yml", "myapp/sandbox", cwd=tmp_path)
-    assert build == f"$ seccompgen vendor worker.yml myapp/sandbox\n{run.out}"
-    assert run.err == ""
+def test_it_is_short_and_all_its_links_are_absolute() -> None:
+    """It is shown by package indexes, too, where nothing lies beside it."""
+    assert len(README.splitlines()) < 120
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith((SITE, SOURCE))] == []
 
 
-def test_the_stock_filter_does_what_is_shown() -> None:
-    (shown,) = [block for block in blocks("console") if "no_network.install()" in block]
-    code, expected = re.split(r"^END\n", shown.split("<<'END'\n")[1], flags=re.MULTILINE)
-    run = subprocess.run(
-        [sys.executable, "-"], input=code, capture_output=True, text=True, check=True
-    )
-    assert run.stdout == expected
+def test_its_links_lead_to_pages_and_files() -> None:
+    pages = site_pages()
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        address, _, anchor = link.partition("#")
+        if address.startswith(SOURCE):
+            assert (ROOT / address.removeprefix(SOURCE)).exists(), link
+            continue
+        page = address.removeprefix(SITE).rstrip("/")
+        (there,) = {f"{page}.md", f"{page}/index.md".lstrip("/"), f"{page}/README.md"} & pages
+        if anchor:
+            assert anchor in anchors(ROOT / "docs" / there), link
+
+
+def test_the_first_policy_is_that_of_the_example() -> None:
+    (shown,) = blocks("yaml", (ROOT / "docs" / "first-policy.md").read_text())
+    assert shown.removeprefix("# worker.yml\n") == (EXAMPLE / "worker.yml").read_text()
 
 
 def test_costs_are_told_as_shown(tmp_path: Path) -> None:

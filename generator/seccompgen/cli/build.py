@@ -83,6 +83,12 @@ _MOST_RULES = 5
     help="Say for each program what it costs, and the least that any program could.",
 )
 @click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Compile in up to N processes; default: as many as there are CPUs.",
+)
+@click.option(
     "--depfile",
     "depfile_path",
     type=click.Path(path_type=Path),
@@ -100,6 +106,7 @@ def build(
     optimize: str | None,
     profile: Path | None,
     tables_directory: Path | None,
+    jobs: int | None,
     depfile_path: Path | None,
     reading: Reading,
     *,
@@ -133,7 +140,7 @@ def build(
         raise InputError("--check writes nothing, so it has no --depfile")
     only = [require_abi(arch) for arch in arches]
     tables = read_tables(tables_directory)
-    how = means(cached=not (check or no_cache))
+    how = means(cached=not (check or no_cache), jobs=jobs)
     policies = policies_named(words, "build")
     project = None if words else find_project(Path.cwd())
     if not words and project is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli import completing
-from seccompgen.core.errors import AnswerNo
+from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.core.styled import Style
 from seccompgen.io.console import can_redraw, redraw, say
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from seccompgen.filters.locate import Located
     from seccompgen.io.outputs import Outputs
     from seccompgen.pipeline.build import BuildOptions
+    from seccompgen.pipeline.project import Project
 
 _QUIET_SECONDS = 1.0
 _BAR = 30
@@ -80,14 +81,26 @@ def read_tables(directory: Path | None) -> Tables:
     return load_tables(directory) if directory else shipped_tables()
 
 
-def means(*, cached: bool) -> BuildOptions:
-    """Return how this machine compiles: on all CPUs, and with ``cached`` only what is new."""
+def required_project() -> Project:
+    """Return the project that the current directory lies in; raise InputError without one."""
+    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
+
+    project = find_project(Path.cwd())
+    if project is None:
+        raise InputError(
+            "name a policy or a filter: there is no pyproject.toml with [tool.seccompgen] here"
+        )
+    return project
+
+
+def means(*, cached: bool, jobs: int | None = None) -> BuildOptions:
+    """Return how this machine compiles: by ``jobs`` processes or one a CPU, and if ``cached``."""
     from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
     from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
-    return BuildOptions(available_cpus(), directory / "programs" if directory else None)
+    return BuildOptions(jobs or available_cpus(), directory / "programs" if directory else None)
 
 
 def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) -> Objective:

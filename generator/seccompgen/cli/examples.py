@@ -32,7 +32,7 @@ MORE = {
             "build worker.yml --profile worker.strace --costs -o out",
         ),
     ),
-    "completion": More("README.md", ("completion bash --install", "completion fish")),
+    "completion": More("docs/tour.md", ("completion bash --install", "completion fish")),
     "constants": More("docs/tables.md", ("constants O_DIRECTORY 'CLONE_NEW*'", "constants 0x5412")),
     "convert": More(
         "docs/formats.md",

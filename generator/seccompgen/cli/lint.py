@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,7 @@ from seccompgen.cli.common import (
     json_option,
     print_notes,
     read_tables,
+    required_project,
     tables_option,
 )
 from seccompgen.cli.reading import based_reading_options
@@ -23,7 +25,6 @@ from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
@@ -37,8 +38,7 @@ PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
 @click.argument(
     "words",
     nargs=-1,
-    required=True,
-    metavar="FILTER...",
+    metavar="[FILTER]...",
     type=click.Path(),
     shell_complete=completing.filters,
 )
@@ -51,10 +51,11 @@ PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "json", "sarif", "github"]),
+    type=click.Choice(["text", "json", "sarif", "github", "gitlab"]),
     default="text",
     show_default=True,
-    help="For people, for programs, for code hosts, or as annotations in a workflow of GitHub.",
+    help="For people, for programs, for code hosts; as annotations in a workflow of GitHub, or as "
+    "a Code Quality report for GitLab.",
 )
 @click.option(
     "--arch",
@@ -83,7 +84,8 @@ def lint(
     """Say what the authors of FILTERs probably did not mean, each with a call that shows it.
 
     A FILTER is a policy file, a stock policy's name, a generated module, a raw .bpf file, whoever
-    made it, or a directory, for all that lie in it. docs/lint.md has a section for each code.
+    made it, or a directory, for all that lie in it. Without any, the policies of the project that
+    the current directory lies in. docs/lint.md has a section for each code.
     In a policy, "# lint: ignore[code]: reason" silences a finding on its line or the next one.
     With --from and --to, what newer libraries would be refused is looked at as well: a BASE is
     debian:13, glibc:2.41, python:3.13 or newest. docs/drift.md has more of that.
@@ -98,7 +100,7 @@ def lint(
     only = require_abi(arch) if arch else None
     reports: list[LintReport] = []
     wrong: list[object] = []
-    for path in all_filters(words):
+    for path in all_filters(words) if words else _project_policies():
         try:
             reports.append(lint_filter(path, tables, only, reading, upgrade))
         except InputError as error:
@@ -110,6 +112,15 @@ def lint(
     _print(shown, "json" if as_json else form, tables, sum(len(one.silenced) for one in reports))
     if any(one.severity.rank < 2 for each in shown for one in each.findings):
         ctx.exit(EXIT_NO)
+
+
+def _project_policies() -> list[Path]:
+    """Return the project's policies, as one would name them here."""
+    here = Path.cwd()
+    return [
+        path.relative_to(here) if path.is_relative_to(here) else path
+        for path in required_project().policy_files()
+    ]
 
 
 def _codes(words: Iterable[str], option: str) -> set[str]:
@@ -150,6 +161,10 @@ def _print(shown: Sequence[LintReport], form: str, tables: Tables, silenced: int
         from seccompgen.render.sarif import sarif  # noqa: PLC0415
 
         print_json(sarif(shown, tables, __version__, PAGE))
+    elif form == "gitlab":
+        from seccompgen.render.code_quality import code_quality  # noqa: PLC0415
+
+        print_json(code_quality(shown))
     elif form == "github":
         for each in shown:
             for line in github_annotations(each):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ from seccompgen.cli.common import (
     means,
     policy_named,
     read_tables,
+    required_project,
     tables_option,
 )
 from seccompgen.cli.reading import reading_options
@@ -34,6 +34,7 @@ from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
@@ -118,13 +119,8 @@ def verify(
 def _project_modules() -> dict[Path, Path | None]:
     """Return the packages that the project's policies are generated to, with these policies."""
     from seccompgen.pipeline.build import module_name  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
-    project = find_project(Path.cwd())
-    if project is None:
-        raise InputError(
-            "name a policy or a filter: there is no pyproject.toml with [tool.seccompgen] here"
-        )
+    project = required_project()
     return {project.output / module_name(policy.stem): policy for policy in project.policy_files()}
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.errors import Diagnostic, InputError, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 TABLE_NAME = "companions.csv"
 LOCK_NAME = "companions.lock.toml"
@@ -61,8 +61,9 @@ class Companion(NamedTuple):
     """A call that each of ``functions`` makes in some releases of a library, on each of ``abis``.
 
     ``constant`` is empty, or a constant that they pass: ``behavior=MADV_GUARD_INSTALL``. The row
-    without a constant has the ``fallback``, and is there whatever the arguments are; several have
-    several fallbacks, each in other releases.
+    without a constant is there whatever the arguments are. It has the ``fallback`` if not all
+    releases make the call; else that is None. Several such rows have several fallbacks, each in
+    other releases.
     """
 
     library: str
@@ -228,9 +229,9 @@ def _rows(text: str, libraries: Mapping[str, Sequence[str]], place: str) -> Iter
                 head = library, tuple(abis.split()), tuple(functions.split())
                 continue
             _, call, constant, fallback, ranges = fields
-            if head is None:
+            releases = tuple(_in_ranges(ranges, known)) if head else ()
+            if head is None or not releases:
                 raise ValueError
-            releases = tuple(_in_ranges(ranges, known))
             yield Companion(
                 *head, call, constant, _fallback(fallback) if fallback else None, releases
             )
@@ -276,7 +277,7 @@ def _in_ranges(text: str, known: Sequence[str]) -> Iterator[str]:
         yield from known[start : end + 1]
 
 
-def _order(libraries: Mapping[str, Sequence[str]]) -> object:
+def _order(libraries: Mapping[str, Sequence[str]]) -> Callable[[Companion], tuple[object, ...]]:
     names = list(libraries)
     return lambda row: (
         names.index(row.library),

@@ -159,7 +159,7 @@ def _of_new_function(view: FilterView, library: str, change: Change) -> Iterator
         refused = _refused(view, row)
         if row.constant or refused is None:
             continue
-        own = next((one for one in names if _are_kin(one, row.call)), None)
+        own = next((one for one in names if are_kin(one, row.call)), None)
         if own and not _is_answer_of_older_kernel(view, row.call, refused[1]):
             yield _Need(library, own, row, own, False, False, False, 1.0, *refused)
 
@@ -190,12 +190,12 @@ def _kin(view: FilterView, call: str, old: Sequence[str], new: Sequence[str]) ->
     found = (
         one
         for one in sorted(old, key=len, reverse=True)
-        if _are_kin(one, call, still=one in new) and _is_permitted(view, one)
+        if are_kin(one, call, still=one in new) and _is_permitted(view, one)
     )
     return next(found, "")
 
 
-def _are_kin(older: str, newer: str, *, still: bool = False) -> bool:
+def are_kin(older: str, newer: str, *, still: bool = False) -> bool:
     """Return True if a call is a later form of another, as names tell: `fstat`, `newfstatat`.
 
     Of calls that are ``still`` made together, the later one can all that the older can.
@@ -203,7 +203,7 @@ def _are_kin(older: str, newer: str, *, still: bool = False) -> bool:
     stem = _NUMBERS.sub("", older)
     stems = {older, stem, stem[1:] if stem[:1] in {"l", "f"} else stem}
     before, after = (_SAME, _EXTENDED) if still else (_BEFORE, _AFTER)
-    return older != newer and any(
+    return newer not in {older, stem} and any(
         match[1] in before and match[2] in after
         for one in stems
         if (match := re.fullmatch(f"(.*){re.escape(one)}(.*)", newer))

@@ -48,7 +48,7 @@ NO_LIMIT = Horizon(Release(0, 0), {})
 
 
 def horizon_of(
-    layers: Sequence[Layer],
+    layers: list[Layer],
     answered: Iterable[Table],
     tables: Tables,
     problems: list[Diagnostic],

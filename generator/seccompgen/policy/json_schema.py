@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 _WIDTH = 120
+_ESCAPE = re.compile(r"[][$()*+.?\\^{|}]")
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _PLAIN = {
     ActionKind.ALLOW: "The call is made.",
@@ -265,7 +266,10 @@ def _in_any_case(described: Mapping[str, str], what: str) -> dict[str, Any]:
 
 def _folded(word: str) -> str:
     """Return a pattern for ``word`` in any case; JSON Schema's have no flag for that."""
-    letters = (f"[{c.upper()}{c.lower()}]" if c.isalpha() else re.escape(c) for c in word)
+    # ECMAScript's Unicode mode, which many validators use, refuses to have a hyphen escaped.
+    letters = (
+        f"[{c.upper()}{c.lower()}]" if c.isalpha() else _ESCAPE.sub(r"\\\g<0>", c) for c in word
+    )
     return "".join(letters)
 
 

@@ -7,7 +7,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint.companions import Release, render
 from seccompgen.observe.companions.compare import compare, rows

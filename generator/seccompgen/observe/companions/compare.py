@@ -10,7 +10,7 @@ from seccompgen.observe.companions.arguments import Arguments
 from seccompgen.observe.companions.failure import Failures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from seccompgen.core.tables import Tables
     from seccompgen.observe.companions.library import Library
@@ -36,12 +36,13 @@ def compare(releases: Mapping[str, Library], tables: Tables) -> dict[str, Facts]
                 calls[function][call].append(release)
                 for constant in sorted(arguments.constants(function, made)):
                     found[function].setdefault((call, constant, None), []).append(release)
+    first = next(iter(releases))
     for release, one in releases.items():
         failures = Failures(one)
         for function in sorted(one.functions):
             for call, made in one.calls_of(function).items():
-                differs = len(calls[function][call]) < len(releases)
-                fallback = failures.fallback(function, made) if differs else None
+                newer = calls[function][call][0] != first
+                fallback = failures.fallback(function, made) if newer else None
                 found[function].setdefault((call, "", fallback), []).append(release)
     return {
         function: {row: tuple(having) for row, having in rows.items()}

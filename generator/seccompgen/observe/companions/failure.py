@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 from bisect import bisect_left
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.lint.companions import ANY, Fallback, Retry
 from seccompgen.observe.companions.returning import RETURN_NUMBERS
@@ -33,10 +33,14 @@ _ERRORS = ("ENOSYS", "EPERM", "EACCES", "EINVAL", "EOPNOTSUPP", "EIO")
 _SUCCESSES = (0, 7, 0x7F123000)
 """Results that are tried of a call that returns a number, a descriptor or an address."""
 _PRESERVED = frozenset({"rbx", "rbp", "rsi", "rdi", "r12", "r13", "r14", "r15"})
-_MOST_STEPS = 800
-_MOST_WAYS = 60
+_MOST_STEPS = 500
+_MOST_WAYS = 40
 _DEEPEST = 8
 _MOST_CALLERS = 24
+
+
+_Retries: TypeAlias = dict[str, set[str]] | None
+"""The errors after which each call comes next; None if that is unknown."""
 
 
 class _TooMuchError(Exception):
@@ -53,6 +57,22 @@ class _Way(NamedTuple):
     state: State
 
 
+class _Own:
+    """The code of a function; it remembers what it was asked for.
+
+    So what was found for one function holds for each of which the answers are the same.
+    """
+
+    def __init__(self, cells: frozenset[ImageAddress]) -> None:
+        self._cells = cells
+        self.asked: dict[ImageAddress | None, bool] = {}
+
+    def __contains__(self, cell: ImageAddress | None) -> bool:
+        answer = cell in self._cells
+        self.asked[cell] = answer
+        return answer
+
+
 class Failures:
     """The fallbacks of the functions of one library."""
 
@@ -63,6 +83,7 @@ class Failures:
         self._decoded = lru_cache(maxsize=None)(self._decode)
         self._settled = lru_cache(maxsize=None)(self._settled_in)
         self._errnos: set[object] = set()
+        self._known: dict[Made, list[tuple[dict[ImageAddress | None, bool], _Retries]]] = {}
 
     def fallback(self, function: str, made: Iterable[Made]) -> Fallback:
         """Return what ``function`` calls if the one call fails that it makes at ``made``."""
@@ -71,9 +92,8 @@ class Failures:
         found: dict[str, set[str]] = {}
         known = True
         for one in made:
-            try:
-                retries = self._retries(function, one)
-            except (LostError, _TooMuchError):
+            retries = self._once(self._library.own_of(function), one)
+            if retries is None:
                 known = False
                 continue
             for call, errors in retries.items():
@@ -86,21 +106,34 @@ class Failures:
             known,
         )
 
-    def _retries(self, function: str, made: Made) -> dict[str, set[str]]:
+    def _once(self, cells: frozenset[ImageAddress], made: Made) -> _Retries:
+        """Return what `_retries` returns, from an earlier time if nothing of it is different."""
+        known = self._known.setdefault(made, [])
+        for asked, retries in known:
+            if all((cell in cells) == answer for cell, answer in asked.items()):
+                return retries
+        own = _Own(cells)
+        try:
+            found: _Retries = self._retries(own, made)
+        except (LostError, _TooMuchError):
+            found = None
+        known.append((own.asked, found))
+        return found
+
+    def _retries(self, own: _Own, made: Made) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
         self._errnos.clear()
         for name in _ERRORS:
-            for call in self._next_calls(function, made, -int(getattr(errno, name))):
+            for call in self._next_calls(own, made, -int(getattr(errno, name))):
                 found.setdefault(call, set()).add(name)
         successes = _SUCCESSES if made.name in RETURN_NUMBERS else (0,)
         for result in successes if found else ():
-            for call in self._next_calls(function, made, result):
+            for call in self._next_calls(own, made, result):
                 found.pop(call, None)
         return found
 
-    def _next_calls(self, function: str, made: Made, result: int) -> set[str]:
+    def _next_calls(self, own: _Own, made: Made, result: int) -> set[str]:
         """Return the calls that come next after that one returned ``result``."""
-        own = self._library.own_of(function)
         word = self._library.table.abi.bits // 8
         found: set[str] = set()
         waiting: list[_Way] = []
@@ -120,7 +153,7 @@ class Failures:
                 steps += 1
                 if steps > _MOST_STEPS or ways > _MOST_WAYS:
                     raise _TooMuchError
-                onward = self._step(function, made, own, way, found)
+                onward = self._step(made, own, way, found)
                 if len(onward) == 1:
                     way = onward[0]
                     continue
@@ -134,9 +167,8 @@ class Failures:
 
     def _step(
         self,
-        function: str,
         made: Made,
-        own: frozenset[ImageAddress],
+        own: _Own,
         way: _Way,
         found: set[str],
     ) -> list[_Way]:
@@ -156,7 +188,7 @@ class Failures:
             return []
         after = ImageAddress(at.image, instruction[0] + instruction[1])
         if machine.returns(instruction):
-            return list(self._return(function, made, own, way))
+            return list(self._return(made, own, way))
         if machine.dies(instruction):
             return []
         ways = targets.get(at.address, ())
@@ -170,7 +202,7 @@ class Failures:
             return [way._replace(at=after)]
         word = word_of(instruction)
         if word[0] == "j" or word[:4] == "loop":
-            return self._jump(function, made, own, way, word, ways, after)
+            return self._jump(made, own, way, word, ways, after)
         state.carry_out(instruction)
         self._errnos.update(state.marked_words())
         return [way._replace(at=after)]
@@ -182,9 +214,8 @@ class Failures:
 
     def _jump(
         self,
-        function: str,
         made: Made,
-        own: frozenset[ImageAddress],
+        own: _Own,
         way: _Way,
         word: str,
         targets: tuple[ImageAddress, ...],
@@ -202,14 +233,12 @@ class Failures:
                 # Another function's code: it goes back to who called this one.
                 leaving = way._replace(state=state.copy())
                 leaving.state.after_opaque_call()
-                onward += self._return(function, made, own, leaving)
+                onward += self._return(made, own, leaving)
         if taken is not True:
             onward.append(way._replace(at=after, state=state.copy()))
         return onward
 
-    def _return(
-        self, function: str, made: Made, own: frozenset[ImageAddress], way: _Way
-    ) -> Iterator[_Way]:
+    def _return(self, made: Made, own: _Own, way: _Way) -> Iterator[_Way]:
         """Yield where a return goes: to the call on the way, or else to all known callers."""
         if way.frames:
             way.state.leave()
@@ -230,7 +259,7 @@ class Failures:
                 yield _Way(following, cell, (), fresh)
 
     def _callers_of(self, cell: ImageAddress) -> tuple[tuple[ImageAddress, ImageAddress], ...]:
-        """Return the calls that lead to the function whose code ``cell`` is, and their functions."""
+        """Return the calls that lead to the function that ``cell`` is of, each with its own."""
         graph = self._graph
         found: dict[tuple[ImageAddress, ImageAddress], None] = {}
         seen = {cell}
@@ -307,19 +336,17 @@ class Failures:
         facts = self._graph.known[place.image].cell(place.address)
         return ImageAddress(place.image, facts.start) if facts else None
 
-    def _names(
-        self, own: frozenset[ImageAddress], entrance: ImageAddress, state: State
-    ) -> set[str]:
+    def _names(self, own: _Own, entrance: ImageAddress, state: State) -> set[str]:
         """Return the calls that the kernel may be entered with at ``entrance``."""
         number = state.get(self._library.machine.number.name)
         if isinstance(number, int):
             name = self._library.table.names.get(number & 0xFFFFFFFF)
             return {name} if name else set()
         return {
-            made.name
-            for cell in own
-            for made in self._library.made.get(cell, ())
-            if made.entrance == entrance
+            one.name
+            for cell, several in self._library.made.items()
+            for one in several
+            if one.entrance == entrance and cell in own
         }
 
 

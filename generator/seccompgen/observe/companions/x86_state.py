@@ -1,7 +1,7 @@
-"""x86 instructions carried out on what is known: numbers, unknown words told apart by their origin.
+"""x86 instructions carried out on what is known: numbers, and unknown words by their origin.
 
-It is for one question, to where control goes after a call failed with a certain errno. So each value
-that comes from the call's result is marked. Where such a one meets an instruction that is not
+It is for one question, to where control goes after a call failed with a certain errno. So each
+value that comes from the call's result is marked. Where such a one meets an instruction that is not
 understood, it is `LOST`, and a branch on it has no answer (`LostError`): whoever asks is told
 "unknown", never a guess.
 """
@@ -86,7 +86,9 @@ class State:
 
     def copy(self) -> State:
         """Return the same, apart."""
-        return State(self.word, dict(self.registers), dict(self.memory), self.compared, self.escaped)
+        return State(
+            self.word, dict(self.registers), dict(self.memory), self.compared, self.escaped
+        )
 
     def key(self) -> object:
         """Return all of it, to be compared."""
@@ -316,12 +318,12 @@ class State:
                     unclear = memory.segment in {"fs", "gs"} and self.marked_words()
                     return LOST if unclear or self.escaped else None
                 if key in self.memory:
-                    value, size = self.memory[key]
-                    if isinstance(value, int) and memory.size <= size:
-                        return _marked(_cut(value, 8 * memory.size), value)
+                    held, size = self.memory[key]
+                    if isinstance(held, int) and memory.size <= size:
+                        return _marked(_cut(held, 8 * memory.size), held)
                     if memory.size == size:
-                        return value
-                    return LOST if is_marked(value) else None
+                        return held
+                    return LOST if is_marked(held) else None
                 if _is_of_thread(key) and self.marked_words() and not _is_known_place(key):
                     return LOST  # it may be errno
                 if self.escaped and not isinstance(key, int) and not _is_known_place(key):
@@ -372,9 +374,8 @@ class State:
         if address is None or isinstance(address, _Lost):
             return None
         if memory.segment in {"fs", "gs"}:
-            if isinstance(address, Symbol) and self.word == 4:
-                address = _offset_in_table(address)
-            return ("thread", address)
+            narrow = isinstance(address, Symbol) and self.word == 4
+            return ("thread", _offset_in_table(address) if narrow else address)
         return address
 
 
@@ -426,14 +427,14 @@ def _is_guard(operand: Operand) -> bool:
     return False
 
 
-def _offset_in_table(address: Symbol) -> object:
+def _offset_in_table(address: Value) -> object:
     """Return where the table of the loader has ``address``, on i386, whatever points to the table.
 
     Each function has that pointer of its own making.
     """
-    match address.origin:
-        case ("memory", 4, Symbol(_, offset)):
-            return ("table", offset, address.offset)
+    match address:
+        case Symbol(("memory", 4, Symbol(_, offset)), more):
+            return ("table", offset, more)
     return address
 
 

@@ -1,0 +1,61 @@
+"""Events of mkdocs: add the generated pages, and turn links to the repository into addresses."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from mkdocs.structure.files import File
+
+from website.commands import command_names
+from website.links import in_site, is_there, plain_pipes
+from website.pages import generated_pages
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+
+_COMMANDS = "commands/"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the commands where the navigation says so; leave out what is awaited and not there."""
+    absent = {one for one in config.extra["awaited"] if not is_there(one)}
+    config.nav = [_filled(section, absent) for section in config.nav or []]
+    return config
+
+
+def _filled(entry: dict[str, Any], absent: set[str]) -> dict[str, Any]:
+    """Return an entry of the navigation with the pages that it has now."""
+    ((title, below),) = entry.items()
+    if below == _COMMANDS:
+        below = [{"All commands": f"{_COMMANDS}index.md"}]
+        below += [{name: f"{_COMMANDS}{name}.md"} for name in command_names()]
+    elif isinstance(below, list):
+        below = [
+            _filled(one, absent)
+            for one in below
+            if not absent.intersection(v for v in one.values() if isinstance(v, str))
+        ]
+    return {title: below}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are not in docs/."""
+    for name, content in generated_pages().items():
+        files.append(File.generated(config, name, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead links to files outside docs/ to their page, or to the repository."""
+    del files
+    return in_site(plain_pipes(markdown), page.file.src_uri, config.extra["repository"])
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Make a table's heading without words a cell, which nobody is told of."""
+    del page, config, files
+    return re.sub(r"<th( [^>]*)?></th>", r"<td\1></td>", html)
