@@ -89,8 +89,8 @@ def control(cells: Sequence[Cell]) -> list[str]:
     """Return a sentence about Debian 11 itself."""
     own = [cell for cell in cells if cell.land == roots.RECORDED]
     off = [cell.program for cell in own if cell.refused or cell.complaints]
-    told = f"all but {', '.join(off)}" if off else "all"
-    return [f"In Debian 11 itself {told} of {len(own)} programs work, and nothing is refused."]
+    told = f"all {len(own)} programs work" + (f", but {', '.join(off)}" if off else "")
+    return [f"In Debian 11 itself {told}, and nothing is refused."]
 
 
 def calls(cells: Sequence[Cell]) -> list[str]:

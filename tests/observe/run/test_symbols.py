@@ -163,7 +163,7 @@ def test_functions_have_names_below_another_root(by: str, tmp_path: Path) -> Non
     subprocess.run(["gcc", "-O1", "-static", "-o", program, source], check=True)
     (tmp_path / "policy.yml").write_text(POLICY)
     enter = f"import os; os.chroot({str(program.parent)!r}); os.execv('/program', ['program'])"
-    words = ["--trace", "--by", by, "--json", tmp_path / "policy.yml", "--"]
+    words = ["--trace", "--by", by, "--json", str(tmp_path / "policy.yml"), "--"]
     done = forked("run", *words, sys.executable, "-c", enter)
     told = [json.loads(line)["place"] for line in done.err.splitlines()]
     assert ("ask", str(program)) in [(one["function"], one["file"]) for one in told]
