@@ -14,6 +14,8 @@
 #                 benchmarks/OPTIMUM.md; half an hour
 # make bench-compile  measure how long compiling takes; ARGS="--policies 100 --every"
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
+# make userlands      run programs in later Debians under filters recorded in Debian 11, write
+#                 docs/userlands.md; an hour, as root; ARGS="--only redis --land trixie"
 # make release VERSION=0.2.0 DATE=2026-12-01   commit the version, check everything, build dist/
 # Each does the set-up it needs, in .venv.
 
@@ -29,7 +31,7 @@ BASE ?=
 VERSION ?=
 DATE ?=
 
-.PHONY: generate pages test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record evidence lint types proof fresh site pins release system qemu ecosystem editor report-rules clean
+.PHONY: generate pages companions test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -37,6 +39,10 @@ generate: $(READY)
 # What the wheel installs below share/: manual pages of the commands, and completion scripts.
 pages: $(READY)
 	$(BIN)/python -m release.pages
+
+# From the packages that its lock names; ARGS=--update takes newer ones.
+companions: $(READY)
+	PYTHONPATH=tests:generator $(BIN)/python -m companions $(ARGS)
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
@@ -96,6 +102,9 @@ $(VENV)/.site: $(READY) requirements/site.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/site.txt
 	touch $@
 
+userlands: $(READY) debootstrap
+	$(BIN)/python -m benchmarks.userlands $(ARGS)
+
 $(VENV)/.bench: $(READY) requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
@@ -145,11 +154,13 @@ $(READY): requirements/dev.txt pyproject.toml
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build pypy3 python3 python3-seccomp python3-venv strace
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := bazel-bootstrap bubblewrap busybox-static chromium clang crun curl docker-cli docker.io fish g++ gcc gcc-aarch64-linux-gnu git groff-base golang-github-opencontainers-specs-dev golang-go jq libc6-dev-arm64-cross libc6-dev-i386 man-db mandoc mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
+ECOSYSTEM := bazel-bootstrap bubblewrap busybox-static chromium clang crun curl debootstrap docker-cli docker.io fish g++ gcc gcc-aarch64-linux-gnu git groff-base golang-github-opencontainers-specs-dev golang-go iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 man-db mandoc mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
+DEBOOTSTRAP := debootstrap iproute2 util-linux
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)
 ecosystem: PACKAGES = $(ECOSYSTEM)
-system qemu ecosystem:
+debootstrap: PACKAGES = $(DEBOOTSTRAP)
+system qemu ecosystem debootstrap:
 	@if command -v dpkg >/dev/null && ! dpkg -s $(PACKAGES) >/dev/null 2>&1; then \
 	  if [ "$$(id -u)" = 0 ]; then \
 	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PACKAGES); \

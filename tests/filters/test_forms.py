@@ -77,6 +77,7 @@ COMMANDS = {
         option="--policy",
     ),
     "lint": Command(("lint", "FILTER", *ARCH, "--select", "pointer-argument")),
+    "drift": Command(("drift", "FILTER", *ARCH)),
     "equiv, left": Command(("equiv", "FILTER", "worker.yml", *ARCH)),
     "equiv, right": Command(("equiv", "worker.yml", "FILTER", *ARCH)),
     "subset, left": Command(("subset", "FILTER", "worker.yml", *ARCH)),
@@ -217,7 +218,7 @@ def test_each_format_in_each_command(name: str, made: Path, tmp_path: Path) -> N
             assert (run.code, "only rules that allow merge" in run.err) == (2, True), (file, run)
         elif name.startswith("run") and file in ALLOWLISTS:
             assert run.code in {127, -31}, (file, run)
-        elif command.words[0] in {"diff", "equiv", "subset", "lint"} or command.option:
+        elif command.words[0] in {"diff", "drift", "equiv", "subset", "lint"} or command.option:
             assert run.code in {0, 1}, (file, run)
         else:
             assert run.code == 0, (file, run)

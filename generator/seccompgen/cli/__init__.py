@@ -24,6 +24,7 @@ _MODULES = {
     "report": "report",
     "diff": "diff",
     "lint": "lint",
+    "drift": "drift",
     "intersect": "combine",
     "union": "combine",
     "subtract": "combine",

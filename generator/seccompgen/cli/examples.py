@@ -53,6 +53,14 @@ MORE = {
         ),
     ),
     "disasm": More("docs/library.md", ("disasm no_exec --arch x86_64",)),
+    "drift": More(
+        "docs/drift.md",
+        (
+            "drift",
+            "drift worker.yml --from debian:12",
+            "drift --format markdown --tag v7.4",
+        ),
+    ),
     "equiv": More("docs/compare.md", ("equiv old.bpf worker.yml --arch x86_64",)),
     "explain": More(
         "docs/explain.md",
@@ -72,7 +80,12 @@ MORE = {
     ),
     "lint": More(
         "docs/lint.md",
-        ("lint worker.yml", "lint --format github policies", "lint old.bpf --arch arm64"),
+        (
+            "lint worker.yml",
+            "lint --format github policies",
+            "lint old.bpf --arch arm64",
+            "lint worker.yml --from debian:11 --to debian:13",
+        ),
     ),
     "record": More(
         "docs/record.md",

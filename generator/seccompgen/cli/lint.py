@@ -17,7 +17,7 @@ from seccompgen.cli.common import (
     required_project,
     tables_option,
 )
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading import based_reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean
 from seccompgen.core.problems import Problem
@@ -63,7 +63,7 @@ PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
     shell_complete=completing.abis,
     help="Only this ABI; needed for a raw .bpf file.",
 )
-@reading_options
+@based_reading_options
 @tables_option
 @json_option
 @click.pass_context
@@ -76,6 +76,8 @@ def lint(
     arch: str | None,
     tables_directory: Path | None,
     reading: Reading,
+    from_base: str | None,
+    to_base: str | None,
     *,
     as_json: bool,
 ) -> None:
@@ -85,10 +87,14 @@ def lint(
     made it, or a directory, for all that lie in it. Without any, the policies of the project that
     the current directory lies in. docs/lint.md has a section for each code.
     In a policy, "# lint: ignore[code]: reason" silences a finding on its line or the next one.
+    With --from and --to, what newer libraries would be refused is looked at as well: a BASE is
+    debian:13, glibc:2.41, python:3.13 or newest. docs/drift.md has more of that.
     Exits with 1 if there are errors or warnings; notes do not count.
     """
     from seccompgen.filters.linting import lint_filter  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.lint.upgrade import NEWEST, upgrade_of  # noqa: PLC0415
 
+    upgrade = upgrade_of(from_base, to_base or NEWEST) if from_base or to_base else None
     wanted, unwanted = _codes(select, "--select"), _codes(ignore, "--ignore")
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
@@ -96,7 +102,7 @@ def lint(
     wrong: list[object] = []
     for path in all_filters(words) if words else _project_policies():
         try:
-            reports.append(lint_filter(path, tables, only, reading))
+            reports.append(lint_filter(path, tables, only, reading, upgrade))
         except InputError as error:
             wrong += error.diagnostics
     if wrong:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _RELEASE = re.compile(r"v?([0-9]+)\.([0-9]+)")
 _CAPABILITY = re.compile(r"(CAP_)?[A-Z_]+")
 _PLACED = re.compile(r"([1-9][0-9]{0,3}):(.*)", re.DOTALL)
+_BASE = re.compile(r"[a-z][a-z0-9+._-]*:.*", re.DOTALL)
 
 if TYPE_CHECKING:
     _ParamType: TypeAlias = click.ParamType[Any]
@@ -55,13 +56,36 @@ def _option(*names: str, of: _ParamType = click.STRING, **more: Any) -> Callable
     return click.option(*names, type=_Placed(of), multiple=True, **more)
 
 
+_FORMATS = click.Choice([one.value for one in Format])
+
+
+class _FormatOrBase(_ParamType):
+    """A format of policies, or, with a colon in it, a base such as ``debian:11``."""
+
+    name = "format_or_base"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if _BASE.fullmatch(value) else _FORMATS.convert(value, param, ctx)
+
+
+_FROM_FORMAT = _option(
+    "--from",
+    "from_format",
+    of=_FORMATS,
+    help="Read policies in this format; default: what their content shows.",
+)
+_FROM_EITHER = _option(
+    "--from",
+    "from_format",
+    of=_FormatOrBase(),
+    metavar="BASE|FORMAT",
+    help="With a colon: what the policies were made on, such as debian:11. Without: the format to "
+    "read them in.",
+)
+_TO_BASE = click.option(
+    "--to", "to_base", metavar="BASE", help="What they shall run on, such as debian:13 or newest."
+)
 _OPTIONS = (
-    _option(
-        "--from",
-        "from_format",
-        of=click.Choice([one.value for one in Format]),
-        help="Read policies in this format; default: what their content shows.",
-    ),
     _option(
         "--caps", metavar="CAP,...", help="OCI: the capabilities of the container; '' for none."
     ),
@@ -123,7 +147,12 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def readings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the same, and ``readings``, for FILTERs that may be read differently."""
+    return _with_readings(command, _FROM_FORMAT)
 
+
+def _with_readings(
+    command: Callable[..., Any], from_option: Callable[..., Any]
+) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(**options: Any) -> object:
         said = {name: options.pop(name) for name in _READ}
@@ -131,9 +160,43 @@ def readings_options(command: Callable[..., Any]) -> Callable[..., Any]:
         own = {place: _reading(said, place) for place in places}
         return command(readings=Readings(_reading(said, None), own), **options)
 
-    for option in reversed(_OPTIONS):
+    for option in (*reversed(_OPTIONS), from_option):
         wrapped = option(wrapped)
     return wrapped
+
+
+def based_reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``reading`` as above, and ``from_base`` and ``to_base``.
+
+    ``--from`` is for both: its values with a colon are bases, the others formats.
+    """
+
+    @functools.wraps(command)
+    def wrapped(readings: Readings, **others: Any) -> object:
+        return command(reading=readings.for_all(), **others)
+
+    made = _with_readings(wrapped, _FROM_EITHER)
+
+    @functools.wraps(command)
+    def split(from_format: tuple[_Said, ...], **others: Any) -> object:
+        bases = [(place, value) for place, value in from_format if _BASE.fullmatch(value)]
+        formats = tuple(one for one in from_format if one not in bases)
+        return made(from_format=formats, from_base=_only_base(bases), **others)
+
+    split.__click_params__ = made.__click_params__  # type: ignore[attr-defined] # click's own way
+    return _TO_BASE(split)
+
+
+def _only_base(said: list[_Said]) -> str | None:
+    """Return the base that ``--from`` names, if it names one. Raises InputError for more."""
+    names = list(dict.fromkeys(value for _, value in said))
+    if any(place for place, _ in said):
+        raise InputError(
+            f"--from {names[0]}: a base is for all FILTERs, without a number before it"
+        )
+    if len(names) > 1:
+        raise InputError(f"--from names two bases, {names[0]} and {names[1]}: say one")
+    return names[0] if names else None
 
 
 _READ = ("from_format", "caps", "kernel", "runtime", "thread", "abis", "systemd")

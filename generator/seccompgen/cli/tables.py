@@ -253,8 +253,7 @@ def _finish(
 
 
 def _show_history(history: HistoryRead) -> None:
-    say(f"history read from {len(history.tags)} releases:")
-    say(*folded(f"  {', '.join(history.tags)}", 2))
+    say(*folded(f"history read from {', '.join(history.tags)}", 2))
     say(f"  first releases that change: {history.changed}; conflicts: {len(history.conflicts)}")
     alike: dict[tuple[str, str], list[str]] = {}
     for one in history.conflicts:

@@ -159,6 +159,10 @@ class Problem(Enum):
     NO_RESTART = "no-restart"
     WRONG_FALLBACK = "wrong-fallback"
 
+    # Findings: what newer releases of libraries call
+    NEWER_CALL = "newer-call"
+    NEWER_ARGUMENT = "newer-argument"
+
     # Comments that silence findings
     UNFOUNDED_IGNORE = "unfounded-ignore"
     UNKNOWN_IGNORE = "unknown-ignore"

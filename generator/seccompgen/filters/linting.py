@@ -15,27 +15,37 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
+    from seccompgen.lint.upgrade import Upgrade
     from seccompgen.verify import Code, Meaning
 
 
 def lint_filter(
-    path: Path, tables: Tables, only: Abi | None = None, reading: Reading = PLAIN_READING
+    path: Path,
+    tables: Tables,
+    only: Abi | None = None,
+    reading: Reading = PLAIN_READING,
+    upgrade: Upgrade | None = None,
 ) -> LintReport:
     """Return the findings on the filter at ``path``, for ABI ``only`` or all that it has.
 
-    Raises InputError where it is no filter.
+    With ``upgrade``, that is what libraries will call. Raises InputError where it is no filter.
     """
-    return lint_loaded(load_filter(path, tables, only, reading), tables)
+    return lint_loaded(load_filter(path, tables, only, reading), tables, upgrade)
 
 
-def lint_loaded(loaded: LoadedFilter, tables: Tables) -> LintReport:
+def lint_loaded(loaded: LoadedFilter, tables: Tables, upgrade: Upgrade | None = None) -> LintReport:
     """Return the findings on a filter that was read, for the ABIs that it was read for."""
     if loaded.policy:
         abis = [abi for abi in loaded.policy.arches if abi.name in loaded.sides]
-        return lint_policy(loaded.policy, tables, abis, loaded.notes)
-    return lint_programs(str(loaded.path), loaded.sides, tables)
+        return lint_policy(loaded.policy, tables, abis, loaded.notes, upgrade)
+    return lint_programs(str(loaded.path), loaded.sides, tables, upgrade)
 
 
-def lint_programs(file: str, sides: Mapping[str, Meaning | Code], tables: Tables) -> LintReport:
+def lint_programs(
+    file: str,
+    sides: Mapping[str, Meaning | Code],
+    tables: Tables,
+    upgrade: Upgrade | None = None,
+) -> LintReport:
     """Return the findings on programs by ABI, of which no policy is known."""
-    return LintReport(file, tuple(lint(LintedFilter(file, sides), tables)), sides)
+    return LintReport(file, tuple(lint(LintedFilter(file, sides), tables, upgrade)), sides)

@@ -198,5 +198,5 @@ def _started(where: Path, *arguments: str, stdin: IO[bytes] | int) -> subprocess
     try:
         return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe)  # noqa: S603 - git
     except OSError as error:
-        text = f"cannot run git: {error.strerror}; install it, or name two filters without --git"
+        text = f"cannot run git: {error.strerror}; install it, or do without revisions"
         raise OutsideError(text) from None

@@ -12,6 +12,8 @@
       | foreign     other ABIs of the kernel
       | living      what no program can do without
       | fallback    new calls refused so that libraries do not fall back
+      | newer       what newer releases of libraries call (companions: the table; upgrade: from
+                    which releases to which; younger: what only newer ones make)
       | places      the rule or the instruction that decides
       | policies    of a policy: what comments in it silence (silence)
     findings        frozen values

@@ -15,18 +15,21 @@ from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.foreign import foreign_abis
 from seccompgen.lint.jumps import decided_jumps
 from seccompgen.lint.living import cannot_live
+from seccompgen.lint.newer import newer_calls
 from seccompgen.lint.noted import noted
 from seccompgen.lint.places import placed
+from seccompgen.lint.upgrade import UPGRADE_CODES, any_upgrade
 from seccompgen.lint.view import FilterView
 from seccompgen.lint.ways import racing_memory, ways_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.lint.upgrade import Upgrade
     from seccompgen.verify import Code, Meaning
 
 _STRANGE_ARCH = 0x12345678
@@ -54,27 +57,58 @@ class LintedFilter:
     notes: tuple[Diagnostic, ...] = ()
 
 
-def lint(subject: LintedFilter, tables: Tables) -> list[Finding]:
+def lint(subject: LintedFilter, tables: Tables, upgrade: Upgrade | None = None) -> list[Finding]:
     """Return all findings on a filter, each once, with all the ABIs that it holds for.
 
-    They are in the order of their places, the weightiest first at each.
+    They are in the order of their places, the weightiest first at each. What libraries will call
+    is looked at for ``upgrade``; without one only what is certain of it is a finding.
     """
     sets = Sets()
     found = list(noted(subject.notes))
     for name, side in subject.sides.items():
-        found += _of_program(ABIS[name], side, subject, tables, sets)
+        found += _of_program(ABIS[name], side, subject, tables, sets, upgrade or any_upgrade())
     return sorted(_merged(found), key=_order)
 
 
 def _of_program(
-    abi: Abi, side: Meaning | Code, subject: LintedFilter, tables: Tables, sets: Sets
+    abi: Abi,
+    side: Meaning | Code,
+    subject: LintedFilter,
+    tables: Tables,
+    sets: Sets,
+    upgrade: Upgrade,
 ) -> Iterator[Finding]:
     served, foreign = views_of(abi, side, subject, tables, sets)
     for one in served:
-        for check in _CHECKS:
-            yield from (placed(finding, one) for finding in check(one))
+        found = [finding for check in _CHECKS for finding in check(one)]
+        found = _told_once(found, list(newer_calls(one, upgrade)), upgrade)
+        yield from (placed(finding, one) for finding in found)
         yield from _not_followed(one)
     yield from (placed(finding, served[0]) for finding in foreign_abis(served[0], foreign))
+
+
+def _told_once(found: list[Finding], newer: list[Finding], upgrade: Upgrade) -> list[Finding]:
+    """Return all findings, those on one call by one check: `wrong-fallback` says the same.
+
+    Who asked for an upgrade is told of the release.
+    """
+
+    def calls(findings: list[Finding], codes: Collection[Problem]) -> set[int]:
+        return {one.witness.call.nr for one in findings if one.witness and one.kind in codes}
+
+    def without(
+        findings: list[Finding], codes: Collection[Problem], told: set[int]
+    ) -> list[Finding]:
+        return [
+            one
+            for one in findings
+            if one.kind not in codes or one.witness is None or one.witness.call.nr not in told
+        ]
+
+    fallback = {Problem.WRONG_FALLBACK}
+    if upgrade.asked:
+        return without(found, fallback, calls(newer, {Problem.NEWER_CALL})) + newer
+    return found + without(newer, UPGRADE_CODES, calls(found, fallback))
 
 
 def views_of(

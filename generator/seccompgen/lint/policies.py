@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.lint.finding import Finding
+    from seccompgen.lint.upgrade import Upgrade
     from seccompgen.verify import Code, Meaning
 
 
@@ -40,12 +41,16 @@ class LintReport:
 
 
 def lint_policy(
-    policy: ResolvedPolicy, tables: Tables, abis: Iterable[Abi], notes: tuple[Diagnostic, ...] = ()
+    policy: ResolvedPolicy,
+    tables: Tables,
+    abis: Iterable[Abi],
+    notes: tuple[Diagnostic, ...] = (),
+    upgrade: Upgrade | None = None,
 ) -> LintReport:
     """Return the findings on a policy for ``abis``; ``notes`` are what reading it had to tell."""
     sides = {abi.name: meaning(policy, abi, tables) for abi in abis}
     file = policy.sources[-1][0]
-    found = lint(LintedFilter(file, sides, policy, notes), tables)
+    found = lint(LintedFilter(file, sides, policy, notes), tables, upgrade)
     texts = _source_texts(policy)
     # A comment may be for an ABI that was not looked at.
     whole = len(sides) == len(policy.arches)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -148,6 +150,23 @@ def test_what_is_left_over_on_the_stack_is_no_caller(tmp_path: Path) -> None:
     done = forked("run", "--trace", "--json", tmp_path / "policy.yml", "--", program)
     told = json.loads(done.err)
     assert (told["place"]["function"], told["callers"]) == ("ask", [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root changes its root directory")
+@pytest.mark.parametrize("by", ["notify", "ptrace"])
+def test_functions_have_names_below_another_root(by: str, tmp_path: Path) -> None:
+    program, source = tmp_path / "root" / "program", tmp_path / "program.c"
+    program.parent.mkdir()
+    source.write_text(LEFT_OVER)
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    subprocess.run(["gcc", "-O1", "-static", "-o", program, source], check=True)
+    (tmp_path / "policy.yml").write_text(POLICY)
+    enter = f"import os; os.chroot({str(program.parent)!r}); os.execv('/program', ['program'])"
+    words = ["--trace", "--by", by, "--json", tmp_path / "policy.yml", "--"]
+    done = forked("run", *words, sys.executable, "-c", enter)
+    told = [json.loads(line)["place"] for line in done.err.splitlines()]
+    assert ("ask", str(program)) in [(one["function"], one["file"]) for one in told]
 
 
 def elf(bits: int, order: str, symbols: list[tuple[str, int, int, int]]) -> bytes:

@@ -36,13 +36,14 @@ def read_tag(
     the work tree counts. Raises OutsideError where git fails.
     """
     top = root.resolve()
-    if not is_repository(top) or not has_tag(tag, top):
-        return {}
     makefile = top / _MAKEFILE
-    if (
-        makefile.is_file()
-        and _release_of(read_start(makefile, MAX_FILE).decode(errors="replace")) == tag
-    ):
+    try:
+        here = read_start(makefile, MAX_FILE) if makefile.is_file() else None
+    except OSError:
+        return {}  # which `read_directory` says
+    if here is not None and _release_of(here.decode(errors="replace")) in {tag, ""}:
+        return {}
+    if not is_repository(top) or not has_tag(tag, top):
         return {}
     found = files_at_tag(tag, top, paths, MAX_FILE)
     if progress:
@@ -145,11 +146,11 @@ def _checked(
 ) -> dict[str, bytes]:
     """Drop the Makefile, once it has been seen to be the release's."""
     result = {path: found[path] for path in paths if path in found}
-    if not result:
-        raise InputError(f"{str(root)!r} has no file of a kernel tree{hint}")
     actual = _release_of(found.get(_MAKEFILE, b"").decode("utf-8", "replace"))
     if actual and actual != tag:
         raise InputError(f"{str(root)!r} is Linux {actual}, not {tag}{hint}")
+    if not result:
+        raise InputError(f"{str(root)!r} has no file of a kernel tree{hint}")
     return result
 
 

@@ -11,6 +11,8 @@ from seccompgen.core.model import U32, Action, ActionKind, FilterFlag
 from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.core.releases import Release
+from seccompgen.lint.companions import shipped_companions
+from seccompgen.lint.younger import only_newer
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.lint.companions import Companions
     from seccompgen.observe.record.observations import CallNumber, Recording
+    from seccompgen.policy.write import Allowed
 
 HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
 """The first line of every policy that is written here."""
@@ -150,9 +154,13 @@ def policy_text(
     if not any(needs.calls.values()):
         raise InputError("nothing was called, so there is no policy to write")
     known = next((policy.description for policy in wish.known if policy.description), "")
+    companions = shipped_companions()
     return write_policy(
         known or f"What {command or 'several workloads'} calls.",
-        needs.calls,
+        {
+            abi: [_with_release(one, companions, abi) for one in calls]
+            for abi, calls in needs.calls.items()
+        },
         default_action,
         tables,
         HEADING,
@@ -161,3 +169,9 @@ def policy_text(
         kernel=Release.parse(tables.tag),
         flags=FilterFlag.TSYNC if needs.tsync else FilterFlag(0),
     )
+
+
+def _with_release(one: Allowed, companions: Companions, abi: Abi) -> Allowed:
+    """Return the call, with a comment if only newer releases of a library make it."""
+    comment = one.comment or only_newer(companions, one.name, abi)
+    return dataclasses.replace(one, comment=comment)

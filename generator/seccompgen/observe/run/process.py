@@ -61,6 +61,7 @@ class Mapping:
     end: int
     offset: int
     file: str
+    inode: int
     executable: bool
 
 
@@ -240,6 +241,7 @@ class Process:
 
 
 def _mapping(line: str) -> Mapping:
-    span, permissions, offset, _, _, *file = line.split(maxsplit=5)
+    span, permissions, offset, _, inode, *file = line.split(maxsplit=5)
     start, end = (int(word, 16) for word in span.split("-"))
-    return Mapping(start, end, int(offset, 16), file[0] if file else "", "x" in permissions)
+    name = file[0] if file else ""
+    return Mapping(start, end, int(offset, 16), name, int(inode), "x" in permissions)

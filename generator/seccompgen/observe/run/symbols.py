@@ -117,8 +117,21 @@ _known: dict[tuple[int, ...], Symbols | None] = {}
 
 
 def symbols_of(process: Process, mapping: Mapping) -> Symbols | None:
-    """Return the symbols of a file that a process has mapped; None if it cannot be told."""
-    return file_symbols(Path(f"/proc/{process.pid}/root{mapping.file}"))
+    """Return the symbols of a file that a process has mapped; None if it cannot be told.
+
+    The kernel gives the file's path as we would have to open it, if it lies below our root, as that
+    of a program that changed its root does. That of a container it gives as seen from there, on an
+    overlay with another inode on older kernels.
+    """
+    ours, inside = Path(mapping.file), Path(f"/proc/{process.pid}/root{mapping.file}")
+    return file_symbols(ours if _inode(ours) == mapping.inode != _inode(inside) else inside)
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def file_symbols(path: Path) -> Symbols | None:

@@ -1,0 +1,27 @@
+# Files, processes, sockets and threads in Perl.
+use strict; use warnings; use threads;
+use File::Temp qw(tempdir); use File::Copy; use File::Path qw(make_path remove_tree);
+use IO::Socket::INET; use IO::Select; use IPC::Open3; use Time::HiRes qw(sleep); use POSIX ();
+$| = 1;
+my $top = tempdir(CLEANUP => 1);
+make_path("$top/a/b");
+open(my $out, '>', "$top/a/b/file") or die "open: $!"; print $out "text\n" x 1000; close $out or die "close: $!";
+copy("$top/a/b/file", "$top/copy") or die "copy: $!";
+move("$top/copy", "$top/moved") or die "move: $!";
+chmod 0640, "$top/moved" or die "chmod: $!";
+utime 1, 2, "$top/moved" or die "utime: $!";
+printf "%o %d %d\n", (stat "$top/moved")[2, 7, 9];
+opendir(my $dir, $top) or die "opendir: $!"; print join(' ', sort grep { !/^\./ } readdir $dir), "\n"; closedir $dir;
+my $pid = fork // die "fork: $!";
+POSIX::_exit(3) unless $pid;
+waitpid $pid, 0; print "child ", $? >> 8, "\n";
+my $opened = open3(my $in, my $from, undef, '/bin/cat'); print $in "through cat\n"; close $in; print <$from>; waitpid $opened, 0;
+print `echo shell`;
+my @threads = map { my $n = $_; threads->create(sub { sleep 0.01; return $n * $n }) } 1 .. 4;
+print join(' ', map { $_->join } @threads), "\n";
+my $server = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die "listen: $@";
+my $client = IO::Socket::INET->new(PeerAddr => 'localhost', PeerPort => $server->sockport) or die "connect: $@";
+my $served = $server->accept or die "accept: $!";
+print $client "over a socket\n"; $client->flush; print scalar <$served>;
+my $came = ''; local $SIG{ALRM} = sub { $came = 'alarm' }; alarm 1; select undef, undef, undef, 3; print "$came\n";
+remove_tree("$top/a"); print -e "$top/a" ? "left\n" : "removed\n";

@@ -1,0 +1,123 @@
+"""``seccompgen drift``: say which filters newer libraries and a newer kernel tag would break."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli import completing
+from seccompgen.cli.common import all_filters, json_option, progress, read_tables, tables_option
+from seccompgen.cli.reading import based_reading_options
+from seccompgen.core.abis import require_abi
+from seccompgen.core.errors import EXIT_NO, InputError
+from seccompgen.io.console import print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.core.foreign import Reading
+    from seccompgen.core.tables import Tables
+
+
+@click.command()
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="[FILTER...]",
+    type=click.Path(),
+    shell_complete=completing.filters,
+)
+@click.option("--tag", metavar="TAG", help="The newer Linux release; default: the shipped tables'.")
+@click.option(
+    "--source",
+    metavar="SOURCE",
+    help="With --tag: a URL with {tag} and {path}, a kernel checkout or a release tarball.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "markdown"]),
+    default="text",
+    show_default=True,
+    help="For a terminal, or for an issue and the summary of a job.",
+)
+@click.option("--arch", metavar="ABI", shell_complete=completing.abis, help="Only this ABI.")
+@based_reading_options
+@tables_option
+@json_option
+@click.pass_context
+def drift(
+    ctx: click.Context,
+    words: tuple[str, ...],
+    tag: str | None,
+    source: str | None,
+    form: str,
+    arch: str | None,
+    tables_directory: Path | None,
+    reading: Reading,
+    from_base: str | None,
+    to_base: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Say which FILTERs, by default the project's policies, time would break.
+
+    Looks at what newer C libraries, Pythons and others call, up to the newest that is known, and
+    at the tables of a newer kernel tag: those of --tag, or else the shipped ones, where --tables
+    has the older ones that a project is built with. Exits with 1 if anything would break.
+    """
+    from seccompgen.filters.drifting import drift_of_all  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.lint.upgrade import upgrade_of  # noqa: PLC0415
+    from seccompgen.render.drift import drift_json, drift_markdown, drift_text  # noqa: PLC0415
+
+    if source and not tag:
+        raise InputError("--source is for --tag: say which release")
+    tables = read_tables(tables_directory)
+    newer = _newer(tag, source, tables)
+    upgrade = upgrade_of(from_base, to_base or "newest")
+    only = require_abi(arch) if arch else None
+    found = drift_of_all(_paths(words), tables, newer, upgrade, only, reading)
+    about = f"{upgrade.label}, Linux {newer.tag}"
+    if as_json:
+        meant = {"from": from_base, "to": upgrade.to_name, "before": tables.tag, "after": newer.tag}
+        print_json(drift_json(found, meant, newer))
+    elif form == "markdown":
+        say(*drift_markdown(found, about, newer))
+    else:
+        say(*drift_text(found, about, newer, _width()))
+    if any(one.breaks for one in found):
+        ctx.exit(EXIT_NO)
+
+
+def _newer(tag: str | None, source: str | None, tables: Tables) -> Tables:
+    """Return the tables of ``tag``, or else the shipped ones."""
+    from seccompgen.core.tables import release  # noqa: PLC0415
+    from seccompgen.pipeline.tag_tables import resolve_tables  # noqa: PLC0415
+
+    shipped = read_tables(None)
+    if tag is None:
+        return max(tables, shipped, key=lambda one: release(one.tag))
+    release(tag)
+    known = next((one for one in (tables, shipped) if one.tag == tag), None)
+    with progress(f"reading Linux {tag}") as report:
+        return resolve_tables(tag, source, known, report)
+
+
+def _paths(words: Sequence[str]) -> Sequence[Path]:
+    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
+
+    project = None if words else find_project(Path.cwd())
+    paths = project.policy_files() if project else all_filters(words)
+    if not paths:
+        raise InputError("name FILTERs to look at, or run this in a project of seccompgen")
+    return paths
+
+
+def _width() -> int:
+    from seccompgen.render.filter_diff import WIDTH  # noqa: PLC0415
+
+    return shutil.get_terminal_size((WIDTH, 1)).columns if sys.stdout.isatty() else WIDTH

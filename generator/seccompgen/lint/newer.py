@@ -1,0 +1,399 @@
+"""Calls that newer releases of libraries make, and that a filter made for older ones refuses.
+
+Nobody says which functions a program calls. A filter counts as one for a function if it permits
+what an older release of it did: a call that the newer one makes only after another has failed, or
+no longer makes; or most of its calls, the rare ones before all. The table of companions says what
+releases do; nothing here is about a certain function or call.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errnos import errno_name
+from seccompgen.core.model import RET_DATA_MAX, U64, ActionKind
+from seccompgen.core.problems import Problem
+from seccompgen.core.releases import Release, Since
+from seccompgen.core.sets import EVERYTHING, NOTHING
+from seccompgen.core.text import some
+from seccompgen.lint.answers import permits
+from seccompgen.lint.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from seccompgen.core.sets import Box
+    from seccompgen.lint.companions import Change, Companion, Fallback
+    from seccompgen.lint.upgrade import Upgrade
+    from seccompgen.lint.view import FilterView
+
+_MOST_OF_IT = 0.75
+"""So much of what a function did is permitted where a program may call it, by weight."""
+_RARE = 0.05
+"""A call that no more functions make tells of them."""
+_EVERYWHERE = 0.2
+"""A call that so many functions begin to make is made where any of them ends the program."""
+_ENDS = frozenset({"abort", "__assert", "__assert_fail", "__assert_perror_fail"})
+"""Functions that end the program, whatever their calls are answered."""
+_ALWAYS_THERE = Release(3, 2)
+"""The oldest kernel on which glibc runs, by its NEWS since 2.26."""
+START = "(start)"
+"""The table's name for what the dynamic loader does."""
+_NUMBERS = re.compile("[0-9]+$")
+_BEFORE = frozenset({"", "new", "newf", "f", "p", "clock_"})
+_AFTER = frozenset({"", "2", "3", "4", "6", "64", "_time64", "at", "at2", "v", "v2", "x", "nsat"})
+"""What the kernel has put before and after the name of a call for its later forms."""
+_SAME = frozenset({"", "f"})
+_EXTENDED = frozenset({"2", "3", "4", "64", "_time64", "at2", "v2", "x"})
+"""Those around the names of calls that do all that the older ones do, and more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """A call that functions of ``library`` make in ``releases``, and that the filter refuses.
+
+    ``instead`` is the call that they made before in its place, and the filter permits; ``still``,
+    they make that as well. ``sure``, it is known that they do so only after other answers.
+    ``vague``, very many functions begin to make the call, as where all of them fail; or a function
+    becomes quite another one, as where libraries are merged.
+    ``score`` tells how much of the functions is permitted.
+    """
+
+    library: str
+    function: str
+    row: Companion
+    instead: str
+    still: bool
+    sure: bool
+    vague: bool
+    score: float
+    box: Box
+    ret: int
+
+
+def newer_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
+    """Yield the calls, and arguments of calls, that releases of an upgrade are refused."""
+    needs: dict[tuple[str, str, str, tuple[str, ...]], dict[str, _Need]] = {}
+    for library in upgrade.companions.libraries:
+        for need in _needs(view, upgrade, library):
+            if upgrade.asked or need.sure:
+                key = (library, need.row.call, need.row.constant, need.row.releases[:1])
+                needs.setdefault(key, {}).setdefault(need.function, need)
+    for found in needs.values():
+        yield _finding(view, upgrade, sorted(found.values(), key=_order))
+
+
+def _needs(view: FilterView, upgrade: Upgrade, library: str) -> Iterator[_Need]:
+    companions, abi = upgrade.companions, view.abi.name
+    for old, new in upgrade.pairs(library):
+        changes = list(companions.changes(library, old, new, abi))
+        count = sum(len(change.functions) for change in changes)
+        begun: Counter[tuple[str, str]] = Counter()
+        made: Counter[str] = Counter()
+        for change in changes:
+            for row in change.gained:
+                begun[row.call, row.constant] += len(change.functions)
+            for call in _calls(change.lost + change.kept):
+                made[call] += len(change.functions)
+        share = {call: often / count for call, often in made.items()}
+        for change in changes:
+            for need in _of_change(view, library, change, share):
+                often = begun[need.row.call, need.row.constant] > _EVERYWHERE * count
+                if not often and not need.vague:
+                    yield need
+                elif not _is_errno(need.ret):
+                    yield replace(need, vague=True)
+        for change in companions.appeared(library, old, new, abi):
+            yield from _of_new_function(view, library, change)
+
+
+def _of_change(
+    view: FilterView, library: str, change: Change, share: Mapping[str, float]
+) -> Iterator[_Need]:
+    """Yield what functions need in the newer release and the filter does not permit."""
+    old, new = _calls(change.lost + change.kept), _calls(change.gained + change.kept)
+    before = change.lost + change.kept
+    functions = [
+        one
+        for one in change.functions
+        if one not in _ENDS and (one != START or _starts_programs(view))
+    ]
+    known = {(row.call, row.constant) for row in before}
+    score = _score(view, old, share)
+    is_another = sum(call not in old for call in new) >= len(old)
+    for row in change.gained:
+        if (row.call, row.constant) in known:
+            continue
+        refused = _refused(view, row)
+        if refused is None or (row.constant and not _matters(view, row, before, refused[1])):
+            continue
+        box, ret = refused
+        fallback = _fallback(row, change.gained)
+        older = next((one for one in _retried(fallback, old) if _is_permitted(view, one)), "")
+        if fallback and fallback.known and _is_errno(ret) and _copes(view, fallback, ret):
+            continue
+        if _is_answer_of_older_kernel(view, row.call, ret) and not (fallback and fallback.known):
+            continue  # each release gets along with that
+        instead = "" if row.constant else older or _kin(view, row.call, old, new)
+        if not instead and score < _MOST_OF_IT:
+            continue
+        still = instead in new
+        sure = bool(older)
+        for function in functions:
+            vague = is_another and not instead
+            yield _Need(library, function, row, instead, still, sure, vague, score, box, ret)
+
+
+def _of_new_function(view: FilterView, library: str, change: Change) -> Iterator[_Need]:
+    """Yield the same of functions that older releases had by another name, such as ``fstat``.
+
+    Such a function has the name of a call, which is what programs then made by it.
+    """
+    calls = _calls(change.gained)
+    names = [one for one in change.functions if one not in calls and _is_permitted(view, one)]
+    for row in change.gained:
+        refused = _refused(view, row)
+        if row.constant or refused is None:
+            continue
+        own = next((one for one in names if are_kin(one, row.call)), None)
+        if own and not _is_answer_of_older_kernel(view, row.call, refused[1]):
+            yield _Need(library, own, row, own, False, False, False, 1.0, *refused)
+
+
+def _is_answer_of_older_kernel(view: FilterView, call: str, ret: int) -> bool:
+    """Return True for ENOSYS to a call that not every kernel has on which glibc runs.
+
+    Nobody expects it from the others.
+    """
+    return view.is_enosys(ret) and _is_young(view, call)
+
+
+def _is_young(view: FilterView, call: str) -> bool:
+    since = Since(view.facts.since).of(view.abi.name, call)
+    return since is not None and since.surely_after(_ALWAYS_THERE)
+
+
+def _starts_programs(view: FilterView) -> bool:
+    """Return True if programs start under the filter: else the loader has done its work before."""
+    return any(_is_permitted(view, call) for call in ("execve", "execveat"))
+
+
+def _kin(view: FilterView, call: str, old: Sequence[str], new: Sequence[str]) -> str:
+    """Return the permitted call that a function made where the newer one makes ``call``.
+
+    What it makes still has to be an older form of that.
+    """
+    found = (
+        one
+        for one in sorted(old, key=len, reverse=True)
+        if are_kin(one, call, still=one in new) and _is_permitted(view, one)
+    )
+    return next(found, "")
+
+
+def are_kin(older: str, newer: str, *, still: bool = False) -> bool:
+    """Return True if a call is a later form of another, as names tell: `fstat`, `newfstatat`.
+
+    Of calls that are ``still`` made together, the later one can all that the older can.
+    """
+    stem = _NUMBERS.sub("", older)
+    stems = {older, stem, stem[1:] if stem[:1] in {"l", "f"} else stem}
+    before, after = (_SAME, _EXTENDED) if still else (_BEFORE, _AFTER)
+    return newer not in {older, stem} and any(
+        match[1] in before and match[2] in after
+        for one in stems
+        if (match := re.fullmatch(f"(.*){re.escape(one)}(.*)", newer))
+    )
+
+
+def _retried(fallback: Fallback | None, old: Sequence[str]) -> list[str]:
+    """Return the calls that a function made before, and makes if the newer one fails."""
+    retries = fallback.retries if fallback else ()
+    return [one.call for one in retries if one.call in old]
+
+
+def _copes(view: FilterView, fallback: Fallback, ret: int) -> bool:
+    """Return True if a function makes another call after an errno."""
+    name = errno_name(ret & RET_DATA_MAX, view.abi) or ""
+    return any(one.follows(name) for one in fallback.retries)
+
+
+# --- what the filter permits ---------------------------------------------------------------------
+
+
+def _calls(rows: Iterable[Companion]) -> list[str]:
+    return list(dict.fromkeys(row.call for row in rows if not row.constant))
+
+
+def _score(view: FilterView, calls: Sequence[str], share: Mapping[str, float]) -> float:
+    """Return how much of ``calls`` is permitted, from 0 to 1; 0 if none of them tells anything.
+
+    ``share`` is how many functions make a call. A call counts more that is rarer, and those of one
+    family, such as ``sched_getparam`` and ``sched_setscheduler``, as one.
+    """
+    families: dict[str, list[str]] = {}
+    for call in calls:
+        if view.has(call):
+            families.setdefault(call.partition("_")[0], []).append(call)
+    have = [call for call in calls if _is_permitted(view, call)]
+    if not any(share[call] <= _RARE for call in have):
+        return 0.0
+    whole = permitted = 0.0
+    for those in families.values():
+        weight = 1 - math.log(min(map(share.__getitem__, those)))
+        whole += weight
+        permitted += weight * sum(call in have for call in those) / len(those)
+    return permitted / whole
+
+
+def _is_permitted(view: FilterView, call: str) -> bool:
+    answer = view.answer(call)
+    return answer is not None and bool(answer.permitted)
+
+
+def _refused(view: FilterView, row: Companion) -> tuple[Box, int] | None:
+    """Return arguments with which the call of a row is refused, and the answer to them.
+
+    With a constant it has to be refused always, and without it permitted sometimes.
+    """
+    answer = view.answer(row.call)
+    if answer is None:
+        return None
+    inside = EVERYTHING
+    if row.constant:
+        place = _argument(view, row)
+        if place is None or not answer.permitted:
+            return None
+        n, value = place
+        inside = (*inside[:n], view.sets.masked(_low(view, row.call, n), value), *inside[n + 1 :])  # type: ignore[assignment] # six
+    elif answer.permitted:
+        return None
+    parts = [
+        (box, ret)
+        for part, ret in answer.parts
+        if NOTHING not in (box := tuple(map(view.sets.both, part, inside)))
+    ]
+    if any(permits(ret) for _, ret in parts):
+        return None
+    refused = (part for part in parts if _refuses(part[1]))
+    return next(refused, None)  # type: ignore[return-value] # six
+
+
+def _low(view: FilterView, call: str, n: int) -> int:
+    return min((1 << view.bits(call, n)) - 1, U64)
+
+
+def _refuses(ret: int) -> bool:
+    return ActionKind(ret & ~RET_DATA_MAX) not in {
+        ActionKind.ALLOW, ActionKind.LOG, ActionKind.TRACE, ActionKind.USER_NOTIF,
+    }  # fmt: skip
+
+
+def _argument(view: FilterView, row: Companion) -> tuple[int, int] | None:
+    """Return the index of the argument of a row's constant, and its value; None if unknown."""
+    name, _, text = row.constant.partition("=")
+    prototype = view.prototype(row.call)
+    n = prototype.index(name) if prototype else None
+    if n is None:
+        return None
+    value = 0
+    for part in text.split("|"):
+        one = view.facts.value(part, view.abi) if not part[:1].isdigit() else int(part, 0)
+        if one is None:
+            return None
+        value |= one
+    return n, value & _low(view, row.call, n)
+
+
+def _fallback(row: Companion, rows: Iterable[Companion]) -> Fallback | None:
+    """Return the fallback of a row's call; none of an argument, whose calls may be several."""
+    if row.constant:
+        return None
+    return next((one.fallback for one in rows if one.call == row.call and one.fallback), None)
+
+
+def _matters(view: FilterView, row: Companion, before: Sequence[Companion], ret: int) -> bool:
+    """Return True if it matters that a constant is refused.
+
+    That is so if older releases passed others in its place, all of them permitted. If they did not
+    make the call at all, only a kill matters. Of others it is not known what they passed.
+    """
+    if all(one.call != row.call for one in before):
+        return not _is_errno(ret)
+    name = row.constant.partition("=")[0]
+    others = [one for one in before if one.call == row.call and one.constant.startswith(f"{name}=")]
+    return bool(others) and all(_refused(view, one) is None for one in others)
+
+
+def _is_errno(ret: int) -> bool:
+    return ActionKind(ret & ~RET_DATA_MAX) is ActionKind.ERRNO
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+def _order(need: _Need) -> tuple[object, ...]:
+    return (need.vague, not need.sure, not need.instead, -need.score, need.function)
+
+
+def _finding(view: FilterView, upgrade: Upgrade, needs: Sequence[_Need]) -> Finding:
+    first = needs[0]
+    row = first.row
+    what = f"{row.call} with {row.constant}" if row.constant else row.call
+    kills = not _is_errno(first.ret)
+    fatal = "a kill" if kills else _errno(view, first.ret)
+    kept = {need.row.releases for need in needs}
+    when = _when(upgrade, row, kept)
+    functions = some(list(dict.fromkeys(need.function for need in needs)))
+    verb = "calls" if len(needs) == 1 else "call"
+    text = f"{when} {functions} {verb} {what}"
+    if first.sure:
+        text += (
+            f" first, and {first.instead} only after {_errnos(row)}: this filter answers {fatal}"
+        )
+    elif first.still:
+        text += f" first, and permitted is {first.instead}: this filter answers {fatal}"
+    elif first.instead:
+        text += f" instead of {first.instead}, which is permitted: this filter answers {fatal}"
+    else:
+        text += f" besides what is permitted: this filter answers {fatal}"
+    severity = Severity.WARNING
+    if first.vague or not (first.instead or kills):
+        severity = Severity.NOTE
+    fix = f"permit {what}"
+    if (first.sure or first.still) and _is_young(view, row.call):
+        fix = f"answer {row.call} with errno(ENOSYS)"
+    return Finding(
+        Problem.NEWER_ARGUMENT if row.constant else Problem.NEWER_CALL,
+        severity,
+        text,
+        fix,
+        (view.abi.name,),
+        witness=view.witness(view.call(row.call, first.box)),
+        programs=(view.program.name,),
+    )
+
+
+def _when(upgrade: Upgrade, row: Companion, kept: set[tuple[str, ...]]) -> str:
+    """Return in which releases: ``from glibc 2.36 on``, ``in glibc 2.36``."""
+    last = upgrade.companions.libraries[row.library][-1]
+    releases = row.releases
+    if any(last in one for one in kept):
+        return f"from {row.library} {releases[0]} on"
+    if len(releases) == 1:
+        return f"in {row.library} {releases[0]}"
+    return f"in {row.library} {releases[0]} to {releases[-1]}"
+
+
+def _errno(view: FilterView, ret: int) -> str:
+    number = ret & RET_DATA_MAX
+    return errno_name(number, view.abi) or f"errno {number}"
+
+
+def _errnos(row: Companion) -> str:
+    names = {name for one in (row.fallback.retries if row.fallback else ()) for name in one.errnos}
+    return "another failure" if "any" in names else " or ".join(sorted(names))

@@ -1,0 +1,119 @@
+"""Upgrades: the releases of libraries that a filter is looked at for, from ``--from`` and ``--to``.
+
+A base is ``debian:12``, by which the table of companions knows a release of each library, or
+``glibc:2.36``, a release of one; ``newest`` is the newest of all.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import InputError, did_you_mean
+from seccompgen.core.problems import Problem
+from seccompgen.lint.companions import Companions, shipped_companions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NEWEST = "newest"
+UPGRADE_CODES = frozenset({Problem.NEWER_CALL, Problem.NEWER_ARGUMENT})
+"""The codes of what newer releases call."""
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """From which releases of libraries to which: ``before`` and ``after`` are one of each library.
+
+    Without ``before`` the filter may have been made for any older one, and is to survive each on
+    the way. Without ``asked`` nobody said, so that only what is certain counts.
+    """
+
+    companions: Companions
+    before: Mapping[str, str] | None
+    after: Mapping[str, str]
+    from_name: str = ""
+    to_name: str = NEWEST
+    asked: bool = True
+
+    @property
+    def label(self) -> str:
+        """The upgrade, as messages call it."""
+        to = f"the newest of {', '.join(self.after)}" if self.to_name == NEWEST else self.to_name
+        return f"from {self.from_name} to {to}" if self.from_name else f"up to {to}"
+
+    def pairs(self, library: str) -> Iterator[tuple[str, str]]:
+        """Yield the releases of a library to compare, the older and the newer one."""
+        if library not in self.after:
+            return
+        known = self.companions.libraries[library]
+        last = known.index(self.after[library])
+        if self.before is not None:
+            if library in self.before and known.index(self.before[library]) < last:
+                yield self.before[library], self.after[library]
+            return
+        for newer in range(1, last + 1):
+            for older in reversed(range(newer)):
+                yield known[older], known[newer]
+
+
+def any_upgrade() -> Upgrade:
+    """Return the upgrade that lint looks at where nobody names one: from any to each newer one."""
+    companions = shipped_companions()
+    return Upgrade(companions, None, _newest(companions), asked=False)
+
+
+def upgrade_of(from_base: str | None, to_base: str) -> Upgrade:
+    """Return the upgrade that two bases mean. Raises InputError where they mean none."""
+    companions = shipped_companions()
+    before = _releases(companions, from_base, "--from", older=True) if from_base else None
+    after = _releases(companions, to_base, "--to", older=False)
+    upgrade = Upgrade(companions, before, after, from_base or "", to_base)
+    if before is not None and from_base:
+        both = [library for library in after if library in before]
+        if not both:
+            text = f"{from_base} and {to_base} have no library in common: {', '.join(before)} here"
+            raise InputError(f"{text}, {', '.join(after)} there", kind=Problem.WRONG_VALUE)
+    if not any(True for library in after for _ in upgrade.pairs(library)):
+        what = f"in {from_base}" if from_base else "what the table of companions begins with"
+        text = f"nothing in {to_base} is newer than {what}"
+        raise InputError(text, kind=Problem.WRONG_VALUE)
+    return upgrade
+
+
+def _newest(companions: Companions) -> Mapping[str, str]:
+    return {library: known[-1] for library, known in companions.libraries.items()}
+
+
+def _releases(companions: Companions, name: str, option: str, *, older: bool) -> Mapping[str, str]:
+    """Return the release of each library that a base has.
+
+    Of a release that the table does not have, its neighbour is taken: the ``older`` one, or else
+    the newer one, so that more is told and not less.
+    """
+    if name == NEWEST:
+        return _newest(companions)
+    found = companions.base(name)
+    library, _, release = name.partition(":")
+    known = companions.libraries.get(library)
+    if found:
+        return found
+    if known is None or not release:
+        names = (*companions.bases, *(f"{one}:{r[-1]}" for one, r in companions.libraries.items()))
+        hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
+        raise InputError(f"{option}: unknown base {name!r}{hint}", kind=Problem.WRONG_VALUE)
+    if release in known:
+        return {library: release}
+    near = [one for one in known if (_key(one) < _key(release)) == older]
+    if not near:
+        span = f"{known[0]} to {known[-1]}"
+        text = f"{option}: of {library} the table has {span}, which {release} is not among"
+        raise InputError(text, kind=Problem.WRONG_VALUE)
+    return {library: near[-1] if older else near[0]}
+
+
+def _key(release: str) -> tuple[tuple[int, str], ...]:
+    """Return what releases are ordered by: ``1.1.1d`` comes before ``1.1.1w`` and ``3.0``."""
+    parts = re.findall(r"\d+|[a-z]+", release)
+    return tuple((int(one), "") if one.isdigit() else (-1, one) for one in parts)

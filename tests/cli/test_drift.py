@@ -1,0 +1,146 @@
+"""``drift``, and ``lint --from --to``, from outside: bases, forms of output, exit codes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from command import ROOT, inside, seccompgen
+from upstream import OLD, REAL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+THREADS = """\
+arches: [x86_64]
+default_action: errno(EPERM)
+syscalls:
+- action: allow
+  names: [read, write, exit_group, rt_sigreturn, restart_syscall, clone]
+"""
+CLONE3 = "calls clone3 first, and permitted is clone: this filter answers EPERM"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    (tmp_path / "threads.yml").write_text(THREADS)
+    fixed = THREADS + "- {action: errno(ENOSYS), names: [clone3, rseq]}\n"
+    (tmp_path / "fixed.yml").write_text(fixed)
+    return tmp_path
+
+
+def findings(here: Path, *words: str) -> list[str]:
+    run = inside("lint", *words, "--json", cwd=here)
+    assert not run.err, run.err
+    found = json.loads(run.out)["findings"]
+    return [one["message"] for one in found if one["code"].startswith("newer-")]
+
+
+def test_an_upgrade_names_function_call_and_release(here: Path) -> None:
+    run = inside("lint", "threads.yml", "--from", "debian:11", "--to", "debian:13", cwd=here)
+    assert run.code == 1
+    assert "threads.yml:2:17: warning: from glibc 2.3" in run.out
+    assert "pthread_create" in run.out
+    assert "call clone3 first, and permitted is clone: this filter answers EPERM" in run.out
+    assert "\n  fix: answer clone3 with errno(ENOSYS)\n" in run.out
+    assert "[wrong-fallback]" not in run.out.partition("clone3")[2].partition("\n")[0]
+
+
+def test_what_both_releases_do_is_no_news(here: Path) -> None:
+    assert any("clone3" in one for one in findings(here, "threads.yml", "--from", "debian:11"))
+    later = findings(here, "threads.yml", "--from", "debian:12", "--to", "debian:13")
+    assert not [one for one in later if "clone3" in one]
+
+
+def test_a_base_may_be_a_release_of_one_library(here: Path) -> None:
+    spans = [("glibc:2.31", "glibc:2.36"), ("glibc:2.35", "newest"), ("debian:11", "glibc:2.34")]
+    for before, after in spans:
+        found = findings(here, "threads.yml", "--from", before, "--to", after)
+        assert any("clone3" in one for one in found), (before, after)
+
+
+def test_formats_and_bases_are_told_apart_by_the_colon(here: Path) -> None:
+    words = ("threads.yml", "--from", "seccompgen", "--from", "debian:11", "--to", "debian:12")
+    assert any("clone3" in one for one in findings(here, *words))
+    assert findings(here, "threads.yml", "--from", "seccompgen") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--from", "debian:9"), "--from: unknown base 'debian:9' (did you mean 'debian:1"),
+        (("--to", "fedora"), "--to: unknown base 'fedora'"),
+        (("--from", "debian:11", "--from", "debian:12"), "--from names two bases, debian:11 and"),
+        (("--from", "1:debian:11"), "--from debian:11: a base is for all FILTERs"),
+        (("--from", "debian:13", "--to", "debian:12"), "nothing in debian:12 is newer than in "),
+        (("--to", "glibc:2.5"), "nothing in glibc:2.5 is newer than what the table"),
+        (("--to", "glibc:99"), "--to: of glibc the table has 2.31 to "),
+        (("--from", "none"), "'none' is not one of"),
+    ],
+)
+@pytest.mark.parametrize("command", ["lint", "drift"])
+def test_bases_that_mean_nothing_are_refused(
+    here: Path, command: str, words: tuple[str, ...], told: str
+) -> None:
+    run = inside(command, "threads.yml", *words, cwd=here)
+    assert (run.code, run.out) == (2, "")
+    assert told in run.err
+
+
+def test_drift_exits_with_one_if_anything_would_break(here: Path) -> None:
+    run = inside("drift", "threads.yml", "fixed.yml", cwd=here)
+    assert run.code == 1
+    assert "call clone3 first" in run.out
+    assert run.out.splitlines()[-1].endswith(": 1 of 2 filters would break")
+    run = inside("drift", "fixed.yml", cwd=here)
+    assert run.code == 0
+    assert run.out.splitlines()[-1].endswith(": 1 filter, none of which would break")
+
+
+def test_drift_takes_the_policies_of_the_project(here: Path) -> None:
+    (here / "policies").mkdir()
+    (here / "threads.yml").rename(here / "policies" / "threads.yml")
+    (here / "pyproject.toml").write_text("[tool.seccompgen]\n")
+    run = seccompgen("drift", cwd=here)
+    assert (run.code, "clone3" in run.out) == (1, True)
+    (here / "pyproject.toml").unlink()
+    run = seccompgen("drift", cwd=here)
+    assert (run.code, run.out) == (2, "")
+    assert "name FILTERs to look at" in run.err
+
+
+def test_json_and_markdown_say_the_same(here: Path) -> None:
+    run = inside("drift", "threads.yml", "--from", "debian:11", "--json", cwd=here)
+    told = json.loads(run.out)
+    assert (told["from"], told["to"], told["before"]) == ("debian:11", "newest", told["after"])
+    (one,) = told["filters"]
+    assert (one["breaks"], one["kernel"], one["unread"]) == (True, None, [])
+    (found,) = [each for each in one["findings"] if "clone3" in each["message"]]
+    assert (found["code"], found["witness"]["syscall"]) == ("newer-call", "clone3")
+    run = inside("drift", "threads.yml", "--format", "markdown", cwd=here)
+    assert run.out.startswith("**<code>")
+    assert "| **warning** | <code>threads&#46;yml&#58;2&#58;17</code><br>" in run.out
+
+
+def test_a_newer_tag_is_looked_at_as_well(tmp_path: Path) -> None:
+    if not (REAL / OLD).is_dir():
+        pytest.skip("the older kernel's files are not beside this checkout")
+    made = inside("tables", "--tag", OLD, "--from", REAL / OLD, "-o", tmp_path / "old")
+    assert made.code == 0, made.err
+    policy = "arches: [x86_64]\ndefault_action: errno(EPERM)\nsyscalls:\n"
+    policy += "- {action: allow, names: [read, exit_group]}\n"
+    (tmp_path / "steady.yml").write_text(policy)
+    (tmp_path / "bumped.yml").write_text(f"unknown_action: errno(ENOSYS)\n{policy}")
+    run = inside("drift", "bumped.yml", "--tables", "old", cwd=tmp_path)
+    assert run.code == 1
+    assert "cachestat" in run.out
+    assert inside("drift", "steady.yml", "--tables", "old", cwd=tmp_path).code == 0
+    assert inside("drift", "bumped.yml", cwd=tmp_path).code == 0
+
+
+def test_the_workflow_of_the_page_is_a_file() -> None:
+    page = (ROOT / "docs" / "drift.md").read_text()
+    workflow = (ROOT / "docs" / "examples" / "drift-workflow.yml").read_text()
+    assert "](examples/drift-workflow.yml)" in page
+    assert "seccompgen drift --format markdown" in workflow

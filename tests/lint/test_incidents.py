@@ -1,0 +1,62 @@
+"""Services that newer libraries took down are told of before: the call and the release, by name."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from command import ROOT
+from incidents import (
+    FOLDER,
+    INCIDENTS,
+    Incident,
+    incidents_table,
+    mended_findings,
+    naming,
+    release_named,
+)
+from seccompgen.lint.companions import shipped_companions
+from seccompgen.lint.upgrade import _key
+
+NAMED = [one for one in INCIDENTS if not one.said("missed")]
+
+
+def test_there_are_many_and_each_has_a_link() -> None:
+    assert len(NAMED) >= 20
+    assert {path.suffix for path in FOLDER.iterdir()} == {".yml"}
+    for one in INCIDENTS:
+        assert re.fullmatch(r"https://\S+", one.said("link")), one.name
+        assert one.story.endswith("."), one.name
+
+
+@pytest.mark.parametrize("incident", NAMED, ids=lambda one: one.name)
+def test_the_call_and_the_release_are_named(incident: Incident) -> None:
+    """The release is the first in the table that has what began in the one of the incident."""
+    found = naming(incident)
+    assert found is not None
+    known = shipped_companions().libraries[incident.library]
+    began = _key(incident.said("since").split()[1])
+    assert release_named(incident, found) == next(one for one in known if _key(one) >= began)
+    assert found.witness is not None
+
+
+@pytest.mark.parametrize("incident", NAMED, ids=lambda one: one.name)
+def test_once_it_is_permitted_nothing_is_said_of_it(incident: Incident) -> None:
+    call = incident.words[0]
+    assert not [
+        one for one in mended_findings(incident) if re.search(rf"\bcalls? {call}\b", one.message)
+    ]
+
+
+@pytest.mark.parametrize(
+    "incident", [one for one in INCIDENTS if one.said("missed")], ids=lambda one: one.name
+)
+def test_what_is_missed_is_said_so(incident: Incident) -> None:
+    assert naming(incident) is None, "it is named by now: remove the line `missed:` from its head"
+
+
+def test_the_page_has_them_all() -> None:
+    """Its table is the one that ``python tests/helpers/incidents.py`` prints."""
+    page = (ROOT / "docs" / "drift.md").read_text()
+    assert page.endswith(f"\n\n{incidents_table()}")
+    assert f"\n{len(NAMED)} of {len(INCIDENTS)} are named.\n" in page

@@ -1,0 +1,47 @@
+"""Upgrades as they went for real: docs/userlands.md has the programs that showed it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from seccompgen.filters.linting import lint_filter
+from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.lint.finding import Severity
+from seccompgen.lint.upgrade import UPGRADE_CODES, upgrade_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICY = """arches: [x86_64]
+default_action: {action}
+syscalls:
+- action: allow
+  names: [{names}]
+"""
+
+
+def warned_of(place: Path, action: str, names: str) -> set[str]:
+    """Return the calls of which an upgrade from Debian 11 to 13 brings a warning."""
+    path = place / "policy.yml"
+    path.write_text(POLICY.format(action=action, names=names))
+    report = lint_filter(path, shipped_tables(), upgrade=upgrade_of("debian:11", "debian:13"))
+    return {
+        shipped_tables().tables["x86_64"].names[one.witness.call.nr]
+        for one in report.findings
+        if one.kind in UPGRADE_CODES and one.severity is Severity.WARNING and one.witness
+    }
+
+
+@pytest.mark.parametrize("names", ["stat", "lstat", "stat, lstat", "fstat, stat"])
+def test_one_of_the_functions_that_share_their_code_is_enough(names: str, tmp_path: Path) -> None:
+    """For nginx, which calls stat and not lstat."""
+    assert "newfstatat" in warned_of(tmp_path, "errno(EPERM)", f"{names}, read, write, openat")
+
+
+def test_enosys_helps_with_calls_alone_that_not_every_kernel_has(tmp_path: Path) -> None:
+    names = "stat, pipe, clone, execve, mmap, mprotect, rt_sigprocmask, futex, munmap, madvise"
+    with_eperm = warned_of(tmp_path, "errno(EPERM)", names)
+    assert with_eperm >= {"clone3", "newfstatat", "pipe2"}
+    assert warned_of(tmp_path, "errno(ENOSYS)", names) >= {"newfstatat", "pipe2"}
+    assert "clone3" not in warned_of(tmp_path, "errno(ENOSYS)", names)
