@@ -6,7 +6,6 @@ Releases are those of the table: what came with glibc 2.34 is in 2.36 first.
 from __future__ import annotations
 
 import pytest
-
 from seccompgen.lint.companions import shipped_companions
 
 _INCIDENTS = [
