@@ -92,6 +92,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     opened = browser.new_page(
         viewport={"width": 400, "height": 900}, color_scheme="light", base_url=address
     )
+    opened.set_default_timeout(120_000)
     asked: list[str] = []
     complaints: list[str] = []
     opened.on("console", lambda message: complaints.append(message.text))
