@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mkdocs.structure.files import File
 
 from website.commands import command_names
-from website.links import in_site, is_there, plain_pipes
+from website.links import in_site, plain_pipes
 from website.pages import generated_pages
 
 if TYPE_CHECKING:
@@ -21,24 +21,19 @@ _COMMANDS = "commands/"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the commands where the navigation says so; leave out what is awaited and not there."""
-    absent = {one for one in config.extra["awaited"] if not is_there(one)}
-    config.nav = [_filled(section, absent) for section in config.nav or []]
+    """Put the pages of the commands where the navigation says so."""
+    config.nav = [_filled(section) for section in config.nav or []]
     return config
 
 
-def _filled(entry: dict[str, Any], absent: set[str]) -> dict[str, Any]:
-    """Return an entry of the navigation with the pages that it has now."""
+def _filled(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of the navigation, with the commands for what stands for them."""
     ((title, below),) = entry.items()
     if below == _COMMANDS:
         below = [{"All commands": f"{_COMMANDS}index.md"}]
         below += [{name: f"{_COMMANDS}{name}.md"} for name in command_names()]
     elif isinstance(below, list):
-        below = [
-            _filled(one, absent)
-            for one in below
-            if not absent.intersection(v for v in one.values() if isinstance(v, str))
-        ]
+        below = [_filled(one) for one in below]
     return {title: below}
 
 

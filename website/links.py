@@ -27,11 +27,6 @@ _CODE_SPAN = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\((?![a-z]+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]+)?\)")
 
 
-def is_there(page: str) -> bool:
-    """Tell whether the site's page ``page`` has a file in the repository."""
-    return (ROOT / _SOURCES.get(page, f"docs/{page}")).exists()
-
-
 def in_site(markdown: str, page: str, repository: str) -> str:
     """Return a page's text with each link as the site needs it.
 

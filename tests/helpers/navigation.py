@@ -26,12 +26,6 @@ def _targets(text: str) -> Iterator[str]:
             yield found[1]
 
 
-def awaited() -> set[str]:
-    """Return the pages that are being written, of which nothing is asked yet."""
-    (found,) = re.findall(r"^  awaited: \[(.*)\]$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
-    return {one.strip() for one in found.split(",") if one}
-
-
 def site_pages() -> set[str]:
     """Return the pages that the site has: those of docs/, copies of others, and generated ones."""
     links = (ROOT / "website" / "links.py").read_text()

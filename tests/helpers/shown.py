@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from command import ROOT, seccompgen
-from navigation import awaited
 from transcript import Step, steps
 
 if TYPE_CHECKING:
@@ -95,11 +94,7 @@ def pages() -> list[str]:
     found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
     found += [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/README.md")]
     found += ROOT.glob("examples/README.md")
-    unfinished = {f"docs/{page}" for page in awaited()}
-    if "security.md" in awaited():
-        unfinished.add("SECURITY.md")
-    names = {str(path.relative_to(ROOT)) for path in found if path.exists()}
-    return sorted(names - unfinished)
+    return sorted(str(path.relative_to(ROOT)) for path in found if path.exists())
 
 
 def console_blocks(page: str) -> list[Block]:

@@ -85,6 +85,7 @@ def test_nobody_is_left_out() -> None:
         "docs/record.md": 1,
         "docs/tables.md": 1,
         "docs/tour.md": 3,
+        "docs/userlands.md": 1,
     }
 
 
