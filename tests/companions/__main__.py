@@ -2,7 +2,7 @@
 
 What apt offers is compared with the lock first. Where a version or a hash differs, nothing is
 written; `--update` takes the new ones into the lock. `--library` makes the rows of some libraries
-alone, and keeps those of all others.
+alone, and keeps those of all others; it takes in one that the lock does not have yet.
 """
 
 from __future__ import annotations
@@ -136,11 +136,12 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="take new packages into the lock")
     parser.add_argument("--library", action="append", help="make the rows of this one alone")
     wanted = parser.parse_args()
-    sources = [one for one in SOURCES if not wanted.library or one.library in wanted.library]
     try:
         old = table.shipped_companions()
     except (InputError, OSError):
         old = table.Companions((), ())
+    names = wanted.library or list(old.libraries)
+    sources = [one for one in SOURCES if one.library in names]
     with tempfile.TemporaryDirectory() as directory:
         maker = _Maker(Path(directory))
         try:

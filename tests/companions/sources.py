@@ -43,7 +43,7 @@ SOURCES = (
         ("libc6",),
         ("libc.so.6", "ld-linux*.so.*", "libpthread.so.0", "librt.so.1", "libresolv.so.2"),
         2,
-        ("x86_64", "i386"),
+        ("x86_64",),
     ),
     Source("musl", ("musl",), ("ld-musl-*.so.1",), 3, ("x86_64", "i386")),
     Source(

@@ -11,6 +11,8 @@ from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint.companions import Release, render
 from seccompgen.observe.companions.compare import compare, rows
 from seccompgen.observe.companions.library import Library
+from seccompgen.observe.companions.methods import methods
+from seccompgen.observe.scan.binary import read_binary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,3 +152,22 @@ def test_made_again_it_is_the_same_to_the_byte(
     files: tuple[Path, Path], made: tuple[Companion, ...]
 ) -> None:
     assert render(made, _RELEASES) == render(_made(*files), _RELEASES)
+
+
+def test_functions_that_python_offers_have_the_names_that_python_has_for_them(
+    tmp_path: Path,
+) -> None:
+    source = """
+    typedef struct { const char *name; void *function; int flags; const char *text; } Method;
+    static long one(void) { return 1; }
+    static long two(void) { return 2; }
+    static Method methods[] = {
+        {"copy_file_range", one, 3, "text"}, {"pidfd_open", two, 130, 0}, {0, 0, 0, 0},
+    };
+    struct { long head[5]; const char *name; const char *text; long size; Method *methods; }
+        module = {{1}, "posix", 0, -1, methods};
+    """
+    binary = read_binary(_compiled(tmp_path / "python", source))
+    found = methods(binary)
+    assert list(found) == ["posix.copy_file_range", "posix.pidfd_open"]
+    assert all(map(binary.in_code, found.values()))
