@@ -19,7 +19,7 @@ syscalls:
 - action: allow
   names: [read, write, exit_group, rt_sigreturn, restart_syscall, clone]
 """
-CLONE3 = "calls clone3 first, and permitted is clone: this filter answers EPERM"
+CLONE3 = "clone3 first, and clone only after ENOSYS: this filter answers EPERM"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_an_upgrade_names_function_call_and_release(here: Path) -> None:
     assert run.code == 1
     assert "threads.yml:2:17: warning: from glibc 2.3" in run.out
     assert "pthread_create" in run.out
-    assert "call clone3 first, and permitted is clone: this filter answers EPERM" in run.out
+    assert CLONE3 in run.out
     assert "\n  fix: answer clone3 with errno(ENOSYS)\n" in run.out
     assert "[wrong-fallback]" not in run.out.partition("clone3")[2].partition("\n")[0]
 
@@ -91,7 +91,7 @@ def test_bases_that_mean_nothing_are_refused(
 def test_drift_exits_with_one_if_anything_would_break(here: Path) -> None:
     run = inside("drift", "threads.yml", "fixed.yml", cwd=here)
     assert run.code == 1
-    assert "call clone3 first" in run.out
+    assert "clone3 first" in run.out
     assert run.out.splitlines()[-1].endswith(": 1 of 2 filters would break")
     run = inside("drift", "fixed.yml", cwd=here)
     assert run.code == 0
@@ -107,7 +107,7 @@ def test_drift_takes_the_policies_of_the_project(here: Path) -> None:
     (here / "pyproject.toml").unlink()
     run = seccompgen("drift", cwd=here)
     assert (run.code, run.out) == (2, "")
-    assert "name FILTERs to look at" in run.err
+    assert "pyproject.toml" in run.err
 
 
 def test_json_and_markdown_say_the_same(here: Path) -> None:
@@ -116,7 +116,7 @@ def test_json_and_markdown_say_the_same(here: Path) -> None:
     assert (told["from"], told["to"], told["before"]) == ("debian:11", "newest", told["after"])
     (one,) = told["filters"]
     assert (one["breaks"], one["kernel"], one["unread"]) == (True, None, [])
-    (found,) = [each for each in one["findings"] if "clone3" in each["message"]]
+    found, *_ = [each for each in one["findings"] if "clone3" in each["message"]]
     assert (found["code"], found["witness"]["syscall"]) == ("newer-call", "clone3")
     run = inside("drift", "threads.yml", "--format", "markdown", cwd=here)
     assert run.out.startswith("**<code>")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from seccompgen.core.abis import ABIS
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 UNKNOWN = Fallback(known=False)
 ON_ENOSYS = Fallback((Retry(("ENOSYS",), "clone"),))
 ON_ANY = Fallback((Retry(("any",), "clone"),))
-BOTH, NEW, OLD = ("1.0", "2.0"), ("2.0",), ("1.0",)
+BOTH, NEW = ("1.0", "2.0"), ("2.0",)
+Row: TypeAlias = "tuple[str, str, str, Fallback | None, tuple[str, ...]]"
+"""A function, a call, a constant, a fallback, and the releases."""
 
 
-def table(*rows: tuple[str, str, str, Fallback | None, tuple[str, ...]]) -> Companions:
+def table(*rows: Row) -> Companions:
     """Return a table of a library with two releases; rows are of one function each."""
     made = [Companion("libx", ("x86_64",), (row[0],), *row[1:]) for row in rows]
     # Functions that tell what is rare: of many, few make other calls than this.
@@ -125,7 +127,7 @@ def test_a_constant_is_found_where_others_were_passed(tmp_path: Path) -> None:
 
 
 def test_what_all_begin_to_do_is_a_note_at_most(tmp_path: Path) -> None:
-    rows = [(f"g{n}", name, "", UNKNOWN, BOTH) for n in range(30) for name in ("acct",)]
+    rows: list[Row] = [(f"g{n}", "acct", "", UNKNOWN, BOTH) for n in range(30)]
     rows += [("g1", "sync", "", UNKNOWN, BOTH), ("g1", "mount", "", UNKNOWN, BOTH)]
     rows += [(f"g{n}", "bpf", "", UNKNOWN, NEW) for n in range(30)]
     killing = allowing("acct, sync, mount", "kill_process")

@@ -125,6 +125,15 @@ def all_filters(words: Iterable[str]) -> tuple[Path, ...]:
     return _paths(locate_all(words))
 
 
+def project_policies() -> list[Path]:
+    """Return the project's policies, as one would name them here."""
+    here = Path.cwd()
+    return [
+        path.relative_to(here) if path.is_relative_to(here) else path
+        for path in required_project().policy_files()
+    ]
+
+
 def policies_named(words: Iterable[str], wanted_by: str) -> tuple[Path, ...]:
     """Return the policy files that words stand for; ``wanted_by`` is what needs their rules."""
     from seccompgen.filters.locate import locate_policies  # noqa: PLC0415

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from seccompgen.cli import completing
-from seccompgen.cli.common import all_filters, json_option, progress, read_tables, tables_option
+from seccompgen.cli.common import (
+    all_filters,
+    json_option,
+    progress,
+    project_policies,
+    read_tables,
+    tables_option,
+)
 from seccompgen.cli.reading import based_reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
@@ -80,7 +86,9 @@ def drift(
     newer = _newer(tag, source, tables)
     upgrade = upgrade_of(from_base, to_base or "newest")
     only = require_abi(arch) if arch else None
-    found = drift_of_all(_paths(words), tables, newer, upgrade, only, reading)
+    found = drift_of_all(
+        all_filters(words) if words else project_policies(), tables, newer, upgrade, only, reading
+    )
     about = f"{upgrade.label}, Linux {newer.tag}"
     if as_json:
         meant = {"from": from_base, "to": upgrade.to_name, "before": tables.tag, "after": newer.tag}
@@ -105,16 +113,6 @@ def _newer(tag: str | None, source: str | None, tables: Tables) -> Tables:
     known = next((one for one in (tables, shipped) if one.tag == tag), None)
     with progress(f"reading Linux {tag}") as report:
         return resolve_tables(tag, source, known, report)
-
-
-def _paths(words: Sequence[str]) -> Sequence[Path]:
-    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
-
-    project = None if words else find_project(Path.cwd())
-    paths = project.policy_files() if project else all_filters(words)
-    if not paths:
-        raise InputError("name FILTERs to look at, or run this in a project of seccompgen")
-    return paths
 
 
 def _width() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +12,8 @@ from seccompgen.cli.common import (
     all_filters,
     json_option,
     print_notes,
+    project_policies,
     read_tables,
-    required_project,
     tables_option,
 )
 from seccompgen.cli.reading import based_reading_options
@@ -25,6 +24,7 @@ from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
@@ -100,7 +100,7 @@ def lint(
     only = require_abi(arch) if arch else None
     reports: list[LintReport] = []
     wrong: list[object] = []
-    for path in all_filters(words) if words else _project_policies():
+    for path in all_filters(words) if words else project_policies():
         try:
             reports.append(lint_filter(path, tables, only, reading, upgrade))
         except InputError as error:
@@ -112,15 +112,6 @@ def lint(
     _print(shown, "json" if as_json else form, tables, sum(len(one.silenced) for one in reports))
     if any(one.severity.rank < 2 for each in shown for one in each.findings):
         ctx.exit(EXIT_NO)
-
-
-def _project_policies() -> list[Path]:
-    """Return the project's policies, as one would name them here."""
-    here = Path.cwd()
-    return [
-        path.relative_to(here) if path.is_relative_to(here) else path
-        for path in required_project().policy_files()
-    ]
 
 
 def _codes(words: Iterable[str], option: str) -> set[str]:

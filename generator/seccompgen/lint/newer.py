@@ -133,7 +133,10 @@ def _of_change(
             continue
         box, ret = refused
         fallback = _fallback(row, change.gained)
-        older = next((one for one in _retried(fallback, old) if _is_permitted(view, one)), "")
+        retried = [one for one in _retried(fallback, old) if _is_permitted(view, one)]
+        if score < _MOST_OF_IT:  # openat, say, is permitted by many that never call the function
+            retried = [one for one in retried if are_kin(one, row.call, still=True)]
+        older = next(iter(retried), "")
         if fallback and fallback.known and _is_errno(ret) and _copes(view, fallback, ret):
             continue
         if _is_answer_of_older_kernel(view, row.call, ret) and not (fallback and fallback.known):
@@ -142,7 +145,7 @@ def _of_change(
         if not instead and score < _MOST_OF_IT:
             continue
         still = instead in new
-        sure = bool(older)
+        sure = bool(older) or bool(instead and still and fallback and fallback.retries)
         for function in functions:
             vague = is_another and not instead
             yield _Need(library, function, row, instead, still, sure, vague, score, box, ret)
