@@ -60,16 +60,16 @@ def start(fallback: Fallback) -> Companions:
 def test_what_is_known_is_told_without_being_asked(tmp_path: Path) -> None:
     # What the hand-written wrong-fallback says of clone3 is not said twice.
     rows = [
-        ("ask", "faccessat", "", UNKNOWN, BOTH),
-        ("ask", "openat2", "", Fallback((Retry(("ENOSYS",), "faccessat"),)), NEW),
+        ("ask", "pwrite64", "", UNKNOWN, BOTH),
+        ("ask", "pwritev2", "", Fallback((Retry(("ENOSYS",), "pwrite64"),)), NEW),
     ]
-    (one,) = found(tmp_path, table(*rows), allowing("faccessat"), asked=False)
+    (one,) = found(tmp_path, table(*rows), allowing("pwrite64"), asked=False)
     assert one.severity is Severity.WARNING
     assert one.message == (
-        "from libx 2.0 on ask calls openat2 first, and faccessat only after ENOSYS: this filter "
+        "from libx 2.0 on ask calls pwritev2 first, and pwrite64 only after ENOSYS: this filter "
         "answers EPERM"
     )
-    assert one.fix == "answer openat2 with errno(ENOSYS)"
+    assert one.fix == "answer pwritev2 with errno(ENOSYS)"
     assert one.witness is not None
     assert found(tmp_path, start(ON_ENOSYS), allowing("clone"), asked=False) == []
 

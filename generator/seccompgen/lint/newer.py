@@ -145,7 +145,8 @@ def _of_change(
         if not instead and score < _MOST_OF_IT:
             continue
         still = instead in new
-        sure = bool(older) or bool(instead and still and fallback and fallback.retries)
+        falls_back = older or (still and fallback and fallback.retries)
+        sure = bool(falls_back) and bool(instead) and are_kin(instead, row.call, still=True)
         for function in functions:
             vague = is_another and not instead
             yield _Need(library, function, row, instead, still, sure, vague, score, box, ret)
