@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.observe.companions.library import Library
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +30,6 @@ long third(void) { return tail(); }
 
 
 def test_code_behind_a_function_is_of_those_that_go_there(tmp_path: Path) -> None:
-    from seccompgen.observe.companions.library import Library  # noqa: PLC0415 - needs capstone
-
     (tmp_path / "small.c").write_text(_SOURCE)
     command = ["gcc", "-O2", "-shared", "-fPIC", "-nostdlib", "-s", "-fno-toplevel-reorder"]
     command += ["-fno-asynchronous-unwind-tables", "-o", "small.so", "small.c"]
