@@ -45,7 +45,7 @@ SOURCES = (
         2,
         ("x86_64", "i386"),
     ),
-    Source("musl", ("musl",), ("ld-musl-*.so.1",), 3, ("x86_64", "i386")),
+    Source("musl", ("musl",), ("ld-musl-*.so.1",), 3),
     Source(
         "python",
         (r"libpython{python}", r"libpython3\.\d+"),

@@ -178,6 +178,7 @@ class _Index:
 
     def download(self, packages: list[Package]) -> None:
         """Put packages where they belong, each whole or not at all."""
+        packages = list(dict.fromkeys(packages))  # two patterns may mean the same
         if not packages:
             return
         target = directory() / "packages"

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.filters.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
-from seccompgen.lint.upgrade import UPGRADE_CODES, upgrade_of
+from seccompgen.lint.companions import shipped_companions
+from seccompgen.lint.upgrade import UPGRADE_CODES, _key, upgrade_of
 
 if TYPE_CHECKING:
     from seccompgen.lint import Finding
@@ -67,6 +68,13 @@ class Incident:
         """The library that began to make the call."""
         return self.said("since").split()[0]
 
+    @property
+    def begun(self) -> str:
+        """The first release in the table that has what began, empty if the library has none."""
+        known = shipped_companions().libraries.get(self.library, ())
+        began = _key(self.said("since").split()[1])
+        return next((one for one in known if _key(one) >= began), "")
+
 
 INCIDENTS = [Incident(path) for path in sorted(FOLDER.iterdir())]
 
@@ -79,10 +87,13 @@ def upgrade_findings(path: Path) -> tuple[Finding, ...]:
 
 
 def naming(incident: Incident) -> Finding | None:
-    """Return the finding that names what was missing, and a release of the library."""
+    """Return the finding that names what was missing, and the release that began with it.
+
+    What names a later release is about another function, which has begun with the same call.
+    """
     for one in upgrade_findings(incident.path):
         words = set(re.findall(r"[\w.]+", one.message))
-        if words.issuperset(incident.words) and release_named(incident, one):
+        if words.issuperset(incident.words) and release_named(incident, one) == incident.begun:
             return one
     return None
 

@@ -23,6 +23,10 @@ _INCIDENTS = [
     ("glibc", "i386", "time", "clock_gettime64", "", "2.36", "ENOSYS>clock_gettime"),
     ("glibc", "i386", "ntp_gettime", "clock_adjtime64", "", "2.36", "ENOSYS>clock_adjtime"),
     ("glibc", "i386", "sem_timedwait", "futex_time64", "", "2.36", None),
+    ("musl", "x86_64", "pwrite", "pwritev2", "", "1.2.6", "ENOSYS EOPNOTSUPP>fcntl"),
+    ("musl", "x86_64", "fchmod", "fchmodat2", "", "1.2.5", "ENOSYS>openat"),
+    ("python", "x86_64", "posix.closerange", "close_range", "", "3.11", "none"),
+    ("python", "x86_64", "_posixsubprocess.fork_exec", "vfork", "", "3.11", None),
     ("systemd", "x86_64", "_nss_resolve_gethostbyname4_r", "pidfd_open", "", "257", None),
     ("glibc", "x86_64", "pthread_create", "madvise", "behavior=MADV_GUARD_INSTALL", "2.43", None),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -31,6 +32,10 @@ _C = {
 """Where the kernel, and a C function, finds arguments; on i386 the latter are on the stack."""
 _LEFT_OUT = frozenset({DIRECTORY_DESCRIPTORS, FILE_MODES, SIGNALS})
 """Constants of which none makes a call another one."""
+_ADDRESS = re.compile(r"\|0x[0-9a-f]{5}")
+"""What is left of an address where some of its bits have names."""
+_MOST_STATES = 3000
+"""Arguments come from near; what is followed further comes from everywhere, and is given up."""
 
 
 class Arguments:
@@ -64,7 +69,9 @@ class Arguments:
             families = families_of(made.name, parameter.name)
             if not families or not _LEFT_OUT.isdisjoint(families):
                 continue
-            for value in self._library.follower.values(made.site, self._place(made, i)):
+            for value in self._library.follower.values(
+                made.site, self._place(made, i), _MOST_STATES
+            ):
                 if value.number is not None:
                     found[value.site][i].add(value.number)
         texts: dict[ImageAddress, frozenset[str]] = {}
@@ -109,6 +116,6 @@ def _with(values: list[int], index: int, value: int) -> list[int]:
 
 
 def _named(text: str, value: int) -> Iterator[str]:
-    """Yield ``text`` if it has a name in it: other numbers may be addresses, or of no meaning."""
-    if text[0].isalpha() and text not in {number(value), str(value)}:
+    """Yield ``text`` if it has a name in it, and no more: other numbers may be addresses."""
+    if text[0].isalpha() and text not in {number(value), str(value)} and not _ADDRESS.search(text):
         yield text

@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.observe.companions.hidden import with_hidden
 from seccompgen.observe.companions.methods import methods
 from seccompgen.observe.scan.analysis import alone, analyse
 from seccompgen.observe.scan.binary import read_binary
@@ -59,7 +60,7 @@ class Library:
         """
         binaries = [read_binary(path) for path in (*paths, *beside)]
         self._own_images = range(len(paths))
-        images = tuple(map(image_of, binaries))
+        images = tuple(with_hidden(image_of(one)) for one in binaries)
         self._private = frozenset(name for one in binaries for name in _private_names(one))
         analyses = analyse(images, spread, None)
         self.table = table

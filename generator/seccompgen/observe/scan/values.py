@@ -56,8 +56,13 @@ class NumberFollower:
         """Return every value that the number can have at ``entrance``."""
         return self.values(entrance, self.graph.machine.number)
 
-    def values(self, place: ImageAddress, location: Location) -> list[EnteredNumber]:
-        """Return every value that ``location`` can have just before the instruction there."""
+    def values(
+        self, place: ImageAddress, location: Location, most: int = _MAX_STATES
+    ) -> list[EnteredNumber]:
+        """Return every value that ``location`` can have just before the instruction there.
+
+        It is given up after ``most`` states.
+        """
         first = _State(place, location, 0, place)
         seen, waiting = {first}, [first]
         found: dict[EnteredNumber, None] = {}
@@ -69,7 +74,7 @@ class NumberFollower:
                 elif result not in seen:
                     seen.add(result)
                     waiting.append(result)
-            if len(seen) > _MAX_STATES:
+            if len(seen) > most:
                 return [EnteredNumber(place, None, Why.TOO_MUCH, lost=place)]
         return list(found)
 
