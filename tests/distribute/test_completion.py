@@ -39,7 +39,7 @@ def completed(line: str, *words: str, cwd: Path = ROOT) -> list[str]:
         ("seccompgen lint --arch loong", ["loongarch64", "loongarch32"]),
         ("seccompgen syscalls pidfd_", ["pidfd_getfd", "pidfd_open", "pidfd_send_signal"]),
         ("seccompgen verify compute_o", ["compute_only"]),
-        ("seccompgen equiv no_exec web", ["web_worker"]),
+        ("seccompgen equiv no_exec web_", ["web_worker"]),
         ("seccompgen build --optimize sp", ["speed"]),
         ("seccompgen run --tra", ["--trace"]),
     ],

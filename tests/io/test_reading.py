@@ -384,6 +384,7 @@ OTHERWISE = {
     "observe/run/launch.py": "files of /proc; a message of its own child",
     "observe/run/process.py": "files of /proc",
     "io/streams.py": "/dev/null",
+    "lint/companions.py": "a part of seccompgen",
     "policy/groups.py": "a part of seccompgen",
     "policy/formats/systemd_groups.py": "a part of seccompgen",
     "observe/scan/elf.py": "bytes that were read",

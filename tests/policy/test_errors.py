@@ -55,7 +55,7 @@ CASES = {
         HEAD + "syscals: []\n",
         [
             "p.yml:3:1: unknown key 'syscals' (did you mean 'syscalls'?); known: description, "
-            "arches, compat_arches, default_action, unknown_action, bad_arch_action, "
+            "arches, compat_arches, kernel, default_action, unknown_action, bad_arch_action, "
             "no_new_privs, flags, install_on_import, multiplexed, include, groups, syscalls"
         ],
     ),

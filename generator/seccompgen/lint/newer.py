@@ -80,7 +80,7 @@ def newer_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
     needs: dict[tuple[str, str, str, tuple[str, ...]], dict[str, _Need]] = {}
     for library in upgrade.companions.libraries:
         for need in _needs(view, upgrade, library):
-            if upgrade.asked or need.sure:
+            if upgrade.asked or (need.sure and not _is_trap(need.ret)):
                 key = (library, need.row.call, need.row.constant, need.row.releases[:1])
                 needs.setdefault(key, {}).setdefault(need.function, need)
     for found in needs.values():
@@ -331,6 +331,11 @@ def _matters(view: FilterView, row: Companion, before: Sequence[Companion], ret:
     name = row.constant.partition("=")[0]
     others = [one for one in before if one.call == row.call and one.constant.startswith(f"{name}=")]
     return bool(others) and all(_refused(view, one) is None for one in others)
+
+
+def _is_trap(ret: int) -> bool:
+    """Return True for an answer that a handler of the program's own may turn into another."""
+    return ActionKind(ret & ~RET_DATA_MAX) is ActionKind.TRAP
 
 
 def _is_errno(ret: int) -> bool:
