@@ -90,7 +90,10 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """A telephone's page by day, which asks nobody else, and complains of nothing."""
     opened = browser.new_page(
-        viewport={"width": 400, "height": 900}, color_scheme="light", base_url=address
+        viewport={"width": 400, "height": 900},
+        color_scheme="light",
+        reduced_motion="reduce",  # colours on their way to others have too little contrast
+        base_url=address,
     )
     opened.set_default_timeout(120_000)
     asked: list[str] = []
