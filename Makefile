@@ -50,11 +50,12 @@ test: $(READY) system
 quick: $(READY)
 	$(if $(BASE),BASE=$(BASE)) $(BIN)/pytest -q -p quick -n auto --dist load
 
-# One guest for each of two processors at a time.
+# One guest for each of two processors at a time. A guest may take five minutes of its own, and more
+# where others keep it waiting, which the emulator's limit knows and pytest's does not.
 test-kernels: $(READY) qemu
 	rm -rf build/kernels
 	$(if $(REFRESH),PYTHONPATH=tests/helpers:tests $(BIN)/python -c 'from guests.packages import refresh; refresh()')
-	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/guests
+	$(BIN)/pytest -m kernels -o faulthandler_timeout=900 -n 2 --dist worksteal tests/guests
 	PYTHONPATH=tests/helpers:tests $(BIN)/python -m guests.matrix
 
 test-ecosystem: $(VENV)/.ecosystem $(VENV)/.site system ecosystem editor report-rules
