@@ -103,7 +103,9 @@ def test_files_mean_the_same_on_other_abis(name: str, abis: list[str]) -> None:
     """With the order of words that is theirs, and without the calls that they lack."""
     policy = {**read_policy(OURS / f"{name}.yml"), "arches": abis}
     # Ours knows groups itself; the meaning has to be told what they stand for.
-    groups = [{key: group[key] for key in group if key != "mentioned"} for group in policy["syscalls"]]
+    groups = [
+        {key: group[key] for key in group if key != "mentioned"} for group in policy["syscalls"]
+    ]
     programs = compiled({**policy, "syscalls": groups})
     assert list(programs) == abis
     meaning = Meaning(policy, plain_tables(), abis[1])

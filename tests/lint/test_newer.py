@@ -29,12 +29,12 @@ Row: TypeAlias = "tuple[str, str, str, Fallback | None, tuple[str, ...]]"
 
 def table(*rows: Row) -> Companions:
     """Return a table of a library with two releases; rows are of one function each."""
-    made = [Companion("libx", ("x86_64",), (row[0],), *row[1:]) for row in rows]
+    made = [Companion("glibc", ("x86_64",), (row[0],), *row[1:]) for row in rows]
     # Functions that tell what is rare: of many, few make other calls than this.
     for n in range(40):
-        made.append(Companion("libx", ("x86_64",), (f"f{n}",), "futex", "", UNKNOWN, BOTH))
-        made.append(Companion("libx", ("x86_64",), (f"f{n}",), f"getuid{n}", "", UNKNOWN, NEW))
-    releases = tuple(Release("libx", one, (), ()) for one in BOTH)
+        made.append(Companion("glibc", ("x86_64",), (f"f{n}",), "futex", "", UNKNOWN, BOTH))
+        made.append(Companion("glibc", ("x86_64",), (f"f{n}",), f"getuid{n}", "", UNKNOWN, NEW))
+    releases = tuple(Release("glibc", one, (), ()) for one in BOTH)
     return Companions(tuple(made), releases)
 
 
@@ -43,7 +43,7 @@ def found(
 ) -> list[Finding]:
     path = tmp_path / "p.yml"
     path.write_text(f"arches: [x86_64]\n{policy}")
-    upgrade = Upgrade(companions, None, {"libx": "2.0"}, asked=asked)
+    upgrade = Upgrade(companions, None, {"glibc": "2.0"}, asked=asked)
     report = lint_filter(path, shipped_tables(), upgrade=upgrade)
     return [one for one in report.findings if one.kind in UPGRADE_CODES]
 
@@ -66,7 +66,7 @@ def test_what_is_known_is_told_without_being_asked(tmp_path: Path) -> None:
     (one,) = found(tmp_path, table(*rows), allowing("pwrite64"), asked=False)
     assert one.severity is Severity.WARNING
     assert one.message == (
-        "from libx 2.0 on ask calls pwritev2 first, and pwrite64 only after ENOSYS: this filter "
+        "from glibc 2.0 on ask calls pwritev2 first, and pwrite64 only after ENOSYS: this filter "
         "answers EPERM"
     )
     assert one.fix == "answer pwritev2 with errno(ENOSYS)"
@@ -162,6 +162,8 @@ def test_no_kin(older: str, newer: str) -> None:
 
 def test_a_recording_is_told_of_calls_that_only_newer_releases_make() -> None:
     x86_64 = ABIS["x86_64"]
-    assert only_newer(start(UNKNOWN), "clone3", x86_64) == "libx 2.0's start; older ones call clone"
+    assert (
+        only_newer(start(UNKNOWN), "clone3", x86_64) == "glibc 2.0's start; older ones call clone"
+    )
     assert only_newer(start(UNKNOWN), "clone", x86_64) == ""
     assert only_newer(start(UNKNOWN), "clone3", ABIS["s390x"]) == ""

@@ -39,6 +39,8 @@ _EVERYWHERE = 0.2
 """A call that so many functions begin to make is made where any of them ends the program."""
 _ENDS = frozenset({"abort", "__assert", "__assert_fail", "__assert_perror_fail"})
 """Functions that end the program, whatever their calls are answered."""
+_USUAL = "glibc"
+"""The library that counts where nobody asked for another: a filter does not tell its program's."""
 _ALWAYS_THERE = Release(3, 2)
 """The oldest kernel on which glibc runs, by its NEWS since 2.26."""
 START = "(start)"
@@ -80,7 +82,8 @@ def newer_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
     needs: dict[tuple[str, str, str, tuple[str, ...]], dict[str, _Need]] = {}
     for library in upgrade.companions.libraries:
         for need in _needs(view, upgrade, library):
-            if upgrade.asked or (need.sure and not _is_trap(need.ret)):
+            certain = need.sure and library == _USUAL and not _is_trap(need.ret)
+            if upgrade.asked or certain:
                 key = (library, need.row.call, need.row.constant, need.row.releases[:1])
                 needs.setdefault(key, {}).setdefault(need.function, need)
     for found in needs.values():
