@@ -42,7 +42,7 @@ _MODULES = {
 
 
 _WORDS = "seccompgen.words"
-"""What was typed, in the data of the context."""
+"""The words that were typed, in the data of the context."""
 
 
 def _choose_colours(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -48,7 +48,7 @@ START = "(start)"
 _NUMBERS = re.compile("[0-9]+$")
 _BEFORE = frozenset({"", "new", "newf", "f", "p", "clock_"})
 _AFTER = frozenset({"", "2", "3", "4", "6", "64", "_time64", "at", "at2", "v", "v2", "x", "nsat"})
-"""What the kernel has put before and after the name of a call for its later forms."""
+"""Prefixes and suffixes that the kernel has put to the name of a call for its later forms."""
 _SAME = frozenset({"", "f"})
 _EXTENDED = frozenset({"2", "3", "4", "64", "_time64", "at2", "v2", "x"})
 """Those around the names of calls that do all that the older ones do, and more."""

@@ -33,7 +33,7 @@ _C = {
 _LEFT_OUT = frozenset({DIRECTORY_DESCRIPTORS, FILE_MODES, SIGNALS})
 """Constants of which none makes a call another one."""
 _ADDRESS = re.compile(r"\|0x[0-9a-f]{5}")
-"""What is left of an address where some of its bits have names."""
+"""The rest of an address where some of its bits have names."""
 _MOST_STATES = 3000
 """Arguments come from near; what is followed further comes from everywhere, and is given up."""
 
