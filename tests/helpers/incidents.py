@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from seccompgen.filters.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint.companions import shipped_companions
-from seccompgen.lint.upgrade import UPGRADE_CODES, _key, upgrade_of
+from seccompgen.lint.upgrade import KERNEL, UPGRADE_CODES, _key, upgrade_of
 
 if TYPE_CHECKING:
     from seccompgen.lint import Finding
@@ -71,6 +71,8 @@ class Incident:
     @property
     def begun(self) -> str:
         """The first release in the table that has what began, empty if the library has none."""
+        if self.library == KERNEL:
+            return self.said("since").split()[1]
         known = shipped_companions().libraries.get(self.library, ())
         began = _key(self.said("since").split()[1])
         return next((one for one in known if _key(one) >= began), "")
@@ -99,7 +101,13 @@ def naming(incident: Incident) -> Finding | None:
 
 
 def release_named(incident: Incident, finding: Finding) -> str:
-    """Return the release of the incident's library that a finding names, empty if none."""
+    """Return the release of the incident's library that a finding names, empty if none.
+
+    Of the kernel's that is the one that stands before the call.
+    """
+    if incident.library == KERNEL:
+        found = re.search(rf"([\d.]+) [^;]*\b{incident.words[0]}\b", finding.message)
+        return found[1] if found else ""
     found = re.search(rf"\b{re.escape(incident.library)} ([\w.]+\w)", finding.message)
     return found[1] if found else ""
 

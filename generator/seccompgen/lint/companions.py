@@ -108,6 +108,21 @@ class Companions:
         """The releases of each library, oldest first."""
         return _libraries(self.releases)
 
+    @cached_property
+    def shares(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
+        """By library and ABI, how many of its functions make a call in any release: 0 to 1."""
+        functions: dict[tuple[str, str], set[str]] = {}
+        making: dict[tuple[str, str], dict[str, set[str]]] = {}
+        for row in self.rows:
+            for abi in row.abis:
+                key = row.library, abi
+                functions.setdefault(key, set()).update(row.functions)
+                making.setdefault(key, {}).setdefault(row.call, set()).update(row.functions)
+        return {
+            key: {call: len(those) / len(functions[key]) for call, those in calls.items()}
+            for key, calls in making.items()
+        }
+
     def base(self, name: str) -> Mapping[str, str]:
         """Return the release of each library that a base has; empty for one that is unknown."""
         return {one.library: one.release for one in self.releases if name in one.bases}

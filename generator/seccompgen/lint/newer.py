@@ -40,7 +40,14 @@ _EVERYWHERE = 0.2
 _ENDS = frozenset({"abort", "__assert", "__assert_fail", "__assert_perror_fail"})
 """Functions that end the program, whatever their calls are answered."""
 _USUAL = "glibc"
-"""The library that counts where nobody asked for another: a filter does not tell its program's."""
+"""The library that counts where nobody asked for another: a filter does not tell its program's.
+
+How rare a call is, its functions tell as well: they are many, and of all kinds.
+"""
+_RAREST = 0.001
+"""The share of a call that none of them makes."""
+_MANY = 10
+"""Fewer functions than these do not begin to make a call because of something that all share."""
 _ALWAYS_THERE = Release(3, 2)
 """The oldest kernel on which glibc runs, by its NEWS since 2.26."""
 START = "(start)"
@@ -80,9 +87,9 @@ class _Need:
 def newer_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
     """Yield the calls, and arguments of calls, that releases of an upgrade are refused."""
     needs: dict[tuple[str, str, str, tuple[str, ...]], dict[str, _Need]] = {}
-    for library in upgrade.companions.libraries:
+    for library in upgrade.companions.libraries if upgrade.asked else (_USUAL,):
         for need in _needs(view, upgrade, library):
-            certain = need.sure and library == _USUAL and not _is_trap(need.ret)
+            certain = need.sure and not _is_trap(need.ret)
             if upgrade.asked or certain:
                 key = (library, need.row.call, need.row.constant, need.row.releases[:1])
                 needs.setdefault(key, {}).setdefault(need.function, need)
@@ -92,20 +99,17 @@ def newer_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
 
 def _needs(view: FilterView, upgrade: Upgrade, library: str) -> Iterator[_Need]:
     companions, abi = upgrade.companions, view.abi.name
+    share = companions.shares.get((_USUAL, abi), {})
     for old, new in upgrade.pairs(library):
         changes = list(companions.changes(library, old, new, abi))
         count = sum(len(change.functions) for change in changes)
         begun: Counter[tuple[str, str]] = Counter()
-        made: Counter[str] = Counter()
         for change in changes:
             for row in change.gained:
                 begun[row.call, row.constant] += len(change.functions)
-            for call in _calls(change.lost + change.kept):
-                made[call] += len(change.functions)
-        share = {call: often / count for call, often in made.items()}
         for change in changes:
             for need in _of_change(view, library, change, share):
-                often = begun[need.row.call, need.row.constant] > _EVERYWHERE * count
+                often = begun[need.row.call, need.row.constant] > max(_EVERYWHERE * count, _MANY)
                 if not often and not need.vague:
                     yield need
                 elif not _is_errno(need.ret):
@@ -239,19 +243,19 @@ def _calls(rows: Iterable[Companion]) -> list[str]:
 def _score(view: FilterView, calls: Sequence[str], share: Mapping[str, float]) -> float:
     """Return how much of ``calls`` is permitted, from 0 to 1; 0 if none of them tells anything.
 
-    ``share`` is how many functions make a call. A call counts more that is rarer, and those of one
-    family, such as ``sched_getparam`` and ``sched_setscheduler``, as one.
+    ``share`` is how many functions of the usual library make a call. One counts more that is rarer,
+    and those of a family, such as ``sched_getparam`` and ``sched_setscheduler``, count as one.
     """
     families: dict[str, list[str]] = {}
     for call in calls:
         if view.has(call):
             families.setdefault(call.partition("_")[0], []).append(call)
     have = [call for call in calls if _is_permitted(view, call)]
-    if not any(share[call] <= _RARE for call in have):
+    if not any(share.get(call, _RAREST) <= _RARE for call in have):
         return 0.0
     whole = permitted = 0.0
     for those in families.values():
-        weight = 1 - math.log(min(map(share.__getitem__, those)))
+        weight = 1 - math.log(min(share.get(call, _RAREST) for call in those))
         whole += weight
         permitted += weight * sum(call in have for call in those) / len(those)
     return permitted / whole
