@@ -95,6 +95,7 @@ def newer_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
                 needs.setdefault(key, {}).setdefault(need.function, need)
     for found in needs.values():
         yield _finding(view, upgrade, sorted(found.values(), key=_order))
+    yield from _loader_calls(view, upgrade)
 
 
 def _needs(view: FilterView, upgrade: Upgrade, library: str) -> Iterator[_Need]:
@@ -116,6 +117,43 @@ def _needs(view: FilterView, upgrade: Upgrade, library: str) -> Iterator[_Need]:
                     yield replace(need, vague=True)
         for change in companions.appeared(library, old, new, abi):
             yield from _of_new_function(view, library, change)
+
+
+def _loader_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
+    """Yield the calls by which the dynamic loader does what another one sufficed for elsewhere.
+
+    The libraries that it loads decide: where their headers lie further behind, it makes `pread64`
+    besides `read`. So each release makes both, and a recording of an older one has the one alone.
+    """
+    release = upgrade.after.get(_USUAL)
+    if not (upgrade.asked and release and _starts_programs(view)):
+        return
+    rows = upgrade.companions.of(_USUAL, release, view.abi.name)
+    loader = [row for row in rows if START in row.functions and not row.constant]
+    permitted = [call for call in _calls(loader) if _is_permitted(view, call)]
+    for row in loader:
+        refused = _refused(view, row)
+        older = next((one for one in permitted if _extends(view, row.call, one)), "")
+        if refused and older:
+            yield Finding(
+                Problem.NEWER_CALL,
+                Severity.WARNING,
+                f"the dynamic loader of {_USUAL} {release} makes {row.call} besides {older} where a "
+                f"library's headers lie further behind: this filter answers {_told(view, refused[1])}",
+                f"permit {row.call}, without which programs may not start",
+                (view.abi.name,),
+                witness=view.witness(view.call(row.call, refused[0])),
+                programs=(view.program.name,),
+            )
+
+
+def _extends(view: FilterView, newer: str, older: str) -> bool:
+    """Return True if a call is a later form of another, and takes its arguments and more."""
+    mine, theirs = view.prototype(newer), view.prototype(older)
+    if mine is None or theirs is None or not are_kin(older, newer):
+        return False
+    names = [[one.name for one in each.parameters] for each in (theirs, mine)]
+    return len(names[0]) < len(names[1]) and names[1][: len(names[0])] == names[0]
 
 
 def _of_change(
@@ -361,7 +399,7 @@ def _finding(view: FilterView, upgrade: Upgrade, needs: Sequence[_Need]) -> Find
     row = first.row
     what = f"{row.call} with {row.constant}" if row.constant else row.call
     kills = not _is_errno(first.ret)
-    fatal = "a kill" if kills else _errno(view, first.ret)
+    fatal = _told(view, first.ret)
     kept = {need.row.releases for need in needs}
     when = _when(upgrade, row, kept)
     functions = some(list(dict.fromkeys(need.function for need in needs)))
@@ -405,7 +443,9 @@ def _when(upgrade: Upgrade, row: Companion, kept: set[tuple[str, ...]]) -> str:
     return f"in {row.library} {releases[0]} to {releases[-1]}"
 
 
-def _errno(view: FilterView, ret: int) -> str:
+def _told(view: FilterView, ret: int) -> str:
+    if not _is_errno(ret):
+        return "a kill"
     number = ret & RET_DATA_MAX
     return errno_name(number, view.abi) or f"errno {number}"
 
