@@ -2,7 +2,8 @@
 
 The head of a file says what happened, where that can be read, the call and the constant that were
 missing (``names:``), and the library with the release that began with it (``since:``). A line
-``missed:`` says why the tool does not name it. ``python tests/helpers/incidents.py`` prints the
+``missed:`` says why the tool does not name it, and ``beyond:`` that no registry from which the
+table is made has a release from before. ``python tests/helpers/incidents.py`` prints the
 table that docs/drift.md has of them.
 """
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from seccompgen.lint import Finding
 
 FOLDER = Path(__file__).parents[1] / "lint" / "incidents"
-_KEYS = ("link", "names", "since", "missed")
+_KEYS = ("link", "names", "since", "missed", "beyond")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Incident:
         """What happened, in a few sentences."""
         keys = tuple(f"{key}: " for key in _KEYS)
         return " ".join(line for line in self._head if not line.startswith(keys))
+
+    @property
+    def missed(self) -> str:
+        """The reason why the tool does not name it, empty if it does."""
+        return self.said("missed") or self.said("beyond")
 
     @property
     def words(self) -> list[str]:
@@ -127,7 +133,7 @@ def incidents_table() -> str:
     lines = ["| incident | what happened | began in | named |", "|---|---|---|---|"]
     for one in INCIDENTS:
         found = naming(one)
-        named = f"no: {one.said('missed')}"
+        named = f"no: {one.missed}"
         if found:
             named = f"`{' '.join(one.words)}`, {one.library} {release_named(one, found)}"
         cells = (f"[{one.name}]({one.said('link')})", one.story, one.said("since"), named)
