@@ -433,14 +433,29 @@ def _finding(view: FilterView, upgrade: Upgrade, needs: Sequence[_Need]) -> Find
 
 
 def _when(upgrade: Upgrade, row: Companion, kept: set[tuple[str, ...]]) -> str:
-    """Return in which releases: ``from glibc 2.36 on``, ``in glibc 2.36``."""
-    last = upgrade.companions.libraries[row.library][-1]
-    releases = row.releases
-    if any(last in one for one in kept):
-        return f"from {row.library} {releases[0]} on"
-    if len(releases) == 1:
-        return f"in {row.library} {releases[0]}"
-    return f"in {row.library} {releases[0]} to {releases[-1]}"
+    """Return in which releases: ``from glibc 2.36 on``, ``in python 3.9, and from 3.13 on``."""
+    known = upgrade.companions.libraries[row.library]
+    having = max(kept, key=lambda one: (known[-1] in one, len(one)))
+    spans: list[str] = []
+    for first, last in _runs([known.index(one) for one in having]):
+        if last == len(known) - 1:
+            spans.append(f"from {known[first]} on")
+        else:
+            several = f"{known[first]} to {known[last]}"
+            spans.append(f"in {known[first] if first == last else several}")
+    preposition, _, text = ", and ".join(spans).partition(" ")
+    return f"{preposition} {row.library} {text}"
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of ``numbers``, which ascend."""
+    first = last = numbers[0]
+    for one in numbers[1:]:
+        if one != last + 1:
+            yield first, last
+            first = one
+        last = one
+    yield first, last
 
 
 def _told(view: FilterView, ret: int) -> str:
