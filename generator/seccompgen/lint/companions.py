@@ -235,6 +235,9 @@ def read(table: bytes, lock: bytes, where: Path) -> Companions:
 
 def _rows(text: str, libraries: Mapping[str, Sequence[str]], place: str) -> Iterator[Companion]:
     head: tuple[str, tuple[str, ...], tuple[str, ...]] | None = None
+    # Thousands of rows have few fallbacks and ranges.
+    fallbacks: dict[str, Fallback | None] = {"": None}
+    ranges: dict[tuple[str, str], tuple[str, ...]] = {}
     for number, line in enumerate(text.splitlines()[1:], start=2):
         fields = line.split(",")
         try:
@@ -243,12 +246,15 @@ def _rows(text: str, libraries: Mapping[str, Sequence[str]], place: str) -> Iter
                 known = libraries[library]
                 head = library, tuple(abis.split()), tuple(functions.split())
                 continue
-            _, call, constant, fallback, ranges = fields
-            releases = tuple(_in_ranges(ranges, known)) if head else ()
-            if head is None or not releases:
+            _, call, constant, fallback, having = fields
+            if head is None or not having:
                 raise ValueError
+            if fallback not in fallbacks:
+                fallbacks[fallback] = _fallback(fallback)
+            if (library, having) not in ranges:
+                ranges[library, having] = tuple(_in_ranges(having, known))
             yield Companion(
-                *head, call, constant, _fallback(fallback) if fallback else None, releases
+                *head, call, constant, fallbacks[fallback], ranges[library, having]
             )
         except (ValueError, KeyError):
             message = "is no row of companions: " + HEADER
