@@ -139,6 +139,19 @@ def test_a_newer_tag_is_looked_at_as_well(tmp_path: Path) -> None:
     assert inside("drift", "bumped.yml", cwd=tmp_path).code == 0
 
 
+def test_a_base_may_be_a_kernel(tmp_path: Path) -> None:
+    (tmp_path / "deadly.yml").write_text(THREADS.replace("errno(EPERM)", "kill_process"))
+    bases = ("--from", "linux:6.10", "--to", "linux:6.12")
+    told = (
+        "deadly.yml:2:17: note: Linux 6.10 lacks a call that Linux 6.12 has and this filter kills: "
+    )
+    run = inside("lint", "deadly.yml", *bases, cwd=tmp_path)
+    assert f"{told}6.11 uretprobe (on x86_64) [newer-kernel]\n" in run.out
+    run = inside("drift", "deadly.yml", *bases, cwd=tmp_path)
+    assert (run.code, told in run.out) == (0, True)  # a note breaks nothing
+    assert "\nfrom linux:6.10 to linux:6.12, Linux v7.3.4: 1 filter, none of which" in run.out
+
+
 def test_the_newer_tag_is_read_from_where_it_is_said_to_be(tmp_path: Path) -> None:
     policy = "arches: [x86_64]\ndefault_action: errno(EPERM)\nsyscalls:\n"
     policy += "- {action: allow, names: [read, exit_group]}\n"

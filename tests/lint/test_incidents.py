@@ -58,6 +58,7 @@ def test_the_page_has_them_all() -> None:
     assert page.endswith(f"\n\n{incidents_table()}")
     compared = len(INCIDENTS) - len(BEYOND)
     assert (
-        f"\n{len(NAMED)} of {len(INCIDENTS)} are named. Of {len(BEYOND)} no registry from which the table "
-        f"is made has a release from before; of the other {compared}, {len(NAMED)} are named.\n"
+        f"\n{len(NAMED)} of {len(INCIDENTS)} are named. Of {len(BEYOND)} no registry from which "
+        f"the table is made has a release from before; of the other {compared}, {len(NAMED)} are "
+        "named.\n"
     ) in page

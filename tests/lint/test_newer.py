@@ -183,9 +183,7 @@ def test_the_releases_that_make_a_call_are_told_with_their_gaps(
 ) -> None:
     known = ("1.0", "2.0", "3.0", "4.0")
     small = start(ON_ENOSYS)
-    rows = [
-        one._replace(releases=having if one.call == "clone3" else known) for one in small.rows
-    ]
+    rows = [one._replace(releases=having if one.call == "clone3" else known) for one in small.rows]
     releases = tuple(Release("glibc", one, (), ()) for one in known)
     path = tmp_path / "p.yml"
     path.write_text(f"arches: [x86_64]\n{allowing('clone')}")

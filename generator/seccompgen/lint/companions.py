@@ -253,9 +253,7 @@ def _rows(text: str, libraries: Mapping[str, Sequence[str]], place: str) -> Iter
                 fallbacks[fallback] = _fallback(fallback)
             if (library, having) not in ranges:
                 ranges[library, having] = tuple(_in_ranges(having, known))
-            yield Companion(
-                *head, call, constant, fallbacks[fallback], ranges[library, having]
-            )
+            yield Companion(*head, call, constant, fallbacks[fallback], ranges[library, having])
         except (ValueError, KeyError):
             message = "is no row of companions: " + HEADER
             raise InputError(Diagnostic(message, Position(place, number, 1))) from None

@@ -138,8 +138,9 @@ def _loader_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
             yield Finding(
                 Problem.NEWER_CALL,
                 Severity.WARNING,
-                f"the dynamic loader of {_USUAL} {release} makes {row.call} besides {older} where a "
-                f"library's headers lie further behind: this filter answers {_told(view, refused[1])}",
+                f"the dynamic loader of {_USUAL} {release} makes {row.call} besides {older} where "
+                "a library's headers lie further behind: this filter answers "
+                f"{_told(view, refused[1])}",
                 f"permit {row.call}, without which programs may not start",
                 (view.abi.name,),
                 witness=view.witness(view.call(row.call, refused[0])),
