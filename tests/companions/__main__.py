@@ -53,6 +53,7 @@ class _Maker:
         """
         found = dict(self._of_wheel(source, one) for one in source.wheels)
         for suite, base in SUITES.items():
+            here = (base,) if source.used else ()
             together = [source.packages] if source.library == "systemd" else []
             for names in together or [(name,) for name in source.packages]:
                 by_abi = {
@@ -63,7 +64,7 @@ class _Maker:
                 release = _release(version, source.parts)
                 if release in found:
                     known, files = found[release]
-                    bases = dict.fromkeys((*known.bases, base))
+                    bases = dict.fromkeys((*known.bases, *here))
                     found[release] = known._replace(bases=tuple(bases)), files
                     continue
                 lines = [
@@ -71,7 +72,7 @@ class _Maker:
                     for abi, several in by_abi.items()
                     for one in several
                 ]
-                entry = table.Release(source.library, release, (base,), tuple(lines))
+                entry = table.Release(source.library, release, here, tuple(lines))
                 files = {
                     abi: [file for one in several for file in self._files(one.path, source.files)]
                     for abi, several in by_abi.items()

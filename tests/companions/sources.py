@@ -40,6 +40,8 @@ class Source:
     abis: tuple[str, ...] = ("x86_64",)
     alone: bool = True
     """it needs no C library beside it: it is one"""
+    used: bool = True
+    """programs of the suite use it, so that the suite as a base has it"""
     wheels: tuple[str, ...] = ()
     """releases that no suite has any more, in wheels of the Python Package Index: ``name==1.0``"""
 
@@ -52,7 +54,7 @@ SOURCES = (
         2,
         ("x86_64", "i386", "aarch64"),
     ),
-    Source("musl", ("musl",), ("ld-musl-*.so.1",), 3),
+    Source("musl", ("musl",), ("ld-musl-*.so.1",), 3, used=False),
     Source(
         "python",
         (r"libpython{python}", r"libpython3\.\d+"),

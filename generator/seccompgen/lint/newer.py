@@ -169,7 +169,7 @@ def _of_change(
         if one not in _ENDS and (one != START or _starts_programs(view))
     ]
     known = {(row.call, row.constant) for row in before}
-    score = _score(view, old, share)
+    whole = 1.0 if START in functions else _score(view, old, share)
     is_another = sum(call not in old for call in new) >= len(old)
     for row in change.gained:
         if (row.call, row.constant) in known:
@@ -178,6 +178,8 @@ def _of_change(
         if refused is None or (row.constant and not _matters(view, row, before, refused[1])):
             continue
         box, ret = refused
+        # A filter that knows the constants that were passed before tells of the function by them.
+        score = max(whole, _score(view, old, share, rare=False)) if row.constant else whole
         fallback = _fallback(row, change.gained)
         retried = [one for one in _retried(fallback, old) if _is_permitted(view, one)]
         if score < _MOST_OF_IT:  # openat, say, is permitted by many that never call the function
@@ -279,18 +281,21 @@ def _calls(rows: Iterable[Companion]) -> list[str]:
     return list(dict.fromkeys(row.call for row in rows if not row.constant))
 
 
-def _score(view: FilterView, calls: Sequence[str], share: Mapping[str, float]) -> float:
-    """Return how much of ``calls`` is permitted, from 0 to 1; 0 if none of them tells anything.
+def _score(
+    view: FilterView, calls: Sequence[str], share: Mapping[str, float], *, rare: bool = True
+) -> float:
+    """Return how much of ``calls`` is permitted, from 0 to 1.
 
-    ``share`` is how many functions of the usual library make a call. One counts more that is rarer,
-    and those of a family, such as ``sched_getparam`` and ``sched_setscheduler``, count as one.
+    It is 0 if none of them tells anything, being ``rare``. ``share`` is how many functions of the
+    usual library make a call. One counts more that is rarer, and those of a family, such as
+    ``sched_getparam`` and ``sched_setscheduler``, count as one.
     """
     families: dict[str, list[str]] = {}
     for call in calls:
         if view.has(call):
             families.setdefault(call.partition("_")[0], []).append(call)
     have = [call for call in calls if _is_permitted(view, call)]
-    if not any(share.get(call, _RAREST) <= _RARE for call in have):
+    if not have or (rare and not any(share.get(call, _RAREST) <= _RARE for call in have)):
         return 0.0
     whole = permitted = 0.0
     for those in families.values():
