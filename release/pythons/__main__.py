@@ -44,7 +44,7 @@ def main() -> int:
     options = parser.parse_args()
     versions = options.only or root.VERSIONS
     try:
-        root.make(versions)
+        root.make()
     except root.UnavailableError as error:
         print(f"{error}; only Pythons of this machine are tried", file=sys.stderr)
     failed = []
@@ -53,12 +53,12 @@ def main() -> int:
         build(dist)
         wheel = trials.hash_of(dist)
         for version in versions:
-            python = root.find(version)
-            if python is None:
-                print(f"{version}: not here")
-                continue
             try:
+                python = root.obtain(version)
                 outcome = trials.attempt(python, dist, tests=not options.no_tests)
+            except root.UnavailableError as error:
+                print(f"{version}: {error}", flush=True)
+                continue
             except trials.FailedError as error:
                 failed.append(version)
                 print(error, file=sys.stderr, flush=True)

@@ -1,4 +1,7 @@
-"""The root directory with Debian's Pythons, and free-threaded ones built from their sources."""
+"""The root directory with Debian's Pythons, and free-threaded ones built from its sources.
+
+Packages are those of sid. Sources are those of testing: mirrors have them longer.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,8 @@ exec chroot "$root" /bin/sh -ec 'cd "$1"; shift; exec "$@"' sh "$(pwd)" "$@"
 """
 _INSTALL = """
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
-sed 's/^deb /deb-src /' /etc/apt/sources.list > /etc/apt/sources.list.d/sources.list
+cd /etc/apt
+sed 's/^deb /deb-src /; s/ sid / testing /' sources.list > sources.list.d/sources.list
 apt-get -q -o Acquire::Check-Valid-Until=false update  # a mirror may be behind
 apt-get -q install -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-io "$@"
 """
@@ -45,7 +49,7 @@ apt-get -q install -y --no-install-recommends -o Dpkg::Options::=--force-unsafe-
 _BUILD = """
 mkdir -p /usr/src/$1
 cd /usr/src/$1
-apt-get -q source --download-only python$1
+apt-get -q -o APT::Sandbox::User=root source --download-only python$1
 tar --strip-components=1 -xf python$1_*.orig.tar.xz
 ./configure --quiet --prefix=/opt/python/$1t --disable-gil --disable-test-modules CFLAGS=-O1
 make --quiet -j2
@@ -55,7 +59,7 @@ rm -rf /usr/src/$1
 
 
 class UnavailableError(Exception):
-    """The root directory cannot be made here."""
+    """A Python, or the root directory, cannot be had here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,19 @@ def find(version: str) -> Python | None:
     return None
 
 
-def make(versions: Sequence[str]) -> None:
-    """Make the root directory with these Pythons, or what of it is missing."""
+def obtain(version: str) -> Python:
+    """Return a Python, built if need be. Raises UnavailableError where it cannot be had."""
+    found = find(version)
+    if found is None and version in FREE_THREADED and (ROOT / "usr/src").exists():
+        _inside(_BUILD, version.removesuffix("t"))
+        found = find(version)
+    if found is None:
+        raise UnavailableError("neither this machine nor the root directory has it")
+    return found
+
+
+def make() -> None:
+    """Make the root directory, or what of it is missing."""
     if os.geteuid() != 0:
         raise UnavailableError("it takes root: root directories are entered by chroot(2)")
     if missing := [tool for tool in ("debootstrap", "unshare") if not shutil.which(tool)]:
@@ -97,12 +112,6 @@ def make(versions: Sequence[str]) -> None:
     if not all((ROOT / "usr/share/doc" / package).exists() for package in PACKAGES):
         shutil.copyfile("/etc/resolv.conf", ROOT / "etc/resolv.conf")
         _inside(_INSTALL, *PACKAGES)
-    for version in DEBIAN:
-        if (
-            f"{version}t" in versions
-            and not (ROOT / f"opt/python/{version}t/bin/python{version}t").exists()
-        ):
-            _inside(_BUILD, version)
 
 
 def _entering() -> tuple[str, ...]:
