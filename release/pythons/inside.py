@@ -3,6 +3,8 @@
 It runs with every Python that generated code is for, so with 3.9, and without seccompgen.
 """
 
+from __future__ import annotations
+
 import errno
 import importlib
 import json
@@ -11,9 +13,13 @@ import pkgutil
 import socket
 import sys
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
-def imported(package):
+def imported(package: str) -> int:
     """Import a package whole; return how many modules it has."""
     found = importlib.import_module(package)
     names = [one.name for one in pkgutil.walk_packages(found.__path__, package + ".")]
@@ -22,7 +28,7 @@ def imported(package):
     return len(names)
 
 
-def refused(name, attempt, number):
+def refused(name: str, attempt: Callable[[], None], number: int) -> bool:
     """Return True if a child that installs a filter is refused, in all its threads."""
     child = os.fork()
     if child == 0:
@@ -34,12 +40,13 @@ def refused(name, attempt, number):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def _refused(name, attempt, number):
+def _refused(name: str, attempt: Callable[[], None], number: int) -> bool:
     """Try before and after ``install``, here and in a thread that was there before."""
     filter_module = importlib.import_module("seccomp_filters." + name)
-    begin, answers = threading.Event(), []
+    begin = threading.Event()
+    answers: list[int] = []
 
-    def try_it():
+    def try_it() -> None:
         begin.wait()
         answers.append(_errno(attempt))
 
@@ -53,25 +60,25 @@ def _refused(name, attempt, number):
     return before != number and answers == [number, number]
 
 
-def _errno(attempt):
+def _errno(attempt: Callable[[], None]) -> int:
     try:
         attempt()
     except OSError as error:
-        return error.errno
+        return error.errno or 0
     return 0
 
 
-def exec_nothing():
+def exec_nothing() -> None:
     """Execute an empty name, for which the kernel has another error than the filter."""
     os.execv("", ["true"])  # noqa: S606, S607
 
 
-def open_socket():
+def open_socket() -> None:
     """Open a socket of the Internet."""
     socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
 
 
-def main():
+def main() -> None:
     """Print what was seen, as JSON."""
     sys.path.insert(0, sys.argv[1])
     seen = {
