@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT
+
 from release.pythons.root import find
 
 if TYPE_CHECKING:
