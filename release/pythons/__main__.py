@@ -24,10 +24,15 @@ def table(outcomes: list[trials.Trial]) -> str:
     return "\n".join([_HEAD, *map(_row, outcomes)])
 
 
+def with_table(page: str, outcomes: list[trials.Trial]) -> str:
+    """Return the page with these outcomes in the place of others."""
+    return _TABLE.sub(lambda _: table(outcomes), page)
+
+
 def _row(one: trials.Trial) -> str:
     name = one.release + ("t" if one.version.endswith("t") else "")
     cells = (name, one.imported, one.confines, one.lock, one.command_line, one.tests)
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+    return "|".join(["", *(f" {cell} " if cell else " " for cell in cells), ""])
 
 
 def build(place: Path) -> None:
@@ -51,7 +56,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pythons-") as place:
         dist = Path(place)
         build(dist)
-        wheel = trials.hash_of(dist)
         for version in versions:
             try:
                 python = root.obtain(version)
@@ -63,13 +67,12 @@ def main() -> int:
                 failed.append(version)
                 print(error, file=sys.stderr, flush=True)
                 continue
-            trials.keep(outcome, wheel)
+            trials.keep(outcome)
             print(_row(outcome), flush=True)
     if failed:
         return 1
-    outcomes = [one for version in root.VERSIONS if (one := trials.kept(version, wheel))]
-    written = table(outcomes)
-    PAGE.write_text(_TABLE.sub(lambda _: written, PAGE.read_text()))
+    outcomes = [one for version in root.VERSIONS if (one := trials.kept(version))]
+    PAGE.write_text(with_table(PAGE.read_text(), outcomes))
     return 0
 
 

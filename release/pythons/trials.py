@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -48,10 +47,9 @@ class FailedError(Exception):
     """A trial failed; the text says which, and how."""
 
 
-def lay_out(dist: Path) -> tuple[Path, Path, Path]:
-    """Unpack what was built; return the wheel, its contents, and the tree of the sdist."""
+def lay_out(dist: Path, place: Path) -> tuple[Path, Path, Path]:
+    """Unpack what was built; return the wheel, what is in it, and the tree of the sdist."""
     (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
-    place = PLACE / "laid-out"
     shutil.rmtree(place, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(place / "wheel")  # noqa: S202 - our own
@@ -62,8 +60,11 @@ def lay_out(dist: Path) -> tuple[Path, Path, Path]:
 
 def attempt(python: Python, dist: Path, *, tests: bool) -> Trial:
     """Try a Python. Raises FailedError where it does not do what it should."""
-    wheel, contents, tree = lay_out(dist)
-    seen = _filters(python, python.path, contents)
+    place = PLACE / "tried" / python.version
+    wheel, contents, tree = lay_out(dist, place)
+    script = place / _INSIDE.name  # the root directory has this place, too
+    shutil.copyfile(_INSIDE, script)
+    seen = _filters(python, python.path, script, contents)
     found = {
         "version": python.version,
         "release": str(seen["python"]),
@@ -72,31 +73,26 @@ def attempt(python: Python, dist: Path, *, tests: bool) -> Trial:
     }
     if python.version in RUNTIME_ONLY:
         return Trial(**found)
-    env = PLACE / "env" / python.version
-    shutil.rmtree(env, ignore_errors=True)
+    env = place / "env"
     _run(python, python.path, "-m", "venv", str(env))
     _install(python, env, str(wheel))
     if python.free_threaded:
-        lock = _filters(python, str(env / "bin/python"), contents, *_LOADED)["lock"]
+        lock = _filters(python, str(env / "bin/python"), script, contents, *_LOADED)["lock"]
         found["lock"] = "taken back" if lock else "off"
-    found["command_line"] = _command_line(python, env, contents / "seccomp_filters")
+    found["command_line"] = _command_line(python, place, contents / "seccomp_filters")
     if tests:
         _install(python, env, *_TOOLS.split())
         found["tests"] = _tests(python, env, tree)
     return Trial(**found)
 
 
-def _filters(python: Python, path: str, contents: Path, *packages: str) -> dict[str, object]:
-    seen = _run(python, path, "-W", "error", str(_copied()), str(contents), *packages)
-    found: dict[str, object] = json.loads(seen)
+def _filters(
+    python: Python, path: str, script: Path, contents: Path, *packages: str
+) -> dict[str, object]:
+    found: dict[str, object] = json.loads(
+        _run(python, path, "-W", "error", str(script), str(contents), *packages)
+    )
     return found
-
-
-def _copied() -> Path:
-    """Return the script at a place that the root directory has, too."""
-    place = PLACE / "laid-out" / _INSIDE.name
-    shutil.copyfile(_INSIDE, place)
-    return place
 
 
 def _install(python: Python, env: Path, *wanted: str) -> None:
@@ -104,11 +100,10 @@ def _install(python: Python, env: Path, *wanted: str) -> None:
     _run(python, str(env / "bin/python"), "-m", "pip", *words, *wanted)
 
 
-def _command_line(python: Python, env: Path, expected: Path) -> str:
+def _command_line(python: Python, place: Path, expected: Path) -> str:
     """Build, prove and lint the stock policies; return how many files have the expected bytes."""
-    out = PLACE / "laid-out" / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    tool = (str(env / "bin/python"), "-W", "error", "-m", "seccompgen")
+    out = place / "out"
+    tool = (str(place / "env/bin/python"), "-W", "error", "-m", "seccompgen")
     _run(python, *tool, "build", *STOCK, "--no-cache", "-o", str(out))
     files = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     for path in files:
@@ -159,23 +154,14 @@ def _done(python: Python, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def keep(trial: Trial, wheel: str) -> None:
+def keep(trial: Trial) -> None:
     """Keep an outcome, for the table of a later run that tries others."""
     place = PLACE / "results" / f"{trial.version}.json"
     place.parent.mkdir(exist_ok=True)
-    place.write_text(json.dumps({"wheel": wheel, **asdict(trial)}))
+    place.write_text(json.dumps(asdict(trial)))
 
 
-def kept(version: str, wheel: str) -> Trial | None:
-    """Return what was kept of a Python with this wheel."""
+def kept(version: str) -> Trial | None:
+    """Return the last outcome with a Python; None if there is none."""
     place = PLACE / "results" / f"{version}.json"
-    if not place.exists():
-        return None
-    found = json.loads(place.read_text())
-    return Trial(**found) if found.pop("wheel") == wheel else None
-
-
-def hash_of(dist: Path) -> str:
-    """Return the hash of the wheel that was built."""
-    (wheel,) = dist.glob("*.whl")
-    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+    return Trial(**json.loads(place.read_text())) if place.exists() else None
