@@ -303,7 +303,7 @@ def try_with(python: Python, wheel: Path, wanted: list[str], place: Path) -> Non
             f"a dependency has no wheel for {python.version}: {done.stderr.splitlines()[-1]}"
         )
     assert done.returncode == 0, done.stderr
-    tool = (*python.enter, place / "env/bin/seccompgen")
+    tool: tuple[str | Path, ...] = (*python.enter, place / "env/bin/seccompgen")
     arches = ("--arch", "x86_64", "--arch", "s390x")
     for command in (
         ("build", "no_exec", "web_worker", *arches, "--no-cache", "-o", "out"),
