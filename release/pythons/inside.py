@@ -87,8 +87,8 @@ def main() -> None:
         "no_exec": refused("no_exec", exec_nothing, errno.EACCES),
         "no_network": refused("no_network", open_socket, errno.EACCES),
     }
-    for package in sys.argv[2:]:
-        imported(package)
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
     # Importing an extension that is not made for it takes the global lock back.
     seen["lock"] = getattr(sys, "_is_gil_enabled", lambda: True)()
     print(json.dumps(seen))

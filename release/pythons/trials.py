@@ -25,7 +25,15 @@ ROOMS = ("core", "policy", "compile", "verify", "render", "filters", "runtime")
 STOCK = ("compute_only", "no_exec", "no_network", "web_worker")
 # What these tests need, besides seccompgen.
 _TOOLS = "black capstone hatchling hypothesis jsonschema pyelftools pytest pytest-xdist z3-solver"
-_LOADED = [f"seccompgen.{room}" for room in ("cli", "compile", "filters", "observe", "verify")]
+_LOADED = [
+    "click",
+    "jinja2",
+    "numpy",
+    "pydantic",
+    "requests",
+    "ruamel.yaml",
+    "seccompgen.pipeline.build",
+]
 _INSIDE = Path(__file__).with_name("inside.py")
 _COUNTED = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 
@@ -87,10 +95,10 @@ def attempt(python: Python, dist: Path, *, tests: bool) -> Trial:
 
 
 def _filters(
-    python: Python, path: str, script: Path, contents: Path, *packages: str
+    python: Python, path: str, script: Path, contents: Path, *modules: str
 ) -> dict[str, object]:
     found: dict[str, object] = json.loads(
-        _run(python, path, "-W", "error", str(script), str(contents), *packages)
+        _run(python, path, "-W", "error", str(script), str(contents), *modules)
     )
     return found
 
