@@ -16,6 +16,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.examples import address
 from seccompgen.cli.reading import based_reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.lint import Finding, LintReport
 
-PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
-"""The page that has a section for each code; OWNER as in pyproject.toml."""
+PAGE = address("docs/lint.md")
+"""The page that has a section for each code."""
 
 
 @click.command()
