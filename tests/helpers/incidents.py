@@ -3,8 +3,8 @@
 The head of a file says what happened, where that can be read, the call and the constant that were
 missing (``names:``), and the library with the release that began with it (``since:``). A line
 ``missed:`` says why the tool does not name it, and ``beyond:`` that no registry from which the
-table is made has a release from before. ``python tests/helpers/incidents.py`` prints the
-table that docs/drift.md has of them.
+table is made has the release that broke, or one from before.
+``python tests/helpers/incidents.py`` prints the table that docs/drift.md has of them.
 """
 
 from __future__ import annotations
