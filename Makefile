@@ -16,6 +16,8 @@
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
 # make userlands      run programs in later Debians under filters recorded in Debian 11, write
 #                 docs/userlands.md; an hour, as root; ARGS="--only redis --land trixie"
+# make pythons    try the wheel with every Python that can be had, free-threaded ones too, write the
+#                 table in docs/installing.md; as root; ARGS="--only 3.14t --no-tests"
 # make release VERSION=0.2.0 DATE=2026-12-01   commit the version, check everything, build dist/
 # Each does the set-up it needs, in .venv.
 
@@ -31,7 +33,7 @@ BASE ?=
 VERSION ?=
 DATE ?=
 
-.PHONY: generate pages companions test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
+.PHONY: generate pages companions test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -105,6 +107,9 @@ $(VENV)/.site: $(READY) requirements/site.txt
 
 userlands: $(READY) debootstrap
 	$(BIN)/python -m benchmarks.userlands $(ARGS)
+
+pythons: $(READY) debootstrap
+	PYTHONPATH=tests/helpers $(BIN)/python -m release.pythons $(ARGS)
 
 $(VENV)/.bench: $(READY) requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 from seccompgen.cli import command
-from seccompgen.cli.examples import MORE, PAGES
+from seccompgen.cli.examples import MORE, SITE, address
 from seccompgen.distribute.completion import script
 from seccompgen.io.console import say
 from seccompgen.io.outputs import Outputs
@@ -58,7 +58,7 @@ def _main_page(ctx: click.Context) -> str:
     for code, meaning in _CODES:
         lines += [".TP", f".B {code}", _text(meaning)]
     others = [f".BR seccompgen\\-{_plain(name)} (1)," for name in names]
-    return _closed(lines, "README.md", [*others[:-1], others[-1][:-1]])
+    return _closed(lines, SITE, [*others[:-1], others[-1][:-1]])
 
 
 def _page(ctx: click.Context) -> str:
@@ -67,7 +67,7 @@ def _page(ctx: click.Context) -> str:
     lines += [".SH EXAMPLES", ".EX"]
     lines += [f"$ {_plain(f'seccompgen {one}')}" for one in MORE[name].examples]
     lines += [".EE"]
-    return _closed(lines, MORE[name].page, [".BR seccompgen (1)"])
+    return _closed(lines, address(MORE[name].page), [".BR seccompgen (1)"])
 
 
 def _opening(ctx: click.Context, name: str) -> Iterator[str]:
@@ -97,9 +97,9 @@ def _options(ctx: click.Context) -> Iterator[str]:
             yield _text(text)
 
 
-def _closed(lines: list[str], page: str, others: list[str]) -> str:
+def _closed(lines: list[str], more: str, others: list[str]) -> str:
     """Return a page with its end: where more is said."""
-    end = [".SH SEE ALSO", *others, ".PP", _plain(f"{PAGES}/{page}")]
+    end = [".SH SEE ALSO", *others, ".PP", _plain(more)]
     return "\n".join([*lines, *end]) + "\n"
 
 

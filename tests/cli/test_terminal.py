@@ -11,7 +11,7 @@ import click
 import pytest
 from command import ROOT, seccompgen
 from seccompgen.cli import command
-from seccompgen.cli.examples import MORE, PAGES
+from seccompgen.cli.examples import MORE, SITE, address
 from terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -99,11 +99,18 @@ def test_a_folded_row_continues_below_its_last_column() -> None:
 def test_every_command_has_examples_and_a_page() -> None:
     assert isinstance(command, click.Group)
     assert sorted(MORE) == command.list_commands(click.Context(command))
-    address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
-    assert address["Documentation"] == f"{PAGES.replace('/blob/', '/tree/')}/docs"
     for more in MORE.values():
         assert (ROOT / more.page).is_file()
         assert more.examples
+
+
+def test_the_site_has_one_address() -> None:
+    """Help, metadata, README and the site say the same; test_site sees that its pages are there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["urls"]["Documentation"] == SITE
+    assert f"\nsite_url: {SITE} " in (ROOT / "mkdocs.yml").read_text()
+    assert f"**[Documentation]({SITE})**" in (ROOT / "README.md").read_text()
+    assert seccompgen("--help").out.endswith(f"\n  {SITE}\n")
 
 
 @pytest.mark.parametrize("name", sorted(MORE))
@@ -113,7 +120,7 @@ def test_help_ends_with_examples_and_the_page(name: str) -> None:
     for example in MORE[name].examples:
         assert example.split()[0] == name
         assert f"\n    seccompgen {example}\n" in end
-    assert end.endswith(f"\n  {PAGES}/{MORE[name].page}\n")
+    assert end.endswith(f"\n  {address(MORE[name].page)}\n")
 
 
 @pytest.mark.parametrize("example", [one for more in MORE.values() for one in more.examples])

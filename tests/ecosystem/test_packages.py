@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT
-from interpreters import find_interpreter
+
+from release.pythons.root import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from release.pythons.root import Python
 
 pytestmark = pytest.mark.ecosystem
 
@@ -286,18 +289,21 @@ def test_other_shells_get_the_script_that_they_are_tried_with(installed: Path, s
 # --- with the lowest versions, and the newest -----------------------------------------------------
 
 LOWEST = ("3.11", "3.12")
-NEWEST = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t", "3.15")
+NEWEST = ("3.11", "3.12", "3.13", "3.13t", "3.14", "3.14t", "3.15", "3.15t")
+"""Beyond those of the machine, `make pythons` brings some."""
 
 
-def try_with(python: str, wheel: Path, wanted: list[str], place: Path) -> None:
+def try_with(python: Python, wheel: Path, wanted: list[str], place: Path) -> None:
     """Install the wheel with these dependencies, and have it do all that needs them."""
-    run(python, "-m", "venv", place / "env", cwd=place)
+    run(*python.enter, python.path, "-m", "venv", place / "env", cwd=place)
     words = ("install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:")
-    done = run(place / "env/bin/pip", *words, wheel, *wanted, cwd=place)
+    done = run(*python.enter, place / "env/bin/pip", *words, wheel, *wanted, cwd=place)
     if "No matching distribution" in done.stderr:
-        pytest.skip(f"a dependency has no wheel for {python}: {done.stderr.splitlines()[-1]}")
+        pytest.skip(
+            f"a dependency has no wheel for {python.version}: {done.stderr.splitlines()[-1]}"
+        )
     assert done.returncode == 0, done.stderr
-    tool = place / "env/bin/seccompgen"
+    tool: tuple[str | Path, ...] = (*python.enter, place / "env/bin/seccompgen")
     arches = ("--arch", "x86_64", "--arch", "s390x")
     for command in (
         ("build", "no_exec", "web_worker", *arches, "--no-cache", "-o", "out"),
@@ -306,23 +312,22 @@ def try_with(python: str, wheel: Path, wanted: list[str], place: Path) -> None:
         ("completion", "bash"),
         ("vendor", "no_network", "sandbox", "--arch", "x86_64"),
     ):
-        done = run(tool, *command, cwd=place)
+        done = run(*tool, *command, cwd=place)
         assert done.returncode == 0, (command, done.stderr)
     for module in ("no_exec/_x86_64.py", "web_worker/_x86_64.py", "web_worker/_s390x.py"):
         committed = ROOT / "generated" / "seccomp_filters" / module
         assert (place / "out" / module).read_bytes() == committed.read_bytes()
     (place / "wrong.yml").write_text("default_action: [\n")
-    done = run(tool, "build", "wrong.yml", cwd=place)
+    done = run(*tool, "build", "wrong.yml", cwd=place)
     assert done.returncode == 2
     assert done.stderr.startswith("wrong.yml:")
-    assert run(tool, "nosuch", cwd=place).returncode == 2
+    assert run(*tool, "nosuch", cwd=place).returncode == 2
 
 
-def interpreter(version: str) -> str:
-    free_threaded = version.endswith("t")
-    found = shutil.which(f"python{version}") if free_threaded else find_interpreter(version)
+def interpreter(version: str) -> Python:
+    found = find(version)
     if found is None:
-        pytest.skip(f"there is no Python {version} on this machine")
+        pytest.skip(f"there is no Python {version} on this machine; make pythons may have it")
     return found
 
 

@@ -13,8 +13,8 @@ import pytest
 from command import ROOT, seccompgen
 from navigation import site_pages
 from pages import EXAMPLES, PYTHONS, README, anchors, blocks
+from seccompgen.cli.examples import SITE
 
-SITE = "https://OWNER.github.io/seccompgen/"
 SOURCE = "https://github.com/OWNER/seccompgen/blob/main/"
 EXAMPLE = ROOT / "examples" / "word_count"
 

@@ -8,7 +8,7 @@ from importlib import import_module
 import click
 
 from seccompgen import __version__
-from seccompgen.cli.examples import MORE, PAGES
+from seccompgen.cli.examples import MORE, SITE
 from seccompgen.io.console import Colours, say, use_colours
 
 _MODULES = {
@@ -113,7 +113,7 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     params=[_color_option],
-    epilog=f"{PAGES}/README.md",
+    epilog=SITE,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PAGES = "https://github.com/OWNER/seccompgen/blob/main"
-"""Where the pages are; OWNER as in pyproject.toml."""
+SITE = "https://OWNER.github.io/seccompgen/"
+"""The documentation's site; OWNER as in pyproject.toml."""
+
+
+def address(page: str) -> str:
+    """Return the address at which the site has a page of docs/."""
+    return f"{SITE}{page.removeprefix('docs/').removesuffix('.md')}/"
 
 
 @dataclass(frozen=True, slots=True)
 class More:
-    """The end of a command's help: command lines, and a page below PAGES."""
+    """The end of a command's help: command lines, and a page of docs/."""
 
     page: str
     examples: tuple[str, ...]
@@ -18,7 +23,7 @@ class More:
     def text(self) -> str:
         """Return the paragraphs as click takes them, each with the mark that keeps its lines."""
         lines = [f"  seccompgen {one}" for one in self.examples]
-        return "\n".join(["\b", "Examples:", *lines, "", "\b", f"{PAGES}/{self.page}"])
+        return "\n".join(["\b", "Examples:", *lines, "", "\b", address(self.page)])
 
 
 MORE = {

@@ -16,6 +16,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.examples import address
 from seccompgen.cli.reading import based_reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.lint import Finding, LintReport
 
-PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
-"""The page that has a section for each code; OWNER as in pyproject.toml."""
+PAGE = address("docs/lint.md")
+"""The page that has a section for each code."""
 
 
 @click.command()
@@ -87,8 +88,8 @@ def lint(
     made it, or a directory, for all that lie in it. Without any, the policies of the project that
     the current directory lies in. docs/lint.md has a section for each code.
     In a policy, "# lint: ignore[code]: reason" silences a finding on its line or the next one.
-    With --from and --to, what newer libraries would be refused is looked at as well: a BASE is
-    debian:13, glibc:2.41, python:3.13 or newest. docs/drift.md has more of that.
+    With --from and --to, what newer libraries and kernels would be refused is looked at as well:
+    a BASE is debian:13, glibc:2.41, linux:6.12 or newest. docs/drift.md has more of that.
     Exits with 1 if there are errors or warnings; notes do not count.
     """
     from seccompgen.filters.linting import lint_filter  # noqa: PLC0415 - keeps --help fast

@@ -1,0 +1,80 @@
+"""``python -m release.pythons``: build a wheel, try it with every Python, write the table."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from release.pythons import root, trials
+
+TREE = Path(__file__).parents[2]
+PAGE = TREE / "docs" / "installing.md"
+_TABLE = re.compile(r"(?<=<!-- make pythons writes this table -->\n).*?(?=\n\n)", re.DOTALL)
+_HEAD = """\
+| Python | modules imported | confine | the lock | files with the same bytes | tests passed |
+|---|---:|---|---|---:|---:|"""
+
+
+def table(outcomes: list[trials.Trial]) -> str:
+    """Return the outcomes as a table."""
+    return "\n".join([_HEAD, *map(_row, outcomes)])
+
+
+def with_table(page: str, outcomes: list[trials.Trial]) -> str:
+    """Return the page with these outcomes in the place of others."""
+    return _TABLE.sub(lambda _: table(outcomes), page)
+
+
+def _row(one: trials.Trial) -> str:
+    name = one.release + ("t" if one.version.endswith("t") else "")
+    cells = (name, one.imported, one.confines, one.lock, one.command_line, one.tests)
+    return "|".join(["", *(f" {cell} " if cell else " " for cell in cells), ""])
+
+
+def build(place: Path) -> None:
+    """Build sdist and wheel of this tree."""
+    words = ["-m", "build", "--no-isolation", "--outdir", str(place), str(TREE)]
+    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+
+
+def main() -> int:
+    """Try what was asked for, and write the table if nothing failed."""
+    parser = argparse.ArgumentParser(prog="python -m release.pythons", description=__doc__)
+    parser.add_argument("--only", action="append", choices=root.VERSIONS, help="repeatable")
+    parser.add_argument("--no-tests", action="store_true", help="leave the tests out")
+    options = parser.parse_args()
+    versions = options.only or root.VERSIONS
+    try:
+        root.make()
+    except root.UnavailableError as error:
+        print(f"{error}; only Pythons of this machine are tried", file=sys.stderr)
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="pythons-") as place:
+        dist = Path(place)
+        build(dist)
+        for version in versions:
+            try:
+                python = root.obtain(version)
+                outcome = trials.attempt(python, dist, tests=not options.no_tests)
+            except root.UnavailableError as error:
+                print(f"{version}: {error}", flush=True)
+                continue
+            except trials.FailedError as error:
+                failed.append(version)
+                print(error, file=sys.stderr, flush=True)
+                continue
+            trials.keep(outcome)
+            print(_row(outcome), flush=True)
+    if failed:
+        return 1
+    outcomes = [one for version in root.VERSIONS if (one := trials.kept(version))]
+    PAGE.write_text(with_table(PAGE.read_text(), outcomes))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
