@@ -29,7 +29,6 @@ _LOADED = [
     "click",
     "jinja2",
     "numpy",
-    "pydantic",
     "requests",
     "ruamel.yaml",
     "seccompgen.pipeline.build",

@@ -66,6 +66,10 @@ _UNSEEN_HIGH = 1
 """The same for a high word: what is passed there is hardly ever anything but zero."""
 
 
+_ALIKE: tuple[Sample, ...] = (((0,) * 6, _TOTAL),)
+"""What is left of samples where nothing looks at the arguments."""
+
+
 class _Key(NamedTuple):
     function: ArgumentFunction
     samples: tuple[Sample, ...]
@@ -341,6 +345,8 @@ def _normal(words: tuple[Word, ...], samples: Sequence[Sample]) -> tuple[Sample,
     """Return ``samples`` reduced to ``words``, _TOTAL in all."""
     if not samples:
         return ()
+    if not words:
+        return _ALIKE
     masks = [0] * 6
     for word in words:
         masks[word.argument] |= U32 << word.shift

@@ -80,7 +80,7 @@ def written_rules(
 
 def _names_on(tables: Iterable[Table]) -> frozenset[str]:
     """Return the calls that can be made on one of the ABIs, themselves or through another."""
-    names = frozenset(name for table in tables for name in table.numbers)
+    names = frozenset[str]().union(*(table.numbers for table in tables))
     return names | {call for through in names & MULTIPLEXED.keys() for call in _through(through)}
 
 
