@@ -34,7 +34,7 @@ def main() -> None:
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored, signal.SIG_DFL)
     os.chroot(root)
-    os.chdir("/work")
+    os.chdir("/job")
     program = Program(len(instructions) // INSTRUCTION, instructions)
     if instructions:
         if libc.syscall(SYS_SECCOMP, SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(program)):

@@ -26,7 +26,7 @@ ENDING = 20.0
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
-    "HOME": "/work",
+    "HOME": "/job",
     "TZ": "UTC",
 }
 
@@ -37,7 +37,7 @@ def system(*words: str | Path) -> None:
 
 
 def overlaid(layers: list[str], scratch: Path) -> Path:
-    """Mount a writable copy of a root directory, with /proc, /dev and /work in it."""
+    """Mount a writable copy of a root directory, with /proc, /dev and /job in it."""
     system("mount", "-t", "tmpfs", "-o", "size=1g", "userlands", scratch)
     root = scratch / "root"
     for directory in ("upper", "work", "root"):
@@ -46,12 +46,12 @@ def overlaid(layers: list[str], scratch: Path) -> Path:
     system("mount", "-t", "overlay", "-o", options, "userlands", root)
     system("mount", "-t", "proc", "proc", root / "proc")
     system("mount", "--rbind", "/dev", root / "dev")
-    for directory, mode in (("work", 0o755), ("tmp", 0o1777), ("run", 0o755)):
+    for directory, mode in (("job", 0o755), ("tmp", 0o1777), ("run", 0o755)):
         (root / directory).mkdir(exist_ok=True)
         system("mount", "-t", "tmpfs", "-o", f"mode={mode:o}", "userlands", root / directory)
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (root / "etc/resolv.conf").write_text("")
-    shutil.copytree(HERE / "workloads", root / "work", dirs_exist_ok=True)
+    shutil.copytree(HERE / "workloads", root / "job", dirs_exist_ok=True)
     return root
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     system("ip", "link", "set", "lo", "up")
     root = overlaid(wish["layers"], scratch)
     if program.prepare:
-        shell = ["chroot", str(root), "/bin/sh", "-c", f"set -e; cd /work; {program.prepare}"]
+        shell = ["chroot", str(root), "/bin/sh", "-c", f"set -e; cd /job; {program.prepare}"]
         subprocess.run(shell, check=True, env=ENVIRONMENT)
     enter = [sys.executable, "-I", "-S", str(HERE / "enter.py"), str(root), wish["filter"]]
     words = [*wish["around"], *enter, *program.command]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A command that is started under the filter, in /work with the files of workloads/ in it.
+    """A command that is started under the filter, in /job with the files of workloads/ in it.
 
     ``prepare`` are commands of a shell, without a filter. ``client`` asks a server from outside the
     filter, and returns what was answered; then the server gets SIGTERM. ``offer`` is served to the
@@ -29,13 +29,13 @@ class Program:
 
 
 def _script(name: str, package: str, shell: str = "/bin/sh") -> Program:
-    return Program(name, package, (shell, f"/work/{name}.sh"))
+    return Program(name, package, (shell, f"/job/{name}.sh"))
 
 
 PROGRAMS = {
     program.name: program
     for program in (
-        Program("python", "python3", ("/usr/bin/python3", "/work/job.py")),
+        Program("python", "python3", ("/usr/bin/python3", "/job/job.py")),
         Program(
             "redis",
             "redis-server",
@@ -47,7 +47,7 @@ PROGRAMS = {
                     "--bind",
                     "127.0.0.1",
                     "--dir",
-                    "/work",
+                    "/job",
                 ),
                 *("--appendonly", "yes", "--save", "", "--io-threads", "2"),
             ),
@@ -56,7 +56,7 @@ PROGRAMS = {
         Program(
             "nginx",
             "nginx",
-            ("/usr/sbin/nginx", "-c", "/work/nginx.conf"),
+            ("/usr/sbin/nginx", "-c", "/job/nginx.conf"),
             prepare="mkdir www; seq 20000 >www/large.txt; echo small >www/small; chmod 755 . www",
             client=clients.nginx,
         ),
@@ -77,22 +77,22 @@ PROGRAMS = {
                     "http://localhost:8000/form",
                 ),
                 *("--next", "-sS", "-L", "--retry", "1", "http://127.0.0.1:8000/moved"),
-                *("--next", "-sS", "file:///work/cookies", "-o", "again", "-r", "0-9"),
+                *("--next", "-sS", "file:///job/cookies", "-o", "again", "-r", "0-9"),
             ),
             offers_http=True,
         ),
         _script("sqlite", "sqlite3"),
         _script("tar", "tar"),
         _script("shell", "coreutils", "/bin/bash"),
-        Program("perl", "perl", ("/usr/bin/perl", "/work/job.pl")),
-        Program("ruby", "ruby", ("/usr/bin/ruby", "/work/job.rb")),
+        Program("perl", "perl", ("/usr/bin/perl", "/job/job.pl")),
+        Program("ruby", "ruby", ("/usr/bin/ruby", "/job/job.rb")),
         Program(
             "php",
             "php-cli",
-            ("/usr/bin/php", "-S", "127.0.0.1:8000", "-t", "/work"),
+            ("/usr/bin/php", "-S", "127.0.0.1:8000", "-t", "/job"),
             client=clients.php,
         ),
-        Program("node", "nodejs", ("/usr/bin/node", "/work/job.js")),
+        Program("node", "nodejs", ("/usr/bin/node", "/job/job.js")),
         Program(
             "memcached",
             "memcached",

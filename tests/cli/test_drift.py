@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT, inside, seccompgen
-from upstream import OLD, REAL
+from upstream import MINIATURE, OLD, REAL, Upstream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +137,37 @@ def test_a_newer_tag_is_looked_at_as_well(tmp_path: Path) -> None:
     assert "cachestat" in run.out
     assert inside("drift", "steady.yml", "--tables", "old", cwd=tmp_path).code == 0
     assert inside("drift", "bumped.yml", cwd=tmp_path).code == 0
+
+
+def test_a_base_may_be_a_kernel(tmp_path: Path) -> None:
+    (tmp_path / "deadly.yml").write_text(THREADS.replace("errno(EPERM)", "kill_process"))
+    bases = ("--from", "linux:6.10", "--to", "linux:6.12")
+    told = (
+        "deadly.yml:2:17: note: Linux 6.10 lacks a call that Linux 6.12 has and this filter kills: "
+    )
+    run = inside("lint", "deadly.yml", *bases, cwd=tmp_path)
+    assert f"{told}6.11 uretprobe (on x86_64) [newer-kernel]\n" in run.out
+    run = inside("drift", "deadly.yml", *bases, cwd=tmp_path)
+    assert (run.code, told in run.out) == (0, True)  # a note breaks nothing
+    assert "\nfrom linux:6.10 to linux:6.12, Linux v7.3.4: 1 filter, none of which" in run.out
+
+
+def test_the_newer_tag_is_read_from_where_it_is_said_to_be(tmp_path: Path) -> None:
+    policy = "arches: [x86_64]\ndefault_action: errno(EPERM)\nsyscalls:\n"
+    policy += "- {action: allow, names: [read, exit_group]}\n"
+    (tmp_path / "steady.yml").write_text(policy)
+    (tmp_path / "bumped.yml").write_text(f"unknown_action: errno(ENOSYS)\n{policy}")
+    with Upstream() as upstream:
+        for source in (upstream.url, MINIATURE / OLD):
+            words = ("--tag", OLD, "--source", source)
+            run = inside("drift", "bumped.yml", *words, cwd=tmp_path)
+            assert (run.code, f"Linux {OLD}: 1 of 1 filter would break" in run.out) == (1, True)
+            assert f"bumped.yml on v7.3.4 -> {OLD}: 1 answered otherwise" in run.out
+    assert inside("drift", "steady.yml", *words, cwd=tmp_path).code == 0
+    nowhere = inside("drift", "steady.yml", "--tag", OLD, "--source", tmp_path, cwd=tmp_path)
+    assert (nowhere.code, nowhere.out) == (2, "")
+    without = inside("drift", "steady.yml", "--source", MINIATURE / OLD, cwd=tmp_path)
+    assert (without.code, without.err) == (2, "--source is for --tag: say which release\n")
 
 
 def test_the_workflow_of_the_page_is_a_file() -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from companions.sources import ARCHITECTURES, BESIDE, SOURCES, SUITES, Source
+from companions import wheels
+from companions.sources import ARCHITECTURES, BESIDE, SOURCES, SUITES, WHEELS, Source
 from guests import packages
 from seccompgen.core.errors import InputError
 from seccompgen.kernel.shipped import shipped_tables
@@ -49,8 +51,9 @@ class _Maker:
 
         Where several suites have the same release, the oldest suite's package is read.
         """
-        found: dict[str, tuple[table.Release, dict[str, list[Path]]]] = {}
+        found = dict(self._of_wheel(source, one) for one in source.wheels)
         for suite, base in SUITES.items():
+            here = (base,) if source.used else ()
             together = [source.packages] if source.library == "systemd" else []
             for names in together or [(name,) for name in source.packages]:
                 by_abi = {
@@ -61,7 +64,7 @@ class _Maker:
                 release = _release(version, source.parts)
                 if release in found:
                     known, files = found[release]
-                    bases = dict.fromkeys((*known.bases, base))
+                    bases = dict.fromkeys((*known.bases, *here))
                     found[release] = known._replace(bases=tuple(bases)), files
                     continue
                 lines = [
@@ -69,7 +72,7 @@ class _Maker:
                     for abi, several in by_abi.items()
                     for one in several
                 ]
-                entry = table.Release(source.library, release, (base,), tuple(lines))
+                entry = table.Release(source.library, release, here, tuple(lines))
                 files = {
                     abi: [file for one in several for file in self._files(one.path, source.files)]
                     for abi, several in by_abi.items()
@@ -77,9 +80,23 @@ class _Maker:
                 found[release] = entry, files
         return [found[key] for key in sorted(found, key=lambda one: [*map(_order, one.split("."))])]
 
+    def _of_wheel(
+        self, source: Source, requirement: str
+    ) -> tuple[str, tuple[table.Release, dict[str, list[Path]]]]:
+        """Return the release of a library that a wheel has, whose file is named by it."""
+        wheel = wheels.fetch(requirement, self._directory / "wheels" / requirement)
+        files = self._files(wheel, source.files)
+        release = files[0].name.partition(".so.")[2]
+        name, _, version = requirement.partition("==")
+        (abi,) = source.abis
+        line = f"{WHEELS} {abi} {name} {version} {_sha256(wheel)}"
+        return release, (table.Release(source.library, release, (), (line,)), {abi: files})
+
     def _files(self, package: Path, patterns: tuple[str, ...]) -> list[Path]:
         place = self._directory / package.stem
-        if not place.exists():
+        if not place.exists() and package.suffix == ".whl":
+            shutil.unpack_archive(package, place, "zip")
+        elif not place.exists():
             subprocess.run(["dpkg-deb", "-x", package, place], check=True)
         files = [
             path
@@ -93,6 +110,8 @@ class _Maker:
         """Return the rows of a library."""
         found = {}
         releases = self.releases(source)
+        if not source.files:
+            return []
         for abi in source.abis:
             beside: list[Path] = []
             if not source.alone:
@@ -138,15 +157,18 @@ def main() -> int:
     wanted = parser.parse_args()
     try:
         old = table.shipped_companions()
-    except (InputError, OSError):
+    except OSError:
         old = table.Companions((), ())
+    except InputError as error:
+        print(f"companions: {error}", file=sys.stderr)
+        return 2
     names = wanted.library or list(old.libraries)
     sources = [one for one in SOURCES if one.library in names]
     with tempfile.TemporaryDirectory() as directory:
         maker = _Maker(Path(directory))
         try:
             new = {one.library: [each for each, _ in maker.releases(one)] for one in sources}
-        except (packages.Unavailable, packages.AptError) as error:
+        except (packages.Unavailable, packages.AptError, wheels.PipError) as error:
             print(f"companions: {error}", file=sys.stderr)
             return 3
         differences = _differences(old, [one for several in new.values() for one in several])

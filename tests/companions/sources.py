@@ -16,6 +16,11 @@ SUITES = {
 ARCHITECTURES = {"x86_64": "amd64", "i386": "i386", "aarch64": "arm64"}
 """Debian's name for each ABI."""
 
+WHEELS = "pypi"
+"""The place in which a wheel is, where packages have their suite."""
+PLATFORM = "manylinux1_x86_64", "cp37", "cp37m"
+"""The platform, interpreter and ABI of the wheels: old ones, as what they bring along."""
+
 BESIDE = "trixie"
 """The suite whose C library stands beside other libraries, so that only they differ."""
 
@@ -25,7 +30,7 @@ class Source:
     """A library: the pattern of its packages' names, and of its files within.
 
     ``parts`` of its version make a release: two of 2.36. ``packages`` with the same files in the
-    same suite are releases of their own.
+    same suite are releases of their own. Without ``files`` the release alone is of interest.
     """
 
     library: str
@@ -35,6 +40,10 @@ class Source:
     abis: tuple[str, ...] = ("x86_64",)
     alone: bool = True
     """it needs no C library beside it: it is one"""
+    used: bool = True
+    """programs of the suite use it, so that the suite as a base has it"""
+    wheels: tuple[str, ...] = ()
+    """releases that no suite has any more, in wheels of the Python Package Index: ``name==1.0``"""
 
 
 SOURCES = (
@@ -43,9 +52,9 @@ SOURCES = (
         ("libc6",),
         ("libc.so.6", "ld-linux*.so.*", "libpthread.so.0", "librt.so.1", "libresolv.so.2"),
         2,
-        ("x86_64", "i386"),
+        ("x86_64", "i386", "aarch64"),
     ),
-    Source("musl", ("musl",), ("ld-musl-*.so.1",), 3),
+    Source("musl", ("musl",), ("ld-musl-*.so.1",), 3, used=False),
     Source(
         "python",
         (r"libpython{python}", r"libpython3\.\d+"),
@@ -53,7 +62,15 @@ SOURCES = (
         2,
         alone=False,
     ),
-    Source("openssl", ("libssl(1.1|3|3t64)",), ("libcrypto.so.*", "libssl.so.*"), 2, alone=False),
+    Source(
+        "openssl",
+        ("libssl(1.1|3|3t64)",),
+        ("libcrypto[.-]*so.*", "libssl[.-]*so.*"),
+        3,
+        alone=False,
+        wheels=("psycopg2-binary==2.8.3", "psycopg2-binary==2.8.4"),
+    ),
+    Source("glib", ("libglib2.0-0(t64)?",), ("libglib-2.0.so.0",), 2, alone=False),
     Source("jemalloc", ("libjemalloc2",), ("libjemalloc.so.2",), 3, alone=False),
     Source(
         "systemd",
@@ -62,4 +79,5 @@ SOURCES = (
         1,
         alone=False,
     ),
+    Source("linux", ("linux-image-amd64",), (), 2),
 )

@@ -22,8 +22,8 @@ executable-memory few-filters file-exists file-twin foreign-abi foreign-manifest
 foreign-number group-skipped hidden-calls ignored-bits include-elsewhere io-uring-way kernel-ahead
 large-condition long-program malformed-file mask-never-matches memory-twin misplaced-key missing-key
 mixed-words module-twin mount-twin multiplexed-unsaid multiplexed-way namespace-twin negative-order
-newer-argument newer-call newer-group no-banner no-common-abi no-exit no-filters no-listener
-no-restart no-rules no-sigreturn no-such-argument no-such-filter no-wait not-combined
+newer-argument newer-call newer-group newer-kernel no-banner no-common-abi no-exit no-filters
+no-listener no-restart no-rules no-sigreturn no-such-argument no-such-filter no-wait not-combined
 not-in-minijail not-in-oci-profile not-in-seccompiler not-in-unit number-without-arches open-twin
 other-filter other-runtime other-tables pointer-argument pointer-compared policy-needed process-twin
 racing-memory refused-program repeated-abi repeated-group repeated-rule replaced-filter rule-skipped

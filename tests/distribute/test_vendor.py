@@ -403,7 +403,7 @@ def test_a_policy_that_moved_makes_the_manifest_stale(project: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ('"format": 1', '"format": 2', "format: Input should be 1"),
+        ('"format": 1', '"format": 2', "format: must be 1"),
         ('"bitmap": true', '"bitmap":  true', "it was edited"),
         ('"_runtime.py": ', '"..": ', "must be the name of a file, or its path"),
         ('"worker/__init__.py": ', '"a/worker/__init__.py": ', "must be the name of a file"),

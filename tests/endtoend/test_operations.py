@@ -16,9 +16,20 @@ kernel.require_x86_64()
 
 # Of the six arguments of a call that takes none, the kernel looks at nothing but the filter does.
 NR_GETPPID = kernel.NR_GETPPID
+NO_ARGUMENTS = {
+    "getppid": NR_GETPPID,
+    "getpgrp": 111,
+    "getuid": 102,
+    "geteuid": 107,
+    "getgid": 104,
+    "getegid": 108,
+    "gettid": 186,
+    "sched_yield": 24,
+}
+HEAD = "arches: [x86_64]\ndefault_action: allow\nsyscalls:\n"
 NR_SOCKET = 41
 MARK = 321
-IGNORED = "  # lint: ignore[no-such-argument]: getppid does nothing with what it is given\n"
+IGNORED = "  # lint: ignore[no-such-argument]: the call does nothing with what it is given\n"
 
 EDGES = sorted(
     {
@@ -43,49 +54,59 @@ MEANING: dict[str, Callable[[int, int], bool]] = {
 
 
 def ask(module: Any, calls: list[list[int]]) -> list[bool]:
-    """Return for each list of arguments whether the rule matched."""
+    """Return for each list of arguments of getppid whether the rule matched."""
+    return ask_of(module, [(NR_GETPPID, args) for args in calls])
+
+
+def ask_of(module: Any, calls: list[tuple[int, list[int]]]) -> list[bool]:
+    """Return for each number and its arguments whether a rule matched."""
 
     def child() -> object:
         module.install()
-        return [kernel.syscall(NR_GETPPID, *args)[1] == MARK for args in calls]
+        return [kernel.syscall(nr, *args)[1] == MARK for nr, args in calls]
 
     answers = kernel.run(child).value
     assert isinstance(answers, list)
     return answers
 
 
-def policy(*tests: dict[str, object]) -> str:
+def policy(*tests: dict[str, object], call: str = "getppid") -> str:
     arguments = "".join(
         "    - {" + ", ".join(f"{key}: {value}" for key, value in test.items()) + "}\n"
         for test in tests
     )
     return (
-        "arches: [x86_64]\ndefault_action: allow\nsyscalls:\n"
-        f"- action: errno({MARK})\n  names_with_args:\n"
-        f"{IGNORED}  - name: getppid\n    arguments:\n" + arguments
+        f"{HEAD}- action: errno({MARK})\n  names_with_args:\n"
+        f"{IGNORED}  - name: {call}\n    arguments:\n" + arguments
     )
 
 
+@pytest.mark.parametrize("argument", [0, 5])
 @pytest.mark.parametrize("width", [32, 64])
 @pytest.mark.parametrize("operation", MEANING)
-@pytest.mark.parametrize(
-    "value", [0, 1, 2**31, 2**32 - 1, 2**32, 2**63, 0x12345678_9ABCDEF0, 2**64 - 1]
-)
-def test_operations(generate: Callable[[str], Any], operation: str, value: int, width: int) -> None:
-    value %= 1 << width
+def test_operations(
+    generate: Callable[[str], Any], operation: str, width: int, argument: int
+) -> None:
+    """Each value has a call of its own, so that one policy tries them all."""
     meaning = MEANING[operation]
-    expected = [meaning(arg % (1 << width), value) for arg in EDGES]
-    for argument in (0, 5):
-        text = policy(
-            {"argument": argument, "operation": operation, "value": value, "width": width}
-        )
-        if not any(meaning(arg, value) for arg in (0, value, (1 << width) - 1)):
-            with pytest.raises(InputError, match="never true"):
-                generate(text)
-            continue
-        module = generate(text)
-        calls = [[0] * argument + [arg] + [0] * (5 - argument) for arg in EDGES]
-        assert ask(module, calls) == expected
+    values = sorted({value % (1 << width) for value in VALUES})
+    rules = dict(zip(NO_ARGUMENTS, values, strict=False))
+    assert len(rules) == len(values)
+    test = {"argument": argument, "operation": operation, "width": width}
+    true = {
+        name: value
+        for name, value in rules.items()
+        if any(meaning(arg, value) for arg in (0, value, (1 << width) - 1))
+    }
+    for name in rules.keys() - true.keys():
+        with pytest.raises(InputError, match="never true"):
+            generate(policy({**test, "value": rules[name]}, call=name))
+    texts = [policy({**test, "value": value}, call=name) for name, value in true.items()]
+    module = generate(texts[0] + "".join(text.removeprefix(HEAD) for text in texts[1:]))
+    calls = [[0] * argument + [arg] + [0] * (5 - argument) for arg in EDGES]
+    asked = [(NO_ARGUMENTS[name], call) for name in true for call in calls]
+    expected = [meaning(arg % (1 << width), value) for value in true.values() for arg in EDGES]
+    assert ask_of(module, asked) == expected
 
 
 @pytest.mark.parametrize("mask", [0xFF, 0xFF00000000, 0x80000000_00000001, 2**64 - 1, 2**32])

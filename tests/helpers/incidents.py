@@ -2,7 +2,8 @@
 
 The head of a file says what happened, where that can be read, the call and the constant that were
 missing (``names:``), and the library with the release that began with it (``since:``). A line
-``missed:`` says why the tool does not name it. ``python tests/helpers/incidents.py`` prints the
+``missed:`` says why the tool does not name it, and ``beyond:`` that no registry from which the
+table is made has a release from before. ``python tests/helpers/incidents.py`` prints the
 table that docs/drift.md has of them.
 """
 
@@ -18,13 +19,13 @@ from typing import TYPE_CHECKING
 from seccompgen.filters.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint.companions import shipped_companions
-from seccompgen.lint.upgrade import UPGRADE_CODES, _key, upgrade_of
+from seccompgen.lint.upgrade import KERNEL, UPGRADE_CODES, _key, upgrade_of
 
 if TYPE_CHECKING:
     from seccompgen.lint import Finding
 
 FOLDER = Path(__file__).parents[1] / "lint" / "incidents"
-_KEYS = ("link", "names", "since", "missed")
+_KEYS = ("link", "names", "since", "missed", "beyond")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class Incident:
         return " ".join(line for line in self._head if not line.startswith(keys))
 
     @property
+    def missed(self) -> str:
+        """The reason why the tool does not name it, empty if it does."""
+        return self.said("missed") or self.said("beyond")
+
+    @property
     def words(self) -> list[str]:
         """The call that was missing, and the constant if only that was."""
         return self.said("names").split()
@@ -71,6 +77,8 @@ class Incident:
     @property
     def begun(self) -> str:
         """The first release in the table that has what began, empty if the library has none."""
+        if self.library == KERNEL:
+            return self.said("since").split()[1]
         known = shipped_companions().libraries.get(self.library, ())
         began = _key(self.said("since").split()[1])
         return next((one for one in known if _key(one) >= began), "")
@@ -99,7 +107,13 @@ def naming(incident: Incident) -> Finding | None:
 
 
 def release_named(incident: Incident, finding: Finding) -> str:
-    """Return the release of the incident's library that a finding names, empty if none."""
+    """Return the release of the incident's library that a finding names, empty if none.
+
+    Of the kernel's that is the one that stands before the call.
+    """
+    if incident.library == KERNEL:
+        found = re.search(rf"([\d.]+) [^;]*\b{incident.words[0]}\b", finding.message)
+        return found[1] if found else ""
     found = re.search(rf"\b{re.escape(incident.library)} ([\w.]+\w)", finding.message)
     return found[1] if found else ""
 
@@ -119,7 +133,7 @@ def incidents_table() -> str:
     lines = ["| incident | what happened | began in | named |", "|---|---|---|---|"]
     for one in INCIDENTS:
         found = naming(one)
-        named = f"no: {one.said('missed')}"
+        named = f"no: {one.missed}"
         if found:
             named = f"`{' '.join(one.words)}`, {one.library} {release_named(one, found)}"
         cells = (f"[{one.name}]({one.said('link')})", one.story, one.said("since"), named)

@@ -28,6 +28,8 @@ _INCIDENTS = [
     ("python", "x86_64", "posix.closerange", "close_range", "", "3.11", "none"),
     ("python", "x86_64", "_posixsubprocess.fork_exec", "vfork", "", "3.11", None),
     ("systemd", "x86_64", "_nss_resolve_gethostbyname4_r", "pidfd_open", "", "257", None),
+    ("glib", "x86_64", "g_spawn_sync", "close_range", "", "2.74", "none"),
+    ("openssl", "x86_64", "RAND_poll", "shmget", "", "1.1.1d", None),
     ("glibc", "x86_64", "pthread_create", "madvise", "behavior=MADV_GUARD_INSTALL", "2.43", None),
 ]
 

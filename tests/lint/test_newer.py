@@ -167,3 +167,27 @@ def test_a_recording_is_told_of_calls_that_only_newer_releases_make() -> None:
     )
     assert only_newer(start(UNKNOWN), "clone", x86_64) == ""
     assert only_newer(start(UNKNOWN), "clone3", ABIS["s390x"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("having", "when"),
+    [
+        (("2.0", "3.0", "4.0"), "from glibc 2.0 on start"),
+        (("2.0", "3.0"), "in glibc 2.0 to 3.0 start"),
+        (("2.0", "4.0"), "in glibc 2.0, and from 4.0 on start"),
+        (("3.0",), "in glibc 3.0 start"),
+    ],
+)
+def test_the_releases_that_make_a_call_are_told_with_their_gaps(
+    having: tuple[str, ...], when: str, tmp_path: Path
+) -> None:
+    known = ("1.0", "2.0", "3.0", "4.0")
+    small = start(ON_ENOSYS)
+    rows = [one._replace(releases=having if one.call == "clone3" else known) for one in small.rows]
+    releases = tuple(Release("glibc", one, (), ()) for one in known)
+    path = tmp_path / "p.yml"
+    path.write_text(f"arches: [x86_64]\n{allowing('clone')}")
+    upgrade = Upgrade(Companions(tuple(rows), releases), None, {"glibc": "4.0"})
+    report = lint_filter(path, shipped_tables(), upgrade=upgrade)
+    (one,) = [each for each in report.findings if each.kind in UPGRADE_CODES]
+    assert one.message.startswith(when)

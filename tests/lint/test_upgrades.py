@@ -45,3 +45,13 @@ def test_enosys_helps_with_calls_alone_that_not_every_kernel_has(tmp_path: Path)
     assert with_eperm >= {"clone3", "newfstatat", "pipe2"}
     assert warned_of(tmp_path, "errno(ENOSYS)", names) >= {"newfstatat", "pipe2"}
     assert "clone3" not in warned_of(tmp_path, "errno(ENOSYS)", names)
+
+
+@pytest.mark.parametrize("action", ["errno(EPERM)", "errno(ENOSYS)", "kill_process"])
+def test_programs_that_start_need_pread64_for_some_libraries(action: str, tmp_path: Path) -> None:
+    """For redis, curl, node, ruby and others, which ended with status 127 and without a word."""
+    loader = "read, openat, mmap, mprotect, close, fstat, newfstatat"
+    assert "pread64" in warned_of(tmp_path, action, f"execve, {loader}")
+    assert "pread64" not in warned_of(tmp_path, action, f"execve, pread64, {loader}")
+    assert "pread64" not in warned_of(tmp_path, action, loader)
+    assert "pread64" not in warned_of(tmp_path, action, "execve, openat, mmap")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import corpus
@@ -22,6 +23,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.policy.document import Document, read_document
+from seccompgen.policy.form import is_required
 from seccompgen.policy.json_schema import policy_schema, schema_text
 from seccompgen.policy.schema import Argument, Group, NameWithArgs, PolicyFile, validate
 
@@ -123,11 +125,11 @@ def test_the_committed_one_is_of_the_pin_and_not_too_large() -> None:
 )
 def test_it_has_every_key_with_a_description(model: type[PolicyFile], name: str) -> None:
     defined = SCHEMA["$defs"][name]
-    assert list(defined["properties"]) == list(model.model_fields)
+    assert list(defined["properties"]) == [field.name for field in fields(model)]
     assert all(
         one["description"].endswith((".", "PROT_EXEC")) for one in defined["properties"].values()
     )
-    required = [key for key, field in model.model_fields.items() if field.is_required()]
+    required = [field.name for field in fields(model) if is_required(field)]
     assert defined.get("required", []) == required
 
 

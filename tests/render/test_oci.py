@@ -15,7 +15,7 @@ from command import RENEW, ROOT, inside, said, said_but_warnings, snapshot
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.pipeline.build import build_policy, shipped_tables
-from seccompgen.pipeline.files import require_profile_proof, require_same_back
+from seccompgen.pipeline.profile_files import require_profile_proof, require_same_back
 from seccompgen.policy import load_policy
 from seccompgen.policy.oci import architecture, profile
 from seccompgen.render import render_profile

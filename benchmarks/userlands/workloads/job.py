@@ -107,7 +107,7 @@ def sockets():
 
 
 def databases():
-    with sqlite3.connect("/work/job.db") as database:
+    with sqlite3.connect("/job/job.db") as database:
         database.execute("pragma journal_mode=wal")
         database.execute("create table numbers(number integer)")
         database.executemany("insert into numbers values(?)", [(one,) for one in range(100)])

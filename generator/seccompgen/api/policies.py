@@ -59,7 +59,7 @@ def read_filter(policy: Path | str) -> Filter:
     Raises InputError with every error of the files by themselves; whether their names and rules
     mean something, `validate` tells.
     """
-    from seccompgen.policy import layers  # noqa: PLC0415 - pydantic takes 150 ms to import
+    from seccompgen.policy import layers  # noqa: PLC0415 - takes what reads files
 
     path = source_of(policy)
     assert isinstance(path, Path)
@@ -122,7 +122,7 @@ def validate(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagn
     ``position`` tells where: of a file with line and column, of values with ``position.place``,
     such as ``syscalls[2].names[0]``. Raises InputError where text names no policy.
     """
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - takes what reads files
 
     try:
         source = source_of(policy)
@@ -142,7 +142,7 @@ def notes(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagnost
 
     Raises InputError with everything that is wrong.
     """
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - takes what reads files
 
     return load_policy(source_of(policy), tables or default_tables())[1]
 

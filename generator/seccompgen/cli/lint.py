@@ -88,8 +88,8 @@ def lint(
     made it, or a directory, for all that lie in it. Without any, the policies of the project that
     the current directory lies in. docs/lint.md has a section for each code.
     In a policy, "# lint: ignore[code]: reason" silences a finding on its line or the next one.
-    With --from and --to, what newer libraries would be refused is looked at as well: a BASE is
-    debian:13, glibc:2.41, python:3.13 or newest. docs/drift.md has more of that.
+    With --from and --to, what newer libraries and kernels would be refused is looked at as well:
+    a BASE is debian:13, glibc:2.41, linux:6.12 or newest. docs/drift.md has more of that.
     Exits with 1 if there are errors or warnings; notes do not count.
     """
     from seccompgen.filters.linting import lint_filter  # noqa: PLC0415 - keeps --help fast

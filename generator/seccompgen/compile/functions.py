@@ -34,11 +34,34 @@ ORIGINAL = -1
 _Rule: TypeAlias = tuple[Box, int, Sources]
 
 
-class ArgumentFunction(NamedTuple):
-    """Boxes with the answer (a SECCOMP_RET value) of the first that matches, and the default."""
+class ArgumentFunction:
+    """Boxes with the answer (a SECCOMP_RET value) of the first that matches, and the default.
 
-    rules: tuple[tuple[Box, int], ...]
-    default: int
+    It is looked up far more often than made, and may have hundreds of sets: its hash is kept.
+    """
+
+    __slots__ = ("_hash", "default", "rules")
+
+    def __init__(self, rules: tuple[tuple[Box, int], ...], default: int) -> None:
+        self.rules = rules
+        self.default = default
+        self._hash = hash((rules, default))
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return (
+            isinstance(other, ArgumentFunction)
+            and self._hash == other._hash
+            and self.default == other.default
+            and self.rules == other.rules
+        )
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"ArgumentFunction({self.rules!r}, {self.default!r})"
 
 
 class Derived(NamedTuple):
@@ -56,6 +79,7 @@ class Functions:
         self.sets = sets
         self._words = words
         self._support: dict[int, int] = {ALL: 0, NOTHING: 0}
+        self._same: dict[ArgumentFunction, ArgumentFunction] = {}
         self._looked_at: dict[ArgumentFunction, tuple[Word, ...]] = {}
         self._split: dict[tuple[ArgumentFunction, Word], tuple[WordId, tuple[Derived, ...]]] = {}
         self._cofactors = Cofactors(sets, words)
@@ -78,8 +102,9 @@ class Functions:
             kept = self._without_hidden(self._grouped(kept))
             if len(kept) == before:
                 break
-        function = ArgumentFunction(tuple((box, ret) for box, ret, _ in kept), default)
-        return Derived(function, tuple(places for _, _, places in kept), sources)
+        function = ArgumentFunction(tuple([(box, ret) for box, ret, _ in kept]), default)
+        function = self._same.setdefault(function, function)
+        return Derived(function, tuple([places for _, _, places in kept]), sources)
 
     def _grouped(self, rules: Iterable[_Rule]) -> list[_Rule]:
         """Unite and sort the rules of each stretch with one answer."""
@@ -127,15 +152,20 @@ class Functions:
             return rules
         kept: list[_Rule] = []
         for rule in rules:
-            if not any(self._inside(rule[0], other) for other, _, _ in kept):
+            if not self._hidden(rule[0], kept):
                 kept.append(rule)
         return kept
 
-    def _inside(self, box: Box, other: Box) -> bool:
-        return all(
-            b in (ALL, a) or self.sets.minus(a, b) == NOTHING
-            for a, b in zip(box, other, strict=True)
-        )
+    def _hidden(self, box: Box, earlier: Iterable[_Rule]) -> bool:
+        """Return True if ``box`` lies inside that of one ``earlier`` rule."""
+        minus = self.sets.minus
+        for other, _, _ in earlier:
+            for a, b in zip(box, other):  # noqa: B905 - both have six
+                if b not in (a, ALL) and minus(a, b) != NOTHING:
+                    break
+            else:
+                return True
+        return False
 
     # --- words ------------------------------------------------------------------------------
 

@@ -160,6 +160,7 @@ class Problem(Enum):
     WRONG_FALLBACK = "wrong-fallback"
 
     # Findings: what newer releases of libraries call
+    NEWER_KERNEL = "newer-kernel"
     NEWER_CALL = "newer-call"
     NEWER_ARGUMENT = "newer-argument"
 

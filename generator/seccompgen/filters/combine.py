@@ -10,7 +10,6 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.compile import ProgramBuilder, TooManyError
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import (
     AnswerNo,
@@ -25,8 +24,6 @@ from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
-from seccompgen.filters.combined_policy import combined_policy
-from seccompgen.filters.lift import lift
 from seccompgen.filters.load import load_filter
 from seccompgen.filters.module import filter_sha256
 from seccompgen.pipeline.build import Built, are_unchanged, difference_text, module_name
@@ -229,6 +226,9 @@ _Task: TypeAlias = "tuple[str, tuple[Path, ...], Tables, Objective]"
 
 def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> CompiledProgram:
     """Do one job; named at the top of a module, so that a worker finds it."""
+    from seccompgen.compile import ProgramBuilder, TooManyError  # noqa: PLC0415 - numpy
+    from seccompgen.filters.lift import lift  # noqa: PLC0415
+
     name, paths, tables, objective = task
     abi, compat, stack = job
     making = ProgramBuilder(abi, compat, objective)
@@ -277,6 +277,9 @@ def _why_not(
     side: FilterSemantics, abi: Abi, compat: tuple[Abi, ...], tables: Tables
 ) -> Diagnostic | None:
     """Return why ``side`` alone cannot be lifted, None if it can."""
+    from seccompgen.compile import ProgramBuilder  # noqa: PLC0415 - numpy
+    from seccompgen.filters.lift import lift  # noqa: PLC0415
+
     making = ProgramBuilder(abi, compat, DEFAULT_OBJECTIVE)
     try:
         lift(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
@@ -395,6 +398,8 @@ def _files_by_rules(
 
     Raises one InputError with all that cannot be said, whichever ABI it is about.
     """
+    from seccompgen.filters.combined_policy import combined_policy  # noqa: PLC0415 - few want it
+
     parts, name = combined.parts, combined.name
     programs = [one for one in combined.programs if has_place(one.abi, form)]
     found: dict[str, dict[Path, bytes]] = {}

@@ -133,7 +133,7 @@ def _require_rules(found: Located, wanted_by: str) -> Located:
 
 def vendored_from(path: Path) -> Path | None:
     """Return the policy that a manifest beside the filter at ``path`` says it was made from."""
-    from seccompgen.filters.manifest import MANIFEST_NAME, read_manifest  # noqa: PLC0415 - pydantic
+    from seccompgen.filters.manifest import MANIFEST_NAME, read_manifest  # noqa: PLC0415
 
     for manifest_path in (
         path.with_name(MANIFEST_NAME),
@@ -203,7 +203,7 @@ def filters_in(directory: Path) -> list[Path]:
 
     Raises InputError if there are none.
     """
-    from seccompgen.filters.manifest import MANIFEST_NAME  # noqa: PLC0415 - pydantic
+    from seccompgen.filters.manifest import MANIFEST_NAME  # noqa: PLC0415
     from seccompgen.render.templates import NOTIFICATION_NAME  # noqa: PLC0415 - takes long
 
     found = [

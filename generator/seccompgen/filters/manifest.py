@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position, cannot
-from seccompgen.core.objective import Optimize  # noqa: TC001 - pydantic evaluates it
+from seccompgen.core.objective import Optimize
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import read_file
+from seccompgen.policy.form import (
+    boolean,
+    key,
+    mapping_of,
+    maybe,
+    parsed,
+    required_key,
+    section,
+    text,
+    tuple_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seccompgen.policy.form import Fault
+
 MANIFEST_NAME = "seccomp-manifest.json"
 """In a package; beside a single file ``x.py`` it is ``x.seccomp-manifest.json``."""
+_ABOUT = "Written by `seccompgen vendor`, for `seccompgen vendor --check`; do not edit."
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def sha256(data: bytes) -> str:
@@ -27,38 +42,58 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _file_name(name: str) -> str:
+def _file_name(name: object) -> object:
     """Return ``name``; raise ValueError if it could lead out of its directory."""
-    parts = name.split("/")
-    leads_out = ".." in parts or any(PurePath(part).name != part for part in parts)
-    if len(parts) > 2 or "\0" in name or leads_out:
+    if not isinstance(name, str) or "\0" in name or _leads_out(name.split("/")):
         raise ValueError("must be the name of a file, or its path from a package beside this")
     return name
 
 
-def _abi_name(name: str) -> str:
-    if name not in ABIS:
+def _leads_out(parts: list[str]) -> bool:
+    return len(parts) > 2 or ".." in parts or any(PurePath(part).name != part for part in parts)
+
+
+def _abi_name(name: object) -> object:
+    if not isinstance(name, str) or name not in ABIS:
         raise ValueError("must be an ABI")
     return name
 
 
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-FileName = Annotated[str, AfterValidator(_file_name)]
-AbiName = Annotated[str, AfterValidator(_abi_name)]
+def _hash(value: object) -> object:
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise ValueError("must be a sha256, 64 hexadecimal digits")
+    return value
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+def _only(expected: object) -> Any:
+    """Return the field of a value that is the same in every manifest."""
+
+    def parse(value: object) -> object:
+        if value != expected:
+            raise ValueError(f"must be {expected!r}")
+        return expected
+
+    return key(parsed(parse), expected)
 
 
-class Hashed(_Model):
+_file = parsed(_file_name, text)
+_abis = tuple_of(parsed(_abi_name))
+_sha256 = parsed(_hash)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hashed:
     """A file by its name, or by its path from the manifest's directory."""
 
-    name: str
-    sha256: Sha256
+    name: str = required_key(text)
+    sha256: str = required_key(_sha256)
 
 
-class Vendored(_Model):
+_hashed = section(Hashed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vendored:
     """One filter: the package or the file that holds it, and what that was made from.
 
     ``policy`` is a path from the manifest's directory, or the name of a stock policy where
@@ -66,38 +101,40 @@ class Vendored(_Model):
     tables, ``tables_sha256`` the hash of those of ``abis``.
     """
 
-    file: FileName
-    policy: str
-    stock: bool
-    sources: tuple[Hashed, ...]
-    linux: str
-    tables_sha256: Sha256
-    abis: tuple[AbiName, ...]
+    file: str = required_key(_file)
+    policy: str = required_key(text)
+    stock: bool = required_key(boolean)
+    sources: tuple[Hashed, ...] = required_key(tuple_of(_hashed))
+    linux: str = required_key(text)
+    tables_sha256: str = required_key(_sha256)
+    abis: tuple[str, ...] = required_key(_abis)
 
 
-class Manifest(_Model):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
     """All of it. ``arches`` are the ABIs that were asked for, none if all that the policies have.
 
     ``optimize``, ``bitmap`` and ``profile`` make the objective (`objective.Objective`). ``files``
     are the hashes of the files beside the manifest, and in the packages there, by path.
     """
 
-    about: Literal[
-        "Written by `seccompgen vendor`, for `seccompgen vendor --check`; do not edit."
-    ] = "Written by `seccompgen vendor`, for `seccompgen vendor --check`; do not edit."
-    format: Literal[1] = 1
-    single_file: bool
-    arches: tuple[AbiName, ...]
-    optimize: Optimize
-    bitmap: bool
-    profile: Hashed | None
-    filters: tuple[Vendored, ...]
-    files: dict[FileName, Sha256]
+    about: str = _only(_ABOUT)
+    format: int = _only(1)
+    single_file: bool = required_key(boolean)
+    arches: tuple[str, ...] = required_key(_abis)
+    optimize: Optimize = required_key(parsed(Optimize))
+    bitmap: bool = required_key(boolean)
+    profile: Hashed | None = required_key(maybe(_hashed))
+    filters: tuple[Vendored, ...] = required_key(tuple_of(section(Vendored)))
+    files: dict[str, str] = required_key(mapping_of(_file_name, _sha256))
+
+
+_manifest = section(Manifest)
 
 
 def render_manifest(manifest: Manifest) -> bytes:
     """Return the text of the file: JSON, the same for the same manifest."""
-    value = manifest.model_dump(mode="json")
+    value = {**asdict(manifest), "optimize": manifest.optimize.value}
     return f"{json.dumps(value, indent=2, ensure_ascii=False)}\n".encode()
 
 
@@ -112,18 +149,19 @@ def read_manifest(path: Path) -> Manifest | None:
         return None
     except OSError as error:
         raise InputError(cannot("read", path, error), kind=Problem.UNREADABLE_FILE) from None
+    faults: list[Fault] = []
+    problem = "it was edited"
     try:
-        manifest = Manifest.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        problem = f"{place}: {first['msg']}" if place else first["msg"]
-    else:
-        if render_manifest(manifest) == data:
+        manifest: Manifest | None = _manifest(json.loads(data), (), faults)
+        if manifest and render_manifest(manifest) == data:
             return manifest
-        problem = "it was edited"
-    text = (
+    except (ValueError, RecursionError):
+        problem = "Invalid JSON"
+    if faults:
+        place = ".".join(map(str, faults[0].path))
+        problem = f"{place}: {faults[0].text}" if place else faults[0].text
+    message = (
         f"not a manifest that this seccompgen wrote ({problem}): restore it, or name "
         "all policies again: seccompgen vendor POLICY... DEST --force"
     )
-    raise InputError(Diagnostic(text, Position(str(path)), Problem.FOREIGN_MANIFEST))
+    raise InputError(Diagnostic(message, Position(str(path)), Problem.FOREIGN_MANIFEST))

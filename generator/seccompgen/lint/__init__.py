@@ -14,6 +14,7 @@
       | fallback    new calls refused so that libraries do not fall back
       | newer       what newer releases of libraries call (companions: the table; upgrade: from
                     which releases to which; younger: what only newer ones make)
+      | newer_kernel  what newer kernels have and the default kills
       | places      the rule or the instruction that decides
       | policies    of a policy: what comments in it silence (silence)
     findings        frozen values

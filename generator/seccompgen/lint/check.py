@@ -16,6 +16,7 @@ from seccompgen.lint.foreign import foreign_abis
 from seccompgen.lint.jumps import decided_jumps
 from seccompgen.lint.living import cannot_live
 from seccompgen.lint.newer import newer_calls
+from seccompgen.lint.newer_kernel import newer_kernel
 from seccompgen.lint.noted import noted
 from seccompgen.lint.places import placed
 from seccompgen.lint.upgrade import UPGRADE_CODES, any_upgrade
@@ -82,6 +83,7 @@ def _of_program(
     for one in served:
         found = [finding for check in _CHECKS for finding in check(one)]
         found = _told_once(found, list(newer_calls(one, upgrade)), upgrade)
+        found += newer_kernel(one, upgrade, tables)
         yield from (placed(finding, one) for finding in found)
         yield from _not_followed(one)
     yield from (placed(finding, served[0]) for finding in foreign_abis(served[0], foreign))

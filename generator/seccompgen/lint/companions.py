@@ -108,6 +108,21 @@ class Companions:
         """The releases of each library, oldest first."""
         return _libraries(self.releases)
 
+    @cached_property
+    def shares(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
+        """By library and ABI, how many of its functions make a call in any release: 0 to 1."""
+        functions: dict[tuple[str, str], set[str]] = {}
+        making: dict[tuple[str, str], dict[str, set[str]]] = {}
+        for row in self.rows:
+            for abi in row.abis:
+                key = row.library, abi
+                functions.setdefault(key, set()).update(row.functions)
+                making.setdefault(key, {}).setdefault(row.call, set()).update(row.functions)
+        return {
+            key: {call: len(those) / len(functions[key]) for call, those in calls.items()}
+            for key, calls in making.items()
+        }
+
     def base(self, name: str) -> Mapping[str, str]:
         """Return the release of each library that a base has; empty for one that is unknown."""
         return {one.library: one.release for one in self.releases if name in one.bases}
@@ -220,6 +235,9 @@ def read(table: bytes, lock: bytes, where: Path) -> Companions:
 
 def _rows(text: str, libraries: Mapping[str, Sequence[str]], place: str) -> Iterator[Companion]:
     head: tuple[str, tuple[str, ...], tuple[str, ...]] | None = None
+    # Thousands of rows have few fallbacks and ranges.
+    fallbacks: dict[str, Fallback | None] = {"": None}
+    ranges: dict[tuple[str, str], tuple[str, ...]] = {}
     for number, line in enumerate(text.splitlines()[1:], start=2):
         fields = line.split(",")
         try:
@@ -228,13 +246,14 @@ def _rows(text: str, libraries: Mapping[str, Sequence[str]], place: str) -> Iter
                 known = libraries[library]
                 head = library, tuple(abis.split()), tuple(functions.split())
                 continue
-            _, call, constant, fallback, ranges = fields
-            releases = tuple(_in_ranges(ranges, known)) if head else ()
-            if head is None or not releases:
+            _, call, constant, fallback, having = fields
+            if head is None or not having:
                 raise ValueError
-            yield Companion(
-                *head, call, constant, _fallback(fallback) if fallback else None, releases
-            )
+            if fallback not in fallbacks:
+                fallbacks[fallback] = _fallback(fallback)
+            if (library, having) not in ranges:
+                ranges[library, having] = tuple(_in_ranges(having, known))
+            yield Companion(*head, call, constant, fallbacks[fallback], ranges[library, having])
         except (ValueError, KeyError):
             message = "is no row of companions: " + HEADER
             raise InputError(Diagnostic(message, Position(place, number, 1))) from None

@@ -40,7 +40,14 @@ _EVERYWHERE = 0.2
 _ENDS = frozenset({"abort", "__assert", "__assert_fail", "__assert_perror_fail"})
 """Functions that end the program, whatever their calls are answered."""
 _USUAL = "glibc"
-"""The library that counts where nobody asked for another: a filter does not tell its program's."""
+"""The library that counts where nobody asked for another: a filter does not tell its program's.
+
+How rare a call is, its functions tell as well: they are many, and of all kinds.
+"""
+_RAREST = 0.001
+"""The share of a call that none of them makes."""
+_MANY = 10
+"""Fewer functions than these do not begin to make a call because of something that all share."""
 _ALWAYS_THERE = Release(3, 2)
 """The oldest kernel on which glibc runs, by its NEWS since 2.26."""
 START = "(start)"
@@ -80,38 +87,74 @@ class _Need:
 def newer_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
     """Yield the calls, and arguments of calls, that releases of an upgrade are refused."""
     needs: dict[tuple[str, str, str, tuple[str, ...]], dict[str, _Need]] = {}
-    for library in upgrade.companions.libraries:
+    for library in upgrade.companions.libraries if upgrade.asked else (_USUAL,):
         for need in _needs(view, upgrade, library):
-            certain = need.sure and library == _USUAL and not _is_trap(need.ret)
+            certain = need.sure and not _is_trap(need.ret)
             if upgrade.asked or certain:
                 key = (library, need.row.call, need.row.constant, need.row.releases[:1])
                 needs.setdefault(key, {}).setdefault(need.function, need)
     for found in needs.values():
         yield _finding(view, upgrade, sorted(found.values(), key=_order))
+    yield from _loader_calls(view, upgrade)
 
 
 def _needs(view: FilterView, upgrade: Upgrade, library: str) -> Iterator[_Need]:
     companions, abi = upgrade.companions, view.abi.name
+    share = companions.shares.get((_USUAL, abi), {})
     for old, new in upgrade.pairs(library):
         changes = list(companions.changes(library, old, new, abi))
         count = sum(len(change.functions) for change in changes)
         begun: Counter[tuple[str, str]] = Counter()
-        made: Counter[str] = Counter()
         for change in changes:
             for row in change.gained:
                 begun[row.call, row.constant] += len(change.functions)
-            for call in _calls(change.lost + change.kept):
-                made[call] += len(change.functions)
-        share = {call: often / count for call, often in made.items()}
         for change in changes:
             for need in _of_change(view, library, change, share):
-                often = begun[need.row.call, need.row.constant] > _EVERYWHERE * count
+                often = begun[need.row.call, need.row.constant] > max(_EVERYWHERE * count, _MANY)
                 if not often and not need.vague:
                     yield need
                 elif not _is_errno(need.ret):
                     yield replace(need, vague=True)
         for change in companions.appeared(library, old, new, abi):
             yield from _of_new_function(view, library, change)
+
+
+def _loader_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
+    """Yield the calls by which the dynamic loader does what another one sufficed for elsewhere.
+
+    The libraries that it loads decide: where their headers lie further behind, it makes `pread64`
+    besides `read`. So each release makes both, and a recording of an older one has the one alone.
+    """
+    release = upgrade.after.get(_USUAL)
+    if not (upgrade.asked and release and _starts_programs(view)):
+        return
+    rows = upgrade.companions.of(_USUAL, release, view.abi.name)
+    loader = [row for row in rows if START in row.functions and not row.constant]
+    permitted = [call for call in _calls(loader) if _is_permitted(view, call)]
+    for row in loader:
+        refused = _refused(view, row)
+        older = next((one for one in permitted if _extends(view, row.call, one)), "")
+        if refused and older:
+            yield Finding(
+                Problem.NEWER_CALL,
+                Severity.WARNING,
+                f"the dynamic loader of {_USUAL} {release} makes {row.call} besides {older} where "
+                "a library's headers lie further behind: this filter answers "
+                f"{_told(view, refused[1])}",
+                f"permit {row.call}, without which programs may not start",
+                (view.abi.name,),
+                witness=view.witness(view.call(row.call, refused[0])),
+                programs=(view.program.name,),
+            )
+
+
+def _extends(view: FilterView, newer: str, older: str) -> bool:
+    """Return True if a call is a later form of another, and takes its arguments and more."""
+    mine, theirs = view.prototype(newer), view.prototype(older)
+    if mine is None or theirs is None or not are_kin(older, newer):
+        return False
+    names = [[one.name for one in each.parameters] for each in (theirs, mine)]
+    return len(names[0]) < len(names[1]) and names[1][: len(names[0])] == names[0]
 
 
 def _of_change(
@@ -126,7 +169,7 @@ def _of_change(
         if one not in _ENDS and (one != START or _starts_programs(view))
     ]
     known = {(row.call, row.constant) for row in before}
-    score = _score(view, old, share)
+    whole = 1.0 if START in functions else _score(view, old, share)
     is_another = sum(call not in old for call in new) >= len(old)
     for row in change.gained:
         if (row.call, row.constant) in known:
@@ -135,6 +178,8 @@ def _of_change(
         if refused is None or (row.constant and not _matters(view, row, before, refused[1])):
             continue
         box, ret = refused
+        # A filter that knows the constants that were passed before tells of the function by them.
+        score = max(whole, _score(view, old, share, rare=False)) if row.constant else whole
         fallback = _fallback(row, change.gained)
         retried = [one for one in _retried(fallback, old) if _is_permitted(view, one)]
         if score < _MOST_OF_IT:  # openat, say, is permitted by many that never call the function
@@ -236,22 +281,25 @@ def _calls(rows: Iterable[Companion]) -> list[str]:
     return list(dict.fromkeys(row.call for row in rows if not row.constant))
 
 
-def _score(view: FilterView, calls: Sequence[str], share: Mapping[str, float]) -> float:
-    """Return how much of ``calls`` is permitted, from 0 to 1; 0 if none of them tells anything.
+def _score(
+    view: FilterView, calls: Sequence[str], share: Mapping[str, float], *, rare: bool = True
+) -> float:
+    """Return how much of ``calls`` is permitted, from 0 to 1.
 
-    ``share`` is how many functions make a call. A call counts more that is rarer, and those of one
-    family, such as ``sched_getparam`` and ``sched_setscheduler``, as one.
+    It is 0 if none of them tells anything, being ``rare``. ``share`` is how many functions of the
+    usual library make a call. One counts more that is rarer, and those of a family, such as
+    ``sched_getparam`` and ``sched_setscheduler``, count as one.
     """
     families: dict[str, list[str]] = {}
     for call in calls:
         if view.has(call):
             families.setdefault(call.partition("_")[0], []).append(call)
     have = [call for call in calls if _is_permitted(view, call)]
-    if not any(share[call] <= _RARE for call in have):
+    if not have or (rare and not any(share.get(call, _RAREST) <= _RARE for call in have)):
         return 0.0
     whole = permitted = 0.0
     for those in families.values():
-        weight = 1 - math.log(min(map(share.__getitem__, those)))
+        weight = 1 - math.log(min(share.get(call, _RAREST) for call in those))
         whole += weight
         permitted += weight * sum(call in have for call in those) / len(those)
     return permitted / whole
@@ -357,7 +405,7 @@ def _finding(view: FilterView, upgrade: Upgrade, needs: Sequence[_Need]) -> Find
     row = first.row
     what = f"{row.call} with {row.constant}" if row.constant else row.call
     kills = not _is_errno(first.ret)
-    fatal = "a kill" if kills else _errno(view, first.ret)
+    fatal = _told(view, first.ret)
     kept = {need.row.releases for need in needs}
     when = _when(upgrade, row, kept)
     functions = some(list(dict.fromkeys(need.function for need in needs)))
@@ -391,17 +439,34 @@ def _finding(view: FilterView, upgrade: Upgrade, needs: Sequence[_Need]) -> Find
 
 
 def _when(upgrade: Upgrade, row: Companion, kept: set[tuple[str, ...]]) -> str:
-    """Return in which releases: ``from glibc 2.36 on``, ``in glibc 2.36``."""
-    last = upgrade.companions.libraries[row.library][-1]
-    releases = row.releases
-    if any(last in one for one in kept):
-        return f"from {row.library} {releases[0]} on"
-    if len(releases) == 1:
-        return f"in {row.library} {releases[0]}"
-    return f"in {row.library} {releases[0]} to {releases[-1]}"
+    """Return in which releases: ``from glibc 2.36 on``, ``in python 3.9, and from 3.13 on``."""
+    known = upgrade.companions.libraries[row.library]
+    having = max(kept, key=lambda one: (known[-1] in one, len(one)))
+    spans: list[str] = []
+    for first, last in _runs([known.index(one) for one in having]):
+        if last == len(known) - 1:
+            spans.append(f"from {known[first]} on")
+        else:
+            several = f"{known[first]} to {known[last]}"
+            spans.append(f"in {known[first] if first == last else several}")
+    preposition, _, text = ", and ".join(spans).partition(" ")
+    return f"{preposition} {row.library} {text}"
 
 
-def _errno(view: FilterView, ret: int) -> str:
+def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of ``numbers``, which ascend."""
+    first = last = numbers[0]
+    for one in numbers[1:]:
+        if one != last + 1:
+            yield first, last
+            first = one
+        last = one
+    yield first, last
+
+
+def _told(view: FilterView, ret: int) -> str:
+    if not _is_errno(ret):
+        return "a kill"
     number = ret & RET_DATA_MAX
     return errno_name(number, view.abi) or f"errno {number}"
 

@@ -1,7 +1,7 @@
 """Upgrades: the releases of libraries that a filter is looked at for, from ``--from`` and ``--to``.
 
-A base is ``debian:12``, by which the table of companions knows a release of each library, or
-``glibc:2.36``, a release of one; ``newest`` is the newest of all.
+A base is ``debian:12``, by which the table of companions knows a release of each library and of
+the kernel, or ``glibc:2.36``, a release of one; ``newest`` is the newest of all.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import InputError, did_you_mean
 from seccompgen.core.problems import Problem
+from seccompgen.core.releases import Release
 from seccompgen.lint.companions import Companions, shipped_companions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NEWEST = "newest"
-UPGRADE_CODES = frozenset({Problem.NEWER_CALL, Problem.NEWER_ARGUMENT})
+KERNEL = "linux"
+"""The table's name for the kernel, of which it has no functions."""
+UPGRADE_CODES = frozenset({Problem.NEWER_CALL, Problem.NEWER_ARGUMENT, Problem.NEWER_KERNEL})
 """The codes of what newer releases call."""
 
 
@@ -40,12 +43,13 @@ class Upgrade:
     @property
     def label(self) -> str:
         """The upgrade, as messages call it."""
-        to = f"the newest of {', '.join(self.after)}" if self.to_name == NEWEST else self.to_name
+        names = ", ".join(library for library in self.after if library != KERNEL)
+        to = f"the newest of {names}" if self.to_name == NEWEST else self.to_name
         return f"from {self.from_name} to {to}" if self.from_name else f"up to {to}"
 
     def pairs(self, library: str) -> Iterator[tuple[str, str]]:
         """Yield the releases of a library to compare, the older and the newer one."""
-        if library not in self.after:
+        if library not in self.after or library == KERNEL:
             return
         known = self.companions.libraries[library]
         last = known.index(self.after[library])
@@ -56,6 +60,22 @@ class Upgrade:
         for newer in range(1, last + 1):
             for older in reversed(range(newer)):
                 yield known[older], known[newer]
+
+    @property
+    def kernels(self) -> tuple[Release, Release | None] | None:
+        """The releases of Linux to compare; the newer is None if it is the newest of all.
+
+        None where nobody asked, or there is no newer one.
+        """
+        known = self.companions.libraries.get(KERNEL, ())
+        before = known[:1] if self.before is None else [*filter(None, [self.before.get(KERNEL)])]
+        if not (self.asked and before and KERNEL in self.after):
+            return None
+        older = Release.parse(before[0])
+        if self.to_name == NEWEST:
+            return older, None
+        newer = Release.parse(self.after[KERNEL])
+        return (older, newer) if older < newer else None
 
 
 def any_upgrade() -> Upgrade:
@@ -75,7 +95,7 @@ def upgrade_of(from_base: str | None, to_base: str) -> Upgrade:
         if not both:
             text = f"{from_base} and {to_base} have no library in common: {', '.join(before)} here"
             raise InputError(f"{text}, {', '.join(after)} there", kind=Problem.WRONG_VALUE)
-    if not any(True for library in after for _ in upgrade.pairs(library)):
+    if not upgrade.kernels and not any(True for name in after for _ in upgrade.pairs(name)):
         what = f"in {from_base}" if from_base else "what the table of companions begins with"
         text = f"nothing in {to_base} is newer than {what}"
         raise InputError(text, kind=Problem.WRONG_VALUE)
@@ -99,6 +119,8 @@ def _releases(companions: Companions, name: str, option: str, *, older: bool) ->
     known = companions.libraries.get(library)
     if found:
         return found
+    if library == KERNEL and release:
+        return {KERNEL: _mainline(release, option)}
     if known is None or not release:
         names = (*companions.bases, *(f"{one}:{r[-1]}" for one, r in companions.libraries.items()))
         hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
@@ -111,6 +133,15 @@ def _releases(companions: Companions, name: str, option: str, *, older: bool) ->
         text = f"{option}: of {library} the table has {span}, which {release} is not among"
         raise InputError(text, kind=Problem.WRONG_VALUE)
     return {library: near[-1] if older else near[0]}
+
+
+def _mainline(release: str, option: str) -> str:
+    """Return a release of the kernel, which the history of calls knows all of."""
+    try:
+        return str(Release.parse(release))
+    except InputError as error:
+        text = f"{option}: {error.diagnostics[0].message}"
+        raise InputError(text, kind=Problem.WRONG_VALUE) from None
 
 
 def _key(release: str) -> tuple[tuple[int, str], ...]:

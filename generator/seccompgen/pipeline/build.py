@@ -256,7 +256,7 @@ def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
 def _read(
     source: Source, tables: Tables, only: Sequence[Abi], reading: Reading
 ) -> _Read | InputError:
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - takes what reads files
 
     try:
         policy, notes = load_policy(source, tables, reading)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from seccompgen.core.abis import X32_SYSCALL_BIT
 from seccompgen.core.errors import (
-    AnswerNo,
     Diagnostic,
     InputError,
     OutsideError,
     Position,
     SeccompgenError,
 )
-from seccompgen.core.foreign import Runtime
-from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
-from seccompgen.core.problems import Problem
-from seccompgen.core.word import ARCH, ARGS, NR
+from seccompgen.core.model import FilterFlag
 from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.kernel import lockfile
 from seccompgen.kernel.fact_files import FACT_FILES, render_facts
@@ -30,11 +25,9 @@ from seccompgen.pipeline.build import (
     SHIPPED,
     are_current,
     build_policies,
-    difference_text,
     module_name,
     read_objective,
 )
-from seccompgen.pipeline.numbered_files import NUMBERED_FORMS, numbered_files
 from seccompgen.pipeline.packages import (
     INIT_NAME,
     is_ours,
@@ -45,34 +38,22 @@ from seccompgen.pipeline.packages import (
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
 from seccompgen.pipeline.tag_tables import absent_abis
-from seccompgen.pipeline.unit_files import unit_files
-from seccompgen.policy import load_policy
-from seccompgen.policy.formats import Format, Reading, translate
-from seccompgen.policy.json_schema import schema_text
-from seccompgen.policy.numbered import NUMBERED_ABIS
-from seccompgen.policy.oci import architecture
-from seccompgen.policy.oci import profile as oci_profile
-from seccompgen.policy.unit import in_units
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
-from seccompgen.verify import Code, Difference, Meaning, meaning, prove
-from seccompgen.verify.oracle import Case, FieldTest, OneOf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import ResolvedPolicy
-    from seccompgen.core.program import CompiledProgram, Program
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import BuildOptions, Built
     from seccompgen.pipeline.project import Project
-    from seccompgen.policy.oci import OciProfile
 
 _TYPED_NAME = "py.typed"
 SCHEMA = Path("docs", "policy.schema.json")
 """The schema of policies for the pin, in our checkout."""
 
-FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "spo", *NUMBERED_FORMS, "systemd")
+_NUMBERED_FORMS = ("minijail", "seccompiler")
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "spo", *_NUMBERED_FORMS, "systemd")
 """The forms in which filters can be written: see `filter_files`."""
 
 
@@ -130,147 +111,19 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
         package = render.render_filter(one.policy, one.programs, tables, one.objective)
         return {f"{one.module_name}/{name}": source for name, source in package.items()}
     if form in {"oci", "spo"}:
-        found = dict(_profile_file(one, profile, form) for profile in _profiles(one, tables))
-        for (name, content), program in zip(found.items(), _with_profiles(one), strict=True):
-            if one.policy.compat_of(program.abi):
-                _require_exact(content, name, one.policy, program, tables)
-            else:
-                require_same_back(content, name, program, tables)
-        return found
-    if form in NUMBERED_FORMS:
+        from seccompgen.pipeline.profile_files import profile_files  # noqa: PLC0415 - few want it
+
+        return profile_files(one, tables, form)
+    if form in _NUMBERED_FORMS:
+        from seccompgen.pipeline.numbered_files import numbered_files  # noqa: PLC0415
+
         return numbered_files(one, tables, form)
     if form == "systemd":
+        from seccompgen.pipeline.unit_files import unit_files  # noqa: PLC0415
+
         return unit_files(one, tables, systemd)
     language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
     return language(one.module_name, one.policy, one.programs, tables, one.objective)
-
-
-def _with_profiles(one: Built) -> list[CompiledProgram]:
-    """Return the programs that can have a profile."""
-    return [program for program in one.programs if architecture(program.abi)]
-
-
-def _profiles(one: Built, tables: Tables) -> list[OciProfile]:
-    """Return the OCI profiles of a policy, each proved to be the program for its ABI."""
-    fit = _with_profiles(one)
-    if not fit:
-        abis = ", ".join(program.abi.name for program in one.programs)
-        text = f"an OCI profile can be exact for no ABI of these: {abis}; name one of 64 bits"
-        raise InputError(Diagnostic(text, one.policy.arches_origin.position))
-    made: list[OciProfile] = []
-    problems: dict[Diagnostic, None] = {}
-    for program in fit:
-        try:
-            profile = oci_profile(one.policy, program.abi, tables)
-        except InputError as error:
-            problems |= dict.fromkeys(error.diagnostics)
-        else:
-            if len(profile.architectures) == 1:
-                require_profile_proof(one.policy, profile, program, tables)
-            made.append(profile)
-    if problems:
-        raise InputError(*problems)
-    return made
-
-
-def _profile_file(one: Built, profile: OciProfile, form: str) -> tuple[str, bytes]:
-    from seccompgen import render  # noqa: PLC0415 - jinja2
-
-    name = f"{one.policy.name}.{profile.abi.name}"
-    if form == "oci":
-        return f"{name}.json", render.render_profile(profile)
-    try:
-        return f"{name}.yml", render.render_spo(profile, one.policy.name)
-    except InputError as error:
-        where = one.policy.unknown_origin.position
-        raise InputError(*(replace(found, position=where) for found in error.diagnostics)) from None
-
-
-def require_same_back(content: bytes, file: str, program: Program, tables: Tables) -> None:
-    """Raise AnswerNo if a profile, read as any is, says anything else than the program."""
-    if text := _read_otherwise(content, file, program, tables):
-        raise AnswerNo(f"{file} does not say what its program does: {text}; please report this")
-
-
-def _require_exact(
-    content: bytes, file: str, policy: ResolvedPolicy, program: Program, tables: Tables
-) -> None:
-    """Raise InputError if a profile for several ABIs says anything else than the program.
-
-    libseccomp has one list of rules by name for all of them, compares halves of arguments where
-    these have 32 bits, and takes `socket` for `socketcall`: not every policy can be said so.
-    """
-    served = ", ".join(one.name for one in policy.compat_of(program.abi))
-    try:
-        text = _read_otherwise(content, file, program, tables)
-    except InputError as error:
-        text = error.diagnostics[0].message
-    if text:
-        text = f"no OCI profile for {program.abi.name} and {served} says this: {text}; give "
-        text += "these calls one answer by name, or take ABIs out of compat_arches"
-        where = policy.arches_origin.position
-        raise InputError(Diagnostic(text, where, Problem.NOT_IN_OCI_PROFILE))
-
-
-def _read_otherwise(content: bytes, file: str, program: Program, tables: Tables) -> str | None:
-    """Return a call that a profile, read as any is, answers otherwise than the program."""
-    reading = Reading(Format.OCI, runtime=Runtime.LIBSECCOMP)
-    draft = translate(content, file, reading, tables)
-    assert draft is not None
-    policy, _ = load_policy(draft.document(), tables)
-    code = Code(program.instructions, program.abi.byte_order)
-    found = prove(meaning(policy, program.abi, tables), code)
-    if not isinstance(found, Difference):
-        return None
-    return difference_text(found, ("profile", "program"), program.abi, tables)
-
-
-def require_profile_proof(
-    policy: ResolvedPolicy, profile: OciProfile, program: Program, tables: Tables
-) -> None:
-    """Raise AnswerNo if a profile says anything else than the program, which is proved itself."""
-    code = Code(program.instructions, program.abi.byte_order)
-    found = prove(_profile_meaning(profile, tables), code)
-    if isinstance(found, Difference):
-        text = difference_text(found, ("profile", "program"), program.abi, tables)
-        raise AnswerNo(
-            Diagnostic(
-                f"seccompgen made a wrong OCI profile for {program.abi.name}, and does not write "
-                f"it: {text}; please report this, with the policy",
-                Position(policy.sources[-1][0]),
-            )
-        )
-
-
-_RELATIONS = {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
-
-
-def _profile_meaning(profile: OciProfile, tables: Tables) -> Meaning:
-    """Return what runtimes make of a profile, by the specification and seccomp_rule_add(3).
-
-    Its rules do not overlap, so that here it does not matter which comes first.
-    """
-    abi, numbers = profile.abi, tables.tables[profile.abi.name].numbers
-    origin = Origin("the OCI profile", Position(""))
-    foreign = ActionKind.KILL_THREAD.value
-    through = FieldTest(ARCH, "==", abi.audit_arch)
-    cases = []
-    if abi.name == "x86_64":
-        x32 = FieldTest(NR, "!=", U32), FieldTest(NR, "!=", 0, X32_SYSCALL_BIT)
-        cases.append(Case((through, *x32), foreign, origin))
-    for rule in profile.rules:
-        tests: list[FieldTest | OneOf] = [
-            through,
-            OneOf(NR, frozenset(numbers[n] for n in rule.names)),
-        ]
-        for match in rule.matches:
-            if match.op == "MASKED_EQ":
-                tests.append(FieldTest(ARGS + match.index, "==", match.value_two, match.value))
-            else:
-                tests.append(FieldTest(ARGS + match.index, _RELATIONS[match.op], match.value))
-        cases.append(Case(tuple(tests), rule.ret, origin))
-    cases += [Case((through,), profile.default, origin), Case((), foreign, origin)]
-    return Meaning(abi, tuple(cases))
 
 
 def has_place(abi: Abi, form: str) -> bool:
@@ -278,10 +131,16 @@ def has_place(abi: Abi, form: str) -> bool:
     from seccompgen.render.targets import TARGETS  # noqa: PLC0415
 
     if form in {"oci", "spo"}:
+        from seccompgen.policy.oci import architecture  # noqa: PLC0415
+
         return architecture(abi) is not None
-    if form in NUMBERED_FORMS:
+    if form in _NUMBERED_FORMS:
+        from seccompgen.policy.numbered import NUMBERED_ABIS  # noqa: PLC0415
+
         return abi.name in NUMBERED_ABIS
     if form == "systemd":
+        from seccompgen.policy.unit import in_units  # noqa: PLC0415
+
         return in_units(abi)
     return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
 
@@ -463,6 +322,8 @@ def project_outputs(
         superfluous |= orphaned_filters(one.output, written)
     package = project.output / "tables"
     files |= table_files(tables, package, project.kernel)
+    from seccompgen.policy.json_schema import schema_text  # noqa: PLC0415 - only our own tree has it
+
     files[project.root / SCHEMA] = schema_text(tables).encode()
     if tables.tag != project.linux:
         files[project.pyproject] = project.with_pin(tables.tag)

@@ -19,14 +19,11 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import Built
 
-NUMBERED_FORMS = ("minijail", "seccompiler")
-"""The forms of which a file an ABI is made; each has the name of the format that reads it."""
-
 _SUFFIXES = {"minijail": "policy", "seccompiler": "json"}
 
 
 def numbered_files(one: Built, tables: Tables, form: str) -> dict[str, bytes]:
-    """Return the files of a policy in ``form``, one of `NUMBERED_FORMS`, by their names.
+    """Return the files of a policy in ``form``, ``minijail`` or ``seccompiler``, by their names.
 
     Raises one InputError with all that the form cannot say.
     """

@@ -18,7 +18,7 @@ __all__ = ["Allowed", "load_policy", "write_policy"]
 
 
 def __getattr__(name: str) -> object:
-    """Import what reads policies when it is used, for pydantic takes long."""
+    """Import what reads policies when it is used: that takes long."""
     if name != "load_policy":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from seccompgen.policy.resolve import load_policy  # noqa: PLC0415

@@ -7,28 +7,30 @@ is ``resolve``'s business.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-)
-
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
 from seccompgen.core.problems import Problem
 from seccompgen.core.releases import Release
 from seccompgen.policy.expressions import ExpressionError, parse_condition, parse_value
+from seccompgen.policy.form import (
+    boolean,
+    key,
+    list_of,
+    mapping_of,
+    maybe,
+    parsed,
+    required_key,
+    section,
+    text,
+)
 from seccompgen.policy.groups import check_own_name, is_mention
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from seccompgen.policy.document import Document, Path
+    from seccompgen.policy.form import Fault
 
 _MOST_ERRORS = 200
 """The most errors of one file that are explained."""
@@ -65,15 +67,19 @@ def parse_kernel(text: object) -> Release:
     return release
 
 
-def _parse_number(value: object, info: ValidationInfo) -> object:
-    """Return a number, or the text of a value with constants in it, which has been checked."""
-    if isinstance(value, str):
-        parse_value(value)
-    elif not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{info.field_name!r} must be a whole number or a constant, not {value!r}")
-    elif not -(1 << 63) <= value <= U64:
-        raise ValueError(f"{info.field_name!r} must be -2**63 to 2**64-1, not {value}")
-    return value
+def _number(value: object, path: Path, faults: list[Fault]) -> object:
+    """Check a number, or the text of a value with constants in it."""
+
+    def parse(value: object) -> object:
+        if isinstance(value, str):
+            parse_value(value)
+        elif not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{path[-1]!r} must be a whole number or a constant, not {value!r}")
+        elif not -(1 << 63) <= value <= U64:
+            raise ValueError(f"{path[-1]!r} must be -2**63 to 2**64-1, not {value}")
+        return value
+
+    return parsed(parse)(value, path, faults)
 
 
 def _parse_argument(value: object) -> object:
@@ -103,72 +109,76 @@ def _parse_item(text: object) -> object:
     return text if isinstance(text, str) and is_mention(text) else _parse_name(text)
 
 
-_Action = Annotated[Action, BeforeValidator(Action.parse)]
-_Operation = Annotated[Op, BeforeValidator(Op.parse)]
-_Kernel = Annotated[Release, BeforeValidator(parse_kernel)]
-_Flag = Annotated[FilterFlag, BeforeValidator(FilterFlag.one)]
-_Name = Annotated[str, BeforeValidator(_parse_name)]
-_Number = Annotated[int | str, BeforeValidator(_parse_number)]
-_When = Annotated[str, BeforeValidator(_parse_when)]
-_Item = Annotated[str, BeforeValidator(_parse_item)]
-_Member = Annotated[str, BeforeValidator(_parse_member)]
-_GroupName = Annotated[str, BeforeValidator(check_own_name)]
+def _parse_width(value: object) -> object:
+    if not isinstance(value, int | float) or value not in {32, 64}:
+        raise ValueError(f"'width' must be 32 or 64, not {value!r}")
+    return int(value)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+_action = parsed(Action.parse)
+_arches = maybe(list_of(text, least=1))
+_when = maybe(parsed(_parse_when, text))
 
 
-class Argument(_Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
     """One condition on one argument."""
 
-    argument: Annotated[int | str, BeforeValidator(_parse_argument)] = 0
-    operation: _Operation
-    value: _Number = 0
-    mask: Annotated[int | str | None, BeforeValidator(_parse_number)] = None
-    width: Literal[32, 64] | None = None
+    argument: int | str = key(parsed(_parse_argument), 0)
+    operation: Op = required_key(parsed(Op.parse))
+    value: int | str = key(_number, 0)
+    mask: int | str | None = key(_number)
+    width: Literal[32, 64] | None = key(maybe(parsed(_parse_width)))
 
 
-class NameWithArgs(_Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameWithArgs:
     """A system call with conditions, all of which must hold."""
 
-    name: _Name
-    arguments: Annotated[list[Argument] | None, Field(min_length=1)] = None
-    when: _When | None = None
+    name: str = required_key(parsed(_parse_name, text))
+    arguments: list[Argument] | None = key(maybe(list_of(section(Argument), least=1)))
+    when: str | None = key(_when)
 
 
-class Group(_Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
     """System calls that share an action, for ``arches`` only where it says so.
 
     ``when`` must hold for all of them, beside what an entry says of its own.
     """
 
-    action: _Action
-    names: list[_Item] = []
-    names_with_args: list[NameWithArgs] = []
-    when: _When | None = None
-    arches: Annotated[list[str], Field(min_length=1)] | None = None
-    multiplexed: _Action | None = None
-    optional: bool = False
+    action: Action = required_key(_action)
+    names: list[str] = key(list_of(parsed(_parse_item, text)), [])
+    names_with_args: list[NameWithArgs] = key(list_of(section(NameWithArgs)), [])
+    when: str | None = key(_when)
+    arches: list[str] | None = key(_arches)
+    multiplexed: Action | None = key(maybe(_action))
+    optional: bool = key(boolean, False)
 
 
-class PolicyFile(_Section):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFile:
     """A policy file; all keys optional here, since an included file may leave them out."""
 
-    description: str | None = None
-    arches: Annotated[list[str], Field(min_length=1)] | None = None
-    compat_arches: list[str] | None = None
-    kernel: _Kernel | None = None
-    default_action: _Action | None = None
-    unknown_action: _Action | None = None
-    bad_arch_action: _Action | None = None
-    no_new_privs: bool | None = None
-    flags: list[_Flag] | None = None
-    install_on_import: bool | None = None
-    multiplexed: _Action | None = None
-    include: list[str] = []
-    groups: dict[_GroupName, Annotated[list[_Member], Field(min_length=1)]] = {}
-    syscalls: list[Group] | None = None
+    description: str | None = key(maybe(text))
+    arches: list[str] | None = key(_arches)
+    compat_arches: list[str] | None = key(maybe(list_of(text)))
+    kernel: Release | None = key(maybe(parsed(parse_kernel)))
+    default_action: Action | None = key(maybe(_action))
+    unknown_action: Action | None = key(maybe(_action))
+    bad_arch_action: Action | None = key(maybe(_action))
+    no_new_privs: bool | None = key(maybe(boolean))
+    flags: list[FilterFlag] | None = key(maybe(list_of(parsed(FilterFlag.one))))
+    install_on_import: bool | None = key(maybe(boolean))
+    multiplexed: Action | None = key(maybe(_action))
+    include: list[str] = key(list_of(text), [])
+    groups: dict[str, list[str]] = key(
+        mapping_of(check_own_name, list_of(parsed(_parse_member, text), least=1)), {}
+    )
+    syscalls: list[Group] | None = key(maybe(list_of(section(Group))))
+
+
+_policy = section(PolicyFile)
 
 
 def validate(document: Document) -> tuple[PolicyFile, Path]:
@@ -196,23 +206,23 @@ def validate(document: Document) -> tuple[PolicyFile, Path]:
     if not isinstance(data, dict):
         text = "a policy is a mapping with default_action and syscalls"
         raise InputError(Diagnostic(text, document.position(base), Problem.WRONG_VALUE))
-    try:
-        result = PolicyFile.model_validate(data)
-    except ValidationError as error:
-        raise InputError(*_explained(error, base, document)) from None
+    faults: list[Fault] = []
+    result: PolicyFile | None = _policy(data, base, faults)
+    if faults:
+        raise InputError(*_explained(faults, document))
+    assert result is not None
     problems = _combinations(result, base, document)
     if problems:
         raise InputError(*problems)
     return result, base
 
 
-def _explained(error: ValidationError, base: Path, document: Document) -> list[Diagnostic]:
+def _explained(faults: list[Fault], document: Document) -> list[Diagnostic]:
     """Return the errors by position; beyond a limit, their number only."""
-    errors = error.errors()
-    found = {one for e in errors[:_MOST_ERRORS] for one in _explain_all(e, base, document)}
+    found = {one for fault in faults[:_MOST_ERRORS] for one in _explain(fault, document)}
     told = sorted(found, key=_by_position)
-    if len(errors) > _MOST_ERRORS:
-        more = f"{len(errors) - _MOST_ERRORS} more errors in this file"
+    if len(faults) > _MOST_ERRORS:
+        more = f"{len(faults) - _MOST_ERRORS} more errors in this file"
         told.append(Diagnostic(more, Position(document.file), Problem.TOO_MANY_ERRORS))
     return told
 
@@ -222,62 +232,14 @@ def _by_position(diagnostic: Diagnostic) -> tuple[int, int, str]:
     return (where.line, where.column, diagnostic.message) if where else (0, 0, diagnostic.message)
 
 
-def _explain_all(error: ErrorDetails, base: Path, document: Document) -> list[Diagnostic]:
+def _explain(fault: Fault, document: Document) -> list[Diagnostic]:
     """Return the error, or all that is wrong with an expression, each at its own place."""
-    fault = error.get("ctx", {}).get("error")
-    if not isinstance(fault, ExpressionError):
-        return [_explain(error, base, document)]
-    place = document.places((*base, *error["loc"]), str(error["input"]))
-    return [Diagnostic(text, place(at), Problem.WRONG_EXPRESSION) for text, at in fault.faults]
-
-
-def _explain(error: ErrorDetails, base: Path, document: Document) -> Diagnostic:
-    """Say in the words of a policy file what pydantic found."""
-    path: Path = (*base, *error["loc"])
-    key, value = path[-1] if path else "", error["input"]
-    field = f"'{key}'" if isinstance(key, str) else "an item here"
-    match error["type"]:
-        case "extra_forbidden":
-            known = _keys_at(path[len(base) : -1])
-            text = f"unknown key {key!r}{did_you_mean(str(key), known)}; known: {', '.join(known)}"
-            return Diagnostic(text, document.key_position(path), Problem.UNKNOWN_KEY)
-        case "missing":
-            text = f"{field} is missing"
-            return Diagnostic(text, document.position(path[:-1]), Problem.MISSING_KEY)
-        case "value_error":
-            message = str(error["ctx"]["error"])
-        case "int_type":
-            message = f"{field} must be a whole number, not {value!r}"
-        case "literal_error":
-            message = f"{field} must be 32 or 64, not {value!r}"
-        case "list_type":
-            message = f"{field} must be a list, not {_short(value)}"
-        case "string_type":
-            message = f"{field} must be text, not {_short(value)}"
-        case "bool_type":
-            message = f"{field} must be true or false, not {_short(value)}"
-        case "too_short":
-            message = f"{field} must not be empty"
-        case "model_type" | "dict_type":
-            message = f"{field} must be a mapping, not {_short(value)}"
-        case _:
-            message = f"{field}: {error['msg']}"
-    where = document.key_position(path[:-1]) if key == "[key]" else document.position(path)
-    return Diagnostic(message, where, Problem.WRONG_VALUE)
-
-
-def _short(value: object) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _keys_at(path: Path) -> list[str]:
-    """Return the keys allowed in the mapping at ``path``."""
-    model: Any = PolicyFile
-    for part in path:
-        if isinstance(part, str):
-            model = {"syscalls": Group, "names_with_args": NameWithArgs}.get(part, Argument)
-    return list(model.model_fields)
+    if isinstance(fault.error, ExpressionError):
+        place = document.places(fault.path, str(fault.value))
+        kind = Problem.WRONG_EXPRESSION
+        return [Diagnostic(said, place(at), kind) for said, at in fault.error.faults]
+    find = document.key_position if fault.of_key else document.position
+    return [Diagnostic(fault.text, find(fault.path), fault.kind)]
 
 
 def _combinations(policy: PolicyFile, base: Path, document: Document) -> list[Diagnostic]:

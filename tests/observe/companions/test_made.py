@@ -33,7 +33,8 @@ __thread int error_number;
 #define FAILS(r) ({ long r_ = (r); if ((unsigned long)r_ > -4096UL) \\
     { error_number = -r_; r_ = -1; } r_; })
 enum { READ = 0, MADVISE = 28, CLONE = 56, ACCESS = 21, GETUID = 102, CLONE3 = 435,
-       CLOSE_RANGE = 436, FACCESSAT = 269, FACCESSAT2 = 439, CLOSE = 3 };
+       CLOSE_RANGE = 436, FACCESSAT = 269, FACCESSAT2 = 439, CLOSE = 3, EXECVE = 59,
+       TGKILL = 234 };
 """
 
 _OLD = f"""{_HEAD}
@@ -45,6 +46,8 @@ long odd(long a) {{ return ENTER(ACCESS, a, 0, 0); }}
 long aside(long a) {{ return ENTER(CLONE, a, 0, 0); }}
 long same(long a) {{ return ENTER(GETUID, a, 0, 0); }}
 void advise(long a) {{ ENTER(MADVISE, a, 4096, 4); }}
+long spawn(long a) {{ return ENTER(CLONE, a, 0, 0); }}
+long dies(long a) {{ return ENTER(CLONE, a, 0, 0); }}
 """
 
 _NEW = f"""{_HEAD}
@@ -81,6 +84,27 @@ long aside(long a)
 }}
 long same(long a) {{ return ENTER(GETUID, a, 0, 0); }}
 void advise(long a) {{ ENTER(MADVISE, a, 4096, 102); }}
+static __attribute__((noinline, noreturn)) void child(long a)
+{{
+    ENTER(CLOSE_RANGE, a, 0, 4);
+    for (;;) ENTER(EXECVE, a, 0, 0);
+}}
+static __attribute__((noinline, noreturn)) void end(long a)
+{{
+    for (;;) ENTER(TGKILL, a, 0, 6);
+}}
+long spawn(long a)
+{{
+    long r = ENTER(CLONE, a, 0, 0);
+    if (r == 0) child(a);
+    return r;
+}}
+long dies(long a)
+{{
+    long r = ENTER(CLONE, a, 0, 0);
+    if (r == -11) end(a);
+    return r;
+}}
 """
 
 _RELEASES = tuple(Release("small", one, (f"base:{one}",), ()) for one in ("1", "2"))
@@ -142,6 +166,14 @@ def test_a_constant_is_of_the_releases_that_pass_it(made: tuple[Companion, ...])
         "behavior=MADV_DONTNEED": ("1",),
         "behavior=MADV_GUARD_INSTALL": ("2",),
     }
+
+
+def test_a_function_that_starts_a_program_counts_for_its_caller_and_one_that_ends_does_not(
+    made: tuple[Companion, ...],
+) -> None:
+    calls = {one.call for one in made if "spawn" in one.functions}
+    assert calls == {"clone", "close_range", "execve"}
+    assert not [one for one in made if "dies" in one.functions]
 
 
 def test_a_function_that_stays_as_it_is_has_no_row(made: tuple[Companion, ...]) -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 START = "(start)"
 """The name for what the dynamic loader does before the program's own code."""
 
+_EXECS = frozenset({"execve", "execveat"})
+
 
 class Made(NamedTuple):
     """A call: the instruction that determines it, and the one that enters the kernel."""
@@ -139,7 +141,7 @@ class Library:
         for name in facts.imports:
             called += graph.exports.get(name, ())
         for place in called:
-            if not self.ends(place):
+            if not self.ends(place) or self._becomes_another(place):
                 yield place
         for address in (*facts.takes, *facts.reaches):
             yield ImageAddress(cell.image, address)
@@ -156,6 +158,16 @@ class Library:
         """Return True if the function at ``place`` never comes back: the program is over there."""
         facts = self.graph.known[place.image].cell(place.address)
         return facts is not None and facts.start == place.address and facts.endless
+
+    def _becomes_another(self, place: ImageAddress) -> bool:
+        """Return True if a function that never comes back does so because it starts a program."""
+        graph = self.graph
+        facts = graph.cells.get(place)
+        called = [ImageAddress(place.image, address) for address in facts.goes] if facts else []
+        for name in facts.imports if facts else ():
+            called += graph.exports.get(name, ())
+        made = [one.name for each in (place, *called) for one in self.made.get(each, ())]
+        return not _EXECS.isdisjoint(made)
 
     @cached_property
     def made(self) -> Mapping[ImageAddress, tuple[Made, ...]]:
