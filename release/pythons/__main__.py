@@ -59,7 +59,11 @@ def main() -> int:
         for version in versions:
             try:
                 python = root.obtain(version)
-                outcome = trials.attempt(python, dist, tests=not options.no_tests)
+                outcome = trials.attempt(python, dist)
+                trials.keep(outcome)
+                if not options.no_tests:
+                    outcome = trials.tested(python, outcome)
+                    trials.keep(outcome)
             except root.UnavailableError as error:
                 print(f"{version}: {error}", flush=True)
                 continue
@@ -67,7 +71,6 @@ def main() -> int:
                 failed.append(version)
                 print(error, file=sys.stderr, flush=True)
                 continue
-            trials.keep(outcome)
             print(_row(outcome), flush=True)
     if failed:
         return 1

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,21 +54,21 @@ class FailedError(Exception):
     """A trial failed; the text says which, and how."""
 
 
-def lay_out(dist: Path, place: Path) -> tuple[Path, Path, Path]:
-    """Unpack what was built; return the wheel, what is in it, and the tree of the sdist."""
+def lay_out(dist: Path, place: Path) -> tuple[Path, Path]:
+    """Unpack what was built; return the wheel, and the directory of what is in it."""
     (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
     shutil.rmtree(place, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(place / "wheel")  # noqa: S202 - our own
     with tarfile.open(sdist) as archive:
         archive.extractall(place, filter="data")
-    return wheel, place / "wheel", place / sdist.name.removesuffix(".tar.gz")
+    return wheel, place / "wheel"
 
 
-def attempt(python: Python, dist: Path, *, tests: bool) -> Trial:
-    """Try a Python. Raises FailedError where it does not do what it should."""
+def attempt(python: Python, dist: Path) -> Trial:
+    """Try all but the tests. Raises FailedError where a Python does not do what it should."""
     place = PLACE / "tried" / python.version
-    wheel, contents, tree = lay_out(dist, place)
+    wheel, contents = lay_out(dist, place)
     script = place / _INSIDE.name  # the root directory has this place, too
     shutil.copyfile(_INSIDE, script)
     seen = _filters(python, python.path, script, contents)
@@ -87,9 +87,6 @@ def attempt(python: Python, dist: Path, *, tests: bool) -> Trial:
         lock = _filters(python, str(env / "bin/python"), script, contents, *_LOADED)["lock"]
         found["lock"] = "taken back" if lock else "off"
     found["command_line"] = _command_line(python, place, contents / "seccomp_filters")
-    if tests:
-        _install(python, env, *_TOOLS.split())
-        found["tests"] = _tests(python, env, tree)
     return Trial(**found)
 
 
@@ -121,8 +118,14 @@ def _command_line(python: Python, place: Path, expected: Path) -> str:
     return str(len(files))
 
 
-def _tests(python: Python, env: Path, tree: Path) -> str:
-    """Run the tests of the rooms in the tree of the sdist; return their numbers."""
+def tested(python: Python, trial: Trial) -> Trial:
+    """Run the tests of the rooms after `attempt`, in the tree of the sdist; add their numbers."""
+    if python.version in RUNTIME_ONLY:
+        return trial
+    place = PLACE / "tried" / python.version
+    env = place / "env"
+    (tree,) = place.glob("seccompgen-*")
+    _install(python, env, *_TOOLS.split())
     pytest = (str(env / "bin/python"), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile")
     places = [str(tree / "tests" / room) for room in ROOMS]
     done = _done(python, *pytest, "-p", "no:cacheprovider", *places)
@@ -132,7 +135,7 @@ def _tests(python: Python, env: Path, tree: Path) -> str:
     numbers = {kind: number for number, kind in _COUNTED.findall(last)}
     if done.returncode:
         raise FailedError(f"{python.version}: {last.strip('= ')}; {log} has all")
-    return f"{numbers['passed']}, {numbers.get('skipped', 0)} skipped"
+    return replace(trial, tests=f"{numbers['passed']}, {numbers.get('skipped', 0)} skipped")
 
 
 def _run(python: Python, *words: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT, checkout, snapshot
+from seccompgen.cli.examples import SITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,7 +168,7 @@ def test_another_user_place_and_python_give_the_same_bytes(elsewhere: Path, bina
     assert snapshot(tree) == expected
 
 
-def test_metadata_lead_to_the_source_wherever_they_are_shown() -> None:
+def test_metadata_lead_to_the_source_and_the_site_wherever_they_are_shown() -> None:
     """A package index shows the README with nothing beside it."""
     from build.util import project_wheel_metadata
 
@@ -175,6 +176,7 @@ def test_metadata_lead_to_the_source_wherever_they_are_shown() -> None:
     urls = dict(line.split(", ") for line in metadata.get_all("Project-URL", []))
     assert {"Source", "Documentation", "Changelog"} <= urls.keys()
     source = urls["Source"]
+    assert urls.pop("Documentation") == SITE
     assert all(url.startswith(source) for url in urls.values())
     targets = re.findall(r"\]\(([^)]*)\)", str(metadata.json["description"]))
     assert len(targets) > 20
