@@ -46,6 +46,10 @@ class _Server(ThreadingHTTPServer):
         """Clients that do not trust it go away."""
 
 
+_SIGNS = ("-addext", "keyUsage=critical,digitalSignature,keyCertSign")
+"""What Python from 3.13 on wants an authority to say."""
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with two authorities, and a certificate for 127.0.0.1 that the first signed."""
@@ -56,12 +60,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     for name in ("ca", "other"):
-        subject = ("-subj", f"/CN={name} of a test", "-days", "30")
+        subject = ("-subj", f"/CN={name} of a test", "-days", "30", *_SIGNS)
         openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", *subject)
     for name, address in (("server", "127.0.0.1"), ("elsewhere", "127.0.0.9")):
         signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-days", "30")
         names = ("-addext", f"subjectAltName=IP:{address}", "-subj", "/CN=a server")
-        openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", *signed, *names)
+        # The tool makes an authority of each, whatever it is for.
+        openssl(*new, "-keyout", f"{name}.key", "-out", f"{name}.pem", *signed, *names, *_SIGNS)
     (here / "hashed").mkdir()
     (here / "hashed" / "ca.pem").write_bytes((here / "ca.pem").read_bytes())
     openssl("rehash", "hashed")

@@ -55,6 +55,10 @@ def low_memory(size: int = 4096) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=flags)
 
 
+LOW_MEMORY = low_memory()
+"""Mapped early: where a Python is linked to a fixed address, its heap grows over all of this."""
+
+
 def address(memory: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
@@ -87,7 +91,7 @@ def calls(memory: mmap.mmap, file: int) -> dict[str, tuple[int, ...]]:
 
 def made(call: Callable[..., int], add: int) -> dict[str, Any]:
     """Make each of ``calls`` with ``add`` in all upper halves; tell what it returned and did."""
-    memory = low_memory()
+    memory = LOW_MEMORY
     file = os.memfd_create("file")
     results: dict[str, Any] = {}
     for name, args in calls(memory, file).items():

@@ -113,7 +113,9 @@ thread.join()
         shown[heading + 1],
     )
     (line,) = (line for line in shown if line.startswith("    ") and "execve(" in line)
-    assert re.search(rf"/subprocess.py:\d+ in Popen._execute_child, {script}:11 in start", line)
+    assert re.search(
+        rf"/subprocess.py:\d+ in Popen.(_execute_child|_posix_spawn), {script}:11 in start", line
+    )
 
 
 def test_what_is_told_of_refusals_does_not_grow_with_what_is_called(policy: Path) -> None:
