@@ -8,20 +8,33 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from release.pythons import root, trials
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TREE = Path(__file__).parents[2]
 PAGE = TREE / "docs" / "installing.md"
 _TABLE = re.compile(r"(?<=<!-- make pythons writes this table -->\n).*?(?=\n\n)", re.DOTALL)
-_HEAD = """\
-| Python | modules imported | confine | the lock | files with the same bytes | tests passed |
-|---|---:|---|---|---:|---:|"""
+_COLUMNS = {
+    "Python": "---",
+    "modules imported": "---:",
+    "confine": "---",
+    "the lock": "---",
+    "files with the same bytes": "---:",
+    "tests passed": "---:",
+}
 
 
 def table(outcomes: list[trials.Trial]) -> str:
-    """Return the outcomes as a table."""
-    return "\n".join([_HEAD, *map(_row, outcomes)])
+    """Return the outcomes as a table, without the columns of what was not tried at all."""
+    rows = [_cells(one) for one in outcomes]
+    shown = [n for n in range(len(_COLUMNS)) if not rows or any(row[n] for row in rows)]
+    lines = [_line([cells[n] for n in shown]) for cells in (tuple(_COLUMNS), *rows)]
+    lines.insert(1, "|".join(["", *(tuple(_COLUMNS.values())[n] for n in shown), ""]))
+    return "\n".join(lines)
 
 
 def with_table(page: str, outcomes: list[trials.Trial]) -> str:
@@ -29,9 +42,12 @@ def with_table(page: str, outcomes: list[trials.Trial]) -> str:
     return _TABLE.sub(lambda _: table(outcomes), page)
 
 
-def _row(one: trials.Trial) -> str:
+def _cells(one: trials.Trial) -> tuple[str, ...]:
     name = one.release + ("t" if one.version.endswith("t") else "")
-    cells = (name, one.imported, one.confines, one.lock, one.command_line, one.tests)
+    return name, one.imported, one.confines, one.lock, one.command_line, one.tests
+
+
+def _line(cells: Sequence[str]) -> str:
     return "|".join(["", *(f" {cell} " if cell else " " for cell in cells), ""])
 
 
@@ -71,7 +87,7 @@ def main() -> int:
                 failed.append(version)
                 print(error, file=sys.stderr, flush=True)
                 continue
-            print(_row(outcome), flush=True)
+            print(_line(_cells(outcome)), flush=True)
     if failed:
         return 1
     outcomes = [one for version in root.VERSIONS if (one := trials.kept(version))]
