@@ -1,4 +1,4 @@
-"""What asks the servers, from outside their filter; each returns what was answered."""
+"""Clients that ask the servers, from outside their filter; each returns what was answered."""
 
 from __future__ import annotations
 

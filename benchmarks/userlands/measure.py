@@ -1,4 +1,4 @@
-"""What a policy refuses a program in a user land, and which of that breaks it; kept as JSON."""
+"""Measuring of what a policy refuses in a user land, and what of that breaks; kept as JSON."""
 
 from __future__ import annotations
 

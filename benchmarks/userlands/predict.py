@@ -1,4 +1,4 @@
-"""What ``lint --from --to`` says of a recorded policy, beside what was seen."""
+"""Predictions of ``lint --from --to`` for a recorded policy, beside what was seen."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class HarnessError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended, what a client was answered, and what was written."""
+    """The outcome of a run: how it ended, what a client was answered, and what was written."""
 
     status: int | str
     answered: str

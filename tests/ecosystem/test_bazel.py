@@ -112,7 +112,7 @@ class Cache(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What pip installs of our wheel into a folder, for workspaces to have."""
+    """The folder of what pip installs of our wheel, for workspaces to have."""
     place = tmp_path_factory.mktemp("site")
     constraints = place / "constraints.txt"
     constraints.write_text(pins())

@@ -1,4 +1,4 @@
-"""What an editor shows of a policy, by npm's yaml-language-server and our schema."""
+"""An editor's help with a policy, by npm's yaml-language-server and our schema."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _TWICE = {"fork", "vfork", "clone"}
 
 @pytest.mark.parametrize("abi", TRIED_IN)
 def test_the_kernel_answers_as_lint_says(abi: str) -> None:
-    """What is permitted fares as without a filter; what is refused gets the filter's answer."""
+    """A permitted call fares as without a filter; a refused one gets the filter's answer."""
     numbers = plain_tables()[abi]
     twice = {numbers[name] for name in _TWICE}
     wanted = [

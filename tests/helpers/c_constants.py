@@ -85,7 +85,7 @@ class Compiler:
 
 @dataclass
 class Compared:
-    """What a compiler said of the names of an ABI."""
+    """The answers of a compiler about the names of an ABI."""
 
     values: dict[str, int] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)

@@ -64,7 +64,7 @@ class Historic:
 
     @property
     def story(self) -> str:
-        """What it was, and what was wrong, in a few sentences."""
+        """The story of what it was and what was wrong, in a few sentences."""
         return " ".join(line for line in self._head if not line.startswith(("link: ", "finds: ")))
 
     @property

@@ -55,7 +55,7 @@ class Incident:
 
     @property
     def story(self) -> str:
-        """What happened, in a few sentences."""
+        """The story of what happened, in a few sentences."""
         keys = tuple(f"{key}: " for key in _KEYS)
         return " ".join(line for line in self._head if not line.startswith(keys))
 

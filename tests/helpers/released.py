@@ -1,4 +1,4 @@
-"""What others get of us: our wheel, the sources that it is made from, the versions we test with."""
+"""Our wheel, the sources that it is made from, and the versions that we test with."""
 
 from __future__ import annotations
 

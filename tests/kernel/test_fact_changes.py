@@ -1,4 +1,4 @@
-"""What a bump says of prototypes that changed."""
+"""The lines of a bump about prototypes that changed."""
 
 from __future__ import annotations
 

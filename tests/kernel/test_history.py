@@ -125,7 +125,7 @@ def test_without_any_history_all_is_as_old_as_the_tables() -> None:
 
 
 def test_the_history_of_a_tree_is_found_in_its_files(tmp_path: Path) -> None:
-    """What `miniature_history` says, with files alone that numbers need."""
+    """The sources that `miniature_history` says, with files alone that numbers need."""
     trees = write_trees(tmp_path)
     read = []
     for tag in TAGS:

@@ -36,7 +36,7 @@ RELEASE = os.uname().release
 
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, widths.WidthsFound]:
-    """What was found of the trials, under the stock filters as well, and of wrong ones."""
+    """The findings of the trials, under the stock filters as well, and of wrong ones."""
     directory = tmp_path_factory.mktemp("plan")
     kinds = {
         "plain": planned(),

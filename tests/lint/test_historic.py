@@ -87,7 +87,7 @@ def test_an_interpreter_answers_as_lint_says(case: Historic) -> None:
 
 
 def test_the_running_kernel_answers_as_lint_says(case: Historic) -> None:
-    """What is permitted fares as without a filter; what is refused gets the filter's answer."""
+    """A permitted call fares as without a filter; a refused one gets the filter's answer."""
     if not IS_X86_64 or case.abi.name not in {"x86_64", "i386"}:
         pytest.skip(f"needs a kernel for {case.abi.name}")
     program = program_of(case.path).to_bytes()

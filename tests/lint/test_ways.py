@@ -145,7 +145,7 @@ def test_a_condition_on_one_door_is_none_on_the_other(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_arguments_are_translated(tmp_path: Path, form: str) -> None:
-    """What is refused of openat by its flags is looked for in the flags of open."""
+    """A refusal of openat by its flags is looked for in the flags of open."""
     text = """\
 default_action: errno
 arches: [x86_64]

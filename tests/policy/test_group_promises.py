@@ -156,7 +156,7 @@ def test_only_pipes_are_made(abi: str, allowed: dict[str, Allowed]) -> None:
 
 
 def test_conditions_name_what_the_kernel_has() -> None:
-    """What an ABI lacks is left out without a word, so a misspelt name would be as well."""
+    """A call that an ABI lacks is left out without a word, so a misspelt name would be as well."""
     facts = TABLES.facts
     for group in stock_groups().values():
         for member in calls_of(group):

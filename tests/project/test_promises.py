@@ -1,4 +1,4 @@
-"""What was made with 0.1 goes on with this version, as docs/promises.md says.
+"""Files that were made with 0.1 go on with this version, as docs/promises.md says.
 
 tests/data/released has what a release reads and writes: policies, vendored packages with their
 runtime and manifest, the oldest lock of tables, and the names by which people call it. A release

@@ -1,4 +1,4 @@
-"""What ``make pythons`` tries and writes; the Pythons themselves are tried by that alone."""
+"""Trials and table of ``make pythons``; the Pythons themselves are tried by that alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How ``benchmarks/userlands`` counts: what it keeps, compares and writes, without a user land."""
+"""Counting by ``benchmarks/userlands``: what it keeps, compares and writes, without a user land."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What services in Python do: files, threads, processes, sockets, databases, certificates."""
+"""A service's job in Python: files, threads, processes, sockets, databases, certificates."""
 
 import asyncio
 import concurrent.futures

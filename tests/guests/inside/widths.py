@@ -80,7 +80,7 @@ class Series(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How many calls there are."""
+        """The number of calls."""
         return self.same + self.others + 2
 
 

@@ -187,7 +187,7 @@ def changed(means: Meaning, *before: Case, question: ActionKind | None = None) -
     "name", [name for name, table in TABLES.tables.items() if table.has_filters]
 )
 def test_what_is_made_of_a_program_is_proved_on_each_abi(name: str, tmp_path: Path) -> None:
-    """What `run` and `record` put in force, for a filter whose answers are of all kinds."""
+    """The programs of `run` and `record` for a filter whose answers are of all kinds."""
     abi, table = ABIS[name], TABLES.tables[name]
     path = tmp_path / "policy.yml"
     path.write_text(f"arches: [{name}]\nbad_arch_action: log\n{POLICY}")
