@@ -13,7 +13,6 @@ import json
 import os
 import sys
 from dataclasses import astuple
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +104,8 @@ class Kept:
 
 def fingerprint() -> str:
     """Hash what decides a result; return an empty text where that is not at hand."""
+    from importlib import metadata  # noqa: PLC0415 - brings the parser of e-mail along
+
     package = Path(__file__).parents[2]
     sources = hashed(package, deciding_files(package, _ROOTS))
     try:
