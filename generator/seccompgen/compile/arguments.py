@@ -67,7 +67,7 @@ _UNSEEN_HIGH = 1
 
 
 _ALIKE: tuple[Sample, ...] = (((0,) * 6, _TOTAL),)
-"""What is left of samples where nothing looks at the arguments."""
+"""The one sample that remains where nothing looks at the arguments."""
 
 
 class _Key(NamedTuple):
