@@ -102,7 +102,7 @@ def _needs(view: FilterView, upgrade: Upgrade, library: str) -> Iterator[_Need]:
     companions, abi = upgrade.companions, view.abi.name
     share = companions.shares.get((_USUAL, abi), {})
     for old, new in upgrade.pairs(library):
-        changes = list(companions.changes(library, old, new, abi))
+        changes = companions.changes(library, old, new, abi)
         count = sum(len(change.functions) for change in changes)
         begun: Counter[tuple[str, str]] = Counter()
         for change in changes:
@@ -161,23 +161,23 @@ def _of_change(
     view: FilterView, library: str, change: Change, share: Mapping[str, float]
 ) -> Iterator[_Need]:
     """Yield what functions need in the newer release and the filter does not permit."""
-    old, new = _calls(change.lost + change.kept), _calls(change.gained + change.kept)
     before = change.lost + change.kept
+    known = {(row.call, row.constant) for row in before}
+    added = [row for row in change.gained if (row.call, row.constant) not in known]
+    refusals = [(row, refused) for row in added if (refused := _refused(view, row))]
+    if not refusals:
+        return
+    old, new = _calls(before), _calls(change.gained + change.kept)
     functions = [
         one
         for one in change.functions
         if one not in _ENDS and (one != START or _starts_programs(view))
     ]
-    known = {(row.call, row.constant) for row in before}
     whole = 1.0 if START in functions else _score(view, old, share)
     is_another = sum(call not in old for call in new) >= len(old)
-    for row in change.gained:
-        if (row.call, row.constant) in known:
+    for row, (box, ret) in refusals:
+        if row.constant and not _matters(view, row, before, ret):
             continue
-        refused = _refused(view, row)
-        if refused is None or (row.constant and not _matters(view, row, before, refused[1])):
-            continue
-        box, ret = refused
         # A filter that knows the constants that were passed before tells of the function by them.
         score = max(whole, _score(view, old, share, rare=False)) if row.constant else whole
         fallback = _fallback(row, change.gained)
@@ -315,6 +315,14 @@ def _refused(view: FilterView, row: Companion) -> tuple[Box, int] | None:
 
     With a constant it has to be refused always, and without it permitted sometimes.
     """
+    # Many functions make a call, in several releases.
+    key = row.call, row.constant
+    if key not in view.refusals:
+        view.refusals[key] = _refusal(view, row)
+    return view.refusals[key]
+
+
+def _refusal(view: FilterView, row: Companion) -> tuple[Box, int] | None:
     answer = view.answer(row.call)
     if answer is None:
         return None
