@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import errno_name
@@ -247,6 +248,7 @@ def _kin(view: FilterView, call: str, old: Sequence[str], new: Sequence[str]) ->
     return next(found, "")
 
 
+@cache
 def are_kin(older: str, newer: str, *, still: bool = False) -> bool:
     """Return True if a call is a later form of another, as names tell: `fstat`, `newfstatat`.
 
