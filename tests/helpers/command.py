@@ -32,6 +32,9 @@ ROOT = Path(__file__).parents[2]
 RENEW = "run the same command without --check, look at what changes, and commit it"
 """The last line of ``--check`` where something would change."""
 
+_READ_LATE = {"XDG_CACHE_HOME", "SECCOMPGEN_TIMEOUT", "http_proxy", "https_proxy"}
+"""Variables that a command reads when it needs them, so that a fork does as a new process."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -45,10 +48,11 @@ class Result:
 def seccompgen(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Result:
     """Run ``seccompgen`` to its end; a traceback fails the test, whatever the test is about.
 
-    Only what ``env`` is for needs a new interpreter; a fork has loaded all that a command imports.
+    Only some of what ``env`` is for needs a new interpreter; a fork has loaded all that a command
+    imports.
     """
-    if env is None:
-        return forked(*args, cwd=cwd)
+    if env is None or env.keys() <= _READ_LATE:
+        return forked(*args, cwd=cwd, env=env)
     run = subprocess.run(
         [sys.executable, "-m", "seccompgen", *map(str, args)],
         cwd=cwd,
@@ -105,7 +109,7 @@ def _loaded() -> None:
     shipped_tables()
 
 
-def forked(*args: str | Path, cwd: Path = ROOT) -> Result:
+def forked(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Result:
     """Run ``seccompgen`` in a fork of this process: as quick as `inside`, for what never returns.
 
     Whatever this process is, the command becomes something else in the fork.
@@ -116,6 +120,7 @@ def forked(*args: str | Path, cwd: Path = ROOT) -> Result:
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
         if pid == 0:
+            os.environ |= env or {}
             _in_fork([*map(str, args)], cwd, out.fileno(), err.fileno())
         deadline = time.monotonic() + 120
         while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
