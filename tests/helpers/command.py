@@ -17,7 +17,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -185,16 +185,27 @@ def checkout(directory: Path, tree: Path | None = None) -> Path:
     shipped ones; or those that ``tree``, a folder of kernel trees, has at the pin, and then the
     other policy is for three.
     """
-    shutil.copytree(_small_checkout(tree).name, directory, dirs_exist_ok=True)
+    shutil.copytree(_small_checkout(tree), directory, dirs_exist_ok=True)
     return directory
 
 
 @cache
-def _small_checkout(tree: Path | None) -> TemporaryDirectory[str]:
-    whole = TemporaryDirectory()
-    directory = Path(whole.name)
+def _small_checkout(tree: Path | None) -> Path:
+    """Return the checkout to copy, which the processes of one run of the tests make once."""
+    name = "-".join(("checkout", *(tree.parts[1:] if tree else ["shipped"])))
+    kept = Path(os.environ["XDG_CACHE_HOME"], name)
+    if kept.exists():
+        return kept
+    unfinished = kept.with_suffix(f".{os.getpid()}")
+    _lay_out(unfinished, tree)
+    with contextlib.suppress(OSError):  # another process was sooner
+        unfinished.rename(kept)
+    return kept
+
+
+def _lay_out(directory: Path, tree: Path | None) -> None:
     if tree:
-        shutil.copytree(_small_checkout(None).name, directory, dirs_exist_ok=True)
+        shutil.copytree(_small_checkout(None), directory)
         policy = directory / "policies" / "no_network.yml"
         _for_few_abis(policy, "x86_64, i386, mips")
         # Most calls of the miniature have no entry point, so that nobody knows their arguments.
@@ -202,7 +213,7 @@ def _small_checkout(tree: Path | None) -> TemporaryDirectory[str]:
         for tag in (OLD, NEW):  # the lock holds the pin's files to the shipped ones
             run = seccompgen("tables", "--tag", tag, "--from", tree / "{tag}", cwd=directory)
             assert run.code == 0, run.err
-        return whole
+        return
     for name in ("policies", "generated", "generator/seccompgen/kernel"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     for slow in ("compute_only", "web_worker"):
@@ -210,7 +221,6 @@ def _small_checkout(tree: Path | None) -> TemporaryDirectory[str]:
     _for_few_abis(directory / "policies" / "no_exec.yml", "x86_64, arm")
     shutil.copy(ROOT / "pyproject.toml", directory)
     assert seccompgen("tables", cwd=directory).code == 0
-    return whole
 
 
 def _for_few_abis(policy: Path, abis: str) -> None:
