@@ -336,9 +336,18 @@ class _Questions:
         return found
 
     def choices(self, state: _State) -> list[_Choice]:
-        """Return the tests for ``state``; of those that part it alike, the first."""
+        """Return the tests for ``state``; of those that part it alike, the first.
+
+        Where one instruction tells two labels apart, nothing is better.
+        """
         if state.choices is None:
-            state.choices = list(dict.fromkeys(self._choices(state)))
+            choices: dict[_Choice, None] = {}
+            for choice in self._choices(state):
+                if not choice.cube.wanted and len(choice.equal.labels + choice.rest.labels) == 2:
+                    choices = {choice: None}
+                    break
+                choices[choice] = None
+            state.choices = list(choices)
         return state.choices
 
     def _choices(self, state: _State) -> Iterator[_Choice]:

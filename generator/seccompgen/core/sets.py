@@ -23,6 +23,10 @@ BITS = 64
 NOTHING, ALL = 0, 1
 """The empty set and the set of all 64-bit values."""
 
+_PRIME = (1 << 61) - 1
+_A, _B = 0x123456789ABCDEF, 0xFEDCBA987654321
+"""Numbers without a pattern, that mix the parts of `Sets.order`."""
+
 Box: TypeAlias = tuple[int, int, int, int, int, int]
 """A set for each of the six arguments; the box is their product."""
 
@@ -40,6 +44,11 @@ class Sets:
         # The least and the greatest member, bits above the node's level taken as 0 and as 1.
         self._least = [U64, 0]
         self._greatest = [0, U64]
+        self.order = [0, 1]
+        """By number of a set a number that is the same in every process, whichever came first.
+
+        Two sets could have one; whatever is sorted by it then keeps the order that it came in.
+        """
         self._known: dict[tuple[int, int, int], int] = {}
         self._minus: dict[tuple[int, int], int] = {}
         self._both: dict[tuple[int, int], int] = {}
@@ -58,6 +67,7 @@ class Sets:
             self._least.append(self._least[one] | bit if zero == NOTHING else self._least[zero])
             greatest = self._greatest[zero] & ~bit if one == NOTHING else self._greatest[one]
             self._greatest.append(greatest)
+            self.order.append((self.order[zero] ^ level + _A) * (self.order[one] + _B) % _PRIME)
         return found
 
     def _branches(self, a: int, b: int) -> tuple[int, int, int, int, int]:
