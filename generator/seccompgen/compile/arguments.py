@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Rule
 
+
 @dataclass(frozen=True, slots=True)
 class Hints:
     """The words of the rules: masks worth trying, and the rule of each constant.

@@ -53,6 +53,8 @@ class Sets:
         self._minus: dict[tuple[int, int], int] = {}
         self._both: dict[tuple[int, int], int] = {}
         self._members: dict[tuple[int, int], int] = {}
+        self._masked: dict[tuple[int, int], int] = {}
+        self._above: dict[tuple[int, int], int] = {}
 
     def node(self, level: int, zero: int, one: int) -> int:
         """Return the set whose members have ``zero`` or ``one`` below the bit at ``level``."""
@@ -164,6 +166,9 @@ class Sets:
 
     def masked(self, mask: int, value: int) -> int:
         """Return the x for which ``x & mask == value``."""
+        found = self._masked.get((mask, value))
+        if found is not None:
+            return found
         if value & ~mask:
             return NOTHING
         result = ALL
@@ -171,6 +176,7 @@ class Sets:
             if mask >> bit & 1:
                 branches = (NOTHING, result) if value >> bit & 1 else (result, NOTHING)
                 result = self.node(BITS - 1 - bit, *branches)
+        self._masked[mask, value] = result
         return result
 
     def among(self, words: Iterable[int], shift: int = 0) -> int:
@@ -188,6 +194,9 @@ class Sets:
 
     def above(self, mask: int, value: int) -> int:
         """Return the x for which ``x & mask > value``."""
+        found = self._above.get((mask, value))
+        if found is not None:
+            return found
         result = NOTHING
         for bit in range(BITS):
             if mask >> bit & 1:
@@ -195,6 +204,7 @@ class Sets:
                 result = self.node(BITS - 1 - bit, *branches)
             elif value >> bit & 1:
                 result = NOTHING
+        self._above[mask, value] = result
         return result
 
     def _at_least(self, mask: int, value: int) -> int:
