@@ -7,7 +7,8 @@
       | weights    how often each is asked for, with which arguments
       | arguments  for each function the order of its words, a tree on each (word_search, words,
       |              linefacts, decisionlist, bittrees), or its rules one after the other (chain);
-      |              as much of that as the work allows (budget); cofactors divide functions
+      |              as much of that as the work allows (budget); cofactors divide functions;
+      |              plans keeps what was found out, for all ABIs
       | dispatch   a tree on the number, that leads to the functions
       |              both trees by dynamic programming: search, patterns, shapes, tree,
       |              prices
