@@ -19,11 +19,12 @@ from seccompgen.verify import Code
 from strategies import loaded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pytest
     from seccompgen.core.model import ResolvedPolicy
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import Instruction
 
 TABLES = shipped_tables()
 ABI_NAMES = ("x86_64", "aarch64")
@@ -35,7 +36,7 @@ def policy_of(name: str) -> ResolvedPolicy:
     return loaded({**translated(ours()[name]), "arches": list(ABI_NAMES)})
 
 
-def made(name: str, abi_name: str) -> list[Program]:
+def made(name: str, abi_name: str) -> list[Sequence[Instruction]]:
     """Return the program of a policy, and what is made of that when it is taken apart."""
     abi = ABIS[abi_name]
     program = compile_policy(policy_of(name), abi, TABLES).instructions
