@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.text import some
-from seccompgen.lint.newer import are_kin
+from seccompgen.lint.kin import are_kin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
