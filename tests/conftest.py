@@ -28,7 +28,7 @@ _LONGEST = (
     *("stock/test_programs", "compile/test_corpus", "compile/test_across_releases"),
     *("pipeline/test_means", "compile/test_large_policies", "cli/test_tables"),
     *("compile/test_figures", "project/test_shown_commands", "compile/test_objectives"),
-    *("render/test_sources", "verify/test_provers", "compile/test_programs"),
+    *("verify/test_provers", "compile/test_programs"),
     *("verify/test_indistinguishable", "policy/test_json_schema", "filters/test_forms"),
     *("kernel/test_parse", "kernel/test_traps", "render/test_oci_round_trip"),
     *("distribute/test_init", "runtime/test_sandboxes"),
