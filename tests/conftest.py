@@ -30,7 +30,7 @@ _LONGEST = (
     *("compile/test_figures", "project/test_shown_commands", "compile/test_objectives"),
     *("verify/test_provers", "compile/test_programs"),
     *("verify/test_indistinguishable", "policy/test_json_schema", "filters/test_forms"),
-    *("kernel/test_parse", "kernel/test_traps", "render/test_oci_round_trip"),
+    *("kernel/test_parse", "render/test_oci_round_trip"),
     *("distribute/test_init", "runtime/test_sandboxes"),
 )
 """The files whose tests take longest together; a list that has aged costs time and no more."""
