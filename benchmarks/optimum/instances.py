@@ -20,17 +20,16 @@ from seccompgen.compile.arguments import Arguments, Hints
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.diagram import Diagram
 from seccompgen.compile.dispatch import dispatch
-from seccompgen.compile.functions import ArgumentFunction, Functions
+from seccompgen.compile.functions import ArgumentFunction
 from seccompgen.compile.lower import Answer, NumberRange, number_lines
+from seccompgen.compile.plans import Plans
 from seccompgen.compile.prices import prices
 from seccompgen.compile.rejoin import rejoined
 from seccompgen.compile.tree import UNBOUNDED
 from seccompgen.compile.weights import samples, span_weights
-from seccompgen.compile.word_search import SharedWords
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.objective import Objective, Optimize
-from seccompgen.core.sets import Sets
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 
@@ -103,9 +102,8 @@ class _Pieces:
             path = Path(directory, "policy.json")
             path.write_text(json.dumps(policy))
             self._policy = load_policy(path, shipped_tables())[0]
-        self._words = SharedWords()
-        self._functions = Functions(Sets(), self._words.words)
-        lines = number_lines(self._policy, X86_64, shipped_tables(), self._functions)
+        self._plans = Plans()
+        lines = number_lines(self._policy, X86_64, shipped_tables(), self._plans.functions)
         self.spans = lines[0].spans
 
     def line(self, spans: Sequence[NumberRange]) -> Program:
@@ -118,13 +116,13 @@ class _Pieces:
     def call(self, span: NumberRange) -> Program:
         """Return the tests on the arguments of the call of ``span``."""
         graph, arguments = self._arguments()
-        plan = arguments.plan(span.answer, samples(span.answer, self._functions.sets).several)
+        plan = arguments.plan(span.answer, samples(span.answer, self._plans.functions.sets).several)
         return _assembled(graph, arguments.build(plan, UNBOUNDED))
 
     def _arguments(self) -> tuple[Diagram, Arguments]:
         graph, hints = Diagram(), Hints.of_rules(self._policy.rules)
         paid = prices(SIZE)
-        return graph, Arguments(self._functions, self._words, graph, X86_64, paid, hints)
+        return graph, Arguments(self._plans, graph, X86_64, paid, hints)
 
 
 def _assembled(graph: Diagram, root: NodeId) -> Program:

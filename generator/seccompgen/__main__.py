@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seccompgen.core.errors import SeccompgenError
 
 
-_OBJECTS = 100_000
+_OBJECTS = 300_000
 """Objects made before a look for garbage: what is imported is none, and each look takes time."""
 
 

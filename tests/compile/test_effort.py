@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from random_policies import random_policy
 from seccompgen.compile import compile_policy
-from seccompgen.compile.word_search import SharedWords
+from seccompgen.compile.plans import Plans
 from seccompgen.compile.words import NO, YES, Words
 from seccompgen.core.abis import ABIS
 from seccompgen.pipeline.build import shipped_tables
@@ -58,8 +58,8 @@ def test_a_restriction_is_worked_out_once() -> None:
 def test_random_policies_take_no_more_work_than_they_did(
     seed: int, most: int, restrictions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared = SharedWords()
-    monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_words", lambda: shared)
+    shared = Plans()
+    monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_plans", lambda: shared)
     policy = random_policy(tmp_path, seed, 16, TABLES)
     abi = ABIS["x86_64"]
     program = compile_policy(policy, abi, TABLES)
@@ -74,8 +74,8 @@ def test_a_second_abi_asks_little_that_is_new(
 ) -> None:
     policy = random_policy(tmp_path, 1, 16, TABLES)
     alone = {abi.name: _compiled(policy, abi, monkeypatch) for abi in policy.arches}
-    shared = SharedWords()
-    monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_words", lambda: shared)
+    shared = Plans()
+    monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_plans", lambda: shared)
     work = []
     for abi in policy.arches:
         before = shared.words.steps + shared.words.restrictions
@@ -86,5 +86,5 @@ def test_a_second_abi_asks_little_that_is_new(
 
 def _compiled(policy: ResolvedPolicy, abi: Abi, monkeypatch: pytest.MonkeyPatch) -> Program:
     """Return the program for ``abi`` by a compiler that knows nothing yet."""
-    monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_words", SharedWords)
+    monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_plans", Plans)
     return compile_policy(policy, abi, TABLES)

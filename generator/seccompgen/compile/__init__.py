@@ -7,7 +7,8 @@
       | weights    how often each is asked for, with which arguments
       | arguments  for each function the order of its words, a tree on each (word_search, words,
       |              linefacts, decisionlist, bittrees), or its rules one after the other (chain);
-      |              as much of that as the work allows (budget); cofactors divide functions
+      |              as much of that as the work allows (budget); cofactors divide functions;
+      |              plans keeps what was found out, for all ABIs
       | dispatch   a tree on the number, that leads to the functions
       |              both trees by dynamic programming: search, patterns, shapes, tree,
       |              prices
@@ -30,15 +31,15 @@ from seccompgen.compile.diagram import Diagram, LoadedWord, Relation
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import ArgumentFunction, Functions
 from seccompgen.compile.lower import Answer, NumberLine, NumberRange, number_lines
+from seccompgen.compile.plans import shared_plans
 from seccompgen.compile.prices import prices, saved_instruction
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.compile.weights import TOTAL, samples, span_weights
-from seccompgen.compile.word_search import TooManyError, shared_words
+from seccompgen.compile.word_search import TooManyError
 from seccompgen.compile.words import Words
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.core.program import ARCH_OFFSET, BPF_MAXINSNS, CompiledProgram
-from seccompgen.core.sets import Sets
 
 __all__ = [
     "Answer",
@@ -94,8 +95,8 @@ class ProgramBuilder:
         self._abi = abi
         self._compat = compat
         self._objective = objective
-        self._words = shared_words()
-        self.functions = Functions(Sets(), self._words.words)
+        self._plans = shared_plans()
+        self.functions = self._plans.functions
 
     def program(
         self,
@@ -112,7 +113,7 @@ class ProgramBuilder:
         """
         abi, sets, graph = self._abi, self.functions.sets, Diagram()
         paid = prices(self._objective)
-        arguments = Arguments(self.functions, self._words, graph, abi, paid, hints)
+        arguments = Arguments(self._plans, graph, abi, paid, hints)
         ret, origin = otherwise
         foreign = graph.leaf(ret, (origin,))
         weighed: list[WeightedLine] = []

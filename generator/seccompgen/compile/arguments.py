@@ -15,8 +15,7 @@ a quarter if length is what counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import and_
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +23,8 @@ from seccompgen.compile.assemble import assemble
 from seccompgen.compile.budget import Budget
 from seccompgen.compile.chain import chain
 from seccompgen.compile.diagram import Diagram, LoadedWord, Relation, TestNode
-from seccompgen.compile.functions import ORIGINAL, ArgumentFunction, Derived
+from seccompgen.compile.functions import ORIGINAL
+from seccompgen.compile.plans import ALL_SAMPLES, Plan
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -47,64 +47,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.compile.diagram import NodeId
-    from seccompgen.compile.functions import Functions
     from seccompgen.compile.lower import Answer, Origins
+    from seccompgen.compile.plans import Plans, Sampled, Way
     from seccompgen.compile.prices import Prices
-    from seccompgen.compile.tree import Costs, Tree
-    from seccompgen.compile.word_search import Sample, SharedWords
-    from seccompgen.compile.wordtrees import WordTrees
+    from seccompgen.compile.tree import Tree
+    from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Rule
-
-PlanId: TypeAlias = int
-
-_TOTAL = 1 << 12
-"""The weight of all samples of a function."""
-_UNSEEN = 1 << 4
-"""The weight of all values of a low word that no sample has."""
-_UNSEEN_HIGH = 1
-"""The same for a high word: what is passed there is hardly ever anything but zero."""
-
-
-_ALIKE: tuple[Sample, ...] = (((0,) * 6, _TOTAL),)
-"""The one sample that remains where nothing looks at the arguments."""
-
-
-class _Key(NamedTuple):
-    function: ArgumentFunction
-    samples: tuple[Sample, ...]
-
-
-class _Way(NamedTuple):
-    """One way to take a function apart.
-
-    ``labels[n]`` is the plan that label n of the trees stands for, ``derived[n]`` how its function
-    came about. ``costs`` count from before the load; ``size`` is the load and the tests.
-    """
-
-    word: Word
-    trees: WordTrees
-    labels: tuple[PlanId, ...]
-    derived: tuple[Derived, ...]
-    costs: Costs
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The plan of a function for each budget: ``ways[choice[budget]]``.
-
-    Without ways it is the answer ``ret``, or the node ``chain`` that was made at once. ``size``
-    counts its own instructions without a bound, ``below`` are the plans that these lead to.
-    """
-
-    costs: Costs
-    ret: int = 0
-    chain: NodeId | None = None
-    ways: tuple[_Way, ...] = ()
-    choice: tuple[int, ...] = ()
-    size: int = 1
-    below: frozenset[PlanId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,50 +77,37 @@ class Arguments:
     """The plans of all functions of one program."""
 
     def __init__(
-        self,
-        functions: Functions,
-        words: SharedWords,
-        graph: Diagram,
-        abi: Abi,
-        prices: Prices,
-        hints: Hints,
+        self, plans: Plans, graph: Diagram, abi: Abi, prices: Prices, hints: Hints
     ) -> None:
-        self._functions = functions
-        self._words = words.words
-        self._shared = words
+        self._plans = plans
         self._graph = graph
         self._abi = abi
-        self._price = round(prices.word_test * SCALE * _TOTAL)
+        self._price = round(prices.word_test * SCALE * ALL_SAMPLES)
         self._short = prices.short
         self._sharing = round(prices.sharing * SCALE)
         self._masks = hints.masks
         self._constants = hints.constants
-        self._plans: list[_Plan] = []
-        self._known: dict[_Key, PlanId] = {}
-        self._used: set[PlanId] = set()
+        self._known: dict[Sampled, Plan] = {}
+        self._used: set[Plan] = set()
         self._budget = Budget()
-        self._built: dict[tuple[PlanId, int], tuple[NodeId, list[NodeId], list[TreeEnd]]] = {}
+        self._built: dict[tuple[Plan, int], tuple[NodeId, list[NodeId], list[TreeEnd]]] = {}
 
-    def plan(self, answer: Answer, samples: Sequence[Sample]) -> PlanId:
+    def plan(self, answer: Answer, samples: Sequence[Sample]) -> Plan:
         """Return the plan for ``answer`` where arguments come as ``samples`` say."""
+        asked = self._plans.sampled(answer.function, samples)
         self._budget.begin_call()
         try:
-            number = self._plan(answer.function, samples)
+            plan = self._plan(asked)
         except TooManyError:
             if answer.cases:
                 return self._chain(answer)
             self._budget.begin_call(stubborn=True)
-            number = self._plan(answer.function, samples)
-        below = self._plans[number].below
-        size = sum(self._plans[n].size for n in {number, *below} - self._used)
+            plan = self._plan(asked)
+        size = sum(one.size for one in {plan, *plan.below} - self._used)
         if answer.cases and size > self._longest(answer):
             return self._chain(answer)
-        self._used |= {number} | below
-        return number
-
-    def costs(self, number: PlanId) -> Costs:
-        """Return what a unit of weight costs from the load on, for each budget."""
-        return self._plans[number].costs
+        self._used |= {plan} | plan.below
+        return plan
 
     # --- planning ---------------------------------------------------------------------------
 
@@ -190,95 +126,59 @@ class Arguments:
         otherwise = graph.leaf(answer.function.default, answer.default_origins)
         return chain(graph, cases, otherwise, self._abi)
 
-    def _chain(self, answer: Answer) -> PlanId:
+    def _chain(self, answer: Answer) -> Plan:
         node = self._chained(self._graph, answer)
         costs = np.full(BUDGETS, IMPOSSIBLE, dtype=np.int64)
         costs[UNBOUNDED] = 2 * len(answer.cases) * SCALE
-        self._plans.append(_Plan(costs, chain=node))
-        return len(self._plans) - 1
+        return Plan(costs, chain=node)
 
-    def _plan(self, function: ArgumentFunction, samples: Sequence[Sample]) -> PlanId:
-        words = self._functions.words(function)
-        key = _Key(function, _normal(words, samples))
-        found = self._known.get(key)
-        if found is not None:
-            return found
-        if words:
-            words = self._budget.words_to_try(words, len(function.rules))
-            plan = self._best([self._way(function, word, key.samples) for word in words])
-        else:
-            costs = np.full(BUDGETS, SCALE, dtype=np.int64)
-            costs[0] = IMPOSSIBLE
-            plan = _Plan(costs, function.default)
-        self._plans.append(plan)
-        number = self._known[key] = len(self._plans) - 1
-        return number
+    def _plan(self, asked: Sampled) -> Plan:
+        found = self._known.get(asked)
+        if found is None:
+            found = self._known[asked] = self._planned(asked)
+        return found
 
-    def _best(self, ways: Sequence[_Way]) -> _Plan:
-        below = [
-            frozenset(way.labels).union(*(self._plans[n].below for n in way.labels)) for way in ways
-        ]
-        new = [
-            way.size + sum(self._plans[n].size for n in plans - self._used)
-            for way, plans in zip(ways, below, strict=True)
-        ]
-        costs = np.array([way.costs for way in ways])
-        biased = costs + np.array(new)[:, None] * self._sharing
-        choice = np.argmin(biased, axis=0)
-        last = int(choice[UNBOUNDED])
-        return _Plan(
-            costs[choice, np.arange(BUDGETS)],
-            ways=tuple(ways),
-            choice=tuple(map(int, choice)),
-            size=ways[last].size,
-            below=below[last],
-        )
+    def _planned(self, asked: Sampled) -> Plan:
+        if not asked.words:
+            return self._plans.constant(asked)
+        words = self._budget.words_to_try(asked.words, len(asked.function.rules))
+        ways = tuple([self._way(asked, word) for word in words])
+        return self._plans.best(ways, self._used, self._sharing)
 
-    def _way(self, function: ArgumentFunction, word: Word, samples: Sequence[Sample]) -> _Way:
-        line, left = self._functions.split(function, word)
-        values: dict[int, int] = {}
-        inside: list[list[Sample]] = [[] for _ in left]
-        for args, weight in samples:
-            value = word.of(args[word.argument])
-            values[value] = values.get(value, 0) + weight
-            place = self._words.at(line, value)
-            assert isinstance(place, int)
-            inside[place].append((args, weight))
-        labels = [self._plan(rest.function, own) for rest, own in zip(left, inside, strict=True)]
-        # Several orders of words, and other programs, may have asked for the same.
-        found = self._shared.searches(self._masks.get(word, ()), self._price).best(
-            line,
-            tuple(sorted(values.items())),
-            _UNSEEN_HIGH if word.is_high else _UNSEEN,
-            np.array([self._plans[plan].costs for plan in labels]),
+    def _way(self, asked: Sampled, word: Word) -> Way:
+        parts = self._plans.parts(asked, word)
+        labels = tuple([self._plan(part) for part in parts.below])
+        way = self._plans.way(
+            parts,
+            self._plans.searches(self._masks.get(word, ()), self._price),
+            labels,
             rough=self._budget.is_rough,
             stubborn=self._budget.stubborn,
         )
-        self._budget.charge_search(found.intervals)
-        return _Way(word, found.trees, tuple(labels), left, found.costs, found.size)
+        self._budget.charge_search(way.intervals)
+        return way
 
     # --- building ---------------------------------------------------------------------------
 
-    def build(self, number: PlanId, budget: int) -> NodeId:
-        """Return the diagram of the plan with at most ``budget`` instructions on any path."""
-        return self._make(number, budget)[0]
+    def build(self, plan: Plan, budget: int) -> NodeId:
+        """Return the diagram of ``plan`` with at most ``budget`` instructions on any path."""
+        return self._make(plan, budget)[0]
 
-    def _make(self, number: PlanId, budget: int) -> tuple[NodeId, list[NodeId], list[TreeEnd]]:
+    def _make(self, plan: Plan, budget: int) -> tuple[NodeId, list[NodeId], list[TreeEnd]]:
         """Return the diagram, the tests on the plan's own word, and where these end."""
-        plan = self._plans[number]
         budget = least_budget(plan.costs, budget)
-        found = self._built.get((number, budget))
+        found = self._built.get((plan, budget))
         if found is None:
-            found = self._built[number, budget] = self._made(plan, budget)
+            found = self._built[plan, budget] = self._made(plan, budget)
         return found
 
-    def _made(self, plan: _Plan, budget: int) -> tuple[NodeId, list[NodeId], list[TreeEnd]]:
+    def _made(self, plan: Plan, budget: int) -> tuple[NodeId, list[NodeId], list[TreeEnd]]:
         if plan.chain is not None:
             return plan.chain, [], []
         if not plan.ways:
             return self._graph.leaf(plan.ret, ()), [], []
         way = plan.ways[plan.choice[budget]]
-        offset = word_offset(way.word, self._abi)
+        offset = word_offset(way.parts.word, self._abi)
         word = LoadedWord(offset)
         tests: list[NodeId] = []
         ends: list[TreeEnd] = []
@@ -307,27 +207,26 @@ class Arguments:
         root = make(way.trees.tree(less(budget, 1)))
         return root, tests, list(dict.fromkeys(ends))
 
-    def credit(self, number: PlanId, budget: int, answer: Answer) -> None:
+    def credit(self, plan: Plan, budget: int, answer: Answer) -> None:
         """Note on every node of the plan which parts of the policy asked for it there."""
-        seen: set[tuple[PlanId, int, tuple[Origins, ...], Origins]] = set()
-        stack = [(number, budget, answer.rule_origins, answer.default_origins)]
+        seen: set[tuple[Plan, int, tuple[Origins, ...], Origins]] = set()
+        stack = [(plan, budget, answer.rule_origins, answer.default_origins)]
         while stack:
-            number, budget, rules, default = stack.pop()
-            plan = self._plans[number]
+            plan, budget, rules, default = stack.pop()
             budget = least_budget(plan.costs, budget)
-            if plan.chain is not None or (number, budget, rules, default) in seen:
+            if plan.chain is not None or (plan, budget, rules, default) in seen:
                 continue
-            seen.add((number, budget, rules, default))
-            root, tests, ends = self._make(number, budget)
+            seen.add((plan, budget, rules, default))
+            root, tests, ends = self._make(plan, budget)
             if not plan.ways:
                 self._graph.credit(root, default)
                 continue
             way = plan.ways[plan.choice[budget]]
             all_rules = dict.fromkeys(_together(rules))
             for test in tests:
-                self._graph.credit(test, self._who_asked(way.word, test, all_rules))
+                self._graph.credit(test, self._who_asked(way.parts.word, test, all_rules))
             for end in ends:
-                derived = way.derived[end.label]
+                derived = way.parts.derived[end.label]
                 rest = tuple(_together(rules[i] for i in sources) for sources in derived.rules)
                 left = _together(default if i == ORIGINAL else rules[i] for i in derived.default)
                 stack.append((way.labels[end.label], end.budget, rest, left))
@@ -339,23 +238,6 @@ class Arguments:
         there = self._constants.get(word, {})
         found = [o for k in (node.k, node.k - 1) for o in there.get(k, ()) if o in rules]
         return found or rules
-
-
-def _normal(words: tuple[Word, ...], samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Return ``samples`` reduced to ``words``, _TOTAL in all."""
-    if not samples:
-        return ()
-    if not words:
-        return _ALIKE
-    masks = [0] * 6
-    for word in words:
-        masks[word.argument] |= U32 << word.shift
-    merged: dict[tuple[int, ...], int] = {}
-    for args, weight in samples:
-        key = tuple(map(and_, args, masks))
-        merged[key] = merged.get(key, 0) + weight
-    total = sum(merged.values())
-    return tuple(sorted((args, weight * _TOTAL // total or 1) for args, weight in merged.items()))
 
 
 def _constants(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.compile.tree import SCALE, UNBOUNDED
+from seccompgen.compile.tree import SCALE
 from seccompgen.compile.words import YES
 from seccompgen.compile.wordtrees import OneLabel, Split
 
@@ -108,21 +108,11 @@ def _cube(together: Sequence[int], mask: int, k: int) -> _Cube | None:
     return _Cube(asked, wanted) if wanted else None
 
 
-class _Step(NamedTuple):
-    """A choice: its cost but for that of its two states, which come by their places in a list."""
+class _Best:
+    """The best tests from each state on, where combinations of bits are seen as ``weights`` say.
 
-    cost: int
-    equal: int
-    rest: int
-    cube: _Cube
-
-
-class _Steps:
-    """The tests that come into question, where combinations of bits are seen as ``weights`` say.
-
-    ``of`` has those of each state, each behind those that it leads to, or its label where only one
-    is left; ``weights`` how much comes there. Neither depends on what follows at the ends, and many
-    words ask the same of their bits.
+    Every tree brings each combination to its own label. So what follows at the ends costs the same
+    with all of them, but for rounding, and tests alone decide, whatever a word is asked for.
     """
 
     def __init__(
@@ -132,53 +122,71 @@ class _Steps:
         self._seen = weights
         self._rest = rest
         self._price = price
-        self._places: dict[_State, int] = {}
-        self.weights: list[int] = []
-        self.of: list[list[_Step] | int] = []
-        self._add(asked.start)
+        self._costs: dict[_State, int] = {}
+        self._weights: dict[_State, int] = {}
+        self.choices: dict[_State, _Choice] = {}
+        self._cost(asked.start)
 
-    def _weight(self, state: _State) -> int:
-        care = state.care
-        weight = max(self._rest * state.count >> self._asked.count, 1)
-        for point, more in self._seen:
-            if care & point:
-                weight += more
-        return weight
+    def weight(self, state: _State) -> int:
+        """Return how much comes to ``state``."""
+        found = self._weights.get(state)
+        if found is None:
+            care = state.care
+            found = max(self._rest * state.count >> self._asked.count, 1)
+            for point, more in self._seen:
+                if care & point:
+                    found += more
+            self._weights[state] = found
+        return found
 
-    def _add(self, state: _State) -> int:
-        """Add the steps from ``state``, which is new; return its place."""
-        weight = self._weight(state)
-        steps: list[_Step] | int
+    def _least(self, state: _State) -> int:
+        """Return what the tests from ``state`` on cost at least: one for each label but one."""
+        found = self._costs.get(state)
+        if found is not None:
+            return found
+        tests = len(state.labels) - 1
+        return tests and self.weight(state) * SCALE + tests * self._price
+
+    def _cost(self, state: _State) -> int:
+        """Return what the best tests from ``state`` on cost, and note the first of them."""
+        found = self._costs.get(state)
+        if found is not None:
+            return found
         if len(state.labels) == 1:
-            steps = state.labels[0]
-        else:
-            choices = self._asked.choices(state)
-            if len(self._places) > _MOST_STATES:
-                choices = [max(choices, key=self._worth)]
-            test = weight * SCALE + self._price
-            steps = []
-            known = self._places
-            for cube, equal, rest in choices:
-                there = known[equal] if equal in known else self._add(equal)
-                elsewhere = known[rest] if rest in known else self._add(rest)
-                cost = test
-                if cube.wanted:
-                    cost += test  # the mask; and the load if the word is asked again
-                    if len(rest.labels) > 1:
-                        cost += self.weights[elsewhere] * SCALE + self._price
-                steps.append(_Step(cost, there, elsewhere, cube))
-        place = self._places[state] = len(self._places)
-        self.weights.append(weight)
-        self.of.append(steps)
-        return place
+            self._costs[state] = 0
+            return 0
+        choices = self._asked.choices(state)
+        if len(self._costs) > _MOST_STATES:
+            choices = [max(choices, key=self._worth)]
+        test = self.weight(state) * SCALE + self._price
+        least, best = 0, None
+        for choice in choices:
+            cube, equal, rest = choice
+            cost = test
+            if cube.wanted:
+                cost += test  # the mask; and the load if the word is asked again
+                if len(rest.labels) > 1:
+                    cost += self.weight(rest) * SCALE + self._price
+            if best is not None and cost + self._least(equal) + self._least(rest) >= least:
+                continue
+            cost += self._cost(equal)
+            if best is not None and cost + self._least(rest) >= least:
+                continue
+            cost += self._cost(rest)
+            if best is None or cost < least:
+                least, best = cost, choice
+        assert best is not None
+        self._costs[state] = least
+        self.choices[state] = best
+        return least
 
     def _worth(self, choice: _Choice) -> tuple[bool, int]:
         """Tell which test to take where no other is tried."""
         fewer = min(choice.equal, choice.rest, key=lambda side: len(side.labels))
-        return len(fewer.labels) == 1, self._weight(fewer) >> (choice.cube.wanted > 0)
+        return len(fewer.labels) == 1, self.weight(fewer) >> (choice.cube.wanted > 0)
 
 
-_steps = lru_cache(maxsize=_MOST_KEPT)(_Steps)
+_best = lru_cache(maxsize=_MOST_KEPT)(_Best)
 
 
 class BitSearch:
@@ -196,37 +204,22 @@ class BitSearch:
         for value, weight in seen:
             point = 1 << sum(1 << n for n, bits in enumerate(self._together) if value & bits)
             weights[point] = weights.get(point, 0) + weight
-        self._steps = _steps(asked, tuple(sorted(weights.items())), rest, price)
+        self._start = asked.start
+        self._best = _best(asked, tuple(sorted(weights.items())), rest, price)
 
     def best(self, ends: Costs) -> WordTrees:
         """Return the best trees where labels end as ``ends`` say."""
-        unbounded = ends[self._labels, UNBOUNDED].tolist()
-        costs: list[int] = []
-        chosen: list[_Step | None] = []
-        for weight, steps in zip(self._steps.weights, self._steps.of, strict=True):
-            if isinstance(steps, int):
-                costs.append(weight * unbounded[steps])
-                chosen.append(None)
-                continue
-            least, best = -1, None
-            for step in steps:
-                cost, equal, rest, _ = step
-                cost += costs[equal] + costs[rest]
-                if best is None or cost < least:
-                    least, best = cost, step
-            costs.append(least)
-            chosen.append(best)
-        return self._trees(len(costs) - 1, chosen, ends)
+        return self._trees(self._start, ends)
 
-    def _trees(self, place: int, chosen: Sequence[_Step | None], ends: Costs) -> WordTrees:
-        step, label = chosen[place], self._steps.of[place]
-        if step is None:
-            assert isinstance(label, int)
-            return OneLabel(self._labels[label], self._steps.weights[place], ends)
-        sides = self._trees(step.equal, chosen, ends), self._trees(step.rest, chosen, ends)
+    def _trees(self, state: _State, ends: Costs) -> WordTrees:
+        choice = self._best.choices.get(state)
+        if choice is None:
+            (label,) = state.labels
+            return OneLabel(self._labels[label], self._best.weight(state), ends)
+        sides = self._trees(choice.equal, ends), self._trees(choice.rest, ends)
         mask, k = (
             sum(bits for n, bits in enumerate(self._together) if some >> n & 1)
-            for some in step.cube
+            for some in choice.cube
         )
         return Split(mask, k, *sides, self._price)
 
@@ -336,9 +329,18 @@ class _Questions:
         return found
 
     def choices(self, state: _State) -> list[_Choice]:
-        """Return the tests for ``state``; of those that part it alike, the first."""
+        """Return the tests for ``state``; of those that part it alike, the first.
+
+        Where one instruction tells two labels apart, nothing is better.
+        """
         if state.choices is None:
-            state.choices = list(dict.fromkeys(self._choices(state)))
+            choices: dict[_Choice, None] = {}
+            for choice in self._choices(state):
+                if not choice.cube.wanted and len(choice.equal.labels + choice.rest.labels) == 2:
+                    choices = {choice: None}
+                    break
+                choices[choice] = None
+            state.choices = list(choices)
         return state.choices
 
     def _choices(self, state: _State) -> Iterator[_Choice]:

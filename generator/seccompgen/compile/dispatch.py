@@ -29,9 +29,10 @@ from seccompgen.core.program import NR_OFFSET
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.compile.arguments import Arguments, PlanId
+    from seccompgen.compile.arguments import Arguments
     from seccompgen.compile.diagram import Diagram, NodeId
     from seccompgen.compile.lower import Answer, NumberRange
+    from seccompgen.compile.plans import Plan
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Tree
 
@@ -49,13 +50,13 @@ class _X32(NamedTuple):
     unknown: Answer
 
 
-_Target: TypeAlias = "PlanId | _X32"
+_Target: TypeAlias = "Plan | _X32"
 """Where the tree on the number leads to."""
 
 
 def dispatch(
     spans: Sequence[NumberRange],
-    plans: Sequence[PlanId],
+    plans: Sequence[Plan],
     weights: Sequence[int],
     arguments: Arguments,
     graph: Diagram,
@@ -67,7 +68,7 @@ def dispatch(
     instruction less would cost more than ``prices`` allow.
     """
     labels = {plan: label for label, plan in enumerate(dict.fromkeys(plans))}
-    ends = np.array([arguments.costs(plan) for plan in labels])
+    ends = np.array([plan.costs for plan in labels])
     items = [
         Item(span.first, span.last, labels[plan], weight)
         for span, plan, weight in zip(spans, plans, weights, strict=True)

@@ -109,8 +109,13 @@ class Functions:
     def _grouped(self, rules: Iterable[_Rule]) -> list[_Rule]:
         """Unite and sort the rules of each stretch with one answer."""
         result: list[_Rule] = []
+        order = self.sets.order
         for _, stretch in groupby(rules, key=lambda rule: rule[1]):
-            result += sorted(self._merged(list(stretch)))
+            merged = self._merged(list(stretch))
+            if len(merged) > 1:
+                # By what is in them: the numbers of sets show what was asked before.
+                merged.sort(key=lambda rule: ([order[part] for part in rule[0]], rule[2]))
+            result += merged
         return result
 
     def _merged(self, group: list[_Rule]) -> list[_Rule]:

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.search import ROUGH, WORD
 from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, count_tests, later
-from seccompgen.compile.words import NO, YES, Words
+from seccompgen.compile.words import NO, YES
 from seccompgen.compile.wordtrees import IntervalTree, OneLabel, Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from seccompgen.compile.decisionlist import ListStep
-    from seccompgen.compile.linefacts import Helpful, Seen
+    from seccompgen.compile.linefacts import Helpful, LineFacts, Seen
     from seccompgen.compile.search import Effort
     from seccompgen.compile.tree import Costs, Item
     from seccompgen.compile.words import WordId
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 Sample: TypeAlias = tuple[tuple[int, ...], int]
 """Six arguments, and how often they are seen."""
 
-_MOST_SEARCHES = 1 << 12
-_MOST_NODES = 1 << 20
-"""More is not kept from program to program."""
 _SIMPLE = 3
 """Words with more intervals are searched for masks as well."""
 _MOST_BIT_SEARCHES = 16
@@ -104,43 +100,6 @@ def _searched(trees: WordTrees, intervals: int) -> Searched:
     costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
     costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
     return Searched(trees, costs, 1 + count_tests(trees.tree(UNBOUNDED)), intervals)
-
-
-class SharedWords:
-    """Functions of words, and the searches on them, for all programs that use them.
-
-    A result depends on the question alone, not on what was asked before. So the ABIs of a policy,
-    which ask their words nearly the same, share them, and none shows which ones came first.
-    """
-
-    def __init__(self) -> None:
-        self.words = Words()
-        self._searches: dict[tuple[tuple[tuple[int, int], ...], int], WordSearches] = {}
-
-    def searches(self, masks: tuple[tuple[int, int], ...], price: int) -> WordSearches:
-        """Return the searches with ``masks`` and ``price`` as in `LineFacts`."""
-        found = self._searches.get((masks, price))
-        if found is None:
-            found = WordSearches(LineFacts(self.words, masks, price))
-            self._searches[masks, price] = found
-        return found
-
-    @property
-    def is_full(self) -> bool:
-        """True if so much is kept that it would better be forgotten."""
-        kept = sum(map(len, self._searches.values()))
-        return kept > _MOST_SEARCHES or len(self.words) > _MOST_NODES
-
-
-_shared = SharedWords()
-
-
-def shared_words() -> SharedWords:
-    """Return those of this process; they are only replaced between two programs."""
-    global _shared  # noqa: PLW0603 - a cache, which no result depends on
-    if _shared.is_full:
-        _shared = SharedWords()
-    return _shared
 
 
 class Candidates:

@@ -23,6 +23,10 @@ BITS = 64
 NOTHING, ALL = 0, 1
 """The empty set and the set of all 64-bit values."""
 
+_PRIME = (1 << 61) - 1
+_A, _B = 0x123456789ABCDEF, 0xFEDCBA987654321
+"""Numbers without a pattern, that mix the parts of `Sets.order`."""
+
 Box: TypeAlias = tuple[int, int, int, int, int, int]
 """A set for each of the six arguments; the box is their product."""
 
@@ -40,10 +44,17 @@ class Sets:
         # The least and the greatest member, bits above the node's level taken as 0 and as 1.
         self._least = [U64, 0]
         self._greatest = [0, U64]
+        self.order = [0, 1]
+        """By number of a set a number that is the same in every process, whichever came first.
+
+        Two sets could have one; whatever is sorted by it then keeps the order that it came in.
+        """
         self._known: dict[tuple[int, int, int], int] = {}
         self._minus: dict[tuple[int, int], int] = {}
         self._both: dict[tuple[int, int], int] = {}
         self._members: dict[tuple[int, int], int] = {}
+        self._masked: dict[tuple[int, int], int] = {}
+        self._above: dict[tuple[int, int], int] = {}
 
     def node(self, level: int, zero: int, one: int) -> int:
         """Return the set whose members have ``zero`` or ``one`` below the bit at ``level``."""
@@ -58,6 +69,7 @@ class Sets:
             self._least.append(self._least[one] | bit if zero == NOTHING else self._least[zero])
             greatest = self._greatest[zero] & ~bit if one == NOTHING else self._greatest[one]
             self._greatest.append(greatest)
+            self.order.append((self.order[zero] ^ level + _A) * (self.order[one] + _B) % _PRIME)
         return found
 
     def _branches(self, a: int, b: int) -> tuple[int, int, int, int, int]:
@@ -154,6 +166,9 @@ class Sets:
 
     def masked(self, mask: int, value: int) -> int:
         """Return the x for which ``x & mask == value``."""
+        found = self._masked.get((mask, value))
+        if found is not None:
+            return found
         if value & ~mask:
             return NOTHING
         result = ALL
@@ -161,6 +176,7 @@ class Sets:
             if mask >> bit & 1:
                 branches = (NOTHING, result) if value >> bit & 1 else (result, NOTHING)
                 result = self.node(BITS - 1 - bit, *branches)
+        self._masked[mask, value] = result
         return result
 
     def among(self, words: Iterable[int], shift: int = 0) -> int:
@@ -178,6 +194,9 @@ class Sets:
 
     def above(self, mask: int, value: int) -> int:
         """Return the x for which ``x & mask > value``."""
+        found = self._above.get((mask, value))
+        if found is not None:
+            return found
         result = NOTHING
         for bit in range(BITS):
             if mask >> bit & 1:
@@ -185,6 +204,7 @@ class Sets:
                 result = self.node(BITS - 1 - bit, *branches)
             elif value >> bit & 1:
                 result = NOTHING
+        self._above[mask, value] = result
         return result
 
     def _at_least(self, mask: int, value: int) -> int:

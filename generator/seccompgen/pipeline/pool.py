@@ -31,7 +31,7 @@ START_UP = 0.3
 _LONGER = 3
 """So many times as long as the next jobs the first one takes, but for the start."""
 
-_NEW_OBJECTS = 100_000
+_NEW_OBJECTS = 300_000
 """So many new objects are waited for, during a job, before garbage in cycles is looked for.
 
 Compiling keeps most of what it makes; to look every 700 objects takes a tenth of the time.

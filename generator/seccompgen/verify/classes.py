@@ -22,7 +22,7 @@ from seccompgen.core.word import ARCH, ARGS, FIELDS, NR, WORDS, Word
 from seccompgen.verify.bits import BitSets
 from seccompgen.verify.call import Call
 from seccompgen.verify.followers import Ask, Question, follower
-from seccompgen.verify.partition import Classes
+from seccompgen.verify.partition import Classes, classes_of
 from seccompgen.verify.relation import SAME, Relation
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Exploration:
         found = self._known.get(questions)
         if found is None:
             try:
-                found = Classes(questions, MOST_CLASSES_OF_ARGUMENTS)
+                found = classes_of(questions, MOST_CLASSES_OF_ARGUMENTS)
             except UndecidedError:
                 found = BitSets()
             self._known[questions] = found

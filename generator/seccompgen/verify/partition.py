@@ -7,6 +7,7 @@ with its least member.
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import lru_cache
 from itertools import accumulate
 from operator import or_
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _Places: TypeAlias = tuple[tuple[int, int], ...]
 """Where words lie among the constants of each mask: see `Classes._find`."""
 _T = TypeVar("_T")
+_FEW = 64
+"""Words of more classes are not kept: they may take megabytes each."""
 
 
 class Classes:
@@ -121,6 +124,22 @@ class Classes:
                 found |= at[place] if not question.more else above[place + 1]
             self._answers[question] = found
         return found
+
+
+def classes_of(questions: frozenset[Question], most: int) -> Classes:
+    """Return the classes of one word by ``questions``; the rest is as for `Classes`.
+
+    The programs for the ABIs of a policy ask the same of most arguments, so that a few are kept.
+    """
+    try:
+        return _few_classes(questions)
+    except UndecidedError:
+        return Classes(questions, most)
+
+
+@lru_cache(maxsize=256)
+def _few_classes(questions: frozenset[Question]) -> Classes:
+    return Classes(questions, _FEW)
 
 
 def _first_with(constants: list[int], first: int, last: int, bit: int) -> int:

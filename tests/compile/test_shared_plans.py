@@ -1,0 +1,74 @@
+"""Programs do not show what the same process has compiled before, though they share its plans."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from corpus import ours, translated
+from random_policies import random_policy
+from seccompgen.compile import ProgramBuilder, compile_policy
+from seccompgen.compile.plans import Plans
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Position
+from seccompgen.core.model import Origin
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.filters.lift import lift
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.verify import Code
+from strategies import loaded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pytest
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.program import Instruction
+
+TABLES = shipped_tables()
+ABI_NAMES = ("x86_64", "aarch64")
+NAMES = ("vm-gpu", "vm-net")
+"""Calls of these share parts, so that what is planned first decides on the best way of another."""
+
+
+def policy_of(name: str) -> ResolvedPolicy:
+    return loaded({**translated(ours()[name]), "arches": list(ABI_NAMES)})
+
+
+def made(name: str, abi_name: str) -> list[Sequence[Instruction]]:
+    """Return the program of a policy, and what is made of that when it is taken apart."""
+    abi = ABIS[abi_name]
+    program = compile_policy(policy_of(name), abi, TABLES).instructions
+    making = ProgramBuilder(abi, (), DEFAULT_OBJECTIVE)
+    origin = Origin("code", Position("code"))
+    lifted = lift(Code(program, abi.byte_order), [abi], making.functions, TABLES, origin)
+    again = making.program(lifted.lines, (lifted.otherwise, origin), origin, lifted.hints)
+    return [program, again.instructions]
+
+
+def test_programs_are_the_same_after_any_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [(name, abi) for name in NAMES for abi in ABI_NAMES]
+    compiler = sys.modules["seccompgen.compile"]
+    monkeypatch.setattr(compiler, "shared_plans", Plans)
+    alone = {job: made(*job) for job in jobs}
+    shared = Plans()
+    monkeypatch.setattr(compiler, "shared_plans", lambda: shared)
+    for job in (*reversed(jobs), *jobs[:3]):
+        assert made(*job) == alone[job], job
+
+
+def test_equal_functions_have_their_rules_in_one_order(tmp_path: Path) -> None:
+    """Whichever of their sets came first, and so has the lower number."""
+    policy = random_policy(tmp_path, 0, 16, TABLES)
+    boxes = [rule.condition for rule in policy.rules if rule.condition is not None]
+    assert len(boxes) >= 10
+    orders = []
+    for listed in (boxes, boxes[::-1]):
+        functions = Plans().functions
+        numbers = {id(one): functions.sets.box(one) for one in listed}
+        rules = [(numbers[id(one)], 0) for one in boxes]
+        derived = functions.derive(rules, 1)
+        orders.append(derived.rules)
+    assert orders[0] == orders[1]
+    assert orders[0] != tuple(sorted(orders[0]))
