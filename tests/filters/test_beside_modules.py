@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 import copy
+import importlib.util
+import py_compile
 import shutil
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from changed_modules import POLICY, accepted
@@ -14,10 +18,6 @@ from runtime_template import FILES
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.filters.module import read_module
 from seccompgen.render import Form
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 # --- what lies beside ----------------------------------------------------------------------------
 
@@ -75,6 +75,38 @@ def test_what_is_no_part_of_a_package_is_told(sandbox: Path, place: str) -> None
     run = inside("verify", "m", cwd=sandbox)
     text = f"m/{place.partition('/')[0]}: is no part of the filter m; remove it\n"
     assert (run.code, run.err) == (1, text)
+
+
+def test_bytecode_that_python_runs_whatever_the_source_says_is_told(sandbox: Path) -> None:
+    """Of another source, with the hash of ours; what an import leaves behind is no finding."""
+    other = sandbox / "other.py"
+    other.write_text("raise SystemExit('not what was proved')\n")
+    modes = py_compile.PycInvalidationMode
+    for name, mode in [
+        ("m/__init__.py", modes.CHECKED_HASH),
+        ("m/_x86_64.py", modes.UNCHECKED_HASH),
+        ("_runtime.py", modes.CHECKED_HASH),
+    ]:
+        file = sandbox / name
+        kept = Path(importlib.util.cache_from_source(file))
+        py_compile.compile(str(other), cfile=str(kept), invalidation_mode=mode)
+        bytecode = bytearray(kept.read_bytes())
+        bytecode[8:16] = importlib.util.source_hash(file.read_bytes())
+        kept.write_bytes(bytecode)
+        python = subprocess.run(
+            [sys.executable, "-B", "-c", f"import {sandbox.name}.m._x86_64"],
+            check=False,
+            cwd=sandbox.parent,
+            capture_output=True,
+        )
+        assert python.stderr == b"not what was proved\n"
+        run = inside("verify", "m", cwd=sandbox)
+        there = kept.relative_to(sandbox)
+        text = f"{there}: Python runs this bytecode, whatever {file.name} says; remove it\n"
+        assert (run.code, run.err) == (1, text)
+        py_compile.compile(str(file), cfile=str(kept), invalidation_mode=modes.TIMESTAMP)
+    run = inside("verify", "m", cwd=sandbox)
+    assert (run.code, run.err) == (0, "")
 
 
 def test_a_module_that_the_package_hides_is_told(sandbox: Path) -> None:

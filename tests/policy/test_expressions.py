@@ -93,6 +93,8 @@ FAULTS = {
         ("not a value: write a number, a constant, or these with | & ^ ~ + - << >>", 8)
     ],
     "arg0 == 0x10000000000000000": [("a number of more than 64 bits", 8)],
+    "arg0 == " + "9" * 4301: [("a number of more than 64 bits", 8)],
+    "arg0 == 1 or arg1 < " + "9_" * 4000 + "9": [("a number of more than 64 bits", 20)],
     "arg0 == (lambda: 1)": [
         ("not a value: write a number, a constant, or these with | & ^ ~ + - << >>", 9)
     ],

@@ -233,6 +233,7 @@ def test_a_go_program_that_its_policy_no_longer_has_goes(tmp_path: Path) -> None
           (("c", "a C header"), ("rust", "a Rust module"), ("go", "a Go package"))],
         *(("rust", "match", "a Rust module"), ("go", "main", "a Go package")),
         *(("rust", "Self", "a Rust module"), ("go", "documentation", "a Go package")),
+        ("go", "init", "a Go package"),
     ],
 )  # fmt: skip
 def test_names_that_a_language_refuses(form: str, name: str, what: str, tmp_path: Path) -> None:

@@ -11,179 +11,190 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x46\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
-    b"\x35\x00\x21\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x47\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
+    b"\x35\x00\x22\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x35\x00\x11\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
-    b"\x35\x00\x3d\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl, fcntl64 (1)
-    b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x3e\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl, fcntl64 (1)
+    b"\x35\x00\x0c\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
     b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
-    b"\x15\x00\x79\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x15\x00\x78\x79\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
-    # from waitpid:
-    b"\x35\x00\x78\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\x77\x76\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> from open
+    b"\x15\x00\x83\x84\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # from open:
+    b"\x35\x00\x83\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\x82\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
+    b"\x15\x00\x81\x80\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\x76\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\x75\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\x74\x73\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x35\x00\x03\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x15\x00\x7f\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x7e\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\x7d\x7c\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x02\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
-    b"\x35\x00\x71\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\x71\x70\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x35\x00\x7b\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\x7b\x7a\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x6f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x79\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from mpx:
-    b"\x35\x00\x54\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x0c\x00\x78\x00\x00\x00"  # jge  120 clone               -> from clone
     b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
-    b"\x35\x00\x00\x69\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\x68\x69\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\x73\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\x72\x73\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\x68\x64\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x35\x00\x72\x04\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer
-    b"\x15\x00\x66\x00\x5b\x00\x00\x00"  # jeq  91 munmap               -> allow
-    b"\x15\x00\x65\x36\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow else settimeofday and others
+    b"\x15\x00\x70\x00\x5b\x00\x00\x00"  # jeq  91 munmap               -> allow
+    b"\x15\x00\x6f\x38\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow else settimeofday and others
     # from setitimer:
-    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> from sysinfo
-    b"\x35\x00\x00\x63\x6a\x00\x00\x00"  # jge  106 stat                else allow
-    b"\x15\x00\x62\x61\x6c\x00\x00\x00"  # jeq  108 fstat               -> allow else errno(EPERM)
-    # from sysinfo:
-    b"\x35\x00\x01\x00\x78\x00\x00\x00"  # jge  120 clone               -> from clone
-    b"\x15\x00\x5f\x60\x75\x00\x00\x00"  # jeq  117 ipc                 -> errno(EPERM) else allow
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
+    # setreuid and others:
+    b"\x45\x00\x6c\x6d\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
+    # from olduname:
+    b"\x35\x00\x6c\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
+    b"\x15\x00\x6b\x6a\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # from clone:
-    b"\x15\x00\x5f\x5e\x7a\x00\x00\x00"  # jeq  122 uname               -> allow else errno(EPERM)
-    # from sigprocmask:
-    b"\x35\x00\x12\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
-    b"\x35\x00\x0b\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> from getresgid
-    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
-    b"\x35\x00\x03\x00\x90\x00\x00\x00"  # jge  144 msync               -> from msync
-    b"\x35\x00\x00\x5a\x7f\x00\x00\x00"  # jge  127 create_module       else allow
-    b"\x45\x00\x58\x00\x71\xff\xff\xff"  # jset 0xffffff71              -> errno(EPERM)
-    b"\x35\x00\x58\x57\x8c\x00\x00\x00"  # jge  140 _llseek             -> allow else errno(EPERM)
-    # from msync:
-    b"\x15\x00\x56\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x55\x56\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x4b\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, mmap2, pkey_mprotect
+    b"\x15\x00\x69\x00\x7a\x00\x00\x00"  # jeq  122 uname               -> allow
+    b"\x15\x00\x68\x67\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    # from _llseek:
+    b"\x35\x00\x15\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
+    b"\x35\x00\x10\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
+    b"\x35\x00\x09\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> from getresgid
+    b"\x35\x00\x04\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x15\x00\x62\x00\x8d\x00\x00\x00"  # jeq  141 getdents            -> errno(EPERM)
+    b"\x15\x00\x61\x00\x8f\x00\x00\x00"  # jeq  143 flock               -> errno(EPERM)
+    b"\x15\x00\x60\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x5f\x60\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x15\x00\x55\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
-    b"\x15\x00\x54\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
-    b"\x15\x00\x53\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
-    b"\x15\x00\x52\x51\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
+    b"\x15\x00\x5f\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
+    b"\x15\x00\x5e\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
+    b"\x15\x00\x5d\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
+    b"\x15\x00\x5c\x5b\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
     # from getresgid:
     b"\x15\x00\x01\x00\xac\x00\x00\x00"  # jeq  172 prctl               -> prctl (1)
-    b"\x15\x00\x4f\x50\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:149
+    b"\x15\x00\x59\x5a\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # prctl (1): compute_only.yml:167
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x4d\x4c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:149
-    b"\x15\x00\x4c\x4b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x57\x56\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:167
+    b"\x15\x00\x56\x55\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
-    b"\x35\x00\x0a\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
-    b"\x35\x00\x03\x00\xc5\x00\x00\x00"  # jge  197 fstat64             -> from fstat64
-    b"\x15\x00\x30\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mprotect, mmap2, pkey_mprotect
-    b"\x15\x00\x48\x00\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow
-    b"\x15\x00\x47\x18\xbf\x00\x00\x00"  # jeq  191 ugetrlimit          -> allow else settimeofday and others
-    # from fstat64:
-    b"\x35\x00\x00\x03\xcb\x00\x00\x00"  # jge  203 setreuid32          else fstat64 and others
-    b"\x35\x00\x03\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> from chown32
-    b"\x35\x00\x01\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> fstat64 and others
-    b"\x15\x00\x43\x42\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow else errno(EPERM)
+    b"\x35\x00\x07\x00\xc5\x00\x00\x00"  # jge  197 fstat64             -> fstat64 and others
+    b"\x15\x00\x35\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mprotect, mmap2, pkey_mprotect
+    b"\x15\x00\x53\x00\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow
+    b"\x15\x00\x52\x1b\xbf\x00\x00\x00"  # jeq  191 ugetrlimit          -> allow else settimeofday and others
+    # from setreuid32:
+    b"\x35\x00\x07\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
+    b"\x15\x00\x03\x00\xdb\x00\x00\x00"  # jeq  219 madvise             -> madvise
+    b"\x15\x00\x4f\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x4d\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
     # fstat64 and others:
-    b"\x45\x00\x42\x41\x09\x00\x00\x00"  # jset 9 link                  -> allow else errno(EPERM)
-    # from chown32:
-    b"\x15\x00\x41\x40\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
+    b"\x45\x00\x4d\x4c\x09\x00\x00\x00"  # jset 9 link                  -> allow else errno(EPERM)
+    # madvise: compute_only.yml:83
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x00\x4b\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x4a\x49\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\x3f\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x15\x00\x3d\x3c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x00\x48\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x44\x45\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3a\x3b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    b"\x15\x00\x44\x43\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
-    b"\x35\x00\x1b\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> from name_to_handle_at
-    b"\x35\x00\x0b\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> from statfs64
-    b"\x35\x00\x26\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime and others
-    b"\x35\x00\x03\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> from set_thread_area
-    b"\x35\x00\x15\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x00\x20\xe1\x00\x00\x00"  # jge  225 readahead           else gettid and others
-    b"\x15\x00\x34\x33\xf0\x00\x00\x00"  # jeq  240 futex               -> allow else errno(EPERM)
+    b"\x35\x00\x1d\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x0c\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x02\x00\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> from sched_setaffinity
+    b"\x35\x00\x30\x00\xf0\x00\x00\x00"  # jge  240 futex               -> futex, futex_time64 (1)
+    b"\x15\x00\x3f\x2e\xe0\x00\x00\x00"  # jeq  224 gettid              -> allow else readahead and others
+    # from sched_setaffinity:
+    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> from set_thread_area
+    b"\x35\x00\x15\x3c\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64 else errno(EPERM)
     # from set_thread_area:
-    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> from lookup_dcookie
-    b"\x35\x00\x2b\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 and others
-    b"\x35\x00\x30\x31\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
-    # from lookup_dcookie:
-    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday and others
-    b"\x35\x00\x2f\x2e\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
+    b"\x35\x00\x04\x00\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> from epoll_ctl
+    b"\x35\x00\x00\x3b\xf5\x00\x00\x00"  # jge  245 io_setup            else allow
+    b"\x15\x00\x3a\x00\xfa\x00\x00\x00"  # jeq  250 fadvise64           -> allow
+    b"\x15\x00\x39\x00\xfc\x00\x00\x00"  # jeq  252 exit_group          -> allow
+    b"\x15\x00\x39\x37\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else errno(EPERM)
+    # from epoll_ctl:
+    b"\x35\x00\x00\x37\x01\x01\x00\x00"  # jge  257 remap_file_pages    else allow
     # settimeofday and others:
-    b"\x45\x00\x2d\x2e\x2d\x00\x00\x00"  # jset 45 brk                  -> errno(EPERM) else allow
-    # from statfs64:
+    b"\x45\x00\x35\x36\x2d\x00\x00\x00"  # jset 45 brk                  -> errno(EPERM) else allow
+    # from clock_gettime:
+    b"\x35\x00\x00\x1c\x0c\x01\x00\x00"  # jge  268 statfs64            else clock_gettime and others
     b"\x35\x00\x0a\x00\x54\x01\x00\x00"  # jge  340 prlimit64           -> prlimit64
-    b"\x35\x00\x05\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> from getcpu
     b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> from pselect6
-    b"\x15\x00\x2a\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
-    b"\x15\x00\x2a\x28\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x32\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
+    b"\x15\x00\x32\x30\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
-    b"\x35\x00\x00\x28\x36\x01\x00\x00"  # jge  310 unshare             else allow
-    b"\x15\x00\x27\x26\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
-    # from getcpu:
-    b"\x35\x00\x02\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
-    b"\x35\x00\x00\x25\x40\x01\x00\x00"  # jge  320 utimensat           else allow
-    b"\x15\x00\x24\x23\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
+    b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
+    b"\x35\x00\x01\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> from get_robust_list
+    b"\x15\x00\x2d\x2e\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM) else allow
+    # from get_robust_list:
+    b"\x35\x00\x2d\x2c\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow else errno(EPERM)
+    # from utimensat:
+    b"\x35\x00\x01\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
+    b"\x15\x00\x2b\x2a\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
     # from preadv:
-    b"\x35\x00\x22\x23\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:147
+    b"\x35\x00\x29\x2a\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:165
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
+    b"\x15\x00\x00\x27\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x26\x25\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
-    b"\x35\x00\x0b\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> from clock_getres_time64
-    b"\x35\x00\x06\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
-    b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x0f\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x35\x00\x0a\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x01\x00\x77\x01\x00\x00"  # jge  375 membarrier          -> from membarrier
-    b"\x15\x00\x1a\x19\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x21\x20\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
     # from membarrier:
-    b"\x15\x00\x18\x19\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:81
+    b"\x15\x00\x1f\x20\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:87
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x1c\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x02\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
-    b"\x35\x00\x00\x14\x82\x01\x00\x00"  # jge  386 rseq                else errno(EPERM)
-    # gettid and others:
-    b"\x45\x00\x15\x14\x1d\x00\x00\x00"  # jset 29 pause                -> errno(ENOSYS) else allow
-    # from semget:
-    b"\x15\x00\x01\x12\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
-    # from clock_getres_time64:
-    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x35\x00\x1b\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
+    b"\x35\x00\x00\x1a\x82\x01\x00\x00"  # jge  386 rseq                else errno(EPERM)
+    b"\x35\x00\x1b\x1a\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
+    # from clock_gettime64:
+    b"\x45\x00\x00\x18\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
     # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x10\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x0f\x0e\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x17\x00\x00\x00\x80"  # jge  0x80000000              else allow
+    b"\x35\x00\x16\x15\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
     # from timer_gettime64:
-    b"\x35\x00\x0f\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> from openat2
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x35\x00\x0c\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x04\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> futex, futex_time64 (1)
     b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
-    b"\x35\x00\x0a\x09\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
+    b"\x35\x00\x12\x11\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
     # from io_pgetevents_time64:
-    b"\x35\x00\x08\x0a\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # from rt_sigtimedwait_time64:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> fadvise64 and others
-    b"\x35\x00\x06\x07\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # fadvise64 and others:
-    b"\x45\x00\x07\x06\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
-    # from openat2:
-    b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
-    b"\x45\x00\x00\x03\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
-    # setreuid and others:
-    b"\x45\x00\x02\x03\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
+    b"\x35\x00\x11\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
+    # readahead and others:
+    b"\x45\x00\x11\x0f\x10\x00\x00\x00"  # jset 16 lchown               -> errno(ENOSYS) else errno(EPERM)
+    # futex, futex_time64 (1): compute_only.yml:113
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x45\x00\x00\x0e\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
+    b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
+    b"\x15\x00\x0b\x0c\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex, futex_time64 (2): compute_only.yml:113
+    b"\x45\x00\x00\x0a\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x0a\x09\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # from sched_rr_get_interval_time64:
+    b"\x35\x00\x09\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x15\x00\x06\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
+    b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x04\x02\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow

@@ -11,213 +11,226 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x51\x00\x00\x00\x00\xd2"  # jge  210 setresgid32         -> from setresgid32
-    b"\x00\x35\x28\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
-    b"\x00\x35\x15\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
+    b"\x00\x35\x56\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
+    b"\x00\x35\x2e\x00\x00\x00\x00\x7a"  # jge  122 uname               -> from uname
+    b"\x00\x35\x16\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
+    b"\x00\x35\x58\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl, fcntl64 (1)
     b"\x00\x35\x11\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
-    b"\x00\x35\x08\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
-    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
-    b"\x00\x15\x92\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x00\x15\x91\x92\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
-    # from waitpid:
-    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
-    b"\x00\x15\x90\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\x90\x8e\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # from lseek:
-    b"\x00\x35\x00\x8e\x00\x00\x00\x15"  # jge  21 mount                else allow
-    b"\x00\x15\x8d\x8c\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
-    # from alarm:
-    b"\x00\x35\x04\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
-    b"\x00\x35\x00\x6f\x00\x00\x00\x1e"  # jge  30 utime                else alarm and others
-    b"\x00\x35\x01\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
-    b"\x00\x35\x8a\x88\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x06\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
+    b"\x00\x15\x9c\x9d\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # from open:
+    b"\x00\x35\x9c\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x9b\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x9a\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\x9a\x98\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    # from mount:
+    b"\x00\x35\x05\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
+    b"\x00\x15\x96\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x35\x43\x94\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm and others else errno(EPERM)
     # from access:
-    b"\x00\x15\x89\x87\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x95\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
+    b"\x00\x15\x94\x92\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x45\x86\x38\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
+    b"\x00\x45\x91\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
+    b"\x00\x45\x8f\x91\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
     # from acct:
-    b"\x00\x35\x86\x84\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x90\x8e\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl: compute_only.yml:64, 67
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x83\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x8d\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # from fcntl:
+    # from setpgid:
     b"\x00\x35\x09\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x35\x00\x3e\x00\x00\x00\x38"  # jge  56                      else fcntl, fcntl64 (1)
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
-    b"\x00\x35\x7c\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\x7b\x7d\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x87\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\x86\x88\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x00\x15\x7a\x7b\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\x85\x86\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
-    b"\x00\x35\x79\x08\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\x02\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x84\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    b"\x00\x45\x82\x83\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # from settimeofday:
-    b"\x00\x15\x79\x46\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
+    b"\x00\x15\x83\x48\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
     # from mmap:
     b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x5b\x74\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x00\x15\x5f\x7e\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from munmap:
-    b"\x00\x35\x03\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setreuid and others
-    b"\x00\x35\x00\x57\x00\x00\x00\x5e"  # jge  94 fchmod               else alarm and others
-    b"\x00\x15\x73\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
-    b"\x00\x15\x72\x70\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
-    # setreuid and others:
-    b"\x00\x45\x6f\x70\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else allow
-    # from olduname:
-    b"\x00\x35\x16\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
-    b"\x00\x35\x06\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
-    b"\x00\x35\x53\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap and others
-    b"\x00\x35\x03\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> from ipc
-    b"\x00\x35\x6b\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    b"\x00\x45\x00\x6b\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x00\x45\x68\x6a\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
-    # from ipc:
-    b"\x00\x45\x68\x67\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # from sigprocmask:
-    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
-    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
-    b"\x00\x35\x00\x65\x00\x00\x00\x7f"  # jge  127                     else allow
-    b"\x00\x45\x65\x63\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x04\x00\x00\x00\x00\x6a"  # jge  106 stat                -> from stat
+    b"\x00\x35\x00\x5b\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap and others
+    b"\x00\x35\x7c\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> allow
+    b"\x00\x15\x7c\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x7b\x79\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
+    # from stat:
+    b"\x00\x35\x03\x00\x00\x00\x00\x76"  # jge  118 fsync               -> from fsync
+    b"\x00\x45\x00\x79\xff\xff\xff\x8e"  # jset 0xffffff8e              else errno(ENOSYS)
+    b"\x00\x45\x00\x77\xff\xff\xff\x83"  # jset 0xffffff83              else allow
+    b"\x00\x15\x77\x75\x00\x00\x00\x6e"  # jeq  110                     -> errno(ENOSYS) else errno(EPERM)
+    # from fsync:
+    b"\x00\x35\x74\x75\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
+    # from uname:
+    b"\x00\x35\x15\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x35\x01\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
+    b"\x00\x15\x52\x50\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mmap and others else munmap and others
+    # from init_module:
+    b"\x00\x35\x0e\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
+    b"\x00\x35\x08\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x05\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
+    b"\x00\x45\x6e\x6c\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x00\x15\x63\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
-    b"\x00\x15\x62\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
-    b"\x00\x15\x62\x60\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x6c\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
+    b"\x00\x15\x6b\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
+    b"\x00\x15\x6b\x69\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from msync:
-    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
-    b"\x00\x15\x5e\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x5d\x5e\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x68\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x67\x68\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
-    b"\x00\x15\x5c\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x5b\x5a\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x00\x15\x66\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x65\x64\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
     b"\x00\x35\x00\x21\x00\x00\x00\xa9"  # jge  169 nfsservctl          else getresuid and others
-    b"\x00\x35\x59\x58\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # from prctl:
-    b"\x00\x35\x0b\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> from mmap2
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x35\x63\x62\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:167
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x54\x53\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:149
-    b"\x00\x15\x53\x52\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x60\x5f\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:167
+    b"\x00\x15\x5f\x5e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
+    b"\x00\x35\x06\x00\x00\x00\x00\xc1"  # jge  193 truncate64          -> from truncate64
+    b"\x00\x35\x3d\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> mmap and others
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> from chown
-    b"\x00\x15\x50\x51\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x5a\x5b\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x00\x35\x01\x00\x00\x00\x00\xbc"  # jge  188                     -> from vfork
-    b"\x00\x15\x4f\x4e\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    b"\x00\x15\x59\x58\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
     # from vfork:
-    b"\x00\x35\x4e\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow
-    # dup and others:
-    b"\x00\x45\x4c\x4e\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
-    # from mmap2:
-    b"\x00\x35\x00\x32\x00\x00\x00\xc1"  # jge  193 truncate64          else mmap and others
+    b"\x00\x35\x06\x59\x00\x00\x00\xbe"  # jge  190 vfork               -> alarm and others else errno(ENOSYS)
+    # from truncate64:
+    b"\x00\x35\x06\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> madvise
     b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
-    b"\x00\x35\x4a\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
-    b"\x00\x15\x49\x17\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else settimeofday and others
+    b"\x00\x35\x55\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
+    b"\x00\x15\x54\x1a\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else settimeofday and others
     # from setreuid32:
-    b"\x00\x45\x47\x2c\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else alarm and others
-    # from setresgid32:
-    b"\x00\x35\x21\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> from prlimit64
-    b"\x00\x35\x15\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> from clock_gettime
-    b"\x00\x35\x09\x00\x00\x00\x00\xde"  # jge  222                     -> from gettid
-    b"\x00\x35\x02\x00\x00\x00\x00\xdd"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
-    b"\x00\x15\x43\x00\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow
-    b"\x00\x15\x42\x41\x00\x00\x00\xdb"  # jeq  219 madvise             -> allow else errno(EPERM)
+    b"\x00\x15\x53\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x45\x51\x00\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM)
+    # alarm and others:
+    b"\x00\x45\x51\x50\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
+    # madvise: compute_only.yml:83
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x35\x00\x4f\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x4e\x4d\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # from getdents64:
+    b"\x00\x35\x25\x00\x00\x00\x01\x54"  # jge  340 socket              -> from socket
+    b"\x00\x35\x13\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x09\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> from readahead
+    b"\x00\x35\x07\x00\x00\x00\x00\xde"  # jge  222                     -> getresuid and others
+    b"\x00\x35\x00\x48\x00\x00\x00\xdd"  # jge  221 fcntl64             else errno(EPERM)
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x00\x45\x00\x3f\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
-    b"\x00\x15\x3e\x3d\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # fcntl, fcntl64 (2): compute_only.yml:55
+    b"\x00\x45\x00\x47\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3b\x3c\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # from gettid:
-    b"\x00\x35\x04\x00\x00\x00\x00\xf3"  # jge  243                     -> from io_setup
-    b"\x00\x35\x19\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> from readahead
+    b"\x00\x45\x43\x44\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:55
+    b"\x00\x15\x43\x42\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # getresuid and others:
-    b"\x00\x45\x39\x38\x00\x00\x00\x12"  # jset 18 oldstat              -> errno(ENOSYS) else allow
+    b"\x00\x45\x43\x42\x00\x00\x00\x12"  # jset 18 oldstat              -> errno(ENOSYS) else allow
     # from readahead:
-    b"\x00\x15\x37\x36\x00\x00\x00\xf0"  # jeq  240 futex               -> allow else errno(EPERM)
-    # from io_setup:
+    b"\x00\x35\x01\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> from sched_getaffinity
+    b"\x00\x15\x2f\x3f\x00\x00\x00\xf0"  # jeq  240 futex               -> futex, futex_time64 (1) else errno(EPERM)
+    # from sched_getaffinity:
+    b"\x00\x35\x00\x15\x00\x00\x00\xf3"  # jge  243                     else sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xfd"  # jge  253 lookup_dcookie      -> from lookup_dcookie
-    b"\x00\x35\x2d\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64 and others
-    b"\x00\x35\x33\x35\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x08\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64 and others
+    b"\x00\x35\x3b\x3d\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # from lookup_dcookie:
     b"\x00\x35\x01\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> settimeofday and others
-    b"\x00\x35\x32\x31\x00\x00\x00\xff"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
+    b"\x00\x35\x3a\x39\x00\x00\x00\xff"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
     # settimeofday and others:
-    b"\x00\x45\x30\x31\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
+    b"\x00\x45\x38\x39\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
     # from clock_gettime:
-    b"\x00\x35\x00\x1d\x00\x00\x01\x0c"  # jge  268 statfs64            else clock_gettime and others
-    b"\x00\x35\x02\x00\x00\x00\x01\x34"  # jge  308 pselect6            -> from pselect6
-    b"\x00\x45\x00\x26\x00\x00\x00\x2e"  # jset 46 setgid               else fadvise64 and others
-    b"\x00\x15\x2e\x2c\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x1e\x00\x00\x01\x0c"  # jge  268 statfs64            else clock_gettime and others
+    b"\x00\x35\x0b\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
+    b"\x00\x35\x03\x00\x00\x00\x01\x34"  # jge  308 pselect6            -> from pselect6
+    b"\x00\x45\x01\x00\x00\x00\x00\x2e"  # jset 46 setgid               -> from statfs64
+    # fadvise64 and others:
+    b"\x00\x45\x35\x34\x00\x00\x00\x01"  # jset 1 exit                  -> errno(ENOSYS) else allow
+    # from statfs64:
+    b"\x00\x15\x34\x32\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
     b"\x00\x35\x03\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> from utimensat
     b"\x00\x35\x01\x00\x00\x00\x01\x38"  # jge  312 get_robust_list     -> from get_robust_list
-    b"\x00\x15\x29\x2a\x00\x00\x01\x36"  # jeq  310 unshare             -> errno(EPERM) else allow
+    b"\x00\x15\x2f\x30\x00\x00\x01\x36"  # jeq  310 unshare             -> errno(EPERM) else allow
     # from get_robust_list:
-    b"\x00\x35\x29\x28\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow else errno(EPERM)
+    b"\x00\x35\x2f\x2e\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow else errno(EPERM)
     # from utimensat:
     b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 preadv              -> from preadv
-    b"\x00\x15\x27\x26\x00\x00\x01\x4a"  # jeq  330 dup3                -> allow else errno(EPERM)
+    b"\x00\x15\x2d\x2c\x00\x00\x01\x4a"  # jeq  330 dup3                -> allow else errno(EPERM)
     # from preadv:
-    b"\x00\x35\x25\x26\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # from prlimit64:
-    b"\x00\x35\x10\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
-    b"\x00\x35\x09\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> from pkey_mprotect
-    b"\x00\x35\x04\x00\x00\x00\x01\x54"  # jge  340 socket              -> from socket
+    b"\x00\x35\x2b\x2c\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:165
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
+    b"\x00\x15\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
+    b"\x00\x35\x0c\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x00\x35\x0a\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x04\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> from pkey_mprotect
     b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> from membarrier
-    b"\x00\x15\x1d\x1c\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    b"\x00\x15\x23\x22\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
     # from membarrier:
-    b"\x00\x35\x1b\x00\x00\x00\x01\x7f"  # jge  383 statx               -> errno(EPERM)
-    # alarm and others:
-    b"\x00\x45\x1b\x1a\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
+    b"\x00\x35\x21\x00\x00\x00\x01\x7f"  # jge  383 statx               -> errno(EPERM)
+    # munmap and others:
+    b"\x00\x45\x21\x20\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> from pkey_alloc
     # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x1d\x1e\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x00\x35\x16\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x17\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
-    b"\x00\x15\x15\x14\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
-    # from clock_gettime64:
-    b"\x00\x35\x04\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
-    b"\x00\x45\x00\x12\xff\xff\xfe\x6a"  # jset 0xfffffe6a              else errno(EPERM)
+    b"\x00\x35\x1e\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
+    b"\x00\x15\x1c\x1b\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
+    # from semget:
+    b"\x00\x15\x01\x1a\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
     # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x11\x80\x00\x00\x00"  # jge  0x80000000              else allow
-    b"\x00\x35\x10\x0f\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x18\x80\x00\x00\x00"  # jge  0x80000000              else allow
+    b"\x00\x35\x17\x16\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
     # from timer_gettime64:
-    b"\x00\x35\x0b\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
-    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> from openat2
-    b"\x00\x35\x03\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x00\x35\x0c\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x04\x00\x00\x00\x01\xa6"  # jge  422 futex_time64        -> futex, futex_time64 (1)
     b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> from io_pgetevents_time64
-    b"\x00\x35\x0b\x0a\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
+    b"\x00\x35\x13\x12\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
     # from io_pgetevents_time64:
-    b"\x00\x35\x09\x0b\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # from rt_sigtimedwait_time64:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435                     -> fadvise64 and others
-    b"\x00\x35\x07\x08\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # fadvise64 and others:
-    b"\x00\x45\x08\x07\x00\x00\x00\x01"  # jset 1 exit                  -> errno(ENOSYS) else allow
-    # from openat2:
-    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
-    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x35\x12\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
+    b"\x00\x35\x10\x12\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
+    # futex, futex_time64 (1): compute_only.yml:113
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x45\x00\x0f\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
+    b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
+    b"\x00\x15\x0c\x0d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex, futex_time64 (2): compute_only.yml:113
+    b"\x00\x45\x00\x0b\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x0b\x0a\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # from sched_rr_get_interval_time64:
+    b"\x00\x35\x05\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x15\x08\x00\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow
+    b"\x00\x15\x07\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x06\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x06\x00\x00\x00\x01\xb3"  # jeq  435                     -> errno(ENOSYS)
     b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)

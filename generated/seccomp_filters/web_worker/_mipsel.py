@@ -7,267 +7,280 @@ NR_SECCOMP = 4352
 # Answers calls of mipsel.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xd0\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\xda\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x6d\x00\x61\x10\x00\x00"  # jge  4193 rt_sigreturn       -> from rt_sigreturn
-    b"\x35\x00\x38\x00\x19\x10\x00\x00"  # jge  4121 setdomainname      -> from setdomainname
+    b"\x35\x00\x72\x00\x73\x10\x00\x00"  # jge  4211 truncate64         -> from truncate64
+    b"\x35\x00\x38\x00\x1a\x10\x00\x00"  # jge  4122 uname              -> from uname
     b"\x35\x00\x1c\x00\xd8\x0f\x00\x00"  # jge  4056 mpx                -> from mpx
     b"\x35\x00\x12\x00\xd6\x0f\x00\x00"  # jge  4054 ioctl              -> from ioctl
     b"\x35\x00\x05\x00\xa6\x0f\x00\x00"  # jge  4006 close              -> from close
     b"\x35\x00\x02\x00\xa5\x0f\x00\x00"  # jge  4005 open               -> open
-    b"\x35\x00\xc4\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> allow
-    b"\x35\x00\x0d\xc8\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x35\x00\xce\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> allow
+    b"\x35\x00\x0d\xd2\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
     # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xc0\xc1\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xca\xcb\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
     b"\x35\x00\x08\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> from dup
     b"\x35\x00\x03\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> from mount
-    b"\x35\x00\xbe\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
-    b"\x35\x00\x00\xbd\xa7\x0f\x00\x00"  # jge  4007 waitpid            else allow
-    b"\x15\x00\xbc\xbb\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x35\x00\xc8\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
+    b"\x35\x00\x00\xc7\xa7\x0f\x00\x00"  # jge  4007 waitpid            else allow
+    b"\x15\x00\xc6\xc5\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\xbb\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
-    b"\x15\x00\xba\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
-    b"\x15\x00\xb9\x00\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow
-    b"\x15\x00\xb8\xb7\xc1\x0f\x00\x00"  # jeq  4033 access             -> allow else errno(EPERM)
+    b"\x15\x00\xc5\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
+    b"\x15\x00\xc4\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
+    b"\x15\x00\xc3\x00\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow
+    b"\x15\x00\xc2\xc1\xc1\x0f\x00\x00"  # jeq  4033 access             -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x00\xb7\xcc\x0f\x00\x00"  # jge  4044 prof               else allow
-    b"\x35\x00\xb5\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
+    b"\x35\x00\x00\xc1\xcc\x0f\x00\x00"  # jge  4044 prof               else allow
+    b"\x35\x00\xbf\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x45\x00\xb5\xb4\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
+    b"\x45\x00\xbf\xbe\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
     # from ioctl:
     b"\x35\x00\x03\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xb2\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xbc\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xaf\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x00\xb9\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x15\x00\xac\x5e\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    b"\x15\x00\xb6\x63\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
     # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x45\x00\x61\xac\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x45\x00\x66\xb6\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x35\x00\x12\x00\x07\x10\x00\x00"  # jge  4103 syslog             -> from syslog
     b"\x35\x00\x09\x00\x06\x10\x00\x00"  # jge  4102 socketcall         -> socketcall (1)
     b"\x35\x00\x04\x00\xef\x0f\x00\x00"  # jge  4079 settimeofday       -> from settimeofday
     b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> from setreuid
-    b"\x35\x00\x00\xa6\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
-    b"\x15\x00\xa5\xa6\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x35\x00\x00\xb0\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
+    b"\x15\x00\xaf\xb0\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\xa5\x71\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> allow else setreuid and others
+    b"\x35\x00\xaf\x98\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x02\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> from mmap
-    b"\x15\x00\xa3\x00\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow
-    b"\x15\x00\xa2\xa1\xf5\x0f\x00\x00"  # jeq  4085 readlink           -> allow else errno(EPERM)
+    b"\x15\x00\xad\x00\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow
+    b"\x15\x00\xac\xab\xf5\x0f\x00\x00"  # jeq  4085 readlink           -> allow else errno(EPERM)
     # from mmap:
-    b"\x35\x00\xa0\x81\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
+    b"\x35\x00\xaa\x83\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
     # socketcall (1): web_worker.yml:58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x35\x00\x9e\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x45\x00\x9d\x9c\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x35\x00\xa8\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x45\x00\xa7\xa6\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2): web_worker.yml:58
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\x9b\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x15\x00\x9a\x99\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x45\x00\x00\xa5\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
+    b"\x15\x00\xa4\xa3\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (3): web_worker.yml:58
-    b"\x35\x00\x98\x99\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x35\x00\xa2\xa3\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
-    b"\x35\x00\x04\x00\x18\x10\x00\x00"  # jge  4120 clone              -> clone
+    b"\x35\x00\x03\x00\x15\x10\x00\x00"  # jge  4117 ipc                -> from ipc
     b"\x35\x00\x01\x00\x0d\x10\x00\x00"  # jge  4109 unused109          -> from unused109
-    b"\x35\x00\x96\x95\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    b"\x35\x00\xa0\x9f\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from unused109:
-    b"\x35\x00\x95\x00\x16\x10\x00\x00"  # jge  4118 fsync              -> allow
-    b"\x15\x00\x94\x93\x14\x10\x00\x00"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
-    # clone: web_worker.yml:154
+    b"\x35\x00\x9f\x9e\x14\x10\x00\x00"  # jge  4116 sysinfo            -> allow else errno(EPERM)
+    # from ipc:
+    b"\x45\x00\x7d\x00\xe7\xef\xff\xff"  # jset 0xffffefe7              -> ipc and others
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x91\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x91\x90\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # from setdomainname:
-    b"\x35\x00\x15\x00\x55\x10\x00\x00"  # jge  4181 setsockopt         -> from setsockopt
-    b"\x35\x00\x0b\x00\x48\x10\x00\x00"  # jge  4168 accept             -> from accept
-    b"\x35\x00\x02\x00\x2c\x10\x00\x00"  # jge  4140 _llseek            -> from _llseek
-    b"\x15\x00\x6e\x00\x1d\x10\x00\x00"  # jeq  4125 mprotect           -> mprotect, pkey_mprotect
-    b"\x45\x00\x8b\x73\x21\x00\x00\x00"  # jset 33                      -> errno(EPERM) else setdomainname and others
-    # from _llseek:
-    b"\x35\x00\x05\x00\x47\x10\x00\x00"  # jge  4167 mremap             -> mremap
-    b"\x35\x00\x00\x8a\x34\x10\x00\x00"  # jge  4148 cachectl           else allow
-    b"\x35\x00\x89\x00\x46\x10\x00\x00"  # jge  4166 nanosleep          -> allow
-    b"\x15\x00\x88\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
-    b"\x45\x00\x86\x00\xc4\xef\xff\xff"  # jset 0xffffefc4              -> errno(EPERM)
-    b"\x15\x00\x85\x86\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM) else allow
+    b"\x45\x00\x9b\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x9b\x9a\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    # from uname:
+    b"\x35\x00\x16\x00\x55\x10\x00\x00"  # jge  4181 setsockopt         -> from setsockopt
+    b"\x35\x00\x0c\x00\x48\x10\x00\x00"  # jge  4168 accept             -> from accept
+    b"\x35\x00\x02\x00\x1f\x10\x00\x00"  # jge  4127 create_module      -> from create_module
+    b"\x15\x00\x70\x00\x1d\x10\x00\x00"  # jeq  4125 mprotect           -> mprotect, pkey_mprotect
+    b"\x45\x00\x95\x75\x01\x00\x00\x00"  # jset 1                       -> errno(EPERM) else ipc and others
+    # from create_module:
+    b"\x35\x00\x06\x00\x47\x10\x00\x00"  # jge  4167 mremap             -> mremap
+    b"\x35\x00\x01\x00\x34\x10\x00\x00"  # jge  4148 cachectl           -> from cachectl
+    b"\x35\x00\x93\x92\x2c\x10\x00\x00"  # jge  4140 _llseek            -> allow else errno(EPERM)
+    # from cachectl:
+    b"\x35\x00\x92\x00\x46\x10\x00\x00"  # jge  4166 nanosleep          -> allow
+    b"\x15\x00\x91\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
+    b"\x45\x00\x8f\x00\xc4\xef\xff\xff"  # jset 0xffffefc4              -> errno(EPERM)
+    b"\x15\x00\x8e\x8f\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM) else allow
     # mremap: web_worker.yml:141
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x83\x84\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x8c\x8d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from accept:
     b"\x35\x00\x04\x00\x54\x10\x00\x00"  # jge  4180 sendto             -> sendto
     b"\x35\x00\x01\x00\x53\x10\x00\x00"  # jge  4179 sendmsg            -> sendmsg
-    b"\x35\x00\x81\x1a\x4b\x10\x00\x00"  # jge  4171 getpeername        -> allow else accept and others
+    b"\x35\x00\x8a\x1a\x4b\x10\x00\x00"  # jge  4171 getpeername        -> allow else accept and others
     # sendmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x7e\x7f\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x87\x88\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:69
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x7c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x85\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x7b\x7a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x84\x83\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from setsockopt:
     b"\x35\x00\x0e\x00\x56\x10\x00\x00"  # jge  4182 shutdown           -> from shutdown
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
-    b"\x15\x00\x00\x76\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x7f\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\x74\x73\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x7d\x7c\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (1): web_worker.yml:80
-    b"\x15\x00\x73\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x72\x71\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x15\x00\x7c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x7b\x7a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # setsockopt (2): web_worker.yml:76, 80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x6f\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x15\x00\x6e\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x15\x00\x6d\x6c\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    b"\x15\x00\x78\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x15\x00\x77\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x15\x00\x76\x75\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
     # setsockopt (3): web_worker.yml:76
-    b"\x35\x00\x6b\x6c\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    b"\x35\x00\x74\x75\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from shutdown:
-    b"\x35\x00\x0a\x00\x60\x10\x00\x00"  # jge  4192 prctl              -> prctl (1)
+    b"\x35\x00\x0a\x00\x60\x10\x00\x00"  # jge  4192 prctl              -> from prctl
     b"\x15\x00\x04\x00\x58\x10\x00\x00"  # jeq  4184 socketpair         -> socketpair
-    b"\x15\x00\x69\x00\x56\x10\x00\x00"  # jeq  4182 shutdown           -> allow
-    b"\x15\x00\x68\x00\x5a\x10\x00\x00"  # jeq  4186 getresuid          -> allow
-    b"\x35\x00\x67\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> allow
+    b"\x15\x00\x72\x00\x56\x10\x00\x00"  # jeq  4182 shutdown           -> allow
+    b"\x15\x00\x71\x00\x5a\x10\x00\x00"  # jeq  4186 getresuid          -> allow
+    b"\x35\x00\x70\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> allow
     # accept and others:
-    b"\x45\x00\x65\x66\x03\x00\x00\x00"  # jset 3                       -> errno(EPERM) else allow
+    b"\x45\x00\x6e\x6f\x03\x00\x00\x00"  # jset 3                       -> errno(EPERM) else allow
     # socketpair: web_worker.yml:92
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x63\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x6c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x61\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
-    b"\x45\x00\x61\x60\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:149
+    b"\x45\x00\x6a\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
+    b"\x45\x00\x6a\x69\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    # from prctl:
+    b"\x35\x00\x04\x00\x61\x10\x00\x00"  # jge  4193 rt_sigreturn       -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x5e\x5d\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:149
-    b"\x15\x00\x5d\x5c\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
+    b"\x35\x00\x66\x65\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:167
+    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x35\x00\x2d\x00\xf0\x10\x00\x00"  # jge  4336 fanotify_init      -> from fanotify_init
-    b"\x35\x00\x1e\x00\xc0\x10\x00\x00"  # jge  4288 openat             -> from openat
-    b"\x35\x00\x10\x00\x7d\x10\x00\x00"  # jge  4221 reserved221        -> from reserved221
-    b"\x35\x00\x06\x00\x7c\x10\x00\x00"  # jge  4220 fcntl64            -> fcntl64 (1)
-    b"\x35\x00\x03\x00\x6e\x10\x00\x00"  # jge  4206 sigaltstack        -> from sigaltstack
     b"\x35\x00\x01\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> from chown
-    b"\x15\x00\x55\x56\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x15\x00\x62\x63\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from chown:
-    b"\x15\x00\x55\x54\x6b\x10\x00\x00"  # jeq  4203 getcwd             -> allow else errno(EPERM)
-    # from sigaltstack:
-    b"\x45\x00\x00\x53\x86\xef\xff\xff"  # jset 0xffffef86              else errno(EPERM)
-    b"\x15\x00\x52\x53\x73\x10\x00\x00"  # jeq  4211 truncate64         -> errno(EPERM) else allow
-    # fcntl64 (1): compute_only.yml:55; web_worker.yml:131
+    b"\x35\x00\x41\x61\x6b\x10\x00\x00"  # jge  4203 getcwd             -> ipc and others else errno(EPERM)
+    # from truncate64:
+    b"\x35\x00\x2a\x00\xf0\x10\x00\x00"  # jge  4336 fanotify_init      -> from fanotify_init
+    b"\x35\x00\x15\x00\x98\x10\x00\x00"  # jge  4248 epoll_create       -> from epoll_create
+    b"\x35\x00\x10\x00\x7f\x10\x00\x00"  # jge  4223 readahead          -> from readahead
+    b"\x35\x00\x05\x00\x7b\x10\x00\x00"  # jge  4219 getdents64         -> from getdents64
+    b"\x35\x00\x01\x00\x7a\x10\x00\x00"  # jge  4218 madvise            -> madvise
+    b"\x45\x00\x5c\x5b\x84\xef\xff\xff"  # jset 0xffffef84              -> allow else errno(EPERM)
+    # madvise: compute_only.yml:83
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x00\x5a\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x59\x58\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # from getdents64:
+    b"\x15\x00\x00\x37\x7c\x10\x00\x00"  # jeq  4220 fcntl64            else ipc and others
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
+    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
-    b"\x15\x00\x4e\x4f\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x53\x54\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x4c\x4d\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl64 (2): web_worker.yml:131
+    b"\x45\x00\x51\x52\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl64: web_worker.yml:131
     b"\x35\x00\x01\x00\x24\x00\x00\x00"  # jge  0x24                    -> fcntl, fcntl64 (2)       ; cmd >= F_OFD_GETLK
-    b"\x35\x00\x4b\x4a\x22\x00\x00\x00"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    b"\x35\x00\x50\x4f\x22\x00\x00\x00"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x4a\x49\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # from reserved221:
-    b"\x35\x00\x04\x00\x91\x10\x00\x00"  # jge  4241 io_setup           -> from io_setup
-    b"\x35\x00\x23\x00\x90\x10\x00\x00"  # jge  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x35\x00\x01\x00\x8d\x10\x00\x00"  # jge  4237 sendfile64         -> from sendfile64
-    b"\x15\x00\x46\x45\x7e\x10\x00\x00"  # jeq  4222 gettid             -> allow else errno(EPERM)
-    # from sendfile64:
-    b"\x35\x00\x44\x45\x8f\x10\x00\x00"  # jge  4239 sched_setaffinity  -> errno(EPERM) else allow
-    # from io_setup:
-    b"\x35\x00\x03\x00\x9f\x10\x00\x00"  # jge  4255 statfs64           -> from statfs64
-    b"\x35\x00\x01\x00\x98\x10\x00\x00"  # jge  4248 epoll_create       -> from epoll_create
-    b"\x15\x00\x42\x41\x96\x10\x00\x00"  # jeq  4246 exit_group         -> allow else errno(EPERM)
+    b"\x15\x00\x4f\x4e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # from readahead:
+    b"\x15\x00\x39\x00\x8e\x10\x00\x00"  # jeq  4238 futex              -> futex, futex_time64 (1)
+    b"\x15\x00\x21\x00\x90\x10\x00\x00"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x15\x00\x4c\x00\x8d\x10\x00\x00"  # jeq  4237 sendfile64         -> allow
+    b"\x15\x00\x4b\x4a\x96\x10\x00\x00"  # jeq  4246 exit_group         -> allow else errno(EPERM)
     # from epoll_create:
-    b"\x15\x00\x40\x41\x9b\x10\x00\x00"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
+    b"\x35\x00\x09\x00\xc1\x10\x00\x00"  # jge  4289 mkdirat            -> from mkdirat
+    b"\x35\x00\x06\x00\xc0\x10\x00\x00"  # jge  4288 openat             -> openat
+    b"\x35\x00\x03\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> from tgkill
+    b"\x35\x00\x01\x00\x9f\x10\x00\x00"  # jge  4255 statfs64           -> from statfs64
+    b"\x15\x00\x45\x46\x9b\x10\x00\x00"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
     # from statfs64:
-    b"\x35\x00\x01\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> from tgkill
-    b"\x35\x00\x3f\x3e\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> allow else errno(EPERM)
+    b"\x35\x00\x45\x44\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> allow else errno(EPERM)
     # from tgkill:
-    b"\x15\x00\x3e\x00\xbb\x10\x00\x00"  # jeq  4283 set_thread_area    -> allow
-    b"\x15\x00\x42\x3c\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
-    # from openat:
-    b"\x35\x00\x09\x00\xdc\x10\x00\x00"  # jge  4316 utimensat          -> from utimensat
-    b"\x35\x00\x02\x00\xc1\x10\x00\x00"  # jge  4289 mkdirat            -> from mkdirat
+    b"\x15\x00\x44\x00\xbb\x10\x00\x00"  # jeq  4283 set_thread_area    -> allow
+    b"\x15\x00\x48\x42\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:101
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x38\x39\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\x40\x41\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
+    b"\x35\x00\x05\x00\xdc\x10\x00\x00"  # jge  4316 utimensat          -> from utimensat
     b"\x35\x00\x03\x00\xcf\x10\x00\x00"  # jge  4303 unshare            -> from unshare
     b"\x35\x00\x01\x00\xca\x10\x00\x00"  # jge  4298 readlinkat         -> from readlinkat
-    b"\x15\x00\x36\x35\xc5\x10\x00\x00"  # jeq  4293 fstatat64          -> allow else errno(EPERM)
+    b"\x15\x00\x3d\x3c\xc5\x10\x00\x00"  # jeq  4293 fstatat64          -> allow else errno(EPERM)
     # from readlinkat:
-    b"\x15\x00\x34\x35\xcb\x10\x00\x00"  # jeq  4299 fchmodat           -> errno(EPERM) else allow
+    b"\x15\x00\x3b\x3c\xcb\x10\x00\x00"  # jeq  4299 fchmodat           -> errno(EPERM) else allow
     # from unshare:
-    b"\x35\x00\x00\x33\xd5\x10\x00\x00"  # jge  4309 set_robust_list    else errno(EPERM)
-    # setreuid and others:
-    b"\x45\x00\x32\x33\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x35\x00\x24\x3a\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> setreuid and others else errno(EPERM)
     # from utimensat:
-    b"\x35\x00\x00\x1b\xdd\x10\x00\x00"  # jge  4317 signalfd           else utimensat, utimensat_time64
+    b"\x35\x00\x00\x1c\xdd\x10\x00\x00"  # jge  4317 signalfd           else utimensat, utimensat_time64
     b"\x35\x00\x01\x00\xe5\x10\x00\x00"  # jge  4325 eventfd2           -> from eventfd2
-    b"\x15\x00\x30\x2f\xdf\x10\x00\x00"  # jeq  4319 eventfd            -> allow else errno(EPERM)
+    b"\x15\x00\x38\x37\xdf\x10\x00\x00"  # jeq  4319 eventfd            -> allow else errno(EPERM)
     # from eventfd2:
-    b"\x35\x00\x16\x2f\xe9\x10\x00\x00"  # jge  4329 inotify_init1      -> setdomainname and others else allow
+    b"\x35\x00\x16\x37\xe9\x10\x00\x00"  # jge  4329 inotify_init1      -> ipc and others else allow
     # from fanotify_init:
+    b"\x35\x00\x16\x00\x3c\x11\x00\x00"  # jge  4412 utimensat_time64   -> from utimensat_time64
     b"\x35\x00\x0b\x00\x06\x11\x00\x00"  # jge  4358 membarrier         -> from membarrier
     b"\x15\x00\x04\x00\xf2\x10\x00\x00"  # jeq  4338 prlimit64          -> prlimit64
     b"\x15\x00\x01\x00\xf7\x10\x00\x00"  # jeq  4343 sendmmsg           -> sendmmsg
-    b"\x15\x00\x2b\x2a\x01\x11\x00\x00"  # jeq  4353 getrandom          -> allow else errno(EPERM)
+    b"\x15\x00\x32\x31\x01\x11\x00\x00"  # jeq  4353 getrandom          -> allow else errno(EPERM)
     # sendmmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x28\x29\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:147
+    b"\x45\x00\x2f\x30\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # prlimit64: compute_only.yml:165
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x2d\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x24\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
+    b"\x35\x00\x2b\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x23\x22\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x35\x00\x29\x2a\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # from membarrier:
-    b"\x35\x00\x0a\x00\x3c\x11\x00\x00"  # jge  4412 utimensat_time64   -> from utimensat_time64
     b"\x35\x00\x04\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> from pkey_alloc
     b"\x35\x00\x01\x00\x0b\x11\x00\x00"  # jge  4363 pkey_mprotect      -> mprotect, pkey_mprotect
     # mmap and others:
-    b"\x45\x00\x1f\x1e\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:81
+    b"\x45\x00\x27\x26\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
+    # mprotect, pkey_mprotect: compute_only.yml:87
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1c\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x24\x25\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x35\x00\x02\x00\x33\x11\x00\x00"  # jge  4403 clock_gettime64    -> from clock_gettime64
-    b"\x35\x00\x00\x02\x11\x11\x00\x00"  # jge  4369                    else setdomainname and others
-    b"\x35\x00\x19\x1f\x29\x11\x00\x00"  # jge  4393 semget             -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x22\x00\x29\x11\x00\x00"  # jge  4393 semget             -> errno(EPERM)
+    b"\x35\x00\x27\x01\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS) else ipc and others
     # from clock_gettime64:
-    b"\x35\x00\x18\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> errno(EPERM)
-    # setdomainname and others:
-    b"\x45\x00\x18\x17\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    b"\x35\x00\x20\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> errno(EPERM)
+    # ipc and others:
+    b"\x45\x00\x20\x1f\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
     # from utimensat_time64:
+    b"\x35\x00\x09\x00\x46\x11\x00\x00"  # jge  4422 futex_time64       -> from futex_time64
     b"\x35\x00\x04\x00\x3d\x11\x00\x00"  # jge  4413 pselect6_time64    -> from pselect6_time64
     # utimensat, utimensat_time64: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x1b\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x35\x00\x19\x1a\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # from pselect6_time64:
-    b"\x35\x00\x0d\x00\x66\x11\x00\x00"  # jge  4454 futex_wake         -> from futex_wake
-    b"\x35\x00\x08\x00\x56\x11\x00\x00"  # jge  4438 pidfd_getfd        -> from pidfd_getfd
-    b"\x35\x00\x04\x00\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x01\x00\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> from io_pgetevents_time64
-    b"\x35\x00\x13\x0e\x3f\x11\x00\x00"  # jge  4415                    -> errno(ENOSYS) else allow
+    b"\x35\x00\x1d\x18\x3f\x11\x00\x00"  # jge  4415                    -> errno(ENOSYS) else allow
     # from io_pgetevents_time64:
-    b"\x35\x00\x0d\x00\x45\x11\x00\x00"  # jge  4421 rt_sigtimedwait_time64 -> allow
-    b"\x15\x00\x0c\x0b\x41\x11\x00\x00"  # jeq  4417 recvmmsg_time64    -> allow else errno(EPERM)
+    b"\x45\x00\x00\x16\x01\x00\x00\x00"  # jset 1                       else errno(EPERM)
+    # setreuid and others:
+    b"\x45\x00\x15\x16\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # from futex_time64:
+    b"\x35\x00\x07\x00\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    # futex, futex_time64 (1): compute_only.yml:113
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x45\x00\x00\x13\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
+    b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
+    b"\x15\x00\x10\x15\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex, futex_time64 (2): compute_only.yml:113
+    b"\x45\x00\x00\x0f\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x13\x0e\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:
+    b"\x35\x00\x08\x00\x66\x11\x00\x00"  # jge  4454 futex_wake         -> from futex_wake
+    b"\x35\x00\x03\x00\x56\x11\x00\x00"  # jge  4438 pidfd_getfd        -> from pidfd_getfd
     b"\x35\x00\x01\x00\x53\x11\x00\x00"  # jge  4435 clone3             -> from clone3
     b"\x15\x00\x0f\x09\x49\x11\x00\x00"  # jeq  4425 io_uring_setup     -> errno(ENOSYS) else errno(EPERM)
     # from clone3:

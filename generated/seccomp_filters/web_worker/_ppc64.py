@@ -11,151 +11,165 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x5b\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
-    b"\x00\x35\x38\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x65\x00\x00\x00\x00\xde"  # jge  222 sched_setaffinity   -> from sched_setaffinity
+    b"\x00\x35\x39\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x1c\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> from mpx
     b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xb7\xb8\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xc1\xc2\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open: web_worker.yml:101
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xb5\xb6\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xbf\xc0\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xb3\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xb2\xb1\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\xbd\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xbc\xbb\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\xb1\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\xb0\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\xaf\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
-    b"\x00\x15\xae\xad\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x00\x15\xbb\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\xba\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\xb9\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
+    b"\x00\x15\xb8\xb7\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\xac\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\xac\x2c\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x00\x35\xb6\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\x36\xb6\x00\x00\x00\x04"  # jset 4 write                 -> dup and others else allow
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xa9\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xb3\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xa6\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xb0\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x03\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xa3\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
+    b"\x00\x15\xad\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\xa1\xa2\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x00\x45\xab\xac\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x00\x45\x00\xa1\xff\xff\xff\xf8"  # jset 0xfffffff8              else allow
-    b"\x00\x15\xa0\x9f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x00\xab\xff\xff\xff\xf8"  # jset 0xfffffff8              else allow
+    b"\x00\x15\xaa\xa9\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from mpx:
-    b"\x00\x35\x12\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
-    b"\x00\x35\x09\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
+    b"\x00\x35\x13\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
+    b"\x00\x35\x0a\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
     b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
-    b"\x00\x35\x00\x9a\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\x99\x9a\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\xa4\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\xa3\xa4\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\x99\x44\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\xa3\x4d\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x45\x00\x97\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\x96\x95\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xa1\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xa0\x9f\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\x94\x88\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
+    b"\x00\x35\x00\x9f\x00\x00\x00\x5c"  # jge  92 truncate             else allow
+    b"\x00\x15\x9e\x9d\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
     # socketcall (1): web_worker.yml:58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x00\x35\x92\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x00\x45\x91\x90\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x35\x9b\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x00\x45\x9a\x99\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2): web_worker.yml:58
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\x8f\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x15\x8e\x8d\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x00\x45\x00\x98\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x15\x97\x96\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (3): web_worker.yml:58
-    b"\x00\x35\x8c\x8d\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\x95\x96\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
-    b"\x00\x35\x8a\x89\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\x93\x92\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x00\x35\x89\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
-    b"\x00\x15\x88\x87\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x00\x35\x92\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x15\x91\x90\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone: web_worker.yml:154
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x85\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x85\x84\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x8e\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x8e\x8d\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
-    b"\x00\x35\x0e\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> from getresgid
-    b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
-    b"\x00\x35\x03\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
-    b"\x00\x15\x6d\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x80\x00\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow
-    # dup and others:
-    b"\x00\x45\x7e\x7f\x00\x00\x00\x85"  # jset 133 fchdir              -> errno(EPERM) else allow
+    b"\x00\x35\x0e\x00\x00\x00\x00\xab"  # jge  171 prctl               -> from prctl
+    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
+    b"\x00\x15\x77\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x45\x89\x7d\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
     # from _llseek:
-    b"\x00\x15\x7d\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x7c\x7d\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x35\x05\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x15\x86\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x85\x86\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
-    b"\x00\x15\x7b\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x7a\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
-    b"\x00\x15\x79\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
-    b"\x00\x15\x78\x77\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:141
+    b"\x00\x35\x85\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x84\x83\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    # from mremap:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x75\x76\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # from getresgid:
-    b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
-    b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
-    b"\x00\x15\x72\x73\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:149
+    b"\x00\x45\x80\x81\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # from setresuid:
+    b"\x00\x35\x73\x00\x00\x00\x00\xa7"  # jge  167 poll                -> setdomainname and others
+    # dup and others:
+    b"\x00\x45\x7f\x7e\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
+    # from prctl:
+    b"\x00\x35\x0c\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
+    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x70\x6f\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:149
-    b"\x00\x15\x6f\x6e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
+    b"\x00\x35\x7a\x79\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:167
+    b"\x00\x15\x79\x78\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # from rt_sigreturn:
+    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
+    b"\x00\x15\x76\x77\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
-    b"\x00\x35\x2f\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x05\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
     b"\x00\x35\x02\x00\x00\x00\x00\xbb"  # jge  187 getpmsg             -> from getpmsg
-    b"\x00\x35\x6b\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> allow
-    b"\x00\x15\x6a\x69\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
+    b"\x00\x35\x75\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> allow
+    b"\x00\x15\x74\x73\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
     # from getpmsg:
-    b"\x00\x35\x6a\x00\x00\x00\x00\xc0"  # jge  192                     -> errno(ENOSYS)
-    b"\x00\x15\x68\x67\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
+    b"\x00\x35\x74\x00\x00\x00\x00\xc0"  # jge  192                     -> errno(ENOSYS)
+    b"\x00\x15\x72\x71\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
     # from pciconfig_read:
-    b"\x00\x15\x67\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
-    b"\x00\x15\x66\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
-    b"\x00\x15\x65\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
-    b"\x00\x15\x64\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> allow
-    b"\x00\x15\x64\x62\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # from tuxcall:
+    b"\x00\x35\x07\x00\x00\x00\x00\xdd"  # jge  221 futex               -> futex (1)
+    b"\x00\x15\x03\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> madvise
+    b"\x00\x15\x6f\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
+    b"\x00\x15\x6e\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
+    b"\x00\x15\x6e\x6c\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    # madvise: compute_only.yml:83
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x35\x00\x6b\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x6a\x69\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # futex (1): compute_only.yml:113
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x45\x00\x68\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
+    b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
+    b"\x00\x15\x65\x66\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:113
+    b"\x00\x45\x00\x64\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x64\x63\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # from sched_setaffinity:
     b"\x00\x35\x30\x00\x00\x00\x01\x50"  # jge  336 recv                -> from recv
     b"\x00\x35\x1b\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> from inotify_init1
-    b"\x00\x35\x0e\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> from mkdirat
-    b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> openat
-    b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
-    b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> from openat
     b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> from set_tid_address
-    b"\x00\x35\x5a\x00\x00\x00\x00\xe3"  # jge  227 io_setup            -> errno(EPERM)
-    b"\x00\x15\x59\x5b\x00\x00\x00\xe1"  # jeq  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\x1f\x00\x00\x00\x00\xdf"  # jeq  223 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x45\x5c\x5e\xff\xff\xff\x1d"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
     # from set_tid_address:
-    b"\x00\x15\x58\x59\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x35\x03\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
+    b"\x00\x35\x01\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> from remap_file_pages
+    b"\x00\x15\x59\x5a\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
     # from remap_file_pages:
-    b"\x00\x35\x58\x57\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x59\x58\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
     # from swapcontext:
     b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid and others
-    b"\x00\x15\x57\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
-    b"\x00\x15\x56\x54\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x58\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
+    b"\x00\x15\x57\x55\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # setreuid and others:
-    b"\x00\x45\x53\x54\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat: web_worker.yml:101
+    b"\x00\x45\x54\x55\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
+    # from openat:
+    b"\x00\x35\x07\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
+    b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x51\x52\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\x50\x51\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
-    b"\x00\x35\x04\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
     b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> from readlinkat
     b"\x00\x15\x4f\x4e\x00\x00\x01\x23"  # jeq  291 newfstatat          -> allow else errno(EPERM)
     # from readlinkat:
@@ -174,12 +188,12 @@ PROGRAM = (
     b"\x00\x35\x08\x00\x00\x00\x01\x49"  # jge  329 listen              -> from listen
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
     b"\x00\x45\x42\x43\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:147
+    # prlimit64: compute_only.yml:165
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x40\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x3e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
+    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x3d\x3c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
@@ -235,7 +249,7 @@ PROGRAM = (
     b"\x00\x15\x15\x14\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
-    # mprotect, pkey_mprotect: compute_only.yml:81
+    # mprotect, pkey_mprotect: compute_only.yml:87
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x11\x12\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:
@@ -244,8 +258,8 @@ PROGRAM = (
     b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403                     -> from pidfd_send_signal
     b"\x00\x35\x0d\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> errno(EPERM)
     b"\x00\x35\x0e\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
-    # mmap and others:
-    b"\x00\x45\x0c\x0b\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
+    # setdomainname and others:
+    b"\x00\x45\x0c\x0b\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from pidfd_send_signal:
     b"\x00\x35\x02\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x35\x09\x00\x00\x00\x01\xaa"  # jge  426 io_uring_enter      -> errno(EPERM)

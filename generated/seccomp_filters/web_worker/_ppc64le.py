@@ -11,151 +11,165 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5b\x00\xe0\x00\x00\x00"  # jge  224                     -> from tuxcall
-    b"\x35\x00\x38\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
+    b"\x35\x00\x65\x00\xde\x00\x00\x00"  # jge  222 sched_setaffinity   -> from sched_setaffinity
+    b"\x35\x00\x39\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
     b"\x35\x00\x1c\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xb7\xb8\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xc1\xc2\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xb5\xb6\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xbf\xc0\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\xb3\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xb2\xb1\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\xbd\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xbc\xbb\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\xb1\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xb0\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\xaf\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xae\xad\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xbb\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xba\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\xb9\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xb8\xb7\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\xac\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xac\x2c\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x35\x00\xb6\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\x36\xb6\x04\x00\x00\x00"  # jset 4 write                 -> dup and others else allow
     # from ioctl:
     b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa9\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xb3\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xa6\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x00\xb0\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x15\x00\xa3\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
+    b"\x15\x00\xad\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\xa1\xa2\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x45\x00\xab\xac\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x45\x00\x00\xa1\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
-    b"\x15\x00\xa0\x9f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x00\xab\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
+    b"\x15\x00\xaa\xa9\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from mpx:
-    b"\x35\x00\x12\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
-    b"\x35\x00\x09\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
+    b"\x35\x00\x13\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
+    b"\x35\x00\x0a\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
     b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
-    b"\x35\x00\x00\x9a\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\x99\x9a\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\xa4\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\xa3\xa4\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\x99\x44\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x35\x00\xa3\x4d\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
-    b"\x45\x00\x00\x97\xad\xff\xff\xff"  # jset 0xffffffad              else allow
-    b"\x15\x00\x96\x95\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x45\x00\x00\xa1\xad\xff\xff\xff"  # jset 0xffffffad              else allow
+    b"\x15\x00\xa0\x9f\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
-    b"\x35\x00\x94\x88\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
+    b"\x35\x00\x00\x9f\x5c\x00\x00\x00"  # jge  92 truncate             else allow
+    b"\x15\x00\x9e\x9d\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow else errno(EPERM)
     # socketcall (1): web_worker.yml:58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x35\x00\x92\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x45\x00\x91\x90\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x35\x00\x9b\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x45\x00\x9a\x99\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2): web_worker.yml:58
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\x8f\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x15\x00\x8e\x8d\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x45\x00\x00\x98\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
+    b"\x15\x00\x97\x96\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (3): web_worker.yml:58
-    b"\x35\x00\x8c\x8d\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x35\x00\x95\x96\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
-    b"\x35\x00\x8a\x89\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\x93\x92\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x35\x00\x89\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
-    b"\x15\x00\x88\x87\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x35\x00\x92\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
+    b"\x15\x00\x91\x90\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone: web_worker.yml:154
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x85\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x85\x84\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\x8e\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x8e\x8d\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
-    b"\x35\x00\x0e\x00\xaa\x00\x00\x00"  # jge  170 getresgid           -> from getresgid
-    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
-    b"\x35\x00\x03\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
-    b"\x15\x00\x6d\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x15\x00\x80\x00\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow
-    # dup and others:
-    b"\x45\x00\x7e\x7f\x85\x00\x00\x00"  # jset 133 fchdir              -> errno(EPERM) else allow
+    b"\x35\x00\x0e\x00\xab\x00\x00\x00"  # jge  171 prctl               -> from prctl
+    b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
+    b"\x15\x00\x77\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x89\x7d\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
     # from _llseek:
-    b"\x15\x00\x7d\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x7c\x7d\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x35\x00\x05\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> from mremap
+    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x15\x00\x86\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x85\x86\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x15\x00\x04\x00\xa3\x00\x00\x00"  # jeq  163 mremap              -> mremap
-    b"\x15\x00\x7b\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
-    b"\x15\x00\x7a\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
-    b"\x15\x00\x79\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
-    b"\x15\x00\x78\x77\xa7\x00\x00\x00"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:141
+    b"\x35\x00\x85\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x84\x83\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    # from mremap:
+    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> from setresuid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x75\x76\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # from getresgid:
-    b"\x35\x00\x06\x00\xb5\x00\x00\x00"  # jge  181 chown               -> from chown
-    b"\x15\x00\x01\x00\xab\x00\x00\x00"  # jeq  171 prctl               -> prctl (1)
-    b"\x15\x00\x72\x73\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:149
+    b"\x45\x00\x80\x81\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # from setresuid:
+    b"\x35\x00\x73\x00\xa7\x00\x00\x00"  # jge  167 poll                -> setdomainname and others
+    # dup and others:
+    b"\x45\x00\x7f\x7e\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
+    # from prctl:
+    b"\x35\x00\x0c\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> from pciconfig_read
+    b"\x35\x00\x04\x00\xac\x00\x00\x00"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x70\x6f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:149
-    b"\x15\x00\x6f\x6e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
+    b"\x35\x00\x7a\x79\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:167
+    b"\x15\x00\x79\x78\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # from rt_sigreturn:
+    b"\x35\x00\x01\x00\xb5\x00\x00\x00"  # jge  181 chown               -> from chown
+    b"\x15\x00\x76\x77\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
-    b"\x35\x00\x2f\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x05\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> from pciconfig_read
     b"\x35\x00\x02\x00\xbb\x00\x00\x00"  # jge  187 getpmsg             -> from getpmsg
-    b"\x35\x00\x6b\x00\xb9\x00\x00\x00"  # jge  185 sigaltstack         -> allow
-    b"\x15\x00\x6a\x69\xb6\x00\x00\x00"  # jeq  182 getcwd              -> allow else errno(EPERM)
+    b"\x35\x00\x75\x00\xb9\x00\x00\x00"  # jge  185 sigaltstack         -> allow
+    b"\x15\x00\x74\x73\xb6\x00\x00\x00"  # jeq  182 getcwd              -> allow else errno(EPERM)
     # from getpmsg:
-    b"\x35\x00\x6a\x00\xc0\x00\x00\x00"  # jge  192                     -> errno(ENOSYS)
-    b"\x15\x00\x68\x67\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
+    b"\x35\x00\x74\x00\xc0\x00\x00\x00"  # jge  192                     -> errno(ENOSYS)
+    b"\x15\x00\x72\x71\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
     # from pciconfig_read:
-    b"\x15\x00\x67\x00\xca\x00\x00\x00"  # jeq  202 getdents64          -> allow
-    b"\x15\x00\x66\x00\xcd\x00\x00\x00"  # jeq  205 madvise             -> allow
-    b"\x15\x00\x65\x00\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow
-    b"\x15\x00\x64\x00\xdd\x00\x00\x00"  # jeq  221 futex               -> allow
-    b"\x15\x00\x64\x62\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # from tuxcall:
+    b"\x35\x00\x07\x00\xdd\x00\x00\x00"  # jge  221 futex               -> futex (1)
+    b"\x15\x00\x03\x00\xcd\x00\x00\x00"  # jeq  205 madvise             -> madvise
+    b"\x15\x00\x6f\x00\xca\x00\x00\x00"  # jeq  202 getdents64          -> allow
+    b"\x15\x00\x6e\x00\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow
+    b"\x15\x00\x6e\x6c\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    # madvise: compute_only.yml:83
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x00\x6b\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x6a\x69\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # futex (1): compute_only.yml:113
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x45\x00\x00\x68\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
+    b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
+    b"\x15\x00\x65\x66\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:113
+    b"\x45\x00\x00\x64\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x64\x63\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # from sched_setaffinity:
     b"\x35\x00\x30\x00\x50\x01\x00\x00"  # jge  336 recv                -> from recv
     b"\x35\x00\x1b\x00\x3e\x01\x00\x00"  # jge  318 inotify_init1       -> from inotify_init1
-    b"\x35\x00\x0e\x00\x1f\x01\x00\x00"  # jge  287 mkdirat             -> from mkdirat
-    b"\x35\x00\x0b\x00\x1e\x01\x00\x00"  # jge  286 openat              -> openat
-    b"\x35\x00\x06\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> from swapcontext
-    b"\x35\x00\x04\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> from remap_file_pages
+    b"\x35\x00\x0b\x00\x1e\x01\x00\x00"  # jge  286 openat              -> from openat
     b"\x35\x00\x02\x00\xe8\x00\x00\x00"  # jge  232 set_tid_address     -> from set_tid_address
-    b"\x35\x00\x5a\x00\xe3\x00\x00\x00"  # jge  227 io_setup            -> errno(EPERM)
-    b"\x15\x00\x59\x5b\xe1\x00\x00\x00"  # jeq  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x1f\x00\xdf\x00\x00\x00"  # jeq  223 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x45\x00\x5c\x5e\x1d\xff\xff\xff"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
     # from set_tid_address:
-    b"\x15\x00\x58\x59\xeb\x00\x00\x00"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x35\x00\x03\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> from swapcontext
+    b"\x35\x00\x01\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> from remap_file_pages
+    b"\x15\x00\x59\x5a\xeb\x00\x00\x00"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
     # from remap_file_pages:
-    b"\x35\x00\x58\x57\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> allow else errno(EPERM)
+    b"\x35\x00\x59\x58\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> allow else errno(EPERM)
     # from swapcontext:
     b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> setreuid and others
-    b"\x15\x00\x57\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
-    b"\x15\x00\x56\x54\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x58\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
+    b"\x15\x00\x57\x55\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # setreuid and others:
-    b"\x45\x00\x53\x54\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat: web_worker.yml:101
+    b"\x45\x00\x54\x55\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
+    # from openat:
+    b"\x35\x00\x07\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> from utimensat
+    b"\x35\x00\x02\x00\x1f\x01\x00\x00"  # jge  287 mkdirat             -> from mkdirat
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x51\x52\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\x50\x51\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
-    b"\x35\x00\x04\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> from utimensat
     b"\x35\x00\x01\x00\x28\x01\x00\x00"  # jge  296 readlinkat          -> from readlinkat
     b"\x15\x00\x4f\x4e\x23\x01\x00\x00"  # jeq  291 newfstatat          -> allow else errno(EPERM)
     # from readlinkat:
@@ -174,12 +188,12 @@ PROGRAM = (
     b"\x35\x00\x08\x00\x49\x01\x00\x00"  # jge  329 listen              -> from listen
     b"\x15\x00\x01\x00\x45\x01\x00\x00"  # jeq  325 prlimit64           -> prlimit64
     b"\x45\x00\x42\x43\xbe\xfe\xff\xff"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:147
+    # prlimit64: compute_only.yml:165
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x40\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x3e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:147, 148
+    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x3d\x3c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
@@ -235,7 +249,7 @@ PROGRAM = (
     b"\x15\x00\x15\x14\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x83\x01\x00\x00"  # jge  387 rseq                -> from rseq
-    # mprotect, pkey_mprotect: compute_only.yml:81
+    # mprotect, pkey_mprotect: compute_only.yml:87
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x11\x12\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:
@@ -244,8 +258,8 @@ PROGRAM = (
     b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403                     -> from pidfd_send_signal
     b"\x35\x00\x0d\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> errno(EPERM)
     b"\x35\x00\x0e\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
-    # mmap and others:
-    b"\x45\x00\x0c\x0b\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
+    # setdomainname and others:
+    b"\x45\x00\x0c\x0b\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
     b"\x35\x00\x09\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)

@@ -40,7 +40,7 @@ from seccompgen.filters.module import (
     read_banner,
     require_same,
 )
-from seccompgen.io.reading import MAX_FILTER, read_file
+from seccompgen.io.reading import MAX_FILTER, read_file, read_start
 from seccompgen.pipeline.build import PLAIN_OPTIONS, difference_text
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.packages import beside_package, in_package, is_filter_package
@@ -413,6 +413,7 @@ def _strangers(path: Path, module: Module) -> list[Diagnostic]:
     others = [file for file in in_package(path) if file not in module.files]
     text = f"is no part of the filter {path.name}; remove it"
     found = [Diagnostic(text, Position(str(file)), Problem.SHADOWED_MODULE) for file in others]
+    found += [problem for file in module.files for problem in _hashed_bytecode(file)]
     hidden = beside_package(path)
     if hidden.exists():
         text = f"Python imports the package {path.name} instead of this; remove it"
@@ -452,4 +453,28 @@ def _instead_of(file: Path) -> list[Diagnostic]:
     beside = sorted(file.parent.glob(f"{glob.escape(file.stem)}.*"))
     text = f"Python imports this instead of {file.name}; remove it"
     found = [*package, *(one for one in beside if one.suffix in {".so", ".pyd"})]
-    return [Diagnostic(text, Position(str(one)), Problem.SHADOWED_MODULE) for one in found]
+    others = [Diagnostic(text, Position(str(one)), Problem.SHADOWED_MODULE) for one in found]
+    return [*others, *_hashed_bytecode(file)]
+
+
+def _hashed_bytecode(file: Path) -> list[Diagnostic]:
+    """Return what Python runs in place of ``file`` because of a hash, or without any question.
+
+    Whoever makes bytecode can write the hash of another source into it (PEP 552). The bytecode that
+    an import leaves behind has the time of its source instead, which a checkout does not keep.
+    """
+    kept = sorted((file.parent / "__pycache__").glob(f"{glob.escape(file.stem)}.*.pyc"))
+    text = f"Python runs this bytecode, whatever {file.name} says; remove it"
+    return [
+        Diagnostic(text, Position(str(one)), Problem.SHADOWED_MODULE)
+        for one in kept
+        if _is_hashed(one)
+    ]
+
+
+def _is_hashed(bytecode: Path) -> bool:
+    """Return whether its flags, which follow the four bytes of its version, say so."""
+    try:
+        return read_start(bytecode, 5)[4:] not in {b"", b"\0"}
+    except OSError:
+        return False  # Python takes the source, too

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import printable
+from seccompgen.filters.locate import locate_policy
 from seccompgen.io.reading import read_input
 from seccompgen.lint import Severity, lint_policy
 from seccompgen.pipeline.build import difference_text, is_device
@@ -50,6 +51,7 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
     """
     draft = translate(read_input(path, MAX_POLICY), str(path), reading, tables)
     if draft is None:
+        locate_policy(str(path), "convert")
         text = "is a policy of seccompgen already; if it is another's, say with --from which"
         raise InputError(Diagnostic(text, Position(str(path)), Problem.WRONG_VALUE))
     policy, notes = load_policy(path, tables, reading)

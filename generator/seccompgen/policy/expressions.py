@@ -208,6 +208,7 @@ _FOREIGN = [
     (re.compile(r"[\"'`]"), "names stand without quotes"),
     (re.compile(r"#"), "a comment cannot stand in an expression"),
     (re.compile(r"\\"), "an expression goes on in the next line without '\\'"),
+    (re.compile(r"\b\d\w{199,}"), "a number of more than 64 bits"),  # too long for int()
     (re.compile(r"[^\x20-\x7e\s]"), "only ASCII characters can stand in an expression"),
 ]
 _BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}

@@ -271,9 +271,9 @@ _RUST_KEYWORDS = (
     "Self self static struct super trait true try type typeof unsafe unsized use virtual where "
     "while yield"
 )
-# Beside keywords, what the go command takes for something else.
+# Beside keywords, what Go or its command takes for something else.
 _GO_NAMES = (
     "break case chan const continue default defer else fallthrough for func go goto if import "
-    "interface map package range return select struct switch type var documentation main internal "
-    "testdata vendor"
+    "interface map package range return select struct switch type var documentation init "
+    "internal main testdata vendor"
 )

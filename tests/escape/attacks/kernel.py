@@ -175,6 +175,10 @@ _asks("set_the_time", lambda s: s.call(
 _asks("adjust_the_time", lambda s: s.call("adjtimex", bytes(208)))
 _asks("reboot", lambda s: s.call(
     "reboot", 0xFEE1DEAD, 672274793, 0x12345, 0), root=True, reached=(EINVAL,))  # fmt: skip
+# Of no memory, so that none is harmed: to say that it would be done is as far as it goes.
+for _what, _advice in {"poison_memory": 100, "take_memory_away": 101}.items():
+    _asks(_what, lambda s, advice=_advice: s.call(  # type: ignore[misc]
+        "madvise", s.memory(), 0, advice), root=True, missing=(EINVAL,))  # fmt: skip
 _asks("ports", lambda s: s.call("iopl", 0))
 _asks("port", lambda s: s.call("ioperm", 0x80, 1, 0))
 _asks("segments", lambda s: s.call("modify_ldt", 0, bytes(64), 64))

@@ -5,11 +5,13 @@ import errno
 import mmap
 import os
 import resource
+import select
 import struct
+import time
 from collections.abc import Callable, Generator
 
 from escape.attack import attack
-from escape.scene import HIGH, IS_64_BIT, Scene, Unavailable, narrow
+from escape.scene import ANOTHER_USER, HIGH, IS_64_BIT, Foiled, Scene, Unavailable, narrow
 
 Steps = Generator[None, None, None]
 
@@ -119,3 +121,56 @@ _looks("its_clock_with_garbage_above", lambda s, pid, w: s.call(
     **_NAMES)  # fmt: skip
 _looks("sleep_by_its_clock", lambda s, pid, w: s.call(
     "clock_nanosleep", _clock(pid), 1, _TIME, 0), **_NAMES)  # fmt: skip
+
+
+# --- Locks that lend their owner a priority -------------------------------------------------------
+# The owner is a number in memory, of any thread: whoever locks tells the kernel whom it waits for.
+
+_TRYLOCK_PI, _LOCK_PI, _LOCK_PI2 = 8, 6, 13
+
+
+def _lock(scene: Scene, pid: int, operation: int, seconds: int = 0) -> None:
+    """Lock what a process is said to hold, up to a moment of the clock of the time of day."""
+    word = scene.memory()
+    ctypes.c_uint32.from_address(word).value = pid
+    name = "futex" if scene.has("futex") else "futex_time64"
+    moment = struct.pack("@ll" if name == "futex" else "=qq", seconds, 0)
+    try:
+        scene.call(name, word, operation, 0, moment)
+    except OSError as error:
+        # It is there, and goes on to hold the lock.
+        if error.errno not in (errno.EAGAIN, errno.ETIMEDOUT):
+            raise
+
+
+_looks("ask_for_its_lock", lambda s, pid, w: _lock(s, pid, _TRYLOCK_PI), **_NAMES)
+_looks("wait_for_its_lock", lambda s, pid, w: _lock(s, pid, _LOCK_PI), **_NAMES)
+_looks("wait_for_its_lock_by_another_clock", lambda s, pid, w: _lock(s, pid, _LOCK_PI2), **_NAMES)
+_looks("ask_for_its_lock_with_garbage_above", lambda s, pid, w: _lock(
+    s, pid, HIGH | _TRYLOCK_PI) if IS_64_BIT else narrow(), **_NAMES)  # fmt: skip
+_looks("ask_for_its_lock_by_a_clock", lambda s, pid, w: _lock(s, pid, 256 | _LOCK_PI2), **_NAMES)
+
+
+@attack(compute_only="names", web_worker="others")
+def lend_it_a_priority(scene: Scene) -> Steps:
+    """Wait in real time for another user's process, which runs before all others then."""
+    scene.privileged()
+    waiting = scene.neighbour(user=ANOTHER_USER)
+    reader, writer = os.pipe()
+
+    def watch() -> None:
+        with open(f"/proc/{waiting.pid}/stat") as stat:
+            while int(stat.read().rpartition(")")[2].split()[15]) >= 0:
+                stat.seek(0)
+                time.sleep(0.001)
+        os.write(writer, b"x")
+
+    scene.neighbour(watch)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+    except OSError as error:
+        raise Unavailable(f"no scheduling in real time: {error.strerror}") from error
+    yield
+    _lock(scene, waiting.pid, _LOCK_PI, seconds=int(time.time()) + 2)
+    if not select.select([reader], [], [], 0)[0]:
+        raise Foiled("it has the priority that it had")

@@ -56,7 +56,7 @@ PROGRAM = (
     b"\x15\x00\x05\x00\xba\x01\x00\x00"  # jeq  442 mount_setattr       -> errno(EPERM)
     b"\x15\x00\x04\x03\xd3\x01\x00\x00"  # jeq  467 open_tree_attr      -> errno(EPERM) else allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
-    # clone: no_exec.yml:27; no_network.yml:56; task.yml:9, 11, 15
+    # clone: no_exec.yml:28; no_network.yml:56; task.yml:9, 11, 15
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x01\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
