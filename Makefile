@@ -47,7 +47,7 @@ companions: $(READY)
 	PYTHONPATH=tests:generator $(BIN)/python -m companions $(ARGS)
 
 test: $(READY) system
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 quick: $(READY)
 	$(if $(BASE),BASE=$(BASE)) $(BIN)/pytest -q -p quick -n auto --dist load

@@ -23,6 +23,18 @@ _DECIDES = {
 }
 """Variables by which programs that tests start do otherwise than without them."""
 
+_LONGEST = (
+    # Other files take what the first two compile from the cache of the run.
+    *("stock/test_programs", "compile/test_corpus", "compile/test_across_releases"),
+    *("pipeline/test_means", "compile/test_large_policies", "cli/test_tables"),
+    *("compile/test_figures", "project/test_shown_commands", "compile/test_objectives"),
+    *("verify/test_provers", "compile/test_programs"),
+    *("verify/test_indistinguishable", "policy/test_json_schema", "filters/test_forms"),
+    *("kernel/test_parse", "render/test_oci_round_trip"),
+    *("distribute/test_init", "runtime/test_sandboxes"),
+)
+"""The files whose tests take longest together; a list that has aged costs time and no more."""
+
 
 # How long an example takes is a matter of the machine, and of what else it does.
 settings.register_profile("any machine", deadline=None)
@@ -40,6 +52,16 @@ def pytest_report_header() -> str:
         if not is_there
     )
     return f"on our own kernel tree and policies in tests/data; ../shared has no {lacking}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first, lest one of them begin when the other workers have ended.
+
+    The Makefile has xdist keep that order. Each worker has a file at a time, as it comes.
+    """
+    tests = config.rootpath / "tests"
+    places = {tests / f"{name}.py": place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_collection_finish() -> None:

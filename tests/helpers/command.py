@@ -17,7 +17,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -32,6 +32,9 @@ ROOT = Path(__file__).parents[2]
 RENEW = "run the same command without --check, look at what changes, and commit it"
 """The last line of ``--check`` where something would change."""
 
+_READ_LATE = {"XDG_CACHE_HOME", "SECCOMPGEN_TIMEOUT", "http_proxy", "https_proxy"}
+"""Variables that a command reads when it needs them, so that a fork does as a new process."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -45,10 +48,11 @@ class Result:
 def seccompgen(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Result:
     """Run ``seccompgen`` to its end; a traceback fails the test, whatever the test is about.
 
-    Only what ``env`` is for needs a new interpreter; a fork has loaded all that a command imports.
+    Only some of what ``env`` is for needs a new interpreter; a fork has loaded all that a command
+    imports.
     """
-    if env is None:
-        return forked(*args, cwd=cwd)
+    if env is None or env.keys() <= _READ_LATE:
+        return forked(*args, cwd=cwd, env=env)
     run = subprocess.run(
         [sys.executable, "-m", "seccompgen", *map(str, args)],
         cwd=cwd,
@@ -105,7 +109,7 @@ def _loaded() -> None:
     shipped_tables()
 
 
-def forked(*args: str | Path, cwd: Path = ROOT) -> Result:
+def forked(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Result:
     """Run ``seccompgen`` in a fork of this process: as quick as `inside`, for what never returns.
 
     Whatever this process is, the command becomes something else in the fork.
@@ -116,6 +120,7 @@ def forked(*args: str | Path, cwd: Path = ROOT) -> Result:
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
         if pid == 0:
+            os.environ |= env or {}
             _in_fork([*map(str, args)], cwd, out.fileno(), err.fileno())
         deadline = time.monotonic() + 120
         while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -180,16 +185,27 @@ def checkout(directory: Path, tree: Path | None = None) -> Path:
     shipped ones; or those that ``tree``, a folder of kernel trees, has at the pin, and then the
     other policy is for three.
     """
-    shutil.copytree(_small_checkout(tree).name, directory, dirs_exist_ok=True)
+    shutil.copytree(_small_checkout(tree), directory, dirs_exist_ok=True)
     return directory
 
 
 @cache
-def _small_checkout(tree: Path | None) -> TemporaryDirectory[str]:
-    whole = TemporaryDirectory()
-    directory = Path(whole.name)
+def _small_checkout(tree: Path | None) -> Path:
+    """Return the checkout to copy, which the processes of one run of the tests make once."""
+    name = "-".join(("checkout", *(tree.parts[1:] if tree else ["shipped"])))
+    kept = Path(os.environ["XDG_CACHE_HOME"], name)
+    if kept.exists():
+        return kept
+    unfinished = kept.with_suffix(f".{os.getpid()}")
+    _lay_out(unfinished, tree)
+    with contextlib.suppress(OSError):  # another process was sooner
+        unfinished.rename(kept)
+    return kept
+
+
+def _lay_out(directory: Path, tree: Path | None) -> None:
     if tree:
-        shutil.copytree(_small_checkout(None).name, directory, dirs_exist_ok=True)
+        shutil.copytree(_small_checkout(None), directory)
         policy = directory / "policies" / "no_network.yml"
         _for_few_abis(policy, "x86_64, i386, mips")
         # Most calls of the miniature have no entry point, so that nobody knows their arguments.
@@ -197,7 +213,7 @@ def _small_checkout(tree: Path | None) -> TemporaryDirectory[str]:
         for tag in (OLD, NEW):  # the lock holds the pin's files to the shipped ones
             run = seccompgen("tables", "--tag", tag, "--from", tree / "{tag}", cwd=directory)
             assert run.code == 0, run.err
-        return whole
+        return
     for name in ("policies", "generated", "generator/seccompgen/kernel"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     for slow in ("compute_only", "web_worker"):
@@ -205,7 +221,6 @@ def _small_checkout(tree: Path | None) -> TemporaryDirectory[str]:
     _for_few_abis(directory / "policies" / "no_exec.yml", "x86_64, arm")
     shutil.copy(ROOT / "pyproject.toml", directory)
     assert seccompgen("tables", cwd=directory).code == 0
-    return whole
 
 
 def _for_few_abis(policy: Path, abis: str) -> None:

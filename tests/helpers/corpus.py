@@ -8,6 +8,7 @@ of each folder has the best figure of other compilers.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from functools import cache, lru_cache
@@ -16,6 +17,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import interpreter
+from once_a_run import once_a_run
 from oracle import ABIS, U32, U64
 from probes import argument_vectors
 from resolved import OPERATIONS, Atom, Conjunction, Entry, read
@@ -159,12 +161,16 @@ def translated(entry: Entry) -> dict[str, Any]:
     }
 
 
-@cache
 def our_compiled(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> CompiledProgram:
-    """Return what the compiler makes of an entry, for x86_64; several tests look at it."""
-    return programs(translated(corpus()[name]), objective)["x86_64"]
+    """Return what the compiler makes of an entry, for x86_64; many files of tests look at it."""
+    digest = hashlib.sha256(repr(objective).encode()).hexdigest()
+    return once_a_run(
+        f"corpus-{name}-{digest}",
+        lambda: programs(translated(corpus()[name]), objective)["x86_64"],
+    )
 
 
+@cache
 def our_program(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> bytes:
     """Return the bytes of `our_compiled`."""
     return our_compiled(name, objective).to_bytes()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import pickle
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from once_a_run import once_a_run
 from seccompgen.kernel.parse import CANDIDATES, parse
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from seccompgen.core.tables import Tables
 
 
@@ -26,16 +26,7 @@ def read_tree(root: Path, tag: str) -> dict[str, bytes]:
 def tables_from(root: Path, tag: str) -> Tables:
     """Return the tables of a tag, which the processes of one run of the tests parse once."""
     name = "-".join((*root.parts[1:], tag))
-    kept = Path(os.environ["XDG_CACHE_HOME"]) / f"{name}.pickle"
-    if kept.exists():
-        tables: Tables = pickle.loads(kept.read_bytes())
-        return tables
-    tables = parse(tag, read_tree(root, tag))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = kept.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(pickle.dumps(tables))
-    unfinished.replace(kept)
-    return tables
+    return once_a_run(name, lambda: parse(tag, read_tree(root, tag)))
 
 
 def naive_rows(root: Path, tag: str, abi: str) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from breaking import Edit, break_functions
 from seccompgen.core.errors import OutsideError
-from seccompgen.kernel.parse import CANDIDATES, assemble, parse, tbl
+from seccompgen.kernel.parse import CANDIDATES, assemble, parse_numbers, tbl
 from seccompgen.kernel.parse.assemble import _numbers, _Resolver
 from seccompgen.kernel.parse.cpp import Reader, _without_comments
 from seccompgen.kernel.parse.kbuild import read_assignments
@@ -214,7 +214,7 @@ def files(tag: str) -> dict[str, bytes]:
 
 
 def numbers(tag: str, tree: Mapping[str, bytes]) -> dict[str, Mapping[str, int]]:
-    return {abi: table.numbers for abi, table in parse(tag, tree).tables.items()}
+    return {abi: table.numbers for abi, table in parse_numbers(tag, tree).tables.items()}
 
 
 def trees() -> list[tuple[str, dict[str, bytes]]]:

@@ -76,6 +76,12 @@ def test_a_change_has_what_a_function_gained_and_lost() -> None:
     assert [one.call for one in change.kept] == ["clone"]
     assert not list(found.changes("libc", "1.9", "1.10", "i386"))
     assert [one.functions for one in found.appeared("libc", "1.10", "2.0", "i386")] == [("newer",)]
+    # Of other releases and ABIs it is as if nobody had asked before.
+    assert found.changes("libc", "1.9", "1.10", "x86_64") == (change,)
+    assert found.changes("libc", "1.9", "1.9", "x86_64") == ()
+    assert found.changes("libc", "1.10", "1.10", "x86_64") == ()
+    for old, new, abi in (("2.0", "2.0", "i386"), ("1.10", "1.10", "i386")):
+        assert found.appeared("libc", old, new, abi) == ()
 
 
 @pytest.mark.parametrize(

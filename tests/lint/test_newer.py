@@ -10,7 +10,7 @@ from seccompgen.filters.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import Severity
 from seccompgen.lint.companions import Companion, Companions, Fallback, Release, Retry
-from seccompgen.lint.newer import are_kin
+from seccompgen.lint.kin import are_kin
 from seccompgen.lint.upgrade import UPGRADE_CODES, Upgrade
 from seccompgen.lint.younger import only_newer
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -110,11 +111,19 @@ def deciding_files(package: Path, roots: Iterable[str]) -> list[Path]:
         if place == package:
             continue  # it says where the names of the library are, and no module asks it
         todo.add(name.rpartition(".")[0] or name)
-        for match in _IMPORT.finditer(file.read_text(encoding="utf-8")):
-            module = match["module"] or match["whole"]
-            todo.add(module)
-            todo |= {f"{module}.{one}" for one in re.findall(r"\w+", match["names"] or "")}
+        todo |= _imported(file.read_text(encoding="utf-8"))
     return sorted(found)
+
+
+@lru_cache(maxsize=1024)  # builds of one process find the same sources
+def _imported(source: str) -> frozenset[str]:
+    """Return the modules that a source imports, and the names out of them as if they were some."""
+    modules: set[str] = set()
+    for match in _IMPORT.finditer(source):
+        module = match["module"] or match["whole"]
+        modules.add(module)
+        modules |= {f"{module}.{one}" for one in re.findall(r"\w+", match["names"] or "")}
+    return frozenset(modules)
 
 
 def hashed(package: Path, files: Iterable[Path]) -> list[tuple[str, str]]:

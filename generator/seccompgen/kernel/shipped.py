@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +44,19 @@ def shipped_tables() -> Tables:
     beside it; a test compares that with `load_tables`. Files that `lockfile` did not write, or
     that do not fit together, are left to that.
     """
-    lock, matrix = _read(SHIPPED)
+    return _believed(SHIPPED, *_read(SHIPPED)) or load_tables(SHIPPED)
+
+
+@lru_cache(maxsize=1)
+def _believed(directory: Path, lock: bytes, matrix: bytes) -> Tables | None:
+    """Return the tables of these files of a directory, None where they do not fit together.
+
+    A process that asks again has the same tables, and with them what was read of them by then.
+    """
     match = _LOCK.fullmatch(lock.decode(errors="replace"))
     if match is None or hashlib.sha256(matrix).hexdigest() != match["sha256"]:
-        return load_tables(SHIPPED)
-    return Tables(match["tag"], _Columns(match, matrix), _facts(match))
+        return None
+    return Tables(match["tag"], _Columns(match, matrix), _facts(directory, match))
 
 
 def since() -> Since:
@@ -64,13 +72,13 @@ def kept_since() -> Mapping[str, Mapping[str, Introduced]]:
     return since_file.read(_content(path), str(path), ()) if path.exists() else {}
 
 
-def _facts(lock: re.Match[str]) -> Facts:
+def _facts(directory: Path, lock: re.Match[str]) -> Facts:
     """Return the facts that the lock names, each part to be read when it is asked for."""
     if not lock["facts"]:
         return NO_FACTS
     abis = re.findall(r"^(\w+) = \[$", lock["abis"], re.MULTILINE)
     parts = {
-        part: _Later(partial(_fact_file, SHIPPED, part, sha256, abis))
+        part: _Later(partial(_fact_file, directory, part, sha256, abis))
         for part, sha256 in re.findall(r'(\w+) = "(\w+)"', lock["facts"])
     }
     return Facts(**parts, inputs=_Later(partial(_fact_inputs, lock["fact_files"])))

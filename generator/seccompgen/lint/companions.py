@@ -138,19 +138,54 @@ class Companions:
 
     def of(self, library: str, release: str, abi: str) -> Iterator[Companion]:
         """Yield the rows of one release of a library on an ABI."""
-        for row in self.rows:
-            if row.library == library and release in row.releases and abi in row.abis:
-                yield row
+        return (row for row in self.on(library, abi) if release in row.releases)
 
-    def changes(self, library: str, old: str, new: str, abi: str) -> Iterator[Change]:
-        """Yield what functions do otherwise in release ``new`` than in ``old``, and what as before.
+    def on(self, library: str, abi: str) -> Sequence[Companion]:
+        """Return the rows of all releases of a library on an ABI."""
+        return self._places.get((library, abi), ())
+
+    def changes(self, library: str, old: str, new: str, abi: str) -> tuple[Change, ...]:
+        """Return what functions do otherwise in release ``new`` than in ``old``, or as before.
 
         A function that only one of them has is no change: nobody calls it there.
         """
-        groups: dict[tuple[str, ...], list[Companion]] = {}
+        # Each filter on the ABI is looked at for the same releases.
+        key = library, old, new, abi
+        if key not in self._changed:
+            self._changed[key] = tuple(self._changes(library, old, new, abi))
+        return self._changed[key]
+
+    def appeared(self, library: str, old: str, new: str, abi: str) -> tuple[Change, ...]:
+        """Return the functions that release ``new`` has and ``old`` has not, with all their rows.
+
+        Programs that were built for the older one called others, such as `__xstat` for `stat`.
+        """
+        key = library, old, new, abi
+        if key not in self._new:
+            self._new[key] = tuple(self._appeared(library, old, new, abi))
+        return self._new[key]
+
+    @cached_property
+    def _places(self) -> Mapping[tuple[str, str], Sequence[Companion]]:
+        """The rows by library and ABI."""
+        found: dict[tuple[str, str], list[Companion]] = {}
         for row in self.rows:
-            if row.library == library and abi in row.abis:
-                groups.setdefault(row.functions, []).append(row)
+            for abi in row.abis:
+                found.setdefault((row.library, abi), []).append(row)
+        return found
+
+    @cached_property
+    def _changed(self) -> dict[tuple[str, str, str, str], tuple[Change, ...]]:
+        return {}
+
+    @cached_property
+    def _new(self) -> dict[tuple[str, str, str, str], tuple[Change, ...]]:
+        return {}
+
+    def _changes(self, library: str, old: str, new: str, abi: str) -> Iterator[Change]:
+        groups: dict[tuple[str, ...], list[Companion]] = {}
+        for row in self.on(library, abi):
+            groups.setdefault(row.functions, []).append(row)
         for functions, rows in groups.items():
             before = [row for row in rows if old in row.releases]
             after = [row for row in rows if new in row.releases]
@@ -160,11 +195,7 @@ class Companions:
                 kept = tuple(row for row in after if row in before)
                 yield Change(functions, gained, lost, kept)
 
-    def appeared(self, library: str, old: str, new: str, abi: str) -> Iterator[Change]:
-        """Yield the functions that release ``new`` has and ``old`` has not, with all their rows.
-
-        Programs that were built for the older one called others, such as `__xstat` for `stat`.
-        """
+    def _appeared(self, library: str, old: str, new: str, abi: str) -> Iterator[Change]:
         groups: dict[tuple[str, ...], list[Companion]] = {}
         for row in self.of(library, new, abi):
             groups.setdefault(row.functions, []).append(row)

@@ -9,7 +9,6 @@ releases do; nothing here is about a certain function or call.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from seccompgen.core.sets import EVERYTHING, NOTHING
 from seccompgen.core.text import some
 from seccompgen.lint.answers import permits
 from seccompgen.lint.finding import Finding, Severity
+from seccompgen.lint.kin import are_kin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,13 +52,6 @@ _ALWAYS_THERE = Release(3, 2)
 """The oldest kernel on which glibc runs, by its NEWS since 2.26."""
 START = "(start)"
 """The table's name for what the dynamic loader does."""
-_NUMBERS = re.compile("[0-9]+$")
-_BEFORE = frozenset({"", "new", "newf", "f", "p", "clock_"})
-_AFTER = frozenset({"", "2", "3", "4", "6", "64", "_time64", "at", "at2", "v", "v2", "x", "nsat"})
-"""Prefixes and suffixes that the kernel has put to the name of a call for its later forms."""
-_SAME = frozenset({"", "f"})
-_EXTENDED = frozenset({"2", "3", "4", "64", "_time64", "at2", "v2", "x"})
-"""Those around the names of calls that do all that the older ones do, and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,24 +92,38 @@ def newer_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
 
 
 def _needs(view: FilterView, upgrade: Upgrade, library: str) -> Iterator[_Need]:
+    """Yield the needs of a library; those alone that can be sure if nobody asked."""
     companions, abi = upgrade.companions, view.abi.name
     share = companions.shares.get((_USUAL, abi), {})
     for old, new in upgrade.pairs(library):
-        changes = list(companions.changes(library, old, new, abi))
-        count = sum(len(change.functions) for change in changes)
-        begun: Counter[tuple[str, str]] = Counter()
+        changes = companions.changes(library, old, new, abi)
+        often: set[tuple[str, str]] | None = None
         for change in changes:
-            for row in change.gained:
-                begun[row.call, row.constant] += len(change.functions)
-        for change in changes:
-            for need in _of_change(view, library, change, share):
-                often = begun[need.row.call, need.row.constant] > max(_EVERYWHERE * count, _MANY)
-                if not often and not need.vague:
+            if not upgrade.asked and not any(map(_retries, change.gained)):
+                continue
+            for need in _of_change(view, library, change, share, only_sure=not upgrade.asked):
+                often = _begun_often(changes) if often is None else often
+                if (need.row.call, need.row.constant) not in often and not need.vague:
                     yield need
                 elif not _is_errno(need.ret):
                     yield replace(need, vague=True)
-        for change in companions.appeared(library, old, new, abi):
+        for change in companions.appeared(library, old, new, abi) if upgrade.asked else ():
             yield from _of_new_function(view, library, change)
+
+
+def _begun_often(changes: Sequence[Change]) -> set[tuple[str, str]]:
+    """Return the calls, with their constants, that very many functions begin to make."""
+    count = sum(len(change.functions) for change in changes)
+    begun: Counter[tuple[str, str]] = Counter()
+    for change in changes:
+        for row in change.gained:
+            begun[row.call, row.constant] += len(change.functions)
+    return {one for one in begun if begun[one] > max(_EVERYWHERE * count, _MANY)}
+
+
+def _retries(row: Companion) -> bool:
+    """Return True if functions make another call where this one fails, as far as is known."""
+    return bool(row.fallback and row.fallback.retries)
 
 
 def _loader_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
@@ -158,26 +165,37 @@ def _extends(view: FilterView, newer: str, older: str) -> bool:
 
 
 def _of_change(
-    view: FilterView, library: str, change: Change, share: Mapping[str, float]
+    view: FilterView,
+    library: str,
+    change: Change,
+    share: Mapping[str, float],
+    *,
+    only_sure: bool,
 ) -> Iterator[_Need]:
-    """Yield what functions need in the newer release and the filter does not permit."""
-    old, new = _calls(change.lost + change.kept), _calls(change.gained + change.kept)
+    """Yield what functions need in the newer release and the filter does not permit.
+
+    Nothing is ``sure`` of constants, and of calls after which no other is known to be made.
+    """
     before = change.lost + change.kept
+    known = {(row.call, row.constant) for row in before}
+    added = [row for row in change.gained if (row.call, row.constant) not in known]
+    if only_sure:
+        tried_again = {row.call for row in change.gained if _retries(row)}
+        added = [row for row in added if row.call in tried_again and not row.constant]
+    refusals = [(row, refused) for row in added if (refused := _refused(view, row))]
+    if not refusals:
+        return
+    old, new = _calls(before), _calls(change.gained + change.kept)
     functions = [
         one
         for one in change.functions
         if one not in _ENDS and (one != START or _starts_programs(view))
     ]
-    known = {(row.call, row.constant) for row in before}
     whole = 1.0 if START in functions else _score(view, old, share)
     is_another = sum(call not in old for call in new) >= len(old)
-    for row in change.gained:
-        if (row.call, row.constant) in known:
+    for row, (box, ret) in refusals:
+        if row.constant and not _matters(view, row, before, ret):
             continue
-        refused = _refused(view, row)
-        if refused is None or (row.constant and not _matters(view, row, before, refused[1])):
-            continue
-        box, ret = refused
         # A filter that knows the constants that were passed before tells of the function by them.
         score = max(whole, _score(view, old, share, rare=False)) if row.constant else whole
         fallback = _fallback(row, change.gained)
@@ -247,21 +265,6 @@ def _kin(view: FilterView, call: str, old: Sequence[str], new: Sequence[str]) ->
     return next(found, "")
 
 
-def are_kin(older: str, newer: str, *, still: bool = False) -> bool:
-    """Return True if a call is a later form of another, as names tell: `fstat`, `newfstatat`.
-
-    Of calls that are ``still`` made together, the later one can all that the older can.
-    """
-    stem = _NUMBERS.sub("", older)
-    stems = {older, stem, stem[1:] if stem[:1] in {"l", "f"} else stem}
-    before, after = (_SAME, _EXTENDED) if still else (_BEFORE, _AFTER)
-    return newer not in {older, stem} and any(
-        match[1] in before and match[2] in after
-        for one in stems
-        if (match := re.fullmatch(f"(.*){re.escape(one)}(.*)", newer))
-    )
-
-
 def _retried(fallback: Fallback | None, old: Sequence[str]) -> list[str]:
     """Return the calls that a function made before, and makes if the newer one fails."""
     retries = fallback.retries if fallback else ()
@@ -315,6 +318,14 @@ def _refused(view: FilterView, row: Companion) -> tuple[Box, int] | None:
 
     With a constant it has to be refused always, and without it permitted sometimes.
     """
+    # Many functions make a call, in several releases.
+    key = row.call, row.constant
+    if key not in view.refusals:
+        view.refusals[key] = _refusal(view, row)
+    return view.refusals[key]
+
+
+def _refusal(view: FilterView, row: Companion) -> tuple[Box, int] | None:
     answer = view.answer(row.call)
     if answer is None:
         return None

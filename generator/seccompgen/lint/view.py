@@ -61,6 +61,8 @@ class FilterView:
         self.policy = policy
         self.arch = self.abi.audit_arch if arch is None else arch
         self.undecided: dict[str, UndecidedError] = {}
+        # By call and constant the refusal that `newer` found, or that there is none.
+        self.refusals: dict[tuple[str, str], tuple[Box, int] | None] = {}
         self._answers: dict[int, CallAnswer] = {}
         self._plain: dict[int, int] = {}
         self._enosys = ActionKind.ERRNO.value | errno_number("ENOSYS", self.abi)

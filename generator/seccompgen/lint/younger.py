@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.text import some
-from seccompgen.lint.newer import are_kin
+from seccompgen.lint.kin import are_kin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from seccompgen.core.abis import Abi
     from seccompgen.lint.companions import Companion, Companions
 
@@ -21,7 +23,7 @@ def only_newer(companions: Companions, call: str, abi: Abi) -> str:
     it as well, or made nothing in its place.
     """
     for library, known in companions.libraries.items():
-        rows = [row for row in companions.rows if row.library == library and abi.name in row.abis]
+        rows = companions.on(library, abi.name)
         made = [row for row in rows if row.call == call and not row.constant]
         first = next((one for one in known if any(one in row.releases for row in made)), known[0])
         if first == known[0]:
@@ -34,7 +36,9 @@ def only_newer(companions: Companions, call: str, abi: Abi) -> str:
     return ""
 
 
-def _older(rows: list[Companion], call: str, functions: list[tuple[str, ...]], release: str) -> str:
+def _older(
+    rows: Sequence[Companion], call: str, functions: list[tuple[str, ...]], release: str
+) -> str:
     """Return the older form of ``call`` that ``functions`` made in ``release``.
 
     Only one that is made no more for its own sake: `readlinkat` may be called by a program itself.
