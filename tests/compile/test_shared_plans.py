@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from corpus import ours, translated
 from random_policies import random_policy
-from seccompgen.compile import ProgramBuilder, compile_policy
+from seccompgen.compile import ProgramBuilder, compile_policy, plans
 from seccompgen.compile.plans import Plans
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position
@@ -72,3 +72,16 @@ def test_equal_functions_have_their_rules_in_one_order(tmp_path: Path) -> None:
         orders.append(derived.rules)
     assert orders[0] == orders[1]
     assert orders[0] != tuple(sorted(orders[0]))
+
+
+def test_large_tables_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "_shared", Plans())
+    before = plans.shared_plans()
+    compile_policy(policy_of("vm-net"), ABIS["x86_64"], TABLES)
+    assert plans.shared_plans() is before
+    cells = sum(one.cells for one in before._searches.values())
+    assert cells > 100
+    monkeypatch.setattr(plans, "_MOST_CELLS", cells)
+    assert plans.shared_plans() is before
+    monkeypatch.setattr(plans, "_MOST_CELLS", cells - 1)
+    assert plans.shared_plans() is not before

@@ -45,7 +45,8 @@ _ALIKE: tuple[Sample, ...] = (((0,) * 6, ALL_SAMPLES),)
 _MOST_SEARCHES = 1 << 12
 _MOST_PARTS = 1 << 14
 _MOST_NODES = 1 << 20
-"""More is not kept from program to program."""
+_MOST_CELLS = 1 << 24
+"""More is not kept from program to program. A cell has eight bytes, a node a hundred or two."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +138,7 @@ class Plans:
         """True if so much is kept that it would better be forgotten."""
         return (
             sum(map(len, self._searches.values())) > _MOST_SEARCHES
+            or sum(one.cells for one in self._searches.values()) > _MOST_CELLS
             or len(self._parts) > _MOST_PARTS
             or len(self.words) > _MOST_NODES
             or len(self.functions.sets.nodes) > _MOST_NODES

@@ -149,6 +149,8 @@ _kept_form = lru_cache(maxsize=_KEPT)(_Form)
 class Pair:
     """The best trees for two intervals, which one test tells apart; as `Search` finds them."""
 
+    cells = 0
+
     def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
         self._items = items
         self._ends = ends
@@ -212,6 +214,7 @@ class Halves:
         self._below, self._above = (
             line_search(part, ends, price, effort) for part in (items[:at], items[at:])
         )
+        self.cells: int = self._below.cells + self._above.cells
         both = np.minimum(self._below.costs + self._above.costs, IMPOSSIBLE)
         self.costs: Costs = np.minimum(later(both) + weight * SCALE + price, IMPOSSIBLE)
 
@@ -255,6 +258,8 @@ class Search:
             self._add_holes(best, ranges)
             self._table.append(best)
         self.costs: Costs = self._table[-1][0, 0]
+        self.cells: int = sum(costs.size for costs in self._table)
+        """The numbers of eight bytes that are kept, to go back from the whole."""
 
     def _with_cuts(self, ranges: _Ranges) -> Costs:
         """Return the costs of the next length, for trees that begin with a cut."""

@@ -66,10 +66,14 @@ class Searched(NamedTuple):
 
 
 class WordSearches:
-    """The searches on words that are asked under the same masks, each done once."""
+    """The searches on words that are asked under the same masks, each done once.
+
+    ``cells`` counts the numbers of eight bytes in the tables that they keep.
+    """
 
     def __init__(self, facts: LineFacts) -> None:
         self._facts = facts
+        self.cells = 0
         self._known: dict[tuple[WordId, Seen, int, bytes, bool, bool], Searched | None] = {}
 
     def __len__(self) -> int:
@@ -90,6 +94,7 @@ class WordSearches:
             self._known[key] = (
                 None if candidates is None else _searched(candidates.cheapest, search.searched)
             )
+            self.cells += search.cells
         found = self._known[key]
         if found is None:
             raise TooManyError
@@ -132,7 +137,7 @@ class WordSearch:
 
     ``facts`` come with the price of a test, and the masks to try. A ``stubborn`` search goes on
     where others give up, for rules that cannot be tested one after the other. ``searched`` counts
-    the intervals that were searched.
+    the intervals that were searched, ``cells`` the numbers in tables that are kept for them.
     """
 
     def __init__(
@@ -150,7 +155,7 @@ class WordSearch:
         self._price = facts.price
         self._effort = effort
         self._stubborn = stubborn
-        self.searched = 0
+        self.searched = self.cells = 0
         self._tried = self._tested_by_bits = self._restrictions = self._searched_bits = 0
         self._known: dict[tuple[WordId, Seen, int], Candidates] = {}
         self._interval_trees: dict[tuple[Item, ...], IntervalTree] = {}
@@ -331,4 +336,5 @@ class WordSearch:
         if found is None:
             found = IntervalTree(items, self._ends, self._price, self._effort)
             self._interval_trees[items] = found
+            self.cells += found.cells
         return found

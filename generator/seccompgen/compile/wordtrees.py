@@ -58,6 +58,7 @@ class IntervalTree:
         self._search = search(items, ends, price, effort)
         self._price = price
         self.costs: Costs = self._search.costs
+        self.cells: int = self._search.cells
         self.weight: int = sum(item.weight for item in items)
 
     def entered(self, held: int) -> Costs:
