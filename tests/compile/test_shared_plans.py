@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from corpus import ours, translated
@@ -75,7 +76,7 @@ def test_equal_functions_have_their_rules_in_one_order(tmp_path: Path) -> None:
 
 
 def test_large_tables_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans, "_shared", Plans())
+    monkeypatch.setattr(plans._kept, "plans", Plans())
     before = plans.shared_plans()
     compile_policy(policy_of("vm-net"), ABIS["x86_64"], TABLES)
     assert plans.shared_plans() is before
@@ -85,3 +86,11 @@ def test_large_tables_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plans.shared_plans() is before
     monkeypatch.setattr(plans, "_MOST_CELLS", cells - 1)
     assert plans.shared_plans() is not before
+
+
+def test_each_thread_has_plans_of_its_own() -> None:
+    """Two threads that shared them gave one number to two sets, now and then."""
+    with ThreadPoolExecutor(1) as pool:
+        theirs = [pool.submit(plans.shared_plans).result() for _ in range(2)]
+    assert theirs[0] is theirs[1]
+    assert theirs[0] is not plans.shared_plans()

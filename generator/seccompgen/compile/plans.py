@@ -1,4 +1,4 @@
-"""Plans of functions of the arguments, and the ways to them, each found once in a process.
+"""Plans of functions of the arguments, and the ways to them, each found once in a thread.
 
 A result depends on the question alone, not on what was asked before. So the programs for the ABIs
 of a policy, which ask nearly the same, share them, and none shows which one came first.
@@ -6,6 +6,7 @@ of a policy, which ask nearly the same, share them, and none shows which one cam
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from operator import and_
 from typing import TYPE_CHECKING, NamedTuple
@@ -272,12 +273,17 @@ def _normal(words: tuple[Word, ...], samples: Sequence[Sample]) -> tuple[Sample,
     return tuple(sorted(shares))
 
 
-_shared = Plans()
+class _Kept(threading.local):
+    """The plans of a thread: another one would number its sets and nodes in between."""
+
+    plans: Plans | None = None
+
+
+_kept = _Kept()
 
 
 def shared_plans() -> Plans:
-    """Return those of this process; they are only replaced between two programs."""
-    global _shared  # noqa: PLW0603 - a cache, which no result depends on
-    if _shared.is_full:
-        _shared = Plans()
-    return _shared
+    """Return those of this thread; they are only replaced between two programs."""
+    if _kept.plans is None or _kept.plans.is_full:
+        _kept.plans = Plans()
+    return _kept.plans
