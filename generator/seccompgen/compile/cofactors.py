@@ -21,7 +21,7 @@ _WORD = 32
 
 
 class Cofactors:
-    """The cofactors of all sets of one program."""
+    """The cofactors of all sets of some programs."""
 
     def __init__(self, sets: Sets, words: Words) -> None:
         self._sets = sets

@@ -73,7 +73,7 @@ class Derived(NamedTuple):
 
 
 class Functions:
-    """All functions of one program, their words, and what is left of them when one is known."""
+    """All functions of some programs, their words, and what is left of them when one is known."""
 
     def __init__(self, sets: Sets, words: Words) -> None:
         self.sets = sets

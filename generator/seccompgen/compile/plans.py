@@ -122,7 +122,10 @@ class _Alternatives(NamedTuple):
 
 
 class Plans:
-    """Functions of the arguments and of words, and what was found out about them."""
+    """Functions of the arguments and of words, and what was found out about them.
+
+    All sets, functions, words and plans of a program must be those of one of these.
+    """
 
     def __init__(self) -> None:
         self.words = Words()
