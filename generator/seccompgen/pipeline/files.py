@@ -122,7 +122,9 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
         from seccompgen.pipeline.unit_files import unit_files  # noqa: PLC0415
 
         return unit_files(one, tables, systemd)
-    language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
+    from seccompgen.render import sources  # noqa: PLC0415 - few want them
+
+    language = {"c": sources.render_c, "rust": sources.render_rust, "go": sources.render_go}[form]
     return language(one.module_name, one.policy, one.programs, tables, one.objective)
 
 
@@ -181,7 +183,7 @@ def depfile(outputs: Iterable[Path], inputs: Iterable[Path]) -> bytes:
     Paths below the current directory are relative to it, as build files have them. Raises
     InputError for a name that no depfile can hold.
     """
-    from seccompgen.render import render_depfile  # noqa: PLC0415 - jinja2
+    from seccompgen.render.depfile import render_depfile  # noqa: PLC0415 - few want one
 
     here = Path.cwd()
 
@@ -193,7 +195,7 @@ def depfile(outputs: Iterable[Path], inputs: Iterable[Path]) -> bytes:
 
 def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
     """Return the table package in ``package``; lock, matrix and facts in ``kernel``."""
-    from seccompgen.render import render_table, render_tables_package  # noqa: PLC0415
+    from seccompgen.render.table_module import render_table, render_tables_package  # noqa: PLC0415
 
     matrix, facts = lockfile.render_matrix(tables), render_facts(tables.facts)
     files = {package / f"{name}.py": render_table(t) for name, t in tables.tables.items()}
