@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.pipeline.packages import INIT_NAME, holds_program, is_filter_package
-from seccompgen.pipeline.project import POLICY_SUFFIXES
+from seccompgen.policy.document import POLICY_SUFFIXES
 from seccompgen.policy.stock import stock_policies
 
 if TYPE_CHECKING:

@@ -23,6 +23,8 @@ Path: TypeAlias = tuple[str | int, ...]
 Source: TypeAlias = "pathlib.Path | Document"
 """The source of a policy: a file, or a document in memory, named by its ``file``."""
 
+POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
+"""The endings of policy files' names."""
 MAX_POLICY = 1 << 20
 """Bytes of a policy file; the longest that we know has 60 KiB."""
 _MAX_NODES = 50_000

@@ -7,7 +7,6 @@ which is a call, calls with a condition, or another group.
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -91,6 +90,8 @@ def stock_groups() -> dict[str, StockGroup]:
 
     A group of a later version has it in its name, ``basic-io.v2``.
     """
+    import tomllib  # noqa: PLC0415 - few policies name a group that comes with us
+
     read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return {
         name: StockGroup(name, one["promise"], tuple(_members(one["members"])))

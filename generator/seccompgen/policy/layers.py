@@ -18,7 +18,6 @@ from seccompgen.policy.formats.detect import shows_ours
 from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_policies
-from seccompgen.policy.yaml_text import policy_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,6 +119,8 @@ def _layer_in_memory(document: Document) -> Layer:
     if not name.isprintable() or os.sep in name:
         text = f"{name!r} cannot be the name of a file: choose another"
         raise InputError(Diagnostic(text, kind=Problem.UNPRINTABLE_NAME))
+    from seccompgen.policy.yaml_text import policy_text  # noqa: PLC0415 - files have a text
+
     # The text is there once the data has been checked.
     layer = Layer.of(document, b"")
     digest = hashlib.sha256(policy_text(document.data).encode()).hexdigest()
