@@ -7,8 +7,7 @@ meaning of the combination; it is lifted, compiled, and proved like a policy's.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import (
@@ -53,8 +52,7 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import FilterSemantics
 
 
-@dataclass(frozen=True)
-class Combined:
+class Combined(NamedTuple):
     """``parts`` under ``operation``, the oldest first, with a program for each ABI of them all.
 
     ``refusal`` is what SUBTRACT answers at least to what it takes away.

@@ -6,9 +6,8 @@ import contextlib
 import hashlib
 import keyword
 import unicodedata
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import (
     AnswerNo,
@@ -67,8 +66,7 @@ def is_module_name(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and name not in _RESERVED
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(NamedTuple):
     """A policy with its programs, what is worth telling about it, and what it was built for.
 
     ``warnings`` are what lint finds doubtful (`build_policies`).
@@ -86,8 +84,7 @@ class Built:
         return module_name(self.policy.name)
 
 
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
+class BuildOptions(NamedTuple):
     """Build options that do not affect the output: worker processes and the cache.
 
     Up to ``workers`` processes compile; what the directory ``cache`` holds is not compiled
@@ -188,11 +185,10 @@ def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
         warnings = told[Severity.ERROR] + warnings
     else:
         problems += told[Severity.ERROR]
-    return replace(one, notes=report.notes, warnings=tuple(warnings))
+    return one._replace(notes=report.notes, warnings=tuple(warnings))
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """A policy as it was read, and the ABIs that it is to be compiled for."""
 
     policy: ResolvedPolicy

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from seccompgen.core.errors import (
     Diagnostic,
@@ -183,8 +182,7 @@ def depfile(outputs: Iterable[Path], inputs: Iterable[Path]) -> bytes:
     return render_depfile(names(outputs), names(inputs))
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(NamedTuple):
     """Filters with the files that they are written to, and the project if they are all of one."""
 
     built: Sequence[Built]

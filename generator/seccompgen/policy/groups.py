@@ -7,7 +7,6 @@ which is a call, calls with a condition, or another group.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,8 +41,7 @@ class Member(NamedTuple):
     spelled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StockGroup:
+class StockGroup(NamedTuple):
     """A group that comes with seccompgen; ``promise`` says in a sentence what its calls do."""
 
     name: str
@@ -56,8 +54,7 @@ class StockGroup:
         return self.name.partition(".")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(NamedTuple):
     """A group that a policy defines: where, and its members with their places."""
 
     position: Position
