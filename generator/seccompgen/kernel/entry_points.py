@@ -167,7 +167,10 @@ class AbiPrototypes(Mapping[str, Prototype]):
     def __getitem__(self, call: str) -> Prototype:
         """Return what ``call`` takes."""
         if call not in self._made:
-            self._made[call] = self.entry_points[call].on(self._abi)
+            entry = self._all[call]
+            if not entry.is_known_on(self._abi):
+                raise KeyError(call)
+            self._made[call] = entry.on(self._abi)
         return self._made[call]
 
     def __iter__(self) -> Iterator[str]:

@@ -36,7 +36,12 @@ FACT_FILES: tuple[FactFile, ...] = (
     FactFile(
         "constants", constants_file.render, constants_file.read, constants_file.WrittenConstants
     ),
-    FactFile("prototypes", prototypes_file.render, prototypes_file.read, prototypes_file.read),
+    FactFile(
+        "prototypes",
+        prototypes_file.render,
+        prototypes_file.read,
+        prototypes_file.WrittenPrototypes,
+    ),
     FactFile("since", since_file.render, since_file.read, since_file.read),
 )
 """Every file of facts, in the order in which the lock has them."""

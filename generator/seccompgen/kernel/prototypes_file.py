@@ -13,6 +13,7 @@ has a row for each of its entry points; ABIs in none of them lack it, or nobody 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
@@ -21,7 +22,7 @@ from seccompgen.io.reading import decode_text
 from seccompgen.kernel.entry_points import AbiPrototypes, Declared, EntryPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.core.facts import Prototype
 
@@ -93,6 +94,61 @@ def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, AbiPrototy
     if reader.errors:
         raise InputError(*reader.errors)
     return {abi: AbiPrototypes(ABIS[abi], found) for abi, found in reader.found.items()}
+
+
+class WrittenPrototypes(Mapping[str, AbiPrototypes]):
+    """The prototypes in ``content``, which `render` is known to have written for ``abis``.
+
+    Each row is read when its call is asked for: there are hundreds, of which a policy names a few.
+    """
+
+    def __init__(self, content: bytes, name: str, abis: Sequence[str]) -> None:
+        lines = content.decode().split("\n")
+        blank = lines.index("")
+        self._entries = {row.partition(",")[0]: row for row in lines[:blank]}
+        self._unread: dict[str, list[str]] = {}
+        for row in lines[blank + 1 : -1]:
+            self._unread.setdefault(row.partition(",")[0], []).append(row)
+        self.calls = tuple(self._unread)
+        self._reader = _Reader(name, abis)
+        self._of = {abi: AbiPrototypes(ABIS[abi], _WrittenCalls(self, abi)) for abi in abis}
+
+    def entry_point(self, call: str, abi: str) -> EntryPoint:
+        """Return what serves ``call`` on ``abi``; raise KeyError if nobody knows."""
+        for row in self._unread.pop(call, ()):
+            label = row.rpartition(",")[2]
+            if label in self._entries:
+                self._reader.entry(0, self._entries.pop(label))
+            self._reader.call(0, row)
+        return self._reader.found[abi][call]
+
+    def __getitem__(self, abi: str) -> AbiPrototypes:
+        """Return those of an ABI."""
+        return self._of[abi]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ABIs."""
+        return iter(self._of)
+
+    def __len__(self) -> int:
+        """Return of how many ABIs there are any."""
+        return len(self._of)
+
+
+class _WrittenCalls(Mapping[str, EntryPoint]):
+    """The entry points of one ABI by call, each read when it is asked for."""
+
+    def __init__(self, file: WrittenPrototypes, abi: str) -> None:
+        self._file, self._abi = file, abi
+
+    def __getitem__(self, call: str) -> EntryPoint:
+        return self._file.entry_point(call, self._abi)
+
+    def __iter__(self) -> Iterator[str]:
+        return (call for call in self._file.calls if call in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class _Reader:
