@@ -60,7 +60,7 @@ def test_what_was_written_is_read_call_by_call() -> None:
     assert written["x86_64"]["clone"] == expected["x86_64"]["clone"]
     for absent in ("clone", "clone,x86_64", "sys_read", ""):
         assert absent not in written["i386"]
-    assert (written, [*written], len(written)) == (expected, NAMES, 3)
+    assert (dict(written), [*written], len(written)) == (expected, NAMES, 3)
     assert [*written["i386"].entry_points] == ["read", "sync"]
     assert len(written["arm"]) == 2
     assert prototypes_file.render(written) == CONTENT
