@@ -106,21 +106,22 @@ class WrittenPrototypes(Mapping[str, AbiPrototypes]):
         lines = content.decode().split("\n")
         blank = lines.index("")
         self._entries = {row.partition(",")[0]: row for row in lines[:blank]}
-        self._unread: dict[str, list[str]] = {}
+        self.calls: dict[str, list[str]] = {}
         for row in lines[blank + 1 : -1]:
-            self._unread.setdefault(row.partition(",")[0], []).append(row)
-        self.calls = tuple(self._unread)
-        self._reader = _Reader(name, abis)
+            self.calls.setdefault(row.partition(",")[0], []).append(row)
+        self._file, self._abis = name, abis
+        self._read: dict[str, dict[str, EntryPoint]] = {}
         self._of = {abi: AbiPrototypes(ABIS[abi], _WrittenCalls(self, abi)) for abi in abis}
 
     def entry_point(self, call: str, abi: str) -> EntryPoint:
         """Return what serves ``call`` on ``abi``; raise KeyError if nobody knows."""
-        for row in self._unread.pop(call, ()):
-            label = row.rpartition(",")[2]
-            if label in self._entries:
-                self._reader.entry(0, self._entries.pop(label))
-            self._reader.call(0, row)
-        return self._reader.found[abi][call]
+        if call not in self._read:
+            reader = _Reader(self._file, self._abis)  # of this thread alone
+            for row in self.calls[call]:
+                reader.entry(0, self._entries[row.rpartition(",")[2]])
+                reader.call(0, row)
+            self._read[call] = {one: had[call] for one, had in reader.found.items() if had}
+        return self._read[call][abi]
 
     def __getitem__(self, abi: str) -> AbiPrototypes:
         """Return those of an ABI."""
