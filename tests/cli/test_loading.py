@@ -17,9 +17,9 @@ UNION = {
     "known_families model multiplexed naming objective problems program reach releases sets "
     "spelling styled tables text word wording",
     "filters": "combine lift load locate raw_abis",
-    "io": "console outputs reading streams threads",
+    "io": "console outputs reading streams",
     "kernel": "constants_file entry_points fact_files prototypes_file shipped since_file",
-    "pipeline": "build files packages pool",
+    "pipeline": "build files packages pool threads",
     "policy": "conditions dead document expressions form formats formats.detect ground groups "
     "horizon lacking layers resolve schema stock written",
     "render": "about call filter_module listing named_comparisons templates",
