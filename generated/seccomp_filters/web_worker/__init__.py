@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:a733f9d52ffeed708e5e36b2d1481817ad843be6027f4a1250cfb241bbd67e44
 #   policy  web_worker.yml  sha256:38ebf2380eb32a48b5170e2af336aed151b2d8a5fc892c8b4c0200e0114a1ee5
 #   tables  Linux v7.3.4  sha256:e1b978fa4153a0cc6a4471f94a6e8c37e67e57236c4cb1b7faeb8c5c78e5c071
-#   proved  programs  sha256:3a3b27ca51861f57829398cc6af67f40785e0d8f2e3a2fdc01be08d95e0a44a0
+#   proved  programs  sha256:ef0fe05ac4bc3faf293780f50ca19508336a11a6c0ef69b360b5536a49582ec6
 #   redo    seccompgen build web_worker.yml -o DIR
 """Web worker: serves HTTP on a listening socket that it inherited. An allowlist.
 

@@ -242,7 +242,7 @@ PROGRAM = (
     b"\x45\x00\x28\x29\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:69
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x12\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
     b"\x35\x00\x0a\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64

@@ -261,7 +261,7 @@ PROGRAM = (
     b"\x00\x45\x28\x29\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x35\x26\x27\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from seccomp:
     b"\x00\x35\x0c\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
     b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 rseq                -> from rseq

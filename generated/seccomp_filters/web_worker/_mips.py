@@ -7,133 +7,136 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\xda\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\xdc\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x72\x00\x00\x00\x10\x73"  # jge  4211 truncate64         -> from truncate64
+    b"\x00\x35\x74\x00\x00\x00\x10\x73"  # jge  4211 truncate64         -> from truncate64
     b"\x00\x35\x38\x00\x00\x00\x10\x1a"  # jge  4122 uname              -> from uname
     b"\x00\x35\x1c\x00\x00\x00\x0f\xd8"  # jge  4056 mpx                -> from mpx
     b"\x00\x35\x12\x00\x00\x00\x0f\xd6"  # jge  4054 ioctl              -> from ioctl
     b"\x00\x35\x05\x00\x00\x00\x0f\xa6"  # jge  4006 close              -> from close
     b"\x00\x35\x02\x00\x00\x00\x0f\xa5"  # jge  4005 open               -> open
-    b"\x00\x35\xce\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> allow
-    b"\x00\x35\x0d\xd2\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x00\x35\xd0\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> allow
+    b"\x00\x35\x0d\xd4\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
     # open: web_worker.yml:101
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xca\xcb\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xcc\xcd\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
     b"\x00\x35\x08\x00\x00\x00\x0f\xc9"  # jge  4041 dup                -> from dup
     b"\x00\x35\x03\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> from mount
-    b"\x00\x35\xc8\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
-    b"\x00\x35\x00\xc7\x00\x00\x0f\xa7"  # jge  4007 waitpid            else allow
-    b"\x00\x15\xc6\xc5\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x00\x35\xca\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
+    b"\x00\x35\x00\xc9\x00\x00\x0f\xa7"  # jge  4007 waitpid            else allow
+    b"\x00\x15\xc8\xc7\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\xc5\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
-    b"\x00\x15\xc4\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
-    b"\x00\x15\xc3\x00\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow
-    b"\x00\x15\xc2\xc1\x00\x00\x0f\xc1"  # jeq  4033 access             -> allow else errno(EPERM)
+    b"\x00\x15\xc7\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
+    b"\x00\x15\xc6\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
+    b"\x00\x15\xc5\x00\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow
+    b"\x00\x15\xc4\xc3\x00\x00\x0f\xc1"  # jeq  4033 access             -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\x00\xc1\x00\x00\x0f\xcc"  # jge  4044 prof               else allow
-    b"\x00\x35\xbf\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
+    b"\x00\x35\x00\xc3\x00\x00\x0f\xcc"  # jge  4044 prof               else allow
+    b"\x00\x35\xc1\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x00\x45\xbf\xbe\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    b"\x00\x45\xc1\xc0\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xbc\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xbe\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:55; web_worker.yml:130
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xb9\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xbb\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xb6\x63\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    b"\x00\x15\xb8\x65\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
     # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x00\x45\x66\xb6\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x45\x68\xb8\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x00\x35\x12\x00\x00\x00\x10\x07"  # jge  4103 syslog             -> from syslog
     b"\x00\x35\x09\x00\x00\x00\x10\x06"  # jge  4102 socketcall         -> socketcall (1)
     b"\x00\x35\x04\x00\x00\x00\x0f\xef"  # jge  4079 settimeofday       -> from settimeofday
     b"\x00\x35\x02\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> from setreuid
-    b"\x00\x35\x00\xb0\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
-    b"\x00\x15\xaf\xb0\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x00\x35\x00\xb2\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
+    b"\x00\x15\xb1\xb2\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xaf\x98\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> allow else setreuid and others
+    b"\x00\x35\xb1\x9a\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x0f\xfa"  # jge  4090 mmap               -> from mmap
-    b"\x00\x15\xad\x00\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow
-    b"\x00\x15\xac\xab\x00\x00\x0f\xf5"  # jeq  4085 readlink           -> allow else errno(EPERM)
+    b"\x00\x15\xaf\x00\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow
+    b"\x00\x15\xae\xad\x00\x00\x0f\xf5"  # jeq  4085 readlink           -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\xaa\x83\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
+    b"\x00\x35\xac\x85\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
     # socketcall (1): web_worker.yml:58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x00\x35\xa8\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x00\x45\xa7\xa6\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x35\xaa\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
+    b"\x00\x45\xa9\xa8\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2): web_worker.yml:58
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xa5\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x15\xa4\xa3\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
+    b"\x00\x45\x00\xa7\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x15\xa6\xa5\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
     # socketcall (3): web_worker.yml:58
-    b"\x00\x35\xa2\xa3\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\xa4\xa5\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x03\x00\x00\x00\x10\x15"  # jge  4117 ipc                -> from ipc
     b"\x00\x35\x01\x00\x00\x00\x10\x0d"  # jge  4109 unused109          -> from unused109
-    b"\x00\x35\xa0\x9f\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    b"\x00\x35\xa2\xa1\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from unused109:
-    b"\x00\x35\x9f\x9e\x00\x00\x10\x14"  # jge  4116 sysinfo            -> allow else errno(EPERM)
+    b"\x00\x35\xa1\xa0\x00\x00\x10\x14"  # jge  4116 sysinfo            -> allow else errno(EPERM)
     # from ipc:
-    b"\x00\x45\x7d\x00\xff\xff\xef\xe7"  # jset 0xffffefe7              -> ipc and others
+    b"\x00\x45\x7f\x00\xff\xff\xef\xe7"  # jset 0xffffefe7              -> ipc and others
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x9b\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\x9b\x9a\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x9d\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x9d\x9c\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # from uname:
     b"\x00\x35\x16\x00\x00\x00\x10\x55"  # jge  4181 setsockopt         -> from setsockopt
     b"\x00\x35\x0c\x00\x00\x00\x10\x48"  # jge  4168 accept             -> from accept
     b"\x00\x35\x02\x00\x00\x00\x10\x1f"  # jge  4127 create_module      -> from create_module
-    b"\x00\x15\x70\x00\x00\x00\x10\x1d"  # jeq  4125 mprotect           -> mprotect, pkey_mprotect
-    b"\x00\x45\x95\x75\x00\x00\x00\x01"  # jset 1                       -> errno(EPERM) else ipc and others
+    b"\x00\x15\x72\x00\x00\x00\x10\x1d"  # jeq  4125 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x45\x97\x77\x00\x00\x00\x01"  # jset 1                       -> errno(EPERM) else ipc and others
     # from create_module:
     b"\x00\x35\x06\x00\x00\x00\x10\x47"  # jge  4167 mremap             -> mremap
     b"\x00\x35\x01\x00\x00\x00\x10\x34"  # jge  4148 cachectl           -> from cachectl
-    b"\x00\x35\x93\x92\x00\x00\x10\x2c"  # jge  4140 _llseek            -> allow else errno(EPERM)
+    b"\x00\x35\x95\x94\x00\x00\x10\x2c"  # jge  4140 _llseek            -> allow else errno(EPERM)
     # from cachectl:
-    b"\x00\x35\x92\x00\x00\x00\x10\x46"  # jge  4166 nanosleep          -> allow
-    b"\x00\x15\x91\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
-    b"\x00\x45\x8f\x00\xff\xff\xef\xc4"  # jset 0xffffefc4              -> errno(EPERM)
-    b"\x00\x15\x8e\x8f\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM) else allow
+    b"\x00\x35\x94\x00\x00\x00\x10\x46"  # jge  4166 nanosleep          -> allow
+    b"\x00\x15\x93\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
+    b"\x00\x45\x91\x00\xff\xff\xef\xc4"  # jset 0xffffefc4              -> errno(EPERM)
+    b"\x00\x15\x90\x91\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM) else allow
     # mremap: web_worker.yml:141
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x8c\x8d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x8e\x8f\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from accept:
     b"\x00\x35\x04\x00\x00\x00\x10\x54"  # jge  4180 sendto             -> sendto
     b"\x00\x35\x01\x00\x00\x00\x10\x53"  # jge  4179 sendmsg            -> sendmsg
-    b"\x00\x35\x8a\x1a\x00\x00\x10\x4b"  # jge  4171 getpeername        -> allow else accept and others
+    b"\x00\x35\x8c\x1c\x00\x00\x10\x4b"  # jge  4171 getpeername        -> allow else accept and others
     # sendmsg: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x87\x88\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\x89\x8a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\x85\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x87\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x84\x83\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x86\x85\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from setsockopt:
-    b"\x00\x35\x0e\x00\x00\x00\x10\x56"  # jge  4182 shutdown           -> from shutdown
+    b"\x00\x35\x10\x00\x00\x00\x10\x56"  # jge  4182 shutdown           -> from shutdown
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
-    b"\x00\x15\x00\x7f\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
+    b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x00\x15\x00\x81\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
-    b"\x00\x45\x7d\x7c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:80
-    b"\x00\x15\x7c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x7b\x7a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (2): web_worker.yml:76, 80
+    b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (1)
+    b"\x00\x35\x7f\x00\x00\x00\x00\x08"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
+    b"\x00\x15\x7e\x7d\x00\x00\x00\x04"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (1): web_worker.yml:76
+    b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
+    b"\x00\x15\x7c\x7b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (2): web_worker.yml:76
+    b"\x00\x35\x7a\x7b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    # setsockopt (3): web_worker.yml:76, 80
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x78\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x00\x15\x77\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x00\x15\x76\x75\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:76
-    b"\x00\x35\x74\x75\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
+    b"\x00\x35\x78\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x00\x15\x77\x76\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    # setsockopt (4): web_worker.yml:80
+    b"\x00\x15\x76\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x75\x74\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from shutdown:
     b"\x00\x35\x0a\x00\x00\x00\x10\x60"  # jge  4192 prctl              -> from prctl
     b"\x00\x15\x04\x00\x00\x00\x10\x58"  # jeq  4184 socketpair         -> socketpair
@@ -230,12 +233,12 @@ PROGRAM = (
     b"\x00\x45\x2f\x30\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:165
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x2d\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x2d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x35\x2b\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x29\x2a\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x00\x35\x04\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> from pkey_alloc
     b"\x00\x35\x01\x00\x00\x00\x11\x0b"  # jge  4363 pkey_mprotect      -> mprotect, pkey_mprotect
@@ -257,9 +260,9 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x11\x3d"  # jge  4413 pselect6_time64    -> from pselect6_time64
     # utimensat, utimensat_time64: web_worker.yml:119
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x1b\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
-    b"\x00\x35\x19\x1a\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
     b"\x00\x35\x01\x00\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x1d\x18\x00\x00\x11\x3f"  # jge  4415                    -> errno(ENOSYS) else allow

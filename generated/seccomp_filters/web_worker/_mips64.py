@@ -175,9 +175,9 @@ PROGRAM = (
     # from utimensat:
     b"\x00\x35\x04\x00\x00\x00\x14\x9c"  # jge  5276 signalfd           -> from signalfd
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x28\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
-    b"\x00\x35\x26\x27\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
     b"\x00\x35\x02\x00\x00\x00\x14\xab"  # jge  5291 rt_tgsigqueueinfo  -> from rt_tgsigqueueinfo
     b"\x00\x35\x11\x00\x00\x00\x14\xa4"  # jge  5284 eventfd2           -> recvmsg and others
@@ -187,12 +187,12 @@ PROGRAM = (
     b"\x00\x35\x21\x22\x00\x00\x14\xaf"  # jge  5295 fanotify_init      -> errno(EPERM) else allow
     # prlimit64: compute_only.yml:165
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x1f\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x35\x1d\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x1b\x1c\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x00\x35\x05\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> from membarrier
     b"\x00\x15\x02\x00\x00\x00\x14\xb6"  # jeq  5302 sendmmsg           -> sendmmsg

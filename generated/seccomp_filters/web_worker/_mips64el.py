@@ -175,9 +175,9 @@ PROGRAM = (
     # from utimensat:
     b"\x35\x00\x04\x00\x9c\x14\x00\x00"  # jge  5276 signalfd           -> from signalfd
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
     b"\x35\x00\x02\x00\xab\x14\x00\x00"  # jge  5291 rt_tgsigqueueinfo  -> from rt_tgsigqueueinfo
     b"\x35\x00\x11\x00\xa4\x14\x00\x00"  # jge  5284 eventfd2           -> recvmsg and others
@@ -187,12 +187,12 @@ PROGRAM = (
     b"\x35\x00\x21\x22\xaf\x14\x00\x00"  # jge  5295 fanotify_init      -> errno(EPERM) else allow
     # prlimit64: compute_only.yml:165
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x1f\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x1d\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x1b\x1c\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x05\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> from membarrier
     b"\x15\x00\x02\x00\xb6\x14\x00\x00"  # jeq  5302 sendmmsg           -> sendmmsg

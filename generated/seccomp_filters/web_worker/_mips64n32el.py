@@ -9,77 +9,80 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x0c\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x51\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> from mlockall
+    b"\x35\x00\x53\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> from mlockall
     b"\x35\x00\x28\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> from setsockopt
     b"\x35\x00\x0e\x00\x88\x17\x00\x00"  # jge  6024 mremap             -> from mremap
     b"\x15\x00\x0b\x00\x72\x17\x00\x00"  # jeq  6002 open               -> open
-    b"\x15\x00\x8c\x00\x7a\x17\x00\x00"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x15\x00\x8e\x00\x7a\x17\x00\x00"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
     b"\x15\x00\x06\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl
-    b"\x35\x00\xad\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
+    b"\x35\x00\xaf\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
     b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
-    b"\x35\x00\x02\xac\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    b"\x35\x00\x02\xae\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
     # from 0x1179:
-    b"\x35\x00\x00\xab\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
-    b"\x35\x00\xaa\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\xad\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
+    b"\x35\x00\xac\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ioctl: compute_only.yml:64, 67
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa6\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xa8\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xa2\xa3\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xa4\xa5\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mremap:
     b"\x35\x00\x0a\x00\x9a\x17\x00\x00"  # jge  6042 accept             -> from accept
     b"\x35\x00\x02\x00\x89\x17\x00\x00"  # jge  6025 msync              -> from msync
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x9e\x9f\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\xa0\xa1\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from msync:
     b"\x35\x00\x05\x00\x8f\x17\x00\x00"  # jge  6031 dup                -> from dup
     b"\x15\x00\x01\x00\x8b\x17\x00\x00"  # jeq  6027 madvise            -> madvise
-    b"\x15\x00\x9c\x9b\x89\x17\x00\x00"  # jeq  6025 msync              -> allow else errno(EPERM)
+    b"\x15\x00\x9e\x9d\x89\x17\x00\x00"  # jeq  6025 msync              -> allow else errno(EPERM)
     # madvise: compute_only.yml:83
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x9a\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x99\x98\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x9c\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x9b\x9a\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from dup:
-    b"\x35\x00\x97\x98\x98\x17\x00\x00"  # jge  6040 socket             -> errno(EPERM) else allow
+    b"\x35\x00\x99\x9a\x98\x17\x00\x00"  # jge  6040 socket             -> errno(EPERM) else allow
     # from accept:
     b"\x35\x00\x08\x00\xa4\x17\x00\x00"  # jge  6052 socketpair         -> socketpair
     b"\x15\x00\x03\x00\x9b\x17\x00\x00"  # jeq  6043 sendto             -> sendto
-    b"\x15\x00\x00\x60\x9d\x17\x00\x00"  # jeq  6045 sendmsg            else accept and others
+    b"\x15\x00\x00\x62\x9d\x17\x00\x00"  # jeq  6045 sendmsg            else accept and others
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x92\x93\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x94\x95\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:69
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x90\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x8f\x8e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x91\x90\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair: web_worker.yml:92
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x8c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x8e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x8a\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
-    b"\x45\x00\x8a\x89\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    b"\x45\x00\x8c\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
+    b"\x45\x00\x8c\x8b\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
     # from setsockopt:
-    b"\x35\x00\x0e\x00\xa6\x17\x00\x00"  # jge  6054 getsockopt         -> from getsockopt
+    b"\x35\x00\x10\x00\xa6\x17\x00\x00"  # jge  6054 getsockopt         -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
-    b"\x15\x00\x00\x85\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
+    b"\x15\x00\x08\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x87\xff\xff\x00\x00"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\x83\x82\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:80
-    b"\x15\x00\x82\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x81\x80\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (2): web_worker.yml:76, 80
+    b"\x35\x00\x02\x00\x09\x00\x00\x00"  # jge  9                       -> setsockopt (1)
+    b"\x35\x00\x85\x00\x08\x00\x00\x00"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
+    b"\x15\x00\x84\x83\x04\x00\x00\x00"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (1): web_worker.yml:76
+    b"\x35\x00\x01\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
+    b"\x15\x00\x82\x81\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (2): web_worker.yml:76
+    b"\x35\x00\x80\x81\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    # setsockopt (3): web_worker.yml:76, 80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x7e\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x15\x00\x7d\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x15\x00\x7c\x7b\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:76
-    b"\x35\x00\x7a\x7b\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
+    b"\x35\x00\x7e\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x15\x00\x7d\x7c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    # setsockopt (4): web_worker.yml:80
+    b"\x15\x00\x7c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x7b\x7a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
     b"\x35\x00\x07\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> from fcntl
     b"\x15\x00\x03\x00\xa7\x17\x00\x00"  # jeq  6055 clone              -> clone
@@ -191,12 +194,12 @@ PROGRAM = (
     b"\x45\x00\x2d\x2e\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:165
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x2b\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x29\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x27\x28\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x12\x00\x16\x19\x00\x00"  # jge  6422 futex_time64       -> from futex_time64
     b"\x35\x00\x08\x00\x0c\x19\x00\x00"  # jge  6412 utimensat_time64   -> from utimensat_time64
@@ -215,9 +218,9 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x0d\x19\x00\x00"  # jge  6413 pselect6_time64    -> from pselect6_time64
     # utimensat, utimensat_time64: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x1a\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x35\x00\x18\x19\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
     b"\x35\x00\x00\x18\x0f\x19\x00\x00"  # jge  6415                    else allow
     b"\x15\x00\x17\x00\x11\x19\x00\x00"  # jeq  6417 recvmmsg_time64    -> allow

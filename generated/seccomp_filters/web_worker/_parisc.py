@@ -166,16 +166,15 @@ PROGRAM = (
     # from fcntl64:
     b"\x00\x35\x09\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl64 (1)              ; cmd >= F_GETLK
-    b"\x00\x35\x00\x5c\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl64                  ; cmd >= F_GETLK
+    b"\x00\x15\x00\x5c\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x59\x5a\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (1): compute_only.yml:55; web_worker.yml:131
-    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> fcntl64 (2)              ; cmd >= F_SETLK64
-    b"\x00\x45\x58\x57\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow else errno(EPERM)
-    # fcntl64 (2): web_worker.yml:131
-    b"\x00\x35\x00\x57\x00\x00\x00\x0b"  # jge  0xb                     else allow                  ; cmd >= F_GETOWN
+    # fcntl64: compute_only.yml:55; web_worker.yml:131
+    b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> fcntl, fcntl64 (2)       ; cmd >= F_GETOWN
+    b"\x00\x45\x58\x00\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow
+    b"\x00\x35\x57\x56\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x15\x56\x55\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
@@ -226,12 +225,12 @@ PROGRAM = (
     b"\x00\x35\x37\x36\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
     # prlimit64: compute_only.yml:165
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x34\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x34\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x35\x32\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x32\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x30\x31\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x31\x30\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
     b"\x00\x35\x0a\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
     b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
@@ -264,9 +263,9 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
     # utimensat, utimensat_time64: web_worker.yml:119
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x1a\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
-    b"\x00\x35\x18\x19\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
     b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x18\x17\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow

@@ -171,16 +171,15 @@ PROGRAM = (
     # from fcntl64:
     b"\x00\x35\x09\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl64 (1)              ; cmd >= F_GETLK
-    b"\x00\x35\x00\x53\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl64                  ; cmd >= F_GETLK
+    b"\x00\x15\x00\x53\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
     # fcntl, fcntl64 (1): compute_only.yml:55
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x50\x51\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (1): compute_only.yml:55; web_worker.yml:131
-    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> fcntl64 (2)              ; cmd >= F_SETLK64
-    b"\x00\x45\x4f\x4e\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow else errno(EPERM)
-    # fcntl64 (2): web_worker.yml:131
-    b"\x00\x35\x00\x4e\x00\x00\x00\x0b"  # jge  0xb                     else allow                  ; cmd >= F_GETOWN
+    # fcntl64: compute_only.yml:55; web_worker.yml:131
+    b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> fcntl, fcntl64 (2)       ; cmd >= F_GETOWN
+    b"\x00\x45\x4f\x00\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow
+    b"\x00\x35\x4e\x4d\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:55
     b"\x00\x15\x4d\x4c\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
@@ -230,9 +229,9 @@ PROGRAM = (
     b"\x00\x45\x2c\x2d\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
     # utimensat: web_worker.yml:119
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x2a\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
-    b"\x00\x35\x28\x29\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x29\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from eventfd:
     b"\x00\x35\x06\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
     b"\x00\x35\x02\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> from eventfd2
@@ -246,12 +245,12 @@ PROGRAM = (
     b"\x00\x35\x22\x21\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
     # prlimit64: compute_only.yml:165
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x1f\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x35\x1d\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x1b\x1c\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
     b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg

@@ -11,84 +11,85 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x3c\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
+    b"\x35\x00\x3d\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
     b"\x35\x00\x25\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
     b"\x35\x00\x16\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> from ioctl
     b"\x15\x00\x13\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
     b"\x15\x00\x0e\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> from creat
-    b"\x35\x00\xa9\xa8\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    b"\x35\x00\xaa\xa9\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
     # from creat:
-    b"\x35\x00\x00\xa7\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
-    b"\x15\x00\xa6\xa7\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    b"\x35\x00\x00\xa8\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\xa7\xa8\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
     # link and others:
     b"\x35\x00\x05\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat and others
     b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> from getcwd
-    b"\x15\x00\xa4\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
-    b"\x15\x00\xa3\xa2\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
+    b"\x15\x00\xa5\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
+    b"\x15\x00\xa4\xa3\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
     # from getcwd:
-    b"\x35\x00\x00\x85\x31\x00\x00\x00"  # jge  49 lstat                else getcwd and others
-    b"\x35\x00\xa0\xa1\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
+    b"\x35\x00\x00\x86\x31\x00\x00\x00"  # jge  49 lstat                else getcwd and others
+    b"\x35\x00\xa1\xa2\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
     # fstat and others:
     b"\x35\x00\x01\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> from fallocate
-    b"\x15\x00\x9e\x9f\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
+    b"\x15\x00\x9f\xa0\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
     # from fallocate:
-    b"\x15\x00\x9e\x9d\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    b"\x15\x00\x9f\x9e\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
     # fcntl64: web_worker.yml:131
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x0b\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)     ; cmd >= F_SETOWN
     b"\x35\x00\x0e\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x9a\x99\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    b"\x35\x00\x9b\x9a\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # open: web_worker.yml:101
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x97\x98\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\x98\x99\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from ioctl:
     b"\x35\x00\x0b\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> from setxattr
     b"\x15\x00\x03\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x94\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x95\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl: web_worker.yml:130
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN
     # fcntl64, fcntl (1): compute_only.yml:55
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)       ; cmd == F_SETFL
-    b"\x15\x00\x8e\x8f\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    b"\x15\x00\x8f\x90\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
     # fcntl64, fcntl (2): compute_only.yml:55
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8c\x8d\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    b"\x45\x00\x8d\x8e\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # fcntl64, fcntl (3): compute_only.yml:55
-    b"\x15\x00\x8c\x8b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x15\x00\x8d\x8c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from setxattr:
-    b"\x15\x00\x68\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
-    b"\x35\x00\x8a\x89\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
+    b"\x15\x00\x69\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
+    b"\x35\x00\x8b\x8a\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
     # from mlockall:
     b"\x35\x00\x08\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt (1)
     b"\x15\x00\x05\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
     b"\x15\x00\x01\x00\x5b\x00\x00\x00"  # jeq  91 madvise              -> madvise
-    b"\x15\x00\x86\x85\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
+    b"\x15\x00\x87\x86\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
     # madvise: compute_only.yml:83
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x84\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x83\x82\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x85\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x84\x83\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # mremap: web_worker.yml:141
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x80\x81\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x81\x82\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # setsockopt (1): web_worker.yml:76, 80
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x7d\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x7e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x7b\x7a\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    b"\x15\x00\x7c\x7b\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
     # setsockopt (2): web_worker.yml:76
-    b"\x35\x00\x00\x7a\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x15\x00\x79\x78\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    b"\x35\x00\x00\x7b\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x7a\x79\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
     # setsockopt (3): web_worker.yml:80
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\x76\x75\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
+    b"\x35\x00\x77\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x15\x00\x76\x75\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
     # setsockopt (4): web_worker.yml:80
     b"\x15\x00\x75\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x74\x73\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
@@ -99,7 +100,7 @@ PROGRAM = (
     b"\x15\x00\x03\x00\x6a\x00\x00\x00"  # jeq  106 sendmsg             -> sendmsg
     b"\x15\x00\x00\x14\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt and others
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x6c\x6d\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x6d\x6c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # sendmsg: web_worker.yml:70
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x6a\x6b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
@@ -188,10 +189,10 @@ PROGRAM = (
     # from prlimit64:
     b"\x35\x00\x04\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> from kcmp
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x2b\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:165, 166
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x29\x2a\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from kcmp:
     b"\x35\x00\x02\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> from membarrier
     b"\x15\x00\x28\x00\x4d\x01\x00\x00"  # jeq  333 accept4             -> allow
@@ -217,7 +218,7 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
     # utimensat, utimensat_time64: web_worker.yml:119
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x18\x19\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
     b"\x35\x00\x00\x18\x9f\x01\x00\x00"  # jge  415                     else allow
     b"\x15\x00\x17\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow

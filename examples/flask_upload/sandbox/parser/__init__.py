@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:a733f9d52ffeed708e5e36b2d1481817ad843be6027f4a1250cfb241bbd67e44
 #   policy  parser.yml  sha256:0af5672c087c54501f26412646d60dfbb15aec2923fcc80759769f3e1e439cdc
 #   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-#   proved  programs  sha256:84bba5cf723dcd88faa7201b89afe9ce516ab61e8541a145bbd295fc5dc1c8af
+#   proved  programs  sha256:3081c56b27d1a0ac3745639cb2b26ef866b8f42e74de3001b96155feaa1d3fba
 #   redo    seccompgen build parser.yml -o DIR
 """Parses an upload. It has standard input and output, memory and time; nothing else.
 
