@@ -152,7 +152,9 @@ def attach_a_filter_to_a_socket(scene: Scene) -> Steps:
 
 
 def _firewall(
-    name: str, ask: "Callable[[Scene, int, int, int], object]", family: int = socket.AF_INET
+    name: str,
+    ask: "Callable[[Scene, int, int, int], object]",
+    family: socket.AddressFamily = socket.AF_INET,
 ) -> None:
     level, tables = {socket.AF_INET: (0, "ip"), socket.AF_INET6: (41, "ip6")}[family]
     listed = f"/proc/self/net/{tables}_tables_names"
