@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING
 import fork_server
 import pytest
 from seccompgen.__main__ import main
-from upstream import NEW, OLD
+from upstream import NEW, OLD, REAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).parents[2]
 RENEW = "run the same command without --check, look at what changes, and commit it"
@@ -137,6 +137,7 @@ class _Server:
 
 @cache
 def _server(_process: int) -> _Server:
+    """Return the server of a process; a fork of the process has one of its own."""
     return _Server()
 
 
@@ -185,17 +186,38 @@ def checkout(directory: Path, tree: Path | None = None) -> Path:
 
 
 @cache
-def _small_checkout(tree: Path | None) -> Path:
-    """Return the checkout to copy, which the processes of one run of the tests make once."""
-    name = "-".join(("checkout", *(tree.parts[1:] if tree else ["shipped"])))
+def older_tables() -> Path:
+    """Return a directory of the real tables of OLD, which `tables` makes once a run of the tests.
+
+    Skip the test where the files of that kernel are not beside the checkout.
+    """
+    if not (REAL / OLD).is_dir():
+        pytest.skip("the older kernel's files are not beside this checkout")
+    return _made_once(f"tables-{OLD}", _make_older_tables)
+
+
+def _make_older_tables(directory: Path) -> None:
+    made = inside("tables", "--tag", OLD, "--from", REAL / OLD, "-o", directory)
+    assert made.code == 0, made.err
+
+
+def _made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """Return the directory that ``make`` made in the first process of this run to need it."""
     kept = Path(os.environ["XDG_CACHE_HOME"], name)
     if kept.exists():
         return kept
     unfinished = kept.with_suffix(f".{os.getpid()}")
-    _lay_out(unfinished, tree)
+    make(unfinished)
     with contextlib.suppress(OSError):  # another process was sooner
         unfinished.rename(kept)
     return kept
+
+
+@cache
+def _small_checkout(tree: Path | None) -> Path:
+    """Return the checkout to copy, which the processes of one run of the tests make once."""
+    name = "-".join(("checkout", *(tree.parts[1:] if tree else ["shipped"])))
+    return _made_once(name, lambda directory: _lay_out(directory, tree))
 
 
 def _lay_out(directory: Path, tree: Path | None) -> None:
