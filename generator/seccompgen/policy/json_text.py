@@ -6,7 +6,6 @@ of it. Of all else this reader says nothing, so that no file means more or less 
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -23,6 +22,8 @@ _TOKEN = re.compile(
     r"""|(?P<number>-?(?:0|[1-9][0-9]{0,29}))(?![\w.+-])|(?P<word>true|false|null)\b)"""
 )
 _WORDS = {"true": True, "false": False, "null": None}
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPES = {'"': '"', "\\": "\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LONGEST_KEY = 1000
 """YAML takes no key that is longer than 1024 characters, quotes and all."""
 
@@ -130,6 +131,4 @@ class _Reader:
 def _string(token: re.Match[str]) -> str:
     if token.lastgroup != "text":
         raise _NotPlainError
-    quoted = token["text"]
-    whole: str = json.loads(quoted) if "\\" in quoted else quoted[1:-1]
-    return whole
+    return _ESCAPE.sub(lambda found: _ESCAPES[found[1]], token["text"][1:-1])
