@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command import RENEW, ROOT, inside, said, snapshot
 from seccompgen.io import outputs
-from seccompgen.pipeline import files
+from seccompgen.pipeline import files, project_files
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
@@ -222,6 +222,10 @@ def while_compiling(pause: Callable[[], None]) -> None:
     once_before(files, "filter_files", pause)
 
 
+def while_compiling_a_project(pause: Callable[[], None]) -> None:
+    once_before(project_files, "filter_files", pause)
+
+
 def while_replacing(pause: Callable[[], None]) -> None:
     once_before(outputs, "_rename_all", pause)
 
@@ -296,7 +300,7 @@ def test_so_does_one_of_a_project_to_which_a_policy_was_added(here: Path) -> Non
     (here / "policies").mkdir()
     (here / "worker.yml").rename(here / "policies" / "worker.yml")
     (here / "pyproject.toml").write_text('[tool.seccompgen]\noutput = "out"\n')
-    slow = Paused("build", cwd=here, patch=while_compiling)
+    slow = Paused("build", cwd=here, patch=while_compiling_a_project)
     (here / "policies" / "other.yml").write_text(POLICY)
     assert inside("build", cwd=here).code == 0
     after = snapshot(here / "out")

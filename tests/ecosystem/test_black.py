@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from command import ROOT, inside
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.render import render_table, render_tables_package
+from seccompgen.render.table_module import render_table, render_tables_package
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ from seccompgen.filters.assembler import Assembler
 from seccompgen.filters.assembly import assemble
 from seccompgen.filters.load import load_filter
 from seccompgen.kernel.shipped import shipped_tables
-from seccompgen.render import disassembly
+from seccompgen.render.disassembly import disassembly
 from seccompgen.verify import kernel_objections
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import ActionKind
 from seccompgen.policy import load_policy
 from seccompgen.policy.oci import profile as written
-from seccompgen.render import render_profile
+from seccompgen.render.oci import render_profile
 from seccompgen.verify import Difference, Method, Operation, Relation, Stack, meaning, prove
 
 if TYPE_CHECKING:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def square(shared: int, job: int) -> tuple[int, int]:
@@ -44,3 +42,11 @@ def nap(marks: Path, job: int) -> None:
     """Say who has begun, then take long, but for the first job."""
     (marks / str(os.getpid())).touch()
     time.sleep(600 * min(job, 1))
+
+
+def foreign_threads(shared: None, job: int) -> tuple[int, int]:
+    """Return the process, and its threads, with the compiler, that Python did not start."""
+    del shared, job
+    import seccompgen.compile  # noqa: F401 - imports numpy
+
+    return os.getpid(), len([*Path("/proc/self/task").iterdir()]) - threading.active_count()

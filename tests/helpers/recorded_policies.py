@@ -11,7 +11,8 @@ from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.merge import merge, needs_of_calls
 from seccompgen.observe.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy, write_policy
+from seccompgen.policy import load_policy
+from seccompgen.policy.write import write_policy
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 

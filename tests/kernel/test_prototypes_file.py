@@ -52,6 +52,20 @@ def test_what_is_written_is_read_again() -> None:
     assert again["arm"]["clone"].parameters[0] == Parameter("", "int", 32, signed=True)
 
 
+def test_what_was_written_is_read_call_by_call() -> None:
+    written = prototypes_file.WrittenPrototypes(CONTENT, "p.csv", NAMES)
+    expected = prototypes()
+    assert written["arm"]["read"] == expected["arm"]["read"]  # in any order
+    assert written["arm"]["clone"] == expected["arm"]["clone"]
+    assert written["x86_64"]["clone"] == expected["x86_64"]["clone"]
+    for absent in ("clone", "clone,x86_64", "sys_read", ""):
+        assert absent not in written["i386"]
+    assert (dict(written), [*written], len(written)) == (expected, NAMES, 3)
+    assert [*written["i386"].entry_points] == ["read", "sync"]
+    assert len(written["arm"]) == 2
+    assert prototypes_file.render(written) == CONTENT
+
+
 def test_the_pins_file_is_what_its_values_give() -> None:
     known = shipped_tables().facts.prototypes
     content = prototypes_file.render({abi: known[abi] for abi in known})

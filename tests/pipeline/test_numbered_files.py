@@ -18,7 +18,8 @@ from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading, translate
 from seccompgen.policy.minijail import minijail_policy
 from seccompgen.policy.seccompiler import seccompiler_filter
-from seccompgen.render import render_minijail, render_seccompiler
+from seccompgen.render.minijail import render_minijail
+from seccompgen.render.seccompiler import render_seccompiler
 from seccompgen.verify import Proof, meaning, prove
 
 X86_64 = ABIS["x86_64"]

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from pool_work import die_at_three, long_answer, refuse_odd, square
+from pool_work import die_at_three, foreign_threads, long_answer, refuse_odd, square
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position, SeccompgenError
 from seccompgen.pipeline import pool
 from seccompgen.pipeline.pool import available_cpus, spread
@@ -44,6 +44,15 @@ def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:
     assert bool(others) == (workers > 1)
     assert len(others) <= workers
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.usefixtures("eager")
+def test_numpy_starts_no_threads_in_processes() -> None:
+    found = list(spread(foreign_threads, None, range(4), 2))
+    values = [one for one in found if not isinstance(one, SeccompgenError)]
+    others = [threads for process, threads in values if process != os.getpid()]
+    assert others
+    assert not any(others)
 
 
 def test_little_work_starts_no_process() -> None:

@@ -25,7 +25,8 @@ from seccompgen.core.model import (
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.sets import EVERYTHING, NOTHING, Box, Sets
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import Allowed, load_policy, write_policy
+from seccompgen.policy import load_policy
+from seccompgen.policy.write import Allowed, write_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

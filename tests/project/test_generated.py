@@ -16,9 +16,9 @@ from seccompgen.core.program import Instruction
 from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import BuildOptions, shipped_tables
 from seccompgen.pipeline.cache import cache_directory
-from seccompgen.pipeline.files import project_outputs
 from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.project import find_project
+from seccompgen.pipeline.project_files import project_outputs
 from seccompgen.render import listing
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from seccompgen.pipeline.build import build_policy, shipped_tables
 from seccompgen.pipeline.profile_files import require_profile_proof, require_same_back
 from seccompgen.policy import load_policy
 from seccompgen.policy.oci import architecture, profile
-from seccompgen.render import render_profile
+from seccompgen.render.oci import render_profile
 
 GOLDEN = Path(__file__).parent / "golden"
 needs_libseccomp = pytest.mark.skipif(

@@ -13,7 +13,7 @@ from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import FilterFlag
 from seccompgen.policy import load_policy
 from seccompgen.policy.oci import architecture, profile
-from seccompgen.render import render_profile
+from seccompgen.render.oci import render_profile
 from seccompgen.verify import Difference, meaning, prove
 from stock_policies import STOCK
 

@@ -49,7 +49,7 @@ def policy_html(value: Policy | Filter) -> str:
 
 def program_html(program: Program) -> str:
     """Return a program as its assembly, folded below what it is and costs."""
-    from seccompgen.render import disassembly  # noqa: PLC0415 - what finds names
+    from seccompgen.render.disassembly import disassembly  # noqa: PLC0415 - what finds names
     from seccompgen.verify import kernel_objections  # noqa: PLC0415
 
     about = f"{type(program).__name__} for {program.abi.name}: {_size(program)}"

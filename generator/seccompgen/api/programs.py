@@ -29,7 +29,7 @@ from seccompgen.filters.locate import FilterForm, kind_of, locate_one
 from seccompgen.lint import Finding, lint_policy
 from seccompgen.pipeline.build import PLAIN_OPTIONS, BuildOptions, build_policy, not_for
 from seccompgen.policy import load_policy
-from seccompgen.render import disassembly
+from seccompgen.render.disassembly import disassembly
 from seccompgen.verify import Code, available_methods, kernel_objections, meaning
 
 if TYPE_CHECKING:

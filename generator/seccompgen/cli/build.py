@@ -129,7 +129,6 @@ def build(
         depfile,
         filter_files,
         left_out,
-        project_filters,
         put,
         read_files,
         require_writable,
@@ -159,6 +158,8 @@ def build(
         project = None if words else find_project(Path.cwd())
         with progress("compiling") as report:
             if project:
+                from seccompgen.pipeline.project_files import project_filters  # noqa: PLC0415
+
                 built, files = project_filters(project, tables, report, how)
             else:
                 objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)

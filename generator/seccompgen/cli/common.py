@@ -96,11 +96,15 @@ def required_project() -> Project:
 def means(*, cached: bool, jobs: int | None = None) -> BuildOptions:
     """Return how this machine compiles: by ``jobs`` processes or one a CPU, and if ``cached``."""
     from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
-    from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
 
-    directory = cache_directory() if cached else None
-    return BuildOptions(jobs or available_cpus(), directory / "programs" if directory else None)
+    workers = jobs or available_cpus()
+    if not cached:
+        return BuildOptions(workers)
+    from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
+
+    directory = cache_directory()
+    return BuildOptions(workers, directory / "programs" if directory else None)
 
 
 def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) -> Objective:

@@ -56,7 +56,7 @@ def disasm(
     the same bytes of it again.
     """
     from seccompgen.api.programs import programs_of  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.render import disassembly  # noqa: PLC0415
+    from seccompgen.render.disassembly import disassembly  # noqa: PLC0415
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None

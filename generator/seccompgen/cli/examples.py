@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SITE = "https://OWNER.github.io/seccompgen/"
 """The documentation's site; OWNER as in pyproject.toml."""
@@ -13,8 +13,7 @@ def address(page: str) -> str:
     return f"{SITE}{page.removeprefix('docs/').removesuffix('.md')}/"
 
 
-@dataclass(frozen=True, slots=True)
-class More:
+class More(NamedTuple):
     """The end of a command's help: command lines, and a page of docs/."""
 
     page: str

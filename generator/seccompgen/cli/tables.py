@@ -121,12 +121,9 @@ def _into_directory(directory: Path, asked: _Wanted, *, check: bool, as_json: bo
     from seccompgen.core.tables import release  # noqa: PLC0415
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415
     from seccompgen.pipeline.build import LOCK_NAME, load_tables, shipped_tables  # noqa: PLC0415
-    from seccompgen.pipeline.files import (  # noqa: PLC0415
-        orphaned_tables,
-        require_writable,
-        table_files,
-    )
+    from seccompgen.pipeline.files import require_writable  # noqa: PLC0415
     from seccompgen.pipeline.packages import refuse_to_overwrite  # noqa: PLC0415
+    from seccompgen.pipeline.project_files import orphaned_tables, table_files  # noqa: PLC0415
 
     require_writable(directory)
     before = load_tables(directory) if (directory / LOCK_NAME).exists() else None
@@ -146,7 +143,7 @@ def _into_directory(directory: Path, asked: _Wanted, *, check: bool, as_json: bo
 def _into_project(project: Project, asked: _Wanted, *, check: bool, as_json: bool) -> None:
     from seccompgen.core.tables import release  # noqa: PLC0415
     from seccompgen.pipeline.build import LOCK_NAME, load_tables  # noqa: PLC0415
-    from seccompgen.pipeline.files import project_outputs  # noqa: PLC0415
+    from seccompgen.pipeline.project_files import project_outputs  # noqa: PLC0415
 
     wanted = asked.tag or project.linux
     if wanted is None:

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,8 +66,7 @@ class ConstantFamily:
         return FamilyValues(self, whole, flags, part if mask else {}, mask, self.mask * known)
 
 
-@dataclass(frozen=True)
-class FamilyValues:
+class FamilyValues(NamedTuple):
     """The names of a family by their values on one ABI, the preferred one of each value.
 
     Values are as C has them: AT_FDCWD is -100. ``mask_name`` is empty where that is no constant.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.model import condition_for
 from seccompgen.core.sets import EVERYTHING, NOTHING, Box, Sets
@@ -37,8 +37,7 @@ class DeadRule:
     hidden_by: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(NamedTuple):
     """The calls that reach each of a list of rules, of which the first match decides.
 
     ``alive`` are the rules that some call reaches, in order, ``dead`` the others; ``rest`` is

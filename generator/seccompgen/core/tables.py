@@ -6,7 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
 from seccompgen.core.errors import InputError
@@ -39,8 +39,7 @@ def release(tag: str) -> tuple[int, int]:
     return version
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamFile:
+class UpstreamFile(NamedTuple):
     """A file of the kernel tree that a table was made from; ``size`` is in bytes."""
 
     path: str

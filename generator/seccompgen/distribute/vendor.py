@@ -34,7 +34,7 @@ from seccompgen.pipeline.packages import (
     heads,
     in_package,
 )
-from seccompgen.pipeline.project import POLICY_SUFFIXES
+from seccompgen.policy.document import POLICY_SUFFIXES
 from seccompgen.policy.profile import read_profile
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import render_single_file

@@ -7,8 +7,7 @@ meaning of the combination; it is lifted, compiled, and proved like a policy's.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import (
@@ -25,7 +24,6 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.filters.load import load_filter
-from seccompgen.filters.module import filter_sha256
 from seccompgen.pipeline.build import Built, are_unchanged, difference_text, module_name
 from seccompgen.pipeline.files import filter_files, has_place, support_files
 from seccompgen.pipeline.pool import spread
@@ -54,8 +52,7 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import FilterSemantics
 
 
-@dataclass(frozen=True)
-class Combined:
+class Combined(NamedTuple):
     """``parts`` under ``operation``, the oldest first, with a program for each ABI of them all.
 
     ``refusal`` is what SUBTRACT answers at least to what it takes away.
@@ -73,13 +70,18 @@ class Combined:
         read = {(str(part.path), part.sha256) for part in self.parts}
         read |= {pair for part in self.parts if part.policy for pair in part.policy.sources}
         packages = [part for part in self.parts if part.path.is_dir()]
-        same = all(filter_sha256(part.path) == part.sha256 for part in packages)
-        return same and are_unchanged(read)
+        return are_unchanged(read) and all(map(_is_unchanged, packages))
 
     @property
     def settings(self) -> Settings:
         """Those of the parts that have any, which agree."""
         return settings_of(self.parts)
+
+
+def _is_unchanged(package: LoadedFilter) -> bool:
+    from seccompgen.filters.module import filter_sha256  # noqa: PLC0415 - few parts are packages
+
+    return filter_sha256(package.path) == package.sha256
 
 
 def parts_of(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.lint import LintReport
-    from seccompgen.policy.formats import Draft
+    from seccompgen.policy.formats.draft import Draft
 
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)

@@ -12,7 +12,6 @@ from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import decode
 from seccompgen.filters.locate import FilterForm, kind_of
-from seccompgen.filters.module import read_module
 from seccompgen.filters.raw_abis import abis_of
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.pipeline.build import build_policy
@@ -76,6 +75,8 @@ def load_filter(
             sides = {abi.name: _decoded(path, abi, content) for abi in abis}
             return LoadedFilter(path, sha256, sides)
         case FilterForm.MODULE:
+            from seccompgen.filters.module import read_module  # noqa: PLC0415 - policies need it not
+
             module = read_module(path)
             programs = {
                 name: _decoded(path, ABIS[name], data)

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.pipeline.packages import INIT_NAME, holds_program, is_filter_package
-from seccompgen.pipeline.project import POLICY_SUFFIXES
+from seccompgen.policy.document import POLICY_SUFFIXES
 from seccompgen.policy.stock import stock_policies
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ class FilterForm(Enum):
     RAW = "raw instructions"
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """The files and packages that words stand for, and notes on how these were understood."""
 
     paths: tuple[Path, ...]

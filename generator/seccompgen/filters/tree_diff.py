@@ -16,7 +16,8 @@ from seccompgen.filters.load import load_filter
 from seccompgen.filters.locate import FilterForm, filters_in, kind_of
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.packages import is_filter_package
-from seccompgen.pipeline.project import POLICY_SUFFIXES, find_project
+from seccompgen.pipeline.project import find_project
+from seccompgen.policy.document import POLICY_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -89,7 +89,7 @@ class WrittenConstants(Mapping[str, Constant]):
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, in alphabetical order."""
-        return (row[: row.index(",")] for row in self._rows)
+        return iter([row.partition(",")[0] for row in self._rows])
 
     def __len__(self) -> int:
         """Return how many there are."""

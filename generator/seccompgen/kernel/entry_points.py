@@ -8,9 +8,8 @@ when an ABI's prototypes are asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.facts import Parameter, Prototype
@@ -75,8 +74,7 @@ def kind_of(ctype: str) -> str:
     return "u32" if plain.startswith("enum ") else _KIND_OF.get(plain, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """One parameter of a declaration; ``name`` is empty where there is none.
 
     ``bits`` is what the kernel reads, where that is less than the type has; else 0.
@@ -87,8 +85,7 @@ class Declared:
     bits: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class EntryPoint:
+class EntryPoint(NamedTuple):
     """A function of the kernel that serves a system call, as upstream declares it."""
 
     name: str
@@ -170,7 +167,10 @@ class AbiPrototypes(Mapping[str, Prototype]):
     def __getitem__(self, call: str) -> Prototype:
         """Return what ``call`` takes."""
         if call not in self._made:
-            self._made[call] = self.entry_points[call].on(self._abi)
+            entry = self._all[call]
+            if not entry.is_known_on(self._abi):
+                raise KeyError(call)
+            self._made[call] = entry.on(self._abi)
         return self._made[call]
 
     def __iter__(self) -> Iterator[str]:

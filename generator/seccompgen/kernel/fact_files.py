@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from seccompgen.kernel import constants_file, prototypes_file, since_file
 
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from seccompgen.core.facts import Facts
 
 
-@dataclass(frozen=True, slots=True)
-class FactFile:
+class FactFile(NamedTuple):
     """A file that holds one field of `Facts`, ``part``, and has its hash in the lock.
 
     ``render`` returns its content. ``read`` takes that, the file's name for messages, and the ABIs
@@ -38,7 +36,12 @@ FACT_FILES: tuple[FactFile, ...] = (
     FactFile(
         "constants", constants_file.render, constants_file.read, constants_file.WrittenConstants
     ),
-    FactFile("prototypes", prototypes_file.render, prototypes_file.read, prototypes_file.read),
+    FactFile(
+        "prototypes",
+        prototypes_file.render,
+        prototypes_file.read,
+        prototypes_file.WrittenPrototypes,
+    ),
     FactFile("since", since_file.render, since_file.read, since_file.read),
 )
 """Every file of facts, in the order in which the lock has them."""

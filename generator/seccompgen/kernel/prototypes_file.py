@@ -13,6 +13,7 @@ has a row for each of its entry points; ABIs in none of them lack it, or nobody 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
@@ -21,7 +22,7 @@ from seccompgen.io.reading import decode_text
 from seccompgen.kernel.entry_points import AbiPrototypes, Declared, EntryPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.core.facts import Prototype
 
@@ -93,6 +94,62 @@ def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, AbiPrototy
     if reader.errors:
         raise InputError(*reader.errors)
     return {abi: AbiPrototypes(ABIS[abi], found) for abi, found in reader.found.items()}
+
+
+class WrittenPrototypes(Mapping[str, AbiPrototypes]):
+    """The prototypes in ``content``, which `render` is known to have written for ``abis``.
+
+    Each row is read when its call is asked for: there are hundreds, of which a policy names a few.
+    """
+
+    def __init__(self, content: bytes, name: str, abis: Sequence[str]) -> None:
+        lines = content.decode().split("\n")
+        blank = lines.index("")
+        self._entries = {row.partition(",")[0]: row for row in lines[:blank]}
+        self.calls: dict[str, list[str]] = {}
+        for row in lines[blank + 1 : -1]:
+            self.calls.setdefault(row.partition(",")[0], []).append(row)
+        self._file, self._abis = name, abis
+        self._read: dict[str, dict[str, EntryPoint]] = {}
+        self._of = {abi: AbiPrototypes(ABIS[abi], _WrittenCalls(self, abi)) for abi in abis}
+
+    def entry_point(self, call: str, abi: str) -> EntryPoint:
+        """Return what serves ``call`` on ``abi``; raise KeyError if nobody knows."""
+        if call not in self._read:
+            reader = _Reader(self._file, self._abis)  # of this thread alone
+            for row in self.calls[call]:
+                reader.entry(0, self._entries[row.rpartition(",")[2]])
+                reader.call(0, row)
+            self._read[call] = {one: had[call] for one, had in reader.found.items() if had}
+        return self._read[call][abi]
+
+    def __getitem__(self, abi: str) -> AbiPrototypes:
+        """Return those of an ABI."""
+        return self._of[abi]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ABIs."""
+        return iter(self._of)
+
+    def __len__(self) -> int:
+        """Return of how many ABIs there are any."""
+        return len(self._of)
+
+
+class _WrittenCalls(Mapping[str, EntryPoint]):
+    """The entry points of one ABI by call, each read when it is asked for."""
+
+    def __init__(self, file: WrittenPrototypes, abi: str) -> None:
+        self._file, self._abi = file, abi
+
+    def __getitem__(self, call: str) -> EntryPoint:
+        return self._file.entry_point(call, self._abi)
+
+    def __iter__(self) -> Iterator[str]:
+        return (call for call in self._file.calls if call in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class _Reader:

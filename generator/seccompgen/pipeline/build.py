@@ -6,9 +6,8 @@ import contextlib
 import hashlib
 import keyword
 import unicodedata
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import (
     AnswerNo,
@@ -23,10 +22,8 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.core.program import CompiledProgram
 from seccompgen.io.reading import read_file
 from seccompgen.kernel import shipped
-from seccompgen.pipeline.cache import ProgramCache
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.document import name_of
-from seccompgen.policy.profile import read_profile, unknown_calls
 from seccompgen.verify import kernel_objections, meaning
 
 if TYPE_CHECKING:
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Optimize
     from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.cache import ProgramCache
     from seccompgen.policy.document import Source
     from seccompgen.verify import Difference
 
@@ -68,8 +66,7 @@ def is_module_name(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and name not in _RESERVED
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(NamedTuple):
     """A policy with its programs, what is worth telling about it, and what it was built for.
 
     ``warnings`` are what lint finds doubtful (`build_policies`).
@@ -87,8 +84,7 @@ class Built:
         return module_name(self.policy.name)
 
 
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
+class BuildOptions(NamedTuple):
     """Build options that do not affect the output: worker processes and the cache.
 
     Up to ``workers`` processes compile; what the directory ``cache`` holds is not compiled
@@ -107,7 +103,11 @@ def read_objective(optimize: Optimize, *, bitmap: bool, profile: Path | None) ->
 
     Raises InputError with every error of that file.
     """
-    return Objective(optimize, bitmap, read_profile(profile) if profile else None)
+    if profile is None:
+        return Objective(optimize, bitmap)
+    from seccompgen.policy.profile import read_profile  # noqa: PLC0415 - few builds have one
+
+    return Objective(optimize, bitmap, read_profile(profile))
 
 
 def build_policy(
@@ -185,11 +185,10 @@ def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
         warnings = told[Severity.ERROR] + warnings
     else:
         problems += told[Severity.ERROR]
-    return replace(one, notes=report.notes, warnings=tuple(warnings))
+    return one._replace(notes=report.notes, warnings=tuple(warnings))
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """A policy as it was read, and the ABIs that it is to be compiled for."""
 
     policy: ResolvedPolicy
@@ -216,7 +215,7 @@ def _build(
     read = [_read(source, tables, only, reading) for source in sources]
     good = [item for item in read if isinstance(item, _Read)]
     compiled = iter(_compile(good, tables, objective, means, progress))
-    about_profile = unknown_calls(objective.profile, tables) if objective.profile else ()
+    about_profile = _about_profile(objective, tables)
     built: list[Built] = []
     problems: list[Diagnostic] = []
     for source, item in zip(sources, read, strict=True):
@@ -229,6 +228,14 @@ def _build(
         else:
             built.append(Built(item.policy, programs, (*about_profile, *item.notes), objective))
     return built, problems
+
+
+def _about_profile(objective: Objective, tables: Tables) -> tuple[Diagnostic, ...]:
+    if objective.profile is None:
+        return ()
+    from seccompgen.policy.profile import unknown_calls  # noqa: PLC0415 - few builds have one
+
+    return unknown_calls(objective.profile, tables)
 
 
 def are_current(built: Iterable[Built]) -> bool:
@@ -290,7 +297,7 @@ def _compile(
     progress: Callable[[int, int], None] | None,
 ) -> list[list[CompiledProgram | SeccompgenError]]:
     """Return, for each policy, what became of the program for each of its ABIs."""
-    cache = ProgramCache(means.cache, tables, objective) if means.cache else None
+    cache = _cache(means, tables, objective)
     results: dict[_Job, CompiledProgram | SeccompgenError] = {}
     for i, item in enumerate(read):
         kept = cache.load(item.policy, item.arches) if cache else {}
@@ -314,6 +321,14 @@ def _compile(
         if cache and any(made):
             cache.save(zip((item.policy for item in read), made, strict=True))
     return [[results[i, abi] for abi in item.arches] for i, item in enumerate(read)]
+
+
+def _cache(means: BuildOptions, tables: Tables, objective: Objective) -> ProgramCache | None:
+    if means.cache is None:
+        return None
+    from seccompgen.pipeline.cache import ProgramCache  # noqa: PLC0415 - hashes, random names, JSON
+
+    return ProgramCache(means.cache, tables, objective)
 
 
 def _compile_one(task: _Task, job: _Job) -> CompiledProgram:

@@ -1,11 +1,10 @@
-"""The files to write: filters in every form, projects and their tables; and files left over."""
+"""The files to write of filters, in every form; and how they are written."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from seccompgen.core.errors import (
     Diagnostic,
@@ -16,29 +15,21 @@ from seccompgen.core.errors import (
 )
 from seccompgen.core.model import FilterFlag
 from seccompgen.io.outputs import Outputs, exclusive
-from seccompgen.kernel import lockfile
-from seccompgen.kernel.fact_files import FACT_FILES, render_facts
+from seccompgen.kernel.fact_files import FACT_FILES
 from seccompgen.pipeline.build import (
     LOCK_NAME,
     MATRIX_NAME,
     PLAIN_OPTIONS,
     SHIPPED,
     are_current,
-    build_policies,
-    module_name,
-    read_objective,
 )
 from seccompgen.pipeline.packages import (
-    INIT_NAME,
-    is_ours,
     orphaned_filters,
     orphaned_sources,
     refuse_to_overwrite,
 )
 from seccompgen.pipeline.pool import spread
-from seccompgen.pipeline.project import read_project
-from seccompgen.pipeline.tag_tables import absent_abis
-from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
+from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,10 +38,6 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import BuildOptions, Built
     from seccompgen.pipeline.project import Project
-
-_TYPED_NAME = "py.typed"
-SCHEMA = Path("docs", "policy.schema.json")
-"""The schema of policies for the pin, in our checkout."""
 
 _NUMBERED_FORMS = ("minijail", "seccompiler")
 FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "spo", *_NUMBERED_FORMS, "systemd")
@@ -122,14 +109,16 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
         from seccompgen.pipeline.unit_files import unit_files  # noqa: PLC0415
 
         return unit_files(one, tables, systemd)
-    language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
+    from seccompgen.render import sources  # noqa: PLC0415 - few want them
+
+    language = {"c": sources.render_c, "rust": sources.render_rust, "go": sources.render_go}[form]
     return language(one.module_name, one.policy, one.programs, tables, one.objective)
 
 
 def has_place(abi: Abi, form: str) -> bool:
     """Return True if there are files for ``abi`` in ``form``, one of `FORMATS`."""
-    from seccompgen.render.targets import TARGETS  # noqa: PLC0415
-
+    if form in {"python", "bpf"}:
+        return True
     if form in {"oci", "spo"}:
         from seccompgen.policy.oci import architecture  # noqa: PLC0415
 
@@ -142,7 +131,9 @@ def has_place(abi: Abi, form: str) -> bool:
         from seccompgen.policy.unit import in_units  # noqa: PLC0415
 
         return in_units(abi)
-    return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
+    from seccompgen.render.targets import TARGETS  # noqa: PLC0415
+
+    return getattr(TARGETS[abi.name], form) is not None
 
 
 def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
@@ -181,7 +172,7 @@ def depfile(outputs: Iterable[Path], inputs: Iterable[Path]) -> bytes:
     Paths below the current directory are relative to it, as build files have them. Raises
     InputError for a name that no depfile can hold.
     """
-    from seccompgen.render import render_depfile  # noqa: PLC0415 - jinja2
+    from seccompgen.render.depfile import render_depfile  # noqa: PLC0415 - few want one
 
     here = Path.cwd()
 
@@ -191,46 +182,7 @@ def depfile(outputs: Iterable[Path], inputs: Iterable[Path]) -> bytes:
     return render_depfile(names(outputs), names(inputs))
 
 
-def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
-    """Return the table package in ``package``; lock, matrix and facts in ``kernel``."""
-    from seccompgen.render import render_table, render_tables_package  # noqa: PLC0415
-
-    matrix, facts = lockfile.render_matrix(tables), render_facts(tables.facts)
-    files = {package / f"{name}.py": render_table(t) for name, t in tables.tables.items()}
-    files[package / "__init__.py"] = render_tables_package(tables)
-    files[kernel / MATRIX_NAME] = matrix
-    files |= {kernel / one.name: facts[one.part] for one in FACT_FILES if one.part in facts}
-    files[kernel / LOCK_NAME] = lockfile.render_lock(tables, matrix, facts)
-    return files
-
-
-def project_filters(
-    project: Project,
-    tables: Tables,
-    progress: Callable[[int, int], None] | None = None,
-    means: BuildOptions = PLAIN_OPTIONS,
-) -> tuple[list[Built], dict[Path, bytes]]:
-    """Return every filter of ``project`` and the files of its filter package."""
-    from seccompgen.render import render_package  # noqa: PLC0415
-
-    objective = read_objective(project.optimize, bitmap=project.bitmap, profile=project.profile)
-    built = build_policies(project.policy_files(), tables, (), progress, objective, means)
-    files = filter_files(built, tables, project.output, means=means)
-    ours = project.kernel.is_dir()
-    if ours:
-        # In our own checkout it is there to be read, whatever flags the stock filters have.
-        files |= support_files(project.output, [FilterFlag.NEW_LISTENER])
-    about = {
-        one.module_name: (one.policy.description or "no description").splitlines()[0]
-        for one in built
-    }
-    files[project.output / INIT_NAME] = render_package(about, tables.tag, tables=ours)
-    files[project.output / _TYPED_NAME] = b""
-    return built, files
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(NamedTuple):
     """Filters with the files that they are written to, and the project if they are all of one."""
 
     built: Sequence[Built]
@@ -250,6 +202,8 @@ class Compiled:
     def is_current(self) -> bool:
         """Return whether what it was made from is still the same."""
         if self.project:
+            from seccompgen.pipeline.project import read_project  # noqa: PLC0415
+
             main = [Path(one.policy.sources[-1][0]) for one in self.built]
             now = read_project(self.project.pyproject)
             if now != self.project or now.policy_files() != main:
@@ -283,57 +237,6 @@ def put(make: Callable[[], _Made], place: Path) -> tuple[_Made, list[Path]]:
         with exclusive(place):
             if compiled.is_current():
                 return compiled, compiled.outputs().write()
-
-
-def package_names(project: Project) -> list[str]:
-    """Return the paths of the files in the filter package of ``project``, as it was last built."""
-    packages = [project.output / module_name(path.stem) for path in project.policy_files()]
-    modules = [path for package in packages for path in sorted(package.glob("*.py"))]
-    # Whether a filter has a listener is not to be known without reading its policy.
-    listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
-    inside = [path.relative_to(project.output).as_posix() for path in modules]
-    return [*inside, *RUNTIME_NAMES, *listeners, INIT_NAME, _TYPED_NAME]
-
-
-def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
-    """Return the table modules in ``package`` of ABIs that the tag does not have."""
-    absent = (package / f"{name}.py" for name in absent_abis(tables))
-    return frozenset(path for path in absent if path.is_file() and is_ours(path))
-
-
-def project_outputs(
-    project: Project,
-    tables: Tables,
-    progress: Callable[[int, int], None] | None = None,
-    means: BuildOptions = PLAIN_OPTIONS,
-) -> tuple[list[Built], Outputs]:
-    """Return all that is generated in our checkout from ``tables``, and every filter in it.
-
-    That is pin, lock, tables, the schema of policies, and filters, also those of the examples that
-    commit theirs: what is written as one step is never new in one place and old in another.
-    """
-    built: list[Built] = []
-    files: dict[Path, bytes] = {}
-    superfluous: frozenset[Path] = frozenset()
-    for one in (project, *_examples(project)):
-        filters, written = project_filters(one, tables, progress, means)
-        built += filters
-        files |= written
-        superfluous |= orphaned_filters(one.output, written)
-    package = project.output / "tables"
-    files |= table_files(tables, package, project.kernel)
-    from seccompgen.policy.json_schema import schema_text  # noqa: PLC0415 - only our own tree has it
-
-    files[project.root / SCHEMA] = schema_text(tables).encode()
-    if tables.tag != project.linux:
-        files[project.pyproject] = project.with_pin(tables.tag)
-    return built, Outputs(files, superfluous | orphaned_tables(tables, package))
-
-
-def _examples(project: Project) -> list[Project]:
-    """Return the projects in ``examples`` whose filters are there, sorted."""
-    found = map(read_project, sorted(project.root.glob("examples/*/pyproject.toml")))
-    return [one for one in found if one and (one.output / RUNTIME_NAME).is_file()]
 
 
 def require_writable(directory: Path) -> None:

@@ -11,6 +11,8 @@ from seccompgen.policy.formats import Format, Reading, translate
 from seccompgen.policy.minijail import minijail_policy
 from seccompgen.policy.numbered import NUMBERED_ABIS
 from seccompgen.policy.seccompiler import seccompiler_filter
+from seccompgen.render.minijail import render_minijail
+from seccompgen.render.seccompiler import render_seccompiler
 from seccompgen.verify import Code, Difference, meaning, prove
 
 if TYPE_CHECKING:
@@ -49,11 +51,9 @@ def numbered_files(one: Built, tables: Tables, form: str) -> dict[str, bytes]:
 
 
 def _content(policy: ResolvedPolicy, program: Program, tables: Tables, form: str) -> bytes:
-    from seccompgen import render  # noqa: PLC0415 - jinja2
-
     if form == "minijail":
-        return render.render_minijail(minijail_policy(policy, program.abi, tables))
-    return render.render_seccompiler(seccompiler_filter(policy, program.abi, tables))
+        return render_minijail(minijail_policy(policy, program.abi, tables))
+    return render_seccompiler(seccompiler_filter(policy, program.abi, tables))
 
 
 def require_read_back(

@@ -19,6 +19,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seccompgen.core.errors import OutsideError, SeccompgenError
+from seccompgen.pipeline.threads import forgo_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -200,6 +201,7 @@ def _unordered(
 def _serve(connection: Connection[Any, Any]) -> None:
     """Be a worker: learn the task, say so, then answer jobs until the parent goes away."""
     gc.set_threshold(_NEW_OBJECTS)
+    forgo_threads()
     # The pipe tells that as well, but only between two jobs, and a job may be long.
     threading.Thread(target=_follow_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):

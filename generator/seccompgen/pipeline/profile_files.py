@@ -16,6 +16,7 @@ from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading, translate
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
+from seccompgen.render.oci import render_profile, render_spo
 from seccompgen.verify import Code, Difference, Meaning, meaning, prove
 from seccompgen.verify.oracle import Case, FieldTest, OneOf
 
@@ -70,13 +71,11 @@ def _profiles(one: Built, tables: Tables) -> list[OciProfile]:
 
 
 def _profile_file(one: Built, profile: OciProfile, form: str) -> tuple[str, bytes]:
-    from seccompgen import render  # noqa: PLC0415 - jinja2
-
     name = f"{one.policy.name}.{profile.abi.name}"
     if form == "oci":
-        return f"{name}.json", render.render_profile(profile)
+        return f"{name}.json", render_profile(profile)
     try:
-        return f"{name}.yml", render.render_spo(profile, one.policy.name)
+        return f"{name}.yml", render_spo(profile, one.policy.name)
     except InputError as error:
         where = one.policy.unknown_origin.position
         raise InputError(*(replace(found, position=where) for found in error.diagnostics)) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.objective import Optimize
 from seccompgen.io.reading import decode_text, parse_toml, read_file, read_input
+from seccompgen.policy.document import POLICY_SUFFIXES
 
 _PIN = re.compile(rb'^(?P<before>[ \t]*linux[ \t]*=[ \t]*)"(?P<tag>[^"\n]*)"', re.MULTILINE)
 _SECTION = re.compile(
@@ -19,10 +20,6 @@ _TEXTS = {"linux", "policies", "output", "profile"}
 _GOALS = [goal.value for goal in Optimize]
 _SWITCHES = {"bitmap", "committed"}
 _KEYS = (*sorted(_TEXTS), "optimize", *sorted(_SWITCHES))
-
-
-POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
-"""The endings of policy files' names."""
 
 
 @dataclass(frozen=True, slots=True)

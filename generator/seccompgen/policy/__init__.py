@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.policy.write import Allowed, write_policy
-
 if TYPE_CHECKING:
     from seccompgen.policy.resolve import load_policy
 
-__all__ = ["Allowed", "load_policy", "write_policy"]
+__all__ = ["load_policy"]
 
 
 def __getattr__(name: str) -> object:

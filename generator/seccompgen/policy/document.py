@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
@@ -24,6 +24,8 @@ Path: TypeAlias = tuple[str | int, ...]
 Source: TypeAlias = "pathlib.Path | Document"
 """The source of a policy: a file, or a document in memory, named by its ``file``."""
 
+POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
+"""The endings of policy files' names."""
 MAX_POLICY = 1 << 20
 """Bytes of a policy file; the longest that we know has 60 KiB."""
 _MAX_NODES = 50_000
@@ -33,8 +35,7 @@ _MAX_BITS = 100
 """The bits of a number with the most decimal digits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A file's data (dicts, lists, str, int, float, bool, None) and its positions.
 
     ``text`` is what the file says; there is none in memory.
@@ -191,7 +192,7 @@ def _read_yaml(text: str, file: str) -> Document:
         raise _malformed(f"not YAML: {reason}", where) from None
     if node is None:
         raise _malformed("the file is empty", Position(file, 1, 1))
-    return replace(_YamlBuilder(file).build(node), text=text)
+    return _YamlBuilder(file).build(node)._replace(text=text)
 
 
 _TOO_DEEP = "nested too deeply"
@@ -310,7 +311,7 @@ def _read_toml(text: str, file: str) -> Document:
     plain = _plain(data, (), document, itertools.count(), errors)
     if errors:
         raise InputError(*errors)
-    return replace(document, data=plain, text=text)
+    return document._replace(data=plain, text=text)
 
 
 def _plain(

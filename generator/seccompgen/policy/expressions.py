@@ -20,7 +20,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import Position, did_you_mean
 from seccompgen.core.model import Op
@@ -236,8 +236,7 @@ _MIRRORED = {Op.LT: Op.GT, Op.LE: Op.GE, Op.GT: Op.LT, Op.GE: Op.LE}
 _EXAMPLE = "write a comparison, such as flags & O_CREAT or arg1 == 3"
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
+class _Side(NamedTuple):
     """The side of a comparison that has the argument."""
 
     argument: int | str

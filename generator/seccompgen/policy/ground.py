@@ -7,7 +7,7 @@ with alternatives becomes several, too. And what calls can be made through ``soc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.abis import X32_SYSCALL_BIT
@@ -39,8 +39,7 @@ _Alternatives: TypeAlias = "tuple[Predicate | None, ...]"
 _MINUS_ONE = "-1"
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenRule:
+class WrittenRule(NamedTuple):
     """A call by name, or by a number as text, and what is said of it.
 
     ``arches`` are the ABIs, by canonical name, that its group is for, None for all.
@@ -65,8 +64,7 @@ class WrittenRule:
         return self.arches is None or abi.name in self.arches
 
 
-@dataclass(frozen=True, slots=True)
-class GroundRule:
+class GroundRule(NamedTuple):
     """A rule in numbers, and the written one that it was made of, by its place among them.
 
     ``source`` is None for what a written rule says of another call than its own.

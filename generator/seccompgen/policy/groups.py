@@ -7,8 +7,6 @@ which is a call, calls with a condition, or another group.
 from __future__ import annotations
 
 import re
-import tomllib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,8 +41,7 @@ class Member(NamedTuple):
     spelled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StockGroup:
+class StockGroup(NamedTuple):
     """A group that comes with seccompgen; ``promise`` says in a sentence what its calls do."""
 
     name: str
@@ -57,8 +54,7 @@ class StockGroup:
         return self.name.partition(".")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(NamedTuple):
     """A group that a policy defines: where, and its members with their places."""
 
     position: Position
@@ -91,6 +87,8 @@ def stock_groups() -> dict[str, StockGroup]:
 
     A group of a later version has it in its name, ``basic-io.v2``.
     """
+    import tomllib  # noqa: PLC0415 - few policies name a group that comes with us
+
     read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return {
         name: StockGroup(name, one["promise"], tuple(_members(one["members"])))

@@ -7,8 +7,7 @@ tables change no answer but those of calls that the policy names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.ages import Ages
 from seccompgen.core.errors import Diagnostic
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 KEY = "kernel"
 
 
-@dataclass(frozen=True, slots=True)
-class Horizon:
+class Horizon(NamedTuple):
     """The last release that an author knew; ``newer`` are the calls that it lacks, by ABI."""
 
     release: Release

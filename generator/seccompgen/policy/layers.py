@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
 from seccompgen.core.model import FilterFlag
@@ -19,7 +18,6 @@ from seccompgen.policy.formats.detect import shows_ours
 from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_policies
-from seccompgen.policy.yaml_text import policy_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,8 +28,7 @@ _T = TypeVar("_T")
 _MAX_INCLUDES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One document, checked for itself.
 
     ``beside`` are further files that it was made from, with their sha256: what a foreign policy
@@ -82,8 +79,7 @@ class Layer:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Means:
+class _Means(NamedTuple):
     """The tables and the choices that a policy is read with.
 
     ``instead`` are texts that count for those of files, by their names.
@@ -121,10 +117,12 @@ def _layer_in_memory(document: Document) -> Layer:
     if not name.isprintable() or os.sep in name:
         text = f"{name!r} cannot be the name of a file: choose another"
         raise InputError(Diagnostic(text, kind=Problem.UNPRINTABLE_NAME))
+    from seccompgen.policy.yaml_text import policy_text  # noqa: PLC0415 - files have a text
+
     # The text is there once the data has been checked.
     layer = Layer.of(document, b"")
     digest = hashlib.sha256(policy_text(document.data).encode()).hexdigest()
-    return replace(layer, sha256=digest, in_memory=True)
+    return layer._replace(sha256=digest, in_memory=True)
 
 
 def setting(layers: list[Layer], key: str, default: _T) -> _T:
@@ -218,7 +216,7 @@ def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) ->
             raise InputError(*told, kind=Problem.MALFORMED_FILE) from None
     notes += draft.notes
     layer = Layer.of(draft.document(), content)
-    return replace(layer, beside=tuple(draft.sources), foreign=True)
+    return layer._replace(beside=tuple(draft.sources), foreign=True)
 
 
 @lru_cache(maxsize=16)

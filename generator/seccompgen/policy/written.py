@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ALIASES, find_abi
@@ -65,7 +64,7 @@ def written_rules(
             for rules in _group_rules(layer, i, group, groups):
                 lists.append(
                     [
-                        replace(one, arches=arches, multiplexed=own)
+                        one._replace(arches=arches, multiplexed=own)
                         for one in rules
                         if not one.mention or one.name in had
                     ]

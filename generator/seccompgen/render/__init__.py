@@ -1,8 +1,10 @@
-"""Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
+"""Renderers: finished values in, the bytes of files out. Templates hold the form, not logic.
+
+Here are those that most commands need. What few need, such as C or profiles, has a module each,
+which is imported where it is used.
+"""
 
 from seccompgen.render.call import answer_style, answer_texts, argument_text, call_name, call_text
-from seccompgen.render.depfile import render_depfile
-from seccompgen.render.disassembly import disassembly
 from seccompgen.render.filter_module import (
     Form,
     combined_docstring,
@@ -18,11 +20,6 @@ from seccompgen.render.filter_module import (
     render_single_file,
 )
 from seccompgen.render.listing import Line, listing, ret_action
-from seccompgen.render.minijail import render_minijail
-from seccompgen.render.oci import render_profile, render_spo
-from seccompgen.render.seccompiler import render_seccompiler
-from seccompgen.render.sources import render_c, render_go, render_rust
-from seccompgen.render.table_module import render_table, render_tables_package
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES, render_text
 
 __all__ = [
@@ -37,28 +34,17 @@ __all__ = [
     "call_name",
     "call_text",
     "combined_docstring",
-    "disassembly",
     "inlined_runtime",
     "listing",
     "module_tree",
     "policy_docstrings",
     "program_module",
     "program_tree",
-    "render_c",
     "render_combined",
-    "render_depfile",
     "render_filter",
-    "render_go",
-    "render_minijail",
     "render_package",
-    "render_profile",
     "render_runtime",
-    "render_rust",
-    "render_seccompiler",
     "render_single_file",
-    "render_spo",
-    "render_table",
-    "render_tables_package",
     "render_text",
     "ret_action",
 ]

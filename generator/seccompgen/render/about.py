@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import shlex
 import textwrap
-from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.model import Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
@@ -27,8 +26,7 @@ WIDTH = 96
 """The longest line of prose in a module, in characters."""
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(NamedTuple):
     """The description in one module.
 
     ``sources`` are (what it is, name, sha256), ``made`` what is made of several; ``redo`` is the

@@ -8,9 +8,8 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import FilterFlag
@@ -49,17 +48,7 @@ class Form(Enum):
     """One file holds the programs, the runtime lies beside: read, and not written any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A line of the bytes literal: what to print above it, the bytes, the instruction."""
-
-    head: str
-    literal: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
+class _Section(NamedTuple):
     """The program of one ABI, as the templates print it."""
 
     abi: str
@@ -351,14 +340,20 @@ def _docstring_text(text: str) -> str:
 
 def _section(program: CompiledProgram, tables: Tables) -> _Section:
     abi = program.abi
-    data = program.to_bytes()
-    lines = listing(program.instructions, abi, tables, program.origins)
-    chunks = (data[i : i + INSTRUCTION_SIZE] for i in range(0, len(data), INSTRUCTION_SIZE))
-    rows = [
-        _Row(line.head, "".join(f"\\x{byte:02x}" for byte in chunk), line.text)
-        for chunk, line in zip(chunks, lines, strict=True)
-    ]
-    literal = render_text("program.j2", rows=rows)
     serves = " and ".join(other.name for other in (abi, *program.compat))
     nr_seccomp = tables.tables[abi.name].numbers["seccomp"]
-    return _Section(abi.name, serves, nr_seccomp, literal)
+    return _Section(abi.name, serves, nr_seccomp, _literal(program, tables))
+
+
+def _literal(program: CompiledProgram, tables: Tables) -> str:
+    """Return the literal of a program's bytes, an instruction a line, and beside it what it is."""
+    data = program.to_bytes()
+    chunks = (data[i : i + INSTRUCTION_SIZE] for i in range(0, len(data), INSTRUCTION_SIZE))
+    lines = listing(program.instructions, program.abi, tables, program.origins)
+    rows = ["("]
+    for chunk, line in zip(chunks, lines, strict=True):
+        if line.head:
+            rows.append(f"    # {line.head}")
+        escaped = "".join(f"\\x{byte:02x}" for byte in chunk)
+        rows.append(f'    b"{escaped}"  # {line.text}')
+    return "\n".join([*rows, ")"])

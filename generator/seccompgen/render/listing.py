@@ -67,8 +67,7 @@ def digits(k: int) -> str:
     return str(k) if k < 10 else f"{k:#x}"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """An instruction as text; ``label`` names it where something jumps to it.
 
     ``rules`` are the lines of the policy that the block of a call from there on comes from, if that

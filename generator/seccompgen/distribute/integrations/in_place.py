@@ -32,8 +32,9 @@ def bring_up_to_date(root: Path) -> Package:
     from seccompgen.filters.changes import explain, new_filters  # noqa: PLC0415
     from seccompgen.pipeline.build import BuildOptions, shipped_tables  # noqa: PLC0415 - a plugin is loaded for projects without us, too
     from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
-    from seccompgen.pipeline.files import Compiled, project_filters, put  # noqa: PLC0415
+    from seccompgen.pipeline.files import Compiled, put  # noqa: PLC0415
     from seccompgen.pipeline.packages import heads, summary  # noqa: PLC0415
+    from seccompgen.pipeline.project_files import project_filters  # noqa: PLC0415
 
     project = require_project(root)
     cache = None if project.committed else cache_directory()

@@ -115,7 +115,7 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
 
     def get_output_mapping(self) -> dict[str, str]:
         """Map the files that become part of the wheel to those in the tree."""
-        from seccompgen.pipeline.files import package_names  # noqa: PLC0415
+        from seccompgen.pipeline.project_files import package_names  # noqa: PLC0415
 
         project = self._project()
         there = self._place(project)

@@ -8,7 +8,6 @@ guess.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
@@ -150,7 +149,7 @@ class _Architecture:
         if parameters is None:
             return None
         narrow = (
-            replace(one, bits=NARROWER[name, one.name]) if (name, one.name) in NARROWER else one
+            one._replace(bits=NARROWER[name, one.name]) if (name, one.name) in NARROWER else one
             for one in parameters
         )
         return EntryPoint(name, tuple(narrow))
@@ -177,7 +176,7 @@ class _Architecture:
             names = [one.name for one in model]
         if len(names) != len(parameters):
             return None
-        return tuple(replace(one, name=new) for one, new in zip(parameters, names, strict=True))
+        return tuple(one._replace(name=new) for one, new in zip(parameters, names, strict=True))
 
     def _clone_order(self) -> str | None:
         if self._selected is None:

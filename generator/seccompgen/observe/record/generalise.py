@@ -13,8 +13,8 @@ from seccompgen.core.model import Comparison, Op, Predicate
 from seccompgen.core.multiplexed import is_multiplexed, stands_for
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.observations import abi_of, name_of
-from seccompgen.policy import Allowed
 from seccompgen.policy.implied import RunFacts, implied, why
+from seccompgen.policy.write import Allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

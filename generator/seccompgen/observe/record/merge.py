@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seccompgen.core.errors import Position
     from seccompgen.core.model import Predicate, ResolvedPolicy
     from seccompgen.core.tables import Tables
-    from seccompgen.policy import Allowed
+    from seccompgen.policy.write import Allowed
 
 MOST_VALUES = 64
 """As many conditions on a call are listed; a call with more is allowed whatever its arguments."""

@@ -20,7 +20,7 @@ from seccompgen.observe.record.observations import ArgumentBits, abi_of, name_of
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace
 from seccompgen.observe.run.launch import Command
-from seccompgen.policy import write_policy
+from seccompgen.policy.write import write_policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

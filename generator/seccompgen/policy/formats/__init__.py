@@ -16,12 +16,12 @@ from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text
 from seccompgen.policy.document import MAX_POLICY
 from seccompgen.policy.formats.detect import detect
-from seccompgen.policy.formats.draft import Draft
 
 if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
+    from seccompgen.policy.formats.draft import Draft
 
-__all__ = ["PLAIN_READING", "Draft", "Format", "Reading", "filter_names", "translate"]
+__all__ = ["PLAIN_READING", "Format", "Reading", "filter_names", "translate"]
 
 _MODULES: dict[Format, str] = {
     Format.KAFEL: "kafel",

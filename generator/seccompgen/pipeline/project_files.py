@@ -1,0 +1,121 @@
+"""The files of a project: its filters, and in our own checkout all that ``tables`` generates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import FilterFlag
+from seccompgen.io.outputs import Outputs
+from seccompgen.kernel import lockfile
+from seccompgen.kernel.fact_files import FACT_FILES, render_facts
+from seccompgen.pipeline.build import (
+    LOCK_NAME,
+    MATRIX_NAME,
+    PLAIN_OPTIONS,
+    build_policies,
+    module_name,
+    read_objective,
+)
+from seccompgen.pipeline.files import filter_files, support_files
+from seccompgen.pipeline.packages import INIT_NAME, is_ours, orphaned_filters
+from seccompgen.pipeline.project import read_project
+from seccompgen.pipeline.tag_tables import absent_abis
+from seccompgen.render import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES, render_package
+from seccompgen.render.table_module import render_table, render_tables_package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.build import BuildOptions, Built
+    from seccompgen.pipeline.project import Project
+
+_TYPED_NAME = "py.typed"
+SCHEMA = Path("docs", "policy.schema.json")
+"""The schema of policies for the pin, in our checkout."""
+
+
+def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
+    """Return the table package in ``package``; lock, matrix and facts in ``kernel``."""
+    matrix, facts = lockfile.render_matrix(tables), render_facts(tables.facts)
+    files = {package / f"{name}.py": render_table(t) for name, t in tables.tables.items()}
+    files[package / "__init__.py"] = render_tables_package(tables)
+    files[kernel / MATRIX_NAME] = matrix
+    files |= {kernel / one.name: facts[one.part] for one in FACT_FILES if one.part in facts}
+    files[kernel / LOCK_NAME] = lockfile.render_lock(tables, matrix, facts)
+    return files
+
+
+def project_filters(
+    project: Project,
+    tables: Tables,
+    progress: Callable[[int, int], None] | None = None,
+    means: BuildOptions = PLAIN_OPTIONS,
+) -> tuple[list[Built], dict[Path, bytes]]:
+    """Return every filter of ``project`` and the files of its filter package."""
+    objective = read_objective(project.optimize, bitmap=project.bitmap, profile=project.profile)
+    built = build_policies(project.policy_files(), tables, (), progress, objective, means)
+    files = filter_files(built, tables, project.output, means=means)
+    ours = project.kernel.is_dir()
+    if ours:
+        # In our own checkout it is there to be read, whatever flags the stock filters have.
+        files |= support_files(project.output, [FilterFlag.NEW_LISTENER])
+    about = {
+        one.module_name: (one.policy.description or "no description").splitlines()[0]
+        for one in built
+    }
+    files[project.output / INIT_NAME] = render_package(about, tables.tag, tables=ours)
+    files[project.output / _TYPED_NAME] = b""
+    return built, files
+
+
+def package_names(project: Project) -> list[str]:
+    """Return the paths of the files in the filter package of ``project``, as it was last built."""
+    packages = [project.output / module_name(path.stem) for path in project.policy_files()]
+    modules = [path for package in packages for path in sorted(package.glob("*.py"))]
+    # Whether a filter has a listener is not to be known without reading its policy.
+    listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
+    inside = [path.relative_to(project.output).as_posix() for path in modules]
+    return [*inside, *RUNTIME_NAMES, *listeners, INIT_NAME, _TYPED_NAME]
+
+
+def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
+    """Return the table modules in ``package`` of ABIs that the tag does not have."""
+    absent = (package / f"{name}.py" for name in absent_abis(tables))
+    return frozenset(path for path in absent if path.is_file() and is_ours(path))
+
+
+def project_outputs(
+    project: Project,
+    tables: Tables,
+    progress: Callable[[int, int], None] | None = None,
+    means: BuildOptions = PLAIN_OPTIONS,
+) -> tuple[list[Built], Outputs]:
+    """Return all that is generated in our checkout from ``tables``, and every filter in it.
+
+    That is pin, lock, tables, the schema of policies, and filters, also those of the examples that
+    commit theirs: what is written as one step is never new in one place and old in another.
+    """
+    built: list[Built] = []
+    files: dict[Path, bytes] = {}
+    superfluous: frozenset[Path] = frozenset()
+    for one in (project, *_examples(project)):
+        filters, written = project_filters(one, tables, progress, means)
+        built += filters
+        files |= written
+        superfluous |= orphaned_filters(one.output, written)
+    package = project.output / "tables"
+    files |= table_files(tables, package, project.kernel)
+    from seccompgen.policy.json_schema import schema_text  # noqa: PLC0415 - only our own tree has it
+
+    files[project.root / SCHEMA] = schema_text(tables).encode()
+    if tables.tag != project.linux:
+        files[project.pyproject] = project.with_pin(tables.tag)
+    return built, Outputs(files, superfluous | orphaned_tables(tables, package))
+
+
+def _examples(project: Project) -> list[Project]:
+    """Return the projects in ``examples`` whose filters are there, sorted."""
+    found = map(read_project, sorted(project.root.glob("examples/*/pyproject.toml")))
+    return [one for one in found if one and (one.output / RUNTIME_NAME).is_file()]
