@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import ROOT, inside
-from upstream import NEW, OLD, REAL
+from command import ROOT, inside, older_tables
+from upstream import NEW, OLD
 
 BASE = """\
 arches: [x86_64, aarch64]
@@ -389,16 +389,13 @@ def test_other_files_are_shown_as_they_are(repository: Path, tmp_path: Path) -> 
 
 
 def test_calls_of_new_tables_are_told_with_the_answers_of_a_policy(tmp_path: Path) -> None:
-    if not (REAL / OLD).is_dir():
-        pytest.skip("the older kernel's files are not beside this checkout")
-    made = inside("tables", "--tag", OLD, "--from", REAL / OLD, "-o", tmp_path / "old")
-    assert made.code == 0, made.err
+    older = older_tables()
     policy = tmp_path / "blocklist.yml"
     policy.write_text(
         "arches: [x86_64]\ndefault_action: allow\nunknown_action: errno(ENOSYS)\nsyscalls:\n"
         "- {action: errno, names: [ptrace]}\n"
     )
-    run = inside("diff", "--tables-before", tmp_path / "old", policy, "--json")
+    run = inside("diff", "--tables-before", older, policy, "--json")
     assert run.code == 1
     told = json.loads(run.out)
     assert told["tags"] == {"before": OLD, "after": NEW}
@@ -408,12 +405,12 @@ def test_calls_of_new_tables_are_told_with_the_answers_of_a_policy(tmp_path: Pat
     assert [rule["label"] for rule in new["mseal"]["rules"]] == ["default_action"]
     assert {change["syscall"] for change in told["changes"]} == set(new)
     assert {(c["effect"], c["before"]) for c in told["changes"]} == {("permitted", "errno(ENOSYS)")}
-    run = inside("diff", "--tables-before", tmp_path / "old", policy)
+    run = inside("diff", "--tables-before", older, policy)
     assert run.out.startswith(f"{policy}: {len(new)} calls are new from {OLD} to {NEW}\n")
     # A program answers numbers, whatever they are called.
     assert inside("build", policy, "--format", "bpf", "-o", tmp_path).code == 0
     raw = tmp_path / "blocklist.x86_64.bpf"
-    assert inside("diff", "--tables-before", tmp_path / "old", raw).code == 0
+    assert inside("diff", "--tables-before", older, raw).code == 0
 
 
 def test_a_new_project_in_git_gets_attributes_unless_there_are_some(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_a_program_that_is_too_long_is_an_error_and_no_file(tmp_path: Path) -> N
     groups = [
         plain("allow", "read", "write"),
         rule("allow", *([arg(1, "==", value)] for value in (1, 2, 3)), name="prctl"),
-        rule("allow", *([arg(2, "==", rng.getrandbits(64))] for _ in range(2500)), name="ioctl"),
+        rule("allow", *([arg(2, "==", rng.getrandbits(64))] for _ in range(1300)), name="ioctl"),
         rule("allow", *([arg(2, "==", rng.getrandbits(64))] for _ in range(20)), name="fcntl"),
     ]
     policy, out = tmp_path / "long.json", tmp_path / "filters"

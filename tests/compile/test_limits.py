@@ -162,7 +162,7 @@ def test_beyond_4096_instructions_the_costly_rules_are_named() -> None:
         "syscalls": [
             {"action": "allow", "names": ["read", "write"]},
             {"action": "allow", "names_with_args": one_of("prctl", [1, 2, 3])},
-            {"action": "allow", "names_with_args": one_of("ioctl", scattered(2500, 64))},
+            {"action": "allow", "names_with_args": one_of("ioctl", scattered(1300, 64))},
         ],
     }
     with pytest.raises(InputError) as caught:

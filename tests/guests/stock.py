@@ -304,7 +304,7 @@ def _web_worker(guest: Guest) -> Outcomes:
         **_each("EPERM", "done", "create", "chmod", "inet", "unix", "in thread"),
         **_each("EPERM", "done", "timestamps"),
         **_each("done", "done", "timestamps of what is open"),
-        **_each("EPERM", "done", "datagrams", "send to unix"),
+        **_each("EPERM", "done", "datagrams", "send to unix", "ask for a lifetime"),
         **_each("EPERM", "EISCONN", "connect", "send message to"),
         **_each("EPERM", "EPIPE", "send to"),
         **_each("EPERM", "EINVAL", "bind", "attach filter", "unshare", "setns"),
@@ -315,7 +315,7 @@ def _web_worker(guest: Guest) -> Outcomes:
         **_each("EPERM", _ELSE, "bpf", "userfaultfd", "keyctl", "perf", "execveat", "fast open"),
         **_each("ENOSYS", "EINVAL", "clone3", "openat2"),
         **_each("ENOSYS", _ELSE, "io_uring_setup"),
-        **_each("done", "done", "serve", "listen", "tune", "blocking", "wait", "pair"),
+        **_each("done", "done", "serve", "listen", "tune", "ask", "blocking", "wait", "pair"),
         **_each("done", "done", "read", "look", "lock", "import", "load", "map code", "thread"),
     }
     if abi not in _NEWER:
@@ -330,8 +330,8 @@ def _web_worker(guest: Guest) -> Outcomes:
         # Debian's C library and Python ask for executable stacks, so mprotect(PROT_EXEC).
         wanted |= _each("RuntimeError", "done", "thread")
     if abi in _SOCKETCALL_IN_LIBC:
-        # A family, and an option, that are in memory.
-        wanted |= _each("EPERM", "done", "pair", "tune")
+        # A family, an option and a level that are in memory.
+        wanted |= _each("EPERM", "done", "pair", "tune", "ask")
     return wanted
 
 

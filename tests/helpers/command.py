@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import os
+import pickle
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
-import traceback
-import warnings
+import threading
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from pkgutil import walk_packages
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+import fork_server
 import pytest
 from seccompgen.__main__ import main
-from seccompgen.pipeline.build import shipped_tables
-from upstream import NEW, OLD
+from upstream import NEW, OLD, REAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).parents[2]
 RENEW = "run the same command without --check, look at what changes, and commit it"
 """The last line of ``--check`` where something would change."""
 
-_READ_LATE = {"XDG_CACHE_HOME", "SECCOMPGEN_TIMEOUT", "http_proxy", "https_proxy"}
-"""Variables that a command reads when it needs them, so that a fork does as a new process."""
+_READ_EARLY = ("PYTHON", "LANG", "LC_", "LD_")
+"""How variables begin that are read when a process starts, so that a fork would not see them."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def seccompgen(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | Non
     Only some of what ``env`` is for needs a new interpreter; a fork has loaded all that a command
     imports.
     """
-    if env is None or env.keys() <= _READ_LATE:
+    env = env or {}
+    if not any(name.startswith(_READ_EARLY) for name in env):
         return forked(*args, cwd=cwd, env=env)
     run = subprocess.run(
         [sys.executable, "-m", "seccompgen", *map(str, args)],
@@ -99,62 +100,57 @@ def inside(*args: str | Path, cwd: Path = ROOT) -> Result:
     return Result(code, out.getvalue(), err.getvalue())
 
 
+class _Server:
+    """The fork server of this process, started when the first command is."""
+
+    def __init__(self) -> None:
+        self._sock, theirs = socket.socketpair()
+        with theirs, Path(os.devnull).open("w") as nowhere:
+            self._pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, fork_server.__file__],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+                    (os.POSIX_SPAWN_DUP2, nowhere.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, nowhere.fileno(), 2),
+                ],
+            )
+        self._lock = threading.Lock()
+        atexit.register(self._end)
+
+    def run(self, order: fork_server.Order, out: int, err: int) -> int:
+        """Run a command to its end, but no longer than two minutes; return its status."""
+        with self._lock:
+            fork_server.send(self._sock, pickle.dumps(tuple(order)), (out, err))
+            pid = int(fork_server.receive(self._sock)[0])
+            if not select.select([self._sock], [], [], 120)[0]:
+                os.kill(pid, signal.SIGKILL)
+            return int(fork_server.receive(self._sock)[0])
+
+    def _end(self) -> None:
+        """End with what it has used counted as this process's."""
+        self._sock.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+
 @cache
-def _loaded() -> None:
-    """Load for all forks what commands load while they run: most take less time than that."""
-    for name in ("cli", "filters", "observe", "render"):
-        package = import_module(f"seccompgen.{name}")
-        for module in walk_packages(package.__path__, f"{package.__name__}."):
-            import_module(module.name)
-    shipped_tables()
+def _server(_process: int) -> _Server:
+    """Return the server of a process; a fork of the process has one of its own."""
+    return _Server()
 
 
 def forked(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Result:
-    """Run ``seccompgen`` in a fork of this process: as quick as `inside`, for what never returns.
-
-    Whatever this process is, the command becomes something else in the fork.
-    """
-    _loaded()
-    with TemporaryFile() as out, TemporaryFile() as err, warnings.catch_warnings():
-        # Python 3.12 warns of a fork beside threads; xdist has one that the child does not need.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-        if pid == 0:
-            os.environ |= env or {}
-            _in_fork([*map(str, args)], cwd, out.fileno(), err.fileno())
-        deadline = time.monotonic() + 120
-        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.002)
-        _, status = os.waitpid(pid, 0)
+    """Run ``seccompgen`` in a fork of a process that has loaded it: see `fork_server`."""
+    order = fork_server.Order([*map(str, args)], str(cwd), {**os.environ, **(env or {})})
+    with TemporaryFile() as out, TemporaryFile() as err:
+        status = _server(os.getpid()).run(order, out.fileno(), err.fileno())
         out.seek(0)
         err.seek(0)
         told = err.read().decode(errors="replace")
         assert "Traceback" not in told, told
         return Result(os.waitstatus_to_exitcode(status), out.read().decode(), told)
-
-
-def _in_fork(args: list[str], cwd: Path, out: int, err: int) -> NoReturn:
-    code: object = 1
-    try:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        os.chdir(cwd)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115 - descriptors
-        sys.argv = ["seccompgen", *args]
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        except BaseException:  # noqa: BLE001, RUF100 - the caller shows it
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code if isinstance(code, int) else 1)
 
 
 def said(run: Result) -> tuple[int, list[str], list[str]]:
@@ -190,17 +186,38 @@ def checkout(directory: Path, tree: Path | None = None) -> Path:
 
 
 @cache
-def _small_checkout(tree: Path | None) -> Path:
-    """Return the checkout to copy, which the processes of one run of the tests make once."""
-    name = "-".join(("checkout", *(tree.parts[1:] if tree else ["shipped"])))
+def older_tables() -> Path:
+    """Return a directory of the real tables of OLD, which `tables` makes once a run of the tests.
+
+    Skip the test where the files of that kernel are not beside the checkout.
+    """
+    if not (REAL / OLD).is_dir():
+        pytest.skip("the older kernel's files are not beside this checkout")
+    return _made_once(f"tables-{OLD}", _make_older_tables)
+
+
+def _make_older_tables(directory: Path) -> None:
+    made = inside("tables", "--tag", OLD, "--from", REAL / OLD, "-o", directory)
+    assert made.code == 0, made.err
+
+
+def _made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """Return the directory that ``make`` made in the first process of this run to need it."""
     kept = Path(os.environ["XDG_CACHE_HOME"], name)
     if kept.exists():
         return kept
     unfinished = kept.with_suffix(f".{os.getpid()}")
-    _lay_out(unfinished, tree)
+    make(unfinished)
     with contextlib.suppress(OSError):  # another process was sooner
         unfinished.rename(kept)
     return kept
+
+
+@cache
+def _small_checkout(tree: Path | None) -> Path:
+    """Return the checkout to copy, which the processes of one run of the tests make once."""
+    name = "-".join(("checkout", *(tree.parts[1:] if tree else ["shipped"])))
+    return _made_once(name, lambda directory: _lay_out(directory, tree))
 
 
 def _lay_out(directory: Path, tree: Path | None) -> None:

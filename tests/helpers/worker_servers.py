@@ -122,6 +122,8 @@ def web_worker() -> dict[str, Any]:
         "keyctl": raw(250, 99, 0, 0, 0, 0),
         "perf": raw(298, 0, 0, 0, 0, 0),
         "attach filter": lambda: listening.setsockopt(1, 26, bytes(16)),
+        "ask for a lifetime": lambda: listening.getsockopt(0, socket.IP_TTL),
+        "sleep by an alarm clock": raw(230, 8, 0, bytes(16), 0),
         "make code": raw(10, 0, 4096, 4),
     }
 
@@ -138,6 +140,8 @@ def web_worker() -> dict[str, Any]:
             (1, 9),
         ):
             listening.setsockopt(level, name, 1)
+            listening.getsockopt(level, name)
+        assert listening.getsockopt(1, socket.SO_TYPE) == socket.SOCK_STREAM
         listening.setblocking(False)
         listening.setblocking(True)
 

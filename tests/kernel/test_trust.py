@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 TAG = "v6.1.176"
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
-# It trusts us, but has no kernel: that much of an answer is enough.
-SERVED = "not found, nor any other file: does this source have v6.1.176?"
+# It is trusted, but says no to the first file, and so to all: that much of an answer is enough.
+SERVED = ": the server answers 403 (Forbidden)"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -31,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         where = self.path.partition("?")[2] if "to=" in self.path else ""
-        self.send_response(302 if where else 404)
+        self.send_response(302 if where else 403)
         if where:
             self.send_header("Location", "http://me:secret@example.invalid/x?sig=secret#secret")
         self.send_header("Content-Length", "0")
@@ -118,7 +118,7 @@ def test_who_is_trusted(
     assert run.code == 3
     (line,) = run.err.splitlines()
     if served:
-        assert line.endswith(SERVED)
+        assert SERVED in line
     else:
         first = next(iter(variables), "")
         trusted = (

@@ -25,7 +25,7 @@ from proving import TABLES, as_call, both, bounded, ran, spread_out, stock
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.verify import Code, Difference, Proof, meaning
-from strategies import loaded, plain_tables, policies
+from strategies import loaded, plain_tables, plain_tables_with_facts, policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -68,11 +68,16 @@ def compared(
     constants: Mapping[str, int],
     size: Size,
     counts: Counts,
+    tables: Mapping[str, Mapping[str, int]] | None = None,
 ) -> None:
-    """Require that program, meaning and the independent oracle answer calls alike."""
+    """Require that program, meaning and the independent oracle answer calls alike.
+
+    ``tables`` are by default those without facts: names of arguments, constants.
+    """
     abi = means.abi.name
-    expected = oracle.Meaning(policy, plain_tables(), abi, constants)
-    calls = interesting_calls(policy, plain_tables(), abi, constants)
+    tables = plain_tables() if tables is None else tables
+    expected = oracle.Meaning(policy, tables, abi, constants)
+    calls = interesting_calls(policy, tables, abi, constants)
     for call in spread_out(calls, size.calls):
         answer = expected.decide(*call)
         assert answer == ran(code, as_call(call)).value, (abi, call)
@@ -88,7 +93,8 @@ def of_stock(place: int, size: Size) -> Counts:
 
     one, counts = stock()[place], Counts()
     proved(one.means, one.code, counts)
-    compared(one.means, one.code, one.policy, CONSTANTS, size, counts)
+    facts = plain_tables_with_facts()
+    compared(one.means, one.code, one.policy, CONSTANTS, size, counts, facts)
     return counts
 
 

@@ -18,141 +18,143 @@ PROGRAM = (
     b"\x35\x00\x09\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
-    b"\x15\x00\x8c\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
-    b"\x35\x00\x8b\x00\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM)
+    b"\x15\x00\x8e\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
+    b"\x35\x00\x8d\x00\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM)
     # osf_syscall and others:
-    b"\x45\x00\x8b\x8a\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
+    b"\x45\x00\x8d\x8c\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
     # from osf_mount:
     b"\x35\x00\x01\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> from getgid
-    b"\x15\x00\x89\x43\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount and others
+    b"\x15\x00\x8b\x43\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount and others
     # from getgid:
-    b"\x35\x00\x00\x88\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
-    b"\x35\x00\x88\x84\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
+    b"\x35\x00\x00\x8a\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
+    b"\x35\x00\x8a\x86\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
     # from ioctl:
     b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x84\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x86\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from osf_reboot:
-    b"\x15\x00\x82\x3c\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount and others
-    # mmap: compute_only.yml:95
+    b"\x15\x00\x84\x3c\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount and others
+    # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x7f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x81\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x6e\x7d\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
+    b"\x15\x00\x70\x7f\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
     # from osf_old_vadvise:
     b"\x35\x00\x07\x00\x53\x00\x00\x00"  # jge  83 osf_setitimer        -> from osf_setitimer
-    b"\x15\x00\x6c\x00\x4a\x00\x00\x00"  # jeq  74 mprotect             -> mmap, mprotect, pkey_mprotect
+    b"\x15\x00\x6e\x00\x4a\x00\x00\x00"  # jeq  74 mprotect             -> mmap, mprotect, pkey_mprotect
     b"\x15\x00\x02\x00\x4b\x00\x00\x00"  # jeq  75 madvise              -> madvise
-    b"\x15\x00\x7a\x00\x49\x00\x00\x00"  # jeq  73 munmap               -> allow
-    b"\x15\x00\x79\x78\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x15\x00\x7c\x00\x49\x00\x00\x00"  # jeq  73 munmap               -> allow
+    b"\x15\x00\x7b\x7a\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x77\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x76\x75\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x79\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x78\x77\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from osf_setitimer:
     b"\x35\x00\x02\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl (1)
-    b"\x35\x00\x74\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
-    b"\x35\x00\x72\x27\x57\x00\x00\x00"  # jge  87 gethostname          -> errno(EPERM) else osf_setitimer and others
-    # fcntl (1): compute_only.yml:55
+    b"\x35\x00\x76\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
+    b"\x35\x00\x74\x27\x57\x00\x00\x00"  # jge  87 gethostname          -> errno(EPERM) else osf_setitimer and others
+    # fcntl (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x71\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x73\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x6d\x6e\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:55
-    b"\x15\x00\x6d\x6c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x6f\x70\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl (2): compute_only.yml:57
+    b"\x15\x00\x6f\x6e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from osf_select:
     b"\x35\x00\x27\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl (1)
     b"\x35\x00\x12\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
     b"\x35\x00\x06\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> from osf_settimeofday
     b"\x35\x00\x03\x00\x74\x00\x00\x00"  # jge  116 osf_gettimeofday    -> from osf_gettimeofday
-    b"\x35\x00\x00\x68\x60\x00\x00\x00"  # jge  96 setpriority          else allow
-    b"\x15\x00\x67\x00\x67\x00\x00\x00"  # jeq  103 sigreturn           -> allow
-    b"\x15\x00\x66\x65\x6f\x00\x00\x00"  # jeq  111 sigsuspend          -> allow else errno(EPERM)
+    b"\x35\x00\x00\x6a\x60\x00\x00\x00"  # jge  96 setpriority          else allow
+    b"\x15\x00\x69\x00\x67\x00\x00\x00"  # jeq  103 sigreturn           -> allow
+    b"\x15\x00\x68\x67\x6f\x00\x00\x00"  # jeq  111 sigsuspend          -> allow else errno(EPERM)
     # from osf_gettimeofday:
-    b"\x45\x00\x00\x65\x02\x00\x00\x00"  # jset 2 fork                  else allow
-    b"\x35\x00\x65\x63\x77\x00\x00\x00"  # jge  119                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x67\x02\x00\x00\x00"  # jset 2 fork                  else allow
+    b"\x35\x00\x67\x65\x77\x00\x00\x00"  # jge  119                     -> errno(ENOSYS) else errno(EPERM)
     # from osf_settimeofday:
     b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> from osf_pid_block
-    b"\x35\x00\x63\x00\x97\x00\x00\x00"  # jge  151                     -> errno(ENOSYS)
-    b"\x15\x00\x61\x00\x82\x00\x00\x00"  # jeq  130 ftruncate           -> allow
-    b"\x15\x00\x60\x5f\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
+    b"\x35\x00\x65\x00\x97\x00\x00\x00"  # jge  151                     -> errno(ENOSYS)
+    b"\x15\x00\x63\x00\x82\x00\x00\x00"  # jeq  130 ftruncate           -> allow
+    b"\x15\x00\x62\x61\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
     # from osf_pid_block:
     b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
-    b"\x15\x00\x5e\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
-    b"\x15\x00\x5e\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
-    b"\x15\x00\x5d\x5b\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x60\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
+    b"\x15\x00\x60\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
+    b"\x15\x00\x5f\x5d\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
     # from osf_exportfs:
-    b"\x15\x00\x5a\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
-    b"\x15\x00\x59\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
-    b"\x15\x00\x58\x5a\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x5c\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
+    b"\x15\x00\x5b\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
+    b"\x15\x00\x5a\x5c\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
     # from osf_alt_sigpending:
     b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262                     -> from bdflush
     b"\x35\x00\x05\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> from getpgid
     b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
-    b"\x35\x00\x56\x54\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x58\x56\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
     # from osf_swapon:
-    b"\x35\x00\x55\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
-    b"\x15\x00\x53\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
-    b"\x15\x00\x53\x51\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x57\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
+    b"\x15\x00\x55\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
+    b"\x15\x00\x55\x53\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
     # from getpgid:
-    b"\x15\x00\x51\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
-    b"\x15\x00\x50\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
-    b"\x15\x00\x50\x4e\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x53\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
+    b"\x15\x00\x52\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
+    b"\x15\x00\x52\x50\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
     # from bdflush:
     b"\x35\x00\x03\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> from _sysctl
     b"\x35\x00\x01\x00\x3a\x01\x00\x00"  # jge  314 mlock               -> osf_setitimer and others
-    b"\x35\x00\x4b\x4d\x2c\x01\x00\x00"  # jge  300 bdflush             -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x4d\x4f\x2c\x01\x00\x00"  # jge  300 bdflush             -> errno(EPERM) else errno(ENOSYS)
     # osf_setitimer and others:
-    b"\x45\x00\x4b\x4a\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x45\x00\x4d\x4c\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # from _sysctl:
     b"\x35\x00\x03\x00\x53\x01\x00\x00"  # jge  339 uname               -> from uname
-    b"\x15\x00\x49\x00\x43\x01\x00\x00"  # jeq  323 times               -> allow
-    b"\x15\x00\x48\x00\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow
-    b"\x15\x00\x48\x46\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x4b\x00\x43\x01\x00\x00"  # jeq  323 times               -> allow
+    b"\x15\x00\x4a\x00\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow
+    b"\x15\x00\x4a\x48\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
     # from uname:
-    b"\x35\x00\x00\x46\x55\x01\x00\x00"  # jge  341 mremap              else allow
+    b"\x35\x00\x00\x48\x55\x01\x00\x00"  # jge  341 mremap              else allow
     # osf_mount and others:
-    b"\x45\x00\x44\x45\x27\x00\x00\x00"  # jset 39 setpgid              -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x45\x00\x46\x47\x27\x00\x00\x00"  # jset 39 setpgid              -> errno(EPERM) else allow
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x42\x41\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x41\x40\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x44\x43\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x43\x42\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from pread64:
-    b"\x35\x00\x18\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> from semtimedop
+    b"\x35\x00\x1a\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> from semtimedop
     b"\x35\x00\x14\x00\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> from clock_gettime
     b"\x35\x00\x0e\x00\x8b\x01\x00\x00"  # jge  395 sched_setaffinity   -> from sched_setaffinity
     b"\x35\x00\x06\x00\x8a\x01\x00\x00"  # jge  394 futex               -> futex (1)
     b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> from utimes
-    b"\x45\x00\x3b\x1a\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64 and others
+    b"\x45\x00\x3d\x1c\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64 and others
     # from utimes:
-    b"\x15\x00\x3a\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
-    b"\x15\x00\x39\x00\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow
-    b"\x15\x00\x38\x00\x7a\x01\x00\x00"  # jeq  378 gettid              -> allow
-    b"\x15\x00\x38\x36\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x15\x00\x3c\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
+    b"\x15\x00\x3b\x00\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow
+    b"\x15\x00\x3a\x00\x7a\x01\x00\x00"  # jeq  378 gettid              -> allow
+    b"\x15\x00\x3a\x38\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x35\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x37\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x32\x33\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x45\x00\x00\x31\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x31\x30\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    b"\x15\x00\x34\x35\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x45\x00\x00\x33\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x33\x32\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_setaffinity:
     b"\x35\x00\x01\x00\x93\x01\x00\x00"  # jge  403                     -> from exit_group
-    b"\x15\x00\x16\x2d\x8c\x01\x00\x00"  # jeq  396 sched_getaffinity   -> sched_getaffinity, prlimit64 else errno(EPERM)
+    b"\x15\x00\x18\x2f\x8c\x01\x00\x00"  # jeq  396 sched_getaffinity   -> sched_getaffinity, prlimit64 else errno(EPERM)
     # from exit_group:
-    b"\x35\x00\x2c\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> errno(EPERM)
-    b"\x35\x00\x00\x2d\x95\x01\x00\x00"  # jge  405 exit_group          else errno(ENOSYS)
-    b"\x35\x00\x2b\x1a\x9b\x01\x00\x00"  # jge  411 set_tid_address     -> allow else exit_group and others
+    b"\x35\x00\x2e\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> errno(EPERM)
+    b"\x35\x00\x00\x2f\x95\x01\x00\x00"  # jge  405 exit_group          else errno(ENOSYS)
+    b"\x35\x00\x2d\x1c\x9b\x01\x00\x00"  # jge  411 set_tid_address     -> allow else exit_group and others
     # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x29\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x28\x27\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x2b\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x2a\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x28\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x27\x28\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from semtimedop:
     b"\x35\x00\x11\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0a\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
@@ -170,12 +172,12 @@ PROGRAM = (
     b"\x15\x00\x1d\x1c\xe7\x01\x00\x00"  # jeq  487 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x1b\x1c\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -187,7 +189,7 @@ PROGRAM = (
     b"\x35\x00\x00\x11\x07\x02\x00\x00"  # jge  519 copy_file_range     else allow
     # exit_group and others:
     b"\x45\x00\x0f\x10\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # mmap, mprotect, pkey_mprotect: compute_only.yml:87, 95
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0d\x0e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -18,71 +18,71 @@ PROGRAM = (
     b"\x35\x00\x13\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
     b"\x35\x00\x07\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> from open
-    b"\x15\x00\x9f\xa1\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xa1\xa3\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # from open:
     b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
-    b"\x15\x00\x9f\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
-    b"\x15\x00\x9f\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
-    b"\x15\x00\x9e\x9b\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xa1\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
+    b"\x15\x00\xa1\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
+    b"\x15\x00\xa0\x9d\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
     # from lseek:
-    b"\x35\x00\x9c\x9d\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    b"\x35\x00\x9e\x9f\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
     # from mount:
     b"\x35\x00\x06\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x04\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
     b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
-    b"\x45\x00\x96\x5c\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
+    b"\x45\x00\x98\x5c\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
     # from ptrace:
-    b"\x15\x00\x97\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\x94\x97\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x99\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\x96\x99\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
     # from access:
-    b"\x15\x00\x96\x93\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x98\x95\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
-    b"\x45\x00\x00\x94\xc3\xff\xff\xff"  # jset 0xffffffc3              else errno(ENOSYS)
-    b"\x45\x00\x92\x90\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x96\xc3\xff\xff\xff"  # jset 0xffffffc3              else errno(ENOSYS)
+    b"\x45\x00\x94\x92\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # from acct:
-    b"\x35\x00\x92\x8f\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x35\x00\x94\x91\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x8f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x91\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from setpgid:
     b"\x35\x00\x69\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, mmap2, pkey_mprotect
     b"\x35\x00\x0c\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> from setreuid
     b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
-    b"\x35\x00\x87\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
-    b"\x15\x00\x86\x89\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x89\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\x88\x8b\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x15\x00\x85\x87\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x15\x00\x87\x89\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> from getrusage
-    b"\x45\x00\x0f\x85\xb6\xff\xff\xff"  # jset 0xffffffb6              -> setreuid and others else allow
+    b"\x45\x00\x0f\x87\xb6\xff\xff\xff"  # jset 0xffffffb6              -> setreuid and others else allow
     # from getrusage:
     b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> from setgroups
-    b"\x15\x00\x81\x83\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x15\x00\x83\x85\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # from setgroups:
-    b"\x35\x00\x83\x00\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS)
-    b"\x15\x00\x82\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
-    b"\x15\x00\x81\x7e\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x85\x00\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS)
+    b"\x15\x00\x84\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
+    b"\x15\x00\x83\x80\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
     # from munmap:
     b"\x35\x00\x06\x00\x6d\x00\x00\x00"  # jge  109                     -> from vhangup
     b"\x35\x00\x04\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer
     b"\x35\x00\x00\x2b\x5e\x00\x00\x00"  # jge  94 fchmod               else munmap and others
     b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
-    b"\x15\x00\x7c\x79\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x7e\x7b\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # from syslog:
-    b"\x35\x00\x78\x7b\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x7a\x7d\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
     # from setitimer:
-    b"\x45\x00\x77\x79\x92\xff\xff\xff"  # jset 0xffffff92              -> errno(EPERM) else allow
+    b"\x45\x00\x79\x7b\x92\xff\xff\xff"  # jset 0xffffff92              -> errno(EPERM) else allow
     # from vhangup:
     b"\x35\x00\x03\x00\x76\x00\x00\x00"  # jge  118 fsync               -> from fsync
-    b"\x15\x00\x77\x00\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow
-    b"\x35\x00\x00\x77\x6f\x00\x00\x00"  # jge  111 vhangup             else errno(ENOSYS)
+    b"\x15\x00\x79\x00\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow
+    b"\x35\x00\x00\x79\x6f\x00\x00\x00"  # jge  111 vhangup             else errno(ENOSYS)
     # setreuid and others:
-    b"\x45\x00\x73\x76\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
+    b"\x45\x00\x75\x78\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
     # from fsync:
-    b"\x35\x00\x05\x74\x78\x00\x00\x00"  # jge  120 clone               -> clone and others else allow
+    b"\x35\x00\x05\x76\x78\x00\x00\x00"  # jge  120 clone               -> clone and others else allow
     # from sigprocmask:
     b"\x35\x00\x14\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x35\x00\x0f\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
@@ -90,123 +90,125 @@ PROGRAM = (
     b"\x35\x00\x06\x00\x90\x00\x00\x00"  # jge  144 msync               -> from msync
     b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
     # clone and others:
-    b"\x45\x00\x00\x6c\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
-    b"\x45\x00\x6e\x6d\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(ENOSYS) else allow
+    b"\x45\x00\x00\x6e\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
+    b"\x45\x00\x70\x6f\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(ENOSYS) else allow
     # from quotactl:
-    b"\x15\x00\x6c\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
-    b"\x15\x00\x6b\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
-    b"\x15\x00\x6b\x68\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x6e\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
+    b"\x15\x00\x6d\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
+    b"\x15\x00\x6d\x6a\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from msync:
-    b"\x15\x00\x67\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x66\x68\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x69\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x68\x6a\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> from getresuid
-    b"\x15\x00\x66\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
-    b"\x15\x00\x65\x63\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x15\x00\x68\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
+    b"\x15\x00\x67\x65\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
     b"\x35\x00\x00\x28\xa9\x00\x00\x00"  # jge  169 nfsservctl          else mount and others
-    b"\x35\x00\x63\x61\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x35\x00\x65\x63\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x60\x5e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x5f\x5d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x62\x60\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x61\x5f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x06\x00\xc1\x00\x00\x00"  # jge  193 truncate64          -> from truncate64
     b"\x35\x00\x39\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mprotect, mmap2, pkey_mprotect
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
-    b"\x15\x00\x59\x5b\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x5b\x5d\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> from vfork
-    b"\x15\x00\x59\x57\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    b"\x15\x00\x5b\x59\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
     # from vfork:
-    b"\x35\x00\x06\x59\xbe\x00\x00\x00"  # jge  190 vfork               -> munmap and others else errno(ENOSYS)
+    b"\x35\x00\x06\x5b\xbe\x00\x00\x00"  # jge  190 vfork               -> munmap and others else errno(ENOSYS)
     # from truncate64:
     b"\x35\x00\x06\x00\xdc\x00\x00\x00"  # jge  220 madvise             -> madvise
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
-    b"\x35\x00\x55\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
-    b"\x15\x00\x54\x51\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else truncate64 and others
+    b"\x35\x00\x57\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
+    b"\x15\x00\x56\x53\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else truncate64 and others
     # from setreuid32:
-    b"\x15\x00\x53\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x50\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
+    b"\x15\x00\x55\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x52\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
     # munmap and others:
-    b"\x45\x00\x51\x4f\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x45\x00\x53\x51\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x4f\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x4e\x4c\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x51\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x50\x4e\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from fcntl64:
     b"\x35\x00\x23\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x11\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> from clock_gettime
     b"\x35\x00\x09\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> from sched_getaffinity
     b"\x35\x00\x07\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
     b"\x35\x00\x0d\x00\xde\x00\x00\x00"  # jge  222                     -> mount and others
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x47\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x49\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x42\x44\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x43\x41\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x44\x46\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x45\x43\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
-    b"\x15\x00\x2d\x40\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1) else errno(EPERM)
+    b"\x15\x00\x2f\x42\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1) else errno(EPERM)
     # from sched_getaffinity:
     b"\x35\x00\x00\x15\xf3\x00\x00\x00"  # jge  243 io_setup            else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> from remap_file_pages
-    b"\x35\x00\x3f\x00\xfb\x00\x00\x00"  # jge  251 epoll_ctl           -> allow
-    b"\x15\x00\x3e\x3c\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
+    b"\x35\x00\x41\x00\xfb\x00\x00\x00"  # jge  251 epoll_ctl           -> allow
+    b"\x15\x00\x40\x3e\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
     # from remap_file_pages:
-    b"\x35\x00\x3b\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
-    b"\x35\x00\x00\x3a\xfe\x00\x00\x00"  # jge  254                     else errno(EPERM)
+    b"\x35\x00\x3d\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
+    b"\x35\x00\x00\x3c\xfe\x00\x00\x00"  # jge  254                     else errno(EPERM)
     # mount and others:
-    b"\x45\x00\x3c\x3b\x02\x00\x00\x00"  # jset 2 fork                  -> errno(ENOSYS) else allow
+    b"\x45\x00\x3e\x3d\x02\x00\x00\x00"  # jset 2 fork                  -> errno(ENOSYS) else allow
     # from clock_gettime:
     b"\x35\x00\x00\x1c\x0a\x01\x00\x00"  # jge  266 statfs64            else clock_gettime and others
     b"\x35\x00\x09\x00\x71\x01\x00\x00"  # jge  369 prlimit64           -> prlimit64
     b"\x35\x00\x01\x00\x4f\x01\x00\x00"  # jge  335 pselect6            -> from pselect6
-    b"\x15\x00\x37\x35\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
+    b"\x15\x00\x39\x37\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
     # from pselect6:
     b"\x35\x00\x03\x00\x5b\x01\x00\x00"  # jge  347 kexec_load          -> from kexec_load
     b"\x35\x00\x01\x00\x53\x01\x00\x00"  # jge  339 get_robust_list     -> from get_robust_list
-    b"\x15\x00\x32\x34\x51\x01\x00\x00"  # jeq  337 unshare             -> errno(EPERM) else allow
+    b"\x15\x00\x34\x36\x51\x01\x00\x00"  # jeq  337 unshare             -> errno(EPERM) else allow
     # from get_robust_list:
-    b"\x35\x00\x33\x31\x59\x01\x00\x00"  # jge  345 getcpu              -> allow else errno(EPERM)
+    b"\x35\x00\x35\x33\x59\x01\x00\x00"  # jge  345 getcpu              -> allow else errno(EPERM)
     # from kexec_load:
     b"\x35\x00\x01\x00\x69\x01\x00\x00"  # jge  361 preadv              -> from preadv
-    b"\x15\x00\x31\x2f\x66\x01\x00\x00"  # jeq  358 dup3                -> allow else errno(EPERM)
+    b"\x15\x00\x33\x31\x66\x01\x00\x00"  # jeq  358 dup3                -> allow else errno(EPERM)
     # from preadv:
-    b"\x35\x00\x2e\x30\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x35\x00\x30\x32\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x2c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x2e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x2c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x2a\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x2c\x2a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x0a\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> from clock_getres_time64
     b"\x35\x00\x06\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x03\x00\x8a\x01\x00\x00"  # jge  394 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
     b"\x35\x00\x01\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> from membarrier
-    b"\x15\x00\x25\x23\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x27\x25\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
     # from membarrier:
-    b"\x15\x00\x22\x24\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:87
+    b"\x15\x00\x24\x26\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x20\x22\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x22\x24\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x15\x00\x03\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime and others
-    b"\x15\x00\x20\x00\x8e\x01\x00\x00"  # jeq  398 rseq                -> allow
-    b"\x15\x00\x20\x1d\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x22\x00\x8e\x01\x00\x00"  # jeq  398 rseq                -> allow
+    b"\x15\x00\x22\x1f\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS) else errno(EPERM)
     # from clock_getres_time64:
-    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x35\x00\x05\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x1c\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x1b\x19\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x1e\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x1d\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x1a\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x19\x1b\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x35\x00\x0c\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x04\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> futex, futex_time64 (1)
@@ -215,13 +217,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x35\x00\x16\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x35\x00\x13\x16\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x13\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x10\x11\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0f\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0f\x0e\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

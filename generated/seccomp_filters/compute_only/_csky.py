@@ -15,117 +15,119 @@ PROGRAM = (
     b"\x35\x00\x1c\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
     b"\x15\x00\x15\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x11\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x15\x00\x56\x00\x62\x00\x00\x00"  # jeq  98 futex                -> futex, futex_time64 (1)
+    b"\x15\x00\x58\x00\x62\x00\x00\x00"  # jeq  98 futex                -> futex, futex_time64 (1)
     b"\x35\x00\x05\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> llseek and others
     b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
-    b"\x35\x00\x64\x63\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
+    b"\x35\x00\x66\x65\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
     # inotify_init1 and others:
-    b"\x15\x00\x63\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\x62\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
-    b"\x15\x00\x62\x60\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x65\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x64\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
+    b"\x15\x00\x64\x62\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # llseek and others:
     b"\x35\x00\x04\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit and others
     b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> from signalfd4
-    b"\x15\x00\x5d\x5e\x47\x00\x00\x00"  # jeq  71 sendfile64           -> errno(EPERM) else allow
+    b"\x15\x00\x5f\x60\x47\x00\x00\x00"  # jeq  71 sendfile64           -> errno(EPERM) else allow
     # from signalfd4:
-    b"\x45\x00\x5c\x00\xac\xff\xff\xff"  # jset 0xffffffac              -> errno(EPERM)
-    b"\x15\x00\x5b\x5c\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
+    b"\x45\x00\x5e\x00\xac\xff\xff\xff"  # jset 0xffffffac              -> errno(EPERM)
+    b"\x15\x00\x5d\x5e\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
     # exit and others:
     b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> from nanosleep
     b"\x35\x00\x01\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare and others
-    b"\x15\x00\x58\x59\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x5a\x5b\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # unshare and others:
-    b"\x15\x00\x58\x57\x63\x00\x00\x00"  # jeq  99 set_robust_list      -> allow else errno(EPERM)
+    b"\x15\x00\x5a\x59\x63\x00\x00\x00"  # jeq  99 set_robust_list      -> allow else errno(EPERM)
     # from nanosleep:
-    b"\x35\x00\x56\x57\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
-    # ioctl: compute_only.yml:64, 67
+    b"\x35\x00\x58\x59\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x55\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x57\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1): compute_only.yml:55
+    # fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x52\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x54\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x4e\x4f\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x4e\x4d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x50\x51\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x50\x4f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from clock_gettime:
     b"\x35\x00\x00\x33\x74\x00\x00\x00"  # jge  116 syslog              else clock_gettime and others
     b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x15\x00\x26\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x4a\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
-    b"\x15\x00\x49\x48\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
+    b"\x15\x00\x4c\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
+    b"\x15\x00\x4b\x4a\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
     # from sigaltstack:
     b"\x35\x00\x08\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl (1)
     b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
-    b"\x35\x00\x00\x46\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
-    b"\x15\x00\x45\x44\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    b"\x35\x00\x00\x48\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
+    b"\x15\x00\x47\x46\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
     # from getresuid:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
-    b"\x15\x00\x43\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x42\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x41\x40\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x45\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x44\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x43\x42\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # from sethostname:
-    b"\x45\x00\x0e\x3f\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname and others else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x45\x00\x0e\x41\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname and others else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x3d\x3c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x3c\x3b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x3f\x3e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x3e\x3d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
     b"\x35\x00\x1f\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x35\x00\x09\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
     b"\x35\x00\x06\x00\xdf\x00\x00\x00"  # jge  223 fadvise64_64        -> from fadvise64_64
     b"\x35\x00\x18\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2, mprotect, pkey_mprotect
     b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
-    b"\x35\x00\x36\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    b"\x35\x00\x34\x35\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
+    b"\x35\x00\x38\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x35\x00\x36\x37\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
     # from mq_open:
-    b"\x35\x00\x00\x33\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
-    b"\x35\x00\x32\x33\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
+    b"\x35\x00\x00\x35\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
+    b"\x35\x00\x34\x35\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
     # from fadvise64_64:
     b"\x15\x00\x12\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mmap2, mprotect, pkey_mprotect
     # sethostname and others:
-    b"\x45\x00\x31\x30\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
+    b"\x45\x00\x33\x32\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
     # from mlockall:
     b"\x35\x00\x0d\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x35\x00\x05\x00\xf6\x00\x00\x00"  # jge  246                     -> from wait4
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
-    b"\x35\x00\x2d\x2c\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x35\x00\x2f\x2e\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x2b\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x2a\x29\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x2d\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x2c\x2b\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from wait4:
     b"\x15\x00\x02\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
-    b"\x15\x00\x28\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
-    b"\x35\x00\x26\x28\x04\x01\x00\x00"  # jge  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64: compute_only.yml:165
+    b"\x15\x00\x2a\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
+    b"\x35\x00\x28\x2a\x04\x01\x00\x00"  # jge  260 wait4               -> errno(EPERM) else errno(ENOSYS)
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x24\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x23\x22\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x25\x24\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x01\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
-    b"\x15\x00\x20\x21\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x22\x23\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
-    # mmap2, mprotect, pkey_mprotect: compute_only.yml:87
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1d\x1e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x1f\x20\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x15\x00\x1d\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x35\x00\x1d\x1b\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x1f\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x35\x00\x1f\x1d\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
     # from clock_gettime64:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
-    b"\x45\x00\x00\x19\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
+    b"\x35\x00\x06\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x45\x00\x00\x1b\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
     # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x18\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x17\x16\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x1a\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x19\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x17\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x16\x17\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x35\x00\x0c\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x04\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> futex, futex_time64 (1)
@@ -134,13 +136,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x15\x00\x12\x00\xa5\x01\x00\x00"  # jeq  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x12\x10\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0f\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0c\x0d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0b\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0b\x0a\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -18,158 +18,160 @@ PROGRAM = (
     b"\x35\x00\x0c\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
     b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> from open
-    b"\x15\x00\x83\x84\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\x85\x86\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # from open:
-    b"\x35\x00\x83\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\x82\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
-    b"\x15\x00\x81\x80\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\x85\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\x84\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
+    b"\x15\x00\x83\x82\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
     b"\x35\x00\x03\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
-    b"\x15\x00\x7f\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\x7e\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\x7d\x7c\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x15\x00\x81\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x80\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\x7f\x7e\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x7b\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\x7b\x7a\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x35\x00\x7d\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\x7d\x7c\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x79\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x7b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from mpx:
     b"\x35\x00\x0c\x00\x78\x00\x00\x00"  # jge  120 clone               -> from clone
     b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
-    b"\x35\x00\x00\x73\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\x72\x73\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\x75\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\x74\x75\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\x72\x04\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x35\x00\x74\x04\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer
-    b"\x15\x00\x70\x00\x5b\x00\x00\x00"  # jeq  91 munmap               -> allow
-    b"\x15\x00\x6f\x38\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow else settimeofday and others
+    b"\x15\x00\x72\x00\x5b\x00\x00\x00"  # jeq  91 munmap               -> allow
+    b"\x15\x00\x71\x38\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow else settimeofday and others
     # from setitimer:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
     # setreuid and others:
-    b"\x45\x00\x6c\x6d\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
+    b"\x45\x00\x6e\x6f\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
     # from olduname:
-    b"\x35\x00\x6c\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
-    b"\x15\x00\x6b\x6a\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x35\x00\x6e\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
+    b"\x15\x00\x6d\x6c\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # from clone:
     b"\x15\x00\x4b\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, mmap2, pkey_mprotect
-    b"\x15\x00\x69\x00\x7a\x00\x00\x00"  # jeq  122 uname               -> allow
-    b"\x15\x00\x68\x67\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x15\x00\x6b\x00\x7a\x00\x00\x00"  # jeq  122 uname               -> allow
+    b"\x15\x00\x6a\x69\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
     # from _llseek:
     b"\x35\x00\x15\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
     b"\x35\x00\x10\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x35\x00\x09\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> from getresgid
     b"\x35\x00\x04\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
-    b"\x15\x00\x62\x00\x8d\x00\x00\x00"  # jeq  141 getdents            -> errno(EPERM)
-    b"\x15\x00\x61\x00\x8f\x00\x00\x00"  # jeq  143 flock               -> errno(EPERM)
-    b"\x15\x00\x60\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x5f\x60\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x64\x00\x8d\x00\x00\x00"  # jeq  141 getdents            -> errno(EPERM)
+    b"\x15\x00\x63\x00\x8f\x00\x00\x00"  # jeq  143 flock               -> errno(EPERM)
+    b"\x15\x00\x62\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x61\x62\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x15\x00\x5f\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
-    b"\x15\x00\x5e\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
-    b"\x15\x00\x5d\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
-    b"\x15\x00\x5c\x5b\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
+    b"\x15\x00\x61\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
+    b"\x15\x00\x60\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
+    b"\x15\x00\x5f\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
+    b"\x15\x00\x5e\x5d\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
     # from getresgid:
     b"\x15\x00\x01\x00\xac\x00\x00\x00"  # jeq  172 prctl               -> prctl (1)
-    b"\x15\x00\x59\x5a\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x15\x00\x5b\x5c\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x57\x56\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x56\x55\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x59\x58\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x58\x57\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x35\x00\x07\x00\xc5\x00\x00\x00"  # jge  197 fstat64             -> fstat64 and others
     b"\x15\x00\x35\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mprotect, mmap2, pkey_mprotect
-    b"\x15\x00\x53\x00\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow
-    b"\x15\x00\x52\x1b\xbf\x00\x00\x00"  # jeq  191 ugetrlimit          -> allow else settimeofday and others
+    b"\x15\x00\x55\x00\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow
+    b"\x15\x00\x54\x1b\xbf\x00\x00\x00"  # jeq  191 ugetrlimit          -> allow else settimeofday and others
     # from setreuid32:
     b"\x35\x00\x07\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
     b"\x15\x00\x03\x00\xdb\x00\x00\x00"  # jeq  219 madvise             -> madvise
-    b"\x15\x00\x4f\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x4d\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
+    b"\x15\x00\x51\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x4f\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
     # fstat64 and others:
-    b"\x45\x00\x4d\x4c\x09\x00\x00\x00"  # jset 9 link                  -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x45\x00\x4f\x4e\x09\x00\x00\x00"  # jset 9 link                  -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x4b\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x4a\x49\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x35\x00\x00\x4d\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x4c\x4b\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x48\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x4a\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x44\x45\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x44\x43\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x46\x47\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x46\x45\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x35\x00\x1d\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0c\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> from clock_gettime
     b"\x35\x00\x02\x00\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> from sched_setaffinity
-    b"\x35\x00\x30\x00\xf0\x00\x00\x00"  # jge  240 futex               -> futex, futex_time64 (1)
-    b"\x15\x00\x3f\x2e\xe0\x00\x00\x00"  # jeq  224 gettid              -> allow else readahead and others
+    b"\x35\x00\x32\x00\xf0\x00\x00\x00"  # jge  240 futex               -> futex, futex_time64 (1)
+    b"\x15\x00\x41\x30\xe0\x00\x00\x00"  # jeq  224 gettid              -> allow else readahead and others
     # from sched_setaffinity:
     b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> from set_thread_area
-    b"\x35\x00\x15\x3c\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64 else errno(EPERM)
+    b"\x35\x00\x15\x3e\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64 else errno(EPERM)
     # from set_thread_area:
     b"\x35\x00\x04\x00\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> from epoll_ctl
-    b"\x35\x00\x00\x3b\xf5\x00\x00\x00"  # jge  245 io_setup            else allow
-    b"\x15\x00\x3a\x00\xfa\x00\x00\x00"  # jeq  250 fadvise64           -> allow
-    b"\x15\x00\x39\x00\xfc\x00\x00\x00"  # jeq  252 exit_group          -> allow
-    b"\x15\x00\x39\x37\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x3d\xf5\x00\x00\x00"  # jge  245 io_setup            else allow
+    b"\x15\x00\x3c\x00\xfa\x00\x00\x00"  # jeq  250 fadvise64           -> allow
+    b"\x15\x00\x3b\x00\xfc\x00\x00\x00"  # jeq  252 exit_group          -> allow
+    b"\x15\x00\x3b\x39\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else errno(EPERM)
     # from epoll_ctl:
-    b"\x35\x00\x00\x37\x01\x01\x00\x00"  # jge  257 remap_file_pages    else allow
+    b"\x35\x00\x00\x39\x01\x01\x00\x00"  # jge  257 remap_file_pages    else allow
     # settimeofday and others:
-    b"\x45\x00\x35\x36\x2d\x00\x00\x00"  # jset 45 brk                  -> errno(EPERM) else allow
+    b"\x45\x00\x37\x38\x2d\x00\x00\x00"  # jset 45 brk                  -> errno(EPERM) else allow
     # from clock_gettime:
     b"\x35\x00\x00\x1c\x0c\x01\x00\x00"  # jge  268 statfs64            else clock_gettime and others
     b"\x35\x00\x0a\x00\x54\x01\x00\x00"  # jge  340 prlimit64           -> prlimit64
     b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> from pselect6
-    b"\x15\x00\x32\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
-    b"\x15\x00\x32\x30\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x34\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
+    b"\x15\x00\x34\x32\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
     b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
     b"\x35\x00\x01\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> from get_robust_list
-    b"\x15\x00\x2d\x2e\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM) else allow
+    b"\x15\x00\x2f\x30\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM) else allow
     # from get_robust_list:
-    b"\x35\x00\x2d\x2c\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow else errno(EPERM)
+    b"\x35\x00\x2f\x2e\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow else errno(EPERM)
     # from utimensat:
     b"\x35\x00\x01\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
-    b"\x15\x00\x2b\x2a\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
+    b"\x15\x00\x2d\x2c\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
     # from preadv:
-    b"\x35\x00\x29\x2a\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x35\x00\x2b\x2c\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x27\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x26\x25\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
-    b"\x35\x00\x0f\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x35\x00\x11\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x35\x00\x0a\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x01\x00\x77\x01\x00\x00"  # jge  375 membarrier          -> from membarrier
-    b"\x15\x00\x21\x20\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x23\x22\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
     # from membarrier:
-    b"\x15\x00\x1f\x20\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x21\x22\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:87
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1c\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x1e\x1f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x1b\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
-    b"\x35\x00\x00\x1a\x82\x01\x00\x00"  # jge  386 rseq                else errno(EPERM)
-    b"\x35\x00\x1b\x1a\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x1d\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
+    b"\x35\x00\x00\x1c\x82\x01\x00\x00"  # jge  386 rseq                else errno(EPERM)
+    b"\x35\x00\x1d\x1c\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
     # from clock_gettime64:
-    b"\x45\x00\x00\x18\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
+    b"\x45\x00\x00\x1a\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
     # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x17\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x16\x15\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x19\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x18\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x16\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x15\x16\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x35\x00\x0c\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x04\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> futex, futex_time64 (1)
@@ -179,13 +181,13 @@ PROGRAM = (
     b"\x35\x00\x11\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     # readahead and others:
     b"\x45\x00\x11\x0f\x10\x00\x00\x00"  # jset 16 lchown               -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0e\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0b\x0c\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0a\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0a\x09\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

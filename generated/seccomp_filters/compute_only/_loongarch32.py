@@ -16,130 +16,132 @@ PROGRAM = (
     b"\x15\x00\x1b\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x17\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x07\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> from sendfile64
-    b"\x35\x00\x71\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> allow
+    b"\x35\x00\x73\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> allow
     b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
-    b"\x35\x00\x6f\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow
-    b"\x15\x00\x6f\x6d\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x71\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow
+    b"\x15\x00\x71\x6f\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
     # inotify_init1 and others:
-    b"\x15\x00\x6d\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\x6c\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
-    b"\x15\x00\x6c\x6a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x6f\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x6e\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
+    b"\x15\x00\x6e\x6c\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # from sendfile64:
     b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
     b"\x35\x00\x05\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
     b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 sync                 -> from sync
-    b"\x35\x00\x68\x1c\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64 and others
+    b"\x35\x00\x6a\x1c\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64 and others
     # from sync:
     b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> from acct
-    b"\x45\x00\x65\x64\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
+    b"\x45\x00\x67\x66\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
     # from acct:
-    b"\x35\x00\x63\x65\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x65\x67\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
     # from exit:
-    b"\x15\x00\x62\x63\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x64\x65\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # from unshare:
     b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
-    b"\x45\x00\x00\x62\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x45\x00\x60\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
-    b"\x35\x00\x60\x5e\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x64\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x45\x00\x62\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
+    b"\x35\x00\x62\x60\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
     # from kexec_load:
-    b"\x35\x00\x00\x5d\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
-    b"\x45\x00\x00\x5e\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\x5b\x5d\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
-    # ioctl: compute_only.yml:64, 67
+    b"\x35\x00\x00\x5f\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x60\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x5d\x5f\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x5a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x5c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1): compute_only.yml:55
+    # fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x57\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x59\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x53\x54\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x53\x52\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x55\x56\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x55\x54\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from sched_getaffinity:
     b"\x35\x00\x0f\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
     b"\x35\x00\x00\x2a\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
-    b"\x45\x00\x00\x4e\x03\xff\xff\xff"  # jset 0xffffff03              else allow
-    b"\x15\x00\x4e\x4c\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x50\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x50\x4e\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
     # from sigaltstack:
-    b"\x35\x00\x00\x4c\x89\x00\x00\x00"  # jge  137                     else allow
-    b"\x15\x00\x4b\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    b"\x35\x00\x00\x4e\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x4d\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
     # sendfile64 and others:
-    b"\x45\x00\x49\x4b\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
+    b"\x45\x00\x4b\x4d\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
     # from getresuid:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
-    b"\x15\x00\x48\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x47\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x46\x45\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x49\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x48\x47\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # from sethostname:
     b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
-    b"\x35\x00\x45\x43\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x47\x45\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
     # from getrusage:
-    b"\x15\x00\x43\x42\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
+    b"\x15\x00\x45\x44\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
     # from prctl:
     b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x3f\x3e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x15\x00\x3e\x3d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x41\x40\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x15\x00\x40\x3f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
     b"\x35\x00\x1d\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2, mprotect, pkey_mprotect
     b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
-    b"\x35\x00\x3b\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    b"\x15\x00\x3a\x3b\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    b"\x35\x00\x3d\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x15\x00\x3c\x3d\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
     # from mq_open:
     b"\x35\x00\x03\x00\xd6\x00\x00\x00"  # jge  214 brk                 -> from brk
-    b"\x35\x00\x37\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
-    b"\x45\x00\x36\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
-    b"\x35\x00\x37\x35\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x39\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
+    b"\x45\x00\x38\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
+    b"\x35\x00\x39\x37\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
     # from brk:
-    b"\x35\x00\x34\x35\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
+    b"\x35\x00\x36\x37\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
     # from fadvise64_64:
     b"\x35\x00\x19\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x35\x00\x08\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> from prlimit64
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
     b"\x15\x00\x11\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mmap2, mprotect, pkey_mprotect
-    b"\x45\x00\x30\x2f\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x45\x00\x32\x31\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
     # from mlockall:
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
-    b"\x35\x00\x2f\x2d\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x35\x00\x31\x2f\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x2c\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x2b\x2a\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x2e\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x2d\x2c\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from prlimit64:
     b"\x35\x00\x09\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x25\x24\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
     b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
-    b"\x15\x00\x23\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
-    b"\x15\x00\x23\x21\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x25\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
+    b"\x15\x00\x25\x23\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
     # from membarrier:
-    b"\x15\x00\x20\x21\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x22\x23\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
-    # mmap2, mprotect, pkey_mprotect: compute_only.yml:87
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1d\x1e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x1f\x20\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x00\x1c\x24\x01\x00\x00"  # jge  292                     else errno(EPERM)
-    b"\x15\x00\x1c\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x15\x00\x1a\x1c\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x1e\x24\x01\x00\x00"  # jge  292                     else errno(EPERM)
+    b"\x15\x00\x1e\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x15\x00\x1c\x1e\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
     # from clock_gettime64:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
-    b"\x45\x00\x00\x18\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
+    b"\x35\x00\x06\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x45\x00\x00\x1a\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x17\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x16\x15\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x19\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x18\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x16\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x15\x16\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x35\x00\x0c\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x04\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> futex_time64 (1)
@@ -148,13 +150,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x15\x00\x11\x00\xa5\x01\x00\x00"  # jeq  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x11\x0f\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_time64 (1): compute_only.yml:113
+    # futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0e\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0b\x0c\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex_time64 (2): compute_only.yml:113
+    # futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0a\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0a\x09\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -18,180 +18,182 @@ PROGRAM = (
     b"\x00\x35\x11\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
     b"\x00\x35\x07\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
-    b"\x00\x15\x92\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x00\x15\x91\x92\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x00\x15\x94\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x93\x94\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
     b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
-    b"\x00\x15\x90\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\x90\x8e\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x92\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\x92\x90\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # from lseek:
-    b"\x00\x35\x5a\x8e\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    b"\x00\x35\x5a\x90\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
     # from alarm:
     b"\x00\x35\x04\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x00\x6a\x00\x00\x00\x1e"  # jge  30 utime                else alarm and others
     b"\x00\x35\x01\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
-    b"\x00\x35\x8b\x89\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x8d\x8b\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
     # from access:
-    b"\x00\x15\x8a\x88\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x8c\x8a\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x45\x87\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
-    b"\x00\x45\x85\x87\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x89\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
+    b"\x00\x45\x87\x89\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
     # from acct:
-    b"\x00\x35\x86\x84\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x00\x35\x88\x86\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x83\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x85\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from setpgid:
     b"\x00\x35\x61\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, mmap2, pkey_mprotect
     b"\x00\x35\x06\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
-    b"\x00\x35\x7c\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\x7b\x7d\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x7e\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\x7d\x7f\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x00\x15\x7a\x7b\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\x7c\x7d\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\x7a\x3e\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\x7c\x3e\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x06\x00\x00\x00\x00\x6c"  # jge  108 fstat               -> from fstat
     b"\x00\x35\x02\x00\x00\x00\x00\x62"  # jge  98                      -> from statfs
-    b"\x00\x15\x77\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
-    b"\x00\x15\x76\x24\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else settimeofday and others
+    b"\x00\x15\x79\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
+    b"\x00\x15\x78\x24\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else settimeofday and others
     # from statfs:
-    b"\x00\x35\x00\x76\x00\x00\x00\x63"  # jge  99 statfs               else errno(ENOSYS)
-    b"\x00\x45\x00\x74\xff\xff\xff\x96"  # jset 0xffffff96              else allow
-    b"\x00\x15\x74\x72\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x78\x00\x00\x00\x63"  # jge  99 statfs               else errno(ENOSYS)
+    b"\x00\x45\x00\x76\xff\xff\xff\x96"  # jset 0xffffff96              else allow
+    b"\x00\x15\x76\x74\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
     # from fstat:
     b"\x00\x35\x42\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc and others
-    b"\x00\x45\x00\x72\xff\xff\xff\x8e"  # jset 0xffffff8e              else errno(ENOSYS)
-    b"\x00\x45\x00\x70\xff\xff\xff\x83"  # jset 0xffffff83              else allow
-    b"\x00\x35\x6e\x70\x00\x00\x00\x6f"  # jge  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x00\x74\xff\xff\xff\x8e"  # jset 0xffffff8e              else errno(ENOSYS)
+    b"\x00\x45\x00\x72\xff\xff\xff\x83"  # jset 0xffffff83              else allow
+    b"\x00\x35\x70\x72\x00\x00\x00\x6f"  # jge  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from sigprocmask:
     b"\x00\x35\x17\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> from mmap2
     b"\x00\x35\x0d\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x04\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
-    b"\x00\x35\x00\x6a\x00\x00\x00\x7f"  # jge  127 create_module       else allow
-    b"\x00\x15\x69\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
-    b"\x00\x15\x68\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
-    b"\x00\x15\x68\x66\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x6c\x00\x00\x00\x7f"  # jge  127 create_module       else allow
+    b"\x00\x15\x6b\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
+    b"\x00\x15\x6a\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
+    b"\x00\x15\x6a\x68\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from msync:
-    b"\x00\x15\x65\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x64\x65\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x67\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x66\x67\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
-    b"\x00\x15\x63\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x62\x61\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x00\x15\x65\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x64\x63\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
-    b"\x00\x35\x00\x61\x00\x00\x00\xa7"  # jge  167 query_module        else allow
-    b"\x00\x35\x60\x2c\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else mount and others
+    b"\x00\x35\x00\x63\x00\x00\x00\xa7"  # jge  167 query_module        else allow
+    b"\x00\x35\x62\x2c\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else mount and others
     # from prctl:
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x5c\x5b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x00\x15\x5b\x5a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x5e\x5d\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x00\x15\x5d\x5c\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
-    b"\x00\x15\x58\x59\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x5a\x5b\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from lchown:
-    b"\x00\x35\x58\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow
-    b"\x00\x15\x57\x56\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    b"\x00\x35\x5a\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow
+    b"\x00\x15\x59\x58\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
     # from mmap2:
     b"\x00\x35\x09\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
     b"\x00\x35\x00\x35\x00\x00\x00\xc1"  # jge  193 truncate64          else mprotect, mmap2, pkey_mprotect
     b"\x00\x35\x03\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
-    b"\x00\x35\x53\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
-    b"\x00\x15\x52\x00\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow
+    b"\x00\x35\x55\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
+    b"\x00\x15\x54\x00\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow
     # settimeofday and others:
-    b"\x00\x45\x50\x51\x00\x00\x00\x2d"  # jset 45 brk                  -> errno(EPERM) else allow
+    b"\x00\x45\x52\x53\x00\x00\x00\x2d"  # jset 45 brk                  -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x00\x35\x51\x00\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS)
-    b"\x00\x15\x4f\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x15\x4e\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
-    b"\x00\x15\x4d\x4c\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x00\x35\x53\x00\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS)
+    b"\x00\x15\x51\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x50\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x4f\x4e\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # from getdents64:
-    b"\x00\x15\x3b\x00\x00\x00\x00\xeb"  # jeq  235 futex               -> futex, futex_time64 (1)
-    b"\x00\x15\x4b\x4a\x00\x00\x00\xdd"  # jeq  221 gettid              -> allow else errno(EPERM)
+    b"\x00\x15\x3d\x00\x00\x00\x00\xeb"  # jeq  235 futex               -> futex, futex_time64 (1)
+    b"\x00\x15\x4d\x4c\x00\x00\x00\xdd"  # jeq  221 gettid              -> allow else errno(EPERM)
     # from madvise:
     b"\x00\x35\x23\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> from name_to_handle_at
     b"\x00\x35\x0e\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> from clock_gettime
     b"\x00\x35\x03\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> from fcntl64
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x46\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x45\x44\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x48\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x47\x46\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from fcntl64:
     b"\x00\x35\x06\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x42\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x44\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3e\x3f\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x3e\x3d\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x40\x41\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x40\x3f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x00\x35\x01\x00\x00\x00\x00\xfd"  # jge  253 set_tid_address     -> setreuid and others
-    b"\x00\x35\x0c\x3b\x00\x00\x00\xf6"  # jge  246 fadvise64           -> ipc and others else errno(EPERM)
+    b"\x00\x35\x0c\x3d\x00\x00\x00\xf6"  # jge  246 fadvise64           -> ipc and others else errno(EPERM)
     # setreuid and others:
-    b"\x00\x45\x3a\x3b\x00\x00\x01\x02"  # jset 258 timer_delete        -> errno(EPERM) else allow
+    b"\x00\x45\x3c\x3d\x00\x00\x01\x02"  # jset 258 timer_delete        -> errno(EPERM) else allow
     # from clock_gettime:
     b"\x00\x35\x00\x20\x00\x00\x01\x07"  # jge  263 statfs64            else clock_gettime and others
     b"\x00\x35\x06\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> from kexec_load
     b"\x00\x35\x0f\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x01\x2d"  # jge  301 pselect6            -> from pselect6
-    b"\x00\x15\x36\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
-    b"\x00\x15\x36\x34\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x38\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
+    b"\x00\x15\x38\x36\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
-    b"\x00\x35\x00\x34\x00\x00\x01\x2f"  # jge  303 unshare             else allow
+    b"\x00\x35\x00\x36\x00\x00\x01\x2f"  # jge  303 unshare             else allow
     # mount and others:
-    b"\x00\x45\x32\x33\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
+    b"\x00\x45\x34\x35\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
     # from kexec_load:
     b"\x00\x35\x07\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
     b"\x00\x35\x03\x00\x00\x00\x01\x49"  # jge  329 preadv              -> from preadv
     b"\x00\x35\x01\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> from utimensat
     # ipc and others:
-    b"\x00\x45\x2f\x2e\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x00\x45\x31\x30\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat:
-    b"\x00\x15\x2e\x2d\x00\x00\x01\x46"  # jeq  326 dup3                -> allow else errno(EPERM)
+    b"\x00\x15\x30\x2f\x00\x00\x01\x46"  # jeq  326 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> from get_thread_area
-    b"\x00\x35\x2b\x2c\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    b"\x00\x35\x2d\x2e\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
     # from get_thread_area:
-    b"\x00\x35\x2a\x2b\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x00\x35\x2c\x2d\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x29\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
-    b"\x00\x35\x0f\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x00\x35\x11\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x00\x35\x0a\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x35\x03\x00\x00\x00\x01\x7d"  # jge  381 pkey_mprotect       -> from pkey_mprotect
     b"\x00\x35\x00\x07\x00\x00\x01\x76"  # jge  374 membarrier          else name_to_handle_at and others
-    b"\x00\x35\x21\x00\x00\x00\x01\x7b"  # jge  379 statx               -> errno(EPERM)
+    b"\x00\x35\x23\x00\x00\x00\x01\x7b"  # jge  379 statx               -> errno(EPERM)
     # alarm and others:
-    b"\x00\x45\x21\x20\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
+    b"\x00\x45\x23\x22\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x7e"  # jge  382 pkey_alloc          -> from pkey_alloc
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:87
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1d\x1e\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x1f\x20\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x00\x35\x1c\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x1d\x00\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS)
+    b"\x00\x35\x1e\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
+    b"\x00\x35\x1f\x00\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS)
     # name_to_handle_at and others:
-    b"\x00\x45\x1a\x1b\x00\x00\x00\x1f"  # jset 31                      -> errno(EPERM) else allow
+    b"\x00\x45\x1c\x1d\x00\x00\x00\x1f"  # jset 31                      -> errno(EPERM) else allow
     # from clock_gettime64:
-    b"\x00\x45\x00\x19\xff\xff\xfe\x6a"  # jset 0xfffffe6a              else errno(EPERM)
+    b"\x00\x45\x00\x1b\xff\xff\xfe\x6a"  # jset 0xfffffe6a              else errno(EPERM)
     # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x18\x80\x00\x00\x00"  # jge  0x80000000              else allow
-    b"\x00\x35\x17\x16\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x1a\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x19\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x17\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x16\x17\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x00\x35\x04\x00\x00\x00\x01\xa6"  # jge  422 futex_time64        -> futex, futex_time64 (1)
@@ -200,13 +202,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x00\x35\x12\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x10\x12\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x0f\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0c\x0d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x00\x45\x00\x0b\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0b\x0a\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -7,7 +7,7 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x96\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\x98\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x00\x35\x4b\x00\x00\x00\x10\x7e"  # jge  4222 gettid             -> from gettid
     b"\x00\x35\x27\x00\x00\x00\x10\x1e"  # jge  4126 sigprocmask        -> from sigprocmask
@@ -17,162 +17,164 @@ PROGRAM = (
     b"\x00\x35\x06\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> from mount
     b"\x00\x35\x03\x00\x00\x00\x0f\xa7"  # jge  4007 waitpid            -> from waitpid
     b"\x00\x35\x01\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> from read
-    b"\x00\x35\x08\x8d\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x00\x35\x08\x8f\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
     # from read:
-    b"\x00\x15\x86\x87\x00\x00\x0f\xa5"  # jeq  4005 open               -> errno(EPERM) else allow
+    b"\x00\x15\x88\x89\x00\x00\x0f\xa5"  # jeq  4005 open               -> errno(EPERM) else allow
     # from waitpid:
-    b"\x00\x35\x86\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
-    b"\x00\x15\x85\x84\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x00\x35\x88\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
+    b"\x00\x15\x87\x86\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
     b"\x00\x35\x03\x00\x00\x00\x0f\xc9"  # jge  4041 dup                -> from dup
-    b"\x00\x15\x83\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
-    b"\x00\x15\x82\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
-    b"\x00\x15\x81\x80\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow else errno(EPERM)
+    b"\x00\x15\x85\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
+    b"\x00\x15\x84\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
+    b"\x00\x15\x83\x82\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\x7f\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
+    b"\x00\x35\x81\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x00\x45\x7f\x7e\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x00\x45\x81\x80\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x7d\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x7f\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from fcntl:
     b"\x00\x35\x00\x2d\x00\x00\x0f\xd8"  # jge  4056 mpx                else fcntl, fcntl64 (1)
     b"\x00\x35\x02\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> from setreuid
-    b"\x00\x35\x00\x78\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
-    b"\x00\x15\x77\x78\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x00\x35\x00\x7a\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
+    b"\x00\x15\x79\x7a\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
     b"\x00\x35\x00\x0b\x00\x00\x0f\xec"  # jge  4076 getrlimit          else setreuid and others
-    b"\x00\x35\x00\x76\x00\x00\x0f\xef"  # jge  4079 settimeofday       else allow
-    b"\x00\x15\x75\x74\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow else errno(EPERM)
+    b"\x00\x35\x00\x78\x00\x00\x0f\xef"  # jge  4079 settimeofday       else allow
+    b"\x00\x15\x77\x76\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow else errno(EPERM)
     # from mmap:
     b"\x00\x35\x04\x00\x00\x00\x0f\xfb"  # jge  4091 munmap             -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x71\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x73\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x4f\x6f\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x00\x15\x4f\x71\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from munmap:
     b"\x00\x35\x4e\x00\x00\x00\x10\x1d"  # jge  4125 mprotect           -> mmap and others
     b"\x00\x35\x03\x00\x00\x00\x10\x0d"  # jge  4109 unused109          -> from unused109
     b"\x00\x35\x01\x00\x00\x00\x10\x08"  # jge  4104 setitimer          -> setreuid and others
-    b"\x00\x35\x6b\x49\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else munmap and others
+    b"\x00\x35\x6d\x49\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else munmap and others
     # setreuid and others:
-    b"\x00\x45\x6a\x6b\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x6c\x6d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # from unused109:
     b"\x00\x35\x01\x00\x00\x00\x10\x16"  # jge  4118 fsync              -> from fsync
-    b"\x00\x15\x69\x68\x00\x00\x10\x14"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
+    b"\x00\x15\x6b\x6a\x00\x00\x10\x14"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
     # from fsync:
-    b"\x00\x35\x67\x38\x00\x00\x10\x1b"  # jge  4123 modify_ldt         -> errno(EPERM) else fsync and others
+    b"\x00\x35\x69\x38\x00\x00\x10\x1b"  # jge  4123 modify_ldt         -> errno(EPERM) else fsync and others
     # from sigprocmask:
     b"\x00\x35\x15\x00\x00\x00\x10\x73"  # jge  4211 truncate64         -> from truncate64
     b"\x00\x35\x10\x00\x00\x00\x10\x61"  # jge  4193 rt_sigreturn       -> from rt_sigreturn
     b"\x00\x35\x0b\x00\x00\x00\x10\x60"  # jge  4192 prctl              -> prctl (1)
     b"\x00\x35\x05\x00\x00\x00\x10\x3c"  # jge  4156 mlockall           -> from mlockall
     b"\x00\x35\x01\x00\x00\x00\x10\x2c"  # jge  4140 _llseek            -> from _llseek
-    b"\x00\x35\x61\x62\x00\x00\x10\x1f"  # jge  4127 create_module      -> errno(EPERM) else allow
+    b"\x00\x35\x63\x64\x00\x00\x10\x1f"  # jge  4127 create_module      -> errno(EPERM) else allow
     # from _llseek:
-    b"\x00\x15\x60\x00\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM)
-    b"\x00\x45\x00\x60\x00\x00\x00\x04"  # jset 4                       else allow
-    b"\x00\x45\x5e\x5f\xff\xff\xef\xd1"  # jset 0xffffefd1              -> errno(EPERM) else allow
+    b"\x00\x15\x62\x00\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM)
+    b"\x00\x45\x00\x62\x00\x00\x00\x04"  # jset 4                       else allow
+    b"\x00\x45\x60\x61\xff\xff\xef\xd1"  # jset 0xffffefd1              -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x5e\x00\x00\x00\x10\x5f"  # jge  4191 getresgid          -> allow
-    b"\x00\x15\x5d\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
-    b"\x00\x15\x5c\x00\x00\x00\x10\x46"  # jeq  4166 nanosleep          -> allow
-    b"\x00\x15\x5b\x00\x00\x00\x10\x5a"  # jeq  4186 getresuid          -> allow
-    b"\x00\x15\x5a\x59\x00\x00\x10\x5c"  # jeq  4188 poll               -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x00\x35\x60\x00\x00\x00\x10\x5f"  # jge  4191 getresgid          -> allow
+    b"\x00\x15\x5f\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
+    b"\x00\x15\x5e\x00\x00\x00\x10\x46"  # jeq  4166 nanosleep          -> allow
+    b"\x00\x15\x5d\x00\x00\x00\x10\x5a"  # jeq  4186 getresuid          -> allow
+    b"\x00\x15\x5c\x5b\x00\x00\x10\x5c"  # jeq  4188 poll               -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x57\x56\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x00\x15\x56\x55\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x59\x58\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x58\x57\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x34\x00\x00\x00\x10\x72"  # jge  4210 mmap2              -> mmap and others
     b"\x00\x35\x01\x00\x00\x00\x10\x6a"  # jge  4202 chown              -> from chown
-    b"\x00\x15\x52\x53\x00\x00\x10\x66"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x00\x15\x54\x55\x00\x00\x10\x66"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from chown:
-    b"\x00\x15\x52\x51\x00\x00\x10\x6e"  # jeq  4206 sigaltstack        -> allow else errno(EPERM)
+    b"\x00\x15\x54\x53\x00\x00\x10\x6e"  # jeq  4206 sigaltstack        -> allow else errno(EPERM)
     # from truncate64:
     b"\x00\x15\x09\x00\x00\x00\x10\x7a"  # jeq  4218 madvise            -> madvise
     b"\x00\x15\x02\x00\x00\x00\x10\x7c"  # jeq  4220 fcntl64            -> fcntl, fcntl64 (1)
-    b"\x00\x15\x4f\x00\x00\x00\x10\x74"  # jeq  4212 ftruncate64        -> allow
-    b"\x00\x15\x4e\x4d\x00\x00\x10\x77"  # jeq  4215 fstat64            -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x00\x15\x51\x00\x00\x00\x10\x74"  # jeq  4212 ftruncate64        -> allow
+    b"\x00\x15\x50\x4f\x00\x00\x10\x77"  # jeq  4215 fstat64            -> allow else errno(EPERM)
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x4c\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x4e\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x48\x49\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x48\x47\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # madvise: compute_only.yml:83
+    b"\x00\x45\x4a\x4b\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x4a\x49\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # madvise: compute_only.yml:85
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x46\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x45\x44\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x48\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x47\x46\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from gettid:
     b"\x00\x35\x1e\x00\x00\x00\x11\x08"  # jge  4360 copy_file_range    -> from copy_file_range
     b"\x00\x35\x09\x00\x00\x00\x10\xaa"  # jge  4266 tgkill             -> from tgkill
     b"\x00\x35\x27\x00\x00\x00\x10\xa7"  # jge  4263 clock_gettime      -> clock_gettime and others
     b"\x00\x35\x02\x00\x00\x00\x10\x8f"  # jge  4239 sched_setaffinity  -> from sched_setaffinity
-    b"\x00\x35\x2e\x00\x00\x00\x10\x8e"  # jge  4238 futex              -> futex, futex_time64 (1)
-    b"\x00\x35\x3e\x3f\x00\x00\x10\x7f"  # jge  4223 readahead          -> errno(EPERM) else allow
+    b"\x00\x35\x30\x00\x00\x00\x10\x8e"  # jge  4238 futex              -> futex, futex_time64 (1)
+    b"\x00\x35\x40\x41\x00\x00\x10\x7f"  # jge  4223 readahead          -> errno(EPERM) else allow
     # from sched_setaffinity:
     b"\x00\x35\x02\x00\x00\x00\x10\x99"  # jge  4249 epoll_ctl          -> from epoll_ctl
     b"\x00\x15\x13\x00\x00\x00\x10\x90"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x00\x15\x3c\x3b\x00\x00\x10\x96"  # jeq  4246 exit_group         -> allow else errno(EPERM)
+    b"\x00\x15\x3e\x3d\x00\x00\x10\x96"  # jeq  4246 exit_group         -> allow else errno(EPERM)
     # from epoll_ctl:
-    b"\x00\x35\x3a\x00\x00\x00\x10\x9f"  # jge  4255 statfs64           -> errno(EPERM)
-    b"\x00\x15\x39\x3a\x00\x00\x10\x9b"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
+    b"\x00\x35\x3c\x00\x00\x00\x10\x9f"  # jge  4255 statfs64           -> errno(EPERM)
+    b"\x00\x15\x3b\x3c\x00\x00\x10\x9b"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
     # from tgkill:
     b"\x00\x35\x0a\x00\x00\x00\x10\xf2"  # jge  4338 prlimit64          -> from prlimit64
     b"\x00\x35\x05\x00\x00\x00\x10\xd6"  # jge  4310 get_robust_list    -> from get_robust_list
     b"\x00\x35\x02\x00\x00\x00\x10\xcd"  # jge  4301 pselect6           -> from pselect6
-    b"\x00\x15\x36\x00\x00\x00\x10\xbb"  # jeq  4283 set_thread_area    -> allow
-    b"\x00\x15\x3a\x34\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x38\x00\x00\x00\x10\xbb"  # jeq  4283 set_thread_area    -> allow
+    b"\x00\x15\x3c\x36\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
-    b"\x00\x35\x00\x34\x00\x00\x10\xcf"  # jge  4303 unshare            else allow
-    b"\x00\x35\x33\x32\x00\x00\x10\xd5"  # jge  4309 set_robust_list    -> allow else errno(EPERM)
+    b"\x00\x35\x00\x36\x00\x00\x10\xcf"  # jge  4303 unshare            else allow
+    b"\x00\x35\x35\x34\x00\x00\x10\xd5"  # jge  4309 set_robust_list    -> allow else errno(EPERM)
     # from get_robust_list:
     b"\x00\x35\x01\x00\x00\x00\x10\xe7"  # jge  4327 dup3               -> from dup3
-    b"\x00\x45\x30\x31\xff\xff\xef\x26"  # jset 0xffffef26              -> errno(EPERM) else allow
+    b"\x00\x45\x32\x33\xff\xff\xef\x26"  # jset 0xffffef26              -> errno(EPERM) else allow
     # from dup3:
-    b"\x00\x35\x2f\x00\x00\x00\x10\xec"  # jge  4332 rt_tgsigqueueinfo  -> errno(EPERM)
+    b"\x00\x35\x31\x00\x00\x00\x10\xec"  # jge  4332 rt_tgsigqueueinfo  -> errno(EPERM)
     # fsync and others:
-    b"\x00\x45\x2f\x2e\x00\x00\x00\x06"  # jset 6                       -> allow else errno(EPERM)
+    b"\x00\x45\x31\x30\x00\x00\x00\x06"  # jset 6                       -> allow else errno(EPERM)
     # from prlimit64:
     b"\x00\x35\x06\x00\x00\x00\x10\xf3"  # jge  4339 name_to_handle_at  -> from name_to_handle_at
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x2d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
-    b"\x00\x35\x27\x00\x00\x00\x11\x06"  # jge  4358 membarrier         -> allow
-    b"\x00\x15\x26\x25\x00\x00\x11\x01"  # jeq  4353 getrandom          -> allow else errno(EPERM)
+    b"\x00\x35\x29\x00\x00\x00\x11\x06"  # jge  4358 membarrier         -> allow
+    b"\x00\x15\x28\x27\x00\x00\x11\x01"  # jeq  4353 getrandom          -> allow else errno(EPERM)
     # from copy_file_range:
     b"\x00\x35\x09\x00\x00\x00\x11\x36"  # jge  4406 clock_getres_time64 -> from clock_getres_time64
     b"\x00\x35\x07\x00\x00\x00\x11\x29"  # jge  4393 semget             -> from semget
     b"\x00\x35\x01\x00\x00\x00\x11\x0b"  # jge  4363 pkey_mprotect      -> from pkey_mprotect
     # munmap and others:
-    b"\x00\x45\x22\x21\x00\x00\x00\x03"  # jset 3                       -> allow else errno(EPERM)
+    b"\x00\x45\x24\x23\x00\x00\x00\x03"  # jset 3                       -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> from pkey_alloc
     # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1e\x1f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x20\x21\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x00\x35\x23\x00\x00\x00\x11\x11"  # jge  4369                    -> errno(ENOSYS)
-    b"\x00\x15\x1d\x1c\x00\x00\x11\x0f"  # jeq  4367 rseq               -> allow else errno(EPERM)
+    b"\x00\x35\x25\x00\x00\x00\x11\x11"  # jge  4369                    -> errno(ENOSYS)
+    b"\x00\x15\x1f\x1e\x00\x00\x11\x0f"  # jeq  4367 rseq               -> allow else errno(EPERM)
     # from semget:
-    b"\x00\x15\x01\x1b\x00\x00\x11\x33"  # jeq  4403 clock_gettime64    -> clock_gettime and others else errno(EPERM)
+    b"\x00\x15\x01\x1d\x00\x00\x11\x33"  # jeq  4403 clock_gettime64    -> clock_gettime and others else errno(EPERM)
     # from clock_getres_time64:
-    b"\x00\x35\x03\x00\x00\x00\x11\x38"  # jge  4408 timer_gettime64    -> from timer_gettime64
+    b"\x00\x35\x05\x00\x00\x00\x11\x38"  # jge  4408 timer_gettime64    -> from timer_gettime64
     # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x19\x80\x00\x00\x00"  # jge  0x80000000              else allow
-    b"\x00\x35\x18\x17\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x1b\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x1a\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x18\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x17\x18\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x00\x35\x0c\x00\x00\x00\x11\x47"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x00\x35\x04\x00\x00\x00\x11\x46"  # jge  4422 futex_time64       -> futex, futex_time64 (1)
@@ -181,13 +183,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x00\x35\x13\x00\x00\x00\x11\x45"  # jge  4421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x11\x17\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x10\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0d\x12\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x00\x45\x00\x0c\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x10\x0b\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

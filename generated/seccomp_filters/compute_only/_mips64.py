@@ -7,108 +7,110 @@ NR_SECCOMP = 5312
 # Answers calls of mips64.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x77\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
+    b"\x00\x15\x00\x79\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x00\x35\x40\x00\x00\x00\x14\x4c"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
     b"\x00\x35\x11\x00\x00\x00\x13\xa3"  # jge  5027 madvise            -> from madvise
     b"\x00\x15\x0c\x00\x00\x00\x13\x91"  # jeq  5009 mmap               -> mmap
-    b"\x00\x15\x5f\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mmap and others
+    b"\x00\x15\x61\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mmap and others
     b"\x00\x15\x07\x00\x00\x00\x13\x97"  # jeq  5015 ioctl              -> ioctl
     b"\x00\x35\x04\x00\x00\x00\x13\x9c"  # jge  5020 access             -> from access
     b"\x00\x35\x04\x00\x00\x00\x13\x8a"  # jge  5002 open               -> open and others
-    b"\x00\x35\x6c\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
-    b"\x00\x35\x00\x6e\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x6d\x6c\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x00\x35\x6e\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
+    b"\x00\x35\x00\x70\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x6f\x6e\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from access:
-    b"\x00\x35\x00\x68\x00\x00\x13\x9e"  # jge  5022 _newselect         else errno(EPERM)
+    b"\x00\x35\x00\x6a\x00\x00\x13\x9e"  # jge  5022 _newselect         else errno(EPERM)
     # open and others:
-    b"\x00\x45\x68\x67\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x00\x45\x6a\x69\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x66\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x68\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:95
+    # mmap: compute_only.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x62\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x64\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x50\x60\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x00\x15\x52\x62\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x00\x35\x1f\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> from mlockall
     b"\x00\x35\x08\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
     b"\x00\x35\x03\x00\x00\x00\x13\xa4"  # jge  5028 shmget             -> from shmget
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x5c\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x5b\x5a\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x5e\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x5d\x5c\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from shmget:
     b"\x00\x35\x01\x00\x00\x00\x13\xaf"  # jge  5039 sendfile           -> from sendfile
-    b"\x00\x35\x59\x58\x00\x00\x13\xa7"  # jge  5031 dup                -> allow else errno(EPERM)
+    b"\x00\x35\x5b\x5a\x00\x00\x13\xa7"  # jge  5031 dup                -> allow else errno(EPERM)
     # from sendfile:
-    b"\x00\x15\x58\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
-    b"\x00\x15\x57\x56\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
+    b"\x00\x15\x5a\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
+    b"\x00\x15\x59\x58\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
     # from fcntl:
     b"\x00\x35\x06\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> from flock
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x54\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x56\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x50\x51\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl: compute_only.yml:55
-    b"\x00\x15\x50\x4f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x52\x53\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl: compute_only.yml:57
+    b"\x00\x15\x52\x51\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x00\x35\x05\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> from geteuid
     b"\x00\x35\x02\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> from gettimeofday
-    b"\x00\x45\x00\x4d\xff\xff\xec\x2e"  # jset 0xffffec2e              else allow
-    b"\x00\x15\x4c\x4b\x00\x00\x13\xd3"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
+    b"\x00\x45\x00\x4f\xff\xff\xec\x2e"  # jset 0xffffec2e              else allow
+    b"\x00\x15\x4e\x4d\x00\x00\x13\xd3"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
     # from gettimeofday:
-    b"\x00\x45\x00\x4b\xff\xff\xec\x11"  # jset 0xffffec11              else allow
-    b"\x00\x35\x49\x4a\x00\x00\x13\xeb"  # jge  5099 ptrace             -> errno(EPERM) else allow
+    b"\x00\x45\x00\x4d\xff\xff\xec\x11"  # jset 0xffffec11              else allow
+    b"\x00\x35\x4b\x4c\x00\x00\x13\xeb"  # jge  5099 ptrace             -> errno(EPERM) else allow
     # from geteuid:
     b"\x00\x35\x05\x00\x00\x00\x14\x05"  # jge  5125 rt_sigpending      -> from rt_sigpending
     b"\x00\x35\x01\x00\x00\x00\x13\xf6"  # jge  5110 setsid             -> from setsid
-    b"\x00\x15\x46\x47\x00\x00\x13\xf3"  # jeq  5107 setpgid            -> errno(EPERM) else allow
+    b"\x00\x15\x48\x49\x00\x00\x13\xf3"  # jeq  5107 setpgid            -> errno(EPERM) else allow
     # from setsid:
     b"\x00\x35\x01\x00\x00\x00\x13\xfc"  # jge  5116 getresuid          -> from getresuid
-    b"\x00\x15\x45\x44\x00\x00\x13\xf9"  # jeq  5113 getgroups          -> allow else errno(EPERM)
+    b"\x00\x15\x47\x46\x00\x00\x13\xf9"  # jeq  5113 getgroups          -> allow else errno(EPERM)
     # from getresuid:
-    b"\x00\x45\x43\x44\xff\xff\xec\x01"  # jset 0xffffec01              -> errno(EPERM) else allow
+    b"\x00\x45\x45\x46\xff\xff\xec\x01"  # jset 0xffffec01              -> errno(EPERM) else allow
     # from rt_sigpending:
     b"\x00\x35\x01\x00\x00\x00\x14\x0a"  # jge  5130 utime              -> from utime
-    b"\x00\x15\x41\x42\x00\x00\x14\x07"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x00\x15\x43\x44\x00\x00\x14\x07"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from utime:
-    b"\x00\x35\x41\x40\x00\x00\x14\x1a"  # jge  5146 mlock              -> allow else errno(EPERM)
+    b"\x00\x35\x43\x42\x00\x00\x14\x1a"  # jge  5146 mlock              -> allow else errno(EPERM)
     # from mlockall:
     b"\x00\x15\x09\x00\x00\x00\x14\x21"  # jeq  5153 prctl              -> prctl (1)
     b"\x00\x15\x01\x00\x00\x00\x14\x4a"  # jeq  5194 futex              -> futex (1)
-    b"\x00\x15\x3e\x3d\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x00\x15\x40\x3f\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x3c\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x00\x3e\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
-    b"\x00\x15\x39\x3c\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x00\x45\x00\x38\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
-    b"\x00\x45\x3a\x37\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x00\x15\x3b\x3e\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x00\x45\x00\x3a\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x3c\x39\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x34\x33\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x00\x15\x33\x32\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x36\x35\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x35\x34\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
-    b"\x00\x35\x0a\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> from tgkill
+    b"\x00\x35\x0c\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> from tgkill
     b"\x00\x35\x06\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> from clock_gettime
-    b"\x00\x35\x00\x18\x00\x00\x14\x4d"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
+    b"\x00\x35\x00\x1a\x00\x00\x14\x4d"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x14\x5b"  # jge  5211 rt_sigreturn       -> from rt_sigreturn
-    b"\x00\x35\x00\x0d\x00\x00\x14\x55"  # jge  5205 exit_group         else cacheflush and others
-    b"\x00\x45\x2c\x2d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x35\x00\x0f\x00\x00\x14\x55"  # jge  5205 exit_group         else cacheflush and others
+    b"\x00\x45\x2e\x2f\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # from rt_sigreturn:
-    b"\x00\x35\x00\x2c\x00\x00\x14\x5e"  # jge  5214 semtimedop         else allow
-    b"\x00\x15\x2b\x2a\x00\x00\x14\x5f"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
+    b"\x00\x35\x00\x2e\x00\x00\x14\x5e"  # jge  5214 semtimedop         else allow
+    b"\x00\x15\x2d\x2c\x00\x00\x14\x5f"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
     # from clock_gettime:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x29\x80\x00\x00\x00"  # jge  0x80000000              else allow
-    b"\x00\x35\x28\x27\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x2b\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x2a\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x28\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x27\x28\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from tgkill:
     b"\x00\x35\x11\x00\x00\x00\x14\xb2"  # jge  5298 name_to_handle_at  -> from name_to_handle_at
     b"\x00\x35\x0a\x00\x00\x00\x14\xb1"  # jge  5297 prlimit64          -> prlimit64
@@ -126,12 +128,12 @@ PROGRAM = (
     b"\x00\x15\x1d\x1c\x00\x00\x14\xa6"  # jeq  5286 dup3               -> allow else errno(EPERM)
     # from preadv:
     b"\x00\x35\x1b\x1c\x00\x00\x14\xab"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:

@@ -7,108 +7,110 @@ NR_SECCOMP = 5312
 # Answers calls of mips64el.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x77\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
+    b"\x15\x00\x00\x79\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x40\x00\x4c\x14\x00\x00"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
     b"\x35\x00\x11\x00\xa3\x13\x00\x00"  # jge  5027 madvise            -> from madvise
     b"\x15\x00\x0c\x00\x91\x13\x00\x00"  # jeq  5009 mmap               -> mmap
-    b"\x15\x00\x5f\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mmap and others
+    b"\x15\x00\x61\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mmap and others
     b"\x15\x00\x07\x00\x97\x13\x00\x00"  # jeq  5015 ioctl              -> ioctl
     b"\x35\x00\x04\x00\x9c\x13\x00\x00"  # jge  5020 access             -> from access
     b"\x35\x00\x04\x00\x8a\x13\x00\x00"  # jge  5002 open               -> open and others
-    b"\x35\x00\x6c\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
-    b"\x35\x00\x00\x6e\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\x6d\x6c\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x35\x00\x6e\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
+    b"\x35\x00\x00\x70\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x6f\x6e\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from access:
-    b"\x35\x00\x00\x68\x9e\x13\x00\x00"  # jge  5022 _newselect         else errno(EPERM)
+    b"\x35\x00\x00\x6a\x9e\x13\x00\x00"  # jge  5022 _newselect         else errno(EPERM)
     # open and others:
-    b"\x45\x00\x68\x67\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x45\x00\x6a\x69\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x66\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x68\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:95
+    # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x62\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x64\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x50\x60\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x15\x00\x52\x62\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x35\x00\x1f\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> from mlockall
     b"\x35\x00\x08\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> from fcntl
     b"\x35\x00\x03\x00\xa4\x13\x00\x00"  # jge  5028 shmget             -> from shmget
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x5c\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x5b\x5a\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x5e\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x5d\x5c\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from shmget:
     b"\x35\x00\x01\x00\xaf\x13\x00\x00"  # jge  5039 sendfile           -> from sendfile
-    b"\x35\x00\x59\x58\xa7\x13\x00\x00"  # jge  5031 dup                -> allow else errno(EPERM)
+    b"\x35\x00\x5b\x5a\xa7\x13\x00\x00"  # jge  5031 dup                -> allow else errno(EPERM)
     # from sendfile:
-    b"\x15\x00\x58\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
-    b"\x15\x00\x57\x56\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
+    b"\x15\x00\x5a\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
+    b"\x15\x00\x59\x58\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
     # from fcntl:
     b"\x35\x00\x06\x00\xcf\x13\x00\x00"  # jge  5071 flock              -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x54\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x56\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x50\x51\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl: compute_only.yml:55
-    b"\x15\x00\x50\x4f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x52\x53\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl: compute_only.yml:57
+    b"\x15\x00\x52\x51\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x05\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> from geteuid
     b"\x35\x00\x02\x00\xe6\x13\x00\x00"  # jge  5094 gettimeofday       -> from gettimeofday
-    b"\x45\x00\x00\x4d\x2e\xec\xff\xff"  # jset 0xffffec2e              else allow
-    b"\x15\x00\x4c\x4b\xd3\x13\x00\x00"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
+    b"\x45\x00\x00\x4f\x2e\xec\xff\xff"  # jset 0xffffec2e              else allow
+    b"\x15\x00\x4e\x4d\xd3\x13\x00\x00"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
     # from gettimeofday:
-    b"\x45\x00\x00\x4b\x11\xec\xff\xff"  # jset 0xffffec11              else allow
-    b"\x35\x00\x49\x4a\xeb\x13\x00\x00"  # jge  5099 ptrace             -> errno(EPERM) else allow
+    b"\x45\x00\x00\x4d\x11\xec\xff\xff"  # jset 0xffffec11              else allow
+    b"\x35\x00\x4b\x4c\xeb\x13\x00\x00"  # jge  5099 ptrace             -> errno(EPERM) else allow
     # from geteuid:
     b"\x35\x00\x05\x00\x05\x14\x00\x00"  # jge  5125 rt_sigpending      -> from rt_sigpending
     b"\x35\x00\x01\x00\xf6\x13\x00\x00"  # jge  5110 setsid             -> from setsid
-    b"\x15\x00\x46\x47\xf3\x13\x00\x00"  # jeq  5107 setpgid            -> errno(EPERM) else allow
+    b"\x15\x00\x48\x49\xf3\x13\x00\x00"  # jeq  5107 setpgid            -> errno(EPERM) else allow
     # from setsid:
     b"\x35\x00\x01\x00\xfc\x13\x00\x00"  # jge  5116 getresuid          -> from getresuid
-    b"\x15\x00\x45\x44\xf9\x13\x00\x00"  # jeq  5113 getgroups          -> allow else errno(EPERM)
+    b"\x15\x00\x47\x46\xf9\x13\x00\x00"  # jeq  5113 getgroups          -> allow else errno(EPERM)
     # from getresuid:
-    b"\x45\x00\x43\x44\x01\xec\xff\xff"  # jset 0xffffec01              -> errno(EPERM) else allow
+    b"\x45\x00\x45\x46\x01\xec\xff\xff"  # jset 0xffffec01              -> errno(EPERM) else allow
     # from rt_sigpending:
     b"\x35\x00\x01\x00\x0a\x14\x00\x00"  # jge  5130 utime              -> from utime
-    b"\x15\x00\x41\x42\x07\x14\x00\x00"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x15\x00\x43\x44\x07\x14\x00\x00"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from utime:
-    b"\x35\x00\x41\x40\x1a\x14\x00\x00"  # jge  5146 mlock              -> allow else errno(EPERM)
+    b"\x35\x00\x43\x42\x1a\x14\x00\x00"  # jge  5146 mlock              -> allow else errno(EPERM)
     # from mlockall:
     b"\x15\x00\x09\x00\x21\x14\x00\x00"  # jeq  5153 prctl              -> prctl (1)
     b"\x15\x00\x01\x00\x4a\x14\x00\x00"  # jeq  5194 futex              -> futex (1)
-    b"\x15\x00\x3e\x3d\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x15\x00\x40\x3f\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x3c\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x3e\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x39\x3c\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x45\x00\x00\x38\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x3a\x37\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x15\x00\x3b\x3e\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x45\x00\x00\x3a\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x3c\x39\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x34\x33\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x33\x32\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x36\x35\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x35\x34\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
-    b"\x35\x00\x0a\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> from tgkill
+    b"\x35\x00\x0c\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> from tgkill
     b"\x35\x00\x06\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> from clock_gettime
-    b"\x35\x00\x00\x18\x4d\x14\x00\x00"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x1a\x4d\x14\x00\x00"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\x5b\x14\x00\x00"  # jge  5211 rt_sigreturn       -> from rt_sigreturn
-    b"\x35\x00\x00\x0d\x55\x14\x00\x00"  # jge  5205 exit_group         else cacheflush and others
-    b"\x45\x00\x2c\x2d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x35\x00\x00\x0f\x55\x14\x00\x00"  # jge  5205 exit_group         else cacheflush and others
+    b"\x45\x00\x2e\x2f\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # from rt_sigreturn:
-    b"\x35\x00\x00\x2c\x5e\x14\x00\x00"  # jge  5214 semtimedop         else allow
-    b"\x15\x00\x2b\x2a\x5f\x14\x00\x00"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
+    b"\x35\x00\x00\x2e\x5e\x14\x00\x00"  # jge  5214 semtimedop         else allow
+    b"\x15\x00\x2d\x2c\x5f\x14\x00\x00"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
     # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x29\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x28\x27\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x2b\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x2a\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x28\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x27\x28\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from tgkill:
     b"\x35\x00\x11\x00\xb2\x14\x00\x00"  # jge  5298 name_to_handle_at  -> from name_to_handle_at
     b"\x35\x00\x0a\x00\xb1\x14\x00\x00"  # jge  5297 prlimit64          -> prlimit64
@@ -126,12 +128,12 @@ PROGRAM = (
     b"\x15\x00\x1d\x1c\xa6\x14\x00\x00"  # jeq  5286 dup3               -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x1b\x1c\xab\x14\x00\x00"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:

@@ -17,136 +17,138 @@ PROGRAM = (
     b"\x00\x15\x0b\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl
     b"\x00\x35\x06\x00\x00\x00\x17\x72"  # jge  6002 open               -> open and others
     b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000                    -> from read
-    b"\x00\x35\x00\x75\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x74\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x00\x35\x00\x77\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x76\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from read:
-    b"\x00\x35\x72\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
-    b"\x00\x35\x72\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
+    b"\x00\x35\x74\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
+    b"\x00\x35\x74\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # open and others:
     b"\x00\x35\x01\x00\x00\x00\x17\x84"  # jge  6020 access             -> from access
-    b"\x00\x45\x6e\x6d\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
+    b"\x00\x45\x70\x6f\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
     # from access:
-    b"\x00\x45\x00\x6c\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
-    b"\x00\x35\x6c\x6b\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x00\x45\x00\x6e\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
+    b"\x00\x35\x6e\x6d\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x6a\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x6c\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:95
+    # mmap: compute_only.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x66\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x68\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x45\x64\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x00\x15\x45\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x00\x35\x08\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> from fcntl
     b"\x00\x35\x03\x00\x00\x00\x17\x8c"  # jge  6028 shmget             -> from shmget
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x61\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x60\x5f\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x63\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x62\x61\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from shmget:
     b"\x00\x35\x01\x00\x00\x00\x17\x97"  # jge  6039 sendfile           -> from sendfile
-    b"\x00\x35\x5e\x5d\x00\x00\x17\x8f"  # jge  6031 dup                -> allow else errno(EPERM)
+    b"\x00\x35\x60\x5f\x00\x00\x17\x8f"  # jge  6031 dup                -> allow else errno(EPERM)
     # from sendfile:
-    b"\x00\x15\x5d\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
-    b"\x00\x15\x5c\x5b\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
+    b"\x00\x15\x5f\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
+    b"\x00\x15\x5e\x5d\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
     # from fcntl:
     b"\x00\x35\x00\x1b\x00\x00\x17\xb7"  # jge  6071 flock              else fcntl, fcntl64 (1)
     b"\x00\x35\x05\x00\x00\x00\x17\xdb"  # jge  6107 setpgid            -> from setpgid
     b"\x00\x35\x02\x00\x00\x00\x17\xce"  # jge  6094 gettimeofday       -> from gettimeofday
-    b"\x00\x45\x57\x00\xff\xff\xe8\x44"  # jset 0xffffe844              -> errno(EPERM)
-    b"\x00\x15\x56\x57\x00\x00\x17\xba"  # jeq  6074 truncate           -> errno(EPERM) else allow
+    b"\x00\x45\x59\x00\xff\xff\xe8\x44"  # jset 0xffffe844              -> errno(EPERM)
+    b"\x00\x15\x58\x59\x00\x00\x17\xba"  # jeq  6074 truncate           -> errno(EPERM) else allow
     # from gettimeofday:
-    b"\x00\x35\x00\x56\x00\x00\x17\xd3"  # jge  6099 ptrace             else allow
-    b"\x00\x35\x55\x03\x00\x00\x17\xd9"  # jge  6105 geteuid            -> allow else ptrace and others
+    b"\x00\x35\x00\x58\x00\x00\x17\xd3"  # jge  6099 ptrace             else allow
+    b"\x00\x35\x57\x03\x00\x00\x17\xd9"  # jge  6105 geteuid            -> allow else ptrace and others
     # from setpgid:
     b"\x00\x35\x03\x00\x00\x00\x17\xed"  # jge  6125 rt_sigpending      -> from rt_sigpending
     b"\x00\x35\x01\x00\x00\x00\x17\xe4"  # jge  6116 getresuid          -> ptrace and others
-    b"\x00\x45\x51\x30\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else setpgid and others
+    b"\x00\x45\x53\x30\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else setpgid and others
     # ptrace and others:
-    b"\x00\x45\x50\x51\x00\x00\x00\x09"  # jset 9                       -> errno(EPERM) else allow
+    b"\x00\x45\x52\x53\x00\x00\x00\x09"  # jset 9                       -> errno(EPERM) else allow
     # from rt_sigpending:
     b"\x00\x35\x01\x00\x00\x00\x17\xf2"  # jge  6130 utime              -> from utime
-    b"\x00\x15\x4e\x4f\x00\x00\x17\xef"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x00\x15\x50\x51\x00\x00\x17\xef"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from utime:
-    b"\x00\x35\x4e\x4d\x00\x00\x18\x02"  # jge  6146 mlock              -> allow else errno(EPERM)
+    b"\x00\x35\x50\x4f\x00\x00\x18\x02"  # jge  6146 mlock              -> allow else errno(EPERM)
     # from mlockall:
     b"\x00\x35\x07\x00\x00\x00\x18\x34"  # jge  6196 sched_getaffinity  -> from sched_getaffinity
     b"\x00\x15\x02\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
-    b"\x00\x15\x3a\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> futex, futex_time64 (1)
-    b"\x00\x15\x4a\x49\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x00\x15\x3c\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> futex, futex_time64 (1)
+    b"\x00\x15\x4c\x4b\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x47\x46\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x00\x15\x46\x45\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x00\x35\x04\x00\x00\x00\x18\x44"  # jge  6212 fcntl64            -> from fcntl64
     b"\x00\x35\x00\x1d\x00\x00\x18\x35"  # jge  6197 cacheflush         else sched_getaffinity, prlimit64
-    b"\x00\x15\x43\x00\x00\x00\x18\x3d"  # jeq  6205 exit_group         -> allow
-    b"\x00\x45\x00\x42\xff\xff\xe7\x8a"  # jset 0xffffe78a              else allow
-    b"\x00\x35\x41\x40\x00\x00\x18\x43"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
+    b"\x00\x15\x45\x00\x00\x00\x18\x3d"  # jeq  6205 exit_group         -> allow
+    b"\x00\x45\x00\x44\xff\xff\xe7\x8a"  # jset 0xffffe78a              else allow
+    b"\x00\x35\x43\x42\x00\x00\x18\x43"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
     # from fcntl64:
     b"\x00\x35\x06\x00\x00\x00\x18\x45"  # jge  6213 set_tid_address    -> from set_tid_address
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x3e\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x40\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3a\x3b\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x3a\x39\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x3c\x3d\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x3c\x3b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from set_tid_address:
-    b"\x00\x35\x08\x39\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop and others else allow
+    b"\x00\x35\x08\x3b\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop and others else allow
     # from clock_gettime:
     b"\x00\x35\x1c\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> from clock_gettime64
     b"\x00\x35\x0b\x00\x00\x00\x18\x9e"  # jge  6302 prlimit64          -> from prlimit64
     b"\x00\x35\x00\x1c\x00\x00\x18\x55"  # jge  6229 tgkill             else clock_gettime and others
     b"\x00\x35\x05\x00\x00\x00\x18\x83"  # jge  6275 getcpu             -> from getcpu
     b"\x00\x35\x02\x00\x00\x00\x18\x78"  # jge  6264 pselect6           -> from pselect6
-    b"\x00\x15\x33\x00\x00\x00\x18\x66"  # jeq  6246 set_thread_area    -> allow
-    b"\x00\x15\x33\x31\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x35\x00\x00\x00\x18\x66"  # jeq  6246 set_thread_area    -> allow
+    b"\x00\x15\x35\x33\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
-    b"\x00\x45\x00\x31\xff\xff\xe7\x86"  # jset 0xffffe786              else allow
+    b"\x00\x45\x00\x33\xff\xff\xe7\x86"  # jset 0xffffe786              else allow
     # semtimedop and others:
-    b"\x00\x45\x2f\x30\x00\x00\x00\x37"  # jset 55                      -> errno(EPERM) else allow
+    b"\x00\x45\x31\x32\x00\x00\x00\x37"  # jset 55                      -> errno(EPERM) else allow
     # from getcpu:
     b"\x00\x35\x02\x00\x00\x00\x18\x95"  # jge  6293 preadv             -> from preadv
-    b"\x00\x35\x00\x2e\x00\x00\x18\x85"  # jge  6277 ioprio_set         else allow
-    b"\x00\x15\x2d\x2c\x00\x00\x18\x92"  # jeq  6290 dup3               -> allow else errno(EPERM)
+    b"\x00\x35\x00\x30\x00\x00\x18\x85"  # jge  6277 ioprio_set         else allow
+    b"\x00\x15\x2f\x2e\x00\x00\x18\x92"  # jeq  6290 dup3               -> allow else errno(EPERM)
     # from preadv:
-    b"\x00\x35\x2b\x2c\x00\x00\x18\x97"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
+    b"\x00\x35\x2d\x2e\x00\x00\x18\x97"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
     # from prlimit64:
     b"\x00\x35\x06\x00\x00\x00\x18\x9f"  # jge  6303 name_to_handle_at  -> from name_to_handle_at
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x25\x24\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x00\x35\x03\x00\x00\x00\x18\xb7"  # jge  6327 pkey_mprotect      -> from pkey_mprotect
     b"\x00\x35\x01\x00\x00\x00\x18\xb2"  # jge  6322 membarrier         -> setpgid and others
-    b"\x00\x15\x22\x21\x00\x00\x18\xad"  # jeq  6317 getrandom          -> allow else errno(EPERM)
+    b"\x00\x15\x24\x23\x00\x00\x18\xad"  # jeq  6317 getrandom          -> allow else errno(EPERM)
     # setpgid and others:
-    b"\x00\x45\x21\x20\x00\x00\x00\x0b"  # jset 11                      -> allow else errno(EPERM)
+    b"\x00\x45\x23\x22\x00\x00\x00\x0b"  # jset 11                      -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x18\xb8"  # jge  6328 pkey_alloc         -> from pkey_alloc
     # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1d\x1e\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x1f\x20\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x00\x15\x1d\x00\x00\x00\x18\xbb"  # jeq  6331 rseq               -> allow
-    b"\x00\x35\x1d\x1b\x00\x00\x18\xbd"  # jge  6333                    -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x1f\x00\x00\x00\x18\xbb"  # jeq  6331 rseq               -> allow
+    b"\x00\x35\x1f\x1d\x00\x00\x18\xbd"  # jge  6333                    -> errno(ENOSYS) else errno(EPERM)
     # from clock_gettime64:
-    b"\x00\x35\x04\x00\x00\x00\x19\x08"  # jge  6408 timer_gettime64    -> from timer_gettime64
-    b"\x00\x45\x00\x19\xff\xff\xe6\xfa"  # jset 0xffffe6fa              else errno(EPERM)
+    b"\x00\x35\x06\x00\x00\x00\x19\x08"  # jge  6408 timer_gettime64    -> from timer_gettime64
+    b"\x00\x45\x00\x1b\xff\xff\xe6\xfa"  # jset 0xffffe6fa              else errno(EPERM)
     # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x18\x80\x00\x00\x00"  # jge  0x80000000              else allow
-    b"\x00\x35\x17\x16\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x1a\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x19\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x17\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x16\x17\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x00\x35\x0c\x00\x00\x00\x19\x17"  # jge  6423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x00\x35\x04\x00\x00\x00\x19\x16"  # jge  6422 futex_time64       -> futex, futex_time64 (1)
@@ -155,13 +157,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x00\x15\x12\x00\x00\x00\x19\x15"  # jeq  6421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x12\x10\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x0f\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0c\x0d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x00\x45\x00\x0b\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0b\x0a\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -17,136 +17,138 @@ PROGRAM = (
     b"\x15\x00\x0b\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl
     b"\x35\x00\x06\x00\x72\x17\x00\x00"  # jge  6002 open               -> open and others
     b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000                    -> from read
-    b"\x35\x00\x00\x75\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\x74\x02\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x35\x00\x00\x77\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x76\x02\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from read:
-    b"\x35\x00\x72\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
-    b"\x35\x00\x72\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
+    b"\x35\x00\x74\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
+    b"\x35\x00\x74\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # open and others:
     b"\x35\x00\x01\x00\x84\x17\x00\x00"  # jge  6020 access             -> from access
-    b"\x45\x00\x6e\x6d\x89\xe8\xff\xff"  # jset 0xffffe889              -> allow else errno(EPERM)
+    b"\x45\x00\x70\x6f\x89\xe8\xff\xff"  # jset 0xffffe889              -> allow else errno(EPERM)
     # from access:
-    b"\x45\x00\x00\x6c\x75\xe8\xff\xff"  # jset 0xffffe875              else errno(EPERM)
-    b"\x35\x00\x6c\x6b\x86\x17\x00\x00"  # jge  6022 _newselect         -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x45\x00\x00\x6e\x75\xe8\xff\xff"  # jset 0xffffe875              else errno(EPERM)
+    b"\x35\x00\x6e\x6d\x86\x17\x00\x00"  # jge  6022 _newselect         -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x6a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x6c\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:95
+    # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x66\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x68\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x45\x64\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x15\x00\x45\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x35\x00\x08\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> from fcntl
     b"\x35\x00\x03\x00\x8c\x17\x00\x00"  # jge  6028 shmget             -> from shmget
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x61\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x60\x5f\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x63\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x62\x61\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from shmget:
     b"\x35\x00\x01\x00\x97\x17\x00\x00"  # jge  6039 sendfile           -> from sendfile
-    b"\x35\x00\x5e\x5d\x8f\x17\x00\x00"  # jge  6031 dup                -> allow else errno(EPERM)
+    b"\x35\x00\x60\x5f\x8f\x17\x00\x00"  # jge  6031 dup                -> allow else errno(EPERM)
     # from sendfile:
-    b"\x15\x00\x5d\x00\xaa\x17\x00\x00"  # jeq  6058 exit               -> allow
-    b"\x15\x00\x5c\x5b\xad\x17\x00\x00"  # jeq  6061 uname              -> allow else errno(EPERM)
+    b"\x15\x00\x5f\x00\xaa\x17\x00\x00"  # jeq  6058 exit               -> allow
+    b"\x15\x00\x5e\x5d\xad\x17\x00\x00"  # jeq  6061 uname              -> allow else errno(EPERM)
     # from fcntl:
     b"\x35\x00\x00\x1b\xb7\x17\x00\x00"  # jge  6071 flock              else fcntl, fcntl64 (1)
     b"\x35\x00\x05\x00\xdb\x17\x00\x00"  # jge  6107 setpgid            -> from setpgid
     b"\x35\x00\x02\x00\xce\x17\x00\x00"  # jge  6094 gettimeofday       -> from gettimeofday
-    b"\x45\x00\x57\x00\x44\xe8\xff\xff"  # jset 0xffffe844              -> errno(EPERM)
-    b"\x15\x00\x56\x57\xba\x17\x00\x00"  # jeq  6074 truncate           -> errno(EPERM) else allow
+    b"\x45\x00\x59\x00\x44\xe8\xff\xff"  # jset 0xffffe844              -> errno(EPERM)
+    b"\x15\x00\x58\x59\xba\x17\x00\x00"  # jeq  6074 truncate           -> errno(EPERM) else allow
     # from gettimeofday:
-    b"\x35\x00\x00\x56\xd3\x17\x00\x00"  # jge  6099 ptrace             else allow
-    b"\x35\x00\x55\x03\xd9\x17\x00\x00"  # jge  6105 geteuid            -> allow else ptrace and others
+    b"\x35\x00\x00\x58\xd3\x17\x00\x00"  # jge  6099 ptrace             else allow
+    b"\x35\x00\x57\x03\xd9\x17\x00\x00"  # jge  6105 geteuid            -> allow else ptrace and others
     # from setpgid:
     b"\x35\x00\x03\x00\xed\x17\x00\x00"  # jge  6125 rt_sigpending      -> from rt_sigpending
     b"\x35\x00\x01\x00\xe4\x17\x00\x00"  # jge  6116 getresuid          -> ptrace and others
-    b"\x45\x00\x51\x30\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else setpgid and others
+    b"\x45\x00\x53\x30\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else setpgid and others
     # ptrace and others:
-    b"\x45\x00\x50\x51\x09\x00\x00\x00"  # jset 9                       -> errno(EPERM) else allow
+    b"\x45\x00\x52\x53\x09\x00\x00\x00"  # jset 9                       -> errno(EPERM) else allow
     # from rt_sigpending:
     b"\x35\x00\x01\x00\xf2\x17\x00\x00"  # jge  6130 utime              -> from utime
-    b"\x15\x00\x4e\x4f\xef\x17\x00\x00"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x15\x00\x50\x51\xef\x17\x00\x00"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from utime:
-    b"\x35\x00\x4e\x4d\x02\x18\x00\x00"  # jge  6146 mlock              -> allow else errno(EPERM)
+    b"\x35\x00\x50\x4f\x02\x18\x00\x00"  # jge  6146 mlock              -> allow else errno(EPERM)
     # from mlockall:
     b"\x35\x00\x07\x00\x34\x18\x00\x00"  # jge  6196 sched_getaffinity  -> from sched_getaffinity
     b"\x15\x00\x02\x00\x09\x18\x00\x00"  # jeq  6153 prctl              -> prctl (1)
-    b"\x15\x00\x3a\x00\x32\x18\x00\x00"  # jeq  6194 futex              -> futex, futex_time64 (1)
-    b"\x15\x00\x4a\x49\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x15\x00\x3c\x00\x32\x18\x00\x00"  # jeq  6194 futex              -> futex, futex_time64 (1)
+    b"\x15\x00\x4c\x4b\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x47\x46\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x46\x45\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x49\x48\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x48\x47\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x35\x00\x04\x00\x44\x18\x00\x00"  # jge  6212 fcntl64            -> from fcntl64
     b"\x35\x00\x00\x1d\x35\x18\x00\x00"  # jge  6197 cacheflush         else sched_getaffinity, prlimit64
-    b"\x15\x00\x43\x00\x3d\x18\x00\x00"  # jeq  6205 exit_group         -> allow
-    b"\x45\x00\x00\x42\x8a\xe7\xff\xff"  # jset 0xffffe78a              else allow
-    b"\x35\x00\x41\x40\x43\x18\x00\x00"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
+    b"\x15\x00\x45\x00\x3d\x18\x00\x00"  # jeq  6205 exit_group         -> allow
+    b"\x45\x00\x00\x44\x8a\xe7\xff\xff"  # jset 0xffffe78a              else allow
+    b"\x35\x00\x43\x42\x43\x18\x00\x00"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
     # from fcntl64:
     b"\x35\x00\x06\x00\x45\x18\x00\x00"  # jge  6213 set_tid_address    -> from set_tid_address
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x3e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x40\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3a\x3b\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x3a\x39\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x3c\x3d\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x3c\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from set_tid_address:
-    b"\x35\x00\x08\x39\x47\x18\x00\x00"  # jge  6215 semtimedop         -> semtimedop and others else allow
+    b"\x35\x00\x08\x3b\x47\x18\x00\x00"  # jge  6215 semtimedop         -> semtimedop and others else allow
     # from clock_gettime:
     b"\x35\x00\x1c\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> from clock_gettime64
     b"\x35\x00\x0b\x00\x9e\x18\x00\x00"  # jge  6302 prlimit64          -> from prlimit64
     b"\x35\x00\x00\x1c\x55\x18\x00\x00"  # jge  6229 tgkill             else clock_gettime and others
     b"\x35\x00\x05\x00\x83\x18\x00\x00"  # jge  6275 getcpu             -> from getcpu
     b"\x35\x00\x02\x00\x78\x18\x00\x00"  # jge  6264 pselect6           -> from pselect6
-    b"\x15\x00\x33\x00\x66\x18\x00\x00"  # jeq  6246 set_thread_area    -> allow
-    b"\x15\x00\x33\x31\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x35\x00\x66\x18\x00\x00"  # jeq  6246 set_thread_area    -> allow
+    b"\x15\x00\x35\x33\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
-    b"\x45\x00\x00\x31\x86\xe7\xff\xff"  # jset 0xffffe786              else allow
+    b"\x45\x00\x00\x33\x86\xe7\xff\xff"  # jset 0xffffe786              else allow
     # semtimedop and others:
-    b"\x45\x00\x2f\x30\x37\x00\x00\x00"  # jset 55                      -> errno(EPERM) else allow
+    b"\x45\x00\x31\x32\x37\x00\x00\x00"  # jset 55                      -> errno(EPERM) else allow
     # from getcpu:
     b"\x35\x00\x02\x00\x95\x18\x00\x00"  # jge  6293 preadv             -> from preadv
-    b"\x35\x00\x00\x2e\x85\x18\x00\x00"  # jge  6277 ioprio_set         else allow
-    b"\x15\x00\x2d\x2c\x92\x18\x00\x00"  # jeq  6290 dup3               -> allow else errno(EPERM)
+    b"\x35\x00\x00\x30\x85\x18\x00\x00"  # jge  6277 ioprio_set         else allow
+    b"\x15\x00\x2f\x2e\x92\x18\x00\x00"  # jeq  6290 dup3               -> allow else errno(EPERM)
     # from preadv:
-    b"\x35\x00\x2b\x2c\x97\x18\x00\x00"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
+    b"\x35\x00\x2d\x2e\x97\x18\x00\x00"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
     # from prlimit64:
     b"\x35\x00\x06\x00\x9f\x18\x00\x00"  # jge  6303 name_to_handle_at  -> from name_to_handle_at
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x25\x24\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x03\x00\xb7\x18\x00\x00"  # jge  6327 pkey_mprotect      -> from pkey_mprotect
     b"\x35\x00\x01\x00\xb2\x18\x00\x00"  # jge  6322 membarrier         -> setpgid and others
-    b"\x15\x00\x22\x21\xad\x18\x00\x00"  # jeq  6317 getrandom          -> allow else errno(EPERM)
+    b"\x15\x00\x24\x23\xad\x18\x00\x00"  # jeq  6317 getrandom          -> allow else errno(EPERM)
     # setpgid and others:
-    b"\x45\x00\x21\x20\x0b\x00\x00\x00"  # jset 11                      -> allow else errno(EPERM)
+    b"\x45\x00\x23\x22\x0b\x00\x00\x00"  # jset 11                      -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\xb8\x18\x00\x00"  # jge  6328 pkey_alloc         -> from pkey_alloc
     # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1d\x1e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x1f\x20\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x15\x00\x1d\x00\xbb\x18\x00\x00"  # jeq  6331 rseq               -> allow
-    b"\x35\x00\x1d\x1b\xbd\x18\x00\x00"  # jge  6333                    -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x1f\x00\xbb\x18\x00\x00"  # jeq  6331 rseq               -> allow
+    b"\x35\x00\x1f\x1d\xbd\x18\x00\x00"  # jge  6333                    -> errno(ENOSYS) else errno(EPERM)
     # from clock_gettime64:
-    b"\x35\x00\x04\x00\x08\x19\x00\x00"  # jge  6408 timer_gettime64    -> from timer_gettime64
-    b"\x45\x00\x00\x19\xfa\xe6\xff\xff"  # jset 0xffffe6fa              else errno(EPERM)
+    b"\x35\x00\x06\x00\x08\x19\x00\x00"  # jge  6408 timer_gettime64    -> from timer_gettime64
+    b"\x45\x00\x00\x1b\xfa\xe6\xff\xff"  # jset 0xffffe6fa              else errno(EPERM)
     # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x18\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x17\x16\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x1a\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x19\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x17\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x16\x17\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x35\x00\x0c\x00\x17\x19\x00\x00"  # jge  6423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x04\x00\x16\x19\x00\x00"  # jge  6422 futex_time64       -> futex, futex_time64 (1)
@@ -155,13 +157,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x15\x00\x12\x00\x15\x19\x00\x00"  # jeq  6421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x12\x10\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0f\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0c\x0d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0b\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0b\x0a\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

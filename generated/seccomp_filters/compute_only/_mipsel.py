@@ -7,7 +7,7 @@ NR_SECCOMP = 4352
 # Answers calls of mipsel.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x96\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\x98\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x4b\x00\x7e\x10\x00\x00"  # jge  4222 gettid             -> from gettid
     b"\x35\x00\x27\x00\x1e\x10\x00\x00"  # jge  4126 sigprocmask        -> from sigprocmask
@@ -17,162 +17,164 @@ PROGRAM = (
     b"\x35\x00\x06\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> from mount
     b"\x35\x00\x03\x00\xa7\x0f\x00\x00"  # jge  4007 waitpid            -> from waitpid
     b"\x35\x00\x01\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> from read
-    b"\x35\x00\x08\x8d\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x35\x00\x08\x8f\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
     # from read:
-    b"\x15\x00\x86\x87\xa5\x0f\x00\x00"  # jeq  4005 open               -> errno(EPERM) else allow
+    b"\x15\x00\x88\x89\xa5\x0f\x00\x00"  # jeq  4005 open               -> errno(EPERM) else allow
     # from waitpid:
-    b"\x35\x00\x86\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
-    b"\x15\x00\x85\x84\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x35\x00\x88\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
+    b"\x15\x00\x87\x86\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
     b"\x35\x00\x03\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> from dup
-    b"\x15\x00\x83\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
-    b"\x15\x00\x82\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
-    b"\x15\x00\x81\x80\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow else errno(EPERM)
+    b"\x15\x00\x85\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
+    b"\x15\x00\x84\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
+    b"\x15\x00\x83\x82\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x7f\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
+    b"\x35\x00\x81\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x45\x00\x7f\x7e\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x45\x00\x81\x80\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x7d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x7f\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from fcntl:
     b"\x35\x00\x00\x2d\xd8\x0f\x00\x00"  # jge  4056 mpx                else fcntl, fcntl64 (1)
     b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> from setreuid
-    b"\x35\x00\x00\x78\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
-    b"\x15\x00\x77\x78\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x35\x00\x00\x7a\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
+    b"\x15\x00\x79\x7a\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
     b"\x35\x00\x00\x0b\xec\x0f\x00\x00"  # jge  4076 getrlimit          else setreuid and others
-    b"\x35\x00\x00\x76\xef\x0f\x00\x00"  # jge  4079 settimeofday       else allow
-    b"\x15\x00\x75\x74\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow else errno(EPERM)
+    b"\x35\x00\x00\x78\xef\x0f\x00\x00"  # jge  4079 settimeofday       else allow
+    b"\x15\x00\x77\x76\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow else errno(EPERM)
     # from mmap:
     b"\x35\x00\x04\x00\xfb\x0f\x00\x00"  # jge  4091 munmap             -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x71\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x73\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x4f\x6f\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x15\x00\x4f\x71\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from munmap:
     b"\x35\x00\x4e\x00\x1d\x10\x00\x00"  # jge  4125 mprotect           -> mmap and others
     b"\x35\x00\x03\x00\x0d\x10\x00\x00"  # jge  4109 unused109          -> from unused109
     b"\x35\x00\x01\x00\x08\x10\x00\x00"  # jge  4104 setitimer          -> setreuid and others
-    b"\x35\x00\x6b\x49\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else munmap and others
+    b"\x35\x00\x6d\x49\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else munmap and others
     # setreuid and others:
-    b"\x45\x00\x6a\x6b\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x6c\x6d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # from unused109:
     b"\x35\x00\x01\x00\x16\x10\x00\x00"  # jge  4118 fsync              -> from fsync
-    b"\x15\x00\x69\x68\x14\x10\x00\x00"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
+    b"\x15\x00\x6b\x6a\x14\x10\x00\x00"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
     # from fsync:
-    b"\x35\x00\x67\x38\x1b\x10\x00\x00"  # jge  4123 modify_ldt         -> errno(EPERM) else fsync and others
+    b"\x35\x00\x69\x38\x1b\x10\x00\x00"  # jge  4123 modify_ldt         -> errno(EPERM) else fsync and others
     # from sigprocmask:
     b"\x35\x00\x15\x00\x73\x10\x00\x00"  # jge  4211 truncate64         -> from truncate64
     b"\x35\x00\x10\x00\x61\x10\x00\x00"  # jge  4193 rt_sigreturn       -> from rt_sigreturn
     b"\x35\x00\x0b\x00\x60\x10\x00\x00"  # jge  4192 prctl              -> prctl (1)
     b"\x35\x00\x05\x00\x3c\x10\x00\x00"  # jge  4156 mlockall           -> from mlockall
     b"\x35\x00\x01\x00\x2c\x10\x00\x00"  # jge  4140 _llseek            -> from _llseek
-    b"\x35\x00\x61\x62\x1f\x10\x00\x00"  # jge  4127 create_module      -> errno(EPERM) else allow
+    b"\x35\x00\x63\x64\x1f\x10\x00\x00"  # jge  4127 create_module      -> errno(EPERM) else allow
     # from _llseek:
-    b"\x15\x00\x60\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM)
-    b"\x45\x00\x00\x60\x04\x00\x00\x00"  # jset 4                       else allow
-    b"\x45\x00\x5e\x5f\xd1\xef\xff\xff"  # jset 0xffffefd1              -> errno(EPERM) else allow
+    b"\x15\x00\x62\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM)
+    b"\x45\x00\x00\x62\x04\x00\x00\x00"  # jset 4                       else allow
+    b"\x45\x00\x60\x61\xd1\xef\xff\xff"  # jset 0xffffefd1              -> errno(EPERM) else allow
     # from mlockall:
-    b"\x35\x00\x5e\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> allow
-    b"\x15\x00\x5d\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
-    b"\x15\x00\x5c\x00\x46\x10\x00\x00"  # jeq  4166 nanosleep          -> allow
-    b"\x15\x00\x5b\x00\x5a\x10\x00\x00"  # jeq  4186 getresuid          -> allow
-    b"\x15\x00\x5a\x59\x5c\x10\x00\x00"  # jeq  4188 poll               -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x35\x00\x60\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> allow
+    b"\x15\x00\x5f\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
+    b"\x15\x00\x5e\x00\x46\x10\x00\x00"  # jeq  4166 nanosleep          -> allow
+    b"\x15\x00\x5d\x00\x5a\x10\x00\x00"  # jeq  4186 getresuid          -> allow
+    b"\x15\x00\x5c\x5b\x5c\x10\x00\x00"  # jeq  4188 poll               -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x57\x56\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x56\x55\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x59\x58\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x58\x57\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x34\x00\x72\x10\x00\x00"  # jge  4210 mmap2              -> mmap and others
     b"\x35\x00\x01\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> from chown
-    b"\x15\x00\x52\x53\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x15\x00\x54\x55\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from chown:
-    b"\x15\x00\x52\x51\x6e\x10\x00\x00"  # jeq  4206 sigaltstack        -> allow else errno(EPERM)
+    b"\x15\x00\x54\x53\x6e\x10\x00\x00"  # jeq  4206 sigaltstack        -> allow else errno(EPERM)
     # from truncate64:
     b"\x15\x00\x09\x00\x7a\x10\x00\x00"  # jeq  4218 madvise            -> madvise
     b"\x15\x00\x02\x00\x7c\x10\x00\x00"  # jeq  4220 fcntl64            -> fcntl, fcntl64 (1)
-    b"\x15\x00\x4f\x00\x74\x10\x00\x00"  # jeq  4212 ftruncate64        -> allow
-    b"\x15\x00\x4e\x4d\x77\x10\x00\x00"  # jeq  4215 fstat64            -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x15\x00\x51\x00\x74\x10\x00\x00"  # jeq  4212 ftruncate64        -> allow
+    b"\x15\x00\x50\x4f\x77\x10\x00\x00"  # jeq  4215 fstat64            -> allow else errno(EPERM)
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x4c\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x4e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x48\x49\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x48\x47\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # madvise: compute_only.yml:83
+    b"\x45\x00\x4a\x4b\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x4a\x49\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x46\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x45\x44\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x48\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x47\x46\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from gettid:
     b"\x35\x00\x1e\x00\x08\x11\x00\x00"  # jge  4360 copy_file_range    -> from copy_file_range
     b"\x35\x00\x09\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> from tgkill
     b"\x35\x00\x27\x00\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> clock_gettime and others
     b"\x35\x00\x02\x00\x8f\x10\x00\x00"  # jge  4239 sched_setaffinity  -> from sched_setaffinity
-    b"\x35\x00\x2e\x00\x8e\x10\x00\x00"  # jge  4238 futex              -> futex, futex_time64 (1)
-    b"\x35\x00\x3e\x3f\x7f\x10\x00\x00"  # jge  4223 readahead          -> errno(EPERM) else allow
+    b"\x35\x00\x30\x00\x8e\x10\x00\x00"  # jge  4238 futex              -> futex, futex_time64 (1)
+    b"\x35\x00\x40\x41\x7f\x10\x00\x00"  # jge  4223 readahead          -> errno(EPERM) else allow
     # from sched_setaffinity:
     b"\x35\x00\x02\x00\x99\x10\x00\x00"  # jge  4249 epoll_ctl          -> from epoll_ctl
     b"\x15\x00\x13\x00\x90\x10\x00\x00"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x15\x00\x3c\x3b\x96\x10\x00\x00"  # jeq  4246 exit_group         -> allow else errno(EPERM)
+    b"\x15\x00\x3e\x3d\x96\x10\x00\x00"  # jeq  4246 exit_group         -> allow else errno(EPERM)
     # from epoll_ctl:
-    b"\x35\x00\x3a\x00\x9f\x10\x00\x00"  # jge  4255 statfs64           -> errno(EPERM)
-    b"\x15\x00\x39\x3a\x9b\x10\x00\x00"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
+    b"\x35\x00\x3c\x00\x9f\x10\x00\x00"  # jge  4255 statfs64           -> errno(EPERM)
+    b"\x15\x00\x3b\x3c\x9b\x10\x00\x00"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
     # from tgkill:
     b"\x35\x00\x0a\x00\xf2\x10\x00\x00"  # jge  4338 prlimit64          -> from prlimit64
     b"\x35\x00\x05\x00\xd6\x10\x00\x00"  # jge  4310 get_robust_list    -> from get_robust_list
     b"\x35\x00\x02\x00\xcd\x10\x00\x00"  # jge  4301 pselect6           -> from pselect6
-    b"\x15\x00\x36\x00\xbb\x10\x00\x00"  # jeq  4283 set_thread_area    -> allow
-    b"\x15\x00\x3a\x34\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x38\x00\xbb\x10\x00\x00"  # jeq  4283 set_thread_area    -> allow
+    b"\x15\x00\x3c\x36\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
-    b"\x35\x00\x00\x34\xcf\x10\x00\x00"  # jge  4303 unshare            else allow
-    b"\x35\x00\x33\x32\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> allow else errno(EPERM)
+    b"\x35\x00\x00\x36\xcf\x10\x00\x00"  # jge  4303 unshare            else allow
+    b"\x35\x00\x35\x34\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> allow else errno(EPERM)
     # from get_robust_list:
     b"\x35\x00\x01\x00\xe7\x10\x00\x00"  # jge  4327 dup3               -> from dup3
-    b"\x45\x00\x30\x31\x26\xef\xff\xff"  # jset 0xffffef26              -> errno(EPERM) else allow
+    b"\x45\x00\x32\x33\x26\xef\xff\xff"  # jset 0xffffef26              -> errno(EPERM) else allow
     # from dup3:
-    b"\x35\x00\x2f\x00\xec\x10\x00\x00"  # jge  4332 rt_tgsigqueueinfo  -> errno(EPERM)
+    b"\x35\x00\x31\x00\xec\x10\x00\x00"  # jge  4332 rt_tgsigqueueinfo  -> errno(EPERM)
     # fsync and others:
-    b"\x45\x00\x2f\x2e\x06\x00\x00\x00"  # jset 6                       -> allow else errno(EPERM)
+    b"\x45\x00\x31\x30\x06\x00\x00\x00"  # jset 6                       -> allow else errno(EPERM)
     # from prlimit64:
     b"\x35\x00\x06\x00\xf3\x10\x00\x00"  # jge  4339 name_to_handle_at  -> from name_to_handle_at
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x2d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
-    b"\x35\x00\x27\x00\x06\x11\x00\x00"  # jge  4358 membarrier         -> allow
-    b"\x15\x00\x26\x25\x01\x11\x00\x00"  # jeq  4353 getrandom          -> allow else errno(EPERM)
+    b"\x35\x00\x29\x00\x06\x11\x00\x00"  # jge  4358 membarrier         -> allow
+    b"\x15\x00\x28\x27\x01\x11\x00\x00"  # jeq  4353 getrandom          -> allow else errno(EPERM)
     # from copy_file_range:
     b"\x35\x00\x09\x00\x36\x11\x00\x00"  # jge  4406 clock_getres_time64 -> from clock_getres_time64
     b"\x35\x00\x07\x00\x29\x11\x00\x00"  # jge  4393 semget             -> from semget
     b"\x35\x00\x01\x00\x0b\x11\x00\x00"  # jge  4363 pkey_mprotect      -> from pkey_mprotect
     # munmap and others:
-    b"\x45\x00\x22\x21\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
+    b"\x45\x00\x24\x23\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> from pkey_alloc
     # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1e\x1f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x20\x21\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x23\x00\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS)
-    b"\x15\x00\x1d\x1c\x0f\x11\x00\x00"  # jeq  4367 rseq               -> allow else errno(EPERM)
+    b"\x35\x00\x25\x00\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS)
+    b"\x15\x00\x1f\x1e\x0f\x11\x00\x00"  # jeq  4367 rseq               -> allow else errno(EPERM)
     # from semget:
-    b"\x15\x00\x01\x1b\x33\x11\x00\x00"  # jeq  4403 clock_gettime64    -> clock_gettime and others else errno(EPERM)
+    b"\x15\x00\x01\x1d\x33\x11\x00\x00"  # jeq  4403 clock_gettime64    -> clock_gettime and others else errno(EPERM)
     # from clock_getres_time64:
-    b"\x35\x00\x03\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> from timer_gettime64
+    b"\x35\x00\x05\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> from timer_gettime64
     # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x19\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x18\x17\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x1b\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x1a\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x18\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x17\x18\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x35\x00\x0c\x00\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x04\x00\x46\x11\x00\x00"  # jge  4422 futex_time64       -> futex, futex_time64 (1)
@@ -181,13 +183,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x35\x00\x13\x00\x45\x11\x00\x00"  # jge  4421 rt_sigtimedwait_time64 -> allow
     b"\x35\x00\x11\x17\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x10\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0d\x12\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0c\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x10\x0b\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

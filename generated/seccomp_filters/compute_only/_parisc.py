@@ -18,177 +18,179 @@ PROGRAM = (
     b"\x00\x35\x0b\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
     b"\x00\x35\x06\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
     b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
-    b"\x00\x15\x92\x93\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\x94\x95\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # from open:
     b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
-    b"\x00\x15\x91\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
-    b"\x00\x15\x90\x8f\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x15\x93\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x92\x91\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from lseek:
-    b"\x00\x35\x3d\x8f\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    b"\x00\x35\x3d\x91\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
     # from alarm:
     b"\x00\x35\x01\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
-    b"\x00\x35\x8c\x8d\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
+    b"\x00\x35\x8e\x8f\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
     # from dup:
-    b"\x00\x35\x8b\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\x8b\x8a\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x00\x35\x8d\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\x8d\x8c\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x89\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x8b\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from socketpair:
     b"\x00\x35\x08\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x35\x66\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> mmap2 and others
     b"\x00\x35\x04\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
     b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
-    b"\x00\x35\x83\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x15\x82\x81\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
+    b"\x00\x35\x85\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x15\x84\x83\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
     # from setsid:
-    b"\x00\x45\x80\x5f\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    b"\x00\x45\x82\x5f\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
     # from getrlimit:
-    b"\x00\x35\x00\x80\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
-    b"\x00\x15\x7f\x7e\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
+    b"\x00\x35\x00\x82\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
+    b"\x00\x15\x81\x80\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
     # from mmap:
     b"\x00\x35\x04\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x7b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x7d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x5a\x79\x00\x00\x00\x00"  # jeq  0                       -> mmap2 and others else errno(EPERM)
+    b"\x00\x15\x5a\x7b\x00\x00\x00\x00"  # jeq  0                       -> mmap2 and others else errno(EPERM)
     # from munmap:
     b"\x00\x35\x3e\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog and others
     b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> from fchmod
-    b"\x00\x15\x76\x77\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x00\x15\x78\x79\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
     # from fchmod:
-    b"\x00\x35\x77\x75\x00\x00\x00\x66"  # jge  102                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x79\x77\x00\x00\x00\x66"  # jge  102                     -> errno(ENOSYS) else errno(EPERM)
     # from pread64:
     b"\x00\x35\x08\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
     b"\x00\x35\x54\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2 and others
-    b"\x00\x35\x00\x73\x00\x00\x00\x6e"  # jge  110 getcwd              else allow
+    b"\x00\x35\x00\x75\x00\x00\x00\x6e"  # jge  110 getcwd              else allow
     b"\x00\x15\x02\x00\x00\x00\x00\x77"  # jeq  119 madvise             -> madvise
-    b"\x00\x45\x00\x71\xff\xff\xff\x8b"  # jset 0xffffff8b              else allow
-    b"\x00\x15\x70\x6f\x00\x00\x00\x76"  # jeq  118 fsync               -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x00\x45\x00\x73\xff\xff\xff\x8b"  # jset 0xffffff8b              else allow
+    b"\x00\x15\x72\x71\x00\x00\x00\x76"  # jeq  118 fsync               -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x6e\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x6d\x6c\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x70\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x6f\x6e\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from sigprocmask:
     b"\x00\x35\x15\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x10\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
     b"\x00\x35\x09\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
     b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
-    b"\x00\x35\x00\x67\x00\x00\x00\x7f"  # jge  127                     else allow
-    b"\x00\x45\x67\x65\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x69\x00\x00\x00\x7f"  # jge  127                     else allow
+    b"\x00\x45\x69\x67\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x00\x15\x65\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
-    b"\x00\x15\x64\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
-    b"\x00\x15\x64\x62\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x67\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
+    b"\x00\x15\x66\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
+    b"\x00\x15\x66\x64\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from msync:
-    b"\x00\x15\x61\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x60\x61\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x63\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x62\x63\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
-    b"\x00\x15\x5f\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x5e\x5d\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x00\x15\x61\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x60\x5f\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
-    b"\x00\x15\x5e\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
-    b"\x00\x15\x5d\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
-    b"\x00\x15\x5a\x5b\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x00\x15\x60\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x5f\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
+    b"\x00\x15\x5c\x5d\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x58\x57\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x00\x15\x57\x56\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x5a\x59\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x59\x58\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x05\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl, fcntl64 (1)
-    b"\x00\x35\x00\x55\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
+    b"\x00\x35\x00\x57\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
     b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
-    b"\x00\x15\x53\x52\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
+    b"\x00\x15\x55\x54\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
     # from lstat64:
-    b"\x00\x35\x00\x53\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
+    b"\x00\x35\x00\x55\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
     # mount and others:
-    b"\x00\x45\x50\x51\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x00\x45\x52\x53\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x4f\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x51\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x4b\x4c\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x4b\x4a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x4d\x4e\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x4d\x4c\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x00\x35\x23\x00\x00\x00\x01\x54"  # jge  340 memfd_create        -> from memfd_create
     b"\x00\x35\x0f\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
     b"\x00\x35\x2e\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime and others
     b"\x00\x35\x03\x00\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> from sched_setaffinity
-    b"\x00\x35\x35\x00\x00\x00\x00\xd2"  # jge  210 futex               -> futex, futex_time64 (1)
-    b"\x00\x35\x44\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
-    b"\x00\x35\x44\x45\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x37\x00\x00\x00\x00\xd2"  # jge  210 futex               -> futex, futex_time64 (1)
+    b"\x00\x35\x46\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
+    b"\x00\x35\x46\x47\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
     # from sched_setaffinity:
     b"\x00\x35\x01\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
-    b"\x00\x35\x18\x41\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64 else errno(EPERM)
+    b"\x00\x35\x18\x43\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64 else errno(EPERM)
     # from io_setup:
     b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
-    b"\x00\x35\x40\x00\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow
+    b"\x00\x35\x42\x00\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow
     b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
-    b"\x00\x35\x00\x3f\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
-    b"\x00\x35\x3e\x3c\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x41\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
+    b"\x00\x35\x40\x3e\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
     # from exit_group:
-    b"\x00\x35\x3b\x3c\x00\x00\x00\xdf"  # jge  223 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x35\x3d\x3e\x00\x00\x00\xdf"  # jge  223 lookup_dcookie      -> errno(EPERM) else allow
     # from remap_file_pages:
-    b"\x00\x35\x00\x3a\x00\x00\x00\xec"  # jge  236 fadvise64_64        else errno(EPERM)
+    b"\x00\x35\x00\x3c\x00\x00\x00\xec"  # jge  236 fadvise64_64        else errno(EPERM)
     # syslog and others:
-    b"\x00\x45\x39\x3a\x00\x00\x00\x12"  # jset 18 stat                 -> errno(EPERM) else allow
+    b"\x00\x45\x3b\x3c\x00\x00\x00\x12"  # jset 18 stat                 -> errno(EPERM) else allow
     # from tgkill:
     b"\x00\x35\x0a\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> from prlimit64
     b"\x00\x35\x05\x00\x00\x00\x01\x2f"  # jge  303                     -> from eventfd
     b"\x00\x35\x02\x00\x00\x00\x01\x13"  # jge  275 openat              -> from openat
-    b"\x00\x35\x36\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
-    b"\x00\x15\x36\x34\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x38\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
+    b"\x00\x15\x38\x36\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
     # from openat:
-    b"\x00\x45\x33\x00\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM)
-    b"\x00\x35\x33\x32\x00\x00\x01\x21"  # jge  289 set_robust_list     -> allow else errno(EPERM)
+    b"\x00\x45\x35\x00\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM)
+    b"\x00\x35\x35\x34\x00\x00\x01\x21"  # jge  289 set_robust_list     -> allow else errno(EPERM)
     # from eventfd:
     b"\x00\x35\x02\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> from preadv
-    b"\x00\x35\x00\x32\x00\x00\x01\x30"  # jge  304 eventfd             else errno(ENOSYS)
-    b"\x00\x15\x30\x2f\x00\x00\x01\x38"  # jeq  312 dup3                -> allow else errno(EPERM)
+    b"\x00\x35\x00\x34\x00\x00\x01\x30"  # jge  304 eventfd             else errno(ENOSYS)
+    b"\x00\x15\x32\x31\x00\x00\x01\x38"  # jeq  312 dup3                -> allow else errno(EPERM)
     # from preadv:
-    b"\x00\x35\x2e\x2f\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    b"\x00\x35\x30\x31\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
     # from prlimit64:
     b"\x00\x35\x06\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x2d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
-    b"\x00\x35\x27\x26\x00\x00\x01\x53"  # jge  339 getrandom           -> allow else errno(EPERM)
+    b"\x00\x35\x29\x28\x00\x00\x01\x53"  # jge  339 getrandom           -> allow else errno(EPERM)
     # from memfd_create:
-    b"\x00\x35\x0f\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x00\x35\x11\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x00\x35\x0a\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x35\x03\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> from pkey_mprotect
-    b"\x00\x35\x00\x22\x00\x00\x01\x57"  # jge  343 membarrier          else errno(EPERM)
-    b"\x00\x35\x21\x00\x00\x00\x01\x5d"  # jge  349 statx               -> errno(EPERM)
+    b"\x00\x35\x00\x24\x00\x00\x01\x57"  # jge  343 membarrier          else errno(EPERM)
+    b"\x00\x35\x23\x00\x00\x00\x01\x5d"  # jge  349 statx               -> errno(EPERM)
     # setsid and others:
-    b"\x00\x45\x21\x20\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
+    b"\x00\x45\x23\x22\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
     # mmap2 and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1d\x1e\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x1f\x20\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
-    b"\x00\x15\x1c\x1b\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
+    b"\x00\x15\x1e\x1d\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
     # from cacheflush:
-    b"\x00\x35\x1c\x1b\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x1e\x1d\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
     # from clock_gettime64:
-    b"\x00\x45\x00\x19\xff\xff\xfe\x6a"  # jset 0xfffffe6a              else errno(EPERM)
+    b"\x00\x45\x00\x1b\xff\xff\xfe\x6a"  # jset 0xfffffe6a              else errno(EPERM)
     # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x18\x80\x00\x00\x00"  # jge  0x80000000              else allow
-    b"\x00\x35\x17\x16\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x1a\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x19\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x17\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x16\x17\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x00\x35\x04\x00\x00\x00\x01\xa6"  # jge  422 futex_time64        -> futex, futex_time64 (1)
@@ -197,13 +199,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x00\x35\x12\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x10\x12\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x0f\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0c\x0d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x00\x45\x00\x0b\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0b\x0a\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -19,134 +19,136 @@ PROGRAM = (
     b"\x00\x35\x08\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
     b"\x00\x35\x04\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
     b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
-    b"\x00\x15\x86\x87\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\x88\x89\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # from open:
-    b"\x00\x15\x86\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
-    b"\x00\x15\x85\x84\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x15\x88\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x87\x86\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from lseek:
     b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
-    b"\x00\x35\x3b\x83\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    b"\x00\x35\x3b\x85\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
     # from alarm:
-    b"\x00\x35\x81\x82\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
+    b"\x00\x35\x83\x84\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
     # dup and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
-    b"\x00\x45\x7f\x7e\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x00\x45\x81\x80\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # acct and others:
-    b"\x00\x35\x7e\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x15\x7d\x7c\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
+    b"\x00\x35\x80\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x15\x7f\x7e\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
     # from setsid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
-    b"\x00\x45\x7a\x69\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    b"\x00\x45\x7c\x6b\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
     # from getrlimit:
-    b"\x00\x35\x00\x7a\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
-    b"\x00\x15\x79\x78\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x00\x35\x00\x7c\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
+    b"\x00\x15\x7b\x7a\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x77\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x79\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from mmap2:
-    b"\x00\x15\x00\x64\x00\x00\x00\x5a"  # jeq  90 mmap                 else mmap2 and others
+    b"\x00\x15\x00\x66\x00\x00\x00\x5a"  # jeq  90 mmap                 else mmap2 and others
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x72\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x74\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x60\x70\x00\x00\x00\x00"  # jeq  0                       -> mmap2 and others else errno(EPERM)
+    b"\x00\x15\x62\x72\x00\x00\x00\x00"  # jeq  0                       -> mmap2 and others else errno(EPERM)
     # from munmap:
     b"\x00\x35\x1e\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x35\x0c\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> from mprotect
     b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> from getcwd
     b"\x00\x35\x02\x00\x00\x00\x00\x66"  # jge  102                     -> from syslog
-    b"\x00\x15\x6c\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
-    b"\x00\x15\x6b\x6a\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
+    b"\x00\x15\x6e\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
+    b"\x00\x15\x6d\x6c\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
     # from syslog:
-    b"\x00\x45\x00\x6a\x00\x00\x00\x02"  # jset 2 fork                  else allow
-    b"\x00\x35\x68\x6a\x00\x00\x00\x67"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x00\x6c\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x35\x6a\x6c\x00\x00\x00\x67"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
     # from getcwd:
     b"\x00\x15\x02\x00\x00\x00\x00\x77"  # jeq  119 madvise             -> madvise
-    b"\x00\x45\x00\x67\xff\xff\xff\x8b"  # jset 0xffffff8b              else allow
-    b"\x00\x15\x66\x65\x00\x00\x00\x76"  # jeq  118 fsync               -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x00\x45\x00\x69\xff\xff\xff\x8b"  # jset 0xffffff8b              else allow
+    b"\x00\x15\x68\x67\x00\x00\x00\x76"  # jeq  118 fsync               -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x64\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x63\x62\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x66\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x65\x64\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from mprotect:
-    b"\x00\x35\x00\x51\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mmap2 and others
+    b"\x00\x35\x00\x53\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mmap2 and others
     b"\x00\x35\x09\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x05\x00\x00\x00\x00\x8e"  # jge  142 _newselect          -> from _newselect
     b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
-    b"\x00\x45\x00\x5e\xff\xff\xff\x81"  # jset 0xffffff81              else allow
-    b"\x00\x45\x5e\x5c\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x45\x00\x60\xff\xff\xff\x81"  # jset 0xffffff81              else allow
+    b"\x00\x45\x60\x5e\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x00\x15\x5d\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
-    b"\x00\x15\x5c\x5a\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x5f\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
+    b"\x00\x15\x5e\x5c\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else errno(EPERM)
     # from _newselect:
-    b"\x00\x15\x59\x00\x00\x00\x00\x8f"  # jeq  143 flock               -> errno(EPERM)
-    b"\x00\x15\x58\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x57\x58\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x5b\x00\x00\x00\x00\x8f"  # jeq  143 flock               -> errno(EPERM)
+    b"\x00\x15\x5a\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x59\x5a\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
-    b"\x00\x15\x56\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x55\x54\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x00\x15\x58\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x57\x56\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
-    b"\x00\x15\x55\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
-    b"\x00\x15\x54\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
-    b"\x00\x15\x51\x52\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
+    b"\x00\x15\x57\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x56\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
+    b"\x00\x15\x53\x54\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
     # from prctl:
     b"\x00\x35\x0a\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> from fcntl64
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x4d\x4c\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x00\x15\x4c\x4b\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x4f\x4e\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x00\x15\x4e\x4d\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x00\x35\x00\x4b\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
+    b"\x00\x35\x00\x4d\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
     b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
-    b"\x00\x15\x49\x48\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
+    b"\x00\x15\x4b\x4a\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
     # from lstat64:
-    b"\x00\x35\x00\x49\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
+    b"\x00\x35\x00\x4b\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
     # mount and others:
-    b"\x00\x45\x46\x47\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
+    b"\x00\x45\x48\x49\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
     # from fcntl64:
     b"\x00\x15\x01\x00\x00\x00\x00\xca"  # jeq  202 fcntl64             -> fcntl, fcntl64 (1)
-    b"\x00\x15\x45\x46\x00\x00\x00\xce"  # jeq  206 gettid              -> allow else errno(ENOSYS)
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x00\x15\x47\x48\x00\x00\x00\xce"  # jeq  206 gettid              -> allow else errno(ENOSYS)
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x43\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x45\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3f\x40\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x3f\x3e\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x41\x42\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x41\x40\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
-    b"\x00\x35\x16\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
+    b"\x00\x35\x18\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
     b"\x00\x35\x12\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> from clock_gettime
     b"\x00\x35\x08\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> from sched_getaffinity
-    b"\x00\x15\x00\x3a\x00\x00\x00\xd2"  # jeq  210 futex               else errno(EPERM)
+    b"\x00\x15\x00\x3c\x00\x00\x00\xd2"  # jeq  210 futex               else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x39\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x00\x3b\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
-    b"\x00\x15\x36\x37\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex: compute_only.yml:113
-    b"\x00\x45\x00\x35\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
-    b"\x00\x45\x35\x34\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    b"\x00\x15\x38\x39\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex: compute_only.yml:115
+    b"\x00\x45\x00\x37\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x37\x36\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
-    b"\x00\x35\x00\x1a\x00\x00\x00\xd5"  # jge  213                     else sched_getaffinity, prlimit64
+    b"\x00\x35\x00\x1c\x00\x00\x00\xd5"  # jge  213                     else sched_getaffinity, prlimit64
     b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
-    b"\x00\x35\x31\x00\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow
+    b"\x00\x35\x33\x00\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow
     b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
-    b"\x00\x35\x00\x30\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
-    b"\x00\x35\x2f\x2d\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x32\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
+    b"\x00\x35\x31\x2f\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
     # from exit_group:
-    b"\x00\x15\x2d\x2c\x00\x00\x00\xde"  # jeq  222 exit_group          -> allow else errno(EPERM)
+    b"\x00\x15\x2f\x2e\x00\x00\x00\xde"  # jeq  222 exit_group          -> allow else errno(EPERM)
     # from remap_file_pages:
-    b"\x00\x35\x2b\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> errno(EPERM)
-    b"\x00\x35\x2b\x2a\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
+    b"\x00\x35\x2d\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> errno(EPERM)
+    b"\x00\x35\x2d\x2c\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
     # from clock_gettime:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x29\x80\x00\x00\x00"  # jge  0x80000000              else allow
-    b"\x00\x35\x28\x27\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x2b\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x2a\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x28\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x27\x28\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from tgkill:
     b"\x00\x35\x10\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
     b"\x00\x35\x09\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
@@ -162,12 +164,12 @@ PROGRAM = (
     b"\x00\x15\x1f\x1d\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
     # from preadv:
     b"\x00\x35\x1c\x1d\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x17\x16\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:

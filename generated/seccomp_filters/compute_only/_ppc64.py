@@ -19,121 +19,123 @@ PROGRAM = (
     b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
     b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
-    b"\x00\x15\x7d\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x00\x15\x7c\x7d\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x00\x15\x7f\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x7e\x7f\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
-    b"\x00\x35\x7c\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\x7b\x7a\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\x7e\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x7d\x7c\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\x7a\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\x79\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\x78\x77\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x00\x15\x7c\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\x7b\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x7a\x79\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
     # dup and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
-    b"\x00\x45\x75\x74\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x00\x45\x77\x76\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # acct and others:
-    b"\x00\x35\x00\x73\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\x72\x73\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\x75\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\x74\x75\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
-    b"\x00\x35\x71\x5e\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\x73\x60\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
-    b"\x00\x45\x6f\x70\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
-    # fcntl (1): compute_only.yml:55
+    b"\x00\x45\x71\x72\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
+    # fcntl (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x6e\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x70\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x6a\x6b\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:55
-    b"\x00\x15\x6a\x69\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # ioctl: compute_only.yml:64, 67
+    b"\x00\x45\x6c\x6d\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl (2): compute_only.yml:57
+    b"\x00\x15\x6c\x6b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x68\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x6a\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from mmap:
     b"\x00\x35\x04\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x63\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x65\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x50\x61\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
+    b"\x00\x15\x52\x63\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
     # from munmap:
-    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap, mprotect, pkey_mprotect
+    b"\x00\x35\x51\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap, mprotect, pkey_mprotect
     b"\x00\x35\x02\x00\x00\x00\x00\x6a"  # jge  106 stat                -> from stat
-    b"\x00\x35\x00\x54\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap and others
-    b"\x00\x35\x5e\x5d\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\x00\x56\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap and others
+    b"\x00\x35\x60\x5f\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from stat:
     b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> from fsync
-    b"\x00\x45\x5b\x0e\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else stat and others
+    b"\x00\x45\x5d\x0e\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else stat and others
     # from fsync:
-    b"\x00\x35\x5a\x0d\x00\x00\x00\x7b"  # jge  123 modify_ldt          -> errno(EPERM) else stat and others
+    b"\x00\x35\x5c\x0d\x00\x00\x00\x7b"  # jge  123 modify_ldt          -> errno(EPERM) else stat and others
     # from sigprocmask:
     b"\x00\x35\x1c\x00\x00\x00\x00\xce"  # jge  206 mincore             -> from mincore
     b"\x00\x35\x10\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x0b\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl (1)
     b"\x00\x35\x04\x00\x00\x00\x00\x96"  # jge  150 mlock               -> from mlock
     b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
-    b"\x00\x15\x55\x54\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x00\x15\x57\x56\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
     # from _llseek:
-    b"\x00\x45\x00\x54\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x45\x52\x32\xff\xff\xff\x6c"  # jset 0xffffff6c              -> errno(EPERM) else _llseek and others
+    b"\x00\x45\x00\x56\x00\x00\x00\x01"  # jset 1 exit                  else allow
+    b"\x00\x45\x54\x34\xff\xff\xff\x6c"  # jset 0xffffff6c              -> errno(EPERM) else _llseek and others
     # from mlock:
     b"\x00\x35\x03\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
-    b"\x00\x35\x00\x51\x00\x00\x00\x98"  # jge  152 mlockall            else allow
-    b"\x00\x15\x50\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x4f\x4e\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x00\x35\x00\x53\x00\x00\x00\x98"  # jge  152 mlockall            else allow
+    b"\x00\x15\x52\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x51\x50\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
-    b"\x00\x15\x4d\x00\x00\x00\x00\xa6"  # jeq  166 query_module        -> errno(EPERM)
+    b"\x00\x15\x4f\x00\x00\x00\x00\xa6"  # jeq  166 query_module        -> errno(EPERM)
     # stat and others:
-    b"\x00\x45\x4d\x4c\x00\x00\x00\x06"  # jset 6 close                 -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x00\x45\x4f\x4e\x00\x00\x00\x06"  # jset 6 close                 -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x4a\x49\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x00\x15\x49\x48\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x4c\x4b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x4b\x4a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x07\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> madvise
     b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
-    b"\x00\x15\x45\x46\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x47\x48\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x00\x35\x02\x00\x00\x00\x00\xc0"  # jge  192                     -> from pciconfig_read
-    b"\x00\x15\x44\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
-    b"\x00\x15\x43\x42\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
+    b"\x00\x15\x46\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
+    b"\x00\x15\x45\x44\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
     # from pciconfig_read:
-    b"\x00\x35\x00\x43\x00\x00\x00\xc6"  # jge  198 pciconfig_read      else errno(ENOSYS)
-    b"\x00\x15\x42\x40\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x00\x35\x00\x45\x00\x00\x00\xc6"  # jge  198 pciconfig_read      else errno(ENOSYS)
+    b"\x00\x15\x44\x42\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x3f\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x3e\x3d\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x41\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x40\x3f\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from mincore:
     b"\x00\x35\x09\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
     b"\x00\x15\x01\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> futex (1)
-    b"\x00\x15\x3b\x3a\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x00\x15\x3d\x3c\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x39\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x00\x3b\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
-    b"\x00\x15\x36\x37\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x00\x45\x00\x35\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
-    b"\x00\x45\x35\x34\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    b"\x00\x15\x38\x39\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x00\x45\x00\x37\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x37\x36\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
-    b"\x00\x35\x00\x17\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
+    b"\x00\x35\x00\x19\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> from lookup_dcookie
-    b"\x00\x45\x31\x00\xff\xff\xff\x18"  # jset 0xffffff18              -> allow
-    b"\x00\x45\x2f\x31\xff\xff\xff\x1d"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x33\x00\xff\xff\xff\x18"  # jset 0xffffff18              -> allow
+    b"\x00\x45\x31\x33\xff\xff\xff\x1d"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
     # from lookup_dcookie:
-    b"\x00\x35\x2e\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> errno(EPERM)
-    b"\x00\x35\x2e\x2d\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
+    b"\x00\x35\x30\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> errno(EPERM)
+    b"\x00\x35\x30\x2f\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
     # from clock_gettime:
-    b"\x00\x35\x03\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
+    b"\x00\x35\x05\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x2b\x80\x00\x00\x00"  # jge  0x80000000              else allow
-    b"\x00\x35\x2a\x29\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x2d\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x2c\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x2a\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x29\x2a\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from swapcontext:
     b"\x00\x35\x0f\x00\x00\x00\x01\x46"  # jge  326 socket              -> from socket
     b"\x00\x35\x08\x00\x00\x00\x01\x45"  # jge  325 prlimit64           -> prlimit64
@@ -148,12 +150,12 @@ PROGRAM = (
     b"\x00\x15\x21\x00\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow
     # _llseek and others:
     b"\x00\x45\x1f\x20\x00\x00\x00\x26"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
@@ -167,7 +169,7 @@ PROGRAM = (
     b"\x00\x15\x13\x14\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
     # setreuid and others:
     b"\x00\x45\x11\x12\x00\x00\x00\x82"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mmap, mprotect, pkey_mprotect: compute_only.yml:87, 95
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0f\x10\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:

@@ -19,121 +19,123 @@ PROGRAM = (
     b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup and others
     b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
-    b"\x15\x00\x7d\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x15\x00\x7c\x7d\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x15\x00\x7f\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x15\x00\x7e\x7f\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
-    b"\x35\x00\x7c\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\x7b\x7a\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\x7e\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\x7d\x7c\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\x7a\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\x79\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\x78\x77\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x15\x00\x7c\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x7b\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\x7a\x79\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
     # dup and others:
     b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x01\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct and others
-    b"\x45\x00\x75\x74\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x45\x00\x77\x76\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # acct and others:
-    b"\x35\x00\x00\x73\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\x72\x73\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\x75\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\x74\x75\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
-    b"\x35\x00\x71\x5e\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x35\x00\x73\x60\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
-    b"\x45\x00\x6f\x70\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
-    # fcntl (1): compute_only.yml:55
+    b"\x45\x00\x71\x72\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
+    # fcntl (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x6e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x70\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x6a\x6b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:55
-    b"\x15\x00\x6a\x69\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # ioctl: compute_only.yml:64, 67
+    b"\x45\x00\x6c\x6d\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl (2): compute_only.yml:57
+    b"\x15\x00\x6c\x6b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x68\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x6a\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from mmap:
     b"\x35\x00\x04\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x63\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x65\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x50\x61\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
+    b"\x15\x00\x52\x63\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
     # from munmap:
-    b"\x35\x00\x4f\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap, mprotect, pkey_mprotect
+    b"\x35\x00\x51\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap, mprotect, pkey_mprotect
     b"\x35\x00\x02\x00\x6a\x00\x00\x00"  # jge  106 stat                -> from stat
-    b"\x35\x00\x00\x54\x5e\x00\x00\x00"  # jge  94 fchmod               else munmap and others
-    b"\x35\x00\x5e\x5d\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\x00\x56\x5e\x00\x00\x00"  # jge  94 fchmod               else munmap and others
+    b"\x35\x00\x60\x5f\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from stat:
     b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 fsync               -> from fsync
-    b"\x45\x00\x5b\x0e\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else stat and others
+    b"\x45\x00\x5d\x0e\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else stat and others
     # from fsync:
-    b"\x35\x00\x5a\x0d\x7b\x00\x00\x00"  # jge  123 modify_ldt          -> errno(EPERM) else stat and others
+    b"\x35\x00\x5c\x0d\x7b\x00\x00\x00"  # jge  123 modify_ldt          -> errno(EPERM) else stat and others
     # from sigprocmask:
     b"\x35\x00\x1c\x00\xce\x00\x00\x00"  # jge  206 mincore             -> from mincore
     b"\x35\x00\x10\x00\xac\x00\x00\x00"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x35\x00\x0b\x00\xab\x00\x00\x00"  # jge  171 prctl               -> prctl (1)
     b"\x35\x00\x04\x00\x96\x00\x00\x00"  # jge  150 mlock               -> from mlock
     b"\x35\x00\x01\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
-    b"\x15\x00\x55\x54\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x15\x00\x57\x56\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
     # from _llseek:
-    b"\x45\x00\x00\x54\x01\x00\x00\x00"  # jset 1 exit                  else allow
-    b"\x45\x00\x52\x32\x6c\xff\xff\xff"  # jset 0xffffff6c              -> errno(EPERM) else _llseek and others
+    b"\x45\x00\x00\x56\x01\x00\x00\x00"  # jset 1 exit                  else allow
+    b"\x45\x00\x54\x34\x6c\xff\xff\xff"  # jset 0xffffff6c              -> errno(EPERM) else _llseek and others
     # from mlock:
     b"\x35\x00\x03\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> from getresuid
-    b"\x35\x00\x00\x51\x98\x00\x00\x00"  # jge  152 mlockall            else allow
-    b"\x15\x00\x50\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
-    b"\x15\x00\x4f\x4e\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x35\x00\x00\x53\x98\x00\x00\x00"  # jge  152 mlockall            else allow
+    b"\x15\x00\x52\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
+    b"\x15\x00\x51\x50\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
-    b"\x15\x00\x4d\x00\xa6\x00\x00\x00"  # jeq  166 query_module        -> errno(EPERM)
+    b"\x15\x00\x4f\x00\xa6\x00\x00\x00"  # jeq  166 query_module        -> errno(EPERM)
     # stat and others:
-    b"\x45\x00\x4d\x4c\x06\x00\x00\x00"  # jset 6 close                 -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x45\x00\x4f\x4e\x06\x00\x00\x00"  # jset 6 close                 -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x4a\x49\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x49\x48\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x4c\x4b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x4b\x4a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x07\x00\xcd\x00\x00\x00"  # jge  205 madvise             -> madvise
     b"\x35\x00\x01\x00\xb5\x00\x00\x00"  # jge  181 chown               -> from chown
-    b"\x15\x00\x45\x46\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x47\x48\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x35\x00\x02\x00\xc0\x00\x00\x00"  # jge  192                     -> from pciconfig_read
-    b"\x15\x00\x44\x00\xb9\x00\x00\x00"  # jeq  185 sigaltstack         -> allow
-    b"\x15\x00\x43\x42\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
+    b"\x15\x00\x46\x00\xb9\x00\x00\x00"  # jeq  185 sigaltstack         -> allow
+    b"\x15\x00\x45\x44\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
     # from pciconfig_read:
-    b"\x35\x00\x00\x43\xc6\x00\x00\x00"  # jge  198 pciconfig_read      else errno(ENOSYS)
-    b"\x15\x00\x42\x40\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x35\x00\x00\x45\xc6\x00\x00\x00"  # jge  198 pciconfig_read      else errno(ENOSYS)
+    b"\x15\x00\x44\x42\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x3f\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x3e\x3d\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x41\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x40\x3f\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from mincore:
     b"\x35\x00\x09\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> from sched_getaffinity
     b"\x15\x00\x01\x00\xdd\x00\x00\x00"  # jeq  221 futex               -> futex (1)
-    b"\x15\x00\x3b\x3a\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x15\x00\x3d\x3c\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x39\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x3b\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x36\x37\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x45\x00\x00\x35\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x35\x34\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    b"\x15\x00\x38\x39\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x45\x00\x00\x37\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x37\x36\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
-    b"\x35\x00\x00\x17\xe0\x00\x00\x00"  # jge  224                     else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x19\xe0\x00\x00\x00"  # jge  224                     else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xeb\x00\x00\x00"  # jge  235 lookup_dcookie      -> from lookup_dcookie
-    b"\x45\x00\x31\x00\x18\xff\xff\xff"  # jset 0xffffff18              -> allow
-    b"\x45\x00\x2f\x31\x1d\xff\xff\xff"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
+    b"\x45\x00\x33\x00\x18\xff\xff\xff"  # jset 0xffffff18              -> allow
+    b"\x45\x00\x31\x33\x1d\xff\xff\xff"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
     # from lookup_dcookie:
-    b"\x35\x00\x2e\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> errno(EPERM)
-    b"\x35\x00\x2e\x2d\xed\x00\x00\x00"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
+    b"\x35\x00\x30\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> errno(EPERM)
+    b"\x35\x00\x30\x2f\xed\x00\x00\x00"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
     # from clock_gettime:
-    b"\x35\x00\x03\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> from swapcontext
+    b"\x35\x00\x05\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> from swapcontext
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x2b\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x2a\x29\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x2d\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x2c\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x2a\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x29\x2a\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from swapcontext:
     b"\x35\x00\x0f\x00\x46\x01\x00\x00"  # jge  326 socket              -> from socket
     b"\x35\x00\x08\x00\x45\x01\x00\x00"  # jge  325 prlimit64           -> prlimit64
@@ -148,12 +150,12 @@ PROGRAM = (
     b"\x15\x00\x21\x00\x3c\x01\x00\x00"  # jeq  316 dup3                -> allow
     # _llseek and others:
     b"\x45\x00\x1f\x20\x26\x00\x00\x00"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
@@ -167,7 +169,7 @@ PROGRAM = (
     b"\x15\x00\x13\x14\x7a\x01\x00\x00"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
     # setreuid and others:
     b"\x45\x00\x11\x12\x82\x00\x00\x00"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mmap, mprotect, pkey_mprotect: compute_only.yml:87, 95
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:

@@ -18,61 +18,61 @@ PROGRAM = (
     b"\x35\x00\x11\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
     b"\x35\x00\x06\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> from open
-    b"\x15\x00\x9c\x9d\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\x9e\x9f\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # from open:
-    b"\x35\x00\x9c\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\x9b\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
-    b"\x15\x00\x9a\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
-    b"\x15\x00\x9a\x98\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x9e\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\x9d\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
+    b"\x15\x00\x9c\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
+    b"\x15\x00\x9c\x9a\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # from mount:
     b"\x35\x00\x05\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> from access
-    b"\x15\x00\x96\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x35\x00\x43\x94\x1b\x00\x00\x00"  # jge  27 alarm                -> alarm and others else errno(EPERM)
+    b"\x15\x00\x98\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x35\x00\x43\x96\x1b\x00\x00\x00"  # jge  27 alarm                -> alarm and others else errno(EPERM)
     # from access:
-    b"\x35\x00\x00\x95\x21\x00\x00\x00"  # jge  33 access               else errno(ENOSYS)
-    b"\x15\x00\x94\x92\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x97\x21\x00\x00\x00"  # jge  33 access               else errno(ENOSYS)
+    b"\x15\x00\x96\x94\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
-    b"\x45\x00\x91\x00\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow
-    b"\x45\x00\x8f\x91\xd3\xff\xff\xff"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
+    b"\x45\x00\x93\x00\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow
+    b"\x45\x00\x91\x93\xd3\xff\xff\xff"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
     # from acct:
-    b"\x35\x00\x90\x8e\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x35\x00\x92\x90\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x8d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x8f\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from setpgid:
     b"\x35\x00\x09\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
     b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
-    b"\x35\x00\x87\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
-    b"\x15\x00\x86\x88\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x89\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\x88\x8a\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x15\x00\x85\x86\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x15\x00\x87\x88\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x35\x00\x02\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
-    b"\x35\x00\x84\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
-    b"\x45\x00\x82\x83\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x35\x00\x86\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
+    b"\x45\x00\x84\x85\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # from settimeofday:
-    b"\x15\x00\x83\x48\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
+    b"\x15\x00\x85\x48\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
     # from mmap:
     b"\x35\x00\x02\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x5f\x7e\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x15\x00\x5f\x80\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from munmap:
     b"\x35\x00\x04\x00\x6a\x00\x00\x00"  # jge  106 stat                -> from stat
     b"\x35\x00\x00\x5b\x5e\x00\x00\x00"  # jge  94 fchmod               else munmap and others
-    b"\x35\x00\x7c\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> allow
-    b"\x15\x00\x7c\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
-    b"\x15\x00\x7b\x79\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x7e\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> allow
+    b"\x15\x00\x7e\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x7d\x7b\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
     # from stat:
     b"\x35\x00\x03\x00\x76\x00\x00\x00"  # jge  118 fsync               -> from fsync
-    b"\x45\x00\x00\x79\x8e\xff\xff\xff"  # jset 0xffffff8e              else errno(ENOSYS)
-    b"\x45\x00\x00\x77\x83\xff\xff\xff"  # jset 0xffffff83              else allow
-    b"\x15\x00\x77\x75\x6e\x00\x00\x00"  # jeq  110                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x7b\x8e\xff\xff\xff"  # jset 0xffffff8e              else errno(ENOSYS)
+    b"\x45\x00\x00\x79\x83\xff\xff\xff"  # jset 0xffffff83              else allow
+    b"\x15\x00\x79\x77\x6e\x00\x00\x00"  # jeq  110                     -> errno(ENOSYS) else errno(EPERM)
     # from fsync:
-    b"\x35\x00\x74\x75\x78\x00\x00\x00"  # jge  120 clone               -> errno(EPERM) else allow
+    b"\x35\x00\x76\x77\x78\x00\x00\x00"  # jge  120 clone               -> errno(EPERM) else allow
     # from uname:
     b"\x35\x00\x15\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x35\x00\x01\x00\x7f\x00\x00\x00"  # jge  127                     -> from init_module
@@ -82,132 +82,134 @@ PROGRAM = (
     b"\x35\x00\x08\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
     b"\x35\x00\x05\x00\x90\x00\x00\x00"  # jge  144 msync               -> from msync
     b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
-    b"\x45\x00\x6e\x6c\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x70\x6e\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x15\x00\x6c\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
-    b"\x15\x00\x6b\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
-    b"\x15\x00\x6b\x69\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x6e\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
+    b"\x15\x00\x6d\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
+    b"\x15\x00\x6d\x6b\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from msync:
-    b"\x15\x00\x68\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x67\x68\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x6a\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x69\x6a\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> from getresuid
-    b"\x15\x00\x66\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
-    b"\x15\x00\x65\x64\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x15\x00\x68\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
+    b"\x15\x00\x67\x66\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
     b"\x35\x00\x00\x21\xa9\x00\x00\x00"  # jge  169 nfsservctl          else getresuid and others
-    b"\x35\x00\x63\x62\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x35\x00\x65\x64\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x60\x5f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x5f\x5e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x62\x61\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x61\x60\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x06\x00\xc1\x00\x00\x00"  # jge  193 truncate64          -> from truncate64
     b"\x35\x00\x3d\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mmap and others
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
-    b"\x15\x00\x5a\x5b\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x5c\x5d\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> from vfork
-    b"\x15\x00\x59\x58\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    b"\x15\x00\x5b\x5a\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
     # from vfork:
-    b"\x35\x00\x06\x59\xbe\x00\x00\x00"  # jge  190 vfork               -> alarm and others else errno(ENOSYS)
+    b"\x35\x00\x06\x5b\xbe\x00\x00\x00"  # jge  190 vfork               -> alarm and others else errno(ENOSYS)
     # from truncate64:
     b"\x35\x00\x06\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> madvise
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
-    b"\x35\x00\x55\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
-    b"\x15\x00\x54\x1a\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday and others
+    b"\x35\x00\x57\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
+    b"\x15\x00\x56\x1a\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday and others
     # from setreuid32:
-    b"\x15\x00\x53\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x51\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
+    b"\x15\x00\x55\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x53\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
     # alarm and others:
-    b"\x45\x00\x51\x50\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x45\x00\x53\x52\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x4f\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x4e\x4d\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x51\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x50\x4f\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
     b"\x35\x00\x25\x00\x54\x01\x00\x00"  # jge  340 socket              -> from socket
     b"\x35\x00\x13\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> from clock_gettime
     b"\x35\x00\x09\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
     b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222                     -> getresuid and others
-    b"\x35\x00\x00\x48\xdd\x00\x00\x00"  # jge  221 fcntl64             else errno(EPERM)
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x35\x00\x00\x4a\xdd\x00\x00\x00"  # jge  221 fcntl64             else errno(EPERM)
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x47\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x49\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x43\x44\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x43\x42\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x45\x46\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x45\x44\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # getresuid and others:
-    b"\x45\x00\x43\x42\x12\x00\x00\x00"  # jset 18 oldstat              -> errno(ENOSYS) else allow
+    b"\x45\x00\x45\x44\x12\x00\x00\x00"  # jset 18 oldstat              -> errno(ENOSYS) else allow
     # from readahead:
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> from sched_getaffinity
-    b"\x15\x00\x2f\x3f\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1) else errno(EPERM)
+    b"\x15\x00\x31\x41\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1) else errno(EPERM)
     # from sched_getaffinity:
     b"\x35\x00\x00\x15\xf3\x00\x00\x00"  # jge  243                     else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> from lookup_dcookie
     b"\x35\x00\x08\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 and others
-    b"\x35\x00\x3b\x3d\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x3d\x3f\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # from lookup_dcookie:
     b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday and others
-    b"\x35\x00\x3a\x39\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
+    b"\x35\x00\x3c\x3b\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
     # settimeofday and others:
-    b"\x45\x00\x38\x39\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
+    b"\x45\x00\x3a\x3b\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
     # from clock_gettime:
     b"\x35\x00\x00\x1e\x0c\x01\x00\x00"  # jge  268 statfs64            else clock_gettime and others
     b"\x35\x00\x0b\x00\x53\x01\x00\x00"  # jge  339 prlimit64           -> prlimit64
     b"\x35\x00\x03\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> from pselect6
     b"\x45\x00\x01\x00\x2e\x00\x00\x00"  # jset 46 setgid               -> from statfs64
     # fadvise64 and others:
-    b"\x45\x00\x35\x34\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
+    b"\x45\x00\x37\x36\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
     # from statfs64:
-    b"\x15\x00\x34\x32\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x36\x34\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
     b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
     b"\x35\x00\x01\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> from get_robust_list
-    b"\x15\x00\x2f\x30\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM) else allow
+    b"\x15\x00\x31\x32\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM) else allow
     # from get_robust_list:
-    b"\x35\x00\x2f\x2e\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow else errno(EPERM)
+    b"\x35\x00\x31\x30\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow else errno(EPERM)
     # from utimensat:
     b"\x35\x00\x01\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
-    b"\x15\x00\x2d\x2c\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
+    b"\x15\x00\x2f\x2e\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
     # from preadv:
-    b"\x35\x00\x2b\x2c\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x35\x00\x2d\x2e\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
     b"\x35\x00\x0c\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> from clock_getres_time64
     b"\x35\x00\x0a\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x04\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x01\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> from membarrier
-    b"\x15\x00\x23\x22\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x25\x24\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
     # from membarrier:
-    b"\x35\x00\x21\x00\x7f\x01\x00\x00"  # jge  383 statx               -> errno(EPERM)
+    b"\x35\x00\x23\x00\x7f\x01\x00\x00"  # jge  383 statx               -> errno(EPERM)
     # munmap and others:
-    b"\x45\x00\x21\x20\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
+    b"\x45\x00\x23\x22\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> from pkey_alloc
     # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1d\x1e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x1f\x20\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x1e\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
-    b"\x15\x00\x1c\x1b\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
+    b"\x35\x00\x20\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
+    b"\x15\x00\x1e\x1d\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
     # from semget:
-    b"\x15\x00\x01\x1a\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
+    b"\x15\x00\x01\x1c\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
     # from clock_getres_time64:
-    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x35\x00\x05\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x18\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x17\x16\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x1a\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x19\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x17\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x16\x17\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x35\x00\x0c\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x04\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> futex, futex_time64 (1)
@@ -216,13 +218,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x35\x00\x12\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x35\x00\x10\x12\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0f\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0c\x0d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0b\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0b\x0a\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

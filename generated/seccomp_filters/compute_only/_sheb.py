@@ -18,61 +18,61 @@ PROGRAM = (
     b"\x00\x35\x11\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
     b"\x00\x35\x06\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
-    b"\x00\x15\x9c\x9d\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\x9e\x9f\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # from open:
-    b"\x00\x35\x9c\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\x9b\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
-    b"\x00\x15\x9a\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\x9a\x98\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x9e\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x9d\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x9c\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\x9c\x9a\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # from mount:
     b"\x00\x35\x05\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
-    b"\x00\x15\x96\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x35\x43\x94\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm and others else errno(EPERM)
+    b"\x00\x15\x98\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x35\x43\x96\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm and others else errno(EPERM)
     # from access:
-    b"\x00\x35\x00\x95\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
-    b"\x00\x15\x94\x92\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x97\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
+    b"\x00\x15\x96\x94\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x45\x91\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
-    b"\x00\x45\x8f\x91\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x93\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
+    b"\x00\x45\x91\x93\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
     # from acct:
-    b"\x00\x35\x90\x8e\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x00\x35\x92\x90\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x8d\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x8f\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from setpgid:
     b"\x00\x35\x09\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
-    b"\x00\x35\x87\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\x86\x88\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x89\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\x88\x8a\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x00\x15\x85\x86\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\x87\x88\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x00\x35\x02\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
-    b"\x00\x35\x84\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\x82\x83\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x00\x35\x86\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    b"\x00\x45\x84\x85\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # from settimeofday:
-    b"\x00\x15\x83\x48\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
+    b"\x00\x15\x85\x48\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
     # from mmap:
     b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x5f\x7e\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x00\x15\x5f\x80\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from munmap:
     b"\x00\x35\x04\x00\x00\x00\x00\x6a"  # jge  106 stat                -> from stat
     b"\x00\x35\x00\x5b\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap and others
-    b"\x00\x35\x7c\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> allow
-    b"\x00\x15\x7c\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
-    b"\x00\x15\x7b\x79\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x7e\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> allow
+    b"\x00\x15\x7e\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x7d\x7b\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
     # from stat:
     b"\x00\x35\x03\x00\x00\x00\x00\x76"  # jge  118 fsync               -> from fsync
-    b"\x00\x45\x00\x79\xff\xff\xff\x8e"  # jset 0xffffff8e              else errno(ENOSYS)
-    b"\x00\x45\x00\x77\xff\xff\xff\x83"  # jset 0xffffff83              else allow
-    b"\x00\x15\x77\x75\x00\x00\x00\x6e"  # jeq  110                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x45\x00\x7b\xff\xff\xff\x8e"  # jset 0xffffff8e              else errno(ENOSYS)
+    b"\x00\x45\x00\x79\xff\xff\xff\x83"  # jset 0xffffff83              else allow
+    b"\x00\x15\x79\x77\x00\x00\x00\x6e"  # jeq  110                     -> errno(ENOSYS) else errno(EPERM)
     # from fsync:
-    b"\x00\x35\x74\x75\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
+    b"\x00\x35\x76\x77\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
     # from uname:
     b"\x00\x35\x15\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x01\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
@@ -82,132 +82,134 @@ PROGRAM = (
     b"\x00\x35\x08\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x05\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
     b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
-    b"\x00\x45\x6e\x6c\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x45\x70\x6e\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x00\x15\x6c\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
-    b"\x00\x15\x6b\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
-    b"\x00\x15\x6b\x69\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x6e\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
+    b"\x00\x15\x6d\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
+    b"\x00\x15\x6d\x6b\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from msync:
-    b"\x00\x15\x68\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x67\x68\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x6a\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x69\x6a\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
-    b"\x00\x15\x66\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x65\x64\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x00\x15\x68\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x67\x66\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # from getresuid:
     b"\x00\x35\x00\x21\x00\x00\x00\xa9"  # jge  169 nfsservctl          else getresuid and others
-    b"\x00\x35\x63\x62\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x00\x35\x65\x64\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x60\x5f\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x00\x15\x5f\x5e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x62\x61\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x61\x60\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x06\x00\x00\x00\x00\xc1"  # jge  193 truncate64          -> from truncate64
     b"\x00\x35\x3d\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> mmap and others
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> from chown
-    b"\x00\x15\x5a\x5b\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x5c\x5d\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x00\x35\x01\x00\x00\x00\x00\xbc"  # jge  188                     -> from vfork
-    b"\x00\x15\x59\x58\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    b"\x00\x15\x5b\x5a\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
     # from vfork:
-    b"\x00\x35\x06\x59\x00\x00\x00\xbe"  # jge  190 vfork               -> alarm and others else errno(ENOSYS)
+    b"\x00\x35\x06\x5b\x00\x00\x00\xbe"  # jge  190 vfork               -> alarm and others else errno(ENOSYS)
     # from truncate64:
     b"\x00\x35\x06\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> madvise
     b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
-    b"\x00\x35\x55\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
-    b"\x00\x15\x54\x1a\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else settimeofday and others
+    b"\x00\x35\x57\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
+    b"\x00\x15\x56\x1a\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else settimeofday and others
     # from setreuid32:
-    b"\x00\x15\x53\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x45\x51\x00\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM)
+    b"\x00\x15\x55\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x45\x53\x00\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM)
     # alarm and others:
-    b"\x00\x45\x51\x50\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x00\x45\x53\x52\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x4f\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x4e\x4d\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x51\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x50\x4f\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
     b"\x00\x35\x25\x00\x00\x00\x01\x54"  # jge  340 socket              -> from socket
     b"\x00\x35\x13\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> from clock_gettime
     b"\x00\x35\x09\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> from readahead
     b"\x00\x35\x07\x00\x00\x00\x00\xde"  # jge  222                     -> getresuid and others
-    b"\x00\x35\x00\x48\x00\x00\x00\xdd"  # jge  221 fcntl64             else errno(EPERM)
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x00\x35\x00\x4a\x00\x00\x00\xdd"  # jge  221 fcntl64             else errno(EPERM)
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x47\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x49\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x43\x44\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x43\x42\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x45\x46\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x45\x44\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # getresuid and others:
-    b"\x00\x45\x43\x42\x00\x00\x00\x12"  # jset 18 oldstat              -> errno(ENOSYS) else allow
+    b"\x00\x45\x45\x44\x00\x00\x00\x12"  # jset 18 oldstat              -> errno(ENOSYS) else allow
     # from readahead:
     b"\x00\x35\x01\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> from sched_getaffinity
-    b"\x00\x15\x2f\x3f\x00\x00\x00\xf0"  # jeq  240 futex               -> futex, futex_time64 (1) else errno(EPERM)
+    b"\x00\x15\x31\x41\x00\x00\x00\xf0"  # jeq  240 futex               -> futex, futex_time64 (1) else errno(EPERM)
     # from sched_getaffinity:
     b"\x00\x35\x00\x15\x00\x00\x00\xf3"  # jge  243                     else sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xfd"  # jge  253 lookup_dcookie      -> from lookup_dcookie
     b"\x00\x35\x08\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64 and others
-    b"\x00\x35\x3b\x3d\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x3d\x3f\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # from lookup_dcookie:
     b"\x00\x35\x01\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> settimeofday and others
-    b"\x00\x35\x3a\x39\x00\x00\x00\xff"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
+    b"\x00\x35\x3c\x3b\x00\x00\x00\xff"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
     # settimeofday and others:
-    b"\x00\x45\x38\x39\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
+    b"\x00\x45\x3a\x3b\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
     # from clock_gettime:
     b"\x00\x35\x00\x1e\x00\x00\x01\x0c"  # jge  268 statfs64            else clock_gettime and others
     b"\x00\x35\x0b\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
     b"\x00\x35\x03\x00\x00\x00\x01\x34"  # jge  308 pselect6            -> from pselect6
     b"\x00\x45\x01\x00\x00\x00\x00\x2e"  # jset 46 setgid               -> from statfs64
     # fadvise64 and others:
-    b"\x00\x45\x35\x34\x00\x00\x00\x01"  # jset 1 exit                  -> errno(ENOSYS) else allow
+    b"\x00\x45\x37\x36\x00\x00\x00\x01"  # jset 1 exit                  -> errno(ENOSYS) else allow
     # from statfs64:
-    b"\x00\x15\x34\x32\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x36\x34\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # from pselect6:
     b"\x00\x35\x03\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> from utimensat
     b"\x00\x35\x01\x00\x00\x00\x01\x38"  # jge  312 get_robust_list     -> from get_robust_list
-    b"\x00\x15\x2f\x30\x00\x00\x01\x36"  # jeq  310 unshare             -> errno(EPERM) else allow
+    b"\x00\x15\x31\x32\x00\x00\x01\x36"  # jeq  310 unshare             -> errno(EPERM) else allow
     # from get_robust_list:
-    b"\x00\x35\x2f\x2e\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow else errno(EPERM)
+    b"\x00\x35\x31\x30\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow else errno(EPERM)
     # from utimensat:
     b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 preadv              -> from preadv
-    b"\x00\x15\x2d\x2c\x00\x00\x01\x4a"  # jeq  330 dup3                -> allow else errno(EPERM)
+    b"\x00\x15\x2f\x2e\x00\x00\x01\x4a"  # jeq  330 dup3                -> allow else errno(EPERM)
     # from preadv:
-    b"\x00\x35\x2b\x2c\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x00\x35\x2d\x2e\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
     b"\x00\x35\x0c\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> from clock_getres_time64
     b"\x00\x35\x0a\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
     b"\x00\x35\x04\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> from pkey_mprotect
     b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> from membarrier
-    b"\x00\x15\x23\x22\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    b"\x00\x15\x25\x24\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
     # from membarrier:
-    b"\x00\x35\x21\x00\x00\x00\x01\x7f"  # jge  383 statx               -> errno(EPERM)
+    b"\x00\x35\x23\x00\x00\x00\x01\x7f"  # jge  383 statx               -> errno(EPERM)
     # munmap and others:
-    b"\x00\x45\x21\x20\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
+    b"\x00\x45\x23\x22\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> from pkey_alloc
     # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1d\x1e\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x1f\x20\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x00\x35\x1e\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
-    b"\x00\x15\x1c\x1b\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
+    b"\x00\x35\x20\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
+    b"\x00\x15\x1e\x1d\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
     # from semget:
-    b"\x00\x15\x01\x1a\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
+    b"\x00\x15\x01\x1c\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
     # from clock_getres_time64:
-    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x00\x35\x05\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
     # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x18\x80\x00\x00\x00"  # jge  0x80000000              else allow
-    b"\x00\x35\x17\x16\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x1a\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x19\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x17\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x16\x17\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x00\x35\x04\x00\x00\x00\x01\xa6"  # jge  422 futex_time64        -> futex, futex_time64 (1)
@@ -216,13 +218,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x00\x35\x12\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x10\x12\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x0f\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0c\x0d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x00\x45\x00\x0b\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0b\x0a\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

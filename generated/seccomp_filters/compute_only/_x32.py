@@ -7,132 +7,134 @@ NR_SECCOMP = 1073742141
 # Answers calls of x32.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x9d\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x9f\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x4e\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> from io_destroy
     b"\x35\x00\x24\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
     b"\x35\x00\x07\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> from mprotect
     b"\x35\x00\x02\x00\x09\x00\x00\x40"  # jge  0x40000009 mmap         -> mmap
-    b"\x35\x00\x00\x97\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
-    b"\x45\x00\x94\x2b\xf9\xff\xff\xbf"  # jset 0xbffffff9              -> allow else read and others
-    # mmap: compute_only.yml:95
+    b"\x35\x00\x00\x99\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x45\x00\x96\x2b\xf9\xff\xff\xbf"  # jset 0xbffffff9              -> allow else read and others
+    # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x90\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x74\x8e\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x15\x00\x76\x90\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from mprotect:
     b"\x35\x00\x0c\x00\x1d\x00\x00\x40"  # jge  0x4000001d shmget       -> from shmget
-    b"\x35\x00\x00\x72\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mmap and others
+    b"\x35\x00\x00\x74\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mmap and others
     b"\x35\x00\x07\x00\x1c\x00\x00\x40"  # jge  0x4000001c madvise      -> madvise
     b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
-    b"\x35\x00\x00\x8b\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
-    b"\x15\x00\x8a\x8d\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    b"\x35\x00\x00\x8d\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x15\x00\x8c\x8f\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
     # from pread64:
     b"\x35\x00\x02\x00\x17\x00\x00\x40"  # jge  0x40000017 select       -> from select
-    b"\x35\x00\x00\x88\x13\x00\x00\x40"  # jge  0x40000013              else allow
-    b"\x35\x00\x85\x8a\x15\x00\x00\x40"  # jge  0x40000015 access       -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x8a\x13\x00\x00\x40"  # jge  0x40000013              else allow
+    b"\x35\x00\x87\x8c\x15\x00\x00\x40"  # jge  0x40000015 access       -> errno(EPERM) else errno(ENOSYS)
     # from select:
-    b"\x45\x00\x05\x86\x01\x00\x00\x00"  # jset 1 x86_64 write          -> select and others else allow
-    # madvise: compute_only.yml:83
+    b"\x45\x00\x05\x88\x01\x00\x00\x00"  # jset 1 x86_64 write          -> select and others else allow
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x84\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x83\x81\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x86\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x85\x83\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from shmget:
     b"\x35\x00\x08\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> fcntl (1)
     b"\x35\x00\x01\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> from shutdown
     # select and others:
-    b"\x45\x00\x7e\x80\x08\x00\x00\x00"  # jset 8 x86_64 lseek          -> errno(EPERM) else allow
+    b"\x45\x00\x80\x82\x08\x00\x00\x00"  # jset 8 x86_64 lseek          -> errno(EPERM) else allow
     # from shutdown:
     b"\x35\x00\x02\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
-    b"\x35\x00\x00\x81\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
-    b"\x35\x00\x80\x7b\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x83\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
+    b"\x35\x00\x82\x7d\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS) else errno(EPERM)
     # from clone:
-    b"\x15\x00\x7c\x00\x3c\x00\x00\x40"  # jeq  0x4000003c exit         -> allow
-    b"\x15\x00\x7b\x00\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow
-    b"\x15\x00\x7d\x78\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
-    # fcntl (1): compute_only.yml:55
+    b"\x15\x00\x7e\x00\x3c\x00\x00\x40"  # jeq  0x4000003c exit         -> allow
+    b"\x15\x00\x7d\x00\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow
+    b"\x15\x00\x7f\x7a\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
+    # fcntl (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x78\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x7a\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x73\x75\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:55
-    b"\x15\x00\x74\x72\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x75\x77\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl (2): compute_only.yml:57
+    b"\x15\x00\x76\x74\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x1d\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
     b"\x35\x00\x14\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> from prctl
     b"\x35\x00\x05\x00\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> from syslog
     b"\x35\x00\x03\x00\x60\x00\x00\x40"  # jge  0x40000060 gettimeofday -> from gettimeofday
     b"\x35\x00\x01\x00\x4c\x00\x00\x40"  # jge  0x4000004c truncate     -> from truncate
-    b"\x35\x00\x6e\x6c\x4a\x00\x00\x40"  # jge  0x4000004a fsync        -> allow else errno(EPERM)
+    b"\x35\x00\x70\x6e\x4a\x00\x00\x40"  # jge  0x4000004a fsync        -> allow else errno(EPERM)
     # from truncate:
-    b"\x15\x00\x6d\x6b\x4d\x00\x00\x40"  # jeq  0x4000004d ftruncate    -> allow else errno(EPERM)
+    b"\x15\x00\x6f\x6d\x4d\x00\x00\x40"  # jeq  0x4000004d ftruncate    -> allow else errno(EPERM)
     # from gettimeofday:
-    b"\x15\x00\x6f\x6c\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
+    b"\x15\x00\x71\x6e\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
     # from syslog:
     b"\x35\x00\x07\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
     b"\x35\x00\x03\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> from setsid
     b"\x35\x00\x01\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> from geteuid
     # read and others:
-    b"\x45\x00\x66\x68\x07\x00\x00\x00"  # jset 7 x86_64 poll           -> errno(EPERM) else allow
+    b"\x45\x00\x68\x6a\x07\x00\x00\x00"  # jset 7 x86_64 poll           -> errno(EPERM) else allow
     # from geteuid:
-    b"\x15\x00\x65\x67\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
+    b"\x15\x00\x67\x69\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
     # from setsid:
-    b"\x15\x00\x66\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
-    b"\x15\x00\x65\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
-    b"\x15\x00\x64\x62\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
+    b"\x15\x00\x68\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
+    b"\x15\x00\x67\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
+    b"\x15\x00\x66\x64\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
     # from rt_sigsuspend:
     b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> from mlock
     b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> from utime
-    b"\x15\x00\x61\x64\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    b"\x15\x00\x63\x66\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
     # from utime:
-    b"\x15\x00\x63\x5e\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x65\x60\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
     # from mlock:
-    b"\x35\x00\x00\x5f\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
-    b"\x35\x00\x61\x5c\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x61\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
+    b"\x35\x00\x63\x5e\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
     # from prctl:
     b"\x35\x00\x04\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> from arch_prctl
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x5a\x58\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x15\x00\x59\x57\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x5c\x5a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x15\x00\x5b\x59\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from arch_prctl:
     b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
-    b"\x15\x00\x5a\x55\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x5c\x57\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x15\x00\x54\x59\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x56\x5b\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
     # from getpmsg:
-    b"\x35\x00\x2c\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> sched_getaffinity, prlimit64
+    b"\x35\x00\x2e\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> sched_getaffinity, prlimit64
     b"\x15\x00\x02\x00\xca\x00\x00\x40"  # jeq  0x400000ca futex        -> futex (1)
-    b"\x15\x00\x53\x00\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow
-    b"\x15\x00\x52\x50\xc9\x00\x00\x40"  # jeq  0x400000c9 time         -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x15\x00\x55\x00\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow
+    b"\x15\x00\x54\x52\xc9\x00\x00\x40"  # jeq  0x400000c9 time         -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x50\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x52\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x4d\x50\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x45\x00\x00\x4c\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x4e\x4b\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    b"\x15\x00\x4f\x52\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x45\x00\x00\x4e\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x50\x4d\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from io_destroy:
-    b"\x35\x00\x23\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> from name_to_handle_at
-    b"\x35\x00\x0c\x00\xe7\x00\x00\x40"  # jge  0x400000e7 exit_group   -> from exit_group
+    b"\x35\x00\x25\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> from name_to_handle_at
+    b"\x35\x00\x0e\x00\xe7\x00\x00\x40"  # jge  0x400000e7 exit_group   -> from exit_group
     b"\x35\x00\x08\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> from clock_gettime
     b"\x35\x00\x05\x00\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   -> from semtimedop
-    b"\x35\x00\x46\x00\xda\x00\x00\x40"  # jge  0x400000da set_tid_address -> allow
-    b"\x35\x00\x00\x48\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   else errno(ENOSYS)
-    b"\x15\x00\x47\x00\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS)
-    b"\x45\x00\x00\x41\x02\x00\x00\x00"  # jset 2 x86_64 open           else errno(EPERM)
-    b"\x35\x00\x45\x40\xd3\x00\x00\x40"  # jge  0x400000d3              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x48\x00\xda\x00\x00\x40"  # jge  0x400000da set_tid_address -> allow
+    b"\x35\x00\x00\x4a\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   else errno(ENOSYS)
+    b"\x15\x00\x49\x00\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS)
+    b"\x45\x00\x00\x43\x02\x00\x00\x00"  # jset 2 x86_64 open           else errno(EPERM)
+    b"\x35\x00\x47\x42\xd3\x00\x00\x40"  # jge  0x400000d3              -> errno(ENOSYS) else errno(EPERM)
     # from semtimedop:
-    b"\x15\x00\x41\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
-    b"\x15\x00\x43\x3e\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x43\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
+    b"\x15\x00\x45\x40\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
     # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x3e\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x3d\x3b\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x40\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x3f\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x3c\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x3b\x3d\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from exit_group:
     b"\x35\x00\x0f\x00\x2e\x01\x00\x40"  # jge  0x4000012e prlimit64    -> prlimit64
     b"\x35\x00\x05\x00\x0e\x01\x00\x40"  # jge  0x4000010e pselect6     -> from pselect6
@@ -154,12 +156,12 @@ PROGRAM = (
     # from perf_event_open:
     b"\x35\x00\x2c\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> errno(EPERM)
     b"\x15\x00\x2b\x30\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64: compute_only.yml:165
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x27\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x27\x25\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:

@@ -7,107 +7,109 @@ NR_SECCOMP = 317
 # Answers calls of x86_64.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x73\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x75\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x40\x00\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   -> from sched_getaffinity
     b"\x35\x00\x0f\x00\x1c\x00\x00\x00"  # jge  28 madvise              -> from madvise
     b"\x15\x00\x0a\x00\x09\x00\x00\x00"  # jeq  9 mmap                  -> mmap
-    b"\x15\x00\x5d\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mmap and others
+    b"\x15\x00\x5f\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mmap and others
     b"\x15\x00\x05\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 access               -> from access
-    b"\x45\x00\x68\x22\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read and others
+    b"\x45\x00\x6a\x22\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read and others
     # from access:
     b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 mremap               -> from mremap
-    b"\x35\x00\x66\x65\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
+    b"\x35\x00\x68\x67\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
     # from mremap:
-    b"\x15\x00\x65\x64\x1a\x00\x00\x00"  # jeq  26 msync                -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x15\x00\x67\x66\x1a\x00\x00\x00"  # jeq  26 msync                -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x63\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x65\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:95
+    # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x5f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x61\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x50\x5d\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x15\x00\x52\x5f\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x35\x00\x20\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> from mlockall
     b"\x35\x00\x07\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
     b"\x35\x00\x03\x00\x1d\x00\x00\x00"  # jge  29 shmget               -> from shmget
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x59\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x58\x57\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x5b\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x5a\x59\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from shmget:
-    b"\x15\x00\x57\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
-    b"\x45\x00\x00\x56\xd8\xff\xff\xff"  # jset 0xffffffd8              else allow
-    b"\x15\x00\x55\x54\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
+    b"\x15\x00\x59\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
+    b"\x45\x00\x00\x58\xd8\xff\xff\xff"  # jset 0xffffffd8              else allow
+    b"\x15\x00\x57\x56\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
     # from fcntl:
     b"\x35\x00\x06\x00\x49\x00\x00\x00"  # jge  73 flock                -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x52\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x54\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x4e\x4f\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl: compute_only.yml:55
-    b"\x15\x00\x4e\x4d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x50\x51\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl: compute_only.yml:57
+    b"\x15\x00\x50\x4f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x09\x00\x70\x00\x00\x00"  # jge  112 setsid              -> from setsid
     b"\x35\x00\x04\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> from ptrace
-    b"\x35\x00\x4b\x00\x60\x00\x00\x00"  # jge  96 gettimeofday         -> allow
+    b"\x35\x00\x4d\x00\x60\x00\x00\x00"  # jge  96 gettimeofday         -> allow
     b"\x35\x00\x01\x00\x4c\x00\x00\x00"  # jge  76 truncate             -> from truncate
-    b"\x15\x00\x48\x49\x49\x00\x00\x00"  # jeq  73 flock                -> errno(EPERM) else allow
+    b"\x15\x00\x4a\x4b\x49\x00\x00\x00"  # jeq  73 flock                -> errno(EPERM) else allow
     # from truncate:
-    b"\x15\x00\x48\x47\x4d\x00\x00\x00"  # jeq  77 ftruncate            -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x49\x4d\x00\x00\x00"  # jeq  77 ftruncate            -> allow else errno(EPERM)
     # from ptrace:
     b"\x35\x00\x02\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> from geteuid
-    b"\x15\x00\x46\x00\x66\x00\x00\x00"  # jeq  102 getuid              -> allow
+    b"\x15\x00\x48\x00\x66\x00\x00\x00"  # jeq  102 getuid              -> allow
     # read and others:
-    b"\x45\x00\x44\x45\x07\x00\x00\x00"  # jset 7 poll                  -> errno(EPERM) else allow
+    b"\x45\x00\x46\x47\x07\x00\x00\x00"  # jset 7 poll                  -> errno(EPERM) else allow
     # from geteuid:
-    b"\x15\x00\x43\x44\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
+    b"\x15\x00\x45\x46\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
     # from setsid:
     b"\x35\x00\x03\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> from rt_sigpending
-    b"\x15\x00\x42\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
-    b"\x15\x00\x41\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
-    b"\x15\x00\x40\x3f\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
+    b"\x15\x00\x44\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
+    b"\x15\x00\x43\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
+    b"\x15\x00\x42\x41\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
     # from rt_sigpending:
     b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> from utime
-    b"\x15\x00\x3d\x3e\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x3f\x40\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from utime:
-    b"\x35\x00\x3d\x3c\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
+    b"\x35\x00\x3f\x3e\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
     # from mlockall:
     b"\x15\x00\x0a\x00\x9d\x00\x00\x00"  # jeq  157 prctl               -> prctl (1)
     b"\x15\x00\x02\x00\xca\x00\x00\x00"  # jeq  202 futex               -> futex (1)
-    b"\x15\x00\x3a\x00\xba\x00\x00\x00"  # jeq  186 gettid              -> allow
-    b"\x15\x00\x39\x38\xc9\x00\x00\x00"  # jeq  201 time                -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x15\x00\x3c\x00\xba\x00\x00\x00"  # jeq  186 gettid              -> allow
+    b"\x15\x00\x3b\x3a\xc9\x00\x00\x00"  # jeq  201 time                -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x37\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x39\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x34\x38\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x45\x00\x00\x33\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x36\x32\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x15\x00\x36\x3a\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x45\x00\x00\x35\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x38\x34\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x2f\x2e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x2e\x2d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x31\x30\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x30\x2f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
-    b"\x35\x00\x09\x00\xe7\x00\x00\x00"  # jge  231 exit_group          -> from exit_group
+    b"\x35\x00\x0b\x00\xe7\x00\x00\x00"  # jge  231 exit_group          -> from exit_group
     b"\x35\x00\x05\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
-    b"\x35\x00\x00\x15\xcd\x00\x00\x00"  # jge  205 set_thread_area     else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x17\xcd\x00\x00\x00"  # jge  205 set_thread_area     else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xda\x00\x00\x00"  # jge  218 set_tid_address     -> from set_tid_address
-    b"\x15\x00\x29\x00\xcd\x00\x00\x00"  # jeq  205 set_thread_area     -> allow
-    b"\x15\x00\x28\x27\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow else errno(EPERM)
+    b"\x15\x00\x2b\x00\xcd\x00\x00\x00"  # jeq  205 set_thread_area     -> allow
+    b"\x15\x00\x2a\x29\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow else errno(EPERM)
     # from set_tid_address:
-    b"\x35\x00\x26\x08\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else set_tid_address and others
+    b"\x35\x00\x28\x0a\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else set_tid_address and others
     # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x25\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x24\x23\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x27\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x26\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x24\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x23\x24\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from exit_group:
     b"\x35\x00\x0f\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x08\x00\x2e\x01\x00\x00"  # jge  302 prlimit64           -> prlimit64
@@ -123,12 +125,12 @@ PROGRAM = (
     b"\x15\x00\x1b\x1a\x24\x01\x00\x00"  # jeq  292 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x19\x1a\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x15\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x14\x13\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:

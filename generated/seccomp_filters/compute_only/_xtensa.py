@@ -17,119 +17,121 @@ PROGRAM = (
     b"\x15\x00\x09\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
     b"\x15\x00\x0b\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl64, fcntl (1)
     b"\x35\x00\x01\x00\x14\x00\x00\x00"  # jge  20 epoll_create         -> epoll_create and others
-    b"\x35\x00\x67\x66\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    b"\x35\x00\x69\x68\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
     # epoll_create and others:
     b"\x35\x00\x02\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
-    b"\x35\x00\x00\x64\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
-    b"\x15\x00\x63\x64\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    b"\x35\x00\x00\x66\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\x65\x66\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
     # link and others:
     b"\x35\x00\x01\x00\x38\x00\x00\x00"  # jge  56 flock                -> flock and others
-    b"\x35\x00\x62\x61\x36\x00\x00\x00"  # jge  54 fstat                -> allow else errno(EPERM)
+    b"\x35\x00\x64\x63\x36\x00\x00\x00"  # jge  54 fstat                -> allow else errno(EPERM)
     # flock and others:
-    b"\x15\x00\x61\x60\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x15\x00\x63\x62\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x5f\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x61\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64, fcntl (1): compute_only.yml:55
+    # fcntl64, fcntl (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x5c\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x5e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl64, fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x58\x59\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64, fcntl (2): compute_only.yml:55
-    b"\x15\x00\x58\x57\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x5a\x5b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64, fcntl (2): compute_only.yml:57
+    b"\x15\x00\x5a\x59\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from mmap2:
     b"\x35\x00\x0f\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
     b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
-    b"\x45\x00\x55\x35\xad\xff\xff\xff"  # jset 0xffffffad              -> allow else mmap2 and others
+    b"\x45\x00\x57\x35\xad\xff\xff\xff"  # jset 0xffffffad              -> allow else mmap2 and others
     # from mlockall:
     b"\x35\x00\x05\x00\x76\x00\x00\x00"  # jge  118 exit                -> from exit
     b"\x15\x00\x01\x00\x5b\x00\x00\x00"  # jeq  91 madvise              -> madvise
-    b"\x15\x00\x52\x51\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x15\x00\x54\x53\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x50\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x4f\x4e\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x52\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x51\x50\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from exit:
     b"\x35\x00\x02\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
-    b"\x35\x00\x00\x4d\x79\x00\x00\x00"  # jge  121 wait4               else allow
-    b"\x35\x00\x0b\x4b\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address and others else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x35\x00\x00\x4f\x79\x00\x00\x00"  # jge  121 wait4               else allow
+    b"\x35\x00\x0b\x4d\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address and others else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x49\x48\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x48\x47\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x4b\x4a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x4a\x49\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from personality:
     b"\x35\x00\x09\x00\xbf\x00\x00\x00"  # jge  191 futex               -> from futex
     b"\x35\x00\x06\x00\x9b\x00\x00\x00"  # jge  155 acct                -> from acct
     b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
-    b"\x35\x00\x00\x43\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
-    b"\x45\x00\x43\x42\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x45\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
+    b"\x45\x00\x45\x44\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
     # from setreuid:
     b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> set_tid_address and others
-    b"\x15\x00\x41\x40\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
+    b"\x15\x00\x43\x42\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
     # set_tid_address and others:
-    b"\x45\x00\x40\x3f\x62\x00\x00\x00"  # jset 98 getsockopt           -> allow else errno(EPERM)
+    b"\x45\x00\x42\x41\x62\x00\x00\x00"  # jset 98 getsockopt           -> allow else errno(EPERM)
     # from acct:
     b"\x15\x00\x18\x00\x9d\x00\x00\x00"  # jeq  157 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x3e\x3d\xbd\x00\x00\x00"  # jge  189 getrlimit           -> allow else errno(EPERM)
+    b"\x35\x00\x40\x3f\xbd\x00\x00\x00"  # jge  189 getrlimit           -> allow else errno(EPERM)
     # from futex:
-    b"\x35\x00\x00\x2c\xc0\x00\x00\x00"  # jge  192 gettimeofday        else futex, futex_time64 (1)
+    b"\x35\x00\x00\x2e\xc0\x00\x00\x00"  # jge  192 gettimeofday        else futex, futex_time64 (1)
     b"\x35\x00\x03\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> from sched_yield
     b"\x35\x00\x1e\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups and others
-    b"\x35\x00\x3a\x00\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow
-    b"\x15\x00\x39\x38\xc0\x00\x00\x00"  # jeq  192 gettimeofday        -> allow else errno(EPERM)
+    b"\x35\x00\x3c\x00\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow
+    b"\x15\x00\x3b\x3a\xc0\x00\x00\x00"  # jeq  192 gettimeofday        -> allow else errno(EPERM)
     # from sched_yield:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> from rt_sigqueueinfo
-    b"\x45\x00\x00\x38\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
-    b"\x15\x00\x35\x36\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
+    b"\x45\x00\x00\x3a\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
+    b"\x15\x00\x37\x38\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
     # from rt_sigqueueinfo:
-    b"\x15\x00\x35\x34\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
+    b"\x15\x00\x37\x36\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
     # from clock_gettime:
     b"\x35\x00\x18\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x35\x00\x00\x19\xf8\x00\x00\x00"  # jge  248 timer_create        else clock_gettime and others
     b"\x35\x00\x0d\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> from kcmp
     b"\x35\x00\x08\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> prlimit64
     b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 getcpu              -> from getcpu
-    b"\x35\x00\x00\x2e\x10\x01\x00\x00"  # jge  272 pselect6            else errno(EPERM)
-    b"\x35\x00\x2d\x2e\x13\x01\x00\x00"  # jge  275 epoll_create1       -> errno(EPERM) else allow
+    b"\x35\x00\x00\x30\x10\x01\x00\x00"  # jge  272 pselect6            else errno(EPERM)
+    b"\x35\x00\x2f\x30\x13\x01\x00\x00"  # jge  275 epoll_create1       -> errno(EPERM) else allow
     # from getcpu:
     b"\x35\x00\x03\x00\x3d\x01\x00\x00"  # jge  317 preadv              -> from preadv
-    b"\x45\x00\x00\x2c\xe3\xfe\xff\xff"  # jset 0xfffffee3              else allow
-    b"\x15\x00\x2b\x00\x36\x01\x00\x00"  # jeq  310 dup3                -> allow
-    b"\x15\x00\x2b\x29\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x2e\xe3\xfe\xff\xff"  # jset 0xfffffee3              else allow
+    b"\x15\x00\x2d\x00\x36\x01\x00\x00"  # jeq  310 dup3                -> allow
+    b"\x15\x00\x2d\x2b\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else errno(EPERM)
     # from preadv:
-    b"\x35\x00\x28\x29\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x35\x00\x2a\x2b\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x25\x24\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from kcmp:
     b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x01\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> from membarrier
-    b"\x15\x00\x22\x21\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x24\x23\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
     # from membarrier:
-    b"\x15\x00\x20\x21\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x22\x23\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> from pkey_alloc
     # mmap2 and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1d\x1e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x1f\x20\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # from pkey_alloc:
-    b"\x35\x00\x1e\x00\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS)
+    b"\x35\x00\x20\x00\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS)
     # setgroups and others:
-    b"\x45\x00\x1b\x1c\x0e\x00\x00\x00"  # jset 14 select               -> errno(EPERM) else allow
+    b"\x45\x00\x1d\x1e\x0e\x00\x00\x00"  # jset 14 select               -> errno(EPERM) else allow
     # from clock_gettime64:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
-    b"\x45\x00\x00\x19\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
+    b"\x35\x00\x06\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x45\x00\x00\x1b\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
     # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x18\x00\x00\x00\x80"  # jge  0x80000000              else allow
-    b"\x35\x00\x17\x16\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x1a\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x19\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x17\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x16\x17\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from timer_gettime64:
     b"\x35\x00\x0c\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     b"\x35\x00\x04\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> futex, futex_time64 (1)
@@ -138,13 +140,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x15\x00\x12\x00\xa5\x01\x00\x00"  # jeq  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x12\x10\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0f\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0c\x0d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0b\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0b\x0a\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -11,291 +11,303 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x73\x00\x39\x01\x00\x00"  # jge  313 uselib              -> from uselib
-    b"\x35\x00\x3f\x00\x6a\x00\x00\x00"  # jge  106 listen              -> from listen
-    b"\x35\x00\x24\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> from fcntl
+    b"\x35\x00\x79\x00\x39\x01\x00\x00"  # jge  313 uselib              -> from uselib
+    b"\x35\x00\x40\x00\x6a\x00\x00\x00"  # jge  106 listen              -> from listen
+    b"\x35\x00\x25\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> from fcntl
     b"\x35\x00\x13\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
-    b"\x35\x00\x0b\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> from osf_old_sigaction
-    b"\x35\x00\x08\x00\x2d\x00\x00\x00"  # jge  45 open                 -> open
-    b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
-    b"\x35\x00\x3e\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
-    b"\x15\x00\xd0\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
-    b"\x35\x00\xcf\x3c\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else osf_syscall and others
+    b"\x35\x00\x0c\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> from osf_old_sigaction
+    b"\x35\x00\x09\x00\x2d\x00\x00\x00"  # jge  45 open                 -> open
+    b"\x35\x00\x04\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
+    b"\x15\x00\xdb\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
+    b"\x35\x00\xda\x00\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM)
+    # osf_syscall and others:
+    b"\x45\x00\xda\xd9\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
     # from osf_mount:
     b"\x35\x00\x02\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
-    b"\x15\x00\xce\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xcd\xcc\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xd8\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xd7\xd6\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\xcb\xcc\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
-    # open: web_worker.yml:101
+    b"\x35\x00\xd5\xd6\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
+    # open: web_worker.yml:109
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xc9\xca\x03\x26\x00\x00"  # jset 0x2603                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xd3\xd4\x03\x26\x00\x00"  # jset 0x2603                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from osf_old_sigaction:
-    b"\x35\x00\x03\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
-    b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 osf_getlogin         -> from osf_getlogin
-    b"\x35\x00\xc7\xc6\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
-    # from osf_getlogin:
-    b"\x35\x00\xc7\xc3\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
-    # ioctl: compute_only.yml:64, 67
+    b"\x35\x00\x02\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
+    b"\x35\x00\x00\x0c\x31\x00\x00\x00"  # jge  49 osf_getlogin         else osf_old_sigaction and others
+    b"\x35\x00\xd2\xce\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xc4\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xcf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from osf_reboot:
-    b"\x35\x00\x07\x00\x4b\x00\x00\x00"  # jge  75 madvise              -> from madvise
-    b"\x35\x00\xae\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> mprotect, pkey_mprotect
+    b"\x35\x00\x08\x00\x4b\x00\x00\x00"  # jge  75 madvise              -> from madvise
+    b"\x35\x00\xba\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> mprotect, pkey_mprotect
     b"\x35\x00\x03\x00\x43\x00\x00\x00"  # jge  67 stat                 -> from stat
     b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 getpgrp              -> from getpgrp
-    b"\x15\x00\xbe\xbd\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
+    b"\x15\x00\xc9\xc8\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
     # from getpgrp:
-    b"\x35\x00\xbc\xbd\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
+    b"\x35\x00\xc7\xc8\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
     # from stat:
-    b"\x35\x00\x00\xbc\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
-    b"\x35\x00\x27\xba\x47\x00\x00\x00"  # jge  71 mmap                 -> osf_syscall and others else errno(EPERM)
+    b"\x35\x00\x00\xc7\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
+    b"\x35\x00\x00\xc5\x47\x00\x00\x00"  # jge  71 mmap                 else errno(EPERM)
+    # osf_old_sigaction and others:
+    b"\x45\x00\xc5\xc4\x11\x00\x00\x00"  # jset 17 brk                  -> allow else errno(EPERM)
     # from madvise:
     b"\x35\x00\x03\x00\x4c\x00\x00\x00"  # jge  76 vhangup              -> from vhangup
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\xb8\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\xb7\xb6\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\xc2\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\xc1\xc0\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from vhangup:
-    b"\x35\x00\xb6\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
-    b"\x15\x00\xb5\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
-    b"\x15\x00\xb4\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
-    b"\x15\x00\xb3\xb2\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
+    b"\x35\x00\xc0\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
+    b"\x15\x00\xbf\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
+    b"\x15\x00\xbe\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
+    b"\x15\x00\xbd\xbc\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
     # from fcntl:
     b"\x35\x00\x0b\x00\x69\x00\x00\x00"  # jge  105 setsockopt          -> setsockopt (1)
     b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xaf\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
-    b"\x45\x00\x00\xae\xf6\xff\xff\xff"  # jset 0xfffffff6              else allow
+    b"\x35\x00\x00\xb9\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x45\x00\x00\xb8\xf6\xff\xff\xff"  # jset 0xfffffff6              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\xaa\xab\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl: compute_only.yml:55
-    b"\x15\x00\xaa\xa9\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\xb4\xb5\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl: compute_only.yml:57
+    b"\x15\x00\xb4\xb3\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from osf_select:
-    b"\x35\x00\x00\xa9\x60\x00\x00\x00"  # jge  96 setpriority          else allow
-    b"\x45\x00\x00\xa7\x93\xff\xff\xff"  # jset 0xffffff93              else errno(EPERM)
-    b"\x35\x00\xa7\xa6\x63\x00\x00\x00"  # jge  99 accept               -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:76, 80
+    b"\x35\x00\x00\xb3\x60\x00\x00\x00"  # jge  96 setpriority          else allow
+    b"\x45\x00\x00\xb1\x93\xff\xff\xff"  # jset 0xffffff93              else errno(EPERM)
+    b"\x35\x00\xb1\xb0\x63\x00\x00\x00"  # jge  99 accept               -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:77, 81
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
-    b"\x15\x00\x00\xa3\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\xad\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\xa1\xa0\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:80
-    b"\x15\x00\xa0\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x9f\x9e\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (3): web_worker.yml:76, 80
+    b"\x45\x00\xab\xaa\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (2): web_worker.yml:81
+    b"\x15\x00\xaa\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\xa9\xa8\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (3): web_worker.yml:77, 81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x9c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x15\x00\x9b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x15\x00\x9a\x99\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:76
-    b"\x35\x00\x98\x99\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x15\x00\xa6\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x15\x00\xa5\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x15\x00\xa4\xa3\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (4): web_worker.yml:77
+    b"\x35\x00\xa2\xa3\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # from listen:
-    b"\x35\x00\x10\x00\x87\x00\x00\x00"  # jge  135 socketpair          -> from socketpair
-    b"\x35\x00\x06\x00\x73\x00\x00\x00"  # jge  115 osf_old_vtrace      -> from osf_old_vtrace
-    b"\x35\x00\x03\x00\x72\x00\x00\x00"  # jge  114 sendmsg             -> sendmsg
-    b"\x35\x00\x01\x00\x6f\x00\x00\x00"  # jge  111 sigsuspend          -> osf_syscall and others
-    b"\x35\x00\x93\x94\x6b\x00\x00\x00"  # jge  107 osf_plock           -> errno(EPERM) else allow
-    # osf_syscall and others:
-    b"\x45\x00\x93\x92\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:70
+    b"\x35\x00\x0f\x00\x84\x00\x00\x00"  # jge  132 setgid              -> from setgid
+    b"\x35\x00\x06\x00\x76\x00\x00\x00"  # jge  118 getsockopt          -> from getsockopt
+    b"\x35\x00\x02\x00\x71\x00\x00\x00"  # jge  113 recvmsg             -> from recvmsg
+    b"\x35\x00\x00\x9f\x6b\x00\x00\x00"  # jge  107 osf_plock           else allow
+    b"\x15\x00\x9e\x9d\x6f\x00\x00\x00"  # jeq  111 sigsuspend          -> allow else errno(EPERM)
+    # from recvmsg:
+    b"\x15\x00\x00\x8a\x72\x00\x00\x00"  # jeq  114 sendmsg             else recvmsg and others
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x90\x91\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # from osf_old_vtrace:
-    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130 ftruncate           -> from ftruncate
-    b"\x35\x00\x01\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> from osf_settimeofday
-    b"\x15\x00\x8f\x8b\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else osf_getlogin and others
-    # from osf_settimeofday:
-    b"\x15\x00\x8d\x8c\x7d\x00\x00\x00"  # jeq  125 recvfrom            -> allow else errno(EPERM)
-    # from ftruncate:
-    b"\x15\x00\x00\x66\x85\x00\x00\x00"  # jeq  133 sendto              else ftruncate and others
-    b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x89\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x88\x87\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from socketpair:
-    b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> from mkdir
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x84\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x45\x00\x9a\x9b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # from getsockopt:
+    b"\x35\x00\x03\x00\x77\x00\x00\x00"  # jge  119                     -> from readv
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x82\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x82\x81\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # from mkdir:
-    b"\x35\x00\x18\x00\x38\x01\x00\x00"  # jge  312 clone               -> clone
-    b"\x35\x00\x0d\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
-    b"\x35\x00\x07\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
-    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> from osf_pid_block
-    b"\x35\x00\x74\x00\x96\x00\x00\x00"  # jge  150 getsockname         -> getsockname and others
-    b"\x15\x00\x7c\x00\x8d\x00\x00\x00"  # jeq  141 getpeername         -> allow
-    b"\x15\x00\x7b\x7a\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
-    # from osf_pid_block:
-    b"\x15\x00\x7a\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
-    b"\x15\x00\x7a\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
-    b"\x15\x00\x79\x77\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x98\x00\x06\x00\x00\x00"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x15\x00\x97\x96\xff\xff\x00\x00"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    # from readv:
+    b"\x35\x00\x01\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> from osf_settimeofday
+    b"\x35\x00\x95\x96\x78\x00\x00\x00"  # jge  120 readv               -> allow else errno(ENOSYS)
+    # from osf_settimeofday:
+    b"\x35\x00\x94\x00\x82\x00\x00\x00"  # jge  130 ftruncate           -> allow
+    b"\x15\x00\x93\x92\x7d\x00\x00\x00"  # jeq  125 recvfrom            -> allow else errno(EPERM)
+    # from setgid:
+    b"\x35\x00\x0e\x00\x96\x00\x00\x00"  # jge  150 getsockname         -> from getsockname
+    b"\x15\x00\x09\x00\x85\x00\x00\x00"  # jeq  133 sendto              -> sendto
+    b"\x15\x00\x03\x00\x87\x00\x00\x00"  # jeq  135 socketpair          -> socketpair
+    b"\x15\x00\x8f\x00\x86\x00\x00\x00"  # jeq  134 shutdown            -> allow
+    b"\x15\x00\x8e\x00\x8d\x00\x00\x00"  # jeq  141 getpeername         -> allow
+    b"\x15\x00\x8d\x8c\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
+    # socketpair: web_worker.yml:99
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x8a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x45\x00\x88\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x88\x87\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    # sendto: web_worker.yml:70
+    b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
+    b"\x15\x00\x00\x85\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
+    b"\x15\x00\x84\x83\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from getsockname:
+    b"\x35\x00\x15\x00\x38\x01\x00\x00"  # jge  312 clone               -> clone
+    b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
+    b"\x35\x00\x04\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
+    b"\x35\x00\x00\x78\x99\x00\x00\x00"  # jge  153 osf_pid_block       else getsockname and others
+    b"\x15\x00\x7f\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
+    b"\x15\x00\x7f\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
+    b"\x15\x00\x7e\x7c\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
     # from osf_exportfs:
     b"\x35\x00\x03\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
-    b"\x15\x00\x75\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
-    b"\x15\x00\x74\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
-    b"\x15\x00\x73\x75\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x7a\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
+    b"\x15\x00\x79\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
+    b"\x15\x00\x78\x7a\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
     # from osf_alt_sigpending:
-    b"\x35\x00\x74\x72\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x79\x77\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
     # from osf_swapon:
     b"\x35\x00\x03\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> from getpgid
-    b"\x35\x00\x72\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
-    b"\x15\x00\x70\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
-    b"\x15\x00\x70\x6e\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x77\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
+    b"\x15\x00\x75\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
+    b"\x15\x00\x75\x73\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
     # from getpgid:
     b"\x35\x00\x03\x00\x06\x01\x00\x00"  # jge  262                     -> from bdflush
-    b"\x15\x00\x6d\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
-    b"\x15\x00\x6c\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
-    b"\x15\x00\x6c\x6a\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x72\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
+    b"\x15\x00\x71\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
+    b"\x15\x00\x71\x6f\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
     # from bdflush:
-    b"\x35\x00\x00\x6b\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
-    b"\x15\x00\x69\x68\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
-    # clone: web_worker.yml:154
+    b"\x35\x00\x00\x70\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
+    b"\x15\x00\x6e\x6d\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
+    # clone: web_worker.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x66\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x66\x65\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\x6b\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x6b\x6a\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from uselib:
-    b"\x35\x00\x2f\x00\xc3\x01\x00\x00"  # jge  451 mkdirat             -> from mkdirat
-    b"\x35\x00\x17\x00\x7b\x01\x00\x00"  # jge  379 readahead           -> from readahead
-    b"\x35\x00\x0a\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> from prctl
-    b"\x35\x00\x06\x00\x55\x01\x00\x00"  # jge  341 mremap              -> from mremap
-    b"\x35\x00\x03\x00\x44\x01\x00\x00"  # jge  324 personality         -> from personality
-    b"\x35\x00\x60\x00\x43\x01\x00\x00"  # jge  323 times               -> allow
-    b"\x45\x00\x00\x60\xbf\xfe\xff\xff"  # jset 0xfffffebf              else errno(ENOSYS)
-    b"\x35\x00\x5d\x38\x3f\x01\x00\x00"  # jge  319 _sysctl             -> errno(EPERM) else ftruncate and others
+    b"\x35\x00\x36\x00\xc3\x01\x00\x00"  # jge  451 mkdirat             -> from mkdirat
+    b"\x35\x00\x18\x00\x7b\x01\x00\x00"  # jge  379 readahead           -> from readahead
+    b"\x35\x00\x0b\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> from prctl
+    b"\x35\x00\x07\x00\x55\x01\x00\x00"  # jge  341 mremap              -> from mremap
+    b"\x35\x00\x04\x00\x44\x01\x00\x00"  # jge  324 personality         -> from personality
+    b"\x35\x00\x65\x00\x43\x01\x00\x00"  # jge  323 times               -> allow
+    b"\x45\x00\x00\x65\xbf\xfe\xff\xff"  # jset 0xfffffebf              else errno(ENOSYS)
+    b"\x45\x00\x00\x62\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
+    b"\x35\x00\x61\x62\x3f\x01\x00\x00"  # jge  319 _sysctl             -> errno(EPERM) else allow
     # from personality:
-    b"\x35\x00\x5d\x00\x53\x01\x00\x00"  # jge  339 uname               -> allow
-    b"\x15\x00\x5c\x5b\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\x61\x00\x53\x01\x00\x00"  # jge  339 uname               -> allow
+    b"\x15\x00\x60\x5f\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow else errno(EPERM)
     # from mremap:
-    b"\x35\x00\x1d\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl and others
+    b"\x35\x00\x1e\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl and others
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x58\x59\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x5c\x5d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from prctl:
     b"\x35\x00\x04\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x55\x54\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x15\x00\x54\x53\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x59\x58\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x15\x00\x58\x57\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from pread64:
     b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> from utimes
-    b"\x45\x00\x52\x24\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64 and others
+    b"\x45\x00\x56\x2a\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64 and others
     # from utimes:
-    b"\x35\x00\x51\x00\x79\x01\x00\x00"  # jge  377 getdents64          -> allow
-    b"\x15\x00\x50\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
-    b"\x15\x00\x4f\x00\x6f\x01\x00\x00"  # jeq  367 getcwd              -> allow
-    b"\x15\x00\x4e\x00\x72\x01\x00\x00"  # jeq  370 sendfile            -> allow
-    b"\x15\x00\x4d\x4c\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow else errno(EPERM)
+    b"\x35\x00\x55\x00\x79\x01\x00\x00"  # jge  377 getdents64          -> allow
+    b"\x15\x00\x54\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
+    b"\x15\x00\x53\x00\x6f\x01\x00\x00"  # jeq  367 getcwd              -> allow
+    b"\x15\x00\x52\x00\x72\x01\x00\x00"  # jeq  370 sendfile            -> allow
+    b"\x15\x00\x51\x50\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow else errno(EPERM)
     # from readahead:
     b"\x35\x00\x0a\x00\x93\x01\x00\x00"  # jge  403                     -> from exit_group
     b"\x15\x00\x02\x00\x8a\x01\x00\x00"  # jeq  394 futex               -> futex (1)
-    b"\x15\x00\x2b\x00\x8c\x01\x00\x00"  # jeq  396 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x4a\x48\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x15\x00\x30\x00\x8c\x01\x00\x00"  # jeq  396 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x15\x00\x4e\x4c\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x47\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x4b\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x44\x45\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x45\x00\x00\x43\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x43\x42\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    b"\x15\x00\x48\x49\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x45\x00\x00\x47\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x47\x46\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from exit_group:
-    b"\x35\x00\x09\x00\xc2\x01\x00\x00"  # jge  450 openat              -> openat
+    b"\x35\x00\x0b\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> from semtimedop
+    b"\x35\x00\x05\x00\xa6\x01\x00\x00"  # jge  422 clock_nanosleep     -> clock_nanosleep
     b"\x35\x00\x03\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> from timer_create
-    b"\x35\x00\x00\x40\x95\x01\x00\x00"  # jge  405 exit_group          else errno(ENOSYS)
-    b"\x45\x00\x3e\x00\x01\x00\x00\x00"  # jset 1 exit                  -> allow
+    b"\x35\x00\x00\x43\x95\x01\x00\x00"  # jge  405 exit_group          else errno(ENOSYS)
+    b"\x45\x00\x41\x00\x01\x00\x00\x00"  # jset 1 exit                  -> allow
     # nfsservctl and others:
-    b"\x45\x00\x3c\x3d\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else allow
+    b"\x45\x00\x3f\x40\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else allow
     # from timer_create:
-    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 vserver             -> from vserver
-    b"\x35\x00\x01\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> from semtimedop
-    b"\x35\x00\x3a\x39\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> allow else errno(EPERM)
+    b"\x35\x00\x3f\x3e\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> allow else errno(EPERM)
+    # clock_nanosleep: compute_only.yml:150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x00\x3d\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x3c\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x3a\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x39\x3a\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from semtimedop:
-    b"\x35\x00\x39\x38\xa9\x01\x00\x00"  # jge  425 stat64              -> allow else errno(EPERM)
+    b"\x35\x00\x03\x00\xc2\x01\x00\x00"  # jge  450 openat              -> openat
+    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 vserver             -> from vserver
+    b"\x35\x00\x37\x36\xa9\x01\x00\x00"  # jge  425 stat64              -> allow else errno(EPERM)
     # from vserver:
-    b"\x15\x00\x38\x37\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow else errno(EPERM)
-    # openat: web_worker.yml:101
+    b"\x15\x00\x36\x35\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x35\x36\x03\x26\x00\x00"  # jset 0x2603                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\x33\x34\x03\x26\x00\x00"  # jset 0x2603                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
-    b"\x35\x00\x18\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x17\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0b\x00\xdc\x01\x00\x00"  # jge  476 signalfd            -> from signalfd
     b"\x35\x00\x06\x00\xdb\x01\x00\x00"  # jge  475 utimensat           -> utimensat
     b"\x35\x00\x03\x00\xd1\x01\x00\x00"  # jge  465 unshare             -> from unshare
-    b"\x35\x00\x31\x00\xce\x01\x00\x00"  # jge  462 faccessat           -> allow
-    b"\x15\x00\x30\x00\xc7\x01\x00\x00"  # jeq  455 fstatat64           -> allow
-    b"\x15\x00\x2f\x2e\xcc\x01\x00\x00"  # jeq  460 readlinkat          -> allow else errno(EPERM)
+    b"\x35\x00\x2f\x00\xce\x01\x00\x00"  # jge  462 faccessat           -> allow
+    b"\x15\x00\x2e\x00\xc7\x01\x00\x00"  # jeq  455 fstatat64           -> allow
+    b"\x15\x00\x2d\x2c\xcc\x01\x00\x00"  # jeq  460 readlinkat          -> allow else errno(EPERM)
     # from unshare:
-    b"\x35\x00\x2e\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> allow
+    b"\x35\x00\x2c\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> allow
     # pread64 and others:
-    b"\x45\x00\x2c\x2d\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
-    # utimensat: web_worker.yml:119
+    b"\x45\x00\x2a\x2b\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
+    # utimensat: web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x29\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
-    b"\x35\x00\x05\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
-    b"\x35\x00\x02\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> from eventfd2
-    b"\x35\x00\x25\x00\xe0\x01\x00\x00"  # jge  480 fallocate           -> errno(EPERM)
-    # ftruncate and others:
-    b"\x45\x00\x25\x24\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x35\x00\x04\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
+    b"\x35\x00\x01\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> from eventfd2
+    b"\x45\x00\x21\x23\x02\x00\x00\x00"  # jset 2 fork                  -> osf_getlogin and others else errno(EPERM)
     # from eventfd2:
-    b"\x35\x00\x23\x00\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM)
-    b"\x15\x00\x22\x23\xe9\x01\x00\x00"  # jeq  489 inotify_init1       -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x35\x00\x22\x00\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM)
+    b"\x15\x00\x21\x22\xe9\x01\x00\x00"  # jeq  489 inotify_init1       -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1d\x1c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
-    b"\x35\x00\x08\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x05\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> from membarrier
     b"\x15\x00\x02\x00\xf7\x01\x00\x00"  # jeq  503 sendmmsg            -> sendmmsg
     b"\x15\x00\x19\x00\xf6\x01\x00\x00"  # jeq  502 accept4             -> allow
     b"\x15\x00\x18\x17\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x15\x16\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
-    b"\x35\x00\x14\x00\x0b\x02\x00\x00"  # jge  523 io_pgetevents       -> errno(EPERM)
-    b"\x15\x00\x13\x14\x07\x02\x00\x00"  # jeq  519 copy_file_range     -> errno(EPERM) else allow
-    # from pkey_mprotect:
-    b"\x35\x00\x02\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x35\x00\x05\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> from pkey_alloc
+    b"\x35\x00\x02\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x45\x00\x00\x13\x01\x00\x00\x00"  # jset 1 exit                  else allow
+    # recvmsg and others:
+    b"\x45\x00\x11\x12\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x10\x11\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x11\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
+    b"\x35\x00\x10\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
     b"\x35\x00\x07\x00\x24\x02\x00\x00"  # jge  548 pidfd_getfd         -> from pidfd_getfd
     b"\x35\x00\x02\x00\x15\x02\x00\x00"  # jge  533                     -> from pidfd_send_signal
-    b"\x35\x00\x0d\x00\x12\x02\x00\x00"  # jge  530 getegid             -> allow
-    b"\x15\x00\x0c\x0b\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
+    b"\x35\x00\x0c\x00\x12\x02\x00\x00"  # jge  530 getegid             -> allow
+    b"\x15\x00\x0b\x0a\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
     # from pidfd_send_signal:
     b"\x35\x00\x02\x00\x21\x02\x00\x00"  # jge  545 clone3              -> getsockname and others
-    b"\x35\x00\x09\x00\x18\x02\x00\x00"  # jge  536 io_uring_enter      -> errno(EPERM)
-    b"\x15\x00\x08\x0a\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x08\x00\x18\x02\x00\x00"  # jge  536 io_uring_enter      -> errno(EPERM)
+    b"\x15\x00\x07\x09\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
     # getsockname and others:
-    b"\x45\x00\x09\x08\x09\x00\x00\x00"  # jset 9 link                  -> errno(ENOSYS) else allow
+    b"\x45\x00\x08\x07\x09\x00\x00\x00"  # jset 9 link                  -> errno(ENOSYS) else allow
     # from pidfd_getfd:
-    b"\x35\x00\x03\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> from futex_waitv
-    b"\x45\x00\x00\x05\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
-    b"\x45\x00\x00\x05\x08\x00\x00\x00"  # jset 8 osf_old_creat         else allow
-    b"\x35\x00\x05\x03\x2d\x02\x00\x00"  # jge  557                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x02\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> from futex_waitv
+    b"\x45\x00\x00\x04\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
+    b"\x35\x00\x05\x01\x2d\x02\x00\x00"  # jge  557                     -> errno(ENOSYS) else osf_getlogin and others
     # from futex_waitv:
     b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> from statmount
     # osf_getlogin and others:
-    b"\x45\x00\x02\x01\x0c\x00\x00\x00"  # jset 12 chdir                -> allow else errno(EPERM)
+    b"\x45\x00\x02\x01\x04\x00\x00\x00"  # jset 4 write                 -> allow else errno(EPERM)
     # from statmount:
     b"\x15\x00\x01\x00\x45\x02\x00\x00"  # jeq  581 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

@@ -11,184 +11,196 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x46\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> from setsockopt
+    b"\x35\x00\x46\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> from recvfrom
     b"\x35\x00\x23\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
     b"\x35\x00\x1a\x00\x4e\x00\x00\x00"  # jge  78 readlinkat           -> from readlinkat
-    b"\x35\x00\x14\x00\x38\x00\x00\x00"  # jge  56 openat               -> from openat
-    b"\x15\x00\x0a\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
-    b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x15\x00\x10\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
+    b"\x15\x00\x0c\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x15\x00\x09\x00\x38\x00\x00\x00"  # jeq  56 openat               -> openat
+    b"\x35\x00\x06\x00\x38\x00\x00\x00"  # jge  56 openat               -> from close
     b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
-    b"\x35\x00\x98\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\x97\x96\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
+    b"\x35\x00\xa1\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\xa0\x9f\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
     # inotify_init1 and others:
-    b"\x45\x00\x00\x96\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\x95\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\x95\x93\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x45\x00\x00\x9f\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\x9e\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x9e\x9c\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    # from close:
+    b"\x35\x00\x00\x95\x3d\x00\x00\x00"  # jge  61 getdents64           else close and others
+    b"\x35\x00\x9a\x9b\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else allow
+    # openat: web_worker.yml:109
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x98\x99\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x92\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x97\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1): compute_only.yml:55; web_worker.yml:131
+    # fcntl64 (1): compute_only.yml:57; web_worker.yml:139
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)              ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)              ; cmd == F_SETFL
-    b"\x15\x00\x8c\x8d\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl64 (2): compute_only.yml:55
+    b"\x15\x00\x91\x92\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl64 (2): compute_only.yml:57
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8a\x8b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64 (3): web_worker.yml:131
+    b"\x45\x00\x8f\x90\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    # fcntl64 (3): web_worker.yml:139
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)              ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x89\x88\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl64 (4): compute_only.yml:55
-    b"\x15\x00\x88\x87\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # from openat:
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> from close
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x84\x85\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from close:
-    b"\x35\x00\x00\x7d\x3d\x00\x00\x00"  # jge  61 getdents64           else close and others
-    b"\x35\x00\x82\x83\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else allow
+    b"\x35\x00\x8e\x8d\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl64 (4): compute_only.yml:57
+    b"\x15\x00\x8d\x8c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readlinkat:
     b"\x35\x00\x03\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
-    b"\x15\x00\x66\x00\x58\x00\x00\x00"  # jeq  88 utimensat            -> utimensat, utimensat_time64
-    b"\x15\x00\x7f\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
-    b"\x35\x00\x7e\x7f\x54\x00\x00\x00"  # jge  84 sync_file_range2     -> errno(EPERM) else allow
+    b"\x15\x00\x70\x00\x58\x00\x00\x00"  # jeq  88 utimensat            -> utimensat, utimensat_time64
+    b"\x15\x00\x89\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
+    b"\x35\x00\x88\x89\x54\x00\x00\x00"  # jge  84 sync_file_range2     -> errno(EPERM) else allow
     # from exit:
-    b"\x15\x00\x6a\x00\x62\x00\x00\x00"  # jeq  98 futex                -> futex, futex_time64 (1)
-    b"\x15\x00\x7c\x00\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM)
-    b"\x15\x00\x7b\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
-    b"\x15\x00\x7a\x7b\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
+    b"\x15\x00\x74\x00\x62\x00\x00\x00"  # jeq  98 futex                -> futex, futex_time64 (1)
+    b"\x15\x00\x86\x00\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM)
+    b"\x15\x00\x85\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x84\x85\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
     # from kexec_load:
-    b"\x35\x00\x15\x00\xac\x00\x00\x00"  # jge  172 getpid              -> from getpid
-    b"\x35\x00\x03\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> from sched_yield
-    b"\x35\x00\x49\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x00\x76\x71\x00\x00\x00"  # jge  113 clock_gettime       else errno(EPERM)
-    b"\x35\x00\x75\x76\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
-    # from sched_yield:
-    b"\x35\x00\x0a\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
-    b"\x35\x00\x04\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
-    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
-    b"\x45\x00\x71\x72\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
+    b"\x35\x00\x0e\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
+    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x61\x00\x73\x00\x00\x00"  # jge  115 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
+    b"\x35\x00\x81\x80\x71\x00\x00\x00"  # jge  113 clock_gettime       -> allow else errno(EPERM)
+    # from syslog:
+    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
+    b"\x15\x00\x4d\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x15\x00\x7e\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
+    b"\x15\x00\x7d\x7c\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
     # from sigaltstack:
-    b"\x35\x00\x00\x71\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
-    b"\x15\x00\x70\x6f\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
+    b"\x35\x00\x00\x7b\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
+    b"\x15\x00\x7a\x79\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
     # from getresuid:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
-    b"\x15\x00\x6e\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x6d\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x6c\x6b\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x35\x00\x02\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
+    b"\x15\x00\x78\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x15\x00\x77\x49\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else getresuid and others
     # from sethostname:
-    b"\x15\x00\x6b\x6a\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
+    b"\x15\x00\x76\x75\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
     # from getrusage:
-    b"\x15\x00\x01\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
-    b"\x45\x00\x68\x69\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x35\x00\x07\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
+    b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
+    b"\x45\x00\x00\x73\x02\x00\x00\x00"  # jset 2 io_submit             else allow
+    b"\x35\x00\x72\x71\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x66\x65\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
-    # from getpid:
-    b"\x35\x00\x07\x00\xc9\x00\x00\x00"  # jge  201 listen              -> from listen
-    b"\x15\x00\x01\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
-    b"\x35\x00\x61\x62\xb4\x00\x00\x00"  # jge  180 mq_open             -> errno(EPERM) else allow
-    # socketpair: web_worker.yml:92
+    b"\x35\x00\x6f\x6e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x6e\x6d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # from mq_open:
+    b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
+    b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
+    b"\x15\x00\x6a\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
+    b"\x35\x00\x6a\x69\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
+    # socketpair: web_worker.yml:99
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x5f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x67\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x5d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x5d\x5c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # from listen:
-    b"\x15\x00\x01\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
-    b"\x15\x00\x5a\x5b\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM) else allow
-    # sendto: web_worker.yml:69
+    b"\x45\x00\x65\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x65\x64\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    # sendto: web_worker.yml:70
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x59\x58\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from setsockopt:
-    b"\x35\x00\x1d\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
-    b"\x35\x00\x0d\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> from getsockopt
+    b"\x15\x00\x63\x62\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from recvfrom:
+    b"\x35\x00\x27\x00\xf6\x00\x00\x00"  # jge  246                     -> from wait4
+    b"\x35\x00\x16\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> from mremap
+    b"\x15\x00\x08\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
+    b"\x15\x00\x04\x00\xd1\x00\x00\x00"  # jeq  209 getsockopt          -> getsockopt
+    b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x15\x00\x5c\x5d\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    # sendmsg: web_worker.yml:71
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x5a\x5b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # getsockopt: web_worker.yml:89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x53\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x59\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
+    b"\x15\x00\x58\x57\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
+    # setsockopt (1): web_worker.yml:77, 81
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x54\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x51\x50\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:76
-    b"\x35\x00\x00\x50\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x15\x00\x4f\x4e\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:80
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
+    b"\x15\x00\x52\x51\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:77
+    b"\x35\x00\x00\x51\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x50\x4f\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\x4c\x4b\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:80
-    b"\x15\x00\x4b\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x4a\x49\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # from getsockopt:
-    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> from add_key
-    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
-    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x45\x46\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap: web_worker.yml:141
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x43\x44\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # sendmsg: web_worker.yml:70
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x41\x42\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # from add_key:
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> from mmap2
-    b"\x15\x00\x00\x3f\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
+    b"\x45\x00\x4d\x4c\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (4): web_worker.yml:81
+    b"\x15\x00\x4c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x4b\x4a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # from mremap:
+    b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> from mmap2
+    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
+    b"\x15\x00\x00\x47\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x3d\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x3d\x3c\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\x45\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x45\x44\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    # mremap: web_worker.yml:149
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x42\x43\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from mmap2:
-    b"\x15\x00\x18\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x3b\x3a\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x15\x00\x16\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x40\x3f\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
     # from mlockall:
-    b"\x35\x00\x13\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
-    b"\x35\x00\x0c\x00\x0d\x01\x00\x00"  # jge  269 sendmmsg            -> from sendmmsg
-    b"\x35\x00\x05\x00\xf6\x00\x00\x00"  # jge  246                     -> from wait4
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
-    b"\x35\x00\x36\x35\xf2\x00\x00\x00"  # jge  242 accept4             -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x35\x00\x3e\x3d\xf2\x00\x00\x00"  # jge  242 accept4             -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x34\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x33\x32\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x3c\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x3b\x3a\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from wait4:
-    b"\x15\x00\x01\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
-    b"\x35\x00\x30\x32\x04\x01\x00\x00"  # jge  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64: compute_only.yml:165
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x2e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x2d\x2c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from sendmmsg:
-    b"\x35\x00\x02\x00\x0e\x01\x00\x00"  # jge  270 process_vm_readv    -> from process_vm_readv
+    b"\x35\x00\x14\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x09\x00\x16\x01\x00\x00"  # jge  278 getrandom           -> from getrandom
+    b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
+    b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
+    b"\x35\x00\x35\x37\x04\x01\x00\x00"  # jge  260 wait4               -> errno(EPERM) else errno(ENOSYS)
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x29\x2a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # from process_vm_readv:
-    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
-    b"\x15\x00\x28\x27\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # from membarrier:
-    b"\x15\x00\x26\x27\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # from pkey_mprotect:
-    b"\x35\x00\x11\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
-    b"\x35\x00\x09\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
-    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x45\x00\x33\x34\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x21\x22\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x15\x00\x00\x31\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x30\x2f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from getrandom:
+    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
+    # getresuid and others:
+    b"\x45\x00\x2c\x2d\x09\x00\x00\x00"  # jset 9 lgetxattr             -> errno(EPERM) else allow
+    # from membarrier:
+    b"\x15\x00\x2b\x2c\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:89
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x28\x29\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
-    b"\x15\x00\x20\x00\x23\x01\x00\x00"  # jeq  291 statx               -> allow
-    b"\x15\x00\x1f\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x35\x00\x1f\x1d\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x28\x00\x23\x01\x00\x00"  # jeq  291 statx               -> allow
+    b"\x15\x00\x27\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x35\x00\x27\x25\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
     # from clock_gettime64:
-    b"\x45\x00\x00\x1c\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
-    b"\x35\x00\x1b\x1c\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    b"\x35\x00\x10\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
+    b"\x35\x00\x08\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x15\x00\x02\x00\x97\x01\x00\x00"  # jeq  407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
+    b"\x15\x00\x22\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> allow
+    b"\x15\x00\x21\x20\x96\x01\x00\x00"  # jeq  406 clock_getres_time64 -> allow else errno(EPERM)
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x00\x1f\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x1e\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x1c\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x1b\x1c\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:119
+    # utimensat, utimensat_time64: web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -198,13 +210,13 @@ PROGRAM = (
     b"\x15\x00\x16\x14\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_time64:
     b"\x35\x00\x07\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x12\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0f\x10\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0e\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0e\x0d\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:
@@ -218,11 +230,11 @@ PROGRAM = (
     # close and others:
     b"\x45\x00\x06\x05\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
     # from mount_setattr:
-    b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
-    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
-    b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # from futex_wake:
-    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x35\x00\x03\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> from statmount
+    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
+    b"\x15\x00\x03\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x03\x01\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # from statmount:
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

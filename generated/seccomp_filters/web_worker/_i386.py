@@ -11,259 +11,267 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x66\x00\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> from sched_setaffinity
+    b"\x35\x00\x6a\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> from fadvise64
     b"\x35\x00\x37\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
     b"\x35\x00\x19\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xcc\xcd\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:101
+    b"\x15\x00\xd5\xd6\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:109
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xca\xcb\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xd3\xd4\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\xc8\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xc7\xc6\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\xd1\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xd0\xcf\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\xc6\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xc5\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\xc4\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xc3\xc2\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xcf\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xce\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\xcd\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xcc\xcb\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\xc1\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xc1\x61\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x35\x00\xca\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\xca\x3f\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
     # from ioctl:
     b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xbe\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xc7\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl (1): compute_only.yml:57; web_worker.yml:138
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xbb\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x00\xc4\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x15\x00\xb8\x45\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x45\x00\x48\xb8\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x15\x00\xc1\x46\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    b"\x45\x00\x49\xc1\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
-    b"\x35\x00\x16\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc (1)
+    b"\x35\x00\x15\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc (1)
     b"\x35\x00\x09\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> from socketcall
     b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
-    b"\x35\x00\x00\xb2\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\xb1\xb2\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\xbb\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\xba\xbb\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\xb1\x9c\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x35\x00\xba\xa5\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x01\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
-    b"\x15\x00\xaf\x4e\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else settimeofday and others
+    b"\x15\x00\xb8\x4f\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else settimeofday and others
     # from mmap:
-    b"\x35\x00\xad\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
-    b"\x15\x00\xac\xad\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x35\x00\xb6\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
+    b"\x15\x00\xb5\xb6\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
     # from socketcall:
-    b"\x35\x00\x08\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
+    b"\x35\x00\x07\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (1)           ; call >= SYS_SENDTO
-    b"\x35\x00\xa9\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x45\x00\xa8\xa7\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:58
+    b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
+    b"\x45\x00\xb2\xb1\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    # socketcall (1): web_worker.yml:59
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\xa6\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x15\x00\xa5\xa4\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (2): web_worker.yml:58
-    b"\x35\x00\xa3\xa4\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x45\x00\x00\xb0\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
+    b"\x35\x00\xae\xaf\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
+    # socketcall (2): web_worker.yml:59
+    b"\x35\x00\xad\xae\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
-    b"\x35\x00\xa2\xa1\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\xac\xab\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x35\x00\xa1\xa0\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow else errno(EPERM)
+    b"\x35\x00\xab\xaa\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow else errno(EPERM)
     # from ipc (1):
-    b"\x35\x00\x7c\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x35\x00\x81\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, pkey_mprotect
     b"\x45\x00\x03\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> from ipc (2)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x9c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x9c\x9b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\xa6\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\xa6\xa5\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # from ipc (2):
-    b"\x35\x00\x9a\x7f\x7b\x00\x00\x00"  # jge  123 modify_ldt          -> errno(EPERM) else ipc and others
+    b"\x45\x00\x00\xa4\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
+    b"\x35\x00\xa3\xa4\x7b\x00\x00\x00"  # jge  123 modify_ldt          -> errno(EPERM) else allow
     # from sigprocmask:
-    b"\x35\x00\x13\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
+    b"\x35\x00\x1d\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> from madvise
     b"\x35\x00\x0c\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> from getresgid
     b"\x35\x00\x04\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
     b"\x35\x00\x01\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
-    b"\x35\x00\x95\x96\x7f\x00\x00\x00"  # jge  127 create_module       -> errno(EPERM) else allow
+    b"\x35\x00\x9e\x9f\x7f\x00\x00\x00"  # jge  127 create_module       -> errno(EPERM) else allow
     # from _llseek:
-    b"\x15\x00\x94\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x93\x94\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x9d\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x9c\x9d\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x15\x00\x04\x00\xa3\x00\x00\x00"  # jeq  163 mremap              -> mremap
-    b"\x15\x00\x92\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
-    b"\x15\x00\x91\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
-    b"\x15\x00\x90\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
-    b"\x15\x00\x8f\x8e\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:141
+    b"\x15\x00\x9b\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
+    b"\x15\x00\x9a\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
+    b"\x15\x00\x99\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
+    b"\x15\x00\x98\x97\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
+    # mremap: web_worker.yml:149
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x8c\x8d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x95\x96\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresgid:
+    b"\x35\x00\x06\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x01\x00\xac\x00\x00\x00"  # jeq  172 prctl               -> prctl (1)
-    b"\x15\x00\x8a\x8b\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x15\x00\x92\x93\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x88\x87\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x87\x86\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x90\x8f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x8f\x8e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
-    b"\x35\x00\x0c\x00\xdc\x00\x00\x00"  # jge  220 getdents64          -> from getdents64
-    b"\x35\x00\x08\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> madvise
-    b"\x35\x00\x05\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
-    b"\x35\x00\x02\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
-    b"\x35\x00\x22\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> dup and others
-    b"\x15\x00\x81\x80\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x35\x00\x06\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
+    b"\x35\x00\x03\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> dup and others
+    b"\x15\x00\x8b\x8a\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    # dup and others:
+    b"\x45\x00\x89\x8a\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
     # from ugetrlimit:
-    b"\x15\x00\x7f\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x7e\x7f\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x88\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x87\x88\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x15\x00\x7e\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x7c\x79\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
-    # madvise: compute_only.yml:83
+    b"\x15\x00\x87\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x85\x82\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
+    # from madvise:
+    b"\x35\x00\x0e\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
+    b"\x35\x00\x03\x00\xdc\x00\x00\x00"  # jge  220 getdents64          -> from getdents64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x7b\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x7a\x79\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x82\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x81\x80\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
-    b"\x35\x00\x0a\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
-    b"\x15\x00\x00\x71\xdd\x00\x00\x00"  # jeq  221 fcntl64             else getdents64 and others
+    b"\x15\x00\x00\x79\xdd\x00\x00\x00"  # jeq  221 fcntl64             else getdents64 and others
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
-    b"\x15\x00\x73\x74\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x15\x00\x7b\x7c\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x71\x72\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:131
+    b"\x45\x00\x79\x7a\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64: web_worker.yml:139
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x70\x6f\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x6f\x6e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x35\x00\x78\x77\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x77\x76\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
-    b"\x35\x00\x5b\x00\xf0\x00\x00\x00"  # jge  240 futex               -> futex, futex_time64 (1)
-    b"\x35\x00\x6d\x6c\xef\x00\x00\x00"  # jge  239 sendfile64          -> allow else errno(EPERM)
-    # from sched_setaffinity:
-    b"\x35\x00\x2d\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> from setsockopt
-    b"\x35\x00\x1a\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
-    b"\x35\x00\x0c\x00\x27\x01\x00\x00"  # jge  295 openat              -> from openat
-    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> from set_thread_area
-    b"\x35\x00\x20\x67\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64 else errno(EPERM)
-    # from set_thread_area:
-    b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> from remap_file_pages
-    b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> from fadvise64
-    b"\x35\x00\x64\x65\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
+    b"\x35\x00\x02\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> from sched_getaffinity
+    b"\x15\x00\x62\x00\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1)
+    b"\x15\x00\x74\x73\xef\x00\x00\x00"  # jeq  239 sendfile64          -> allow else errno(EPERM)
+    # from sched_getaffinity:
+    b"\x35\x00\x00\x22\xf3\x00\x00\x00"  # jge  243 set_thread_area     else sched_getaffinity, prlimit64
+    b"\x35\x00\x71\x72\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
     # from fadvise64:
-    b"\x15\x00\x63\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x64\x63\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x3c\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> from getsockname
+    b"\x35\x00\x21\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> from socketpair
+    b"\x35\x00\x0d\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> from readlinkat
+    b"\x35\x00\x06\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> from statfs64
+    b"\x35\x00\x4c\x00\x0b\x01\x00\x00"  # jge  267 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
+    b"\x35\x00\x02\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> from remap_file_pages
+    b"\x15\x00\x6a\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x15\x00\x6b\x6a\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
     # from remap_file_pages:
-    b"\x35\x00\x03\x00\x11\x01\x00\x00"  # jge  273 vserver             -> from vserver
-    b"\x35\x00\x01\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> dup and others
+    b"\x35\x00\x69\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> allow
     # settimeofday and others:
-    b"\x45\x00\x5f\x60\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
-    # dup and others:
-    b"\x45\x00\x5e\x5f\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
-    # from vserver:
-    b"\x15\x00\x5f\x5d\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
-    # from openat:
-    b"\x35\x00\x08\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
-    b"\x35\x00\x02\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> from mkdirat
+    b"\x45\x00\x67\x68\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
+    # from statfs64:
+    b"\x15\x00\x03\x00\x27\x01\x00\x00"  # jeq  295 openat              -> openat
+    b"\x15\x00\x66\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
+    b"\x15\x00\x65\x00\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow
+    b"\x15\x00\x65\x63\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x59\x5a\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mkdirat:
-    b"\x35\x00\x02\x00\x36\x01\x00\x00"  # jge  310 unshare             -> from unshare
-    b"\x35\x00\x54\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32 and others
-    b"\x15\x00\x57\x56\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
-    # from unshare:
-    b"\x35\x00\x56\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
-    b"\x15\x00\x55\x54\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x45\x00\x61\x62\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # from readlinkat:
+    b"\x35\x00\x08\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
+    b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
+    b"\x35\x00\x00\x5b\x36\x01\x00\x00"  # jge  310 unshare             else setreuid32 and others
+    b"\x35\x00\x5e\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
+    b"\x15\x00\x5d\x5c\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # from utimensat:
-    b"\x35\x00\x00\x3a\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x35\x00\x00\x42\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> from eventfd2
-    b"\x15\x00\x52\x51\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x15\x00\x5a\x59\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # from eventfd2:
-    b"\x15\x00\x50\x51\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    b"\x15\x00\x58\x59\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
-    b"\x35\x00\x0a\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> from socketpair
     b"\x15\x00\x05\x00\x54\x01\x00\x00"  # jeq  340 prlimit64           -> prlimit64
     b"\x15\x00\x02\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
-    b"\x15\x00\x4d\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
-    b"\x15\x00\x4c\x4b\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    b"\x15\x00\x56\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
+    b"\x15\x00\x55\x54\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x49\x4a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:165
+    b"\x45\x00\x52\x53\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x50\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x4f\x4e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socketpair:
+    b"\x35\x00\x0b\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
     b"\x35\x00\x05\x00\x69\x01\x00\x00"  # jge  361 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x42\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x4a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x40\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x40\x3f\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x48\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x48\x47\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # from bind:
-    b"\x35\x00\x3f\x3e\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
-    # from setsockopt:
-    b"\x35\x00\x17\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> from pkey_mprotect
-    b"\x35\x00\x0e\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> from getsockname
+    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 getsockopt          -> getsockopt
+    b"\x35\x00\x46\x45\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
+    # getsockopt: web_worker.yml:89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x39\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x44\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
+    b"\x15\x00\x43\x42\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
+    # setsockopt (1): web_worker.yml:77, 81
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x3f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x37\x36\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:76
-    b"\x35\x00\x00\x36\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x15\x00\x35\x34\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:80
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
+    b"\x15\x00\x3d\x3c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:77
+    b"\x35\x00\x00\x3c\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x3b\x3a\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
-    b"\x35\x00\x32\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x15\x00\x31\x30\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (3): web_worker.yml:80
-    b"\x15\x00\x30\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x2f\x2e\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
+    b"\x35\x00\x38\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x15\x00\x37\x36\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    # setsockopt (4): web_worker.yml:81
+    b"\x15\x00\x36\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x35\x34\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockname:
+    b"\x35\x00\x18\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x08\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> from pkey_mprotect
     b"\x15\x00\x05\x00\x71\x01\x00\x00"  # jeq  369 sendto              -> sendto
     b"\x15\x00\x02\x00\x72\x01\x00\x00"  # jeq  370 sendmsg             -> sendmsg
-    b"\x15\x00\x2b\x00\x76\x01\x00\x00"  # jeq  374 userfaultfd         -> errno(EPERM)
-    b"\x15\x00\x2a\x2b\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:70
+    b"\x15\x00\x2f\x00\x76\x01\x00\x00"  # jeq  374 userfaultfd         -> errno(EPERM)
+    b"\x15\x00\x2e\x2f\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
+    # sendmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x28\x29\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:69
+    b"\x45\x00\x2c\x2d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # sendto: web_worker.yml:70
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x2b\x2a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pkey_mprotect:
-    b"\x35\x00\x12\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
-    b"\x35\x00\x0a\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x06\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x21\x22\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x26\x27\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
-    b"\x35\x00\x1f\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
     b"\x35\x00\x01\x00\x82\x01\x00\x00"  # jge  386 rseq                -> from rseq
-    b"\x15\x00\x1e\x1d\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
+    b"\x15\x00\x25\x24\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
     # from rseq:
-    b"\x35\x00\x1e\x1d\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
-    # from clock_gettime64:
-    b"\x35\x00\x1b\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # ipc and others:
-    b"\x45\x00\x1b\x1a\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x35\x00\x25\x24\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
+    # from semget:
+    b"\x15\x00\x02\x00\x97\x01\x00\x00"  # jeq  407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
+    b"\x15\x00\x22\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> allow
+    b"\x15\x00\x21\x20\x96\x01\x00\x00"  # jeq  406 clock_getres_time64 -> allow else errno(EPERM)
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x00\x1f\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x1e\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x1c\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x1b\x1c\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
+    b"\x35\x00\x07\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:119
+    # utimensat, utimensat_time64: web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x18\x17\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -275,13 +283,13 @@ PROGRAM = (
     b"\x45\x00\x13\x14\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
     # from futex_time64:
     b"\x35\x00\x07\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x11\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0e\x0f\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0d\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0d\x0c\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

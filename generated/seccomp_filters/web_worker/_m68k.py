@@ -11,292 +11,307 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x6b\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> from fcntl64
-    b"\x00\x35\x3f\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x77\x00\x00\x00\x00\xf8"  # jge  248 lookup_dcookie      -> from lookup_dcookie
+    b"\x00\x35\x3e\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xd8\xd9\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:101
+    b"\x00\x15\xe3\xe4\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xd6\xd7\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xe1\xe2\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xd4\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xd3\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xd3\xd1\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xdf\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xde\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xde\xdc\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # from mount:
     b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x45\x00\x42\x00\x00\x00\x01"  # jset 1 exit                  else mount and others
-    b"\x00\x35\xcf\xce\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x00\x35\xda\xd9\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
     # from access:
-    b"\x00\x35\xcd\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xcd\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xcb\xcd\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xd8\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x15\xd8\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x15\xd6\xd8\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # from dup:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xc9\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xca\xc9\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xd4\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xd5\xd4\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # from acct:
-    b"\x00\x35\xc9\xc7\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xd4\xd2\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc5\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xd0\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl (1): compute_only.yml:57; web_worker.yml:138
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xc2\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xcd\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xbf\x55\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x00\x45\x58\xbf\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x15\xca\x52\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    b"\x00\x45\x55\xca\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
-    b"\x00\x35\x16\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
+    b"\x00\x35\x15\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x35\x0d\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
     b"\x00\x35\x06\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
-    b"\x00\x35\xb8\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xb7\xb9\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xc3\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xc2\xc4\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x00\x15\xb6\xb7\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xc1\xc2\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xb6\xa1\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\xc1\xab\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x45\x00\xb4\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xb3\xb2\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xbf\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xbe\xbd\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\x00\x4f\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
-    b"\x00\x35\xb2\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xb1\xaf\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # socketcall (1): web_worker.yml:58
+    b"\x00\x35\x00\x51\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
+    b"\x00\x35\xbd\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xbc\xba\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    # socketcall (1): web_worker.yml:59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x00\x35\xad\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x00\x45\xac\xab\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:58
+    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
+    b"\x00\x45\xb8\xb7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    # socketcall (2): web_worker.yml:59
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xaa\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x15\xa9\xa8\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (3): web_worker.yml:58
-    b"\x00\x35\xa7\xa8\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x45\x00\xb6\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x35\xb4\xb5\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
+    # socketcall (3): web_worker.yml:59
+    b"\x00\x35\xb3\xb4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x05\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
-    b"\x00\x35\xa5\xa4\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xb1\xb0\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from vhangup:
     b"\x00\x35\x01\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> from sysinfo
-    b"\x00\x35\x0b\xa4\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup and others else errno(ENOSYS)
+    b"\x00\x35\x0b\xb0\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup and others else errno(ENOSYS)
     # from sysinfo:
-    b"\x00\x15\xa1\xa2\x00\x00\x00\x75"  # jeq  117 ipc                 -> errno(EPERM) else allow
-    # clone: web_worker.yml:154
+    b"\x00\x15\xad\xae\x00\x00\x00\x75"  # jeq  117 ipc                 -> errno(EPERM) else allow
+    # clone: web_worker.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x9f\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x9f\x9e\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\xab\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\xab\xaa\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
-    b"\x00\x35\x11\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
+    b"\x00\x35\x16\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x35\x0a\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
     b"\x00\x35\x02\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
-    b"\x00\x15\x78\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x35\x9a\x7e\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname and others
+    b"\x00\x15\x7e\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x35\xa5\x48\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname and others
     # from setfsuid:
-    b"\x00\x35\x07\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
     b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     # vhangup and others:
-    b"\x00\x45\x96\x98\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\xa2\xa4\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else errno(ENOSYS)
     # from _llseek:
-    b"\x00\x15\x95\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x94\x95\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\xa1\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\xa0\xa1\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x94\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x93\x92\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\xa0\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x9f\x9e\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x8f\x90\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x9b\x9c\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
-    b"\x00\x35\x00\x2c\x00\x00\x00\xa7"  # jge  167 query_module        else mmap and others
-    b"\x00\x35\x8e\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
+    b"\x00\x35\x03\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
+    b"\x00\x35\x00\x2e\x00\x00\x00\xa7"  # jge  167 query_module        else mmap and others
+    b"\x00\x35\x99\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
     # mount and others:
-    b"\x00\x45\x8c\x8d\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
-    # from prctl:
-    b"\x00\x35\x12\x00\x00\x00\x00\xde"  # jge  222 tkill               -> from tkill
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x45\x97\x98\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x88\x87\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x00\x15\x87\x86\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x95\x94\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x94\x93\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x00\x35\x04\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x00\x35\x11\x00\x00\x00\x00\xee"  # jge  238 madvise             -> from madvise
+    b"\x00\x35\x0e\x00\x00\x00\x00\xde"  # jge  222 tkill               -> from tkill
+    b"\x00\x35\x05\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
-    b"\x00\x15\x83\x84\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x8e\x8f\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from lchown:
-    b"\x00\x35\x41\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack and others
-    b"\x00\x15\x82\x81\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> from sigaltstack
+    b"\x00\x15\x8d\x8c\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    # from sigaltstack:
+    b"\x00\x35\x8b\x8c\x00\x00\x00\xbc"  # jge  188 getpmsg             -> errno(EPERM) else allow
     # from ugetrlimit:
     b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
-    b"\x00\x15\x7f\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x7e\x7f\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
+    b"\x00\x15\x89\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x88\x89\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
     # from setreuid32:
     b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> from getdents64
-    b"\x00\x15\x7d\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x15\x7c\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
-    b"\x00\x15\x7b\x7a\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x00\x15\x87\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x86\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x85\x84\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # from getdents64:
-    b"\x00\x35\x7a\x7b\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
+    b"\x00\x35\x84\x85\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
     # from tkill:
-    b"\x00\x35\x02\x00\x00\x00\x00\xee"  # jge  238 madvise             -> madvise
-    b"\x00\x15\x64\x00\x00\x00\x00\xeb"  # jeq  235 futex               -> futex, futex_time64 (1)
-    b"\x00\x15\x77\x76\x00\x00\x00\xec"  # jeq  236 sendfile64          -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x00\x15\x6f\x00\x00\x00\x00\xeb"  # jeq  235 futex               -> futex, futex_time64 (1)
+    b"\x00\x15\x82\x81\x00\x00\x00\xec"  # jeq  236 sendfile64          -> allow else errno(EPERM)
+    # from madvise:
+    b"\x00\x35\x03\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> from fcntl64
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x75\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x74\x73\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x7f\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x7e\x7d\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from fcntl64:
-    b"\x00\x35\x40\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> from getsockname
-    b"\x00\x35\x22\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> from fanotify_init
-    b"\x00\x35\x19\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> from sched_getaffinity
-    b"\x00\x35\x11\x00\x00\x00\x01\x20"  # jge  288 openat              -> from openat
     b"\x00\x35\x09\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
-    b"\x00\x15\x6a\x6b\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x00\x15\x78\x79\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x68\x69\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:131
+    b"\x00\x45\x76\x77\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64: web_worker.yml:139
     b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
-    b"\x00\x35\x67\x66\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x66\x65\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x35\x75\x74\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x74\x73\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
+    b"\x00\x35\x73\x72\x00\x00\x00\xf6"  # jge  246 fadvise64           -> allow else errno(EPERM)
+    # from lookup_dcookie:
+    b"\x00\x35\x3a\x00\x00\x00\x01\x6e"  # jge  366 sendto              -> from sendto
+    b"\x00\x35\x26\x00\x00\x00\x01\x68"  # jge  360 listen              -> from listen
+    b"\x00\x35\x0f\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> from kexec_load
     b"\x00\x35\x04\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> from statfs64
-    b"\x00\x35\x02\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> from timer_create
-    b"\x00\x35\x00\x62\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
+    b"\x00\x35\x4d\x00\x00\x00\x01\x06"  # jge  262 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x35\x6d\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow
+    b"\x00\x35\x6b\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> errno(EPERM)
     # mmap and others:
-    b"\x00\x45\x62\x61\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
-    # from timer_create:
-    b"\x00\x35\x61\x60\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x45\x6b\x6a\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from statfs64:
-    b"\x00\x15\x60\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
-    b"\x00\x15\x60\x5e\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
-    # from openat:
-    b"\x00\x35\x02\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> from mkdirat
+    b"\x00\x35\x06\x00\x00\x00\x01\x2a"  # jge  298 readlinkat          -> from readlinkat
+    b"\x00\x15\x03\x00\x00\x00\x01\x20"  # jeq  288 openat              -> openat
+    b"\x00\x15\x68\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
+    b"\x00\x15\x67\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
+    b"\x00\x15\x67\x65\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x5b\x5c\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mkdirat:
-    b"\x00\x35\x02\x00\x00\x00\x01\x2c"  # jge  300 faccessat           -> from faccessat
-    b"\x00\x15\x5a\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
-    b"\x00\x15\x59\x58\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
-    # from faccessat:
-    b"\x00\x35\x0b\x58\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare and others else allow
-    # from sched_getaffinity:
-    b"\x00\x35\x01\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> from utimensat
-    b"\x00\x35\x39\x0c\x00\x00\x01\x39"  # jge  313 kexec_load          -> setdomainname and others else sched_getaffinity, prlimit64
-    # from utimensat:
-    b"\x00\x35\x00\x39\x00\x00\x01\x3d"  # jge  317 signalfd            else utimensat, utimensat_time64
+    b"\x00\x45\x63\x64\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # from readlinkat:
+    b"\x00\x35\x0f\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x11\x00\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare and others
+    b"\x00\x15\x60\x61\x00\x00\x01\x2b"  # jeq  299 fchmodat            -> errno(EPERM) else allow
+    # from kexec_load:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> from name_to_handle_at
+    b"\x00\x35\x02\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> from signalfd
+    b"\x00\x35\x43\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64
+    # setdomainname and others:
+    b"\x00\x45\x5d\x5c\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    # from signalfd:
+    b"\x00\x35\x06\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
     b"\x00\x35\x02\x00\x00\x00\x01\x49"  # jge  329 preadv              -> from preadv
-    b"\x00\x45\x00\x52\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
-    b"\x00\x35\x52\x51\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x59\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
+    b"\x00\x35\x59\x58\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
     # from preadv:
-    b"\x00\x35\x51\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
-    b"\x00\x35\x4f\x50\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # from fanotify_init:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x6b"  # jge  363 setsockopt          -> setsockopt (1)
-    b"\x00\x35\x06\x00\x00\x00\x01\x65"  # jge  357 socketpair          -> from socketpair
-    b"\x00\x15\x01\x00\x00\x00\x01\x53"  # jeq  339 prlimit64           -> prlimit64
-    # unshare and others:
-    b"\x00\x45\x4b\x4c\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> from get_thread_area
+    b"\x00\x35\x56\x57\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # from get_thread_area:
+    b"\x00\x35\x55\x56\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x53\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from socketpair:
-    b"\x00\x35\x05\x00\x00\x00\x01\x66"  # jge  358 bind                -> sigaltstack and others
+    b"\x00\x15\x52\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from name_to_handle_at:
+    b"\x00\x15\x01\x00\x00\x00\x01\x65"  # jeq  357 socketpair          -> socketpair
+    # unshare and others:
+    b"\x00\x45\x4f\x50\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
+    # socketpair: web_worker.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x44\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x4d\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x42\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\x42\x41\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # sigaltstack and others:
-    b"\x00\x45\x40\x41\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
-    # setsockopt (1): web_worker.yml:76, 80
+    b"\x00\x45\x4b\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x4b\x4a\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    # from listen:
+    b"\x00\x15\x04\x00\x00\x00\x01\x6b"  # jeq  363 setsockopt          -> setsockopt (1)
+    b"\x00\x45\x00\x49\xff\xff\xfe\x92"  # jset 0xfffffe92              else allow
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\x47\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x46\x45\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:77, 81
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x00\x15\x00\x3d\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x42\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x3b\x3a\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:76
-    b"\x00\x35\x00\x3a\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x00\x15\x39\x38\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:80
+    b"\x00\x15\x40\x3f\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:77
+    b"\x00\x35\x00\x3f\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x00\x15\x3e\x3d\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x00\x35\x36\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x00\x15\x35\x34\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:80
-    b"\x00\x15\x34\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x33\x32\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # from getsockname:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x7c"  # jge  380 seccomp             -> from seccomp
-    b"\x00\x15\x08\x00\x00\x00\x01\x6e"  # jeq  366 sendto              -> sendto
-    b"\x00\x15\x05\x00\x00\x00\x01\x6f"  # jeq  367 sendmsg             -> sendmsg
+    b"\x00\x35\x3b\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x00\x15\x3a\x39\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    # setsockopt (4): web_worker.yml:81
+    b"\x00\x15\x39\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x38\x37\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # from sendto:
+    b"\x00\x35\x11\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x05\x00\x00\x00\x01\x70"  # jge  368 recvfrom            -> from recvfrom
+    b"\x00\x35\x02\x00\x00\x00\x01\x6f"  # jge  367 sendmsg             -> sendmsg
+    b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
+    b"\x00\x15\x33\x32\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # sendmsg: web_worker.yml:71
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x45\x30\x31\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # from recvfrom:
+    b"\x00\x35\x05\x00\x00\x00\x01\x7c"  # jge  380 seccomp             -> from seccomp
     b"\x00\x15\x02\x00\x00\x00\x01\x74"  # jeq  372 sendmmsg            -> sendmmsg
     b"\x00\x15\x2d\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
     b"\x00\x15\x2c\x2d\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
-    # sendmmsg: web_worker.yml:71
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x2a\x2b\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendmsg: web_worker.yml:70
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x28\x29\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:69
-    b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from seccomp:
-    b"\x00\x35\x0c\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
     b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 rseq                -> from rseq
-    b"\x00\x15\x00\x23\x00\x00\x01\x7d"  # jeq  381 pkey_mprotect       else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x00\x15\x00\x28\x00\x00\x01\x7d"  # jeq  381 pkey_mprotect       else errno(EPERM)
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x21\x22\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x26\x27\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:
-    b"\x00\x35\x05\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat, utimensat_time64
-    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
-    b"\x00\x35\x1e\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x1f\x1e\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
-    # from clock_gettime64:
-    b"\x00\x35\x1c\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # setdomainname and others:
-    b"\x00\x45\x1c\x1b\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat, utimensat_time64: web_worker.yml:119
+    b"\x00\x35\x27\x26\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
+    # from semget:
+    b"\x00\x35\x10\x00\x00\x00\x01\xa6"  # jge  422 futex_time64        -> from futex_time64
+    b"\x00\x35\x08\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x00\x15\x02\x00\x00\x00\x01\x97"  # jeq  407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x15\x22\x00\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> allow
+    b"\x00\x15\x21\x20\x00\x00\x01\x96"  # jeq  406 clock_getres_time64 -> allow else errno(EPERM)
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x35\x00\x1f\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x1e\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x1c\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x1b\x1c\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
+    # from utimensat_time64:
+    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:127
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
-    b"\x00\x35\x0c\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    b"\x00\x35\x04\x00\x00\x00\x01\xa6"  # jge  422 futex_time64        -> futex, futex_time64 (1)
     b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
-    b"\x00\x35\x17\x16\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x18\x17\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
     # from io_pgetevents_time64:
-    b"\x00\x45\x00\x14\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
+    b"\x00\x45\x00\x15\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
     # setreuid and others:
-    b"\x00\x45\x13\x14\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else allow
-    # futex, futex_time64 (1): compute_only.yml:113
+    b"\x00\x45\x14\x15\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else allow
+    # from futex_time64:
+    b"\x00\x35\x07\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x12\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0f\x10\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x00\x45\x00\x0e\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0e\x0d\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -7,258 +7,267 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\xdc\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\xe5\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x74\x00\x00\x00\x10\x73"  # jge  4211 truncate64         -> from truncate64
-    b"\x00\x35\x38\x00\x00\x00\x10\x1a"  # jge  4122 uname              -> from uname
+    b"\x00\x35\x7d\x00\x00\x00\x10\x7b"  # jge  4219 getdents64         -> from getdents64
+    b"\x00\x35\x38\x00\x00\x00\x10\x1e"  # jge  4126 sigprocmask        -> from sigprocmask
     b"\x00\x35\x1c\x00\x00\x00\x0f\xd8"  # jge  4056 mpx                -> from mpx
     b"\x00\x35\x12\x00\x00\x00\x0f\xd6"  # jge  4054 ioctl              -> from ioctl
     b"\x00\x35\x05\x00\x00\x00\x0f\xa6"  # jge  4006 close              -> from close
     b"\x00\x35\x02\x00\x00\x00\x0f\xa5"  # jge  4005 open               -> open
-    b"\x00\x35\xd0\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> allow
-    b"\x00\x35\x0d\xd4\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
-    # open: web_worker.yml:101
+    b"\x00\x35\xd9\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> allow
+    b"\x00\x35\x0d\xdd\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    # open: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xcc\xcd\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xd5\xd6\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
     b"\x00\x35\x08\x00\x00\x00\x0f\xc9"  # jge  4041 dup                -> from dup
     b"\x00\x35\x03\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> from mount
-    b"\x00\x35\xca\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
-    b"\x00\x35\x00\xc9\x00\x00\x0f\xa7"  # jge  4007 waitpid            else allow
-    b"\x00\x15\xc8\xc7\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x00\x35\xd3\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
+    b"\x00\x35\x00\xd2\x00\x00\x0f\xa7"  # jge  4007 waitpid            else allow
+    b"\x00\x15\xd1\xd0\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\xc7\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
-    b"\x00\x15\xc6\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
-    b"\x00\x15\xc5\x00\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow
-    b"\x00\x15\xc4\xc3\x00\x00\x0f\xc1"  # jeq  4033 access             -> allow else errno(EPERM)
+    b"\x00\x15\xd0\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
+    b"\x00\x15\xcf\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
+    b"\x00\x15\xce\x00\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow
+    b"\x00\x15\xcd\xcc\x00\x00\x0f\xc1"  # jeq  4033 access             -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\x00\xc3\x00\x00\x0f\xcc"  # jge  4044 prof               else allow
-    b"\x00\x35\xc1\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
+    b"\x00\x35\x00\xcc\x00\x00\x0f\xcc"  # jge  4044 prof               else allow
+    b"\x00\x35\xca\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x00\x45\xc1\xc0\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    b"\x00\x45\xca\xc9\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xbe\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xc7\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl (1): compute_only.yml:57; web_worker.yml:138
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xbb\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xc4\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xb8\x65\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
-    # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x00\x45\x68\xb8\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x15\xc1\x68\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    b"\x00\x45\x6b\xc1\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
-    b"\x00\x35\x12\x00\x00\x00\x10\x07"  # jge  4103 syslog             -> from syslog
-    b"\x00\x35\x09\x00\x00\x00\x10\x06"  # jge  4102 socketcall         -> socketcall (1)
+    b"\x00\x35\x14\x00\x00\x00\x10\x15"  # jge  4117 ipc                -> from ipc (1)
+    b"\x00\x35\x09\x00\x00\x00\x10\x06"  # jge  4102 socketcall         -> from socketcall
     b"\x00\x35\x04\x00\x00\x00\x0f\xef"  # jge  4079 settimeofday       -> from settimeofday
     b"\x00\x35\x02\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> from setreuid
-    b"\x00\x35\x00\xb2\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
-    b"\x00\x15\xb1\xb2\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x00\x35\x00\xbb\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
+    b"\x00\x15\xba\xbb\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xb1\x9a\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> allow else setreuid and others
+    b"\x00\x35\xba\xa3\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x0f\xfa"  # jge  4090 mmap               -> from mmap
-    b"\x00\x15\xaf\x00\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow
-    b"\x00\x15\xae\xad\x00\x00\x0f\xf5"  # jeq  4085 readlink           -> allow else errno(EPERM)
+    b"\x00\x15\xb8\x00\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow
+    b"\x00\x15\xb7\xb6\x00\x00\x0f\xf5"  # jeq  4085 readlink           -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\xac\x85\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
-    # socketcall (1): web_worker.yml:58
+    b"\x00\x35\xb5\x87\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
+    # from socketcall:
+    b"\x00\x35\x07\x00\x00\x00\x10\x07"  # jge  4103 syslog             -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x00\x35\xaa\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x00\x45\xa9\xa8\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:58
-    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xa7\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x15\xa6\xa5\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (3): web_worker.yml:58
-    b"\x00\x35\xa4\xa5\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
+    b"\x00\x45\xb2\xb1\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    # socketcall (1): web_worker.yml:59
+    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
+    b"\x00\x45\x00\xb0\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x35\xae\xaf\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
+    # socketcall (2): web_worker.yml:59
+    b"\x00\x35\xad\xae\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
-    b"\x00\x35\x03\x00\x00\x00\x10\x15"  # jge  4117 ipc                -> from ipc
-    b"\x00\x35\x01\x00\x00\x00\x10\x0d"  # jge  4109 unused109          -> from unused109
-    b"\x00\x35\xa2\xa1\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
-    # from unused109:
-    b"\x00\x35\xa1\xa0\x00\x00\x10\x14"  # jge  4116 sysinfo            -> allow else errno(EPERM)
-    # from ipc:
-    b"\x00\x45\x7f\x00\xff\xff\xef\xe7"  # jset 0xffffefe7              -> ipc and others
+    b"\x00\x35\x00\x0f\x00\x00\x10\x0d"  # jge  4109 unused109          else syslog and others
+    b"\x00\x35\xac\xab\x00\x00\x10\x14"  # jge  4116 sysinfo            -> allow else errno(EPERM)
+    # from ipc (1):
+    b"\x00\x35\x7e\x00\x00\x00\x10\x1d"  # jge  4125 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x45\x03\x00\xff\xff\xef\xe7"  # jset 0xffffefe7              -> from ipc (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x9d\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\x9d\x9c\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # from uname:
-    b"\x00\x35\x16\x00\x00\x00\x10\x55"  # jge  4181 setsockopt         -> from setsockopt
-    b"\x00\x35\x0c\x00\x00\x00\x10\x48"  # jge  4168 accept             -> from accept
-    b"\x00\x35\x02\x00\x00\x00\x10\x1f"  # jge  4127 create_module      -> from create_module
-    b"\x00\x15\x72\x00\x00\x00\x10\x1d"  # jeq  4125 mprotect           -> mprotect, pkey_mprotect
-    b"\x00\x45\x97\x77\x00\x00\x00\x01"  # jset 1                       -> errno(EPERM) else ipc and others
-    # from create_module:
-    b"\x00\x35\x06\x00\x00\x00\x10\x47"  # jge  4167 mremap             -> mremap
-    b"\x00\x35\x01\x00\x00\x00\x10\x34"  # jge  4148 cachectl           -> from cachectl
-    b"\x00\x35\x95\x94\x00\x00\x10\x2c"  # jge  4140 _llseek            -> allow else errno(EPERM)
-    # from cachectl:
-    b"\x00\x35\x94\x00\x00\x00\x10\x46"  # jge  4166 nanosleep          -> allow
-    b"\x00\x15\x93\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
-    b"\x00\x45\x91\x00\xff\xff\xef\xc4"  # jset 0xffffefc4              -> errno(EPERM)
-    b"\x00\x15\x90\x91\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM) else allow
-    # mremap: web_worker.yml:141
+    b"\x00\x45\xa7\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\xa7\xa6\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    # from ipc (2):
+    b"\x00\x35\xa5\x7c\x00\x00\x10\x1b"  # jge  4123 modify_ldt         -> errno(EPERM) else ipc and others
+    # from sigprocmask:
+    b"\x00\x35\x19\x00\x00\x00\x10\x55"  # jge  4181 setsockopt         -> from setsockopt
+    b"\x00\x35\x11\x00\x00\x00\x10\x53"  # jge  4179 sendmsg            -> from sendmsg
+    b"\x00\x35\x0c\x00\x00\x00\x10\x4b"  # jge  4171 getpeername        -> from getpeername
+    b"\x00\x35\x05\x00\x00\x00\x10\x3c"  # jge  4156 mlockall           -> from mlockall
+    b"\x00\x35\x01\x00\x00\x00\x10\x2c"  # jge  4140 _llseek            -> from _llseek
+    b"\x00\x35\x9f\xa0\x00\x00\x10\x1f"  # jge  4127 create_module      -> errno(EPERM) else allow
+    # from _llseek:
+    b"\x00\x35\x00\x9f\x00\x00\x10\x34"  # jge  4148 cachectl           else allow
+    b"\x00\x15\x9d\x00\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM)
+    # syslog and others:
+    b"\x00\x45\x9d\x9c\x00\x00\x00\x08"  # jset 8                       -> allow else errno(EPERM)
+    # from mlockall:
+    b"\x00\x15\x03\x00\x00\x00\x10\x47"  # jeq  4167 mremap             -> mremap
+    b"\x00\x15\x9b\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
+    b"\x00\x15\x9a\x00\x00\x00\x10\x46"  # jeq  4166 nanosleep          -> allow
+    b"\x00\x15\x99\x98\x00\x00\x10\x48"  # jeq  4168 accept             -> allow else errno(EPERM)
+    # mremap: web_worker.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x8e\x8f\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # from accept:
-    b"\x00\x35\x04\x00\x00\x00\x10\x54"  # jge  4180 sendto             -> sendto
-    b"\x00\x35\x01\x00\x00\x00\x10\x53"  # jge  4179 sendmsg            -> sendmsg
-    b"\x00\x35\x8c\x1c\x00\x00\x10\x4b"  # jge  4171 getpeername        -> allow else accept and others
-    # sendmsg: web_worker.yml:70
+    b"\x00\x45\x96\x97\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # from getpeername:
+    b"\x00\x15\x00\x96\x00\x00\x10\x4d"  # jeq  4173 getsockopt         else allow
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\x94\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x00\x15\x93\x92\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    # from sendmsg:
+    b"\x00\x35\x02\x00\x00\x00\x10\x54"  # jge  4180 sendto             -> sendto
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x89\x8a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:69
+    b"\x00\x45\x8f\x90\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # sendto: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\x87\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x8d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x86\x85\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x8c\x8b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from setsockopt:
     b"\x00\x35\x10\x00\x00\x00\x10\x56"  # jge  4182 shutdown           -> from shutdown
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x00\x15\x00\x81\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x87\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (1)
-    b"\x00\x35\x7f\x00\x00\x00\x00\x08"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
-    b"\x00\x15\x7e\x7d\x00\x00\x00\x04"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:76
+    b"\x00\x35\x85\x00\x00\x00\x00\x08"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
+    b"\x00\x15\x84\x83\x00\x00\x00\x04"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (1): web_worker.yml:77
     b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x7c\x7b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:76
-    b"\x00\x35\x7a\x7b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:76, 80
+    b"\x00\x15\x82\x81\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (2): web_worker.yml:77
+    b"\x00\x35\x80\x81\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    # setsockopt (3): web_worker.yml:77, 81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x00\x35\x78\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x00\x15\x77\x76\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:80
-    b"\x00\x15\x76\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x75\x74\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x00\x35\x7e\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x00\x15\x7d\x7c\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    # setsockopt (4): web_worker.yml:81
+    b"\x00\x15\x7c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x7b\x7a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from shutdown:
     b"\x00\x35\x0a\x00\x00\x00\x10\x60"  # jge  4192 prctl              -> from prctl
     b"\x00\x15\x04\x00\x00\x00\x10\x58"  # jeq  4184 socketpair         -> socketpair
-    b"\x00\x15\x72\x00\x00\x00\x10\x56"  # jeq  4182 shutdown           -> allow
-    b"\x00\x15\x71\x00\x00\x00\x10\x5a"  # jeq  4186 getresuid          -> allow
-    b"\x00\x35\x70\x00\x00\x00\x10\x5f"  # jge  4191 getresgid          -> allow
-    # accept and others:
-    b"\x00\x45\x6e\x6f\x00\x00\x00\x03"  # jset 3                       -> errno(EPERM) else allow
-    # socketpair: web_worker.yml:92
+    b"\x00\x15\x78\x00\x00\x00\x10\x56"  # jeq  4182 shutdown           -> allow
+    b"\x00\x15\x77\x00\x00\x00\x10\x5a"  # jeq  4186 getresuid          -> allow
+    b"\x00\x15\x76\x00\x00\x00\x10\x5c"  # jeq  4188 poll               -> allow
+    b"\x00\x15\x75\x74\x00\x00\x10\x5f"  # jeq  4191 getresgid          -> allow else errno(EPERM)
+    # socketpair: web_worker.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x6c\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x72\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x6a\x00\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EPERM)
-    b"\x00\x45\x6a\x69\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
+    b"\x00\x45\x70\x00\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EPERM)
+    b"\x00\x45\x70\x6f\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
     # from prctl:
     b"\x00\x35\x04\x00\x00\x00\x10\x61"  # jge  4193 rt_sigreturn       -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x66\x65\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x00\x15\x65\x64\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x6c\x6b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x00\x15\x6b\x6a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
+    b"\x00\x35\x05\x00\x00\x00\x10\x7a"  # jge  4218 madvise            -> madvise
     b"\x00\x35\x01\x00\x00\x00\x10\x6a"  # jge  4202 chown              -> from chown
-    b"\x00\x15\x62\x63\x00\x00\x10\x66"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x00\x15\x67\x68\x00\x00\x10\x66"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from chown:
-    b"\x00\x35\x41\x61\x00\x00\x10\x6b"  # jge  4203 getcwd             -> ipc and others else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x10\x73"  # jge  4211 truncate64         -> from truncate64
+    b"\x00\x35\x3c\x65\x00\x00\x10\x6b"  # jge  4203 getcwd             -> ipc and others else errno(EPERM)
     # from truncate64:
-    b"\x00\x35\x2a\x00\x00\x00\x10\xf0"  # jge  4336 fanotify_init      -> from fanotify_init
-    b"\x00\x35\x15\x00\x00\x00\x10\x98"  # jge  4248 epoll_create       -> from epoll_create
-    b"\x00\x35\x10\x00\x00\x00\x10\x7f"  # jge  4223 readahead          -> from readahead
-    b"\x00\x35\x05\x00\x00\x00\x10\x7b"  # jge  4219 getdents64         -> from getdents64
-    b"\x00\x35\x01\x00\x00\x00\x10\x7a"  # jge  4218 madvise            -> madvise
-    b"\x00\x45\x5c\x5b\xff\xff\xef\x84"  # jset 0xffffef84              -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x00\x45\x65\x64\xff\xff\xef\x84"  # jset 0xffffef84              -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x5a\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x59\x58\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x63\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x62\x61\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
-    b"\x00\x15\x00\x37\x00\x00\x10\x7c"  # jeq  4220 fcntl64            else ipc and others
+    b"\x00\x35\x2b\x00\x00\x00\x10\xf3"  # jge  4339 name_to_handle_at  -> from name_to_handle_at
+    b"\x00\x35\x0f\x00\x00\x00\x10\x98"  # jge  4248 epoll_create       -> from epoll_create
+    b"\x00\x35\x0a\x00\x00\x00\x10\x7f"  # jge  4223 readahead          -> from readahead
+    b"\x00\x15\x00\x34\x00\x00\x10\x7c"  # jeq  4220 fcntl64            else ipc and others
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
-    b"\x00\x15\x53\x54\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x00\x15\x59\x5a\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x51\x52\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:131
+    b"\x00\x45\x57\x58\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl64: web_worker.yml:139
     b"\x00\x35\x01\x00\x00\x00\x00\x24"  # jge  0x24                    -> fcntl, fcntl64 (2)       ; cmd >= F_OFD_GETLK
-    b"\x00\x35\x50\x4f\x00\x00\x00\x22"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x4f\x4e\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x35\x56\x55\x00\x00\x00\x22"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x55\x54\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
-    b"\x00\x15\x39\x00\x00\x00\x10\x8e"  # jeq  4238 futex              -> futex, futex_time64 (1)
-    b"\x00\x15\x21\x00\x00\x00\x10\x90"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x00\x15\x4c\x00\x00\x00\x10\x8d"  # jeq  4237 sendfile64         -> allow
-    b"\x00\x15\x4b\x4a\x00\x00\x10\x96"  # jeq  4246 exit_group         -> allow else errno(EPERM)
+    b"\x00\x15\x3f\x00\x00\x00\x10\x8e"  # jeq  4238 futex              -> futex, futex_time64 (1)
+    b"\x00\x15\x1b\x00\x00\x00\x10\x90"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x00\x15\x52\x00\x00\x00\x10\x8d"  # jeq  4237 sendfile64         -> allow
+    b"\x00\x15\x51\x50\x00\x00\x10\x96"  # jeq  4246 exit_group         -> allow else errno(EPERM)
     # from epoll_create:
-    b"\x00\x35\x09\x00\x00\x00\x10\xc1"  # jge  4289 mkdirat            -> from mkdirat
-    b"\x00\x35\x06\x00\x00\x00\x10\xc0"  # jge  4288 openat             -> openat
-    b"\x00\x35\x03\x00\x00\x00\x10\xaa"  # jge  4266 tgkill             -> from tgkill
+    b"\x00\x35\x0b\x00\x00\x00\x10\xca"  # jge  4298 readlinkat         -> from readlinkat
+    b"\x00\x35\x04\x00\x00\x00\x10\xaa"  # jge  4266 tgkill             -> from tgkill
+    b"\x00\x35\x2a\x00\x00\x00\x10\xa9"  # jge  4265 clock_nanosleep    -> clock_nanosleep, clock_nanosleep_time64
     b"\x00\x35\x01\x00\x00\x00\x10\x9f"  # jge  4255 statfs64           -> from statfs64
-    b"\x00\x15\x45\x46\x00\x00\x10\x9b"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
+    b"\x00\x15\x4b\x4c\x00\x00\x10\x9b"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
     # from statfs64:
-    b"\x00\x35\x45\x44\x00\x00\x10\xa7"  # jge  4263 clock_gettime      -> allow else errno(EPERM)
+    b"\x00\x35\x4b\x4a\x00\x00\x10\xa7"  # jge  4263 clock_gettime      -> allow else errno(EPERM)
     # from tgkill:
-    b"\x00\x15\x44\x00\x00\x00\x10\xbb"  # jeq  4283 set_thread_area    -> allow
-    b"\x00\x15\x48\x42\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:101
+    b"\x00\x15\x03\x00\x00\x00\x10\xc0"  # jeq  4288 openat             -> openat
+    b"\x00\x15\x49\x00\x00\x00\x10\xbb"  # jeq  4283 set_thread_area    -> allow
+    b"\x00\x15\x48\x00\x00\x00\x10\xc5"  # jeq  4293 fstatat64          -> allow
+    b"\x00\x15\x4c\x46\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x40\x41\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mkdirat:
-    b"\x00\x35\x05\x00\x00\x00\x10\xdc"  # jge  4316 utimensat          -> from utimensat
-    b"\x00\x35\x03\x00\x00\x00\x10\xcf"  # jge  4303 unshare            -> from unshare
-    b"\x00\x35\x01\x00\x00\x00\x10\xca"  # jge  4298 readlinkat         -> from readlinkat
-    b"\x00\x15\x3d\x3c\x00\x00\x10\xc5"  # jeq  4293 fstatat64          -> allow else errno(EPERM)
+    b"\x00\x45\x44\x45\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
-    b"\x00\x15\x3b\x3c\x00\x00\x10\xcb"  # jeq  4299 fchmodat           -> errno(EPERM) else allow
+    b"\x00\x35\x08\x00\x00\x00\x10\xf2"  # jge  4338 prlimit64          -> prlimit64
+    b"\x00\x35\x04\x00\x00\x00\x10\xdd"  # jge  4317 signalfd           -> from signalfd
+    b"\x00\x35\x24\x00\x00\x00\x10\xdc"  # jge  4316 utimensat          -> utimensat, utimensat_time64
+    b"\x00\x35\x01\x00\x00\x00\x10\xcf"  # jge  4303 unshare            -> from unshare
+    b"\x00\x15\x3f\x40\x00\x00\x10\xcb"  # jeq  4299 fchmodat           -> errno(EPERM) else allow
     # from unshare:
-    b"\x00\x35\x24\x3a\x00\x00\x10\xd5"  # jge  4309 set_robust_list    -> setreuid and others else errno(EPERM)
-    # from utimensat:
-    b"\x00\x35\x00\x1c\x00\x00\x10\xdd"  # jge  4317 signalfd           else utimensat, utimensat_time64
-    b"\x00\x35\x01\x00\x00\x00\x10\xe5"  # jge  4325 eventfd2           -> from eventfd2
-    b"\x00\x15\x38\x37\x00\x00\x10\xdf"  # jeq  4319 eventfd            -> allow else errno(EPERM)
-    # from eventfd2:
-    b"\x00\x35\x16\x37\x00\x00\x10\xe9"  # jge  4329 inotify_init1      -> ipc and others else allow
-    # from fanotify_init:
-    b"\x00\x35\x16\x00\x00\x00\x11\x3c"  # jge  4412 utimensat_time64   -> from utimensat_time64
-    b"\x00\x35\x0b\x00\x00\x00\x11\x06"  # jge  4358 membarrier         -> from membarrier
-    b"\x00\x15\x04\x00\x00\x00\x10\xf2"  # jeq  4338 prlimit64          -> prlimit64
+    b"\x00\x35\x28\x3e\x00\x00\x10\xd5"  # jge  4309 set_robust_list    -> setreuid and others else errno(EPERM)
+    # from signalfd:
+    b"\x00\x35\x14\x00\x00\x00\x10\xe9"  # jge  4329 inotify_init1      -> ipc and others
+    b"\x00\x35\x3d\x00\x00\x00\x10\xe5"  # jge  4325 eventfd2           -> allow
+    b"\x00\x15\x3c\x3b\x00\x00\x10\xdf"  # jeq  4319 eventfd            -> allow else errno(EPERM)
+    # prlimit64: compute_only.yml:168
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x39\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x00\x37\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x36\x35\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from name_to_handle_at:
+    b"\x00\x35\x0c\x00\x00\x00\x11\x29"  # jge  4393 semget             -> from semget
+    b"\x00\x35\x04\x00\x00\x00\x11\x06"  # jge  4358 membarrier         -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x10\xf7"  # jeq  4343 sendmmsg           -> sendmmsg
     b"\x00\x15\x32\x31\x00\x00\x11\x01"  # jeq  4353 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x2f\x30\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:165
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x2d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
-    b"\x00\x35\x04\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> from pkey_alloc
-    b"\x00\x35\x01\x00\x00\x00\x11\x0b"  # jge  4363 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x11\x0b"  # jge  4363 pkey_mprotect      -> from pkey_mprotect
     # mmap and others:
-    b"\x00\x45\x27\x26\x00\x00\x00\x03"  # jset 3                       -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x00\x45\x2e\x2d\x00\x00\x00\x03"  # jset 3                       -> allow else errno(EPERM)
+    # from pkey_mprotect:
+    b"\x00\x35\x02\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x24\x25\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x2a\x2b\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x00\x35\x02\x00\x00\x00\x11\x33"  # jge  4403 clock_gettime64    -> from clock_gettime64
-    b"\x00\x35\x22\x00\x00\x00\x11\x29"  # jge  4393 semget             -> errno(EPERM)
-    b"\x00\x35\x27\x01\x00\x00\x11\x11"  # jge  4369                    -> errno(ENOSYS) else ipc and others
-    # from clock_gettime64:
-    b"\x00\x35\x20\x00\x00\x00\x11\x38"  # jge  4408 timer_gettime64    -> errno(EPERM)
+    b"\x00\x35\x2f\x00\x00\x00\x11\x11"  # jge  4369                    -> errno(ENOSYS)
     # ipc and others:
-    b"\x00\x45\x20\x1f\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
+    b"\x00\x45\x29\x28\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
+    # from semget:
+    b"\x00\x35\x12\x00\x00\x00\x11\x46"  # jge  4422 futex_time64       -> from futex_time64
+    b"\x00\x35\x08\x00\x00\x00\x11\x3c"  # jge  4412 utimensat_time64   -> from utimensat_time64
+    b"\x00\x15\x02\x00\x00\x00\x11\x37"  # jeq  4407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x15\x25\x00\x00\x00\x11\x33"  # jeq  4403 clock_gettime64    -> allow
+    b"\x00\x15\x24\x23\x00\x00\x11\x36"  # jeq  4406 clock_getres_time64 -> allow else errno(EPERM)
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x35\x00\x22\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x21\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x1f\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x1e\x1f\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
-    b"\x00\x35\x09\x00\x00\x00\x11\x46"  # jge  4422 futex_time64       -> from futex_time64
     b"\x00\x35\x04\x00\x00\x00\x11\x3d"  # jge  4413 pselect6_time64    -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:119
+    # utimensat, utimensat_time64: web_worker.yml:127
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
@@ -272,13 +281,13 @@ PROGRAM = (
     b"\x00\x45\x15\x16\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # from futex_time64:
     b"\x00\x35\x07\x00\x00\x00\x11\x47"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x13\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x10\x15\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x00\x45\x00\x0f\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x13\x0e\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

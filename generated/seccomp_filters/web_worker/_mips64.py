@@ -7,165 +7,173 @@ NR_SECCOMP = 5312
 # Answers calls of mips64.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\xab\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
+    b"\x00\x15\x00\xb2\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x34\x00\x00\x00\x13\xbe"  # jge  5054 getsockopt         -> from getsockopt
-    b"\x00\x35\x14\x00\x00\x00\x13\xa7"  # jge  5031 dup                -> from dup
-    b"\x00\x35\x07\x00\x00\x00\x13\x97"  # jge  5015 ioctl              -> from ioctl
-    b"\x00\x15\x04\x00\x00\x00\x13\x8a"  # jeq  5002 open               -> open
-    b"\x00\x15\x90\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
-    b"\x00\x35\xa2\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
-    b"\x00\x35\x00\xa4\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\xa3\xa2\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # open: web_worker.yml:101
-    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x9d\x9e\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from ioctl:
-    b"\x00\x35\x03\x00\x00\x00\x13\x98"  # jge  5016 pread64            -> from pread64
-    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x9b\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # from pread64:
-    b"\x00\x15\x04\x00\x00\x00\x13\xa3"  # jeq  5027 madvise            -> madvise
-    b"\x00\x45\x02\x00\xff\xff\xec\x5f"  # jset 0xffffec5f              -> pread64 and others
+    b"\x00\x35\x58\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> from mlockall
+    b"\x00\x35\x25\x00\x00\x00\x13\xbd"  # jge  5053 setsockopt         -> from setsockopt
+    b"\x00\x35\x0f\x00\x00\x00\x13\xa3"  # jge  5027 madvise            -> from madvise
+    b"\x00\x15\x0c\x00\x00\x00\x13\x8a"  # jeq  5002 open               -> open
+    b"\x00\x15\x97\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x15\x07\x00\x00\x00\x13\x97"  # jeq  5015 ioctl              -> ioctl
+    b"\x00\x15\x04\x00\x00\x00\x13\xa0"  # jeq  5024 mremap             -> mremap
+    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000 read               -> read and others
+    b"\x00\x35\x00\xa9\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\xa8\xa7\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # read and others:
+    b"\x00\x15\xa3\xa4\x00\x00\x13\xa2"  # jeq  5026 mincore            -> errno(EPERM) else allow
+    # mremap: web_worker.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x95\x96\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # pread64 and others:
-    b"\x00\x35\x94\x95\x00\x00\x13\xa2"  # jge  5026 mincore            -> errno(EPERM) else allow
-    # madvise: compute_only.yml:83
+    b"\x00\x45\xa1\xa2\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # ioctl: compute_only.yml:66, 69
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\xa0\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
+    # open: web_worker.yml:109
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x45\x9c\x9d\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # from madvise:
+    b"\x00\x35\x0b\x00\x00\x00\x13\xb4"  # jge  5044 recvfrom           -> from recvfrom
+    b"\x00\x35\x06\x00\x00\x00\x13\xb3"  # jge  5043 sendto             -> sendto
+    b"\x00\x35\x03\x00\x00\x00\x13\xa4"  # jge  5028 shmget             -> from shmget
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x93\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x92\x91\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # from dup:
-    b"\x00\x35\x10\x00\x00\x00\x13\xbd"  # jge  5053 setsockopt         -> setsockopt (1)
-    b"\x00\x35\x06\x00\x00\x00\x13\xb5"  # jge  5045 sendmsg            -> from sendmsg
-    b"\x00\x15\x01\x00\x00\x00\x13\xb3"  # jeq  5043 sendto             -> sendto
-    b"\x00\x45\x8e\x8d\xff\xff\xec\x4e"  # jset 0xffffec4e              -> allow else errno(EPERM)
-    # sendto: web_worker.yml:69
+    b"\x00\x35\x00\x98\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x97\x96\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # from shmget:
+    b"\x00\x35\x00\x95\x00\x00\x13\xa7"  # jge  5031 dup                else errno(EPERM)
+    b"\x00\x45\x95\x94\xff\xff\xec\x4e"  # jset 0xffffec4e              -> allow else errno(EPERM)
+    # sendto: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\x8b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x8a\x89\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from sendmsg:
+    b"\x00\x15\x91\x90\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from recvfrom:
     b"\x00\x35\x03\x00\x00\x00\x13\xbc"  # jge  5052 socketpair         -> socketpair
-    b"\x00\x15\x00\x74\x00\x00\x13\xb5"  # jeq  5045 sendmsg            else recvmsg and others
+    b"\x00\x15\x00\x7b\x00\x00\x13\xb5"  # jeq  5045 sendmsg            else recvfrom and others
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x85\x86\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:92
+    b"\x00\x45\x8c\x8d\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # socketpair: web_worker.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x83\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x8a\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x81\x00\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EPERM)
-    b"\x00\x45\x81\x80\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:76, 80
+    b"\x00\x45\x88\x00\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EPERM)
+    b"\x00\x45\x88\x87\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
+    # from setsockopt:
+    b"\x00\x35\x0e\x00\x00\x00\x13\xbe"  # jge  5054 getsockopt         -> from getsockopt
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
-    b"\x00\x15\x00\x7d\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
+    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x83\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
-    b"\x00\x45\x7b\x7a\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:80
-    b"\x00\x15\x7a\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x79\x78\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (3): web_worker.yml:76, 80
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
+    b"\x00\x45\x81\x80\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:81
+    b"\x00\x15\x80\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x7f\x7e\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (2): web_worker.yml:77, 81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x76\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x00\x15\x75\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x00\x15\x74\x73\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:76
-    b"\x00\x35\x72\x73\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
+    b"\x00\x15\x7c\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x00\x15\x7b\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x00\x15\x7a\x79\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:77
+    b"\x00\x35\x78\x79\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from getsockopt:
-    b"\x00\x35\x31\x00\x00\x00\x14\x55"  # jge  5205 exit_group         -> from exit_group
-    b"\x00\x35\x20\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> from mlockall
-    b"\x00\x35\x07\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
-    b"\x00\x15\x03\x00\x00\x00\x13\xbf"  # jeq  5055 clone              -> clone
-    b"\x00\x15\x6e\x00\x00\x00\x13\xbe"  # jeq  5054 getsockopt         -> allow
-    b"\x00\x15\x6d\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
-    b"\x00\x15\x6c\x6b\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # clone: web_worker.yml:154
+    b"\x00\x35\x0a\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
+    b"\x00\x15\x06\x00\x00\x00\x13\xbe"  # jeq  5054 getsockopt         -> getsockopt
+    b"\x00\x15\x02\x00\x00\x00\x13\xbf"  # jeq  5055 clone              -> clone
+    b"\x00\x15\x75\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
+    b"\x00\x15\x74\x73\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
+    # clone: web_worker.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x69\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x69\x68\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x71\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x71\x70\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    # getsockopt: web_worker.yml:89
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\x6f\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x00\x15\x6e\x6d\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
     # from fcntl:
     b"\x00\x35\x07\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> from flock
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl (2)
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl (1)                ; cmd == F_SETFL
-    b"\x00\x15\x63\x64\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (1): compute_only.yml:55
+    b"\x00\x15\x68\x69\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    # fcntl (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x61\x62\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl (2): compute_only.yml:55
-    b"\x00\x15\x61\x60\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x66\x67\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    # fcntl (2): compute_only.yml:57
+    b"\x00\x15\x66\x65\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x00\x35\x06\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> from geteuid
     b"\x00\x35\x03\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> from gettimeofday
     b"\x00\x35\x01\x00\x00\x00\x13\xd6"  # jge  5078 chdir              -> from chdir
-    b"\x00\x15\x5c\x5d\x00\x00\x13\xd2"  # jeq  5074 truncate           -> errno(EPERM) else allow
+    b"\x00\x15\x61\x62\x00\x00\x13\xd2"  # jeq  5074 truncate           -> errno(EPERM) else allow
     # from chdir:
-    b"\x00\x15\x5c\x5b\x00\x00\x13\xdf"  # jeq  5087 readlink           -> allow else errno(EPERM)
+    b"\x00\x15\x61\x60\x00\x00\x13\xdf"  # jeq  5087 readlink           -> allow else errno(EPERM)
     # from gettimeofday:
-    b"\x00\x45\x00\x5b\xff\xff\xec\x11"  # jset 0xffffec11              else allow
-    b"\x00\x35\x59\x5a\x00\x00\x13\xeb"  # jge  5099 ptrace             -> errno(EPERM) else allow
+    b"\x00\x45\x00\x60\xff\xff\xec\x11"  # jset 0xffffec11              else allow
+    b"\x00\x35\x5e\x5f\x00\x00\x13\xeb"  # jge  5099 ptrace             -> errno(EPERM) else allow
     # from geteuid:
     b"\x00\x35\x05\x00\x00\x00\x14\x05"  # jge  5125 rt_sigpending      -> from rt_sigpending
     b"\x00\x35\x01\x00\x00\x00\x13\xf6"  # jge  5110 setsid             -> from setsid
-    b"\x00\x15\x56\x57\x00\x00\x13\xf3"  # jeq  5107 setpgid            -> errno(EPERM) else allow
+    b"\x00\x15\x5b\x5c\x00\x00\x13\xf3"  # jeq  5107 setpgid            -> errno(EPERM) else allow
     # from setsid:
     b"\x00\x35\x01\x00\x00\x00\x13\xfc"  # jge  5116 getresuid          -> from getresuid
-    b"\x00\x15\x55\x54\x00\x00\x13\xf9"  # jeq  5113 getgroups          -> allow else errno(EPERM)
+    b"\x00\x15\x5a\x59\x00\x00\x13\xf9"  # jeq  5113 getgroups          -> allow else errno(EPERM)
     # from getresuid:
-    b"\x00\x45\x53\x54\xff\xff\xec\x01"  # jset 0xffffec01              -> errno(EPERM) else allow
+    b"\x00\x45\x58\x59\xff\xff\xec\x01"  # jset 0xffffec01              -> errno(EPERM) else allow
     # from rt_sigpending:
     b"\x00\x35\x01\x00\x00\x00\x14\x0a"  # jge  5130 utime              -> from utime
-    b"\x00\x15\x51\x52\x00\x00\x14\x07"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x00\x15\x56\x57\x00\x00\x14\x07"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from utime:
-    b"\x00\x35\x51\x50\x00\x00\x14\x1a"  # jge  5146 mlock              -> allow else errno(EPERM)
+    b"\x00\x35\x56\x55\x00\x00\x14\x1a"  # jge  5146 mlock              -> allow else errno(EPERM)
     # from mlockall:
+    b"\x00\x35\x32\x00\x00\x00\x14\xaf"  # jge  5295 fanotify_init      -> from fanotify_init
+    b"\x00\x35\x10\x00\x00\x00\x14\x55"  # jge  5205 exit_group         -> from exit_group
     b"\x00\x15\x0b\x00\x00\x00\x14\x21"  # jeq  5153 prctl              -> prctl (1)
     b"\x00\x15\x03\x00\x00\x00\x14\x4a"  # jeq  5194 futex              -> futex (1)
-    b"\x00\x15\x30\x00\x00\x00\x14\x4c"  # jeq  5196 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x00\x15\x4d\x00\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow
-    b"\x00\x15\x4c\x4b\x00\x00\x14\x4d"  # jeq  5197 cacheflush         -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x00\x15\x39\x00\x00\x00\x14\x4c"  # jeq  5196 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x00\x15\x50\x00\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow
+    b"\x00\x15\x4f\x4e\x00\x00\x14\x4d"  # jeq  5197 cacheflush         -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x4a\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x00\x4d\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
-    b"\x00\x15\x47\x4a\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x00\x45\x00\x46\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
-    b"\x00\x45\x48\x45\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x00\x15\x4a\x4d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x00\x45\x00\x49\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x4b\x48\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x42\x41\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x00\x15\x41\x40\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x45\x44\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x44\x43\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from exit_group:
-    b"\x00\x35\x24\x00\x00\x00\x14\xb2"  # jge  5298 name_to_handle_at  -> from name_to_handle_at
-    b"\x00\x35\x1d\x00\x00\x00\x14\xb1"  # jge  5297 prlimit64          -> prlimit64
-    b"\x00\x35\x12\x00\x00\x00\x14\x9b"  # jge  5275 utimensat          -> from utimensat
-    b"\x00\x35\x07\x00\x00\x00\x14\x7f"  # jge  5247 openat             -> from openat
+    b"\x00\x35\x0a\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> from tgkill
+    b"\x00\x35\x04\x00\x00\x00\x14\x68"  # jge  5224 clock_nanosleep    -> clock_nanosleep
     b"\x00\x35\x01\x00\x00\x00\x14\x5e"  # jge  5214 semtimedop         -> from semtimedop
-    b"\x00\x45\x33\x3b\x00\x00\x00\x02"  # jset 2                       -> exit_group and others else allow
+    b"\x00\x45\x38\x40\x00\x00\x00\x02"  # jset 2                       -> exit_group and others else allow
     # from semtimedop:
-    b"\x00\x35\x02\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> from tgkill
-    b"\x00\x35\x39\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> allow
-    b"\x00\x15\x38\x37\x00\x00\x14\x5f"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
+    b"\x00\x35\x3f\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> allow
+    b"\x00\x15\x3e\x3d\x00\x00\x14\x5f"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
+    # clock_nanosleep: compute_only.yml:150
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x35\x00\x3c\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x3b\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x39\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x38\x39\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from tgkill:
-    b"\x00\x15\x37\x00\x00\x00\x14\x7a"  # jeq  5242 set_thread_area    -> allow
-    b"\x00\x15\x39\x35\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # from openat:
-    b"\x00\x35\x02\x00\x00\x00\x14\x80"  # jge  5248 mkdirat            -> from mkdirat
+    b"\x00\x35\x0c\x00\x00\x00\x14\x9b"  # jge  5275 utimensat          -> from utimensat
+    b"\x00\x35\x06\x00\x00\x00\x14\x89"  # jge  5257 readlinkat         -> from readlinkat
+    b"\x00\x15\x03\x00\x00\x00\x14\x7f"  # jeq  5247 openat             -> openat
+    b"\x00\x15\x35\x00\x00\x00\x14\x7a"  # jeq  5242 set_thread_area    -> allow
+    b"\x00\x15\x34\x00\x00\x00\x14\x84"  # jeq  5252 newfstatat         -> allow
+    b"\x00\x15\x36\x32\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x32\x33\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mkdirat:
-    b"\x00\x35\x03\x00\x00\x00\x14\x8e"  # jge  5262 unshare            -> from unshare
-    b"\x00\x35\x01\x00\x00\x00\x14\x89"  # jge  5257 readlinkat         -> from readlinkat
-    b"\x00\x15\x30\x2f\x00\x00\x14\x84"  # jeq  5252 newfstatat         -> allow else errno(EPERM)
+    b"\x00\x45\x30\x31\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
+    b"\x00\x35\x01\x00\x00\x00\x14\x8e"  # jge  5262 unshare            -> from unshare
     b"\x00\x15\x2e\x2f\x00\x00\x14\x8a"  # jeq  5258 fchmodat           -> errno(EPERM) else allow
     # from unshare:
     b"\x00\x35\x01\x00\x00\x00\x14\x97"  # jge  5271 getcpu             -> from getcpu
@@ -179,56 +187,56 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x15\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
-    b"\x00\x35\x02\x00\x00\x00\x14\xab"  # jge  5291 rt_tgsigqueueinfo  -> from rt_tgsigqueueinfo
-    b"\x00\x35\x11\x00\x00\x00\x14\xa4"  # jge  5284 eventfd2           -> recvmsg and others
-    b"\x00\x15\x24\x23\x00\x00\x14\x9e"  # jeq  5278 eventfd            -> allow else errno(EPERM)
-    # from rt_tgsigqueueinfo:
-    b"\x00\x35\x00\x22\x00\x00\x14\xad"  # jge  5293 accept4            else errno(EPERM)
-    b"\x00\x35\x21\x22\x00\x00\x14\xaf"  # jge  5295 fanotify_init      -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from name_to_handle_at:
-    b"\x00\x35\x05\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> from membarrier
+    b"\x00\x35\x01\x00\x00\x00\x14\xa4"  # jge  5284 eventfd2           -> from eventfd2
+    b"\x00\x15\x25\x24\x00\x00\x14\x9e"  # jeq  5278 eventfd            -> allow else errno(EPERM)
+    # from eventfd2:
+    b"\x00\x35\x00\x10\x00\x00\x14\xab"  # jge  5291 rt_tgsigqueueinfo  else recvfrom and others
+    b"\x00\x35\x23\x22\x00\x00\x14\xad"  # jge  5293 accept4            -> allow else errno(EPERM)
+    # from fanotify_init:
+    b"\x00\x35\x0c\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> from membarrier
+    b"\x00\x15\x05\x00\x00\x00\x14\xb1"  # jeq  5297 prlimit64          -> prlimit64
     b"\x00\x15\x02\x00\x00\x00\x14\xb6"  # jeq  5302 sendmmsg           -> sendmmsg
-    b"\x00\x15\x19\x00\x00\x00\x14\xbc"  # jeq  5308 getdents64         -> allow
-    b"\x00\x15\x18\x17\x00\x00\x14\xc1"  # jeq  5313 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    b"\x00\x15\x1f\x00\x00\x00\x14\xbc"  # jeq  5308 getdents64         -> allow
+    b"\x00\x15\x1e\x1d\x00\x00\x14\xc1"  # jeq  5313 getrandom          -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x15\x16\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\x1b\x1c\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # prlimit64: compute_only.yml:168
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x00\x35\x04\x00\x00\x00\x14\xcc"  # jge  5324 pkey_alloc         -> from pkey_alloc
     b"\x00\x15\x01\x00\x00\x00\x14\xcb"  # jeq  5323 pkey_mprotect      -> mprotect, pkey_mprotect
-    # recvmsg and others:
+    # recvfrom and others:
     b"\x00\x45\x13\x12\x00\x00\x00\x07"  # jset 7                       -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x10\x11\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x00\x35\x0b\x00\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> from futex_wake
+    b"\x00\x35\x13\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x08\x00\x00\x00\x15\x42"  # jge  5442 mount_setattr      -> from mount_setattr
     b"\x00\x35\x04\x00\x00\x00\x15\x3b"  # jge  5435 clone3             -> from clone3
     b"\x00\x35\x01\x00\x00\x00\x14\xd1"  # jge  5329                    -> from pidfd_send_signal
-    b"\x00\x45\x0d\x0c\xff\xff\xeb\x22"  # jset 0xffffeb22              -> allow else errno(EPERM)
+    b"\x00\x45\x0c\x0b\xff\xff\xeb\x22"  # jset 0xffffeb22              -> allow else errno(EPERM)
     # from pidfd_send_signal:
-    b"\x00\x35\x0b\x00\x00\x00\x15\x32"  # jge  5426 io_uring_enter     -> errno(EPERM)
-    b"\x00\x15\x0a\x0e\x00\x00\x15\x30"  # jeq  5424 pidfd_send_signal  -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x0a\x00\x00\x00\x15\x32"  # jge  5426 io_uring_enter     -> errno(EPERM)
+    b"\x00\x15\x09\x0d\x00\x00\x15\x30"  # jeq  5424 pidfd_send_signal  -> errno(EPERM) else errno(ENOSYS)
     # from clone3:
-    b"\x00\x35\x03\x00\x00\x00\x15\x42"  # jge  5442 mount_setattr      -> from mount_setattr
     b"\x00\x35\x01\x00\x00\x00\x15\x3e"  # jge  5438 pidfd_getfd        -> exit_group and others
     b"\x00\x15\x08\x0b\x00\x00\x15\x3c"  # jeq  5436 close_range        -> allow else errno(ENOSYS)
     # exit_group and others:
     b"\x00\x45\x07\x06\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # from mount_setattr:
-    b"\x00\x15\x06\x00\x00\x00\x15\x49"  # jeq  5449 futex_waitv        -> allow
-    b"\x00\x15\x08\x04\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
-    # from futex_wake:
-    b"\x00\x35\x07\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
-    b"\x00\x35\x00\x03\x00\x00\x15\x51"  # jge  5457 statmount          else allow
+    b"\x00\x35\x03\x00\x00\x00\x15\x51"  # jge  5457 statmount          -> from statmount
+    b"\x00\x35\x05\x00\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> allow
+    b"\x00\x15\x04\x00\x00\x00\x15\x49"  # jeq  5449 futex_waitv        -> allow
+    b"\x00\x15\x06\x02\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
+    # from statmount:
     b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
     b"\x00\x15\x01\x00\x00\x00\x15\x5f"  # jeq  5471 rseq_slice_yield   -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)

@@ -7,165 +7,173 @@ NR_SECCOMP = 5312
 # Answers calls of mips64el.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xab\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
+    b"\x15\x00\x00\xb2\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x34\x00\xbe\x13\x00\x00"  # jge  5054 getsockopt         -> from getsockopt
-    b"\x35\x00\x14\x00\xa7\x13\x00\x00"  # jge  5031 dup                -> from dup
-    b"\x35\x00\x07\x00\x97\x13\x00\x00"  # jge  5015 ioctl              -> from ioctl
-    b"\x15\x00\x04\x00\x8a\x13\x00\x00"  # jeq  5002 open               -> open
-    b"\x15\x00\x90\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
-    b"\x35\x00\xa2\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
-    b"\x35\x00\x00\xa4\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\xa3\xa2\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # open: web_worker.yml:101
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x9d\x9e\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from ioctl:
-    b"\x35\x00\x03\x00\x98\x13\x00\x00"  # jge  5016 pread64            -> from pread64
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x9b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
-    b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # from pread64:
-    b"\x15\x00\x04\x00\xa3\x13\x00\x00"  # jeq  5027 madvise            -> madvise
-    b"\x45\x00\x02\x00\x5f\xec\xff\xff"  # jset 0xffffec5f              -> pread64 and others
+    b"\x35\x00\x58\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> from mlockall
+    b"\x35\x00\x25\x00\xbd\x13\x00\x00"  # jge  5053 setsockopt         -> from setsockopt
+    b"\x35\x00\x0f\x00\xa3\x13\x00\x00"  # jge  5027 madvise            -> from madvise
+    b"\x15\x00\x0c\x00\x8a\x13\x00\x00"  # jeq  5002 open               -> open
+    b"\x15\x00\x97\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
+    b"\x15\x00\x07\x00\x97\x13\x00\x00"  # jeq  5015 ioctl              -> ioctl
+    b"\x15\x00\x04\x00\xa0\x13\x00\x00"  # jeq  5024 mremap             -> mremap
+    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000 read               -> read and others
+    b"\x35\x00\x00\xa9\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\xa8\xa7\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # read and others:
+    b"\x15\x00\xa3\xa4\xa2\x13\x00\x00"  # jeq  5026 mincore            -> errno(EPERM) else allow
+    # mremap: web_worker.yml:149
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x95\x96\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # pread64 and others:
-    b"\x35\x00\x94\x95\xa2\x13\x00\x00"  # jge  5026 mincore            -> errno(EPERM) else allow
-    # madvise: compute_only.yml:83
+    b"\x45\x00\xa1\xa2\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # ioctl: compute_only.yml:66, 69
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\xa0\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
+    # open: web_worker.yml:109
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x45\x00\x9c\x9d\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # from madvise:
+    b"\x35\x00\x0b\x00\xb4\x13\x00\x00"  # jge  5044 recvfrom           -> from recvfrom
+    b"\x35\x00\x06\x00\xb3\x13\x00\x00"  # jge  5043 sendto             -> sendto
+    b"\x35\x00\x03\x00\xa4\x13\x00\x00"  # jge  5028 shmget             -> from shmget
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x93\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x92\x91\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # from dup:
-    b"\x35\x00\x10\x00\xbd\x13\x00\x00"  # jge  5053 setsockopt         -> setsockopt (1)
-    b"\x35\x00\x06\x00\xb5\x13\x00\x00"  # jge  5045 sendmsg            -> from sendmsg
-    b"\x15\x00\x01\x00\xb3\x13\x00\x00"  # jeq  5043 sendto             -> sendto
-    b"\x45\x00\x8e\x8d\x4e\xec\xff\xff"  # jset 0xffffec4e              -> allow else errno(EPERM)
-    # sendto: web_worker.yml:69
+    b"\x35\x00\x00\x98\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x97\x96\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # from shmget:
+    b"\x35\x00\x00\x95\xa7\x13\x00\x00"  # jge  5031 dup                else errno(EPERM)
+    b"\x45\x00\x95\x94\x4e\xec\xff\xff"  # jset 0xffffec4e              -> allow else errno(EPERM)
+    # sendto: web_worker.yml:70
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x8b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x8a\x89\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from sendmsg:
+    b"\x15\x00\x91\x90\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from recvfrom:
     b"\x35\x00\x03\x00\xbc\x13\x00\x00"  # jge  5052 socketpair         -> socketpair
-    b"\x15\x00\x00\x74\xb5\x13\x00\x00"  # jeq  5045 sendmsg            else recvmsg and others
+    b"\x15\x00\x00\x7b\xb5\x13\x00\x00"  # jeq  5045 sendmsg            else recvfrom and others
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x85\x86\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:92
+    b"\x45\x00\x8c\x8d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # socketpair: web_worker.yml:99
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x83\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x8a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x81\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
-    b"\x45\x00\x81\x80\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:76, 80
+    b"\x45\x00\x88\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
+    b"\x45\x00\x88\x87\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    # from setsockopt:
+    b"\x35\x00\x0e\x00\xbe\x13\x00\x00"  # jge  5054 getsockopt         -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
-    b"\x15\x00\x00\x7d\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
+    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x83\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\x7b\x7a\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:80
-    b"\x15\x00\x7a\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x79\x78\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (3): web_worker.yml:76, 80
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
+    b"\x45\x00\x81\x80\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:81
+    b"\x15\x00\x80\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x7f\x7e\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (2): web_worker.yml:77, 81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x76\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x15\x00\x75\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x15\x00\x74\x73\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:76
-    b"\x35\x00\x72\x73\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
+    b"\x15\x00\x7c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x15\x00\x7b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x15\x00\x7a\x79\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:77
+    b"\x35\x00\x78\x79\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from getsockopt:
-    b"\x35\x00\x31\x00\x55\x14\x00\x00"  # jge  5205 exit_group         -> from exit_group
-    b"\x35\x00\x20\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> from mlockall
-    b"\x35\x00\x07\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> from fcntl
-    b"\x15\x00\x03\x00\xbf\x13\x00\x00"  # jeq  5055 clone              -> clone
-    b"\x15\x00\x6e\x00\xbe\x13\x00\x00"  # jeq  5054 getsockopt         -> allow
-    b"\x15\x00\x6d\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
-    b"\x15\x00\x6c\x6b\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # clone: web_worker.yml:154
+    b"\x35\x00\x0a\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> from fcntl
+    b"\x15\x00\x06\x00\xbe\x13\x00\x00"  # jeq  5054 getsockopt         -> getsockopt
+    b"\x15\x00\x02\x00\xbf\x13\x00\x00"  # jeq  5055 clone              -> clone
+    b"\x15\x00\x75\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
+    b"\x15\x00\x74\x73\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
+    # clone: web_worker.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x69\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x69\x68\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\x71\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x71\x70\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    # getsockopt: web_worker.yml:89
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x6f\x00\x06\x00\x00\x00"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x15\x00\x6e\x6d\xff\xff\x00\x00"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
     # from fcntl:
     b"\x35\x00\x07\x00\xcf\x13\x00\x00"  # jge  5071 flock              -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)                ; cmd == F_SETFL
-    b"\x15\x00\x63\x64\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (1): compute_only.yml:55
+    b"\x15\x00\x68\x69\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    # fcntl (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x61\x62\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl (2): compute_only.yml:55
-    b"\x15\x00\x61\x60\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x66\x67\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    # fcntl (2): compute_only.yml:57
+    b"\x15\x00\x66\x65\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x06\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> from geteuid
     b"\x35\x00\x03\x00\xe6\x13\x00\x00"  # jge  5094 gettimeofday       -> from gettimeofday
     b"\x35\x00\x01\x00\xd6\x13\x00\x00"  # jge  5078 chdir              -> from chdir
-    b"\x15\x00\x5c\x5d\xd2\x13\x00\x00"  # jeq  5074 truncate           -> errno(EPERM) else allow
+    b"\x15\x00\x61\x62\xd2\x13\x00\x00"  # jeq  5074 truncate           -> errno(EPERM) else allow
     # from chdir:
-    b"\x15\x00\x5c\x5b\xdf\x13\x00\x00"  # jeq  5087 readlink           -> allow else errno(EPERM)
+    b"\x15\x00\x61\x60\xdf\x13\x00\x00"  # jeq  5087 readlink           -> allow else errno(EPERM)
     # from gettimeofday:
-    b"\x45\x00\x00\x5b\x11\xec\xff\xff"  # jset 0xffffec11              else allow
-    b"\x35\x00\x59\x5a\xeb\x13\x00\x00"  # jge  5099 ptrace             -> errno(EPERM) else allow
+    b"\x45\x00\x00\x60\x11\xec\xff\xff"  # jset 0xffffec11              else allow
+    b"\x35\x00\x5e\x5f\xeb\x13\x00\x00"  # jge  5099 ptrace             -> errno(EPERM) else allow
     # from geteuid:
     b"\x35\x00\x05\x00\x05\x14\x00\x00"  # jge  5125 rt_sigpending      -> from rt_sigpending
     b"\x35\x00\x01\x00\xf6\x13\x00\x00"  # jge  5110 setsid             -> from setsid
-    b"\x15\x00\x56\x57\xf3\x13\x00\x00"  # jeq  5107 setpgid            -> errno(EPERM) else allow
+    b"\x15\x00\x5b\x5c\xf3\x13\x00\x00"  # jeq  5107 setpgid            -> errno(EPERM) else allow
     # from setsid:
     b"\x35\x00\x01\x00\xfc\x13\x00\x00"  # jge  5116 getresuid          -> from getresuid
-    b"\x15\x00\x55\x54\xf9\x13\x00\x00"  # jeq  5113 getgroups          -> allow else errno(EPERM)
+    b"\x15\x00\x5a\x59\xf9\x13\x00\x00"  # jeq  5113 getgroups          -> allow else errno(EPERM)
     # from getresuid:
-    b"\x45\x00\x53\x54\x01\xec\xff\xff"  # jset 0xffffec01              -> errno(EPERM) else allow
+    b"\x45\x00\x58\x59\x01\xec\xff\xff"  # jset 0xffffec01              -> errno(EPERM) else allow
     # from rt_sigpending:
     b"\x35\x00\x01\x00\x0a\x14\x00\x00"  # jge  5130 utime              -> from utime
-    b"\x15\x00\x51\x52\x07\x14\x00\x00"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x15\x00\x56\x57\x07\x14\x00\x00"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from utime:
-    b"\x35\x00\x51\x50\x1a\x14\x00\x00"  # jge  5146 mlock              -> allow else errno(EPERM)
+    b"\x35\x00\x56\x55\x1a\x14\x00\x00"  # jge  5146 mlock              -> allow else errno(EPERM)
     # from mlockall:
+    b"\x35\x00\x32\x00\xaf\x14\x00\x00"  # jge  5295 fanotify_init      -> from fanotify_init
+    b"\x35\x00\x10\x00\x55\x14\x00\x00"  # jge  5205 exit_group         -> from exit_group
     b"\x15\x00\x0b\x00\x21\x14\x00\x00"  # jeq  5153 prctl              -> prctl (1)
     b"\x15\x00\x03\x00\x4a\x14\x00\x00"  # jeq  5194 futex              -> futex (1)
-    b"\x15\x00\x30\x00\x4c\x14\x00\x00"  # jeq  5196 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x15\x00\x4d\x00\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow
-    b"\x15\x00\x4c\x4b\x4d\x14\x00\x00"  # jeq  5197 cacheflush         -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x15\x00\x39\x00\x4c\x14\x00\x00"  # jeq  5196 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x15\x00\x50\x00\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow
+    b"\x15\x00\x4f\x4e\x4d\x14\x00\x00"  # jeq  5197 cacheflush         -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x4a\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x4d\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x47\x4a\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x45\x00\x00\x46\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x48\x45\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x15\x00\x4a\x4d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x45\x00\x00\x49\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x4b\x48\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x42\x41\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x41\x40\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x45\x44\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x44\x43\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from exit_group:
-    b"\x35\x00\x24\x00\xb2\x14\x00\x00"  # jge  5298 name_to_handle_at  -> from name_to_handle_at
-    b"\x35\x00\x1d\x00\xb1\x14\x00\x00"  # jge  5297 prlimit64          -> prlimit64
-    b"\x35\x00\x12\x00\x9b\x14\x00\x00"  # jge  5275 utimensat          -> from utimensat
-    b"\x35\x00\x07\x00\x7f\x14\x00\x00"  # jge  5247 openat             -> from openat
+    b"\x35\x00\x0a\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> from tgkill
+    b"\x35\x00\x04\x00\x68\x14\x00\x00"  # jge  5224 clock_nanosleep    -> clock_nanosleep
     b"\x35\x00\x01\x00\x5e\x14\x00\x00"  # jge  5214 semtimedop         -> from semtimedop
-    b"\x45\x00\x33\x3b\x02\x00\x00\x00"  # jset 2                       -> exit_group and others else allow
+    b"\x45\x00\x38\x40\x02\x00\x00\x00"  # jset 2                       -> exit_group and others else allow
     # from semtimedop:
-    b"\x35\x00\x02\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> from tgkill
-    b"\x35\x00\x39\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> allow
-    b"\x15\x00\x38\x37\x5f\x14\x00\x00"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
+    b"\x35\x00\x3f\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> allow
+    b"\x15\x00\x3e\x3d\x5f\x14\x00\x00"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
+    # clock_nanosleep: compute_only.yml:150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x00\x3c\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x3b\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x39\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x38\x39\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from tgkill:
-    b"\x15\x00\x37\x00\x7a\x14\x00\x00"  # jeq  5242 set_thread_area    -> allow
-    b"\x15\x00\x39\x35\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # from openat:
-    b"\x35\x00\x02\x00\x80\x14\x00\x00"  # jge  5248 mkdirat            -> from mkdirat
+    b"\x35\x00\x0c\x00\x9b\x14\x00\x00"  # jge  5275 utimensat          -> from utimensat
+    b"\x35\x00\x06\x00\x89\x14\x00\x00"  # jge  5257 readlinkat         -> from readlinkat
+    b"\x15\x00\x03\x00\x7f\x14\x00\x00"  # jeq  5247 openat             -> openat
+    b"\x15\x00\x35\x00\x7a\x14\x00\x00"  # jeq  5242 set_thread_area    -> allow
+    b"\x15\x00\x34\x00\x84\x14\x00\x00"  # jeq  5252 newfstatat         -> allow
+    b"\x15\x00\x36\x32\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x32\x33\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mkdirat:
-    b"\x35\x00\x03\x00\x8e\x14\x00\x00"  # jge  5262 unshare            -> from unshare
-    b"\x35\x00\x01\x00\x89\x14\x00\x00"  # jge  5257 readlinkat         -> from readlinkat
-    b"\x15\x00\x30\x2f\x84\x14\x00\x00"  # jeq  5252 newfstatat         -> allow else errno(EPERM)
+    b"\x45\x00\x30\x31\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
+    b"\x35\x00\x01\x00\x8e\x14\x00\x00"  # jge  5262 unshare            -> from unshare
     b"\x15\x00\x2e\x2f\x8a\x14\x00\x00"  # jeq  5258 fchmodat           -> errno(EPERM) else allow
     # from unshare:
     b"\x35\x00\x01\x00\x97\x14\x00\x00"  # jge  5271 getcpu             -> from getcpu
@@ -179,56 +187,56 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
-    b"\x35\x00\x02\x00\xab\x14\x00\x00"  # jge  5291 rt_tgsigqueueinfo  -> from rt_tgsigqueueinfo
-    b"\x35\x00\x11\x00\xa4\x14\x00\x00"  # jge  5284 eventfd2           -> recvmsg and others
-    b"\x15\x00\x24\x23\x9e\x14\x00\x00"  # jeq  5278 eventfd            -> allow else errno(EPERM)
-    # from rt_tgsigqueueinfo:
-    b"\x35\x00\x00\x22\xad\x14\x00\x00"  # jge  5293 accept4            else errno(EPERM)
-    b"\x35\x00\x21\x22\xaf\x14\x00\x00"  # jge  5295 fanotify_init      -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from name_to_handle_at:
-    b"\x35\x00\x05\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> from membarrier
+    b"\x35\x00\x01\x00\xa4\x14\x00\x00"  # jge  5284 eventfd2           -> from eventfd2
+    b"\x15\x00\x25\x24\x9e\x14\x00\x00"  # jeq  5278 eventfd            -> allow else errno(EPERM)
+    # from eventfd2:
+    b"\x35\x00\x00\x10\xab\x14\x00\x00"  # jge  5291 rt_tgsigqueueinfo  else recvfrom and others
+    b"\x35\x00\x23\x22\xad\x14\x00\x00"  # jge  5293 accept4            -> allow else errno(EPERM)
+    # from fanotify_init:
+    b"\x35\x00\x0c\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> from membarrier
+    b"\x15\x00\x05\x00\xb1\x14\x00\x00"  # jeq  5297 prlimit64          -> prlimit64
     b"\x15\x00\x02\x00\xb6\x14\x00\x00"  # jeq  5302 sendmmsg           -> sendmmsg
-    b"\x15\x00\x19\x00\xbc\x14\x00\x00"  # jeq  5308 getdents64         -> allow
-    b"\x15\x00\x18\x17\xc1\x14\x00\x00"  # jeq  5313 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    b"\x15\x00\x1f\x00\xbc\x14\x00\x00"  # jeq  5308 getdents64         -> allow
+    b"\x15\x00\x1e\x1d\xc1\x14\x00\x00"  # jeq  5313 getrandom          -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x15\x16\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x1b\x1c\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # prlimit64: compute_only.yml:168
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x04\x00\xcc\x14\x00\x00"  # jge  5324 pkey_alloc         -> from pkey_alloc
     b"\x15\x00\x01\x00\xcb\x14\x00\x00"  # jeq  5323 pkey_mprotect      -> mprotect, pkey_mprotect
-    # recvmsg and others:
+    # recvfrom and others:
     b"\x45\x00\x13\x12\x07\x00\x00\x00"  # jset 7                       -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x10\x11\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x0b\x00\x4e\x15\x00\x00"  # jge  5454 futex_wake         -> from futex_wake
+    b"\x35\x00\x13\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x08\x00\x42\x15\x00\x00"  # jge  5442 mount_setattr      -> from mount_setattr
     b"\x35\x00\x04\x00\x3b\x15\x00\x00"  # jge  5435 clone3             -> from clone3
     b"\x35\x00\x01\x00\xd1\x14\x00\x00"  # jge  5329                    -> from pidfd_send_signal
-    b"\x45\x00\x0d\x0c\x22\xeb\xff\xff"  # jset 0xffffeb22              -> allow else errno(EPERM)
+    b"\x45\x00\x0c\x0b\x22\xeb\xff\xff"  # jset 0xffffeb22              -> allow else errno(EPERM)
     # from pidfd_send_signal:
-    b"\x35\x00\x0b\x00\x32\x15\x00\x00"  # jge  5426 io_uring_enter     -> errno(EPERM)
-    b"\x15\x00\x0a\x0e\x30\x15\x00\x00"  # jeq  5424 pidfd_send_signal  -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x0a\x00\x32\x15\x00\x00"  # jge  5426 io_uring_enter     -> errno(EPERM)
+    b"\x15\x00\x09\x0d\x30\x15\x00\x00"  # jeq  5424 pidfd_send_signal  -> errno(EPERM) else errno(ENOSYS)
     # from clone3:
-    b"\x35\x00\x03\x00\x42\x15\x00\x00"  # jge  5442 mount_setattr      -> from mount_setattr
     b"\x35\x00\x01\x00\x3e\x15\x00\x00"  # jge  5438 pidfd_getfd        -> exit_group and others
     b"\x15\x00\x08\x0b\x3c\x15\x00\x00"  # jeq  5436 close_range        -> allow else errno(ENOSYS)
     # exit_group and others:
     b"\x45\x00\x07\x06\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # from mount_setattr:
-    b"\x15\x00\x06\x00\x49\x15\x00\x00"  # jeq  5449 futex_waitv        -> allow
-    b"\x15\x00\x08\x04\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
-    # from futex_wake:
-    b"\x35\x00\x07\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
-    b"\x35\x00\x00\x03\x51\x15\x00\x00"  # jge  5457 statmount          else allow
+    b"\x35\x00\x03\x00\x51\x15\x00\x00"  # jge  5457 statmount          -> from statmount
+    b"\x35\x00\x05\x00\x4e\x15\x00\x00"  # jge  5454 futex_wake         -> allow
+    b"\x15\x00\x04\x00\x49\x15\x00\x00"  # jeq  5449 futex_waitv        -> allow
+    b"\x15\x00\x06\x02\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
+    # from statmount:
     b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x15\x00\x01\x00\x5f\x15\x00\x00"  # jeq  5471 rseq_slice_yield   -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

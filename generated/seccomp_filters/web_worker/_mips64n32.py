@@ -7,248 +7,268 @@ NR_SECCOMP = 6316
 # Answers calls of mips64n32.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x0c\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
+    b"\x00\x15\x00\x0b\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x53\x00\x00\x00\x18\x04"  # jge  6148 mlockall           -> from mlockall
-    b"\x00\x35\x28\x00\x00\x00\x17\xa5"  # jge  6053 setsockopt         -> from setsockopt
-    b"\x00\x35\x0e\x00\x00\x00\x17\x88"  # jge  6024 mremap             -> from mremap
-    b"\x00\x15\x0b\x00\x00\x00\x17\x72"  # jeq  6002 open               -> open
-    b"\x00\x15\x8e\x00\x00\x00\x17\x7a"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
-    b"\x00\x15\x06\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl
-    b"\x00\x35\xaf\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
+    b"\x00\x35\x62\x00\x00\x00\x18\x35"  # jge  6197 cacheflush         -> from cacheflush
+    b"\x00\x35\x3d\x00\x00\x00\x17\xa7"  # jge  6055 clone              -> from clone
+    b"\x00\x35\x19\x00\x00\x00\x17\x9a"  # jge  6042 accept             -> from accept
+    b"\x00\x35\x0a\x00\x00\x00\x17\x7b"  # jge  6011 munmap             -> from munmap
+    b"\x00\x35\x97\x00\x00\x00\x17\x7a"  # jge  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x35\x05\x00\x00\x00\x17\x70"  # jge  6000 read               -> from read
     b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
-    b"\x00\x35\x02\xae\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    b"\x00\x35\x02\xc1\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
     # from 0x1179:
-    b"\x00\x35\x00\xad\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
-    b"\x00\x35\xac\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
+    b"\x00\x35\x00\xc0\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
+    b"\x00\x35\xbf\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
-    # ioctl: compute_only.yml:64, 67
+    # from read:
+    b"\x00\x15\x00\xbc\x00\x00\x17\x72"  # jeq  6002 open               else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xa8\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
-    b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # open: web_worker.yml:101
-    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xa4\xa5\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mremap:
-    b"\x00\x35\x0a\x00\x00\x00\x17\x9a"  # jge  6042 accept             -> from accept
-    b"\x00\x35\x02\x00\x00\x00\x17\x89"  # jge  6025 msync              -> from msync
+    b"\x00\x45\xb9\xba\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # from munmap:
+    b"\x00\x35\x07\x00\x00\x00\x17\x8a"  # jge  6026 mincore            -> from mincore
+    b"\x00\x15\x03\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl
+    b"\x00\x15\x00\xb7\x00\x00\x17\x88"  # jeq  6024 mremap             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\xa0\xa1\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # from msync:
-    b"\x00\x35\x05\x00\x00\x00\x17\x8f"  # jge  6031 dup                -> from dup
-    b"\x00\x15\x01\x00\x00\x00\x17\x8b"  # jeq  6027 madvise            -> madvise
-    b"\x00\x15\x9e\x9d\x00\x00\x17\x89"  # jeq  6025 msync              -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x00\x45\xb4\xb5\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # ioctl: compute_only.yml:66, 69
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\xb3\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
+    # from mincore:
+    b"\x00\x35\x04\x00\x00\x00\x17\x8f"  # jge  6031 dup                -> from dup
+    b"\x00\x15\x00\xaf\x00\x00\x17\x8b"  # jeq  6027 madvise            else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x9c\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x9b\x9a\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\xae\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\xad\xac\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from dup:
-    b"\x00\x35\x99\x9a\x00\x00\x17\x98"  # jge  6040 socket             -> errno(EPERM) else allow
+    b"\x00\x35\xab\xac\x00\x00\x17\x98"  # jge  6040 socket             -> errno(EPERM) else allow
     # from accept:
+    b"\x00\x35\x0e\x00\x00\x00\x17\xa5"  # jge  6053 setsockopt         -> from setsockopt
     b"\x00\x35\x08\x00\x00\x00\x17\xa4"  # jge  6052 socketpair         -> socketpair
     b"\x00\x15\x03\x00\x00\x00\x17\x9b"  # jeq  6043 sendto             -> sendto
-    b"\x00\x15\x00\x62\x00\x00\x17\x9d"  # jeq  6045 sendmsg            else accept and others
+    b"\x00\x15\x00\x7b\x00\x00\x17\x9d"  # jeq  6045 sendmsg            else accept and others
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x94\x95\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:69
+    b"\x00\x45\xa5\xa6\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # sendto: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\xa3\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x91\x90\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:92
+    b"\x00\x15\xa2\xa1\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socketpair: web_worker.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x8e\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x9f\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x8c\x00\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EPERM)
-    b"\x00\x45\x8c\x8b\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
+    b"\x00\x45\x9d\x00\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EPERM)
+    b"\x00\x45\x9d\x9c\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
     # from setsockopt:
-    b"\x00\x35\x10\x00\x00\x00\x17\xa6"  # jge  6054 getsockopt         -> from getsockopt
+    b"\x00\x35\x10\x00\x00\x00\x17\xa6"  # jge  6054 getsockopt         -> getsockopt
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x00\x15\x00\x87\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x98\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (1)
-    b"\x00\x35\x85\x00\x00\x00\x00\x08"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
-    b"\x00\x15\x84\x83\x00\x00\x00\x04"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:76
+    b"\x00\x35\x96\x00\x00\x00\x00\x08"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
+    b"\x00\x15\x95\x94\x00\x00\x00\x04"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (1): web_worker.yml:77
     b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x82\x81\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:76
-    b"\x00\x35\x80\x81\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:76, 80
+    b"\x00\x15\x93\x92\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (2): web_worker.yml:77
+    b"\x00\x35\x91\x92\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    # setsockopt (3): web_worker.yml:77, 81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x00\x35\x7e\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x00\x15\x7d\x7c\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:80
-    b"\x00\x15\x7c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x7b\x7a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # from getsockopt:
-    b"\x00\x35\x07\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> from fcntl
-    b"\x00\x15\x03\x00\x00\x00\x17\xa7"  # jeq  6055 clone              -> clone
-    b"\x00\x15\x78\x00\x00\x00\x17\xa6"  # jeq  6054 getsockopt         -> allow
-    b"\x00\x15\x77\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
-    b"\x00\x15\x76\x75\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
-    # clone: web_worker.yml:154
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x73\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x73\x72\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # from fcntl:
-    b"\x00\x35\x02\x00\x00\x00\x17\xb7"  # jge  6071 flock              -> from flock
+    b"\x00\x35\x8f\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x00\x15\x8e\x8d\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    # setsockopt (4): web_worker.yml:81
+    b"\x00\x15\x8d\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x8c\x8b\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # getsockopt: web_worker.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x24\x1e\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x00\x15\x8a\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x00\x15\x89\x88\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    # from clone:
+    b"\x00\x35\x1b\x00\x00\x00\x18\x04"  # jge  6148 mlockall           -> from mlockall
+    b"\x00\x35\x06\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> from fcntl
+    b"\x00\x35\x03\x00\x00\x00\x17\xa8"  # jge  6056 fork               -> from fork
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x45\x83\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x83\x82\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    # from fork:
+    b"\x00\x15\x82\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
+    b"\x00\x15\x81\x80\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
+    # from fcntl:
+    b"\x00\x35\x05\x00\x00\x00\x17\xb7"  # jge  6071 flock              -> from flock
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x35\x00\x7e\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl                    ; cmd >= F_SETLK
+    b"\x00\x15\x7b\x23\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    # fcntl: compute_only.yml:57; web_worker.yml:138
+    b"\x00\x45\x26\x7b\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from flock:
     b"\x00\x35\x06\x00\x00\x00\x17\xdb"  # jge  6107 setpgid            -> from setpgid
     b"\x00\x35\x03\x00\x00\x00\x17\xce"  # jge  6094 gettimeofday       -> from gettimeofday
     b"\x00\x35\x01\x00\x00\x00\x17\xbe"  # jge  6078 chdir              -> from chdir
-    b"\x00\x15\x6b\x6c\x00\x00\x17\xba"  # jeq  6074 truncate           -> errno(EPERM) else allow
+    b"\x00\x15\x76\x77\x00\x00\x17\xba"  # jeq  6074 truncate           -> errno(EPERM) else allow
     # from chdir:
-    b"\x00\x15\x6b\x6a\x00\x00\x17\xc7"  # jeq  6087 readlink           -> allow else errno(EPERM)
+    b"\x00\x15\x76\x75\x00\x00\x17\xc7"  # jeq  6087 readlink           -> allow else errno(EPERM)
     # from gettimeofday:
-    b"\x00\x35\x00\x6a\x00\x00\x17\xd3"  # jge  6099 ptrace             else allow
-    b"\x00\x35\x69\x03\x00\x00\x17\xd9"  # jge  6105 geteuid            -> allow else ptrace and others
+    b"\x00\x35\x00\x75\x00\x00\x17\xd3"  # jge  6099 ptrace             else allow
+    b"\x00\x35\x74\x04\x00\x00\x17\xd9"  # jge  6105 geteuid            -> allow else ptrace and others
     # from setpgid:
-    b"\x00\x35\x03\x00\x00\x00\x17\xed"  # jge  6125 rt_sigpending      -> from rt_sigpending
-    b"\x00\x35\x01\x00\x00\x00\x17\xe4"  # jge  6116 getresuid          -> ptrace and others
-    b"\x00\x45\x65\x28\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else setpgid and others
+    b"\x00\x35\x04\x00\x00\x00\x17\xef"  # jge  6127 rt_sigqueueinfo    -> from rt_sigqueueinfo
+    b"\x00\x35\x01\x00\x00\x00\x17\xe4"  # jge  6116 getresuid          -> from getresuid
+    b"\x00\x45\x70\x44\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else accept and others
+    # from getresuid:
+    b"\x00\x35\x70\x00\x00\x00\x17\xed"  # jge  6125 rt_sigpending      -> allow
     # ptrace and others:
-    b"\x00\x45\x64\x65\x00\x00\x00\x09"  # jset 9                       -> errno(EPERM) else allow
-    # from rt_sigpending:
-    b"\x00\x35\x01\x00\x00\x00\x17\xf2"  # jge  6130 utime              -> from utime
-    b"\x00\x15\x62\x63\x00\x00\x17\xef"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # from utime:
-    b"\x00\x35\x62\x61\x00\x00\x18\x02"  # jge  6146 mlock              -> allow else errno(EPERM)
+    b"\x00\x45\x6e\x6f\x00\x00\x00\x09"  # jset 9                       -> errno(EPERM) else allow
+    # from rt_sigqueueinfo:
+    b"\x00\x35\x6e\x00\x00\x00\x18\x02"  # jge  6146 mlock              -> allow
+    b"\x00\x45\x6c\x6d\xff\xff\xe8\x0e"  # jset 0xffffe80e              -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x2d\x00\x00\x00\x18\x9c"  # jge  6300 fanotify_init      -> from fanotify_init
-    b"\x00\x35\x09\x00\x00\x00\x18\x3d"  # jge  6205 exit_group         -> from exit_group
-    b"\x00\x15\x04\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
-    b"\x00\x15\x4a\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> futex, futex_time64 (1)
-    b"\x00\x15\x33\x00\x00\x00\x18\x34"  # jeq  6196 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x00\x15\x5c\x00\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow
-    b"\x00\x15\x5b\x5a\x00\x00\x18\x35"  # jeq  6197 cacheflush         -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x00\x35\x36\x00\x00\x00\x18\x34"  # jge  6196 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x00\x15\x02\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
+    b"\x00\x15\x56\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> futex, futex_time64 (1)
+    b"\x00\x15\x69\x68\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x58\x57\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x00\x15\x57\x56\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
-    # from exit_group:
-    b"\x00\x35\x0b\x00\x00\x00\x18\x47"  # jge  6215 semtimedop         -> from semtimedop
-    b"\x00\x15\x01\x00\x00\x00\x18\x44"  # jeq  6212 fcntl64            -> fcntl64 (1)
-    b"\x00\x15\x53\x4d\x00\x00\x18\x42"  # jeq  6210 remap_file_pages   -> errno(EPERM) else exit_group and others
-    # fcntl64 (1): web_worker.yml:131
+    b"\x00\x35\x66\x65\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x65\x64\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # from cacheflush:
+    b"\x00\x35\x32\x00\x00\x00\x18\xa4"  # jge  6308 setns              -> from setns
+    b"\x00\x35\x1a\x00\x00\x00\x18\x75"  # jge  6261 readlinkat         -> from readlinkat
+    b"\x00\x35\x13\x00\x00\x00\x18\x55"  # jge  6229 tgkill             -> from tgkill
+    b"\x00\x35\x0d\x00\x00\x00\x18\x45"  # jge  6213 set_tid_address    -> from set_tid_address
+    b"\x00\x35\x03\x00\x00\x00\x18\x44"  # jge  6212 fcntl64            -> fcntl64 (1)
+    b"\x00\x35\x01\x00\x00\x00\x18\x3f"  # jge  6207 epoll_create       -> from epoll_create
+    b"\x00\x15\x5e\x48\x00\x00\x18\x3d"  # jeq  6205 exit_group         -> allow else cacheflush and others
+    # from epoll_create:
+    b"\x00\x15\x5c\x5d\x00\x00\x18\x42"  # jeq  6210 remap_file_pages   -> errno(EPERM) else allow
+    # fcntl64 (1): compute_only.yml:57; web_worker.yml:139
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1): compute_only.yml:55
-    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x00\x15\x4f\x50\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
+    b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
+    b"\x00\x15\x58\x59\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x4d\x4e\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64 (2): web_worker.yml:131
-    b"\x00\x35\x01\x00\x00\x00\x00\x24"  # jge  0x24                    -> fcntl, fcntl64 (3)       ; cmd >= F_OFD_GETLK
-    b"\x00\x35\x4c\x4b\x00\x00\x00\x22"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (3): compute_only.yml:55
-    b"\x00\x15\x4b\x4a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # from semtimedop:
-    b"\x00\x35\x10\x00\x00\x00\x18\x87"  # jge  6279 utimensat          -> from utimensat
-    b"\x00\x35\x06\x00\x00\x00\x18\x6b"  # jge  6251 openat             -> from openat
-    b"\x00\x35\x03\x00\x00\x00\x18\x55"  # jge  6229 tgkill             -> from tgkill
-    b"\x00\x35\x47\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> allow
-    b"\x00\x15\x46\x00\x00\x00\x18\x48"  # jeq  6216 fadvise64          -> allow
-    b"\x00\x15\x45\x44\x00\x00\x18\x4b"  # jeq  6219 sendfile64         -> allow else errno(EPERM)
+    b"\x00\x45\x56\x57\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl64 (2): web_worker.yml:139
+    b"\x00\x35\x01\x00\x00\x00\x00\x24"  # jge  0x24                    -> fcntl, fcntl64 (2)       ; cmd >= F_OFD_GETLK
+    b"\x00\x35\x55\x54\x00\x00\x00\x22"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x54\x53\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # from set_tid_address:
+    b"\x00\x35\x2f\x00\x00\x00\x18\x54"  # jge  6228 clock_nanosleep    -> clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x35\x01\x00\x00\x00\x18\x49"  # jge  6217 statfs64           -> from statfs64
+    b"\x00\x15\x50\x51\x00\x00\x18\x47"  # jeq  6215 semtimedop         -> errno(EPERM) else allow
+    # from statfs64:
+    b"\x00\x35\x50\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> allow
+    b"\x00\x15\x4f\x4e\x00\x00\x18\x4b"  # jeq  6219 sendfile64         -> allow else errno(EPERM)
     # from tgkill:
-    b"\x00\x15\x44\x00\x00\x00\x18\x66"  # jeq  6246 set_thread_area    -> allow
-    b"\x00\x15\x44\x42\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
-    # from openat:
-    b"\x00\x35\x02\x00\x00\x00\x18\x6c"  # jge  6252 mkdirat            -> from mkdirat
+    b"\x00\x15\x03\x00\x00\x00\x18\x6b"  # jeq  6251 openat             -> openat
+    b"\x00\x15\x4d\x00\x00\x00\x18\x66"  # jeq  6246 set_thread_area    -> allow
+    b"\x00\x15\x4c\x00\x00\x00\x18\x70"  # jeq  6256 newfstatat         -> allow
+    b"\x00\x15\x4c\x4a\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3f\x40\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mkdirat:
-    b"\x00\x35\x02\x00\x00\x00\x18\x7a"  # jge  6266 unshare            -> from unshare
-    b"\x00\x35\x00\x02\x00\x00\x18\x75"  # jge  6261 readlinkat         else mkdirat and others
-    # setpgid and others:
-    b"\x00\x45\x3d\x3c\x00\x00\x00\x09"  # jset 9                       -> allow else errno(EPERM)
+    b"\x00\x45\x48\x49\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # from readlinkat:
+    b"\x00\x35\x0c\x00\x00\x00\x18\x9c"  # jge  6300 fanotify_init      -> from fanotify_init
+    b"\x00\x35\x06\x00\x00\x00\x18\x88"  # jge  6280 signalfd           -> from signalfd
+    b"\x00\x35\x29\x00\x00\x00\x18\x87"  # jge  6279 utimensat          -> utimensat, utimensat_time64
+    b"\x00\x35\x01\x00\x00\x00\x18\x7a"  # jge  6266 unshare            -> from unshare
+    b"\x00\x15\x43\x44\x00\x00\x18\x76"  # jeq  6262 fchmodat           -> errno(EPERM) else allow
     # from unshare:
     b"\x00\x35\x01\x00\x00\x00\x18\x83"  # jge  6275 getcpu             -> from getcpu
-    # mkdirat and others:
-    b"\x00\x45\x3a\x3b\x00\x00\x00\x0f"  # jset 15                      -> errno(EPERM) else allow
+    b"\x00\x15\x42\x41\x00\x00\x18\x80"  # jeq  6272 set_robust_list    -> allow else errno(EPERM)
     # from getcpu:
-    b"\x00\x35\x39\x3a\x00\x00\x18\x85"  # jge  6277 ioprio_set         -> errno(EPERM) else allow
-    # from utimensat:
-    b"\x00\x35\x00\x1c\x00\x00\x18\x88"  # jge  6280 signalfd           else utimensat, utimensat_time64
+    b"\x00\x35\x40\x41\x00\x00\x18\x85"  # jge  6277 ioprio_set         -> errno(EPERM) else allow
+    # from signalfd:
     b"\x00\x35\x02\x00\x00\x00\x18\x95"  # jge  6293 preadv             -> from preadv
-    b"\x00\x45\x00\x37\xff\xff\xe7\x6c"  # jset 0xffffe76c              else allow
-    b"\x00\x15\x36\x35\x00\x00\x18\x8a"  # jeq  6282 eventfd            -> allow else errno(EPERM)
+    b"\x00\x45\x00\x3f\xff\xff\xe7\x6c"  # jset 0xffffe76c              else allow
+    b"\x00\x15\x3e\x3d\x00\x00\x18\x8a"  # jeq  6282 eventfd            -> allow else errno(EPERM)
     # from preadv:
-    b"\x00\x15\x34\x00\x00\x00\x18\x97"  # jeq  6295 rt_tgsigqueueinfo  -> errno(EPERM)
-    # accept and others:
-    b"\x00\x45\x34\x33\x00\x00\x00\x07"  # jset 7                       -> allow else errno(EPERM)
+    b"\x00\x35\x3d\x00\x00\x00\x18\x99"  # jge  6297 accept4            -> allow
+    b"\x00\x35\x3b\x3c\x00\x00\x18\x97"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
     # from fanotify_init:
-    b"\x00\x35\x0b\x00\x00\x00\x18\xb2"  # jge  6322 membarrier         -> from membarrier
-    b"\x00\x15\x04\x00\x00\x00\x18\x9e"  # jeq  6302 prlimit64          -> prlimit64
-    b"\x00\x15\x01\x00\x00\x00\x18\xa3"  # jeq  6307 sendmmsg           -> sendmmsg
-    b"\x00\x15\x30\x2f\x00\x00\x18\xad"  # jeq  6317 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
-    b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x2d\x2e\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:165
+    b"\x00\x35\x07\x00\x00\x00\x18\xa3"  # jge  6307 sendmmsg           -> sendmmsg
+    b"\x00\x15\x00\x39\x00\x00\x18\x9e"  # jeq  6302 prlimit64          else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x37\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x35\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from membarrier:
-    b"\x00\x35\x12\x00\x00\x00\x19\x16"  # jge  6422 futex_time64       -> from futex_time64
-    b"\x00\x35\x08\x00\x00\x00\x19\x0c"  # jge  6412 utimensat_time64   -> from utimensat_time64
-    b"\x00\x35\x04\x00\x00\x00\x18\xbd"  # jge  6333                    -> from clock_gettime64
-    b"\x00\x15\x01\x00\x00\x00\x18\xb7"  # jeq  6327 pkey_mprotect      -> mprotect, pkey_mprotect
-    b"\x00\x15\x23\x04\x00\x00\x18\xb5"  # jeq  6325 preadv2            -> allow else membarrier and others
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x00\x15\x34\x33\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:72
+    b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
+    b"\x00\x45\x31\x32\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # from setns:
+    b"\x00\x35\x12\x00\x00\x00\x19\x0c"  # jge  6412 utimensat_time64   -> from utimensat_time64
+    b"\x00\x35\x06\x00\x00\x00\x18\xb8"  # jge  6328 pkey_alloc         -> from pkey_alloc
+    b"\x00\x35\x03\x00\x00\x00\x18\xb7"  # jge  6327 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x18\xb2"  # jge  6322 membarrier         -> accept and others
+    b"\x00\x15\x2d\x2c\x00\x00\x18\xad"  # jeq  6317 getrandom          -> allow else errno(EPERM)
+    # accept and others:
+    b"\x00\x45\x2c\x2b\x00\x00\x00\x0b"  # jset 11                      -> allow else errno(EPERM)
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x20\x21\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x29\x2a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    # from pkey_alloc:
+    b"\x00\x35\x03\x00\x00\x00\x19\x04"  # jge  6404 clock_settime64    -> from clock_settime64
+    b"\x00\x35\x01\x00\x00\x00\x18\xbd"  # jge  6333                    -> from clock_gettime64
+    b"\x00\x45\x27\x26\xff\xff\xe7\x42"  # jset 0xffffe742              -> allow else errno(EPERM)
     # from clock_gettime64:
-    b"\x00\x35\x1f\x00\x00\x00\x19\x08"  # jge  6408 timer_gettime64    -> errno(EPERM)
-    b"\x00\x35\x00\x20\x00\x00\x19\x03"  # jge  6403 clock_gettime64    else errno(ENOSYS)
-    # membarrier and others:
-    b"\x00\x45\x1e\x1d\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
+    b"\x00\x35\x26\x27\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
+    # from clock_settime64:
+    b"\x00\x15\x01\x00\x00\x00\x19\x07"  # jeq  6407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x15\x24\x23\x00\x00\x19\x06"  # jeq  6406 clock_getres_time64 -> allow else errno(EPERM)
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x35\x00\x22\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x21\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x1f\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x1e\x1f\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
+    b"\x00\x35\x09\x00\x00\x00\x19\x16"  # jge  6422 futex_time64       -> from futex_time64
     b"\x00\x35\x04\x00\x00\x00\x19\x0d"  # jge  6413 pselect6_time64    -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:119
+    # utimensat, utimensat_time64: web_worker.yml:127
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x15\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
-    b"\x00\x35\x00\x18\x00\x00\x19\x0f"  # jge  6415                    else allow
-    b"\x00\x15\x17\x00\x00\x00\x19\x11"  # jeq  6417 recvmmsg_time64    -> allow
-    b"\x00\x15\x16\x00\x00\x00\x19\x15"  # jeq  6421 rt_sigtimedwait_time64 -> allow
-    b"\x00\x15\x16\x14\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x19\x10"  # jge  6416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x00\x35\x18\x17\x00\x00\x19\x0f"  # jge  6415                    -> errno(ENOSYS) else allow
+    # from io_pgetevents_time64:
+    b"\x00\x45\x00\x15\x00\x00\x00\x01"  # jset 1                       else errno(EPERM)
+    # cacheflush and others:
+    b"\x00\x45\x14\x15\x00\x00\x00\x0a"  # jset 10                      -> errno(EPERM) else allow
     # from futex_time64:
     b"\x00\x35\x07\x00\x00\x00\x19\x17"  # jge  6423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x12\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0f\x10\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x00\x45\x00\x0e\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0e\x0d\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:
     b"\x00\x35\x0d\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
-    b"\x00\x35\x05\x00\x00\x00\x19\x2a"  # jge  6442 mount_setattr      -> from mount_setattr
+    b"\x00\x35\x08\x00\x00\x00\x19\x36"  # jge  6454 futex_wake         -> from futex_wake
+    b"\x00\x35\x03\x00\x00\x00\x19\x26"  # jge  6438 pidfd_getfd        -> from pidfd_getfd
     b"\x00\x35\x01\x00\x00\x00\x19\x23"  # jge  6435 clone3             -> from clone3
-    b"\x00\x15\x0a\x08\x00\x00\x19\x19"  # jeq  6425 io_uring_setup     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x09\x07\x00\x00\x19\x19"  # jeq  6425 io_uring_setup     -> errno(ENOSYS) else errno(EPERM)
     # from clone3:
-    b"\x00\x35\x01\x00\x00\x00\x19\x26"  # jge  6438 pidfd_getfd        -> exit_group and others
     b"\x00\x15\x07\x08\x00\x00\x19\x24"  # jeq  6436 close_range        -> allow else errno(ENOSYS)
-    # exit_group and others:
-    b"\x00\x45\x06\x05\x00\x00\x00\x41"  # jset 65                      -> allow else errno(EPERM)
-    # from mount_setattr:
-    b"\x00\x35\x02\x00\x00\x00\x19\x36"  # jge  6454 futex_wake         -> from futex_wake
+    # from pidfd_getfd:
+    b"\x00\x15\x06\x00\x00\x00\x19\x27"  # jeq  6439 faccessat2         -> allow
+    b"\x00\x15\x05\x00\x00\x00\x19\x29"  # jeq  6441 epoll_pwait2       -> allow
     b"\x00\x15\x04\x00\x00\x00\x19\x31"  # jeq  6449 futex_waitv        -> allow
     b"\x00\x15\x04\x02\x00\x00\x19\x2f"  # jeq  6447                    -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:

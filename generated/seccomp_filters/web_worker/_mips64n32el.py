@@ -7,248 +7,268 @@ NR_SECCOMP = 6316
 # Answers calls of mips64n32el.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x0c\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
+    b"\x15\x00\x00\x0b\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x53\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> from mlockall
-    b"\x35\x00\x28\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> from setsockopt
-    b"\x35\x00\x0e\x00\x88\x17\x00\x00"  # jge  6024 mremap             -> from mremap
-    b"\x15\x00\x0b\x00\x72\x17\x00\x00"  # jeq  6002 open               -> open
-    b"\x15\x00\x8e\x00\x7a\x17\x00\x00"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
-    b"\x15\x00\x06\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl
-    b"\x35\x00\xaf\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
+    b"\x35\x00\x62\x00\x35\x18\x00\x00"  # jge  6197 cacheflush         -> from cacheflush
+    b"\x35\x00\x3d\x00\xa7\x17\x00\x00"  # jge  6055 clone              -> from clone
+    b"\x35\x00\x19\x00\x9a\x17\x00\x00"  # jge  6042 accept             -> from accept
+    b"\x35\x00\x0a\x00\x7b\x17\x00\x00"  # jge  6011 munmap             -> from munmap
+    b"\x35\x00\x97\x00\x7a\x17\x00\x00"  # jge  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x35\x00\x05\x00\x70\x17\x00\x00"  # jge  6000 read               -> from read
     b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
-    b"\x35\x00\x02\xae\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    b"\x35\x00\x02\xc1\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
     # from 0x1179:
-    b"\x35\x00\x00\xad\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
-    b"\x35\x00\xac\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\xc0\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
+    b"\x35\x00\xbf\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # ioctl: compute_only.yml:64, 67
+    # from read:
+    b"\x15\x00\x00\xbc\x72\x17\x00\x00"  # jeq  6002 open               else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa8\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
-    b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # open: web_worker.yml:101
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xa4\xa5\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mremap:
-    b"\x35\x00\x0a\x00\x9a\x17\x00\x00"  # jge  6042 accept             -> from accept
-    b"\x35\x00\x02\x00\x89\x17\x00\x00"  # jge  6025 msync              -> from msync
+    b"\x45\x00\xb9\xba\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # from munmap:
+    b"\x35\x00\x07\x00\x8a\x17\x00\x00"  # jge  6026 mincore            -> from mincore
+    b"\x15\x00\x03\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl
+    b"\x15\x00\x00\xb7\x88\x17\x00\x00"  # jeq  6024 mremap             else allow
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\xa0\xa1\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # from msync:
-    b"\x35\x00\x05\x00\x8f\x17\x00\x00"  # jge  6031 dup                -> from dup
-    b"\x15\x00\x01\x00\x8b\x17\x00\x00"  # jeq  6027 madvise            -> madvise
-    b"\x15\x00\x9e\x9d\x89\x17\x00\x00"  # jeq  6025 msync              -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x45\x00\xb4\xb5\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # ioctl: compute_only.yml:66, 69
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\xb3\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
+    # from mincore:
+    b"\x35\x00\x04\x00\x8f\x17\x00\x00"  # jge  6031 dup                -> from dup
+    b"\x15\x00\x00\xaf\x8b\x17\x00\x00"  # jeq  6027 madvise            else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x9c\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x9b\x9a\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\xae\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\xad\xac\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from dup:
-    b"\x35\x00\x99\x9a\x98\x17\x00\x00"  # jge  6040 socket             -> errno(EPERM) else allow
+    b"\x35\x00\xab\xac\x98\x17\x00\x00"  # jge  6040 socket             -> errno(EPERM) else allow
     # from accept:
+    b"\x35\x00\x0e\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> from setsockopt
     b"\x35\x00\x08\x00\xa4\x17\x00\x00"  # jge  6052 socketpair         -> socketpair
     b"\x15\x00\x03\x00\x9b\x17\x00\x00"  # jeq  6043 sendto             -> sendto
-    b"\x15\x00\x00\x62\x9d\x17\x00\x00"  # jeq  6045 sendmsg            else accept and others
+    b"\x15\x00\x00\x7b\x9d\x17\x00\x00"  # jeq  6045 sendmsg            else accept and others
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x94\x95\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:69
+    b"\x45\x00\xa5\xa6\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # sendto: web_worker.yml:70
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\xa3\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x91\x90\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:92
+    b"\x15\x00\xa2\xa1\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socketpair: web_worker.yml:99
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x8e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x9f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x8c\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
-    b"\x45\x00\x8c\x8b\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    b"\x45\x00\x9d\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
+    b"\x45\x00\x9d\x9c\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
     # from setsockopt:
-    b"\x35\x00\x10\x00\xa6\x17\x00\x00"  # jge  6054 getsockopt         -> from getsockopt
+    b"\x35\x00\x10\x00\xa6\x17\x00\x00"  # jge  6054 getsockopt         -> getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x08\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x87\xff\xff\x00\x00"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x98\xff\xff\x00\x00"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x02\x00\x09\x00\x00\x00"  # jge  9                       -> setsockopt (1)
-    b"\x35\x00\x85\x00\x08\x00\x00\x00"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
-    b"\x15\x00\x84\x83\x04\x00\x00\x00"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:76
+    b"\x35\x00\x96\x00\x08\x00\x00\x00"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
+    b"\x15\x00\x95\x94\x04\x00\x00\x00"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (1): web_worker.yml:77
     b"\x35\x00\x01\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x82\x81\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:76
-    b"\x35\x00\x80\x81\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:76, 80
+    b"\x15\x00\x93\x92\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (2): web_worker.yml:77
+    b"\x35\x00\x91\x92\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    # setsockopt (3): web_worker.yml:77, 81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x35\x00\x7e\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x15\x00\x7d\x7c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:80
-    b"\x15\x00\x7c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x7b\x7a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # from getsockopt:
-    b"\x35\x00\x07\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> from fcntl
-    b"\x15\x00\x03\x00\xa7\x17\x00\x00"  # jeq  6055 clone              -> clone
-    b"\x15\x00\x78\x00\xa6\x17\x00\x00"  # jeq  6054 getsockopt         -> allow
-    b"\x15\x00\x77\x00\xaa\x17\x00\x00"  # jeq  6058 exit               -> allow
-    b"\x15\x00\x76\x75\xad\x17\x00\x00"  # jeq  6061 uname              -> allow else errno(EPERM)
-    # clone: web_worker.yml:154
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x73\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x73\x72\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # from fcntl:
-    b"\x35\x00\x02\x00\xb7\x17\x00\x00"  # jge  6071 flock              -> from flock
+    b"\x35\x00\x8f\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x15\x00\x8e\x8d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    # setsockopt (4): web_worker.yml:81
+    b"\x15\x00\x8d\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x8c\x8b\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # getsockopt: web_worker.yml:89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x24\x1e\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x15\x00\x8a\x00\x06\x00\x00\x00"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x15\x00\x89\x88\xff\xff\x00\x00"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    # from clone:
+    b"\x35\x00\x1b\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> from mlockall
+    b"\x35\x00\x06\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> from fcntl
+    b"\x35\x00\x03\x00\xa8\x17\x00\x00"  # jge  6056 fork               -> from fork
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x83\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x83\x82\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    # from fork:
+    b"\x15\x00\x82\x00\xaa\x17\x00\x00"  # jeq  6058 exit               -> allow
+    b"\x15\x00\x81\x80\xad\x17\x00\x00"  # jeq  6061 uname              -> allow else errno(EPERM)
+    # from fcntl:
+    b"\x35\x00\x05\x00\xb7\x17\x00\x00"  # jge  6071 flock              -> from flock
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x35\x00\x00\x7e\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl                    ; cmd >= F_SETLK
+    b"\x15\x00\x7b\x23\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    # fcntl: compute_only.yml:57; web_worker.yml:138
+    b"\x45\x00\x26\x7b\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from flock:
     b"\x35\x00\x06\x00\xdb\x17\x00\x00"  # jge  6107 setpgid            -> from setpgid
     b"\x35\x00\x03\x00\xce\x17\x00\x00"  # jge  6094 gettimeofday       -> from gettimeofday
     b"\x35\x00\x01\x00\xbe\x17\x00\x00"  # jge  6078 chdir              -> from chdir
-    b"\x15\x00\x6b\x6c\xba\x17\x00\x00"  # jeq  6074 truncate           -> errno(EPERM) else allow
+    b"\x15\x00\x76\x77\xba\x17\x00\x00"  # jeq  6074 truncate           -> errno(EPERM) else allow
     # from chdir:
-    b"\x15\x00\x6b\x6a\xc7\x17\x00\x00"  # jeq  6087 readlink           -> allow else errno(EPERM)
+    b"\x15\x00\x76\x75\xc7\x17\x00\x00"  # jeq  6087 readlink           -> allow else errno(EPERM)
     # from gettimeofday:
-    b"\x35\x00\x00\x6a\xd3\x17\x00\x00"  # jge  6099 ptrace             else allow
-    b"\x35\x00\x69\x03\xd9\x17\x00\x00"  # jge  6105 geteuid            -> allow else ptrace and others
+    b"\x35\x00\x00\x75\xd3\x17\x00\x00"  # jge  6099 ptrace             else allow
+    b"\x35\x00\x74\x04\xd9\x17\x00\x00"  # jge  6105 geteuid            -> allow else ptrace and others
     # from setpgid:
-    b"\x35\x00\x03\x00\xed\x17\x00\x00"  # jge  6125 rt_sigpending      -> from rt_sigpending
-    b"\x35\x00\x01\x00\xe4\x17\x00\x00"  # jge  6116 getresuid          -> ptrace and others
-    b"\x45\x00\x65\x28\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else setpgid and others
+    b"\x35\x00\x04\x00\xef\x17\x00\x00"  # jge  6127 rt_sigqueueinfo    -> from rt_sigqueueinfo
+    b"\x35\x00\x01\x00\xe4\x17\x00\x00"  # jge  6116 getresuid          -> from getresuid
+    b"\x45\x00\x70\x44\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else accept and others
+    # from getresuid:
+    b"\x35\x00\x70\x00\xed\x17\x00\x00"  # jge  6125 rt_sigpending      -> allow
     # ptrace and others:
-    b"\x45\x00\x64\x65\x09\x00\x00\x00"  # jset 9                       -> errno(EPERM) else allow
-    # from rt_sigpending:
-    b"\x35\x00\x01\x00\xf2\x17\x00\x00"  # jge  6130 utime              -> from utime
-    b"\x15\x00\x62\x63\xef\x17\x00\x00"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # from utime:
-    b"\x35\x00\x62\x61\x02\x18\x00\x00"  # jge  6146 mlock              -> allow else errno(EPERM)
+    b"\x45\x00\x6e\x6f\x09\x00\x00\x00"  # jset 9                       -> errno(EPERM) else allow
+    # from rt_sigqueueinfo:
+    b"\x35\x00\x6e\x00\x02\x18\x00\x00"  # jge  6146 mlock              -> allow
+    b"\x45\x00\x6c\x6d\x0e\xe8\xff\xff"  # jset 0xffffe80e              -> errno(EPERM) else allow
     # from mlockall:
-    b"\x35\x00\x2d\x00\x9c\x18\x00\x00"  # jge  6300 fanotify_init      -> from fanotify_init
-    b"\x35\x00\x09\x00\x3d\x18\x00\x00"  # jge  6205 exit_group         -> from exit_group
-    b"\x15\x00\x04\x00\x09\x18\x00\x00"  # jeq  6153 prctl              -> prctl (1)
-    b"\x15\x00\x4a\x00\x32\x18\x00\x00"  # jeq  6194 futex              -> futex, futex_time64 (1)
-    b"\x15\x00\x33\x00\x34\x18\x00\x00"  # jeq  6196 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x15\x00\x5c\x00\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow
-    b"\x15\x00\x5b\x5a\x35\x18\x00\x00"  # jeq  6197 cacheflush         -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:167
+    b"\x35\x00\x36\x00\x34\x18\x00\x00"  # jge  6196 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x15\x00\x02\x00\x09\x18\x00\x00"  # jeq  6153 prctl              -> prctl (1)
+    b"\x15\x00\x56\x00\x32\x18\x00\x00"  # jeq  6194 futex              -> futex, futex_time64 (1)
+    b"\x15\x00\x69\x68\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow else errno(EPERM)
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x58\x57\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x57\x56\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
-    # from exit_group:
-    b"\x35\x00\x0b\x00\x47\x18\x00\x00"  # jge  6215 semtimedop         -> from semtimedop
-    b"\x15\x00\x01\x00\x44\x18\x00\x00"  # jeq  6212 fcntl64            -> fcntl64 (1)
-    b"\x15\x00\x53\x4d\x42\x18\x00\x00"  # jeq  6210 remap_file_pages   -> errno(EPERM) else exit_group and others
-    # fcntl64 (1): web_worker.yml:131
+    b"\x35\x00\x66\x65\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # from cacheflush:
+    b"\x35\x00\x32\x00\xa4\x18\x00\x00"  # jge  6308 setns              -> from setns
+    b"\x35\x00\x1a\x00\x75\x18\x00\x00"  # jge  6261 readlinkat         -> from readlinkat
+    b"\x35\x00\x13\x00\x55\x18\x00\x00"  # jge  6229 tgkill             -> from tgkill
+    b"\x35\x00\x0d\x00\x45\x18\x00\x00"  # jge  6213 set_tid_address    -> from set_tid_address
+    b"\x35\x00\x03\x00\x44\x18\x00\x00"  # jge  6212 fcntl64            -> fcntl64 (1)
+    b"\x35\x00\x01\x00\x3f\x18\x00\x00"  # jge  6207 epoll_create       -> from epoll_create
+    b"\x15\x00\x5e\x48\x3d\x18\x00\x00"  # jeq  6205 exit_group         -> allow else cacheflush and others
+    # from epoll_create:
+    b"\x15\x00\x5c\x5d\x42\x18\x00\x00"  # jeq  6210 remap_file_pages   -> errno(EPERM) else allow
+    # fcntl64 (1): compute_only.yml:57; web_worker.yml:139
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1): compute_only.yml:55
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x15\x00\x4f\x50\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:55
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
+    b"\x15\x00\x58\x59\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x4d\x4e\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64 (2): web_worker.yml:131
-    b"\x35\x00\x01\x00\x24\x00\x00\x00"  # jge  0x24                    -> fcntl, fcntl64 (3)       ; cmd >= F_OFD_GETLK
-    b"\x35\x00\x4c\x4b\x22\x00\x00\x00"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (3): compute_only.yml:55
-    b"\x15\x00\x4b\x4a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # from semtimedop:
-    b"\x35\x00\x10\x00\x87\x18\x00\x00"  # jge  6279 utimensat          -> from utimensat
-    b"\x35\x00\x06\x00\x6b\x18\x00\x00"  # jge  6251 openat             -> from openat
-    b"\x35\x00\x03\x00\x55\x18\x00\x00"  # jge  6229 tgkill             -> from tgkill
-    b"\x35\x00\x47\x00\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> allow
-    b"\x15\x00\x46\x00\x48\x18\x00\x00"  # jeq  6216 fadvise64          -> allow
-    b"\x15\x00\x45\x44\x4b\x18\x00\x00"  # jeq  6219 sendfile64         -> allow else errno(EPERM)
+    b"\x45\x00\x56\x57\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl64 (2): web_worker.yml:139
+    b"\x35\x00\x01\x00\x24\x00\x00\x00"  # jge  0x24                    -> fcntl, fcntl64 (2)       ; cmd >= F_OFD_GETLK
+    b"\x35\x00\x55\x54\x22\x00\x00\x00"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x54\x53\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # from set_tid_address:
+    b"\x35\x00\x2f\x00\x54\x18\x00\x00"  # jge  6228 clock_nanosleep    -> clock_nanosleep, clock_nanosleep_time64
+    b"\x35\x00\x01\x00\x49\x18\x00\x00"  # jge  6217 statfs64           -> from statfs64
+    b"\x15\x00\x50\x51\x47\x18\x00\x00"  # jeq  6215 semtimedop         -> errno(EPERM) else allow
+    # from statfs64:
+    b"\x35\x00\x50\x00\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> allow
+    b"\x15\x00\x4f\x4e\x4b\x18\x00\x00"  # jeq  6219 sendfile64         -> allow else errno(EPERM)
     # from tgkill:
-    b"\x15\x00\x44\x00\x66\x18\x00\x00"  # jeq  6246 set_thread_area    -> allow
-    b"\x15\x00\x44\x42\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
-    # from openat:
-    b"\x35\x00\x02\x00\x6c\x18\x00\x00"  # jge  6252 mkdirat            -> from mkdirat
+    b"\x15\x00\x03\x00\x6b\x18\x00\x00"  # jeq  6251 openat             -> openat
+    b"\x15\x00\x4d\x00\x66\x18\x00\x00"  # jeq  6246 set_thread_area    -> allow
+    b"\x15\x00\x4c\x00\x70\x18\x00\x00"  # jeq  6256 newfstatat         -> allow
+    b"\x15\x00\x4c\x4a\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3f\x40\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mkdirat:
-    b"\x35\x00\x02\x00\x7a\x18\x00\x00"  # jge  6266 unshare            -> from unshare
-    b"\x35\x00\x00\x02\x75\x18\x00\x00"  # jge  6261 readlinkat         else mkdirat and others
-    # setpgid and others:
-    b"\x45\x00\x3d\x3c\x09\x00\x00\x00"  # jset 9                       -> allow else errno(EPERM)
+    b"\x45\x00\x48\x49\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # from readlinkat:
+    b"\x35\x00\x0c\x00\x9c\x18\x00\x00"  # jge  6300 fanotify_init      -> from fanotify_init
+    b"\x35\x00\x06\x00\x88\x18\x00\x00"  # jge  6280 signalfd           -> from signalfd
+    b"\x35\x00\x29\x00\x87\x18\x00\x00"  # jge  6279 utimensat          -> utimensat, utimensat_time64
+    b"\x35\x00\x01\x00\x7a\x18\x00\x00"  # jge  6266 unshare            -> from unshare
+    b"\x15\x00\x43\x44\x76\x18\x00\x00"  # jeq  6262 fchmodat           -> errno(EPERM) else allow
     # from unshare:
     b"\x35\x00\x01\x00\x83\x18\x00\x00"  # jge  6275 getcpu             -> from getcpu
-    # mkdirat and others:
-    b"\x45\x00\x3a\x3b\x0f\x00\x00\x00"  # jset 15                      -> errno(EPERM) else allow
+    b"\x15\x00\x42\x41\x80\x18\x00\x00"  # jeq  6272 set_robust_list    -> allow else errno(EPERM)
     # from getcpu:
-    b"\x35\x00\x39\x3a\x85\x18\x00\x00"  # jge  6277 ioprio_set         -> errno(EPERM) else allow
-    # from utimensat:
-    b"\x35\x00\x00\x1c\x88\x18\x00\x00"  # jge  6280 signalfd           else utimensat, utimensat_time64
+    b"\x35\x00\x40\x41\x85\x18\x00\x00"  # jge  6277 ioprio_set         -> errno(EPERM) else allow
+    # from signalfd:
     b"\x35\x00\x02\x00\x95\x18\x00\x00"  # jge  6293 preadv             -> from preadv
-    b"\x45\x00\x00\x37\x6c\xe7\xff\xff"  # jset 0xffffe76c              else allow
-    b"\x15\x00\x36\x35\x8a\x18\x00\x00"  # jeq  6282 eventfd            -> allow else errno(EPERM)
+    b"\x45\x00\x00\x3f\x6c\xe7\xff\xff"  # jset 0xffffe76c              else allow
+    b"\x15\x00\x3e\x3d\x8a\x18\x00\x00"  # jeq  6282 eventfd            -> allow else errno(EPERM)
     # from preadv:
-    b"\x15\x00\x34\x00\x97\x18\x00\x00"  # jeq  6295 rt_tgsigqueueinfo  -> errno(EPERM)
-    # accept and others:
-    b"\x45\x00\x34\x33\x07\x00\x00\x00"  # jset 7                       -> allow else errno(EPERM)
+    b"\x35\x00\x3d\x00\x99\x18\x00\x00"  # jge  6297 accept4            -> allow
+    b"\x35\x00\x3b\x3c\x97\x18\x00\x00"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
     # from fanotify_init:
-    b"\x35\x00\x0b\x00\xb2\x18\x00\x00"  # jge  6322 membarrier         -> from membarrier
-    b"\x15\x00\x04\x00\x9e\x18\x00\x00"  # jeq  6302 prlimit64          -> prlimit64
-    b"\x15\x00\x01\x00\xa3\x18\x00\x00"  # jeq  6307 sendmmsg           -> sendmmsg
-    b"\x15\x00\x30\x2f\xad\x18\x00\x00"  # jeq  6317 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x2d\x2e\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:165
+    b"\x35\x00\x07\x00\xa3\x18\x00\x00"  # jge  6307 sendmmsg           -> sendmmsg
+    b"\x15\x00\x00\x39\x9e\x18\x00\x00"  # jeq  6302 prlimit64          else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x37\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x35\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from membarrier:
-    b"\x35\x00\x12\x00\x16\x19\x00\x00"  # jge  6422 futex_time64       -> from futex_time64
-    b"\x35\x00\x08\x00\x0c\x19\x00\x00"  # jge  6412 utimensat_time64   -> from utimensat_time64
-    b"\x35\x00\x04\x00\xbd\x18\x00\x00"  # jge  6333                    -> from clock_gettime64
-    b"\x15\x00\x01\x00\xb7\x18\x00\x00"  # jeq  6327 pkey_mprotect      -> mprotect, pkey_mprotect
-    b"\x15\x00\x23\x04\xb5\x18\x00\x00"  # jeq  6325 preadv2            -> allow else membarrier and others
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x15\x00\x34\x33\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:72
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x31\x32\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # from setns:
+    b"\x35\x00\x12\x00\x0c\x19\x00\x00"  # jge  6412 utimensat_time64   -> from utimensat_time64
+    b"\x35\x00\x06\x00\xb8\x18\x00\x00"  # jge  6328 pkey_alloc         -> from pkey_alloc
+    b"\x35\x00\x03\x00\xb7\x18\x00\x00"  # jge  6327 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x35\x00\x01\x00\xb2\x18\x00\x00"  # jge  6322 membarrier         -> accept and others
+    b"\x15\x00\x2d\x2c\xad\x18\x00\x00"  # jeq  6317 getrandom          -> allow else errno(EPERM)
+    # accept and others:
+    b"\x45\x00\x2c\x2b\x0b\x00\x00\x00"  # jset 11                      -> allow else errno(EPERM)
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x20\x21\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x29\x2a\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    # from pkey_alloc:
+    b"\x35\x00\x03\x00\x04\x19\x00\x00"  # jge  6404 clock_settime64    -> from clock_settime64
+    b"\x35\x00\x01\x00\xbd\x18\x00\x00"  # jge  6333                    -> from clock_gettime64
+    b"\x45\x00\x27\x26\x42\xe7\xff\xff"  # jset 0xffffe742              -> allow else errno(EPERM)
     # from clock_gettime64:
-    b"\x35\x00\x1f\x00\x08\x19\x00\x00"  # jge  6408 timer_gettime64    -> errno(EPERM)
-    b"\x35\x00\x00\x20\x03\x19\x00\x00"  # jge  6403 clock_gettime64    else errno(ENOSYS)
-    # membarrier and others:
-    b"\x45\x00\x1e\x1d\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    b"\x35\x00\x26\x27\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
+    # from clock_settime64:
+    b"\x15\x00\x01\x00\x07\x19\x00\x00"  # jeq  6407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
+    b"\x15\x00\x24\x23\x06\x19\x00\x00"  # jeq  6406 clock_getres_time64 -> allow else errno(EPERM)
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x00\x22\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x21\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x1f\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x1e\x1f\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
+    b"\x35\x00\x09\x00\x16\x19\x00\x00"  # jge  6422 futex_time64       -> from futex_time64
     b"\x35\x00\x04\x00\x0d\x19\x00\x00"  # jge  6413 pselect6_time64    -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:119
+    # utimensat, utimensat_time64: web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
-    b"\x35\x00\x00\x18\x0f\x19\x00\x00"  # jge  6415                    else allow
-    b"\x15\x00\x17\x00\x11\x19\x00\x00"  # jeq  6417 recvmmsg_time64    -> allow
-    b"\x15\x00\x16\x00\x15\x19\x00\x00"  # jeq  6421 rt_sigtimedwait_time64 -> allow
-    b"\x15\x00\x16\x14\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x01\x00\x10\x19\x00\x00"  # jge  6416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x35\x00\x18\x17\x0f\x19\x00\x00"  # jge  6415                    -> errno(ENOSYS) else allow
+    # from io_pgetevents_time64:
+    b"\x45\x00\x00\x15\x01\x00\x00\x00"  # jset 1                       else errno(EPERM)
+    # cacheflush and others:
+    b"\x45\x00\x14\x15\x0a\x00\x00\x00"  # jset 10                      -> errno(EPERM) else allow
     # from futex_time64:
     b"\x35\x00\x07\x00\x17\x19\x00\x00"  # jge  6423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x12\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0f\x10\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0e\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0e\x0d\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:
     b"\x35\x00\x0d\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
-    b"\x35\x00\x05\x00\x2a\x19\x00\x00"  # jge  6442 mount_setattr      -> from mount_setattr
+    b"\x35\x00\x08\x00\x36\x19\x00\x00"  # jge  6454 futex_wake         -> from futex_wake
+    b"\x35\x00\x03\x00\x26\x19\x00\x00"  # jge  6438 pidfd_getfd        -> from pidfd_getfd
     b"\x35\x00\x01\x00\x23\x19\x00\x00"  # jge  6435 clone3             -> from clone3
-    b"\x15\x00\x0a\x08\x19\x19\x00\x00"  # jeq  6425 io_uring_setup     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x09\x07\x19\x19\x00\x00"  # jeq  6425 io_uring_setup     -> errno(ENOSYS) else errno(EPERM)
     # from clone3:
-    b"\x35\x00\x01\x00\x26\x19\x00\x00"  # jge  6438 pidfd_getfd        -> exit_group and others
     b"\x15\x00\x07\x08\x24\x19\x00\x00"  # jeq  6436 close_range        -> allow else errno(ENOSYS)
-    # exit_group and others:
-    b"\x45\x00\x06\x05\x41\x00\x00\x00"  # jset 65                      -> allow else errno(EPERM)
-    # from mount_setattr:
-    b"\x35\x00\x02\x00\x36\x19\x00\x00"  # jge  6454 futex_wake         -> from futex_wake
+    # from pidfd_getfd:
+    b"\x15\x00\x06\x00\x27\x19\x00\x00"  # jeq  6439 faccessat2         -> allow
+    b"\x15\x00\x05\x00\x29\x19\x00\x00"  # jeq  6441 epoll_pwait2       -> allow
     b"\x15\x00\x04\x00\x31\x19\x00\x00"  # jeq  6449 futex_waitv        -> allow
     b"\x15\x00\x04\x02\x2f\x19\x00\x00"  # jeq  6447                    -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:

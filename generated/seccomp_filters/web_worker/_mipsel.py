@@ -7,258 +7,267 @@ NR_SECCOMP = 4352
 # Answers calls of mipsel.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xdc\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\xe5\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x74\x00\x73\x10\x00\x00"  # jge  4211 truncate64         -> from truncate64
-    b"\x35\x00\x38\x00\x1a\x10\x00\x00"  # jge  4122 uname              -> from uname
+    b"\x35\x00\x7d\x00\x7b\x10\x00\x00"  # jge  4219 getdents64         -> from getdents64
+    b"\x35\x00\x38\x00\x1e\x10\x00\x00"  # jge  4126 sigprocmask        -> from sigprocmask
     b"\x35\x00\x1c\x00\xd8\x0f\x00\x00"  # jge  4056 mpx                -> from mpx
     b"\x35\x00\x12\x00\xd6\x0f\x00\x00"  # jge  4054 ioctl              -> from ioctl
     b"\x35\x00\x05\x00\xa6\x0f\x00\x00"  # jge  4006 close              -> from close
     b"\x35\x00\x02\x00\xa5\x0f\x00\x00"  # jge  4005 open               -> open
-    b"\x35\x00\xd0\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> allow
-    b"\x35\x00\x0d\xd4\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
-    # open: web_worker.yml:101
+    b"\x35\x00\xd9\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> allow
+    b"\x35\x00\x0d\xdd\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    # open: web_worker.yml:109
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xcc\xcd\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xd5\xd6\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
     b"\x35\x00\x08\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> from dup
     b"\x35\x00\x03\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> from mount
-    b"\x35\x00\xca\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
-    b"\x35\x00\x00\xc9\xa7\x0f\x00\x00"  # jge  4007 waitpid            else allow
-    b"\x15\x00\xc8\xc7\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x35\x00\xd3\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
+    b"\x35\x00\x00\xd2\xa7\x0f\x00\x00"  # jge  4007 waitpid            else allow
+    b"\x15\x00\xd1\xd0\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\xc7\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
-    b"\x15\x00\xc6\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
-    b"\x15\x00\xc5\x00\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow
-    b"\x15\x00\xc4\xc3\xc1\x0f\x00\x00"  # jeq  4033 access             -> allow else errno(EPERM)
+    b"\x15\x00\xd0\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
+    b"\x15\x00\xcf\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
+    b"\x15\x00\xce\x00\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow
+    b"\x15\x00\xcd\xcc\xc1\x0f\x00\x00"  # jeq  4033 access             -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x00\xc3\xcc\x0f\x00\x00"  # jge  4044 prof               else allow
-    b"\x35\x00\xc1\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
+    b"\x35\x00\x00\xcc\xcc\x0f\x00\x00"  # jge  4044 prof               else allow
+    b"\x35\x00\xca\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x45\x00\xc1\xc0\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
+    b"\x45\x00\xca\xc9\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
     # from ioctl:
     b"\x35\x00\x03\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xbe\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xc7\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl (1): compute_only.yml:57; web_worker.yml:138
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xbb\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x00\xc4\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x15\x00\xb8\x65\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
-    # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x45\x00\x68\xb8\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x15\x00\xc1\x68\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    b"\x45\x00\x6b\xc1\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
-    b"\x35\x00\x12\x00\x07\x10\x00\x00"  # jge  4103 syslog             -> from syslog
-    b"\x35\x00\x09\x00\x06\x10\x00\x00"  # jge  4102 socketcall         -> socketcall (1)
+    b"\x35\x00\x14\x00\x15\x10\x00\x00"  # jge  4117 ipc                -> from ipc (1)
+    b"\x35\x00\x09\x00\x06\x10\x00\x00"  # jge  4102 socketcall         -> from socketcall
     b"\x35\x00\x04\x00\xef\x0f\x00\x00"  # jge  4079 settimeofday       -> from settimeofday
     b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> from setreuid
-    b"\x35\x00\x00\xb2\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
-    b"\x15\x00\xb1\xb2\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x35\x00\x00\xbb\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
+    b"\x15\x00\xba\xbb\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\xb1\x9a\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> allow else setreuid and others
+    b"\x35\x00\xba\xa3\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x02\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> from mmap
-    b"\x15\x00\xaf\x00\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow
-    b"\x15\x00\xae\xad\xf5\x0f\x00\x00"  # jeq  4085 readlink           -> allow else errno(EPERM)
+    b"\x15\x00\xb8\x00\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow
+    b"\x15\x00\xb7\xb6\xf5\x0f\x00\x00"  # jeq  4085 readlink           -> allow else errno(EPERM)
     # from mmap:
-    b"\x35\x00\xac\x85\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
-    # socketcall (1): web_worker.yml:58
+    b"\x35\x00\xb5\x87\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
+    # from socketcall:
+    b"\x35\x00\x07\x00\x07\x10\x00\x00"  # jge  4103 syslog             -> from syslog
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x35\x00\xaa\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x45\x00\xa9\xa8\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:58
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\xa7\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x15\x00\xa6\xa5\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (3): web_worker.yml:58
-    b"\x35\x00\xa4\xa5\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
+    b"\x45\x00\xb2\xb1\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    # socketcall (1): web_worker.yml:59
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
+    b"\x45\x00\x00\xb0\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
+    b"\x35\x00\xae\xaf\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
+    # socketcall (2): web_worker.yml:59
+    b"\x35\x00\xad\xae\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
-    b"\x35\x00\x03\x00\x15\x10\x00\x00"  # jge  4117 ipc                -> from ipc
-    b"\x35\x00\x01\x00\x0d\x10\x00\x00"  # jge  4109 unused109          -> from unused109
-    b"\x35\x00\xa2\xa1\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
-    # from unused109:
-    b"\x35\x00\xa1\xa0\x14\x10\x00\x00"  # jge  4116 sysinfo            -> allow else errno(EPERM)
-    # from ipc:
-    b"\x45\x00\x7f\x00\xe7\xef\xff\xff"  # jset 0xffffefe7              -> ipc and others
+    b"\x35\x00\x00\x0f\x0d\x10\x00\x00"  # jge  4109 unused109          else syslog and others
+    b"\x35\x00\xac\xab\x14\x10\x00\x00"  # jge  4116 sysinfo            -> allow else errno(EPERM)
+    # from ipc (1):
+    b"\x35\x00\x7e\x00\x1d\x10\x00\x00"  # jge  4125 mprotect           -> mprotect, pkey_mprotect
+    b"\x45\x00\x03\x00\xe7\xef\xff\xff"  # jset 0xffffefe7              -> from ipc (2)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x9d\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x9d\x9c\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # from uname:
-    b"\x35\x00\x16\x00\x55\x10\x00\x00"  # jge  4181 setsockopt         -> from setsockopt
-    b"\x35\x00\x0c\x00\x48\x10\x00\x00"  # jge  4168 accept             -> from accept
-    b"\x35\x00\x02\x00\x1f\x10\x00\x00"  # jge  4127 create_module      -> from create_module
-    b"\x15\x00\x72\x00\x1d\x10\x00\x00"  # jeq  4125 mprotect           -> mprotect, pkey_mprotect
-    b"\x45\x00\x97\x77\x01\x00\x00\x00"  # jset 1                       -> errno(EPERM) else ipc and others
-    # from create_module:
-    b"\x35\x00\x06\x00\x47\x10\x00\x00"  # jge  4167 mremap             -> mremap
-    b"\x35\x00\x01\x00\x34\x10\x00\x00"  # jge  4148 cachectl           -> from cachectl
-    b"\x35\x00\x95\x94\x2c\x10\x00\x00"  # jge  4140 _llseek            -> allow else errno(EPERM)
-    # from cachectl:
-    b"\x35\x00\x94\x00\x46\x10\x00\x00"  # jge  4166 nanosleep          -> allow
-    b"\x15\x00\x93\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
-    b"\x45\x00\x91\x00\xc4\xef\xff\xff"  # jset 0xffffefc4              -> errno(EPERM)
-    b"\x15\x00\x90\x91\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM) else allow
-    # mremap: web_worker.yml:141
+    b"\x45\x00\xa7\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\xa7\xa6\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    # from ipc (2):
+    b"\x35\x00\xa5\x7c\x1b\x10\x00\x00"  # jge  4123 modify_ldt         -> errno(EPERM) else ipc and others
+    # from sigprocmask:
+    b"\x35\x00\x19\x00\x55\x10\x00\x00"  # jge  4181 setsockopt         -> from setsockopt
+    b"\x35\x00\x11\x00\x53\x10\x00\x00"  # jge  4179 sendmsg            -> from sendmsg
+    b"\x35\x00\x0c\x00\x4b\x10\x00\x00"  # jge  4171 getpeername        -> from getpeername
+    b"\x35\x00\x05\x00\x3c\x10\x00\x00"  # jge  4156 mlockall           -> from mlockall
+    b"\x35\x00\x01\x00\x2c\x10\x00\x00"  # jge  4140 _llseek            -> from _llseek
+    b"\x35\x00\x9f\xa0\x1f\x10\x00\x00"  # jge  4127 create_module      -> errno(EPERM) else allow
+    # from _llseek:
+    b"\x35\x00\x00\x9f\x34\x10\x00\x00"  # jge  4148 cachectl           else allow
+    b"\x15\x00\x9d\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM)
+    # syslog and others:
+    b"\x45\x00\x9d\x9c\x08\x00\x00\x00"  # jset 8                       -> allow else errno(EPERM)
+    # from mlockall:
+    b"\x15\x00\x03\x00\x47\x10\x00\x00"  # jeq  4167 mremap             -> mremap
+    b"\x15\x00\x9b\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
+    b"\x15\x00\x9a\x00\x46\x10\x00\x00"  # jeq  4166 nanosleep          -> allow
+    b"\x15\x00\x99\x98\x48\x10\x00\x00"  # jeq  4168 accept             -> allow else errno(EPERM)
+    # mremap: web_worker.yml:149
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x8e\x8f\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # from accept:
-    b"\x35\x00\x04\x00\x54\x10\x00\x00"  # jge  4180 sendto             -> sendto
-    b"\x35\x00\x01\x00\x53\x10\x00\x00"  # jge  4179 sendmsg            -> sendmsg
-    b"\x35\x00\x8c\x1c\x4b\x10\x00\x00"  # jge  4171 getpeername        -> allow else accept and others
-    # sendmsg: web_worker.yml:70
+    b"\x45\x00\x96\x97\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # from getpeername:
+    b"\x15\x00\x00\x96\x4d\x10\x00\x00"  # jeq  4173 getsockopt         else allow
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x94\x00\x06\x00\x00\x00"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x15\x00\x93\x92\xff\xff\x00\x00"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    # from sendmsg:
+    b"\x35\x00\x02\x00\x54\x10\x00\x00"  # jge  4180 sendto             -> sendto
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x89\x8a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:69
+    b"\x45\x00\x8f\x90\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # sendto: web_worker.yml:70
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x87\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x8d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x86\x85\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x8c\x8b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from setsockopt:
     b"\x35\x00\x10\x00\x56\x10\x00\x00"  # jge  4182 shutdown           -> from shutdown
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x08\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x81\xff\xff\x00\x00"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x87\xff\xff\x00\x00"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x02\x00\x09\x00\x00\x00"  # jge  9                       -> setsockopt (1)
-    b"\x35\x00\x7f\x00\x08\x00\x00\x00"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
-    b"\x15\x00\x7e\x7d\x04\x00\x00\x00"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:76
+    b"\x35\x00\x85\x00\x08\x00\x00\x00"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
+    b"\x15\x00\x84\x83\x04\x00\x00\x00"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (1): web_worker.yml:77
     b"\x35\x00\x01\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x7c\x7b\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:76
-    b"\x35\x00\x7a\x7b\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:76, 80
+    b"\x15\x00\x82\x81\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (2): web_worker.yml:77
+    b"\x35\x00\x80\x81\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    # setsockopt (3): web_worker.yml:77, 81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x35\x00\x78\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x15\x00\x77\x76\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:80
-    b"\x15\x00\x76\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x75\x74\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x35\x00\x7e\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x15\x00\x7d\x7c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    # setsockopt (4): web_worker.yml:81
+    b"\x15\x00\x7c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x7b\x7a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from shutdown:
     b"\x35\x00\x0a\x00\x60\x10\x00\x00"  # jge  4192 prctl              -> from prctl
     b"\x15\x00\x04\x00\x58\x10\x00\x00"  # jeq  4184 socketpair         -> socketpair
-    b"\x15\x00\x72\x00\x56\x10\x00\x00"  # jeq  4182 shutdown           -> allow
-    b"\x15\x00\x71\x00\x5a\x10\x00\x00"  # jeq  4186 getresuid          -> allow
-    b"\x35\x00\x70\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> allow
-    # accept and others:
-    b"\x45\x00\x6e\x6f\x03\x00\x00\x00"  # jset 3                       -> errno(EPERM) else allow
-    # socketpair: web_worker.yml:92
+    b"\x15\x00\x78\x00\x56\x10\x00\x00"  # jeq  4182 shutdown           -> allow
+    b"\x15\x00\x77\x00\x5a\x10\x00\x00"  # jeq  4186 getresuid          -> allow
+    b"\x15\x00\x76\x00\x5c\x10\x00\x00"  # jeq  4188 poll               -> allow
+    b"\x15\x00\x75\x74\x5f\x10\x00\x00"  # jeq  4191 getresgid          -> allow else errno(EPERM)
+    # socketpair: web_worker.yml:99
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x6c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x72\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x6a\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
-    b"\x45\x00\x6a\x69\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    b"\x45\x00\x70\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
+    b"\x45\x00\x70\x6f\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
     # from prctl:
     b"\x35\x00\x04\x00\x61\x10\x00\x00"  # jge  4193 rt_sigreturn       -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x66\x65\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x6c\x6b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x15\x00\x6b\x6a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
+    b"\x35\x00\x05\x00\x7a\x10\x00\x00"  # jge  4218 madvise            -> madvise
     b"\x35\x00\x01\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> from chown
-    b"\x15\x00\x62\x63\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
+    b"\x15\x00\x67\x68\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from chown:
-    b"\x35\x00\x41\x61\x6b\x10\x00\x00"  # jge  4203 getcwd             -> ipc and others else errno(EPERM)
+    b"\x35\x00\x01\x00\x73\x10\x00\x00"  # jge  4211 truncate64         -> from truncate64
+    b"\x35\x00\x3c\x65\x6b\x10\x00\x00"  # jge  4203 getcwd             -> ipc and others else errno(EPERM)
     # from truncate64:
-    b"\x35\x00\x2a\x00\xf0\x10\x00\x00"  # jge  4336 fanotify_init      -> from fanotify_init
-    b"\x35\x00\x15\x00\x98\x10\x00\x00"  # jge  4248 epoll_create       -> from epoll_create
-    b"\x35\x00\x10\x00\x7f\x10\x00\x00"  # jge  4223 readahead          -> from readahead
-    b"\x35\x00\x05\x00\x7b\x10\x00\x00"  # jge  4219 getdents64         -> from getdents64
-    b"\x35\x00\x01\x00\x7a\x10\x00\x00"  # jge  4218 madvise            -> madvise
-    b"\x45\x00\x5c\x5b\x84\xef\xff\xff"  # jset 0xffffef84              -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x45\x00\x65\x64\x84\xef\xff\xff"  # jset 0xffffef84              -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x5a\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x59\x58\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x63\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x62\x61\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
-    b"\x15\x00\x00\x37\x7c\x10\x00\x00"  # jeq  4220 fcntl64            else ipc and others
+    b"\x35\x00\x2b\x00\xf3\x10\x00\x00"  # jge  4339 name_to_handle_at  -> from name_to_handle_at
+    b"\x35\x00\x0f\x00\x98\x10\x00\x00"  # jge  4248 epoll_create       -> from epoll_create
+    b"\x35\x00\x0a\x00\x7f\x10\x00\x00"  # jge  4223 readahead          -> from readahead
+    b"\x15\x00\x00\x34\x7c\x10\x00\x00"  # jeq  4220 fcntl64            else ipc and others
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
-    b"\x15\x00\x53\x54\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x15\x00\x59\x5a\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x51\x52\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:131
+    b"\x45\x00\x57\x58\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
+    # fcntl64: web_worker.yml:139
     b"\x35\x00\x01\x00\x24\x00\x00\x00"  # jge  0x24                    -> fcntl, fcntl64 (2)       ; cmd >= F_OFD_GETLK
-    b"\x35\x00\x50\x4f\x22\x00\x00\x00"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x15\x00\x4f\x4e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x35\x00\x56\x55\x22\x00\x00\x00"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x15\x00\x55\x54\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
-    b"\x15\x00\x39\x00\x8e\x10\x00\x00"  # jeq  4238 futex              -> futex, futex_time64 (1)
-    b"\x15\x00\x21\x00\x90\x10\x00\x00"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x15\x00\x4c\x00\x8d\x10\x00\x00"  # jeq  4237 sendfile64         -> allow
-    b"\x15\x00\x4b\x4a\x96\x10\x00\x00"  # jeq  4246 exit_group         -> allow else errno(EPERM)
+    b"\x15\x00\x3f\x00\x8e\x10\x00\x00"  # jeq  4238 futex              -> futex, futex_time64 (1)
+    b"\x15\x00\x1b\x00\x90\x10\x00\x00"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x15\x00\x52\x00\x8d\x10\x00\x00"  # jeq  4237 sendfile64         -> allow
+    b"\x15\x00\x51\x50\x96\x10\x00\x00"  # jeq  4246 exit_group         -> allow else errno(EPERM)
     # from epoll_create:
-    b"\x35\x00\x09\x00\xc1\x10\x00\x00"  # jge  4289 mkdirat            -> from mkdirat
-    b"\x35\x00\x06\x00\xc0\x10\x00\x00"  # jge  4288 openat             -> openat
-    b"\x35\x00\x03\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> from tgkill
+    b"\x35\x00\x0b\x00\xca\x10\x00\x00"  # jge  4298 readlinkat         -> from readlinkat
+    b"\x35\x00\x04\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> from tgkill
+    b"\x35\x00\x2a\x00\xa9\x10\x00\x00"  # jge  4265 clock_nanosleep    -> clock_nanosleep, clock_nanosleep_time64
     b"\x35\x00\x01\x00\x9f\x10\x00\x00"  # jge  4255 statfs64           -> from statfs64
-    b"\x15\x00\x45\x46\x9b\x10\x00\x00"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
+    b"\x15\x00\x4b\x4c\x9b\x10\x00\x00"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
     # from statfs64:
-    b"\x35\x00\x45\x44\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> allow else errno(EPERM)
+    b"\x35\x00\x4b\x4a\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> allow else errno(EPERM)
     # from tgkill:
-    b"\x15\x00\x44\x00\xbb\x10\x00\x00"  # jeq  4283 set_thread_area    -> allow
-    b"\x15\x00\x48\x42\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:101
+    b"\x15\x00\x03\x00\xc0\x10\x00\x00"  # jeq  4288 openat             -> openat
+    b"\x15\x00\x49\x00\xbb\x10\x00\x00"  # jeq  4283 set_thread_area    -> allow
+    b"\x15\x00\x48\x00\xc5\x10\x00\x00"  # jeq  4293 fstatat64          -> allow
+    b"\x15\x00\x4c\x46\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x40\x41\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from mkdirat:
-    b"\x35\x00\x05\x00\xdc\x10\x00\x00"  # jge  4316 utimensat          -> from utimensat
-    b"\x35\x00\x03\x00\xcf\x10\x00\x00"  # jge  4303 unshare            -> from unshare
-    b"\x35\x00\x01\x00\xca\x10\x00\x00"  # jge  4298 readlinkat         -> from readlinkat
-    b"\x15\x00\x3d\x3c\xc5\x10\x00\x00"  # jeq  4293 fstatat64          -> allow else errno(EPERM)
+    b"\x45\x00\x44\x45\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
-    b"\x15\x00\x3b\x3c\xcb\x10\x00\x00"  # jeq  4299 fchmodat           -> errno(EPERM) else allow
+    b"\x35\x00\x08\x00\xf2\x10\x00\x00"  # jge  4338 prlimit64          -> prlimit64
+    b"\x35\x00\x04\x00\xdd\x10\x00\x00"  # jge  4317 signalfd           -> from signalfd
+    b"\x35\x00\x24\x00\xdc\x10\x00\x00"  # jge  4316 utimensat          -> utimensat, utimensat_time64
+    b"\x35\x00\x01\x00\xcf\x10\x00\x00"  # jge  4303 unshare            -> from unshare
+    b"\x15\x00\x3f\x40\xcb\x10\x00\x00"  # jeq  4299 fchmodat           -> errno(EPERM) else allow
     # from unshare:
-    b"\x35\x00\x24\x3a\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> setreuid and others else errno(EPERM)
-    # from utimensat:
-    b"\x35\x00\x00\x1c\xdd\x10\x00\x00"  # jge  4317 signalfd           else utimensat, utimensat_time64
-    b"\x35\x00\x01\x00\xe5\x10\x00\x00"  # jge  4325 eventfd2           -> from eventfd2
-    b"\x15\x00\x38\x37\xdf\x10\x00\x00"  # jeq  4319 eventfd            -> allow else errno(EPERM)
-    # from eventfd2:
-    b"\x35\x00\x16\x37\xe9\x10\x00\x00"  # jge  4329 inotify_init1      -> ipc and others else allow
-    # from fanotify_init:
-    b"\x35\x00\x16\x00\x3c\x11\x00\x00"  # jge  4412 utimensat_time64   -> from utimensat_time64
-    b"\x35\x00\x0b\x00\x06\x11\x00\x00"  # jge  4358 membarrier         -> from membarrier
-    b"\x15\x00\x04\x00\xf2\x10\x00\x00"  # jeq  4338 prlimit64          -> prlimit64
+    b"\x35\x00\x28\x3e\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> setreuid and others else errno(EPERM)
+    # from signalfd:
+    b"\x35\x00\x14\x00\xe9\x10\x00\x00"  # jge  4329 inotify_init1      -> ipc and others
+    b"\x35\x00\x3d\x00\xe5\x10\x00\x00"  # jge  4325 eventfd2           -> allow
+    b"\x15\x00\x3c\x3b\xdf\x10\x00\x00"  # jeq  4319 eventfd            -> allow else errno(EPERM)
+    # prlimit64: compute_only.yml:168
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x39\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x00\x37\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x36\x35\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from name_to_handle_at:
+    b"\x35\x00\x0c\x00\x29\x11\x00\x00"  # jge  4393 semget             -> from semget
+    b"\x35\x00\x04\x00\x06\x11\x00\x00"  # jge  4358 membarrier         -> from membarrier
     b"\x15\x00\x01\x00\xf7\x10\x00\x00"  # jeq  4343 sendmmsg           -> sendmmsg
     b"\x15\x00\x32\x31\x01\x11\x00\x00"  # jeq  4353 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x2f\x30\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:165
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x2d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
-    b"\x35\x00\x04\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> from pkey_alloc
-    b"\x35\x00\x01\x00\x0b\x11\x00\x00"  # jge  4363 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x35\x00\x01\x00\x0b\x11\x00\x00"  # jge  4363 pkey_mprotect      -> from pkey_mprotect
     # mmap and others:
-    b"\x45\x00\x27\x26\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x45\x00\x2e\x2d\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x24\x25\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x2a\x2b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x02\x00\x33\x11\x00\x00"  # jge  4403 clock_gettime64    -> from clock_gettime64
-    b"\x35\x00\x22\x00\x29\x11\x00\x00"  # jge  4393 semget             -> errno(EPERM)
-    b"\x35\x00\x27\x01\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS) else ipc and others
-    # from clock_gettime64:
-    b"\x35\x00\x20\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> errno(EPERM)
+    b"\x35\x00\x2f\x00\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS)
     # ipc and others:
-    b"\x45\x00\x20\x1f\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    b"\x45\x00\x29\x28\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    # from semget:
+    b"\x35\x00\x12\x00\x46\x11\x00\x00"  # jge  4422 futex_time64       -> from futex_time64
+    b"\x35\x00\x08\x00\x3c\x11\x00\x00"  # jge  4412 utimensat_time64   -> from utimensat_time64
+    b"\x15\x00\x02\x00\x37\x11\x00\x00"  # jeq  4407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
+    b"\x15\x00\x25\x00\x33\x11\x00\x00"  # jeq  4403 clock_gettime64    -> allow
+    b"\x15\x00\x24\x23\x36\x11\x00\x00"  # jeq  4406 clock_getres_time64 -> allow else errno(EPERM)
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x00\x22\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x21\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x1f\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x1e\x1f\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
-    b"\x35\x00\x09\x00\x46\x11\x00\x00"  # jge  4422 futex_time64       -> from futex_time64
     b"\x35\x00\x04\x00\x3d\x11\x00\x00"  # jge  4413 pselect6_time64    -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:119
+    # utimensat, utimensat_time64: web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -272,13 +281,13 @@ PROGRAM = (
     b"\x45\x00\x15\x16\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # from futex_time64:
     b"\x35\x00\x07\x00\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x13\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x10\x15\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0f\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x13\x0e\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -11,257 +11,269 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x6c\x00\x00\x00\x00\xb8"  # jge  184 recvmsg             -> from recvmsg
-    b"\x00\x35\x34\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
-    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
-    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x72\x00\x00\x00\x00\xb9"  # jge  185 semop               -> from semop
+    b"\x00\x35\x38\x00\x00\x00\x00\x77"  # jge  119 madvise             -> from madvise
+    b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
+    b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xcc\xcd\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:101
+    b"\x00\x15\xd7\xd8\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xca\xcb\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xd5\xd6\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x04\x00\x00\x00\x00\x1e"  # jge  30 utime                -> from utime
     b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xc8\x00\x00\x00\x00\x12"  # jge  18 stat                 -> allow
-    b"\x00\x15\xc7\xc6\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\xd3\x00\x00\x00\x00\x12"  # jge  18 stat                 -> allow
+    b"\x00\x15\xd2\xd1\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x35\xc6\x8b\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else mount and others
+    b"\x00\x35\xd1\x90\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else mount and others
     # from utime:
-    b"\x00\x35\x01\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
-    b"\x00\x15\xc3\x7c\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else utime and others
+    b"\x00\x35\x02\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x45\xce\x00\xff\xff\xff\xdc"  # jset 0xffffffdc              -> errno(EPERM)
+    b"\x00\x15\xcd\xce\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else allow
     # from dup:
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xc1\xc2\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
+    b"\x00\x15\xcb\xcc\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
     # from acct:
-    b"\x00\x35\xc1\xc0\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
+    b"\x00\x35\xcb\xca\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xbe\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xc8\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl (1): compute_only.yml:57; web_worker.yml:138
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xbb\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xc5\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xb8\x5d\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x00\x45\x61\xb8\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x15\xc2\x62\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    b"\x00\x45\x66\xc2\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from socketpair:
     b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> from sendto
     b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\xb3\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\xbd\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xb1\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\xb1\xb0\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\xbb\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\xbb\xba\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # from setpgid:
     b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
-    b"\x00\x35\xaf\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x35\xad\x8f\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
+    b"\x00\x35\xb9\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x35\xb7\x20\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
     # from setsid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
-    b"\x00\x15\xac\x96\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else setsid and others
+    b"\x00\x15\xb6\x09\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else setsid and others
     # from getrlimit:
-    b"\x00\x35\x13\xab\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others else allow
+    b"\x00\x35\x74\xb5\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount and others else allow
     # from sendto:
     b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\xa7\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\xb1\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\xa6\xa5\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\xb0\xaf\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from symlink:
-    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101 stat64              -> from stat64
-    b"\x00\x35\x01\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> from truncate
-    b"\x00\x35\xa3\x8d\x00\x00\x00\x59"  # jge  89 mmap2                -> allow else setsid and others
+    b"\x00\x35\x05\x00\x00\x00\x00\x65"  # jge  101 stat64              -> from stat64
+    b"\x00\x35\x02\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> from truncate
+    b"\x00\x35\xad\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> allow
+    # setsid and others:
+    b"\x00\x45\xab\xac\x00\x00\x00\x0a"  # jset 10 unlink               -> errno(EPERM) else allow
     # from truncate:
-    b"\x00\x15\xa2\x00\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow
-    b"\x00\x15\xa1\xa0\x00\x00\x00\x62"  # jeq  98 recv                 -> allow else errno(EPERM)
+    b"\x00\x15\xab\x00\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow
+    b"\x00\x15\xaa\xa9\x00\x00\x00\x62"  # jeq  98 recv                 -> allow else errno(EPERM)
     # from stat64:
-    b"\x00\x45\x00\xa0\x00\x00\x00\x02"  # jset 2 fork                  else allow
-    b"\x00\x45\x00\xa0\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
-    b"\x00\x35\x9e\x9d\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
+    b"\x00\x35\x03\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
+    b"\x00\x45\x00\xa8\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x45\x00\xa8\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
+    b"\x00\x35\xa6\xa5\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
     # from vhangup:
-    b"\x00\x35\x24\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> from setsockopt
-    b"\x00\x35\x15\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> from nanosleep
-    b"\x00\x35\x0a\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
-    b"\x00\x35\x06\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
-    b"\x00\x35\x02\x00\x00\x00\x00\x77"  # jge  119 madvise             -> madvise
-    b"\x00\x35\x98\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    # settimeofday and others:
-    b"\x00\x45\x96\x97\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # madvise: compute_only.yml:83
+    b"\x00\x35\xa5\x64\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount and others
+    # from madvise:
+    b"\x00\x35\x20\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x35\x13\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> from nanosleep
+    b"\x00\x35\x07\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x03\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x95\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x94\x93\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # clone: web_worker.yml:154
+    b"\x00\x35\x00\x9f\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x9e\x9d\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # clone: web_worker.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x91\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x91\x90\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x9b\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x9b\x9a\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
-    b"\x00\x35\x02\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
-    b"\x00\x15\x67\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x8f\x6f\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else setpgid and others
+    b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
+    b"\x00\x15\x6c\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x15\x99\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
+    # setpgid and others:
+    b"\x00\x45\x97\x96\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from quotactl:
     b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
-    b"\x00\x35\x00\x8c\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x00\x15\x8b\x89\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x95\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
+    b"\x00\x15\x94\x92\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from _llseek:
-    b"\x00\x15\x88\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x87\x88\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x91\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x90\x91\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x15\x87\x86\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x15\x90\x8f\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from nanosleep:
-    b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
+    b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
-    b"\x00\x15\x83\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
-    b"\x00\x15\x82\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
-    b"\x00\x15\x83\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
-    b"\x00\x15\x82\x81\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # mremap: web_worker.yml:141
+    b"\x00\x15\x8c\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x8b\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
+    b"\x00\x15\x8c\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x8b\x8a\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
+    # mremap: web_worker.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x7e\x7f\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # from prctl:
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x45\x87\x88\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x7b\x7a\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x00\x15\x7a\x79\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x85\x84\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x84\x83\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x00\x35\x50\x79\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo and others else allow
-    # from setsockopt:
-    b"\x00\x35\x0e\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> from getsockopt
+    b"\x00\x15\x08\x00\x00\x00\x00\xb5"  # jeq  181 setsockopt          -> setsockopt (1)
+    b"\x00\x15\x04\x00\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> getsockopt
+    b"\x00\x15\x01\x00\x00\x00\x00\xb7"  # jeq  183 sendmsg             -> sendmsg
+    b"\x00\x45\x80\x3a\x00\x00\x00\x09"  # jset 9 link                  -> allow else rt_sigreturn and others
+    # sendmsg: web_worker.yml:71
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x45\x7d\x7e\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # getsockopt: web_worker.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
-    b"\x00\x15\x00\x74\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
+    b"\x00\x15\x7c\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x00\x15\x7b\x7a\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    # setsockopt (1): web_worker.yml:77, 81
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (4)           ; level == IPPROTO_TCP
+    b"\x00\x15\x00\x77\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
-    b"\x00\x45\x72\x71\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:80
-    b"\x00\x15\x71\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x70\x6f\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (2): web_worker.yml:76, 80
+    b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (2)
+    b"\x00\x15\x75\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x00\x15\x74\x73\x00\x00\x00\x08"  # jeq  8                       -> allow else errno(EPERM)  ; optname == SO_KEEPALIVE
+    # setsockopt (2): web_worker.yml:77
+    b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
+    b"\x00\x15\x72\x71\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:77
+    b"\x00\x35\x70\x71\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    # setsockopt (4): web_worker.yml:77, 81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x6d\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x00\x15\x6c\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x00\x15\x6b\x6a\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:76
-    b"\x00\x35\x69\x6a\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # from getsockopt:
-    b"\x00\x35\x00\x69\x00\x00\x00\xb7"  # jge  183 sendmsg             else allow
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x66\x67\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # from recvmsg:
-    b"\x00\x35\x35\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
-    b"\x00\x35\x13\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (5)           ; optname >= TCP_SYNCNT
+    b"\x00\x45\x6e\x6d\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (5): web_worker.yml:81
+    b"\x00\x15\x6d\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x6c\x6b\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # from semop:
+    b"\x00\x35\x34\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
+    b"\x00\x35\x1a\x00\x00\x00\x01\x02"  # jge  258 clock_nanosleep     -> from clock_nanosleep
     b"\x00\x35\x0f\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> from readahead
     b"\x00\x35\x03\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> from fcntl64
-    b"\x00\x35\x00\x27\x00\x00\x00\xc4"  # jge  196                     else mount and others
-    b"\x00\x35\x00\x62\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
-    b"\x00\x15\x5f\x60\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
+    b"\x00\x35\x00\x66\x00\x00\x00\xc4"  # jge  196                     else errno(EPERM)
+    b"\x00\x35\x00\x67\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
+    b"\x00\x15\x64\x65\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
     # from fcntl64:
     b"\x00\x35\x09\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl64                  ; cmd >= F_GETLK
-    b"\x00\x15\x00\x5c\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x00\x15\x00\x61\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x59\x5a\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: compute_only.yml:55; web_worker.yml:131
+    b"\x00\x45\x5e\x5f\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64: compute_only.yml:57; web_worker.yml:139
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> fcntl, fcntl64 (2)       ; cmd >= F_GETOWN
-    b"\x00\x45\x58\x00\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow
-    b"\x00\x35\x57\x56\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x56\x55\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x5d\x00\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow
+    b"\x00\x35\x5c\x5b\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x5b\x5a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
-    b"\x00\x35\x55\x56\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x5a\x5b\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
     # from readahead:
-    b"\x00\x35\x21\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x15\x3f\x00\x00\x00\x00\xd2"  # jeq  210 futex               -> futex, futex_time64 (1)
-    b"\x00\x15\x52\x51\x00\x00\x00\xd1"  # jeq  209 sendfile64          -> allow else errno(EPERM)
-    # from io_setup:
-    b"\x00\x35\x12\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> from utimensat
-    b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> from openat
-    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> from setxattr
-    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> from sched_getaffinity
+    b"\x00\x15\x44\x00\x00\x00\x00\xd2"  # jeq  210 futex               -> futex, futex_time64 (1)
+    b"\x00\x15\x57\x56\x00\x00\x00\xd1"  # jeq  209 sendfile64          -> allow else errno(EPERM)
+    # from sched_getaffinity:
+    b"\x00\x35\x00\x1d\x00\x00\x00\xd5"  # jge  213                     else sched_getaffinity, prlimit64
+    b"\x00\x35\x3f\x00\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> fadvise64_64 and others
+    b"\x00\x35\x53\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> errno(EPERM)
     b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
-    b"\x00\x35\x00\x4d\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
-    b"\x00\x35\x4c\x4a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x53\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
+    b"\x00\x35\x52\x50\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
     # from exit_group:
-    b"\x00\x15\x49\x4a\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
-    # from remap_file_pages:
-    b"\x00\x35\x49\x48\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
-    # from setxattr:
-    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
-    # utime and others:
-    b"\x00\x45\x46\x47\x00\x00\x00\xdc"  # jset 220                     -> errno(EPERM) else allow
-    # from tgkill:
-    b"\x00\x35\x46\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
-    b"\x00\x15\x46\x44\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x4f\x50\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
+    # from clock_nanosleep:
+    b"\x00\x35\x0a\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> from utimensat
+    b"\x00\x35\x03\x00\x00\x00\x01\x13"  # jge  275 openat              -> from openat
+    b"\x00\x35\x00\x2a\x00\x00\x01\x03"  # jge  259 tgkill              else clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x35\x4c\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
+    b"\x00\x15\x4c\x4a\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
     # from openat:
     b"\x00\x35\x02\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x41\x42\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\x47\x48\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
-    b"\x00\x35\x01\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> from get_robust_list
-    b"\x00\x35\x17\x05\x00\x00\x01\x1d"  # jge  285 readlinkat          -> rt_sigqueueinfo and others else mount and others
-    # from get_robust_list:
-    b"\x00\x45\x3e\x3f\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
+    b"\x00\x35\x01\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> rt_sigreturn and others
+    b"\x00\x35\x17\x05\x00\x00\x01\x1d"  # jge  285 readlinkat          -> readlinkat and others else mount and others
+    # rt_sigreturn and others:
+    b"\x00\x45\x44\x45\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # from utimensat:
     b"\x00\x35\x07\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
-    b"\x00\x35\x00\x20\x00\x00\x01\x2e"  # jge  302 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x00\x26\x00\x00\x01\x2e"  # jge  302 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x02\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> from eventfd2
-    b"\x00\x15\x3c\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
+    b"\x00\x15\x42\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
     # mount and others:
-    b"\x00\x45\x39\x3a\x00\x00\x00\x47"  # jset 71 setregid             -> errno(EPERM) else allow
+    b"\x00\x45\x3f\x40\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
     # from eventfd2:
     b"\x00\x35\x01\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
-    b"\x00\x15\x37\x38\x00\x00\x01\x3a"  # jeq  314 inotify_init1       -> errno(EPERM) else allow
+    b"\x00\x15\x3d\x3e\x00\x00\x01\x3a"  # jeq  314 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
-    b"\x00\x35\x37\x36\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
-    # prlimit64: compute_only.yml:165
+    b"\x00\x35\x3d\x3c\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
+    # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x34\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x32\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x38\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x31\x30\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x37\x36\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
-    b"\x00\x35\x0a\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
+    b"\x00\x35\x0f\x00\x00\x00\x01\x94"  # jge  404 clock_settime64     -> from clock_settime64
     b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
-    b"\x00\x15\x2d\x2c\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    b"\x00\x15\x33\x32\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x2a\x2b\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\x30\x31\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
-    b"\x00\x35\x02\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x00\x15\x29\x00\x00\x00\x01\x5c"  # jeq  348 pwritev2            -> allow
-    # rt_sigqueueinfo and others:
-    b"\x00\x45\x28\x27\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x00\x35\x02\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x15\x2f\x00\x00\x00\x01\x5c"  # jeq  348 pwritev2            -> allow
+    # readlinkat and others:
+    b"\x00\x45\x2e\x2d\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
+    # from pkey_mprotect:
+    b"\x00\x35\x02\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x25\x26\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x00\x45\x2a\x2b\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x00\x35\x10\x00\x00\x00\x01\xa6"  # jge  422 futex_time64        -> from futex_time64
-    b"\x00\x35\x06\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
-    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
-    b"\x00\x15\x21\x20\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
+    b"\x00\x15\x29\x28\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
     # from cacheflush:
-    b"\x00\x35\x21\x20\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
-    # from clock_gettime64:
-    b"\x00\x35\x1e\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # setpgid and others:
-    b"\x00\x45\x1e\x1d\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x00\x15\x28\x00\x00\x00\x01\x64"  # jeq  356 cacheflush          -> allow
+    b"\x00\x15\x27\x28\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> allow else errno(ENOSYS)
+    # from clock_settime64:
+    b"\x00\x35\x11\x00\x00\x00\x01\xa6"  # jge  422 futex_time64        -> from futex_time64
+    b"\x00\x35\x07\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x00\x15\x01\x00\x00\x00\x01\x97"  # jeq  407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x15\x23\x22\x00\x00\x01\x96"  # jeq  406 clock_getres_time64 -> allow else errno(EPERM)
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x35\x00\x21\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x20\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x1e\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x1d\x1e\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
     b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:119
+    # utimensat, utimensat_time64: web_worker.yml:127
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
@@ -271,17 +283,17 @@ PROGRAM = (
     b"\x00\x35\x18\x17\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
     # from io_pgetevents_time64:
     b"\x00\x45\x00\x15\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
-    # setsid and others:
-    b"\x00\x45\x14\x15\x00\x00\x00\x0a"  # jset 10 unlink               -> errno(EPERM) else allow
+    # fadvise64_64 and others:
+    b"\x00\x45\x14\x15\x00\x00\x00\x12"  # jset 18 stat                 -> errno(EPERM) else allow
     # from futex_time64:
     b"\x00\x35\x07\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x12\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0f\x10\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x00\x45\x00\x0e\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0e\x0d\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

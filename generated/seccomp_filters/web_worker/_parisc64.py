@@ -11,260 +11,273 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x5d\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> from setsockopt
-    b"\x00\x35\x32\x00\x00\x00\x00\x63"  # jge  99 statfs               -> from statfs
+    b"\x00\x35\x6d\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> from getsockopt
+    b"\x00\x35\x34\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> from setitimer
     b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
     b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xc6\xc7\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:101
+    b"\x00\x15\xd0\xd1\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xc4\xc5\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xce\xcf\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
     b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> from stat
-    b"\x00\x15\xc1\xc0\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x15\xcb\xca\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from stat:
-    b"\x00\x35\x9a\xc0\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    b"\x00\x35\xa4\xca\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
     # from alarm:
-    b"\x00\x35\x00\xbf\x00\x00\x00\x1e"  # jge  30 utime                else allow
-    b"\x00\x45\x00\xbe\xff\xff\xff\xde"  # jset 0xffffffde              else allow
-    b"\x00\x15\xbd\xbc\x00\x00\x00\x23"  # jeq  35 accept               -> allow else errno(EPERM)
+    b"\x00\x35\x00\xc9\x00\x00\x00\x1e"  # jge  30 utime                else allow
+    b"\x00\x45\xc7\x00\xff\xff\xff\xdc"  # jset 0xffffffdc              -> errno(EPERM)
+    b"\x00\x15\xc6\xc7\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else allow
     # from dup:
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xba\xbb\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
+    b"\x00\x15\xc4\xc5\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
     # from acct:
-    b"\x00\x35\xba\xb9\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
+    b"\x00\x35\xc4\xc3\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xb7\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xc1\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl (1): compute_only.yml:57; web_worker.yml:138
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xb4\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xbe\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xb1\x5f\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x00\x45\x63\xb1\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x15\xbb\x64\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    b"\x00\x45\x68\xbb\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from socketpair:
     b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> from sendto
     b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\xac\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\xb6\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xaa\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\xaa\xa9\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\xb4\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\xb4\xb3\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # from setpgid:
     b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
-    b"\x00\x35\xa8\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x45\x6f\xa6\x00\x00\x00\x02"  # jset 2 fork                  -> setpgid and others else errno(EPERM)
+    b"\x00\x35\xb2\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x35\xb0\x20\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
     # from setsid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
-    b"\x00\x15\xa5\x08\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else setsid and others
+    b"\x00\x45\xae\x9b\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
     # from getrlimit:
-    b"\x00\x35\x7e\xa4\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount and others else allow
+    b"\x00\x35\x13\xae\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others else allow
     # from sendto:
     b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\xa0\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\xaa\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x9f\x9e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\xa9\xa8\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from symlink:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> from truncate
-    b"\x00\x35\x9d\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> allow
-    # setsid and others:
-    b"\x00\x45\x9b\x9c\x00\x00\x00\x0a"  # jset 10 unlink               -> errno(EPERM) else allow
-    # from truncate:
-    b"\x00\x35\x9b\x00\x00\x00\x00\x62"  # jge  98 recv                 -> allow
-    b"\x00\x15\x9a\x99\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
-    # from statfs:
-    b"\x00\x35\x12\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
-    b"\x00\x35\x0a\x00\x00\x00\x00\x78"  # jge  120 clone               -> from clone
-    b"\x00\x35\x06\x00\x00\x00\x00\x77"  # jge  119 madvise             -> madvise
-    b"\x00\x35\x04\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
-    b"\x00\x35\x95\x00\x00\x00\x00\x6c"  # jge  108 pread64             -> allow
-    b"\x00\x45\x00\x94\xff\xff\xff\x96"  # jset 0xffffff96              else allow
-    b"\x00\x15\x93\x00\x00\x00\x00\x65"  # jeq  101 stat64              -> allow
-    b"\x00\x15\x93\x91\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x03\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> from fchmod
+    b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
+    b"\x00\x45\xa5\xa6\xff\xff\xff\xaa"  # jset 0xffffffaa              -> errno(EPERM) else allow
+    # from mmap2:
+    b"\x00\x15\xa4\xa5\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    # from fchmod:
+    b"\x00\x15\xa4\x00\x00\x00\x00\x62"  # jeq  98 recv                 -> allow
+    b"\x00\x15\xa3\x00\x00\x00\x00\x65"  # jeq  101 stat64              -> allow
+    b"\x00\x15\xa3\xa1\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else errno(EPERM)
+    # from setitimer:
+    b"\x00\x35\x19\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> from nanosleep
+    b"\x00\x35\x0c\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x08\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
+    b"\x00\x35\x04\x00\x00\x00\x00\x77"  # jge  119 madvise             -> madvise
+    b"\x00\x35\x01\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
+    b"\x00\x35\x9c\x6e\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else setitimer and others
     # from vhangup:
-    b"\x00\x35\x91\x6b\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount and others
-    # madvise: compute_only.yml:83
+    b"\x00\x35\x9b\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    # settimeofday and others:
+    b"\x00\x45\x99\x9a\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
+    # madvise: compute_only.yml:85
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x8f\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x8e\x8d\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # from clone:
-    b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x00\x98\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x97\x96\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # clone: web_worker.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x8a\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x8a\x89\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x94\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x94\x93\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
-    b"\x00\x15\x76\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x00\x87\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
-    b"\x00\x35\x88\x87\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
+    b"\x00\x15\x7f\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x15\x92\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
+    # setpgid and others:
+    b"\x00\x45\x90\x8f\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from quotactl:
-    b"\x00\x35\x10\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
-    b"\x00\x35\x08\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> from nanosleep
     b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x03\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> from getdents
     b"\x00\x35\x01\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
-    b"\x00\x35\x80\x82\x00\x00\x00\x83"  # jge  131 quotactl            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x8b\x8d\x00\x00\x00\x83"  # jge  131 quotactl            -> errno(EPERM) else errno(ENOSYS)
     # from setfsuid:
-    b"\x00\x45\x7f\x81\xff\xff\xff\x72"  # jset 0xffffff72              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x8a\x8c\xff\xff\xff\x72"  # jset 0xffffff72              -> errno(EPERM) else errno(ENOSYS)
     # from getdents:
-    b"\x00\x15\x7e\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x7d\x7e\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x89\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x88\x89\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x15\x7d\x7c\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x15\x88\x87\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from nanosleep:
+    b"\x00\x35\x0e\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
+    b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
-    b"\x00\x15\x7a\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
-    b"\x00\x15\x79\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
-    b"\x00\x15\x7a\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
-    b"\x00\x15\x79\x78\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # mremap: web_worker.yml:141
+    b"\x00\x15\x83\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x82\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
+    b"\x00\x15\x83\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x82\x81\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
+    # mremap: web_worker.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x75\x76\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x7e\x7f\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from prctl:
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x72\x71\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x00\x15\x71\x70\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x7b\x7a\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x00\x15\x7a\x79\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x00\x35\x5c\x70\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo and others else allow
-    # from setsockopt:
-    b"\x00\x35\x3e\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> from get_robust_list
-    b"\x00\x35\x22\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> from readahead
-    b"\x00\x35\x0e\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> from getsockopt
+    b"\x00\x45\x79\x4b\x00\x00\x00\x09"  # jset 9 link                  -> allow else setitimer and others
+    # setsockopt (1): web_worker.yml:77, 81
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
-    b"\x00\x15\x00\x69\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
+    b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (4)           ; level == IPPROTO_TCP
+    b"\x00\x15\x00\x75\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
-    b"\x00\x45\x67\x66\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:80
-    b"\x00\x15\x66\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x65\x64\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (2): web_worker.yml:76, 80
+    b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (2)
+    b"\x00\x15\x73\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x00\x15\x72\x71\x00\x00\x00\x08"  # jeq  8                       -> allow else errno(EPERM)  ; optname == SO_KEEPALIVE
+    # setsockopt (2): web_worker.yml:77
+    b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
+    b"\x00\x15\x70\x6f\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:77
+    b"\x00\x35\x6e\x6f\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    # setsockopt (4): web_worker.yml:77, 81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x62\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x00\x15\x61\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
-    b"\x00\x15\x60\x5f\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:76
-    b"\x00\x35\x5e\x5f\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (5)           ; optname >= TCP_SYNCNT
+    b"\x00\x45\x6c\x6b\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (5): web_worker.yml:81
+    b"\x00\x15\x6b\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x6a\x69\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
-    b"\x00\x35\x07\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> from fcntl64
-    b"\x00\x35\x03\x00\x00\x00\x00\xb9"  # jge  185 semop               -> from semop
-    b"\x00\x15\x00\x5c\x00\x00\x00\xb7"  # jeq  183 sendmsg             else allow
+    b"\x00\x35\x37\x00\x00\x00\x01\x1f"  # jge  287 faccessat           -> from faccessat
+    b"\x00\x35\x20\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> from sched_getaffinity
+    b"\x00\x35\x0a\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> from fcntl64
+    b"\x00\x35\x03\x00\x00\x00\x00\xb7"  # jge  183 sendmsg             -> from sendmsg
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\x64\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x00\x15\x63\x62\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    # from sendmsg:
+    b"\x00\x35\x02\x00\x00\x00\x00\xb8"  # jge  184 recvmsg             -> from recvmsg
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x59\x5a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # from semop:
-    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
-    b"\x00\x35\x59\x57\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else errno(EPERM)
-    # from lstat64:
-    b"\x00\x15\x56\x57\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
+    b"\x00\x45\x5f\x60\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # from recvmsg:
+    b"\x00\x35\x00\x39\x00\x00\x00\xc4"  # jge  196                     else mount and others
+    b"\x00\x35\x00\x5f\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
+    b"\x00\x15\x5c\x5d\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
     # from fcntl64:
+    b"\x00\x35\x0b\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> from readahead
     b"\x00\x35\x09\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl64                  ; cmd >= F_GETLK
-    b"\x00\x15\x00\x53\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
-    # fcntl, fcntl64 (1): compute_only.yml:55
+    b"\x00\x15\x00\x58\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
+    # fcntl, fcntl64 (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x50\x51\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: compute_only.yml:55; web_worker.yml:131
+    b"\x00\x45\x55\x56\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64: compute_only.yml:57; web_worker.yml:139
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> fcntl, fcntl64 (2)       ; cmd >= F_GETOWN
-    b"\x00\x45\x4f\x00\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow
-    b"\x00\x35\x4e\x4d\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:55
-    b"\x00\x15\x4d\x4c\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\x54\x00\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow
+    b"\x00\x35\x53\x52\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl, fcntl64 (2): compute_only.yml:57
+    b"\x00\x15\x52\x51\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
-    b"\x00\x35\x4c\x4d\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x51\x52\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
     # from readahead:
-    b"\x00\x35\x0a\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
-    b"\x00\x35\x2c\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x15\x01\x00\x00\x00\x00\xd2"  # jeq  210 futex               -> futex (1)
-    b"\x00\x15\x48\x47\x00\x00\x00\xd1"  # jeq  209 sendfile64          -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x00\x15\x4f\x4e\x00\x00\x00\xd1"  # jeq  209 sendfile64          -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x46\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x00\x4d\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
-    b"\x00\x15\x43\x44\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x00\x45\x00\x42\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
-    b"\x00\x45\x42\x41\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # from io_setup:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> from openat
-    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> from setxattr
-    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
+    b"\x00\x15\x4a\x4b\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x00\x45\x00\x49\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x49\x48\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # from sched_getaffinity:
+    b"\x00\x35\x08\x00\x00\x00\x01\x02"  # jge  258 clock_nanosleep     -> from clock_nanosleep
+    b"\x00\x35\x00\x28\x00\x00\x00\xd5"  # jge  213                     else sched_getaffinity, prlimit64
+    b"\x00\x35\x05\x00\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> from fadvise64_64
+    b"\x00\x35\x43\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> errno(EPERM)
     b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
-    b"\x00\x35\x00\x3d\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
-    b"\x00\x35\x3c\x3a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x43\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
+    b"\x00\x35\x42\x40\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
     # from exit_group:
-    b"\x00\x15\x39\x3a\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
-    # from remap_file_pages:
-    b"\x00\x35\x39\x38\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
-    # from setxattr:
-    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
-    # setpgid and others:
-    b"\x00\x45\x36\x37\x00\x00\x00\xc4"  # jset 196                     -> errno(EPERM) else allow
+    b"\x00\x15\x3f\x40\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
+    # from fadvise64_64:
+    b"\x00\x45\x3e\x3f\xff\xff\xfe\x12"  # jset 0xfffffe12              -> errno(EPERM) else allow
+    # from clock_nanosleep:
+    b"\x00\x35\x08\x00\x00\x00\x01\x13"  # jge  275 openat              -> from openat
+    b"\x00\x35\x05\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x35\x00\x3b\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x3a\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x38\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x37\x38\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from tgkill:
-    b"\x00\x35\x36\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
-    b"\x00\x15\x36\x34\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x37\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
+    b"\x00\x15\x37\x35\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
     # from openat:
     b"\x00\x35\x02\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x31\x32\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\x32\x33\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
-    b"\x00\x35\x1d\x0b\x00\x00\x01\x1d"  # jge  285 readlinkat          -> rt_sigqueueinfo and others else mount and others
-    # from get_robust_list:
-    b"\x00\x35\x14\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
-    b"\x00\x35\x06\x00\x00\x00\x01\x2f"  # jge  303                     -> from eventfd
-    b"\x00\x15\x01\x00\x00\x00\x01\x2d"  # jeq  301 utimensat           -> utimensat
-    b"\x00\x45\x2c\x2d\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
-    # utimensat: web_worker.yml:119
+    b"\x00\x15\x32\x0c\x00\x00\x01\x1d"  # jeq  285 readlinkat          -> allow else mount and others
+    # from faccessat:
+    b"\x00\x35\x15\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
+    b"\x00\x35\x07\x00\x00\x00\x01\x2e"  # jge  302 signalfd            -> from signalfd
+    b"\x00\x35\x02\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat
+    b"\x00\x35\x00\x1a\x00\x00\x01\x22"  # jge  290 get_robust_list     else setsid and others
+    # setitimer and others:
+    b"\x00\x45\x2c\x2d\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
+    # utimensat: web_worker.yml:127
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x15\x29\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from eventfd:
+    # from signalfd:
     b"\x00\x35\x06\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
     b"\x00\x35\x02\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> from eventfd2
-    b"\x00\x35\x00\x27\x00\x00\x01\x30"  # jge  304 eventfd             else errno(ENOSYS)
+    b"\x00\x15\x27\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
     # mount and others:
-    b"\x00\x45\x24\x25\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
+    b"\x00\x45\x24\x25\x00\x00\x00\x47"  # jset 71 setregid             -> errno(EPERM) else allow
     # from eventfd2:
     b"\x00\x35\x01\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
     b"\x00\x15\x22\x23\x00\x00\x01\x3a"  # jeq  314 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
     b"\x00\x35\x22\x21\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
-    # prlimit64: compute_only.yml:165
+    # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
     b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x19\x18\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x16\x17\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
     b"\x00\x35\x05\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
     b"\x00\x35\x02\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x00\x15\x14\x00\x00\x00\x01\x5c"  # jeq  348 pwritev2            -> allow
-    # rt_sigqueueinfo and others:
-    b"\x00\x45\x13\x12\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x00\x35\x13\x00\x00\x00\x01\x5e"  # jge  350 io_pgetevents       -> errno(EPERM)
+    # setsid and others:
+    b"\x00\x45\x13\x12\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x10\x11\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -11,225 +11,234 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x65\x00\x00\x00\x00\xde"  # jge  222 sched_setaffinity   -> from sched_setaffinity
-    b"\x00\x35\x39\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
-    b"\x00\x35\x1c\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> from mpx
-    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x64\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
+    b"\x00\x35\x38\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x1d\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> from mpx
+    b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xc1\xc2\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:101
+    b"\x00\x15\xca\xcb\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xbf\xc0\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xc8\xc9\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xbd\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xbc\xbb\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\xc6\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xc5\xc4\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\xbb\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\xba\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\xb9\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
-    b"\x00\x15\xb8\xb7\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x00\x15\xc4\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\xc3\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\xc2\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
+    b"\x00\x15\xc1\xc0\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\xb6\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\x36\xb6\x00\x00\x00\x04"  # jset 4 write                 -> dup and others else allow
+    b"\x00\x35\xbf\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\xbf\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
+    b"\x00\x35\xbd\xbe\x00\x00\x00\x2c"  # jge  44 prof                 -> errno(EPERM) else allow
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xb3\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xbb\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:55; web_worker.yml:130
+    # fcntl (1): compute_only.yml:57; web_worker.yml:138
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xb0\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xb8\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x03\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xad\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
+    b"\x00\x15\xb5\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\xab\xac\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:55; web_worker.yml:130
-    b"\x00\x45\x00\xab\xff\xff\xff\xf8"  # jset 0xfffffff8              else allow
-    b"\x00\x15\xaa\xa9\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\xb3\xb4\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    b"\x00\x45\x00\xb3\xff\xff\xff\xf8"  # jset 0xfffffff8              else allow
+    b"\x00\x15\xb2\xb1\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from mpx:
-    b"\x00\x35\x13\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
-    b"\x00\x35\x0a\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
+    b"\x00\x35\x11\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
+    b"\x00\x35\x09\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
     b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
-    b"\x00\x35\x00\xa4\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\xa3\xa4\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\xac\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\xab\xac\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xa3\x4d\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\xab\x51\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x45\x00\xa1\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xa0\x9f\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xa9\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xa8\xa7\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\x00\x9f\x00\x00\x00\x5c"  # jge  92 truncate             else allow
-    b"\x00\x15\x9e\x9d\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:58
+    b"\x00\x35\xa6\x9a\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
+    # socketcall (1): web_worker.yml:59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
-    b"\x00\x35\x9b\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x00\x45\x9a\x99\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:58
+    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
+    b"\x00\x45\xa4\xa3\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    # socketcall (2): web_worker.yml:59
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\x98\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x15\x97\x96\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (3): web_worker.yml:58
-    b"\x00\x35\x95\x96\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x45\x00\xa2\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x35\xa0\xa1\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
+    # socketcall (3): web_worker.yml:59
+    b"\x00\x35\x9f\xa0\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
-    b"\x00\x35\x93\x92\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\x9d\x9c\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x00\x35\x92\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
-    b"\x00\x15\x91\x90\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:154
+    b"\x00\x35\x9c\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x15\x9b\x9a\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    # clone: web_worker.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x8e\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x8e\x8d\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x98\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x98\x97\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
-    b"\x00\x35\x0e\x00\x00\x00\x00\xab"  # jge  171 prctl               -> from prctl
+    b"\x00\x35\x1a\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
+    b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
-    b"\x00\x15\x77\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x89\x7d\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
+    b"\x00\x15\x80\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x45\x92\x86\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else mmap and others
     # from _llseek:
-    b"\x00\x35\x05\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
-    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
-    b"\x00\x15\x86\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x85\x86\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x91\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x90\x91\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x85\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x84\x83\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # from mremap:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
+    b"\x00\x35\x07\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> from getresgid
+    b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
+    b"\x00\x15\x8e\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x8d\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
+    b"\x00\x15\x8c\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
+    b"\x00\x15\x8b\x8a\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
+    # mremap: web_worker.yml:149
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x80\x81\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # from setresuid:
-    b"\x00\x35\x73\x00\x00\x00\x00\xa7"  # jge  167 poll                -> setdomainname and others
-    # dup and others:
-    b"\x00\x45\x7f\x7e\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # from prctl:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
-    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x45\x88\x89\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # from getresgid:
+    b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
+    b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
+    b"\x00\x15\x85\x86\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x7a\x79\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x00\x15\x79\x78\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
-    # from rt_sigreturn:
-    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
-    b"\x00\x15\x76\x77\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x83\x82\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x82\x81\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x00\x35\x02\x00\x00\x00\x00\xbb"  # jge  187 getpmsg             -> from getpmsg
-    b"\x00\x35\x75\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> allow
-    b"\x00\x15\x74\x73\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
+    b"\x00\x35\x80\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> allow
+    b"\x00\x15\x7f\x7e\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
     # from getpmsg:
-    b"\x00\x35\x74\x00\x00\x00\x00\xc0"  # jge  192                     -> errno(ENOSYS)
-    b"\x00\x15\x72\x71\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
+    b"\x00\x35\x7f\x00\x00\x00\x00\xc0"  # jge  192                     -> errno(ENOSYS)
+    b"\x00\x15\x7d\x7c\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
     # from pciconfig_read:
-    b"\x00\x35\x07\x00\x00\x00\x00\xdd"  # jge  221 futex               -> futex (1)
-    b"\x00\x15\x03\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> madvise
-    b"\x00\x15\x6f\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
-    b"\x00\x15\x6e\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
-    b"\x00\x15\x6e\x6c\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # madvise: compute_only.yml:83
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x6b\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x6a\x69\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # futex (1): compute_only.yml:113
+    b"\x00\x35\x39\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x15\x0b\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> madvise
+    b"\x00\x15\x03\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> futex (1)
+    b"\x00\x15\x79\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
+    b"\x00\x15\x78\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
+    b"\x00\x15\x78\x76\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x68\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x00\x75\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
-    b"\x00\x15\x65\x66\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x00\x45\x00\x64\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
-    b"\x00\x45\x64\x63\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # from sched_setaffinity:
-    b"\x00\x35\x30\x00\x00\x00\x01\x50"  # jge  336 recv                -> from recv
-    b"\x00\x35\x1b\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> from inotify_init1
-    b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> from openat
+    b"\x00\x15\x72\x73\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x00\x45\x00\x71\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x71\x70\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # madvise: compute_only.yml:85
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x35\x00\x6e\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x6d\x6c\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # from tuxcall:
+    b"\x00\x35\x36\x00\x00\x00\x01\x50"  # jge  336 recv                -> from recv
+    b"\x00\x35\x21\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> from inotify_init1
+    b"\x00\x35\x11\x00\x00\x00\x01\x1e"  # jge  286 openat              -> from openat
+    b"\x00\x35\x06\x00\x00\x00\x00\xf8"  # jge  248 clock_nanosleep     -> from clock_nanosleep
+    b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> from remap_file_pages
     b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> from set_tid_address
-    b"\x00\x15\x1f\x00\x00\x00\x00\xdf"  # jeq  223 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x45\x5c\x5e\xff\xff\xff\x1d"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x65\x00\x00\x00\x00\xe3"  # jge  227 io_setup            -> errno(EPERM)
+    b"\x00\x15\x64\x66\x00\x00\x00\xe1"  # jeq  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
     # from set_tid_address:
-    b"\x00\x35\x03\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
-    b"\x00\x35\x01\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> from remap_file_pages
-    b"\x00\x15\x59\x5a\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x15\x63\x64\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
     # from remap_file_pages:
-    b"\x00\x35\x59\x58\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x63\x62\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
+    # from clock_nanosleep:
+    b"\x00\x35\x05\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x35\x00\x60\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x5f\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x5d\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x5c\x5d\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from swapcontext:
     b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid and others
-    b"\x00\x15\x58\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
-    b"\x00\x15\x57\x55\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x5c\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
+    b"\x00\x15\x5b\x59\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # setreuid and others:
-    b"\x00\x45\x54\x55\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
+    b"\x00\x45\x58\x59\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # from openat:
     b"\x00\x35\x07\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
     b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x50\x51\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\x54\x55\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
     b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> from readlinkat
-    b"\x00\x15\x4f\x4e\x00\x00\x01\x23"  # jeq  291 newfstatat          -> allow else errno(EPERM)
+    b"\x00\x15\x53\x52\x00\x00\x01\x23"  # jeq  291 newfstatat          -> allow else errno(EPERM)
     # from readlinkat:
-    b"\x00\x45\x00\x4e\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x35\x4d\x4c\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow else errno(EPERM)
+    b"\x00\x45\x00\x52\x00\x00\x00\x01"  # jset 1 exit                  else allow
+    b"\x00\x35\x51\x50\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow else errno(EPERM)
     # from utimensat:
     b"\x00\x35\x04\x00\x00\x00\x01\x31"  # jge  305 signalfd            -> from signalfd
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x4d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
-    b"\x00\x15\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x4c\x4b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
-    b"\x00\x35\x47\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
-    b"\x00\x15\x46\x45\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
+    b"\x00\x35\x4b\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
+    b"\x00\x15\x4a\x49\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
     # from inotify_init1:
     b"\x00\x35\x08\x00\x00\x00\x01\x49"  # jge  329 listen              -> from listen
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
-    b"\x00\x45\x42\x43\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x00\x45\x46\x47\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
+    # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x40\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x44\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x3e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x42\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x3d\x3c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x41\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
     b"\x00\x35\x06\x00\x00\x00\x01\x4f"  # jge  335 sendto              -> sendto
-    b"\x00\x15\x00\x3b\x00\x00\x01\x4d"  # jeq  333 socketpair          else allow
+    b"\x00\x15\x00\x3f\x00\x00\x01\x4d"  # jeq  333 socketpair          else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x38\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x3c\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x36\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\x36\x35\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # sendto: web_worker.yml:69
+    b"\x00\x45\x3a\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x3a\x39\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    # sendto: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\x33\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x37\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x32\x31\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x36\x35\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from recv:
-    b"\x00\x35\x11\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> from name_to_handle_at
-    b"\x00\x15\x03\x00\x00\x00\x01\x53"  # jeq  339 setsockopt          -> setsockopt (1)
-    b"\x00\x15\x00\x2f\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
+    b"\x00\x35\x15\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> from name_to_handle_at
+    b"\x00\x15\x07\x00\x00\x00\x01\x53"  # jeq  339 setsockopt          -> setsockopt (1)
+    b"\x00\x15\x03\x00\x00\x00\x01\x54"  # jeq  340 getsockopt          -> getsockopt
+    b"\x00\x15\x00\x32\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x2c\x2d\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # setsockopt (1): web_worker.yml:76, 80
+    b"\x00\x45\x2f\x30\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # getsockopt: web_worker.yml:89
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\x2e\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
+    b"\x00\x15\x2d\x2c\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
+    # setsockopt (1): web_worker.yml:77, 81
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x00\x15\x00\x29\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x27\x26\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:76
+    # setsockopt (2): web_worker.yml:77
     b"\x00\x35\x00\x26\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x00\x15\x25\x24\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:80
+    # setsockopt (3): web_worker.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x22\x21\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:80
+    # setsockopt (4): web_worker.yml:81
     b"\x00\x15\x21\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x20\x1f\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from name_to_handle_at:
@@ -237,7 +246,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x5d"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x00\x15\x1c\x1b\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x19\x1a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -249,7 +258,7 @@ PROGRAM = (
     b"\x00\x15\x15\x14\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x11\x12\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:
@@ -258,8 +267,8 @@ PROGRAM = (
     b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403                     -> from pidfd_send_signal
     b"\x00\x35\x0d\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> errno(EPERM)
     b"\x00\x35\x0e\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
-    # setdomainname and others:
-    b"\x00\x45\x0c\x0b\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    # mmap and others:
+    b"\x00\x45\x0c\x0b\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from pidfd_send_signal:
     b"\x00\x35\x02\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x35\x09\x00\x00\x00\x01\xaa"  # jge  426 io_uring_enter      -> errno(EPERM)

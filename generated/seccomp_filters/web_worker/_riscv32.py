@@ -17,193 +17,204 @@ PROGRAM = (
     b"\x15\x00\x0b\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
-    b"\x35\x00\xa4\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\xa3\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
-    b"\x15\x00\xa3\xa1\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xae\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\xad\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
+    b"\x15\x00\xad\xab\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
     # inotify_init1 and others:
-    b"\x45\x00\x00\xa1\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\xa0\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\xa0\x9e\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x45\x00\x00\xab\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\xaa\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\xaa\xa8\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x9d\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xa7\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1): compute_only.yml:55; web_worker.yml:131
+    # fcntl64 (1): compute_only.yml:57; web_worker.yml:139
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)              ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)              ; cmd == F_SETFL
-    b"\x15\x00\x97\x98\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl64 (2): compute_only.yml:55
+    b"\x15\x00\xa1\xa2\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl64 (2): compute_only.yml:57
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x95\x96\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64 (3): web_worker.yml:131
+    b"\x45\x00\x9f\xa0\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    # fcntl64 (3): web_worker.yml:139
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)              ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x94\x93\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl64 (4): compute_only.yml:55
-    b"\x15\x00\x93\x92\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x35\x00\x9e\x9d\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # fcntl64 (4): compute_only.yml:57
+    b"\x15\x00\x9d\x9c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from openat:
     b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> from sched_getaffinity
     b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> from close
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8e\x8f\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\x98\x99\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
     b"\x35\x00\x09\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
     b"\x35\x00\x04\x00\x51\x00\x00\x00"  # jge  81 sync                 -> from sync
     b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
-    b"\x35\x00\x8b\x86\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close and others
+    b"\x35\x00\x95\x90\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close and others
     # from signalfd4:
     b"\x35\x00\x00\x12\x4e\x00\x00\x00"  # jge  78 readlinkat           else signalfd4 and others
-    b"\x15\x00\x89\x8a\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
+    b"\x15\x00\x93\x94\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
     # from sync:
     b"\x35\x00\x02\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
-    b"\x35\x00\x00\x6a\x56\x00\x00\x00"  # jge  86                      else sync and others
-    b"\x35\x00\x85\x87\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x6e\x56\x00\x00\x00"  # jge  86                      else sync and others
+    b"\x35\x00\x8f\x91\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
     # from exit:
-    b"\x15\x00\x84\x85\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x8e\x8f\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # from unshare:
     b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
-    b"\x45\x00\x00\x84\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x15\x00\x83\x65\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync and others
+    b"\x45\x00\x00\x8e\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x15\x00\x8d\x69\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync and others
     # from kexec_load:
-    b"\x35\x00\x00\x80\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
-    b"\x45\x00\x00\x81\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\x7e\x80\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x8a\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x8b\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x88\x8a\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
     # from sched_getaffinity:
-    b"\x35\x00\x00\x4d\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x51\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
-    b"\x45\x00\x00\x7b\x03\xff\xff\xff"  # jset 0xffffff03              else allow
-    b"\x15\x00\x7b\x79\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x85\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x85\x83\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
     # from sigaltstack:
-    b"\x35\x00\x00\x79\x89\x00\x00\x00"  # jge  137                     else allow
-    b"\x15\x00\x78\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    b"\x35\x00\x00\x83\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x82\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
     # signalfd4 and others:
-    b"\x45\x00\x76\x78\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
+    b"\x45\x00\x80\x82\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
     # from getresuid:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
-    b"\x15\x00\x75\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x74\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x73\x72\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x7f\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x7e\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x7d\x7c\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # from sethostname:
-    b"\x35\x00\x00\x71\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x35\x00\x6c\x72\xa5\x00\x00\x00"  # jge  165 getrusage           -> close and others else errno(ENOSYS)
+    b"\x35\x00\x00\x7b\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
+    b"\x35\x00\x76\x7c\xa5\x00\x00\x00"  # jge  165 getrusage           -> close and others else errno(ENOSYS)
     # from prctl:
     b"\x35\x00\x16\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
     b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> from socketpair
     b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x6b\x6a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x15\x00\x6a\x69\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x75\x74\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x15\x00\x74\x73\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
     b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
-    b"\x35\x00\x68\x61\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu and others
+    b"\x35\x00\x72\x6b\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu and others
     # from mq_open:
-    b"\x35\x00\x66\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
-    b"\x45\x00\x65\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
-    b"\x35\x00\x66\x64\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x70\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
+    b"\x45\x00\x6f\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
+    b"\x35\x00\x70\x6e\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
     # from socketpair:
     b"\x15\x00\x05\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
     b"\x15\x00\x02\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
-    b"\x15\x00\x61\x00\xc8\x00\x00\x00"  # jeq  200 bind                -> errno(EPERM)
-    b"\x15\x00\x60\x61\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM) else allow
-    # sendto: web_worker.yml:69
+    b"\x15\x00\x6b\x00\xc8\x00\x00\x00"  # jeq  200 bind                -> errno(EPERM)
+    b"\x15\x00\x6a\x6b\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM) else allow
+    # sendto: web_worker.yml:70
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x5f\x5e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:92
+    b"\x15\x00\x69\x68\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socketpair: web_worker.yml:99
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x5c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x66\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x5a\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x5a\x59\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:76, 80
+    b"\x45\x00\x64\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x64\x63\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:77, 81
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x56\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x60\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x54\x53\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:76
-    b"\x35\x00\x00\x53\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x15\x00\x52\x51\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:80
+    b"\x15\x00\x5e\x5d\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:77
+    b"\x35\x00\x00\x5d\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x5c\x5b\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\x4f\x4e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:80
-    b"\x15\x00\x4e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x4d\x4c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x45\x00\x59\x58\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (4): web_worker.yml:81
+    b"\x15\x00\x58\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x57\x56\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
-    b"\x35\x00\x1d\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
-    b"\x35\x00\x0c\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> from mmap2
-    b"\x35\x00\x04\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> from mremap
+    b"\x35\x00\x21\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
+    b"\x35\x00\x10\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> from mmap2
+    b"\x35\x00\x08\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> from mremap
+    b"\x15\x00\x04\x00\xd1\x00\x00\x00"  # jeq  209 getsockopt          -> getsockopt
     b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
-    b"\x15\x00\x47\x48\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:70
+    b"\x15\x00\x50\x51\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    # sendmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x45\x46\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x4e\x4f\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # getsockopt: web_worker.yml:89
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x4d\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
+    b"\x15\x00\x4c\x4b\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
     # from mremap:
     b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x43\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x00\x49\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x41\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x41\x40\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # mremap: web_worker.yml:141
+    b"\x45\x00\x47\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x47\x46\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    # mremap: web_worker.yml:149
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x3e\x3f\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x44\x45\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from mmap2:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
     b"\x15\x00\x18\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x3c\x3b\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x45\x00\x42\x41\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
     # from mlockall:
     b"\x35\x00\x04\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> from accept4
-    b"\x15\x00\x00\x39\xe9\x00\x00\x00"  # jeq  233 madvise             else errno(EPERM)
+    b"\x15\x00\x00\x3f\xe9\x00\x00\x00"  # jeq  233 madvise             else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x38\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x37\x36\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x3e\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x3d\x3c\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from accept4:
     b"\x35\x00\x03\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
     b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
-    b"\x15\x00\x34\x35\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
+    b"\x15\x00\x3a\x3b\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
     # from riscv_hwprobe:
-    b"\x15\x00\x34\x33\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
-    # prlimit64: compute_only.yml:165
+    b"\x15\x00\x3a\x39\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
+    # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x30\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x36\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x2f\x2e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x35\x34\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
-    b"\x35\x00\x12\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x17\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    b"\x35\x00\x0a\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x05\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x02\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
-    b"\x15\x00\x2b\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
-    b"\x15\x00\x2b\x29\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    b"\x15\x00\x30\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
+    b"\x15\x00\x30\x2e\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x27\x28\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x2c\x2d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
-    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x24\x25\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    b"\x15\x00\x2a\x2b\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x22\x23\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x28\x29\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x06\x00\x97\x01\x00\x00"  # jge  407 clock_nanosleep_time64 -> clock_nanosleep_time64
+    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> sync and others
     b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> from rseq
-    b"\x15\x00\x20\x1f\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
+    b"\x15\x00\x25\x24\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
     # from rseq:
-    b"\x15\x00\x1f\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x15\x00\x1d\x1f\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
-    # from clock_gettime64:
-    b"\x45\x00\x1c\x00\x68\xfe\xff\xff"  # jset 0xfffffe68              -> errno(EPERM)
+    b"\x15\x00\x24\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x15\x00\x22\x24\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
     # sync and others:
-    b"\x45\x00\x1c\x1b\x02\x00\x00\x00"  # jset 2 io_submit             -> allow else errno(EPERM)
-    # from utimensat_time64:
-    b"\x35\x00\x07\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
+    b"\x45\x00\x22\x21\x02\x00\x00\x00"  # jset 2 io_submit             -> allow else errno(EPERM)
+    # clock_nanosleep_time64: compute_only.yml:150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x00\x20\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x1f\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x1d\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x1c\x1d\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
+    # from timer_gettime64:
+    b"\x35\x00\x08\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
+    b"\x35\x00\x03\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
+    b"\x15\x00\x00\x19\x9c\x01\x00\x00"  # jeq  412 utimensat_time64    else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x18\x17\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -218,7 +229,7 @@ PROGRAM = (
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex_time64
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0e\x0f\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex_time64: compute_only.yml:113
+    # futex_time64: compute_only.yml:115
     b"\x45\x00\x00\x0d\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0d\x0c\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -11,256 +11,267 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # s390x calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x72\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
-    b"\x00\x35\x41\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> from lookup_dcookie
-    b"\x00\x35\x1a\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
+    b"\x00\x35\x75\x00\x00\x00\x00\xde"  # jge  222 readahead           -> from readahead
+    b"\x00\x35\x43\x00\x00\x00\x00\x71"  # jge  113                     -> from wait4
+    b"\x00\x35\x24\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
+    b"\x00\x35\x17\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x06"  # jge  6 close                 -> from close
     b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open
-    b"\x00\x35\x69\xda\x00\x00\x00\x01"  # jge  1 exit                  -> exit and others else errno(ENOSYS)
-    # open: web_worker.yml:101
+    b"\x00\x35\x6a\xe3\x00\x00\x00\x01"  # jge  1 exit                  -> exit and others else errno(ENOSYS)
+    # open: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xd6\xd7\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xdf\xe0\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
-    b"\x00\x35\x11\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
     b"\x00\x35\x08\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x35\x03\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
-    b"\x00\x35\x00\xd3\x00\x00\x00\x08"  # jge  8 creat                 else allow
-    b"\x00\x35\xd3\x00\x00\x00\x00\x10"  # jge  16                      -> errno(ENOSYS)
-    b"\x00\x15\xd2\xd0\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\xdd\x00\x00\x00\x08"  # jge  8 creat                 else allow
+    b"\x00\x35\xdd\x00\x00\x00\x00\x10"  # jge  16                      -> errno(ENOSYS)
+    b"\x00\x15\xdc\xda\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
     # from lseek:
     b"\x00\x35\x02\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> from ptrace
-    b"\x00\x35\x00\xcf\x00\x00\x00\x15"  # jge  21 mount                else allow
-    b"\x00\x35\xcf\xcd\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\xd9\x00\x00\x00\x15"  # jge  21 mount                else allow
+    b"\x00\x35\xd9\xd7\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else errno(EPERM)
     # from ptrace:
-    b"\x00\x45\xcd\x20\xff\xff\xff\xe1"  # jset 0xffffffe1              -> allow else ptrace and others
+    b"\x00\x45\xd7\x22\xff\xff\xff\xe1"  # jset 0xffffffe1              -> allow else ptrace and others
     # from access:
     b"\x00\x35\x04\x00\x00\x00\x00\x2c"  # jge  44                      -> from brk
-    b"\x00\x35\xcb\x00\x00\x00\x00\x29"  # jge  41 dup                  -> allow
-    b"\x00\x35\xc9\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xc9\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xc7\xc9\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xd5\x00\x00\x00\x00\x29"  # jge  41 dup                  -> allow
+    b"\x00\x35\xd3\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x15\xd3\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x15\xd1\xd3\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # from brk:
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xc6\xbf\x00\x00\x00\x2d"  # jeq  45 brk                  -> allow else signal and others
+    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
+    b"\x00\x15\xd0\x00\x00\x00\x00\x2d"  # jeq  45 brk                  -> allow
+    b"\x00\x15\xcf\xd0\x00\x00\x00\x30"  # jeq  48 signal               -> allow else errno(ENOSYS)
     # from acct:
-    b"\x00\x35\xc6\xc4\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:64, 67
+    b"\x00\x35\xcf\xcd\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # from ioctl:
+    b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc3\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xcb\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # from fcntl:
-    b"\x00\x35\x1a\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
-    b"\x00\x35\x08\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
+    # fcntl (1): compute_only.yml:57; web_worker.yml:138
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xbe\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
-    b"\x00\x35\x03\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl                    ; cmd >= F_SETLK
-    b"\x00\x15\xbb\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
+    b"\x00\x35\x00\xc8\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x03\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x00\x15\xc5\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\xb9\xba\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl: compute_only.yml:55; web_worker.yml:130
-    b"\x00\x45\x00\xb9\xff\xff\xff\xf8"  # jset 0xfffffff8              else allow
-    b"\x00\x15\xb8\xb7\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x45\xc3\xc4\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    b"\x00\x45\x00\xc3\xff\xff\xff\xf8"  # jset 0xfffffff8              else allow
+    b"\x00\x15\xc2\xc1\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from setpgid:
-    b"\x00\x35\x06\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
-    b"\x00\x35\x03\x00\x00\x00\x00\x44"  # jge  68                      -> from sigsuspend
-    b"\x00\x35\x01\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
-    b"\x00\x15\xb5\x59\x00\x00\x00\x3b"  # jeq  59                      -> errno(ENOSYS) else setpgid and others
+    b"\x00\x35\x12\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
+    b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x04\x00\x00\x00\x00\x44"  # jge  68                      -> from sigsuspend
+    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
+    b"\x00\x35\xbc\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xbb\xbd\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x00\x15\xb2\xb3\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xba\xbb\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from sigsuspend:
-    b"\x00\x35\xb2\x00\x00\x00\x00\x4d"  # jge  77 getrusage            -> allow
-    b"\x00\x45\xb2\xad\x00\x00\x00\x04"  # jset 4 write                 -> errno(ENOSYS) else sigsuspend and others
+    b"\x00\x35\xba\x00\x00\x00\x00\x4d"  # jge  77 getrusage            -> allow
+    b"\x00\x45\xba\xb5\x00\x00\x00\x04"  # jset 4 write                 -> errno(ENOSYS) else sigsuspend and others
     # from settimeofday:
     b"\x00\x35\x04\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x35\xae\x00\x00\x00\x00\x56"  # jge  86 uselib               -> errno(EPERM)
-    b"\x00\x35\xae\x00\x00\x00\x00\x55"  # jge  85 readlink             -> allow
-    b"\x00\x45\x00\xae\x00\x00\x00\x01"  # jset 1 exit                  else errno(ENOSYS)
+    b"\x00\x35\xb6\x00\x00\x00\x00\x56"  # jge  86 uselib               -> errno(EPERM)
+    b"\x00\x35\xb6\x00\x00\x00\x00\x55"  # jge  85 readlink             -> allow
+    b"\x00\x45\x00\xb6\x00\x00\x00\x01"  # jset 1 exit                  else errno(ENOSYS)
     # ptrace and others:
-    b"\x00\x45\xab\xad\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\xb3\xb5\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
     # from mmap:
     b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> from fchmod
-    b"\x00\x15\xa9\xaa\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x00\x15\xb1\xb2\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
     # from fchmod:
-    b"\x00\x35\xaa\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xa9\x00\x00\x00\x00\x5f"  # jeq  95                      -> errno(ENOSYS)
-    b"\x00\x15\xa8\xa6\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xb2\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xb1\x00\x00\x00\x00\x5f"  # jeq  95                      -> errno(ENOSYS)
+    b"\x00\x15\xb0\xae\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # from socketcall:
-    b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
+    b"\x00\x35\x07\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (1)           ; call >= SYS_SENDTO
-    b"\x00\x35\xa3\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
-    b"\x00\x45\xa2\xa1\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:58
+    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
+    b"\x00\x45\xab\xaa\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    # socketcall (1): web_worker.yml:59
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xa0\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x15\x9f\x9e\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (2): web_worker.yml:58
-    b"\x00\x35\x9d\x9e\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x45\x00\xa9\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x35\xa7\xa8\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
+    # socketcall (2): web_worker.yml:59
+    b"\x00\x35\xa6\xa7\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
-    b"\x00\x35\x00\x9c\x00\x00\x00\x68"  # jge  104 setitimer           else errno(EPERM)
-    b"\x00\x35\x9d\x9c\x00\x00\x00\x6d"  # jge  109                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from lookup_dcookie
+    b"\x00\x35\xa5\xa4\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from lookup_dcookie:
+    b"\x00\x35\xa3\xa5\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> errno(EPERM) else errno(ENOSYS)
+    # from wait4:
     b"\x00\x35\x13\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
     b"\x00\x35\x07\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x03\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
-    b"\x00\x35\x98\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
-    b"\x00\x15\x97\x00\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow
-    b"\x00\x15\x97\x95\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS) else errno(EPERM)
-    # clone: web_worker.yml:154
+    b"\x00\x35\xa0\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x35\x00\xa0\x00\x00\x00\x72"  # jge  114 wait4               else errno(ENOSYS)
+    b"\x00\x15\x9e\x9d\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    # clone: web_worker.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x93\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x93\x92\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x9b\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x9b\x9a\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
     b"\x00\x35\x04\x00\x00\x00\x00\x8a"  # jge  138                     -> from getdents
-    b"\x00\x15\x80\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x90\x00\x00\x00\x00\x7a"  # jeq  122 uname               -> allow
-    b"\x00\x15\x8f\x00\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow
-    b"\x00\x15\x8f\x8d\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x88\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x15\x98\x00\x00\x00\x00\x7a"  # jeq  122 uname               -> allow
+    b"\x00\x15\x97\x00\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow
+    b"\x00\x15\x97\x95\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else errno(EPERM)
     # from getdents:
     b"\x00\x35\x03\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
-    b"\x00\x35\x00\x8d\x00\x00\x00\x8d"  # jge  141 getdents            else errno(ENOSYS)
-    b"\x00\x15\x8a\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x89\x8a\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x35\x00\x95\x00\x00\x00\x8d"  # jge  141 getdents            else errno(ENOSYS)
+    b"\x00\x15\x92\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x91\x92\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x89\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x88\x87\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x91\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x90\x8f\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x00\x35\x0b\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164                     -> from query_module
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x83\x84\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x8b\x8c\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from query_module:
     b"\x00\x35\x03\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
-    b"\x00\x15\x82\x00\x00\x00\x00\xa8"  # jeq  168 poll                -> allow
-    b"\x00\x15\x80\x00\x00\x00\x00\xa7"  # jeq  167 query_module        -> errno(EPERM)
-    b"\x00\x15\x7f\x81\x00\x00\x00\xa9"  # jeq  169 nfsservctl          -> errno(EPERM) else errno(ENOSYS)
-    # prctl (1): compute_only.yml:167
+    b"\x00\x15\x8a\x00\x00\x00\x00\xa8"  # jeq  168 poll                -> allow
+    b"\x00\x15\x88\x00\x00\x00\x00\xa7"  # jeq  167 query_module        -> errno(EPERM)
+    b"\x00\x15\x87\x89\x00\x00\x00\xa9"  # jeq  169 nfsservctl          -> errno(EPERM) else errno(ENOSYS)
+    # prctl (1): compute_only.yml:170
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x7d\x7c\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x00\x15\x7c\x7b\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x35\x85\x84\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x00\x15\x84\x83\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> madvise
+    b"\x00\x35\x0c\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> from madvise
     b"\x00\x35\x07\x00\x00\x00\x00\xc7"  # jge  199 getuid              -> from getuid
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182                     -> from getcwd
-    b"\x00\x15\x77\x78\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x7f\x80\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from getcwd:
     b"\x00\x35\x01\x00\x00\x00\x00\xbc"  # jge  188 getpmsg             -> from getpmsg
-    b"\x00\x35\x64\x77\x00\x00\x00\xb7"  # jge  183 getcwd              -> getcwd and others else errno(ENOSYS)
+    b"\x00\x35\x6c\x7f\x00\x00\x00\xb7"  # jge  183 getcwd              -> getcwd and others else errno(ENOSYS)
     # from getpmsg:
-    b"\x00\x35\x00\x74\x00\x00\x00\xbf"  # jge  191 getrlimit           else errno(EPERM)
-    b"\x00\x35\x00\x74\x00\x00\x00\xc0"  # jge  192                     else allow
-    b"\x00\x35\x72\x74\x00\x00\x00\xc6"  # jge  198 lchown              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x00\x7c\x00\x00\x00\xbf"  # jge  191 getrlimit           else errno(EPERM)
+    b"\x00\x35\x00\x7c\x00\x00\x00\xc0"  # jge  192                     else allow
+    b"\x00\x35\x7a\x7c\x00\x00\x00\xc6"  # jge  198 lchown              -> errno(EPERM) else errno(ENOSYS)
     # from getuid:
-    b"\x00\x35\x00\x72\x00\x00\x00\xcb"  # jge  203 setreuid            else allow
-    b"\x00\x15\x71\x00\x00\x00\x00\xcd"  # jeq  205 getgroups           -> allow
-    b"\x00\x45\x6f\x00\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM)
+    b"\x00\x35\x00\x7a\x00\x00\x00\xcb"  # jge  203 setreuid            else allow
+    b"\x00\x15\x79\x00\x00\x00\x00\xcd"  # jeq  205 getgroups           -> allow
+    b"\x00\x45\x77\x00\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM)
     # exit and others:
-    b"\x00\x45\x6f\x6e\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x00\x45\x77\x76\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
+    # from madvise:
+    b"\x00\x35\x6f\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 and others
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x6d\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x6c\x6b\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # from getdents64:
-    b"\x00\x35\x36\x00\x00\x00\x01\x67"  # jge  359 socket              -> from socket
-    b"\x00\x35\x17\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> from mkdirat
-    b"\x00\x35\x0f\x00\x00\x00\x00\xf8"  # jge  248 exit_group          -> from exit_group
-    b"\x00\x35\x0c\x00\x00\x00\x00\xef"  # jge  239 sched_setaffinity   -> from sched_setaffinity
-    b"\x00\x35\x04\x00\x00\x00\x00\xee"  # jge  238 futex               -> futex (1)
-    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> from setxattr
-    b"\x00\x35\x00\x65\x00\x00\x00\xdd"  # jge  221                     else allow
-    b"\x00\x15\x63\x65\x00\x00\x00\xde"  # jeq  222 readahead           -> errno(EPERM) else errno(ENOSYS)
-    # from setxattr:
-    b"\x00\x15\x63\x62\x00\x00\x00\xec"  # jeq  236 gettid              -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x00\x35\x00\x74\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x73\x72\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # from readahead:
+    b"\x00\x35\x39\x00\x00\x00\x01\x67"  # jge  359 socket              -> from socket
+    b"\x00\x35\x1a\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> from mkdirat
+    b"\x00\x35\x0c\x00\x00\x00\x00\xf8"  # jge  248 exit_group          -> from exit_group
+    b"\x00\x15\x04\x00\x00\x00\x00\xee"  # jeq  238 futex               -> futex (1)
+    b"\x00\x15\x2e\x00\x00\x00\x00\xf0"  # jeq  240 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x15\x6d\x00\x00\x00\x00\xec"  # jeq  236 gettid              -> allow
+    b"\x00\x15\x6d\x00\x00\x00\x00\xdf"  # jeq  223                     -> errno(ENOSYS)
+    b"\x00\x15\x6c\x6a\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS) else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x61\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x00\x69\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
-    b"\x00\x15\x5e\x5f\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x00\x45\x00\x5d\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
-    b"\x00\x45\x5d\x5c\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # from sched_setaffinity:
-    b"\x00\x15\x1f\x00\x00\x00\x00\xf0"  # jeq  240 sched_getaffinity   -> sched_getaffinity, prlimit64
-    # setpgid and others:
-    b"\x00\x45\x59\x5b\x00\x00\x00\x05"  # jset 5 open                  -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\x66\x67\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x00\x45\x00\x65\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x65\x64\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from exit_group:
-    b"\x00\x35\x04\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat
-    b"\x00\x35\x00\x58\x00\x00\x00\xfe"  # jge  254 timer_create        else allow
-    b"\x00\x35\x56\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> errno(EPERM)
-    b"\x00\x35\x00\x55\x00\x00\x01\x04"  # jge  260 clock_gettime       else errno(EPERM)
-    b"\x00\x35\x56\x55\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # openat: web_worker.yml:101
+    b"\x00\x35\x08\x00\x00\x00\x01\x07"  # jge  263                     -> from statfs64
+    b"\x00\x35\x02\x00\x00\x00\x01\x06"  # jge  262 clock_nanosleep     -> clock_nanosleep
+    b"\x00\x35\x00\x61\x00\x00\x00\xfe"  # jge  254 timer_create        else allow
+    b"\x00\x35\x60\x5f\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
+    # clock_nanosleep: compute_only.yml:150
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x35\x00\x5e\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x00\x35\x5d\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
+    b"\x00\x35\x00\x5b\x00\x00\x00\x0a"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x00\x35\x5a\x5b\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
+    # from statfs64:
+    b"\x00\x35\x01\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat
+    b"\x00\x35\x58\x5a\x00\x00\x01\x09"  # jge  265 statfs64            -> errno(EPERM) else errno(ENOSYS)
+    # openat: web_worker.yml:109
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x52\x53\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\x56\x57\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
     b"\x00\x35\x11\x00\x00\x00\x01\x4e"  # jge  334 prlimit64           -> from prlimit64
     b"\x00\x35\x07\x00\x00\x00\x01\x3b"  # jge  315 utimensat           -> from utimensat
     b"\x00\x35\x03\x00\x00\x00\x01\x2f"  # jge  303 unshare             -> from unshare
     b"\x00\x35\x01\x00\x00\x00\x01\x2a"  # jge  298 readlinkat          -> from readlinkat
-    b"\x00\x15\x4e\x4d\x00\x00\x01\x25"  # jeq  293 newfstatat          -> allow else errno(EPERM)
+    b"\x00\x15\x52\x51\x00\x00\x01\x25"  # jeq  293 newfstatat          -> allow else errno(EPERM)
     # from readlinkat:
-    b"\x00\x15\x4c\x4d\x00\x00\x01\x2b"  # jeq  299 fchmodat            -> errno(EPERM) else allow
+    b"\x00\x15\x50\x51\x00\x00\x01\x2b"  # jeq  299 fchmodat            -> errno(EPERM) else allow
     # from unshare:
     b"\x00\x35\x01\x00\x00\x00\x01\x37"  # jge  311 getcpu              -> from getcpu
-    b"\x00\x15\x4b\x4a\x00\x00\x01\x30"  # jeq  304 set_robust_list     -> allow else errno(EPERM)
+    b"\x00\x15\x4f\x4e\x00\x00\x01\x30"  # jeq  304 set_robust_list     -> allow else errno(EPERM)
     # from getcpu:
-    b"\x00\x35\x49\x4a\x00\x00\x01\x39"  # jge  313 utimes              -> errno(EPERM) else allow
+    b"\x00\x35\x4d\x4e\x00\x00\x01\x39"  # jge  313 utimes              -> errno(EPERM) else allow
     # from utimensat:
     b"\x00\x35\x04\x00\x00\x00\x01\x3c"  # jge  316 signalfd            -> from signalfd
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x00\x46\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
-    b"\x00\x15\x45\x44\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x49\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
     b"\x00\x35\x02\x00\x00\x00\x01\x45"  # jge  325 pipe2               -> from pipe2
-    b"\x00\x15\x43\x00\x00\x00\x01\x3e"  # jeq  318 eventfd             -> allow
-    b"\x00\x15\x42\x41\x00\x00\x01\x43"  # jeq  323 eventfd2            -> allow else errno(EPERM)
+    b"\x00\x15\x47\x00\x00\x00\x01\x3e"  # jeq  318 eventfd             -> allow
+    b"\x00\x15\x46\x45\x00\x00\x01\x43"  # jeq  323 eventfd2            -> allow else errno(EPERM)
     # from pipe2:
-    b"\x00\x35\x40\x41\x00\x00\x01\x4a"  # jge  330 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    b"\x00\x35\x44\x45\x00\x00\x01\x4a"  # jge  330 rt_tgsigqueueinfo   -> errno(EPERM) else allow
     # from prlimit64:
     b"\x00\x35\x06\x00\x00\x00\x01\x4f"  # jge  335 name_to_handle_at   -> from name_to_handle_at
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x3d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x41\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x3b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x00\x15\x00\x3f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x3a\x39\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x3e\x3d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x00\x35\x02\x00\x00\x00\x01\x66"  # jge  358 sendmmsg            -> sendmmsg
-    b"\x00\x35\x38\x00\x00\x00\x01\x64"  # jge  356 membarrier          -> allow
-    b"\x00\x15\x37\x36\x00\x00\x01\x5d"  # jeq  349 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    b"\x00\x35\x3c\x00\x00\x00\x01\x64"  # jge  356 membarrier          -> allow
+    b"\x00\x15\x3b\x3a\x00\x00\x01\x5d"  # jeq  349 getrandom           -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x34\x35\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\x38\x39\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from socket:
-    b"\x00\x35\x15\x00\x00\x00\x01\x6f"  # jge  367 getsockname         -> from getsockname
-    b"\x00\x35\x07\x00\x00\x00\x01\x6e"  # jge  366 setsockopt          -> setsockopt (1)
-    b"\x00\x35\x32\x00\x00\x00\x01\x6b"  # jge  363 listen              -> allow
-    b"\x00\x15\x00\x30\x00\x00\x01\x68"  # jeq  360 socketpair          else errno(EPERM)
+    b"\x00\x35\x19\x00\x00\x00\x01\x6f"  # jge  367 getsockname         -> from getsockname
+    b"\x00\x35\x0b\x00\x00\x00\x01\x6e"  # jge  366 setsockopt          -> setsockopt (1)
+    b"\x00\x35\x06\x00\x00\x00\x01\x6b"  # jge  363 listen              -> from listen
+    b"\x00\x15\x00\x34\x00\x00\x01\x68"  # jeq  360 socketpair          else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x2e\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x32\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x2c\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\x2c\x2b\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:76, 80
+    b"\x00\x45\x30\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x30\x2f\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    # from listen:
+    b"\x00\x35\x00\x2f\x00\x00\x01\x6d"  # jge  365 getsockopt          else allow
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\x2d\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
+    b"\x00\x15\x2c\x2b\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
+    # setsockopt (1): web_worker.yml:77, 81
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x00\x15\x00\x28\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x26\x25\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:76
+    # setsockopt (2): web_worker.yml:77
     b"\x00\x35\x00\x25\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x00\x15\x24\x23\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:80
+    # setsockopt (3): web_worker.yml:81
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x21\x20\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:80
+    # setsockopt (4): web_worker.yml:81
     b"\x00\x15\x20\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x1f\x1e\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockname:
@@ -268,10 +279,10 @@ PROGRAM = (
     b"\x00\x15\x04\x00\x00\x00\x01\x71"  # jeq  369 sendto              -> sendto
     b"\x00\x15\x01\x00\x00\x00\x01\x72"  # jeq  370 sendmsg             -> sendmsg
     b"\x00\x15\x1a\x1b\x00\x00\x01\x77"  # jeq  375 copy_file_range     -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:70
+    # sendmsg: web_worker.yml:71
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x18\x19\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:69
+    # sendto: web_worker.yml:70
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
@@ -282,7 +293,7 @@ PROGRAM = (
     b"\x00\x45\x00\x11\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
     # getcwd and others:
     b"\x00\x45\x11\x10\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from semtimedop:
@@ -296,8 +307,8 @@ PROGRAM = (
     b"\x00\x15\x07\x09\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
     # from io_uring_enter:
     b"\x00\x35\x00\x06\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
-    # signal and others:
-    b"\x00\x45\x07\x06\x00\x00\x00\x0b"  # jset 11 execve               -> errno(ENOSYS) else allow
+    # getdents64 and others:
+    b"\x00\x45\x07\x06\x00\x00\x00\x03"  # jset 3 read                  -> errno(ENOSYS) else allow
     # from pidfd_getfd:
     b"\x00\x45\x00\x04\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
     b"\x00\x35\x00\x04\x00\x00\x01\xbb"  # jge  443 quotactl_fd         else allow

@@ -7,149 +7,159 @@ NR_SECCOMP = 317
 # Answers calls of x86_64.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xa3\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\xac\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x31\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> from getsockopt
-    b"\x35\x00\x13\x00\x2b\x00\x00\x00"  # jge  43 accept               -> from accept
+    b"\x35\x00\x53\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> from mlockall
+    b"\x35\x00\x1d\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> from socketpair
     b"\x35\x00\x08\x00\x19\x00\x00\x00"  # jge  25 mremap               -> from mremap
     b"\x15\x00\x05\x00\x02\x00\x00\x00"  # jeq  2 open                  -> open
-    b"\x15\x00\x88\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
-    b"\x15\x00\x00\x99\x10\x00\x00\x00"  # jeq  16 ioctl                else allow
+    b"\x15\x00\x91\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
+    b"\x15\x00\x00\xa2\x10\x00\x00\x00"  # jeq  16 ioctl                else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x97\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xa0\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # open: web_worker.yml:101
+    # open: web_worker.yml:109
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x93\x94\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\x9c\x9d\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mremap:
+    b"\x35\x00\x0a\x00\x2b\x00\x00\x00"  # jge  43 accept               -> from accept
     b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 msync                -> from msync
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x90\x91\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x98\x99\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from msync:
     b"\x35\x00\x05\x00\x20\x00\x00\x00"  # jge  32 dup                  -> from dup
     b"\x15\x00\x01\x00\x1c\x00\x00\x00"  # jeq  28 madvise              -> madvise
-    b"\x15\x00\x8e\x8d\x1a\x00\x00\x00"  # jeq  26 msync                -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x15\x00\x96\x95\x1a\x00\x00\x00"  # jeq  26 msync                -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x8c\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x8b\x8a\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x94\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x93\x92\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from dup:
-    b"\x35\x00\x89\x8a\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
+    b"\x35\x00\x91\x92\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
     # from accept:
-    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 setsockopt           -> setsockopt (1)
-    b"\x35\x00\x09\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair
     b"\x15\x00\x04\x00\x2c\x00\x00\x00"  # jeq  44 sendto               -> sendto
     b"\x15\x00\x01\x00\x2e\x00\x00\x00"  # jeq  46 sendmsg              -> sendmsg
-    b"\x15\x00\x84\x85\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:70
+    b"\x15\x00\x8e\x8f\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
+    # sendmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x82\x83\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:69
+    b"\x45\x00\x8c\x8d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # sendto: web_worker.yml:70
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x80\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x8a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x7f\x7e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:92
+    b"\x15\x00\x89\x88\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from socketpair:
+    b"\x35\x00\x17\x00\x38\x00\x00\x00"  # jge  56 clone                -> from clone
+    b"\x15\x00\x09\x00\x36\x00\x00\x00"  # jeq  54 setsockopt           -> setsockopt (1)
+    b"\x15\x00\x05\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> getsockopt
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x7c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x83\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x7a\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x7a\x79\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:76, 80
+    b"\x45\x00\x81\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x81\x80\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    # getsockopt: web_worker.yml:89
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x7f\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
+    b"\x15\x00\x7e\x7d\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
+    # setsockopt (1): web_worker.yml:77, 81
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x76\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x7a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x74\x73\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:76
-    b"\x35\x00\x00\x73\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x15\x00\x72\x71\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:80
+    b"\x15\x00\x78\x77\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (2): web_worker.yml:77
+    b"\x35\x00\x00\x77\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x76\x75\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\x6f\x6e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:80
-    b"\x15\x00\x6e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x6d\x6c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # from getsockopt:
-    b"\x35\x00\x2e\x00\xcd\x00\x00\x00"  # jge  205 set_thread_area     -> from set_thread_area
-    b"\x35\x00\x1d\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> from mlockall
-    b"\x35\x00\x06\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
-    b"\x15\x00\x02\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
-    b"\x15\x00\x68\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
-    b"\x15\x00\x67\x42\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else fork and others
-    # clone: web_worker.yml:154
+    b"\x45\x00\x73\x72\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (4): web_worker.yml:81
+    b"\x15\x00\x72\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x71\x70\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # from clone:
+    b"\x35\x00\x05\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
+    b"\x15\x00\x01\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
+    b"\x15\x00\x6e\x49\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else fork and others
+    # clone: web_worker.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x64\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x64\x63\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\x6b\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x6b\x6a\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from fcntl:
-    b"\x35\x00\x07\x00\x49\x00\x00\x00"  # jge  73 flock                -> from flock
+    b"\x35\x00\x08\x00\x49\x00\x00\x00"  # jge  73 flock                -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)                ; cmd >= F_SETOWN
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)                ; cmd == F_SETFL
-    b"\x15\x00\x5e\x5f\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl (1): compute_only.yml:55
+    b"\x35\x00\x00\x68\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl                    ; cmd >= F_SETLK
+    b"\x15\x00\x65\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x5c\x5d\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl (2): compute_only.yml:55
-    b"\x15\x00\x5c\x5b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x63\x64\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl: compute_only.yml:57; web_worker.yml:138
+    b"\x45\x00\x00\x63\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
+    b"\x15\x00\x62\x61\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
-    b"\x35\x00\x06\x00\x70\x00\x00\x00"  # jge  112 setsid              -> from setsid
     b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> from ptrace
-    b"\x45\x00\x00\x2c\x10\x00\x00\x00"  # jset 16 ioctl                else flock and others
-    b"\x15\x00\x58\x57\x59\x00\x00\x00"  # jeq  89 readlink             -> allow else errno(EPERM)
+    b"\x45\x00\x00\x33\x10\x00\x00\x00"  # jset 16 ioctl                else flock and others
+    b"\x15\x00\x5f\x5e\x59\x00\x00\x00"  # jeq  89 readlink             -> allow else errno(EPERM)
     # from ptrace:
+    b"\x35\x00\x07\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> from rt_sigpending
+    b"\x35\x00\x03\x00\x70\x00\x00\x00"  # jge  112 setsid              -> from setsid
     b"\x35\x00\x01\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> from geteuid
-    b"\x15\x00\x56\x4a\x66\x00\x00\x00"  # jeq  102 getuid              -> allow else ptrace and others
+    b"\x15\x00\x5b\x50\x66\x00\x00\x00"  # jeq  102 getuid              -> allow else ptrace and others
     # from geteuid:
-    b"\x15\x00\x54\x55\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
+    b"\x15\x00\x59\x5a\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
     # from setsid:
-    b"\x35\x00\x03\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> from rt_sigpending
-    b"\x15\x00\x53\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
-    b"\x15\x00\x52\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
-    b"\x15\x00\x51\x50\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
+    b"\x15\x00\x59\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
+    b"\x15\x00\x58\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
+    b"\x15\x00\x57\x56\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
     # from rt_sigpending:
     b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> from utime
-    b"\x15\x00\x4e\x4f\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x54\x55\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from utime:
-    b"\x35\x00\x4e\x4d\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
+    b"\x35\x00\x54\x53\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
     # from mlockall:
-    b"\x15\x00\x0b\x00\x9d\x00\x00\x00"  # jeq  157 prctl               -> prctl (1)
-    b"\x15\x00\x03\x00\xca\x00\x00\x00"  # jeq  202 futex               -> futex (1)
-    b"\x15\x00\x2e\x00\xcc\x00\x00\x00"  # jeq  204 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x4a\x00\xba\x00\x00\x00"  # jeq  186 gettid              -> allow
-    b"\x15\x00\x49\x48\xc9\x00\x00\x00"  # jeq  201 time                -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:113
+    b"\x35\x00\x1e\x00\x01\x01\x00\x00"  # jge  257 openat              -> from openat
+    b"\x35\x00\x0f\x00\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   -> from sched_getaffinity
+    b"\x15\x00\x0a\x00\x9d\x00\x00\x00"  # jeq  157 prctl               -> prctl (1)
+    b"\x15\x00\x02\x00\xca\x00\x00\x00"  # jeq  202 futex               -> futex (1)
+    b"\x15\x00\x4f\x00\xba\x00\x00\x00"  # jeq  186 gettid              -> allow
+    b"\x15\x00\x4e\x4d\xc9\x00\x00\x00"  # jeq  201 time                -> allow else errno(EPERM)
+    # futex (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x47\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x4c\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x44\x48\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:113
-    b"\x45\x00\x00\x43\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x46\x42\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # prctl (1): compute_only.yml:167
+    b"\x15\x00\x49\x4d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:115
+    b"\x45\x00\x00\x48\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x4b\x47\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    # prctl (1): compute_only.yml:170
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x3f\x3e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:167
-    b"\x15\x00\x3e\x3d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
-    # from set_thread_area:
-    b"\x35\x00\x22\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> from name_to_handle_at
-    b"\x35\x00\x1b\x00\x2e\x01\x00\x00"  # jge  302 prlimit64           -> prlimit64
-    b"\x35\x00\x0f\x00\x18\x01\x00\x00"  # jge  280 utimensat           -> from utimensat
-    b"\x35\x00\x07\x00\x01\x01\x00\x00"  # jge  257 openat              -> from openat
+    b"\x35\x00\x44\x43\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:170
+    b"\x15\x00\x43\x42\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # from sched_getaffinity:
+    b"\x35\x00\x06\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x00\x2a\xcd\x00\x00\x00"  # jge  205 set_thread_area     else sched_getaffinity, prlimit64
     b"\x35\x00\x03\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> from getdents64
-    b"\x15\x00\x38\x00\xcd\x00\x00\x00"  # jeq  205 set_thread_area     -> allow
-    b"\x15\x00\x37\x00\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow
-    b"\x15\x00\x36\x35\xd5\x00\x00\x00"  # jeq  213 epoll_create        -> allow else errno(EPERM)
+    b"\x15\x00\x3f\x00\xcd\x00\x00\x00"  # jeq  205 set_thread_area     -> allow
+    b"\x15\x00\x3e\x00\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow
+    b"\x15\x00\x3d\x3c\xd5\x00\x00\x00"  # jeq  213 epoll_create        -> allow else errno(EPERM)
     # from getdents64:
-    b"\x35\x00\x01\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
-    b"\x35\x00\x33\x07\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock and others
+    b"\x35\x00\x3b\x0f\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock and others
     # from clock_gettime:
-    b"\x35\x00\x32\x33\xea\x00\x00\x00"  # jge  234 tgkill              -> errno(EPERM) else allow
+    b"\x15\x00\x01\x00\xe6\x00\x00\x00"  # jeq  230 clock_nanosleep     -> clock_nanosleep
+    b"\x35\x00\x39\x3a\xea\x00\x00\x00"  # jge  234 tgkill              -> errno(EPERM) else allow
+    # clock_nanosleep: compute_only.yml:150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x00\x38\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x37\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x35\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x34\x35\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from openat:
+    b"\x35\x00\x11\x00\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
+    b"\x35\x00\x07\x00\x18\x01\x00\x00"  # jge  280 utimensat           -> from utimensat
     b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 mkdirat             -> from mkdirat
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x2f\x30\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
@@ -172,54 +182,53 @@ PROGRAM = (
     # fork and others:
     b"\x45\x00\x23\x24\x43\x00\x00\x00"  # jset 67 shmdt                -> errno(EPERM) else allow
     # from eventfd2:
-    b"\x35\x00\x01\x00\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
-    b"\x15\x00\x21\x22\x26\x01\x00\x00"  # jeq  294 inotify_init1       -> errno(EPERM) else allow
+    b"\x15\x00\x22\x23\x26\x01\x00\x00"  # jeq  294 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
-    b"\x15\x00\x21\x20\x2b\x01\x00\x00"  # jeq  299 recvmmsg            -> allow else errno(EPERM)
-    # prlimit64: compute_only.yml:165
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1b\x1a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from name_to_handle_at:
-    b"\x35\x00\x05\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> from membarrier
-    b"\x15\x00\x02\x00\x33\x01\x00\x00"  # jeq  307 sendmmsg            -> sendmmsg
-    b"\x15\x00\x18\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
-    b"\x15\x00\x17\x16\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:71
+    b"\x35\x00\x0d\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> from membarrier
+    b"\x15\x00\x06\x00\x2e\x01\x00\x00"  # jeq  302 prlimit64           -> prlimit64
+    b"\x15\x00\x03\x00\x33\x01\x00\x00"  # jeq  307 sendmmsg            -> sendmmsg
+    b"\x15\x00\x1f\x00\x2b\x01\x00\x00"  # jeq  299 recvmmsg            -> allow
+    b"\x15\x00\x1e\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
+    b"\x15\x00\x1d\x1c\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x14\x15\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # prlimit64: compute_only.yml:168
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x04\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x49\x01\x00\x00"  # jeq  329 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x11\x12\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
+    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
     b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
     b"\x35\x00\x02\x00\x51\x01\x00\x00"  # jge  337                     -> from pidfd_send_signal
-    b"\x15\x00\x0c\x00\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow
+    b"\x15\x00\x0b\x00\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow
     # ptrace and others:
-    b"\x45\x00\x0a\x0b\x13\x00\x00\x00"  # jset 19 readv                -> errno(EPERM) else allow
+    b"\x45\x00\x09\x0a\x13\x00\x00\x00"  # jset 19 readv                -> errno(EPERM) else allow
     # from pidfd_send_signal:
-    b"\x35\x00\x09\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
-    b"\x15\x00\x08\x0d\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
+    b"\x15\x00\x07\x0c\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
     # from clone3:
-    b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
     b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
     b"\x15\x00\x06\x0a\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
     # from pidfd_getfd:
     b"\x45\x00\x05\x04\x41\xfe\xff\xff"  # jset 0xfffffe41              -> allow else errno(EPERM)
     # from mount_setattr:
-    b"\x15\x00\x04\x03\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # from futex_wake:
-    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
-    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> from statmount
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
+    b"\x15\x00\x02\x01\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    # from statmount:
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

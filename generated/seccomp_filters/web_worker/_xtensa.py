@@ -11,212 +11,224 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x3d\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
-    b"\x35\x00\x25\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
-    b"\x35\x00\x16\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> from ioctl
-    b"\x15\x00\x13\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
-    b"\x15\x00\x0e\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
-    b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
+    b"\x35\x00\x4e\x00\x73\x00\x00\x00"  # jge  115 sendmmsg            -> from sendmmsg
+    b"\x35\x00\x2d\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
+    b"\x35\x00\x1a\x00\x43\x00\x00\x00"  # jge  67 fcntl                -> from fcntl
+    b"\x35\x00\x0f\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> from fcntl64
+    b"\x15\x00\x0c\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
+    b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> from link
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> from creat
-    b"\x35\x00\xaa\xa9\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    b"\x35\x00\xb4\xb3\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
     # from creat:
-    b"\x35\x00\x00\xa8\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
-    b"\x15\x00\xa7\xa8\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
-    # link and others:
-    b"\x35\x00\x05\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat and others
-    b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> from getcwd
-    b"\x15\x00\xa5\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
-    b"\x15\x00\xa4\xa3\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
-    # from getcwd:
-    b"\x35\x00\x00\x86\x31\x00\x00\x00"  # jge  49 lstat                else getcwd and others
-    b"\x35\x00\xa1\xa2\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
-    # fstat and others:
-    b"\x35\x00\x01\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> from fallocate
-    b"\x15\x00\x9f\xa0\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
-    # from fallocate:
-    b"\x15\x00\x9f\x9e\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # fcntl64: web_worker.yml:131
+    b"\x35\x00\x00\xb2\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\xb1\xb2\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    # from link:
+    b"\x35\x00\x03\x00\x31\x00\x00\x00"  # jge  49 lstat                -> from lstat
+    b"\x35\x00\x8b\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> getcwd and others
+    b"\x15\x00\xaf\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
+    b"\x15\x00\xae\xad\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
+    # from lstat:
+    b"\x35\x00\x01\x00\x36\x00\x00\x00"  # jge  54 fstat                -> from fstat
+    b"\x35\x00\xab\xac\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
+    # from fstat:
+    b"\x15\x00\xaa\xab\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
+    # open: web_worker.yml:109
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\x0b\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)     ; cmd >= F_SETOWN
-    b"\x35\x00\x0e\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x9b\x9a\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # open: web_worker.yml:101
+    b"\x45\x00\xa8\xa9\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    # from fcntl64:
+    b"\x15\x00\x05\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
+    b"\x15\x00\x01\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
+    b"\x15\x00\xa6\xa5\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x98\x99\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # from ioctl:
-    b"\x35\x00\x0b\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> from setxattr
-    b"\x15\x00\x03\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x95\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xa4\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:130
+    # fcntl64: web_worker.yml:139
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x35\x00\x00\x06\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)     ; cmd >= F_SETOWN
+    b"\x35\x00\x09\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN_EX
+    b"\x35\x00\x9f\x9e\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    # from fcntl:
+    b"\x35\x00\x09\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
+    b"\x35\x00\x07\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> from setxattr
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN
-    # fcntl64, fcntl (1): compute_only.yml:55
+    # fcntl64, fcntl (1): compute_only.yml:57
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)       ; cmd == F_SETFL
-    b"\x15\x00\x8f\x90\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl64, fcntl (2): compute_only.yml:55
+    b"\x15\x00\x98\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    # fcntl64, fcntl (2): compute_only.yml:57
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8d\x8e\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64, fcntl (3): compute_only.yml:55
-    b"\x15\x00\x8d\x8c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x96\x97\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    # fcntl64, fcntl (3): compute_only.yml:57
+    b"\x15\x00\x96\x95\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from setxattr:
-    b"\x15\x00\x69\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
-    b"\x35\x00\x8b\x8a\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
+    b"\x15\x00\x6b\x52\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect else setxattr and others
     # from mlockall:
-    b"\x35\x00\x08\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt (1)
     b"\x15\x00\x05\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
     b"\x15\x00\x01\x00\x5b\x00\x00\x00"  # jeq  91 madvise              -> madvise
-    b"\x15\x00\x87\x86\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
-    # madvise: compute_only.yml:83
+    b"\x15\x00\x92\x91\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
+    # madvise: compute_only.yml:85
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x85\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x84\x83\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # mremap: web_worker.yml:141
+    b"\x35\x00\x00\x90\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x8f\x8e\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # mremap: web_worker.yml:149
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x81\x82\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # setsockopt (1): web_worker.yml:76, 80
+    b"\x45\x00\x8c\x8d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # from setsockopt:
+    b"\x35\x00\x0e\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x7e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
+    b"\x15\x00\x00\x88\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x7c\x7b\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:76
-    b"\x35\x00\x00\x7b\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x15\x00\x7a\x79\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:80
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
+    b"\x15\x00\x86\x85\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    # setsockopt (1): web_worker.yml:77
+    b"\x35\x00\x00\x85\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x84\x83\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (2): web_worker.yml:81
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x35\x00\x77\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x15\x00\x76\x75\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:80
-    b"\x15\x00\x75\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x74\x73\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
+    b"\x35\x00\x81\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
+    b"\x15\x00\x80\x7f\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    # setsockopt (3): web_worker.yml:81
+    b"\x15\x00\x7f\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x7e\x7d\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
-    b"\x35\x00\x27\x00\xc1\x00\x00\x00"  # jge  193 settimeofday        -> from settimeofday
-    b"\x35\x00\x10\x00\x74\x00\x00\x00"  # jge  116 clone               -> from clone
-    b"\x35\x00\x06\x00\x6f\x00\x00\x00"  # jge  111 recvfrom            -> from recvfrom
-    b"\x15\x00\x03\x00\x6a\x00\x00\x00"  # jeq  106 sendmsg             -> sendmsg
-    b"\x15\x00\x00\x14\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt and others
+    b"\x35\x00\x07\x00\x6b\x00\x00\x00"  # jge  107 recvmsg             -> from recvmsg (1)
+    b"\x35\x00\x03\x00\x63\x00\x00\x00"  # jge  99 shutdown             -> from shutdown
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x7a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
+    b"\x15\x00\x79\x78\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
+    # from shutdown:
+    b"\x15\x00\x00\x16\x6a\x00\x00\x00"  # jeq  106 sendmsg             else shutdown and others
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x75\x76\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # from recvmsg (1):
+    b"\x45\x00\x05\x00\x8f\xff\xff\xff"  # jset 0xffffff8f              -> from recvmsg (2)
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x72\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x45\x00\x70\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x70\x6f\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    # from recvmsg (2):
+    b"\x15\x00\x00\x6f\x6e\x00\x00\x00"  # jeq  110 sendto              else allow
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x6d\x6c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:70
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x6a\x6b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # from recvfrom:
-    b"\x15\x00\x03\x00\x70\x00\x00\x00"  # jeq  112 socketpair          -> socketpair
-    b"\x15\x00\x00\x69\x73\x00\x00\x00"  # jeq  115 sendmmsg            else allow
+    # from sendmmsg:
+    b"\x35\x00\x24\x00\xf8\x00\x00\x00"  # jge  248 timer_create        -> from timer_create
+    b"\x35\x00\x15\x00\x9b\x00\x00\x00"  # jge  155 acct                -> from acct
+    b"\x35\x00\x0a\x00\x82\x00\x00\x00"  # jge  130 prctl               -> from prctl
+    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 clone               -> from clone
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x66\x67\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:92
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x64\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x62\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x62\x61\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # from clone:
-    b"\x35\x00\x12\x00\x9b\x00\x00\x00"  # jge  155 acct                -> from acct
-    b"\x35\x00\x07\x00\x82\x00\x00\x00"  # jge  130 prctl               -> from prctl
     b"\x35\x00\x03\x00\x75\x00\x00\x00"  # jge  117 execve              -> from execve
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x5c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x5c\x5b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\x63\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x63\x62\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from execve:
     b"\x35\x00\x01\x00\x79\x00\x00\x00"  # jge  121 wait4               -> from wait4
-    # getsockopt and others:
-    b"\x45\x00\x5a\x59\x0a\x00\x00\x00"  # jset 10 dup                  -> allow else errno(EPERM)
+    # shutdown and others:
+    b"\x45\x00\x61\x60\x0a\x00\x00\x00"  # jset 10 dup                  -> allow else errno(EPERM)
     # from wait4:
-    b"\x35\x00\x29\x58\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address and others else errno(EPERM)
+    b"\x35\x00\x3b\x5f\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> getcwd and others else errno(EPERM)
     # from prctl:
     b"\x35\x00\x04\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x55\x54\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:167
-    b"\x15\x00\x54\x53\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x5c\x5b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:170
+    b"\x15\x00\x5b\x5a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from personality:
     b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
-    b"\x35\x00\x00\x51\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
-    b"\x45\x00\x51\x50\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x58\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
+    b"\x45\x00\x58\x57\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
     # from setreuid:
-    b"\x35\x00\x33\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getcwd and others
-    b"\x15\x00\x4f\x4e\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
+    b"\x35\x00\x32\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getcwd and others
+    b"\x15\x00\x56\x55\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
     # from acct:
-    b"\x15\x00\x3a\x00\xbf\x00\x00\x00"  # jeq  191 futex               -> futex, futex_time64 (1)
-    b"\x15\x00\x21\x00\x9d\x00\x00\x00"  # jeq  157 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x4c\x4b\xbd\x00\x00\x00"  # jge  189 getrlimit           -> allow else errno(EPERM)
+    b"\x35\x00\x03\x00\xc1\x00\x00\x00"  # jge  193 settimeofday        -> from settimeofday
+    b"\x15\x00\x40\x00\xbf\x00\x00\x00"  # jeq  191 futex               -> futex, futex_time64 (1)
+    b"\x15\x00\x22\x00\x9d\x00\x00\x00"  # jeq  157 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x52\x51\xbd\x00\x00\x00"  # jge  189 getrlimit           -> allow else errno(EPERM)
     # from settimeofday:
-    b"\x35\x00\x25\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> from pkey_mprotect
-    b"\x35\x00\x12\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> from utimensat
-    b"\x35\x00\x0b\x00\x14\x01\x00\x00"  # jge  276 inotify_init        -> from inotify_init
-    b"\x35\x00\x06\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> from rt_sigqueueinfo
+    b"\x35\x00\x2f\x00\xf7\x00\x00\x00"  # jge  247 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
     b"\x35\x00\x03\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> from sched_yield
     b"\x35\x00\x01\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> from setgroups
-    b"\x35\x00\x45\x44\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
+    b"\x35\x00\x4e\x4d\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
     # from setgroups:
-    b"\x45\x00\x43\x44\x2e\xff\xff\xff"  # jset 0xffffff2e              -> errno(EPERM) else allow
+    b"\x45\x00\x4c\x4d\x2e\xff\xff\xff"  # jset 0xffffff2e              -> errno(EPERM) else allow
     # from sched_yield:
-    b"\x45\x00\x00\x44\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
-    b"\x15\x00\x41\x42\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> from rt_sigqueueinfo
+    b"\x45\x00\x00\x4c\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
+    b"\x15\x00\x49\x4a\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
     # from rt_sigqueueinfo:
-    b"\x35\x00\x02\x00\xf8\x00\x00\x00"  # jge  248 timer_create        -> from timer_create
-    b"\x35\x00\x40\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> allow
-    b"\x15\x00\x3f\x3e\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
+    b"\x35\x00\x49\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> allow
+    b"\x15\x00\x48\x47\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
     # from timer_create:
-    b"\x35\x00\x3e\x3d\x10\x01\x00\x00"  # jge  272 pselect6            -> allow else errno(EPERM)
-    # from inotify_init:
-    b"\x15\x00\x03\x00\x20\x01\x00\x00"  # jeq  288 openat              -> openat
-    b"\x15\x00\x3c\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
-    b"\x15\x00\x3b\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
-    b"\x15\x00\x3a\x39\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
-    # openat: web_worker.yml:101
+    b"\x35\x00\x23\x00\x97\x01\x00\x00"  # jge  407 clock_nanosleep_time64 -> from clock_nanosleep_time64
+    b"\x35\x00\x11\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> from prlimit64
+    b"\x35\x00\x08\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> from utimensat
+    b"\x35\x00\x02\x00\x19\x01\x00\x00"  # jge  281 kexec_load          -> from kexec_load
+    b"\x45\x00\x42\x00\xe4\x00\x00\x00"  # jset 228 rt_sigpending       -> errno(EPERM)
+    # setxattr and others:
+    b"\x45\x00\x42\x41\x10\x00\x00\x00"  # jset 16 poll                 -> allow else errno(EPERM)
+    # from kexec_load:
+    b"\x15\x00\x02\x00\x20\x01\x00\x00"  # jeq  288 openat              -> openat
+    b"\x15\x00\x40\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
+    b"\x15\x00\x3f\x3e\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
+    # openat: web_worker.yml:109
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x37\x38\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\x3c\x3d\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from utimensat:
-    b"\x35\x00\x08\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> from prlimit64
-    b"\x35\x00\x00\x1b\x29\x01\x00\x00"  # jge  297 fchownat            else utimensat, utimensat_time64
+    b"\x35\x00\x00\x21\x29\x01\x00\x00"  # jge  297 fchownat            else utimensat, utimensat_time64
     b"\x35\x00\x04\x00\x38\x01\x00\x00"  # jge  312 timerfd_create      -> from timerfd_create
     b"\x35\x00\x02\x00\x31\x01\x00\x00"  # jge  305                     -> from eventfd
-    b"\x15\x00\x33\x00\x2b\x01\x00\x00"  # jeq  299 fstatat64           -> allow
-    b"\x15\x00\x32\x31\x2d\x01\x00\x00"  # jeq  301 faccessat           -> allow else errno(EPERM)
+    b"\x15\x00\x39\x00\x2b\x01\x00\x00"  # jeq  299 fstatat64           -> allow
+    b"\x15\x00\x38\x37\x2d\x01\x00\x00"  # jeq  301 faccessat           -> allow else errno(EPERM)
     # from eventfd:
-    b"\x35\x00\x14\x32\x32\x01\x00\x00"  # jge  306 eventfd             -> getcwd and others else errno(ENOSYS)
+    b"\x35\x00\x12\x38\x32\x01\x00\x00"  # jge  306 eventfd             -> getcwd and others else errno(ENOSYS)
     # from timerfd_create:
-    b"\x35\x00\x2f\x00\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM)
-    # set_tid_address and others:
-    b"\x45\x00\x2f\x2e\x44\x00\x00\x00"  # jset 68 setxattr             -> allow else errno(EPERM)
+    b"\x35\x00\x35\x00\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM)
+    b"\x35\x00\x35\x34\x3c\x01\x00\x00"  # jge  316 eventfd2            -> allow else errno(EPERM)
     # from prlimit64:
+    b"\x35\x00\x09\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> from pkey_mprotect
     b"\x35\x00\x04\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> from kcmp
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:165, 166
+    b"\x15\x00\x00\x30\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x2f\x2e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from kcmp:
     b"\x35\x00\x02\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> from membarrier
-    b"\x15\x00\x28\x00\x4d\x01\x00\x00"  # jeq  333 accept4             -> allow
-    b"\x15\x00\x27\x26\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x2d\x00\x4d\x01\x00\x00"  # jeq  333 accept4             -> allow
+    b"\x15\x00\x2c\x2b\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
     # from membarrier:
-    b"\x15\x00\x25\x26\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x2a\x2b\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
-    b"\x35\x00\x10\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
-    b"\x35\x00\x08\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
     b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:87
+    # mprotect, pkey_mprotect: compute_only.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x20\x21\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
+    b"\x45\x00\x27\x28\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
-    b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
-    b"\x35\x00\x00\x1e\x5f\x01\x00\x00"  # jge  351 statx               else errno(EPERM)
-    b"\x35\x00\x1f\x1e\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS) else allow
-    # from clock_gettime64:
-    b"\x35\x00\x1c\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
+    b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> getcwd and others
+    b"\x35\x00\x00\x25\x5f\x01\x00\x00"  # jge  351 statx               else errno(EPERM)
+    b"\x35\x00\x26\x25\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS) else allow
     # getcwd and others:
-    b"\x45\x00\x1c\x1b\x02\x00\x00\x00"  # jset 2 available4            -> allow else errno(EPERM)
-    # from utimensat_time64:
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:119
+    b"\x45\x00\x24\x23\x42\x00\x00\x00"  # jset 66 ioctl                -> allow else errno(EPERM)
+    # from clock_nanosleep_time64:
+    b"\x35\x00\x0e\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
+    b"\x35\x00\x05\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x00\x20\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x1f\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x1d\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x1c\x1d\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
+    # from timer_gettime64:
+    b"\x35\x00\x03\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
+    b"\x15\x00\x00\x1a\x9c\x01\x00\x00"  # jeq  412 utimensat_time64    else errno(EPERM)
+    # utimensat, utimensat_time64: web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -226,13 +238,13 @@ PROGRAM = (
     b"\x15\x00\x16\x14\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_time64:
     b"\x35\x00\x07\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:113
+    # futex, futex_time64 (1): compute_only.yml:115
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x12\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0f\x10\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:113
+    # futex, futex_time64 (2): compute_only.yml:115
     b"\x45\x00\x00\x0e\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0e\x0d\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -20,6 +20,7 @@ class Ages:
         self._tables, self._release = tables, release
         self._since = tables.since
         self._of_old_tables = Release.parse(tables.tag) <= release
+        self._births: dict[str, Release] = {}
 
     def is_newer(self, abi: str, call: str) -> bool:
         """Return True unless it is known that the release has ``call`` on ``abi``.
@@ -42,7 +43,10 @@ class Ages:
         return introduced is None or introduced.surely_after(self._release)
 
     def _born(self, abi: str) -> Release:
-        return min(one.latest for one in self._since.calls[abi].values())
+        if abi not in self._births:
+            calls = self._since.calls[abi].values()
+            self._births[abi] = min(one.latest for one in calls)
+        return self._births[abi]
 
     def _anywhere(self, call: str) -> Iterator[Introduced]:
         return (calls[call] for calls in self._since.calls.values() if call in calls)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text, parse_toml
+from seccompgen.policy.json_text import read_plain_json
 
 if TYPE_CHECKING:
     import pathlib
@@ -126,7 +127,13 @@ def read_document(content: bytes, file: str) -> Document:
     if len(content) > MAX_POLICY:
         raise _too_large("larger than 1 MiB, which no policy is", Position(file))
     text = decode_text(content, file)
-    return _read_toml(text, file) if file.endswith(".toml") else _read_yaml(text, file)
+    if file.endswith(".toml"):
+        return _read_toml(text, file)
+    if tag := _LONG_TAG.search(text):
+        where = Position.after(file, text[: tag.start()])
+        raise _malformed("not YAML: a tag too long", where)
+    plain = read_plain_json(text, file, _MAX_NODES, _MAX_DEPTH)
+    return Document(file, *plain, text) if plain else _read_yaml(text, file)
 
 
 def _too_large(what: str, where: Position) -> InputError:
@@ -161,9 +168,6 @@ def _read_yaml(text: str, file: str) -> Document:
             self.level -= 1
             return node
 
-    if tag := _LONG_TAG.search(text):
-        where = Position.after(file, text[: tag.start()])
-        raise _malformed("not YAML: a tag too long", where)
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = Bounded
     try:

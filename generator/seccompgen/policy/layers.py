@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
@@ -206,7 +207,7 @@ def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) ->
     draft = translate(content, file, means.reading, means.tables)
     if draft is None:
         try:
-            return Layer.of(read_document(content, file), content)
+            return _own_layer(content, file)
         except InputError as error:
             bounds = {one.kind for one in error.diagnostics} == {Problem.TOO_LARGE}
             if bounds or means.reading.format or not content.strip() or shows_ours(content):
@@ -216,6 +217,12 @@ def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) ->
     notes += draft.notes
     layer = Layer.of(draft.document(), content)
     return layer._replace(beside=tuple(draft.sources), foreign=True)
+
+
+@lru_cache(maxsize=16)
+def _own_layer(content: bytes, file: str) -> Layer:
+    """Return what a file of our own format says: several policies may include it."""
+    return Layer.of(read_document(content, file), content)
 
 
 def _no_format(file: str) -> Diagnostic:

@@ -2,14 +2,24 @@
 
 import ctypes
 import os
+import select
 import signal
 import socket
 import struct
 from collections.abc import Callable, Generator
-from errno import EINVAL, ENODEV, ENOENT, ENOEXEC, ENOKEY, ENOSPC, EOPNOTSUPP
+from errno import (
+    EINVAL,
+    ENODEV,
+    ENOENT,
+    ENOEXEC,
+    ENOKEY,
+    ENOPROTOOPT,
+    ENOSPC,
+    EOPNOTSUPP,
+)
 
-from escape.attack import attack
-from escape.scene import HIGH, IS_64_BIT, Scene, Unavailable, narrow
+from escape.attack import attack, outside
+from escape.scene import HIGH, IS_64_BIT, Foiled, Scene, Unavailable, narrow
 
 Steps = Generator[None, None, None]
 
@@ -136,6 +146,49 @@ def attach_a_filter_to_a_socket(scene: Scene) -> Steps:
     own.setsockopt(socket.SOL_SOCKET, 26, struct.pack("@HP", 1, ctypes.addressof(accept)))
 
 
+# --- Options that are read ------------------------------------------------------------------------
+# One asks for a table of a firewall's. A kernel that has tables only when somebody asks for them
+# (since 5.15; before, it loads a module) makes it then, and sends all packets through it.
+
+
+def _firewall(
+    name: str,
+    ask: "Callable[[Scene, int, int, int], object]",
+    family: socket.AddressFamily = socket.AF_INET,
+) -> None:
+    level, tables = {socket.AF_INET: (0, "ip"), socket.AF_INET6: (41, "ip6")}[family]
+    listed = f"/proc/self/net/{tables}_tables_names"
+
+    def body(scene: Scene) -> Steps:
+        scene.privileged()
+        scene.call("unshare", NAMESPACES["network"])
+        own = socket.socket(family)
+        table = scene.low(b"filter".ljust(84, b"\0") + struct.pack("=I", 84))
+        yield
+        try:
+            ask(scene, own.fileno(), level, table)
+        except OSError as error:
+            if error.errno in (ENOPROTOOPT, ENOENT):
+                raise Unavailable(f"the kernel has no such firewall: {error.strerror}") from error
+            raise
+        with open(listed) as names:
+            if "filter" not in names.read().split():
+                raise Foiled("there is no such table")
+
+    body.__name__ = name
+    attack(web_worker="kernel", compute_only="kernel")(body)
+
+
+_firewall("make_a_firewall", lambda s, fd, level, table: s.call(
+    "getsockopt", fd, level, 64, table, table + 84))  # fmt: skip
+_firewall("make_a_firewall_for_ipv6", lambda s, fd, level, table: s.call(
+    "getsockopt", fd, level, 64, table, table + 84), socket.AF_INET6)  # fmt: skip
+_firewall("make_a_firewall_with_garbage_above", lambda s, fd, level, table: s.call(
+    "getsockopt", fd, HIGH | level, HIGH | 64, table, table + 84)
+    if IS_64_BIT else narrow())  # fmt: skip
+_firewall("make_a_firewall_by_socketcall", lambda s, fd, level, table: s.call(
+    "socketcall", 15, struct.pack("@5L", fd, level, 64, table, table + 84)))  # fmt: skip
+
 # Keys
 _asks("add_a_key", lambda s: s.call("add_key", b"user\0", b"x\0", b"x", 1, -2))
 _asks("ask_for_a_key", lambda s: s.call(
@@ -147,6 +200,13 @@ _asks("control_keys", lambda s: s.call("keyctl", 0, -2, 1))
 # Rings, asynchronous input and output, watching
 _asks("asynchronous_io", lambda s: s.call("io_setup", 1, bytes(8)))
 _asks("watch_everything", lambda s: s.call("fanotify_init", 0, 0), root=True)
+
+
+def _sleep(scene: Scene, clock: int) -> None:
+    """Sleep for no time by a clock."""
+    name = "clock_nanosleep" if scene.has("clock_nanosleep") else "clock_nanosleep_time64"
+    scene.call(name, clock, 0, bytes(16), 0)
+
 
 # The machine
 _asks("load_a_module", lambda s: s.call(
@@ -172,6 +232,9 @@ _asks("the_log", lambda s: s.call("syslog", 10, 0, 0), root=True)
 _asks("host_name", lambda s: s.call("sethostname", b"x", -1), root=True, reached=(EINVAL,))
 _asks("set_the_time", lambda s: s.call(
     "clock_settime", 0, struct.pack("@ll", -1, 0)), root=True, reached=(EINVAL,))  # fmt: skip
+for _what, _clock in {"time_of_day": 8, "time_since_the_start": 9}.items():
+    _asks(f"wake_the_machine_by_the_{_what}", lambda s, clock=_clock: _sleep(  # type: ignore[misc]
+        s, clock), root=True, missing=(EINVAL, EOPNOTSUPP))  # fmt: skip
 _asks("adjust_the_time", lambda s: s.call("adjtimex", bytes(208)))
 _asks("reboot", lambda s: s.call(
     "reboot", 0xFEE1DEAD, 672274793, 0x12345, 0), root=True, reached=(EINVAL,))  # fmt: skip
@@ -205,3 +268,23 @@ _asks(
     missing=(EOPNOTSUPP, EINVAL),
     compute_only="memory",
 )
+
+
+# --- Outside -------------------------------------------------------------------------------------
+
+
+_WAKEUP = 1 << 29
+"""EPOLLWAKEUP of epoll_ctl(2), a name that Python has from 3.14 on."""
+
+
+@outside(compute_only="sleep", web_worker="sleep")
+def keep_the_machine_awake(scene: Scene) -> Steps:
+    scene.privileged()
+    reader, _ = os.pipe()
+    watch = select.epoll()
+    with open(f"/proc/self/fdinfo/{watch.fileno()}") as facts:
+        yield
+        watch.register(reader, select.EPOLLIN | _WAKEUP)
+        # The kernel drops the flag where it never sleeps.
+        if not int(facts.read().partition("events:")[2].split()[0], 16) & _WAKEUP:
+            raise Unavailable("the kernel never sleeps")

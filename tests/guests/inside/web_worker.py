@@ -45,6 +45,11 @@ def web_worker(numbers: Numbers) -> "tuple[dict[str, Attempt | None], Attempt]":
         for name in (1, 3, 4, 5, 6, 12, 18):  # TCP_NODELAY to TCP_USER_TIMEOUT
             listening.setsockopt(socket.IPPROTO_TCP, name, 1)
 
+    def ask() -> None:
+        assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+        assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
     def blocking() -> None:
         listening.setblocking(False)
         listening.setblocking(True)
@@ -111,6 +116,7 @@ def web_worker(numbers: Numbers) -> "tuple[dict[str, Attempt | None], Attempt]":
         "send message to": lambda: listening.sendmsg([b"x"], [], _MSG_FASTOPEN, address),
         "attach filter": lambda: listening.setsockopt(socket.SOL_SOCKET, 26, bytes(16)),
         "fast open": lambda: listening.setsockopt(socket.IPPROTO_TCP, 30, 1),
+        "ask for a lifetime": lambda: listening.getsockopt(socket.IPPROTO_IP, socket.IP_TTL),
         "unshare": call("unshare", 0x10000000),  # CLONE_NEWUSER
         # The next three have flags that the kernel does not take together: CLONE_SIGHAND alone,
         # CLONE_NEWUSER with CLONE_FS, CLONE_THREAD alone.
@@ -145,6 +151,7 @@ def web_worker(numbers: Numbers) -> "tuple[dict[str, Attempt | None], Attempt]":
         "serve": serve,
         "listen": listening.listen,
         "tune": tune,
+        "ask": ask,
         "blocking": blocking,
         "wait": wait,
         "read": lambda: acts.read(old),
