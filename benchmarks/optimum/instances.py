@@ -109,15 +109,16 @@ class _Pieces:
     def line(self, spans: Sequence[NumberRange]) -> Program:
         """Return the tests on the number that find the answers of ``spans``."""
         graph, arguments = self._arguments()
-        plans = [arguments.plan(span.answer, ()) for span in spans]
+        plans = arguments.plans([(span.answer, ()) for span in spans])
         weights = span_weights(spans, SIZE)
         return _assembled(graph, dispatch(spans, plans, weights, arguments, graph, prices(SIZE)))
 
     def call(self, span: NumberRange) -> Program:
         """Return the tests on the arguments of the call of ``span``."""
         graph, arguments = self._arguments()
-        plan = arguments.plan(span.answer, samples(span.answer, self._plans.functions.sets).several)
-        return _assembled(graph, arguments.build(plan, UNBOUNDED))
+        seen = samples(span.answer, self._plans.functions.sets).several
+        plans = arguments.plans([(span.answer, seen)])
+        return _assembled(graph, arguments.build(plans[0], UNBOUNDED))
 
     def _arguments(self) -> tuple[Diagram, Arguments]:
         graph, hints = Diagram(), Hints.of_rules(self._policy.rules)

@@ -11,40 +11,38 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x55\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
-    b"\x35\x00\x28\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
-    b"\x35\x00\x16\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> from osf_old_vadvise
+    b"\x35\x00\x53\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
+    b"\x35\x00\x26\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
+    b"\x35\x00\x14\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> from osf_old_vadvise
     b"\x35\x00\x0f\x00\x47\x00\x00\x00"  # jge  71 mmap                 -> mmap
     b"\x35\x00\x09\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
-    b"\x15\x00\x90\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
-    b"\x35\x00\x8f\x00\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM)
+    b"\x15\x00\x8e\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
+    b"\x35\x00\x8d\x00\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM)
     # osf_syscall and others:
-    b"\x45\x00\x8f\x8e\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
+    b"\x45\x00\x8d\x8c\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
     # from osf_mount:
     b"\x35\x00\x01\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> from getgid
-    b"\x15\x00\x8d\x45\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount and others
+    b"\x15\x00\x8b\x43\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount and others
     # from getgid:
-    b"\x35\x00\x00\x8c\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
-    b"\x35\x00\x8c\x88\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
+    b"\x35\x00\x00\x8a\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
+    b"\x35\x00\x8a\x86\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
     # from ioctl:
     b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x88\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x86\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from osf_reboot:
-    b"\x15\x00\x86\x3e\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount and others
+    b"\x15\x00\x84\x3c\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount and others
     # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x83\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x81\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x15\x00\x00\x81\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x80\x7f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x70\x7f\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
     # from osf_old_vadvise:
     b"\x35\x00\x07\x00\x53\x00\x00\x00"  # jge  83 osf_setitimer        -> from osf_setitimer
-    b"\x15\x00\x6e\x00\x4a\x00\x00\x00"  # jeq  74 mprotect             -> mprotect, pkey_mprotect
+    b"\x15\x00\x6e\x00\x4a\x00\x00\x00"  # jeq  74 mprotect             -> mmap, mprotect, pkey_mprotect
     b"\x15\x00\x02\x00\x4b\x00\x00\x00"  # jeq  75 madvise              -> madvise
     b"\x15\x00\x7c\x00\x49\x00\x00\x00"  # jeq  73 munmap               -> allow
     b"\x15\x00\x7b\x7a\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow else errno(EPERM)
@@ -184,14 +182,14 @@ PROGRAM = (
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x07\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> from pkey_alloc
-    b"\x35\x00\x04\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x35\x00\x04\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> mmap, mprotect, pkey_mprotect
     b"\x35\x00\x01\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> from membarrier
     b"\x15\x00\x12\x11\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x00\x11\x07\x02\x00\x00"  # jge  519 copy_file_range     else allow
     # exit_group and others:
     b"\x45\x00\x0f\x10\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0d\x0e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -7,54 +7,52 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x9a\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\x98\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x4d\x00\x00\x00\x10\x7e"  # jge  4222 gettid             -> from gettid
-    b"\x00\x35\x29\x00\x00\x00\x10\x1e"  # jge  4126 sigprocmask        -> from sigprocmask
+    b"\x00\x35\x4b\x00\x00\x00\x10\x7e"  # jge  4222 gettid             -> from gettid
+    b"\x00\x35\x27\x00\x00\x00\x10\x1e"  # jge  4126 sigprocmask        -> from sigprocmask
     b"\x00\x35\x19\x00\x00\x00\x0f\xfa"  # jge  4090 mmap               -> from mmap
     b"\x00\x35\x11\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> from fcntl
     b"\x00\x35\x0d\x00\x00\x00\x0f\xd6"  # jge  4054 ioctl              -> ioctl
     b"\x00\x35\x06\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> from mount
     b"\x00\x35\x03\x00\x00\x00\x0f\xa7"  # jge  4007 waitpid            -> from waitpid
     b"\x00\x35\x01\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> from read
-    b"\x00\x35\x08\x91\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x00\x35\x08\x8f\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
     # from read:
-    b"\x00\x15\x8a\x8b\x00\x00\x0f\xa5"  # jeq  4005 open               -> errno(EPERM) else allow
+    b"\x00\x15\x88\x89\x00\x00\x0f\xa5"  # jeq  4005 open               -> errno(EPERM) else allow
     # from waitpid:
-    b"\x00\x35\x8a\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
-    b"\x00\x15\x89\x88\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x00\x35\x88\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
+    b"\x00\x15\x87\x86\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
     b"\x00\x35\x03\x00\x00\x00\x0f\xc9"  # jge  4041 dup                -> from dup
-    b"\x00\x15\x87\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
-    b"\x00\x15\x86\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
-    b"\x00\x15\x85\x84\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow else errno(EPERM)
+    b"\x00\x15\x85\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
+    b"\x00\x15\x84\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
+    b"\x00\x15\x83\x82\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\x83\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
+    b"\x00\x35\x81\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x00\x45\x83\x82\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    b"\x00\x45\x81\x80\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
     # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x81\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x7f\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from fcntl:
-    b"\x00\x35\x00\x2f\x00\x00\x0f\xd8"  # jge  4056 mpx                else fcntl, fcntl64 (1)
+    b"\x00\x35\x00\x2d\x00\x00\x0f\xd8"  # jge  4056 mpx                else fcntl, fcntl64 (1)
     b"\x00\x35\x02\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> from setreuid
-    b"\x00\x35\x00\x7c\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
-    b"\x00\x15\x7b\x7c\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x00\x35\x00\x7a\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
+    b"\x00\x15\x79\x7a\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\x00\x0d\x00\x00\x0f\xec"  # jge  4076 getrlimit          else setreuid and others
-    b"\x00\x35\x00\x7a\x00\x00\x0f\xef"  # jge  4079 settimeofday       else allow
-    b"\x00\x15\x79\x78\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow else errno(EPERM)
+    b"\x00\x35\x00\x0b\x00\x00\x0f\xec"  # jge  4076 getrlimit          else setreuid and others
+    b"\x00\x35\x00\x78\x00\x00\x0f\xef"  # jge  4079 settimeofday       else allow
+    b"\x00\x15\x77\x76\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\x06\x00\x00\x00\x0f\xfb"  # jge  4091 munmap             -> from munmap
+    b"\x00\x35\x04\x00\x00\x00\x0f\xfb"  # jge  4091 munmap             -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x75\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x73\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x00\x15\x00\x73\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x72\x71\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x4f\x71\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from munmap:
-    b"\x00\x35\x4e\x00\x00\x00\x10\x1d"  # jge  4125 mprotect           -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x4e\x00\x00\x00\x10\x1d"  # jge  4125 mprotect           -> mmap and others
     b"\x00\x35\x03\x00\x00\x00\x10\x0d"  # jge  4109 unused109          -> from unused109
     b"\x00\x35\x01\x00\x00\x00\x10\x08"  # jge  4104 setitimer          -> setreuid and others
     b"\x00\x35\x6d\x49\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else munmap and others
@@ -89,7 +87,7 @@ PROGRAM = (
     # prctl (2): compute_only.yml:170
     b"\x00\x15\x58\x57\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x00\x35\x34\x00\x00\x00\x10\x72"  # jge  4210 mmap2              -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x34\x00\x00\x00\x10\x72"  # jge  4210 mmap2              -> mmap and others
     b"\x00\x35\x01\x00\x00\x00\x10\x6a"  # jge  4202 chown              -> from chown
     b"\x00\x15\x54\x55\x00\x00\x10\x66"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from chown:
@@ -161,7 +159,7 @@ PROGRAM = (
     b"\x00\x45\x24\x23\x00\x00\x00\x03"  # jset 3                       -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> from pkey_alloc
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:89
+    # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x20\x21\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -7,33 +7,31 @@ NR_SECCOMP = 5312
 # Answers calls of mips64.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x7b\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
+    b"\x00\x15\x00\x79\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x42\x00\x00\x00\x14\x4c"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
-    b"\x00\x35\x13\x00\x00\x00\x13\xa3"  # jge  5027 madvise            -> from madvise
+    b"\x00\x35\x40\x00\x00\x00\x14\x4c"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
+    b"\x00\x35\x11\x00\x00\x00\x13\xa3"  # jge  5027 madvise            -> from madvise
     b"\x00\x15\x0c\x00\x00\x00\x13\x91"  # jeq  5009 mmap               -> mmap
-    b"\x00\x15\x63\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x15\x61\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mmap and others
     b"\x00\x15\x07\x00\x00\x00\x13\x97"  # jeq  5015 ioctl              -> ioctl
     b"\x00\x35\x04\x00\x00\x00\x13\x9c"  # jge  5020 access             -> from access
     b"\x00\x35\x04\x00\x00\x00\x13\x8a"  # jge  5002 open               -> open and others
-    b"\x00\x35\x70\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
-    b"\x00\x35\x00\x72\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x71\x70\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x00\x35\x6e\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
+    b"\x00\x35\x00\x70\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x6f\x6e\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from access:
-    b"\x00\x35\x00\x6c\x00\x00\x13\x9e"  # jge  5022 _newselect         else errno(EPERM)
+    b"\x00\x35\x00\x6a\x00\x00\x13\x9e"  # jge  5022 _newselect         else errno(EPERM)
     # open and others:
-    b"\x00\x45\x6c\x6b\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    b"\x00\x45\x6a\x69\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
     # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x6a\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x68\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # mmap: compute_only.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x66\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x64\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x00\x15\x00\x64\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x63\x62\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x52\x62\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x00\x35\x1f\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> from mlockall
     b"\x00\x35\x08\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
@@ -140,12 +138,12 @@ PROGRAM = (
     b"\x00\x15\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x00\x35\x06\x00\x00\x00\x14\xcc"  # jge  5324 pkey_alloc         -> from pkey_alloc
-    b"\x00\x35\x03\x00\x00\x00\x14\xcb"  # jge  5323 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x00\x35\x03\x00\x00\x00\x14\xcb"  # jge  5323 pkey_mprotect      -> mmap and others
     b"\x00\x35\x01\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> from membarrier
     b"\x00\x15\x12\x11\x00\x00\x14\xc1"  # jeq  5313 getrandom          -> allow else errno(EPERM)
     # from membarrier:
     b"\x00\x15\x10\x11\x00\x00\x14\xc8"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -7,33 +7,31 @@ NR_SECCOMP = 5312
 # Answers calls of mips64el.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x7b\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
+    b"\x15\x00\x00\x79\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x42\x00\x4c\x14\x00\x00"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
-    b"\x35\x00\x13\x00\xa3\x13\x00\x00"  # jge  5027 madvise            -> from madvise
+    b"\x35\x00\x40\x00\x4c\x14\x00\x00"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
+    b"\x35\x00\x11\x00\xa3\x13\x00\x00"  # jge  5027 madvise            -> from madvise
     b"\x15\x00\x0c\x00\x91\x13\x00\x00"  # jeq  5009 mmap               -> mmap
-    b"\x15\x00\x63\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
+    b"\x15\x00\x61\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mmap and others
     b"\x15\x00\x07\x00\x97\x13\x00\x00"  # jeq  5015 ioctl              -> ioctl
     b"\x35\x00\x04\x00\x9c\x13\x00\x00"  # jge  5020 access             -> from access
     b"\x35\x00\x04\x00\x8a\x13\x00\x00"  # jge  5002 open               -> open and others
-    b"\x35\x00\x70\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
-    b"\x35\x00\x00\x72\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\x71\x70\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x35\x00\x6e\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
+    b"\x35\x00\x00\x70\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x6f\x6e\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from access:
-    b"\x35\x00\x00\x6c\x9e\x13\x00\x00"  # jge  5022 _newselect         else errno(EPERM)
+    b"\x35\x00\x00\x6a\x9e\x13\x00\x00"  # jge  5022 _newselect         else errno(EPERM)
     # open and others:
-    b"\x45\x00\x6c\x6b\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
+    b"\x45\x00\x6a\x69\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
     # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x6a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x68\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x66\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x64\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x15\x00\x00\x64\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x63\x62\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x52\x62\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x35\x00\x1f\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> from mlockall
     b"\x35\x00\x08\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> from fcntl
@@ -140,12 +138,12 @@ PROGRAM = (
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x06\x00\xcc\x14\x00\x00"  # jge  5324 pkey_alloc         -> from pkey_alloc
-    b"\x35\x00\x03\x00\xcb\x14\x00\x00"  # jge  5323 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x35\x00\x03\x00\xcb\x14\x00\x00"  # jge  5323 pkey_mprotect      -> mmap and others
     b"\x35\x00\x01\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> from membarrier
     b"\x15\x00\x12\x11\xc1\x14\x00\x00"  # jeq  5313 getrandom          -> allow else errno(EPERM)
     # from membarrier:
     b"\x15\x00\x10\x11\xc8\x14\x00\x00"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0e\x0f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -9,37 +9,35 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x0d\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x45\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> from clock_gettime
-    b"\x00\x35\x2f\x00\x00\x00\x18\x04"  # jge  6148 mlockall           -> from mlockall
-    b"\x00\x35\x17\x00\x00\x00\x17\x8b"  # jge  6027 madvise            -> from madvise
+    b"\x00\x35\x43\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> from clock_gettime
+    b"\x00\x35\x2d\x00\x00\x00\x18\x04"  # jge  6148 mlockall           -> from mlockall
+    b"\x00\x35\x15\x00\x00\x00\x17\x8b"  # jge  6027 madvise            -> from madvise
     b"\x00\x15\x10\x00\x00\x00\x17\x79"  # jeq  6009 mmap               -> mmap
-    b"\x00\x15\x5a\x00\x00\x00\x17\x7a"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x15\x58\x00\x00\x00\x17\x7a"  # jeq  6010 mprotect           -> mmap and others
     b"\x00\x15\x0b\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl
     b"\x00\x35\x06\x00\x00\x00\x17\x72"  # jge  6002 open               -> open and others
     b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000                    -> from read
-    b"\x00\x35\x00\x79\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x78\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x00\x35\x00\x77\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x76\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from read:
-    b"\x00\x35\x76\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
-    b"\x00\x35\x76\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
+    b"\x00\x35\x74\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
+    b"\x00\x35\x74\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # open and others:
     b"\x00\x35\x01\x00\x00\x00\x17\x84"  # jge  6020 access             -> from access
-    b"\x00\x45\x72\x71\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
+    b"\x00\x45\x70\x6f\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
     # from access:
-    b"\x00\x45\x00\x70\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
-    b"\x00\x35\x70\x6f\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
+    b"\x00\x45\x00\x6e\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
+    b"\x00\x35\x6e\x6d\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
     # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x6e\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x6c\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # mmap: compute_only.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x6a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x68\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x00\x15\x00\x68\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x67\x66\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x45\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x00\x35\x08\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> from fcntl
     b"\x00\x35\x03\x00\x00\x00\x17\x8c"  # jge  6028 shmget             -> from shmget
@@ -136,7 +134,7 @@ PROGRAM = (
     b"\x00\x45\x23\x22\x00\x00\x00\x0b"  # jset 11                      -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x18\xb8"  # jge  6328 pkey_alloc         -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x1f\x20\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

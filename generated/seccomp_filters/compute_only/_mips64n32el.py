@@ -9,37 +9,35 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x0d\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x45\x00\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> from clock_gettime
-    b"\x35\x00\x2f\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> from mlockall
-    b"\x35\x00\x17\x00\x8b\x17\x00\x00"  # jge  6027 madvise            -> from madvise
+    b"\x35\x00\x43\x00\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> from clock_gettime
+    b"\x35\x00\x2d\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> from mlockall
+    b"\x35\x00\x15\x00\x8b\x17\x00\x00"  # jge  6027 madvise            -> from madvise
     b"\x15\x00\x10\x00\x79\x17\x00\x00"  # jeq  6009 mmap               -> mmap
-    b"\x15\x00\x5a\x00\x7a\x17\x00\x00"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x15\x00\x58\x00\x7a\x17\x00\x00"  # jeq  6010 mprotect           -> mmap and others
     b"\x15\x00\x0b\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl
     b"\x35\x00\x06\x00\x72\x17\x00\x00"  # jge  6002 open               -> open and others
     b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000                    -> from read
-    b"\x35\x00\x00\x79\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\x78\x02\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x35\x00\x00\x77\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x76\x02\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from read:
-    b"\x35\x00\x76\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
-    b"\x35\x00\x76\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
+    b"\x35\x00\x74\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
+    b"\x35\x00\x74\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # open and others:
     b"\x35\x00\x01\x00\x84\x17\x00\x00"  # jge  6020 access             -> from access
-    b"\x45\x00\x72\x71\x89\xe8\xff\xff"  # jset 0xffffe889              -> allow else errno(EPERM)
+    b"\x45\x00\x70\x6f\x89\xe8\xff\xff"  # jset 0xffffe889              -> allow else errno(EPERM)
     # from access:
-    b"\x45\x00\x00\x70\x75\xe8\xff\xff"  # jset 0xffffe875              else errno(EPERM)
-    b"\x35\x00\x70\x6f\x86\x17\x00\x00"  # jge  6022 _newselect         -> allow else errno(EPERM)
+    b"\x45\x00\x00\x6e\x75\xe8\xff\xff"  # jset 0xffffe875              else errno(EPERM)
+    b"\x35\x00\x6e\x6d\x86\x17\x00\x00"  # jge  6022 _newselect         -> allow else errno(EPERM)
     # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x6e\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x6c\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x6a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x68\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x15\x00\x00\x68\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x67\x66\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x45\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x35\x00\x08\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> from fcntl
     b"\x35\x00\x03\x00\x8c\x17\x00\x00"  # jge  6028 shmget             -> from shmget
@@ -136,7 +134,7 @@ PROGRAM = (
     b"\x45\x00\x23\x22\x0b\x00\x00\x00"  # jset 11                      -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\xb8\x18\x00\x00"  # jge  6328 pkey_alloc         -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1f\x20\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

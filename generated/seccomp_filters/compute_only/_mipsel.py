@@ -7,54 +7,52 @@ NR_SECCOMP = 4352
 # Answers calls of mipsel.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x9a\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\x98\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4d\x00\x7e\x10\x00\x00"  # jge  4222 gettid             -> from gettid
-    b"\x35\x00\x29\x00\x1e\x10\x00\x00"  # jge  4126 sigprocmask        -> from sigprocmask
+    b"\x35\x00\x4b\x00\x7e\x10\x00\x00"  # jge  4222 gettid             -> from gettid
+    b"\x35\x00\x27\x00\x1e\x10\x00\x00"  # jge  4126 sigprocmask        -> from sigprocmask
     b"\x35\x00\x19\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> from mmap
     b"\x35\x00\x11\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> from fcntl
     b"\x35\x00\x0d\x00\xd6\x0f\x00\x00"  # jge  4054 ioctl              -> ioctl
     b"\x35\x00\x06\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> from mount
     b"\x35\x00\x03\x00\xa7\x0f\x00\x00"  # jge  4007 waitpid            -> from waitpid
     b"\x35\x00\x01\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> from read
-    b"\x35\x00\x08\x91\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x35\x00\x08\x8f\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
     # from read:
-    b"\x15\x00\x8a\x8b\xa5\x0f\x00\x00"  # jeq  4005 open               -> errno(EPERM) else allow
+    b"\x15\x00\x88\x89\xa5\x0f\x00\x00"  # jeq  4005 open               -> errno(EPERM) else allow
     # from waitpid:
-    b"\x35\x00\x8a\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
-    b"\x15\x00\x89\x88\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x35\x00\x88\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
+    b"\x15\x00\x87\x86\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
     b"\x35\x00\x03\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> from dup
-    b"\x15\x00\x87\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
-    b"\x15\x00\x86\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
-    b"\x15\x00\x85\x84\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow else errno(EPERM)
+    b"\x15\x00\x85\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
+    b"\x15\x00\x84\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
+    b"\x15\x00\x83\x82\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x83\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
+    b"\x35\x00\x81\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x45\x00\x83\x82\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
+    b"\x45\x00\x81\x80\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
     # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x81\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x7f\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from fcntl:
-    b"\x35\x00\x00\x2f\xd8\x0f\x00\x00"  # jge  4056 mpx                else fcntl, fcntl64 (1)
+    b"\x35\x00\x00\x2d\xd8\x0f\x00\x00"  # jge  4056 mpx                else fcntl, fcntl64 (1)
     b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> from setreuid
-    b"\x35\x00\x00\x7c\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
-    b"\x15\x00\x7b\x7c\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x35\x00\x00\x7a\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
+    b"\x15\x00\x79\x7a\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\x00\x0d\xec\x0f\x00\x00"  # jge  4076 getrlimit          else setreuid and others
-    b"\x35\x00\x00\x7a\xef\x0f\x00\x00"  # jge  4079 settimeofday       else allow
-    b"\x15\x00\x79\x78\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow else errno(EPERM)
+    b"\x35\x00\x00\x0b\xec\x0f\x00\x00"  # jge  4076 getrlimit          else setreuid and others
+    b"\x35\x00\x00\x78\xef\x0f\x00\x00"  # jge  4079 settimeofday       else allow
+    b"\x15\x00\x77\x76\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow else errno(EPERM)
     # from mmap:
-    b"\x35\x00\x06\x00\xfb\x0f\x00\x00"  # jge  4091 munmap             -> from munmap
+    b"\x35\x00\x04\x00\xfb\x0f\x00\x00"  # jge  4091 munmap             -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x75\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x73\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x15\x00\x00\x73\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x72\x71\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x4f\x71\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from munmap:
-    b"\x35\x00\x4e\x00\x1d\x10\x00\x00"  # jge  4125 mprotect           -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x4e\x00\x1d\x10\x00\x00"  # jge  4125 mprotect           -> mmap and others
     b"\x35\x00\x03\x00\x0d\x10\x00\x00"  # jge  4109 unused109          -> from unused109
     b"\x35\x00\x01\x00\x08\x10\x00\x00"  # jge  4104 setitimer          -> setreuid and others
     b"\x35\x00\x6d\x49\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else munmap and others
@@ -89,7 +87,7 @@ PROGRAM = (
     # prctl (2): compute_only.yml:170
     b"\x15\x00\x58\x57\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x35\x00\x34\x00\x72\x10\x00\x00"  # jge  4210 mmap2              -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x34\x00\x72\x10\x00\x00"  # jge  4210 mmap2              -> mmap and others
     b"\x35\x00\x01\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> from chown
     b"\x15\x00\x54\x55\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
     # from chown:
@@ -161,7 +159,7 @@ PROGRAM = (
     b"\x45\x00\x24\x23\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> from pkey_alloc
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:89
+    # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x20\x21\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

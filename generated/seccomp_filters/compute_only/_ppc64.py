@@ -11,57 +11,55 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x5a\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> from clock_gettime
-    b"\x00\x35\x2c\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x58\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x2a\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
     b"\x00\x35\x1d\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x15\x19\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x12\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl (1)
     b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
     b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
-    b"\x00\x15\x81\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x00\x15\x80\x81\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x00\x15\x7f\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x7e\x7f\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
-    b"\x00\x35\x80\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\x7f\x7e\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\x7e\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x7d\x7c\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\x7e\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\x7d\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\x7c\x7b\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x00\x15\x7c\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\x7b\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x7a\x79\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
     # dup and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
-    b"\x00\x45\x79\x78\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x00\x45\x77\x76\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # acct and others:
-    b"\x00\x35\x00\x77\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\x76\x77\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\x75\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\x74\x75\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
-    b"\x00\x35\x75\x62\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\x73\x60\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
-    b"\x00\x45\x73\x74\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
+    b"\x00\x45\x71\x72\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
     # fcntl (1): compute_only.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x72\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x70\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x6e\x6f\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x00\x45\x6c\x6d\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl (2): compute_only.yml:57
-    b"\x00\x15\x6e\x6d\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x15\x6c\x6b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # ioctl: compute_only.yml:66, 69
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x6c\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x6a\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from mmap:
-    b"\x00\x35\x06\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
+    b"\x00\x35\x04\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x67\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x65\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x00\x15\x00\x65\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x64\x63\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x52\x63\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
     # from munmap:
-    b"\x00\x35\x51\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x35\x51\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap, mprotect, pkey_mprotect
     b"\x00\x35\x02\x00\x00\x00\x00\x6a"  # jge  106 stat                -> from stat
     b"\x00\x35\x00\x56\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap and others
     b"\x00\x35\x60\x5f\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
@@ -162,7 +160,7 @@ PROGRAM = (
     b"\x00\x15\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
     b"\x00\x35\x09\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
-    b"\x00\x35\x06\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x00\x35\x06\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> mmap, mprotect, pkey_mprotect
     b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x16\x15\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
     # from membarrier:
@@ -171,7 +169,7 @@ PROGRAM = (
     b"\x00\x15\x13\x14\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
     # setreuid and others:
     b"\x00\x45\x11\x12\x00\x00\x00\x82"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0f\x10\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:

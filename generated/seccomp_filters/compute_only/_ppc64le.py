@@ -11,57 +11,55 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5a\x00\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> from clock_gettime
-    b"\x35\x00\x2c\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x58\x00\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x2a\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
     b"\x35\x00\x1d\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
     b"\x15\x00\x19\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
     b"\x15\x00\x12\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> fcntl (1)
     b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup and others
     b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
-    b"\x15\x00\x81\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x15\x00\x80\x81\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x15\x00\x7f\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x15\x00\x7e\x7f\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
-    b"\x35\x00\x80\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\x7f\x7e\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\x7e\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\x7d\x7c\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\x7e\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\x7d\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\x7c\x7b\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x15\x00\x7c\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x7b\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\x7a\x79\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
     # dup and others:
     b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x01\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct and others
-    b"\x45\x00\x79\x78\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x45\x00\x77\x76\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # acct and others:
-    b"\x35\x00\x00\x77\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\x76\x77\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\x75\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\x74\x75\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
-    b"\x35\x00\x75\x62\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x35\x00\x73\x60\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
-    b"\x45\x00\x73\x74\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
+    b"\x45\x00\x71\x72\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
     # fcntl (1): compute_only.yml:57
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x72\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x70\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x6e\x6f\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x45\x00\x6c\x6d\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl (2): compute_only.yml:57
-    b"\x15\x00\x6e\x6d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x15\x00\x6c\x6b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x6c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x6a\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from mmap:
-    b"\x35\x00\x06\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
+    b"\x35\x00\x04\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x67\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x65\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x15\x00\x00\x65\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x64\x63\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x52\x63\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
     # from munmap:
-    b"\x35\x00\x51\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x35\x00\x51\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap, mprotect, pkey_mprotect
     b"\x35\x00\x02\x00\x6a\x00\x00\x00"  # jge  106 stat                -> from stat
     b"\x35\x00\x00\x56\x5e\x00\x00\x00"  # jge  94 fchmod               else munmap and others
     b"\x35\x00\x60\x5f\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
@@ -162,7 +160,7 @@ PROGRAM = (
     b"\x15\x00\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
     b"\x35\x00\x09\x00\x83\x01\x00\x00"  # jge  387 rseq                -> from rseq
-    b"\x35\x00\x06\x00\x82\x01\x00\x00"  # jge  386 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x35\x00\x06\x00\x82\x01\x00\x00"  # jge  386 pkey_mprotect       -> mmap, mprotect, pkey_mprotect
     b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> from membarrier
     b"\x15\x00\x16\x15\x67\x01\x00\x00"  # jeq  359 getrandom           -> allow else errno(EPERM)
     # from membarrier:
@@ -171,7 +169,7 @@ PROGRAM = (
     b"\x15\x00\x13\x14\x7a\x01\x00\x00"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
     # setreuid and others:
     b"\x45\x00\x11\x12\x82\x00\x00\x00"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:

@@ -7,24 +7,22 @@ NR_SECCOMP = 1073742141
 # Answers calls of x32.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xa1\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x9f\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x50\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> from io_destroy
-    b"\x35\x00\x26\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
-    b"\x35\x00\x09\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> from mprotect
+    b"\x35\x00\x4e\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> from io_destroy
+    b"\x35\x00\x24\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
+    b"\x35\x00\x07\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> from mprotect
     b"\x35\x00\x02\x00\x09\x00\x00\x40"  # jge  0x40000009 mmap         -> mmap
-    b"\x35\x00\x00\x9b\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
-    b"\x45\x00\x98\x2d\xf9\xff\xff\xbf"  # jset 0xbffffff9              -> allow else read and others
+    b"\x35\x00\x00\x99\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x45\x00\x96\x2b\xf9\xff\xff\xbf"  # jset 0xbffffff9              -> allow else read and others
     # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x94\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x92\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x15\x00\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x92\x90\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x76\x90\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from mprotect:
     b"\x35\x00\x0c\x00\x1d\x00\x00\x40"  # jge  0x4000001d shmget       -> from shmget
-    b"\x35\x00\x00\x74\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
+    b"\x35\x00\x00\x74\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mmap and others
     b"\x35\x00\x07\x00\x1c\x00\x00\x40"  # jge  0x4000001c madvise      -> madvise
     b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
     b"\x35\x00\x00\x8d\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
@@ -169,7 +167,7 @@ PROGRAM = (
     # from name_to_handle_at:
     b"\x35\x00\x18\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> from ioctl
     b"\x35\x00\x0b\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> from pkey_alloc
-    b"\x35\x00\x08\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> mprotect, pkey_mprotect
+    b"\x35\x00\x08\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> mmap and others
     b"\x35\x00\x05\x00\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> from membarrier
     b"\x35\x00\x02\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
     b"\x35\x00\x00\x1f\x33\x01\x00\x40"  # jge  0x40000133              else errno(EPERM)
@@ -180,7 +178,7 @@ PROGRAM = (
     # from membarrier:
     b"\x35\x00\x00\x1d\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
     b"\x35\x00\x1f\x1a\x47\x01\x00\x40"  # jge  0x40000147              -> errno(ENOSYS) else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x18\x1a\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

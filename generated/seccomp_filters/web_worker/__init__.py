@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:bed399b767f6fda9f994eaeae8d18df17796a0b6d77b8e407bbb9688c8c46d81
 #   policy  web_worker.yml  sha256:ee3c57940fab66f2fff0828ad8b6edd04111022b3a3da63043ad70500dfdc5bc
 #   tables  Linux v7.3.4  sha256:e1b978fa4153a0cc6a4471f94a6e8c37e67e57236c4cb1b7faeb8c5c78e5c071
-#   proved  programs  sha256:2e7da132313585fe6946a4a9a6eb333ee9f92d41eec403d5f6f8646e9d2d8032
+#   proved  programs  sha256:aed4d4ba100578f9080709ffa92b028fd37bf00d443a7748ef56b3c065986da7
 #   redo    seccompgen build web_worker.yml -o DIR
 """Web worker: serves HTTP on a listening socket that it inherited. An allowlist.
 

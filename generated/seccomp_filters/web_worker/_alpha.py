@@ -132,9 +132,9 @@ PROGRAM = (
     b"\x45\x00\x88\x87\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto: web_worker.yml:70
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x85\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x85\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x35\x00\x83\x84\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x84\x83\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from getsockname:
     b"\x35\x00\x15\x00\x38\x01\x00\x00"  # jge  312 clone               -> clone
     b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
@@ -253,9 +253,9 @@ PROGRAM = (
     b"\x45\x00\x2a\x2b\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
     # utimensat: web_worker.yml:127
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
     b"\x35\x00\x04\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
     b"\x35\x00\x01\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> from eventfd2
@@ -265,12 +265,12 @@ PROGRAM = (
     b"\x15\x00\x21\x22\xe9\x01\x00\x00"  # jeq  489 inotify_init1       -> errno(EPERM) else allow
     # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x1f\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x1d\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x1b\x1c\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x05\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> from membarrier
     b"\x15\x00\x02\x00\xf7\x01\x00\x00"  # jeq  503 sendmmsg            -> sendmmsg

@@ -246,7 +246,7 @@ PROGRAM = (
     b"\x45\x00\x2c\x2d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:70
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x2a\x2b\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x2b\x2a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x06\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc

@@ -259,7 +259,7 @@ PROGRAM = (
     b"\x00\x35\x05\x00\x00\x00\x01\x70"  # jge  368 recvfrom            -> from recvfrom
     b"\x00\x35\x02\x00\x00\x00\x01\x6f"  # jge  367 sendmsg             -> sendmsg
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x35\x32\x33\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x33\x32\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # sendmsg: web_worker.yml:71
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x30\x31\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN

@@ -183,9 +183,9 @@ PROGRAM = (
     # from utimensat:
     b"\x00\x35\x04\x00\x00\x00\x14\x9c"  # jge  5276 signalfd           -> from signalfd
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x28\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
-    b"\x00\x35\x26\x27\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
     b"\x00\x35\x01\x00\x00\x00\x14\xa4"  # jge  5284 eventfd2           -> from eventfd2
     b"\x00\x15\x25\x24\x00\x00\x14\x9e"  # jeq  5278 eventfd            -> allow else errno(EPERM)
@@ -203,12 +203,12 @@ PROGRAM = (
     b"\x00\x45\x1b\x1c\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:168
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x19\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x35\x17\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
+    b"\x00\x15\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x15\x16\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x15\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x00\x35\x04\x00\x00\x00\x14\xcc"  # jge  5324 pkey_alloc         -> from pkey_alloc
     b"\x00\x15\x01\x00\x00\x00\x14\xcb"  # jeq  5323 pkey_mprotect      -> mprotect, pkey_mprotect

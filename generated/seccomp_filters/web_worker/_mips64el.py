@@ -183,9 +183,9 @@ PROGRAM = (
     # from utimensat:
     b"\x35\x00\x04\x00\x9c\x14\x00\x00"  # jge  5276 signalfd           -> from signalfd
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from signalfd:
     b"\x35\x00\x01\x00\xa4\x14\x00\x00"  # jge  5284 eventfd2           -> from eventfd2
     b"\x15\x00\x25\x24\x9e\x14\x00\x00"  # jeq  5278 eventfd            -> allow else errno(EPERM)
@@ -203,12 +203,12 @@ PROGRAM = (
     b"\x45\x00\x1b\x1c\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:168
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x19\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x17\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x15\x16\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x04\x00\xcc\x14\x00\x00"  # jge  5324 pkey_alloc         -> from pkey_alloc
     b"\x15\x00\x01\x00\xcb\x14\x00\x00"  # jeq  5323 pkey_mprotect      -> mprotect, pkey_mprotect

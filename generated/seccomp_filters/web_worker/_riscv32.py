@@ -216,7 +216,7 @@ PROGRAM = (
     b"\x35\x00\x03\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
     b"\x15\x00\x00\x19\x9c\x01\x00\x00"  # jeq  412 utimensat_time64    else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x17\x18\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x15\x00\x18\x17\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
     b"\x35\x00\x00\x17\x9f\x01\x00\x00"  # jge  415                     else allow
     b"\x15\x00\x16\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow

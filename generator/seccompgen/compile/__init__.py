@@ -123,10 +123,12 @@ class ProgramBuilder:
             # Elsewhere the least values are what callers are taken to pass: small programs and
             # short paths for them are short for the others, too.
             several = self._objective.optimize is Optimize.SPEED
-            plans = [
-                arguments.plan(span.answer, asked.several if several else asked.least)
-                for span, asked in zip(line.spans, seen, strict=True)
-            ]
+            plans = arguments.plans(
+                [
+                    (span.answer, asked.several if several else asked.least)
+                    for span, asked in zip(line.spans, seen, strict=True)
+                ]
+            )
             weights = span_weights(line.spans, self._objective)
             weighed.insert(0, WeightedLine(line, weights, [one.several for one in seen]))
             roots.insert(0, dispatch(line.spans, plans, weights, arguments, graph, paid))

@@ -92,8 +92,18 @@ class Arguments:
         self._budget = Budget()
         self._built: dict[tuple[Plan, int], tuple[NodeId, list[NodeId], list[TreeEnd]]] = {}
 
-    def plan(self, answer: Answer, samples: Sequence[Sample]) -> Plan:
-        """Return the plan for ``answer`` where arguments come as ``samples`` say."""
+    def plans(self, asked: Sequence[tuple[Answer, Sequence[Sample]]]) -> list[Plan]:
+        """Return the plan for each answer where arguments come as its samples say.
+
+        The simplest are planned first: larger ones then lead to them where they can. That makes
+        shorter programs than the order of the numbers does, and on every ABI the same plans.
+        """
+        rank = self._plans.functions.rank
+        order = sorted(range(len(asked)), key=lambda place: rank(asked[place][0].function))
+        found = {place: self._plan_of(*asked[place]) for place in order}
+        return [found[place] for place in range(len(asked))]
+
+    def _plan_of(self, answer: Answer, samples: Sequence[Sample]) -> Plan:
         asked = self._plans.sampled(answer.function, samples)
         self._budget.begin_call()
         try:

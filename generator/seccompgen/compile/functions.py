@@ -172,6 +172,13 @@ class Functions:
                 return True
         return False
 
+    def rank(self, function: ArgumentFunction) -> tuple[int, int, int, list[tuple[list[int], int]]]:
+        """Return a key to sort functions by, the simplest first; the same in every process."""
+        order = self.sets.order
+        rules = [([order[part] for part in box], ret) for box, ret in function.rules]
+        tested = sum(part != ALL for box, _ in function.rules for part in box)
+        return len(rules), tested, function.default, rules
+
     # --- words ------------------------------------------------------------------------------
 
     def _bits(self, number: int) -> int:

@@ -13,13 +13,14 @@ import numpy as np
 
 from seccompgen.compile.shapes import ItemShape, between, members, only, shapes_of
 from seccompgen.compile.tree import (
+    BUDGETS,
     IMPOSSIBLE,
     SCALE,
+    UNBOUNDED,
     EqualTest,
     MaskTest,
     OrderTest,
     TreeEnd,
-    later,
     least_budget,
     less,
 )
@@ -36,23 +37,44 @@ _LONGEST = 12
 """Patterns finish ranges of at most so many intervals."""
 _DEEPEST = 5
 """No shape has more tests on a path."""
+_LEFT = np.array(
+    [
+        [*(BUDGETS if b < spent else b - spent for b in range(UNBOUNDED)), UNBOUNDED]
+        for spent in range(_DEEPEST + 1)
+    ]
+)
+"""The budget that so many tests leave of each, or BUDGETS where they take more."""
 _FOLLOWED = 1024
 
 
 class Pattern(NamedTuple):
-    """A tree for the items from ``first``, where the number of holes taken is in ``states``.
+    """The trees for some items, where budgets mean nothing yet.
 
-    The budgets in ``shape`` mean nothing yet; ``number`` is its place in `Patterns.costs`.
+    ``start`` is the place of the first of them in `Patterns.costs`, ``number`` that of their least
+    in `Patterns.least`.
     """
 
-    first: int
-    states: slice
-    shape: Tree
     number: int
+    start: int
+    trees: list[Tree]
 
-    def tree(self, budget: int, ends: Costs) -> Tree:
-        """Return the tree of at most ``budget`` instructions to the end of any path."""
-        return _budgeted(self.shape, budget, ends)
+    def tree(self, costs: Costs, wanted: int, budget: int, ends: Costs) -> Tree | None:
+        """Return the first tree that costs ``wanted`` for ``budget``; None if there is none.
+
+        Its longest path has at most ``budget`` instructions.
+        """
+        for cost, shape in zip(costs[self.start :, budget], self.trees):  # noqa: B905 - one's own
+            if cost == wanted:
+                return _budgeted(shape, budget, ends)
+        return None
+
+
+class Cells(NamedTuple):
+    """The states of one length that patterns may finish, and the numbers of these patterns."""
+
+    firsts: NDArray[np.int64]
+    taken: NDArray[np.int64]
+    patterns: NDArray[np.int64]
 
 
 def _budgeted(shape: Tree, budget: int, ends: Costs) -> Tree:
@@ -79,11 +101,12 @@ class Patterns:
         self, items: Sequence[Item], holes: Sequence[int], price: int, deepest: int
     ) -> None:
         self._pricing = _Pricing(price)
-        self.of: dict[int, list[Pattern]] = {}
+        self._patterns: list[Pattern] = []
+        cells: dict[int, list[tuple[int, int, int]]] = {}
         shapes = shapes_of(
             tuple(ItemShape(item.first, item.last, item.label) for item in items), deepest
         )
-        known: dict[Places, list[tuple[Tree, int]]] = {}
+        known: dict[Places, Pattern | None] = {}
         order = {hole: t for t, hole in enumerate(holes)}
         for first in range(len(items)):
             if items[first].mask:
@@ -99,20 +122,41 @@ class Patterns:
                 for t, i in [*inside, (len(holes), None)]:
                     if left not in known:
                         own = [items[place] for place in members(left)]
-                        trees = list(shapes.of(left, own))
-                        numbers = self._pricing.add(trees, own)
-                        known[left] = list(zip(trees, numbers, strict=True))
-                    for shape, number in known[left]:
-                        self.of.setdefault(stop - first, []).append(
-                            Pattern(first, slice(low, t + 1), shape, number)
+                        known[left] = self._pattern(list(shapes.of(left, own)), own)
+                    pattern = known[left]
+                    if pattern:
+                        cells.setdefault(stop - first, []).extend(
+                            [(first, taken, pattern.number) for taken in range(low, t + 1)]
                         )
                     if i is not None:
                         left &= ~only(i)
                         low = t + 1
+        self._starts = [pattern.start for pattern in self._patterns]
+        self.cells = {length: Cells(*np.array(some).T) for length, some in cells.items()}
+
+    def _pattern(self, trees: list[Tree], items: Sequence[Item]) -> Pattern | None:
+        if not trees:
+            return None
+        start = self._pricing.add(trees, items)
+        self._patterns.append(Pattern(len(self._patterns), start, trees))
+        return self._patterns[-1]
 
     def costs(self, ends: Costs) -> Costs:
-        """Return what each pattern costs where labels end as ``ends`` say, by its number."""
+        """Return what each tree costs where labels end as ``ends`` say, by its place."""
         return self._pricing.costs(ends)
+
+    def least(self, costs: Costs) -> Costs:
+        """Return what each pattern costs at least, by its number."""
+        least: Costs = np.minimum.reduceat(costs, self._starts) if self._starts else costs
+        return least
+
+    def at(self, length: int, first: int, taken: int) -> Pattern | None:
+        """Return the pattern for a state, if there is one."""
+        cells = self.cells.get(length)
+        if cells is None:
+            return None
+        here = cells.patterns[(cells.firsts == first) & (cells.taken == taken)]
+        return self._patterns[here[0]] if len(here) else None
 
 
 class _Part(NamedTuple):
@@ -160,30 +204,26 @@ class _Pricing:
         self._starts: list[int] = []
         self._spent: list[int] = []
 
-    def add(self, shapes: Sequence[Tree], items: Sequence[Item]) -> range:
-        """Take ``shapes`` for ``items`` in; return their places in ``costs``."""
+    def add(self, shapes: Sequence[Tree], items: Sequence[Item]) -> int:
+        """Take ``shapes`` for ``items`` in; return the place of the first in ``costs``."""
         parts = [_Part.of(item) for item in items]
         first = len(self._starts)
         for shape in shapes:
             self._starts.append(len(self._ends))
             self._spent.append(self._walk(shape, parts, 0, self._ends))
-        return range(first, len(self._starts))
+        return first
 
     def costs(self, ends: Costs) -> Costs:
         """Return the cost of each tree, by budget, where labels end as ``ends`` say."""
         if not self._starts:
             return ends[:0]
-        shifted = [ends]
-        for _ in range(_DEEPEST):
-            shifted.append(later(shifted[-1]))
-        behind = np.array(shifted)  # by the number of tests before, label and budget
-        impossible = behind >= IMPOSSIBLE
-        behind[impossible] = 0
         # All at once: to call numpy takes longer than what it does here.
         depths, labels, weights = self._arrays
-        weighed = behind[depths, labels] * weights
-        costs: Costs = np.add.reduceat(weighed, self._starts) + self._all_spent
-        costs[np.logical_or.reduceat(impossible[depths, labels], self._starts)] = IMPOSSIBLE
+        by_left = np.full((len(ends), BUDGETS + 1), IMPOSSIBLE, dtype=np.int64)
+        by_left[:, :BUDGETS] = ends
+        behind = by_left.take(_LEFT, axis=1)[labels, depths]
+        costs: Costs = np.add.reduceat(behind * weights, self._starts) + self._all_spent
+        costs[np.logical_or.reduceat(behind >= IMPOSSIBLE, self._starts)] = IMPOSSIBLE
         return costs
 
     @cached_property

@@ -113,12 +113,14 @@ class Plan:
 class _Alternatives(NamedTuple):
     """The ways of one function: where each leads, their costs, and the plans made of them.
 
-    A plan is known by the instructions that each way was taken to add, and what these count for.
+    ``plans`` are by what was chosen for each budget, ``asked`` by the instructions that each way
+    was taken to add, and what these count for.
     """
 
     below: tuple[frozenset[Plan], ...]
     costs: Costs
-    plans: dict[tuple[tuple[int, ...], int], Plan]
+    plans: dict[bytes, Plan]
+    asked: dict[tuple[tuple[int, ...], int], Plan]
 
 
 class Plans:
@@ -221,16 +223,16 @@ class Plans:
         if known is None:
             below = [frozenset(way.labels).union(*[n.below for n in way.labels]) for way in ways]
             costs = np.array([way.costs for way in ways])
-            known = self._alternatives[ways] = _Alternatives(tuple(below), costs, {})
+            known = self._alternatives[ways] = _Alternatives(tuple(below), costs, {}, {})
         new = tuple(
             [
                 way.size + sum([plan.size for plan in plans - used])
                 for way, plans in zip(ways, known.below, strict=True)
             ]
         )
-        found = known.plans.get((new, sharing))
+        found = known.asked.get((new, sharing))
         if found is None:
-            found = known.plans[new, sharing] = _chosen(ways, known, new, sharing)
+            found = known.asked[new, sharing] = _chosen(ways, known, new, sharing)
         return found
 
     def constant(self, asked: Sampled) -> Plan:
@@ -247,15 +249,19 @@ def _chosen(
     ways: tuple[Way, ...], known: _Alternatives, new: tuple[int, ...], sharing: int
 ) -> Plan:
     biased = known.costs + np.array(new)[:, None] * sharing
-    choice = np.argmin(biased, axis=0)
-    last = int(choice[UNBOUNDED])
-    return Plan(
-        known.costs[choice, np.arange(BUDGETS)],
-        ways=ways,
-        choice=tuple(map(int, choice)),
-        size=ways[last].size,
-        below=known.below[last],
-    )
+    choice = biased.argmin(axis=0)
+    key = choice.tobytes()
+    found = known.plans.get(key)
+    if found is None:
+        last = int(choice[UNBOUNDED])
+        found = known.plans[key] = Plan(
+            known.costs[choice, np.arange(BUDGETS)],
+            ways=ways,
+            choice=tuple(choice.tolist()),
+            size=ways[last].size,
+            below=known.below[last],
+        )
+    return found
 
 
 def _normal(words: tuple[Word, ...], samples: Sequence[Sample]) -> tuple[Sample, ...]:

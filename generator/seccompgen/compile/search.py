@@ -246,15 +246,18 @@ class Search:
         self._ends = ends
         self._form = (_kept_form if len(items) <= _FEW else _Form)(tuple(items), price, effort)
         self._priced = self._form.patterns.costs(ends)
-        self._taken = [weighed(ends[items[i].label], items[i].weight) for i in self._form.holes]
-        """The costs of what follows each hole."""
+        least = self._form.patterns.least(self._priced)
+        self._taken = [
+            later(weighed(ends[items[i].label], items[i].weight)) for i in self._form.holes
+        ]
+        """The costs of what follows each hole, as they are before the test."""
         empty = np.zeros((len(items) + 1, len(self._form.holes) + 1, BUDGETS), dtype=np.int64)
         self._table: list[Costs] = [empty]
         """By length the costs of all states: ``table[length][first, taken]``."""
         for ranges in self._form.ranges[1:]:
             best = self._with_cuts(ranges)
             self._add_ends(best, ranges)
-            self._add_patterns(best)
+            self._add_patterns(best, least)
             self._add_holes(best, ranges)
             self._table.append(best)
         self.costs: Costs = self._table[-1][0, 0]
@@ -264,29 +267,30 @@ class Search:
     def _with_cuts(self, ranges: _Ranges) -> Costs:
         """Return the costs of the next length, for trees that begin with a cut."""
         length, starts = len(self._table), len(ranges.step)
-        best = np.full((starts, *self._table[0].shape[1:]), IMPOSSIBLE, dtype=np.int64)
         if length == 1:
-            return best
-        both = np.empty_like(best)
-        for part in range(1, length):
+            return np.full((starts, *self._table[0].shape[1:]), IMPOSSIBLE, dtype=np.int64)
+        best = self._table[1][:starts] + self._table[length - 1][1:]
+        both = np.empty_like(best) if length > 2 else best
+        for part in range(2, length):
             below, above = self._table[part], self._table[length - part]
             np.add(below[:starts], above[part : part + starts], out=both)
             np.minimum(best, both, out=best)
-        cut: Costs = np.minimum(later(best) + ranges.step, IMPOSSIBLE)
-        return cut
+        cut = later(best)
+        cut += ranges.step
+        return np.minimum(cut, IMPOSSIBLE, out=cut)
 
     def _add_ends(self, best: Costs, ranges: _Ranges) -> None:
         if ranges.even is not None:
             where, labels, weights = ranges.even
-            ended = self._ends[labels]
-            best[where] = np.where(ended >= IMPOSSIBLE, IMPOSSIBLE, ended * weights)
+            best[where] = weighed(self._ends[labels], weights)
         if ranges.empty is not None:
             best[ranges.empty] = 0
 
-    def _add_patterns(self, best: Costs) -> None:
-        for pattern in self._form.patterns.of.get(len(self._table), ()):
-            cell = best[pattern.first, pattern.states]
-            np.minimum(cell, self._priced[pattern.number], out=cell)
+    def _add_patterns(self, best: Costs, least: Costs) -> None:
+        cells = self._form.patterns.cells.get(len(self._table))
+        if cells:
+            where = cells.firsts, cells.taken
+            best[where] = np.minimum(best[where], least[cells.patterns])
 
     def _add_holes(self, best: Costs, ranges: _Ranges) -> None:
         """Let each hole be taken out of the ranges that it lies in, the lightest first."""
@@ -294,8 +298,11 @@ class Search:
         for t in reversed(range(len(self._taken))):
             hole = self._form.holes[t]
             rows = slice(max(0, hole - length + 1), min(hole + 1, starts))
-            after = later(best[rows, t + 1] + self._taken[t]) + ranges.step[rows, t]
-            best[rows, t] = np.minimum(best[rows, t], np.minimum(after, IMPOSSIBLE))
+            cell = best[rows, t]
+            after = later(best[rows, t + 1])
+            after += self._taken[t]
+            after += ranges.step[rows, t]
+            np.minimum(cell, after, out=cell)
 
     def tree(self, budget: int) -> Tree:
         """Return the best tree of at most ``budget`` instructions to the end of any path.
@@ -328,13 +335,9 @@ class Search:
         return TreeEnd(label, least_budget(self._ends[label], budget))
 
     def _pattern(self, state: _State, budget: int) -> Tree | None:
-        first, length, taken = state
-        cost = self._costs(state)[budget]
-        for pattern in self._form.patterns.of.get(length, ()):
-            here = pattern.first == first and pattern.states.start <= taken < pattern.states.stop
-            if here and self._priced[pattern.number, budget] == cost:
-                return pattern.tree(budget, self._ends)
-        return None
+        pattern = self._form.patterns.at(state.length, state.first, state.taken)
+        cost = int(self._costs(state)[budget])
+        return pattern and pattern.tree(self._priced, cost, budget, self._ends)
 
     def _cut(self, state: _State, budget: int) -> Tree | None:
         """Return the tree that begins with the cut nearest to the middle that is a best one."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-import numpy as np
-
 from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     Costs: TypeAlias = NDArray[np.int64]
@@ -92,21 +91,22 @@ def less(budget: int, spent: int) -> int:
 
 def later(costs: Costs) -> Costs:
     """Return ``costs`` as they are before one more instruction: entry b was entry b - 1."""
-    result = np.empty_like(costs)
+    result = costs.copy()
     result[..., 0] = IMPOSSIBLE
     result[..., 1:UNBOUNDED] = costs[..., : UNBOUNDED - 1]
-    result[..., UNBOUNDED] = costs[..., UNBOUNDED]
     return result
 
 
-def weighed(costs: Costs, weight: int) -> Costs:
+def weighed(costs: Costs, weight: int | Costs) -> Costs:
     """Return ``costs`` times ``weight``; what is impossible stays so at weight 0."""
-    return np.where(costs >= IMPOSSIBLE, IMPOSSIBLE, costs * weight)
+    result: Costs = costs * weight
+    result[costs >= IMPOSSIBLE] = IMPOSSIBLE
+    return result
 
 
 def least_budget(costs: Costs, budget: int) -> int:
     """Return the smallest budget that costs what ``budget`` does."""
-    return int(np.argmax(costs[: budget + 1] == costs[budget]))
+    return int((costs[: budget + 1] == costs[budget]).argmax())
 
 
 def keeps_word(mask: int, k: int) -> bool:

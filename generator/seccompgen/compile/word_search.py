@@ -102,7 +102,8 @@ class WordSearches:
 
 
 def _searched(trees: WordTrees, intervals: int) -> Searched:
-    costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
+    costs = trees.costs // trees.weight
+    costs[trees.costs >= IMPOSSIBLE] = IMPOSSIBLE
     costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
     return Searched(trees, costs, 1 + count_tests(trees.tree(UNBOUNDED)), intervals)
 

@@ -7,31 +7,29 @@ NR_SECCOMP = 317
 # Answers calls of x86_64.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x77\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x75\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x42\x00\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   -> from sched_getaffinity
-    b"\x35\x00\x11\x00\x1c\x00\x00\x00"  # jge  28 madvise              -> from madvise
+    b"\x35\x00\x40\x00\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x0f\x00\x1c\x00\x00\x00"  # jge  28 madvise              -> from madvise
     b"\x15\x00\x0a\x00\x09\x00\x00\x00"  # jeq  9 mmap                  -> mmap
-    b"\x15\x00\x61\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
+    b"\x15\x00\x5f\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mmap and others
     b"\x15\x00\x05\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 access               -> from access
-    b"\x45\x00\x6c\x24\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read and others
+    b"\x45\x00\x6a\x22\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read and others
     # from access:
     b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 mremap               -> from mremap
-    b"\x35\x00\x6a\x69\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
+    b"\x35\x00\x68\x67\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
     # from mremap:
-    b"\x15\x00\x69\x68\x1a\x00\x00\x00"  # jeq  26 msync                -> allow else errno(EPERM)
+    b"\x15\x00\x67\x66\x1a\x00\x00\x00"  # jeq  26 msync                -> allow else errno(EPERM)
     # ioctl: compute_only.yml:66, 69
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x67\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x65\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # mmap: compute_only.yml:97
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x63\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x61\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x15\x00\x00\x61\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x60\x5f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x52\x5f\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x35\x00\x20\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> from mlockall
     b"\x35\x00\x07\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
@@ -137,13 +135,13 @@ PROGRAM = (
     b"\x15\x00\x14\x13\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x07\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> from pkey_alloc
-    b"\x35\x00\x04\x00\x49\x01\x00\x00"  # jge  329 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x35\x00\x04\x00\x49\x01\x00\x00"  # jge  329 pkey_mprotect       -> mmap and others
     b"\x35\x00\x02\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> from membarrier
     b"\x15\x00\x10\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
     b"\x15\x00\x0f\x0e\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
     # from membarrier:
     b"\x15\x00\x0d\x0e\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:bed399b767f6fda9f994eaeae8d18df17796a0b6d77b8e407bbb9688c8c46d81
 #   policy  job.yml  sha256:b9152e3306a64f2505d5fe99466d9d4df8a4580d5bf9b1f06d83f16243824240
 #   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-#   proved  programs  sha256:2dfd8fdcf20b54801bee111e953336d4f5d0bd776eb588b83a7e6e3350f7dcfd
+#   proved  programs  sha256:dffc34f2852f18d6567dadcea583949e47aff446cec26673206a75d682ad297d
 #   redo    seccompgen build job.yml -o DIR
 """A pool's process. It has memory and a pipe to its parent; it opens, starts nothing.
 

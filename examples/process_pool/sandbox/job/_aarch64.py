@@ -64,7 +64,7 @@ PROGRAM = (
     b"\x35\x00\x3e\x3f\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from syslog:
     b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
-    b"\x15\x00\x2a\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, mmap, prlimit64
+    b"\x15\x00\x2a\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x15\x00\x3c\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
     b"\x15\x00\x3b\x3a\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
     # from sigaltstack:
@@ -96,13 +96,13 @@ PROGRAM = (
     b"\x35\x00\x00\x26\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
     b"\x35\x00\x25\x26\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
     # mmap: compute_only.yml:97
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x23\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x0f\x21\x00\x00\x00\x00"  # jeq  0                       -> sched_getaffinity, mmap, prlimit64 else errno(EPERM)
+    b"\x15\x00\x14\x21\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
     # from fadvise64:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
-    b"\x15\x00\x12\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x15\x00\x12\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mmap, mprotect, pkey_mprotect
     # sethostname and others:
     b"\x45\x00\x1f\x1e\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
     # from mlockall:
@@ -121,14 +121,14 @@ PROGRAM = (
     b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x12\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, mmap, prlimit64: compute_only.yml:97, 168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x11\x10\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
-    b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mmap, mprotect, pkey_mprotect
     b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
