@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from corpus import ours, translated
 from random_policies import random_policy
 from seccompgen.compile import ProgramBuilder, compile_policy, plans
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import pytest
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import Instruction
 
@@ -57,6 +57,47 @@ def test_programs_are_the_same_after_any_others(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(compiler, "shared_plans", lambda: shared)
     for job in (*reversed(jobs), *jobs[:3]):
         assert made(*job) == alone[job], job
+
+
+ONE, TWO, FIVE = (
+    {"argument": argument, "operation": "Equal", "value": value}
+    for argument, value in ((0, 1), (1, 2), (2, 5))
+)
+
+
+@pytest.mark.parametrize(
+    ("larger", "smaller", "length"),
+    [
+        ([[ONE], [TWO]], [[ONE]], 18),
+        ([[ONE, TWO]], [[TWO]], 18),
+        ([[ONE], [TWO], [FIVE]], [[TWO]], 22),
+        ([[ONE, TWO]], [[TWO], [FIVE]], 24),
+    ],
+)
+@pytest.mark.parametrize("calls", [("read", "write"), ("write", "read")])
+def test_a_call_leads_into_a_simpler_one_whatever_their_numbers(
+    calls: tuple[str, str], larger: list[Any], smaller: list[Any], length: int
+) -> None:
+    """By the order of the numbers one of the two programs was up to four instructions longer."""
+    named = [
+        {"name": call, "arguments": rule}
+        for call, rules in zip(calls, (larger, smaller), strict=True)
+        for rule in rules
+    ]
+    allowed = {"action": "allow", "names_with_args": named}
+    policy = {"arches": ["x86_64"], "default_action": "errno", "syscalls": [allowed]}
+    program = compile_policy(loaded(policy), ABIS["x86_64"], TABLES)
+    assert len(program.instructions) == length
+
+
+def test_abis_search_no_word_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls have other numbers there, and come in another order."""
+    monkeypatch.setattr(plans._kept, "plans", Plans())
+    compile_policy(policy_of("vm-gpu"), ABIS["x86_64"], TABLES)
+    searched = sum(map(len, plans.shared_plans()._searches.values()))
+    assert searched > 10
+    compile_policy(policy_of("vm-gpu"), ABIS["aarch64"], TABLES)
+    assert sum(map(len, plans.shared_plans()._searches.values())) == searched
 
 
 def test_equal_functions_have_their_rules_in_one_order(tmp_path: Path) -> None:
