@@ -21,7 +21,7 @@ UNION = {
     "kernel": "constants_file entry_points fact_files prototypes_file shipped since_file",
     "pipeline": "build files packages pool threads",
     "policy": "conditions dead document expressions form formats formats.detect ground groups "
-    "horizon lacking layers resolve schema stock written",
+    "horizon json_text lacking layers resolve schema stock written",
     "render": "about call filter_module listing named_comparisons templates",
 }
 """All that a union of two policies loads of each room, but for compiling and proving."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import InputError
 
@@ -63,7 +63,8 @@ class Release:
         return Release(self.major, self.minor + 1)
 
 
-class Introduced(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Introduced:
     """The first release that has a system call on an ABI, as far as it is known.
 
     It is one of ``earliest`` to ``latest``. Both are the same where it is known exactly. An
