@@ -36,6 +36,8 @@ sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 _RULES = 60
 _FEW_RULES = 10
 """A small filter has so many."""
+_RUNS = 3
+"""A command runs so often, and the least counts: one run says as much about the machine."""
 _REFUSED = 2
 _NO_PROGRAM = "do not go together into one program"
 _OPERATIONS = (("union",), ("subtract", "--action", "errno(EPERM)"))
@@ -85,6 +87,8 @@ def _pairs(
 ) -> Iterator[tuple[str, float, str]]:
     """Yield the same of each pair that a whole command combines, its workers included.
 
+    The seconds are the least of a few runs.
+
     A command runs as in a user's shell: a machine that lets Python keep no bytecode would have
     each of them compile all of our modules, which takes longer than combining.
     """
@@ -94,28 +98,35 @@ def _pairs(
             draw(directory, place, _FEW_RULES, tables)
         names = [f"random{place}.yml" for place in (2 * seed, 2 * seed + 1)]
         operation, *options = _OPERATIONS[seed % len(_OPERATIONS)]
-        out = directory / f"pair{seed}"
-        out.mkdir()
         options += ["--arch", arch] if arch else []
-        command = [operation, *names, *options, "--name", "both", "-o", str(out)]
-        before = os.times()
-        ran = subprocess.run(
-            [Path(sys.executable).with_name("seccompgen"), *command],
-            cwd=directory,
-            env={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        after = os.times()
-        refused = ran.returncode == _REFUSED and _NO_PROGRAM in ran.stderr
-        if ran.returncode and not refused:
-            raise click.ClickException(f"{operation} {seed}: {ran.stderr}")
-        made = b"".join(path.read_bytes() for path in sorted(out.glob("both/*.py")))
-        digest = "refused" if refused else hashlib.sha256(made).hexdigest()[:16]
-        taken = after.children_user + after.children_system
-        taken -= before.children_user + before.children_system
-        yield f"{operation} {seed}", taken, digest
+        taken = []
+        for run in range(_RUNS):
+            out = directory / f"pair{seed}-{run}"
+            out.mkdir()
+            command = [operation, *names, *options, "--name", "both", "-o", str(out)]
+            ran, seconds = _timed(command, directory)
+            taken.append(seconds)
+            refused = ran.returncode == _REFUSED and _NO_PROGRAM in ran.stderr
+            if ran.returncode and not refused:
+                raise click.ClickException(f"{operation} {seed}: {ran.stderr}")
+            made = b"".join(path.read_bytes() for path in sorted(out.glob("both/*.py")))
+            digest = "refused" if refused else hashlib.sha256(made).hexdigest()[:16]
+        yield f"{operation} {seed}", min(taken), digest
+
+
+def _timed(command: list[str], directory: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    before = os.times()
+    ran = subprocess.run(
+        [Path(sys.executable).with_name("seccompgen"), *command],
+        cwd=directory,
+        env={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    after = os.times()
+    taken = after.children_user + after.children_system
+    return ran, taken - before.children_user - before.children_system
 
 
 def _told(title: str, rows: Iterator[tuple[str, float, str]], *, every: bool) -> None:
