@@ -222,6 +222,7 @@ class _Pricing:
         by_left = np.full((len(ends), BUDGETS + 1), IMPOSSIBLE, dtype=np.int64)
         by_left[:, :BUDGETS] = ends
         behind = by_left.take(_LEFT, axis=1)[labels, depths]
+        # Sums with an impossible end overflow, and are set below.
         costs: Costs = np.add.reduceat(behind * weights, self._starts) + self._all_spent
         costs[np.logical_or.reduceat(behind >= IMPOSSIBLE, self._starts)] = IMPOSSIBLE
         return costs

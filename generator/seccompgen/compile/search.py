@@ -302,7 +302,7 @@ class Search:
             after = later(best[rows, t + 1])
             after += self._taken[t]
             after += ranges.step[rows, t]
-            np.minimum(cell, after, out=cell)
+            np.minimum(cell, after, out=cell)  # which is at most IMPOSSIBLE already
 
     def tree(self, budget: int) -> Tree:
         """Return the best tree of at most ``budget`` instructions to the end of any path.

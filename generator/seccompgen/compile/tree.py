@@ -100,7 +100,7 @@ def later(costs: Costs) -> Costs:
 def weighed(costs: Costs, weight: int | Costs) -> Costs:
     """Return ``costs`` times ``weight``; what is impossible stays so at weight 0."""
     result: Costs = costs * weight
-    result[costs >= IMPOSSIBLE] = IMPOSSIBLE
+    result[costs >= IMPOSSIBLE] = IMPOSSIBLE  # what has overflowed there
     return result
 
 

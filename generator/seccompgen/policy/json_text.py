@@ -45,7 +45,7 @@ def read_plain_json(text: str, file: str, most_nodes: int, deepest: int) -> Posi
         data = reader.value(())
     except _NotPlainError:
         return None
-    rest = text[reader.at :].strip(" \t\n")
+    rest = text[reader.at :].strip(" \n")  # YAML takes no tab there
     return None if rest else Positioned(data, reader.keys, reader.values)
 
 
