@@ -7,7 +7,6 @@ about one word, with the states to go on in by its answer, or the answer to the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
@@ -19,7 +18,7 @@ from seccompgen.verify.machine import Branch, Code, Registers, Return, ValueDoma
 from seccompgen.verify.oracle import Meaning, OneOf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from seccompgen.verify.stack import FilterSemantics, Stack
 
@@ -53,8 +52,19 @@ class Ask(NamedTuple):
     false: State
 
 
-State: TypeAlias = Hashable
-"""Where a filter stands; what it consists of is up to its kind."""
+class State:
+    """Where a filter stands; what ``value`` consists of is up to its kind.
+
+    A follower has one for each value, so that states are compared as objects are: values are
+    tuples in tuples, and to hash them at every step took as long as the steps.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Hashable) -> None:
+        self.value = value
+
+
 Step: TypeAlias = Ask | int
 """A question, or the answer to the call."""
 
@@ -62,19 +72,27 @@ Step: TypeAlias = Ask | int
 class Follower(ABC):
     """Takes a filter from state to state; every step is worked out once."""
 
-    def __init__(self, start: State) -> None:
-        self.start = start
+    def __init__(self, start: Hashable) -> None:
+        self._states: dict[Hashable, State] = {}
         self._steps: dict[State, Step] = {}
+        self.start = self._state(start)
 
-    def step(self, state: Any) -> Step:
+    def step(self, state: State) -> Step:
         """Return what the filter does in ``state``, which is ``start`` or comes from a step."""
         found = self._steps.get(state)
         if found is None:
-            found = self._steps[state] = self._next(state)
+            found = self._steps[state] = self._next(state.value)
+        return found
+
+    def _state(self, value: Hashable) -> State:
+        found = self._states.get(value)
+        if found is None:
+            found = self._states[value] = State(value)
         return found
 
     @abstractmethod
-    def _next(self, state: Any) -> Step: ...
+    def _next(self, state: Any) -> Step:
+        """Work out what the filter does where the value of its state is ``state``."""
 
 
 class _InCase(NamedTuple):
@@ -97,7 +115,8 @@ class _MeaningFollower(Follower):
         case = self._cases[state.case]
         if state.test == len(case.tests):
             return case.ret
-        holds, fails = _InCase(state.case, state.test + 1), _InCase(state.case + 1)
+        holds = self._state(_InCase(state.case, state.test + 1))
+        fails = self._state(_InCase(state.case + 1))
         test = case.tests[state.test]
         if isinstance(test, OneOf):
             return Ask(Question(Word.low(test.field), among=test.values), holds, fails)
@@ -117,8 +136,8 @@ class _MeaningFollower(Follower):
             Word.high(test.field), test.mask >> 32, value >> 32, more and not state.stage
         )
         if high.more:
-            return Ask(high, holds, state._replace(stage=1))
-        return Ask(high, state._replace(stage=2), fails)
+            return Ask(high, holds, self._state(state._replace(stage=1)))
+        return Ask(high, self._state(state._replace(stage=2)), fails)
 
 
 class _Masked(NamedTuple):
@@ -151,7 +170,7 @@ class _CodeFollower(Follower):
                     # JSET is asked the other way round: whether all of the bits are 0.
                     turned = here.operation == machine.JSET
                     ways = (here.false, here.true) if turned else (here.true, here.false)
-                    return Ask(asked, *ways)
+                    return Ask(asked, *map(self._state, ways))
                 here = here.true if asked else here.false
             else:
                 self._at = here.at
@@ -212,7 +231,8 @@ class _StackFollower(Follower):
             part = self._parts[len(answers)]
             step = part.step(part.start)
         question, true, false = step
-        return Ask(question, _InPart(answers, true), _InPart(answers, false))
+        ways = _InPart(answers, true), _InPart(answers, false)
+        return Ask(question, *map(self._state, ways))
 
 
 def follower(side: FilterSemantics) -> Follower:

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32
@@ -189,7 +189,7 @@ class _Search(Exploration):
         They are by audit value, argument and the bits that are read. All other calls cannot have
         a pair: what is compared of their arguments from the first look at one on is read.
         """
-        compared: dict[State, list[int]] = {}
+        compared: dict[State | int, list[int]] = {}
         found: dict[tuple[int, int, int], set[int]] = defaultdict(set)
         for (arch, nr), masks in self._read.items():
             state = self._start_of_arguments(nr, arch)
@@ -200,9 +200,9 @@ class _Search(Exploration):
                     found[arch, argument, masks[argument]].add(nr)
         return found
 
-    def _start_of_arguments(self, nr: int, arch: int) -> State:
+    def _start_of_arguments(self, nr: int, arch: int) -> State | int:
         """Return where the filter first looks at something else than these two, or its answer."""
-        state = self._follower.start
+        state: State | int = self._follower.start
         values = {_NR: nr, _ARCH: arch}
         while not isinstance(state, int):
             step = self._follower.step(state)
@@ -214,14 +214,13 @@ class _Search(Exploration):
             state = step.true if yes else step.false
         return state
 
-    def _compared(self, state: State) -> list[int]:
+    def _compared(self, state: State | int) -> list[int]:
         """Return the bits of each argument that may be compared from ``state`` on."""
         found = [0] * 6
         waiting, seen = [state], {state}
         while waiting:
-            step = waiting.pop()
-            if not isinstance(step, int):
-                step = self._follower.step(step)
+            here = waiting.pop()
+            step = here if isinstance(here, int) else self._follower.step(here)
             if isinstance(step, Ask):
                 word, mask = step.question.word, step.question.mask
                 if word.argument in _ARGUMENTS:
@@ -240,16 +239,15 @@ class _Search(Exploration):
         return box
 
     def _pairs(
-        self, box: Box, state: State, arch: int, argument: int, bits: int
+        self, box: Box, state: State | int, arch: int, argument: int, bits: int
     ) -> Iterator[IndistinguishableCalls]:
         """Yield a pair for each number of ``box`` for which there is one."""
         left: Box | None = box
         words = zip(argument_words(argument), _halves(bits), strict=True)
         masked = _Masked(self._follower, dict(words))
         while left:
-            call = self.compare_arguments(
-                left, (self._follower, state), (masked, state), zero=arch in ZERO_HIGH_WORDS
-            )
+            sides = ((self._follower, state), (masked, masked.at(state)))
+            call = self.compare_arguments(left, *sides, zero=arch in ZERO_HIGH_WORDS)
             if not isinstance(call, Call):
                 return
             yield _pair(self._side, call, argument, self._read)
@@ -269,10 +267,15 @@ class _Masked(Follower):
         self._inner = inner
         self._bits = bits
 
-    def _next(self, state: Any) -> Step:
+    def at(self, state: State | int) -> State | int:
+        """Return where it stands when the filter stands at ``state``."""
+        return state if isinstance(state, int) else self._state(state)
+
+    def _next(self, state: State) -> Step:
         step = self._inner.step(state)
-        if isinstance(step, Ask) and step.question.word in self._bits:
-            question = step.question
-            mask = question.mask & self._bits[question.word]
-            return step._replace(question=question._replace(mask=mask))
-        return step
+        if not isinstance(step, Ask):
+            return step
+        question, *ways = step
+        if question.word in self._bits:
+            question = question._replace(mask=question.mask & self._bits[question.word])
+        return Ask(question, *map(self._state, ways))
