@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from seccompgen.verify.followers import Follower, Question, State
     from seccompgen.verify.stack import FilterSemantics
 
+_NR, _ARCH = Word.low(NR), Word.low(ARCH)
 _MOST_STEPS = 2_000_000
 _MOST_SPANS = 2000
 
@@ -69,8 +70,9 @@ class _Lift:
         self._origin = origin
         self._steps = 0
         self._asked: set[Question] = set()
+        self._sets_asked: dict[Question, int] = {}
         self._ask_all()
-        self._numbers = Classes((q for q in self._asked if q.word == Word.low(NR)), MOST_CLASSES)
+        self._numbers = Classes((q for q in self._asked if q.word == _NR), MOST_CLASSES)
 
     def result(self, answered: Iterable[Abi]) -> Lifted:
         arches = dict.fromkeys(abi.audit_arch for abi in answered)
@@ -78,7 +80,7 @@ class _Lift:
             k
             for question in sorted(self._asked, key=str)
             for k in question.constants
-            if question.word == Word.low(ARCH)
+            if question.word == _ARCH
         )
         lines = [NumberLine(arch, (), self._spans(arch)) for arch in arches]
         strange = next(arch for arch in range(U32) if arch not in arches)
@@ -106,7 +108,7 @@ class _Lift:
             if isinstance(step, Ask):
                 question = step.question
                 self._asked.add(question)
-                if question.word == Word.low(ARCH) and (question.more or question.mask != U32):
+                if question.word == _ARCH and (question.more or question.mask != U32):
                     text = "it compares the architecture other than for equality"
                     raise UndecidedError(text, kind=Problem.ARCH_COMPARED)
                 if question.word.field == INSTRUCTION_POINTER:
@@ -183,10 +185,10 @@ class _Lift:
             self._count()
             question, true, false = step
             word = question.word
-            if word.field == ARCH:
+            if word == _ARCH:
                 waiting.append((true if question.holds(arch) else false, box))
                 continue
-            if word.field == NR:
+            if word == _NR:
                 yes = self._numbers.true(question)
                 numbers &= yes if least & yes else ~yes
                 waiting.append((true if least & yes else false, box))
@@ -200,9 +202,13 @@ class _Lift:
 
     def _set(self, question: Question) -> int:
         """Return the 64-bit values of which a word is as ``question`` asks."""
-        shift = question.word.shift
-        mask, k = question.mask << shift, question.k << shift
-        return self._sets.above(mask, k) if question.more else self._sets.masked(mask, k)
+        found = self._sets_asked.get(question)
+        if found is None:
+            shift = question.word.shift
+            mask, k = question.mask << shift, question.k << shift
+            found = self._sets.above(mask, k) if question.more else self._sets.masked(mask, k)
+            self._sets_asked[question] = found
+        return found
 
     def _count(self) -> None:
         self._steps += 1
