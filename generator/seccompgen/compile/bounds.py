@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
-from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.core.model import U32, U64
@@ -84,25 +83,19 @@ def cost(instructions: Sequence[Instruction], lines: Sequence[WeightedLine], abi
     """Return what a program for ``abi`` costs; calls are taken to come as the first line says."""
     total, weight = 0.0, 0
     main = lines[0]
-    arch = {ARCH_OFFSET: main.line.audit_arch}
+    offsets = [word_offset(word, abi) for n in range(6) for word in argument_words(n)]
     for span, share, samples in zip(main.line.spans, main.weights, main.samples, strict=True):
         numbers = range(span.first, span.last + 1)
-        ways = [
-            (_executed(instructions, arch | {NR_OFFSET: nr} | _words(args, abi)), times)
-            for nr in (numbers if len(numbers) <= _MOST_NUMBERS else numbers[:1])
-            for args, times in samples or [((0,) * 6, 1)]
-        ]
+        ways: list[tuple[int, int]] = []
+        for args, times in samples or [((0,) * 6, 1)]:
+            halves = [half for arg in args for half in (arg & U32, arg >> 32)]
+            words = dict(zip(offsets, halves, strict=True))
+            words[ARCH_OFFSET] = main.line.audit_arch
+            for words[NR_OFFSET] in numbers if len(numbers) <= _MOST_NUMBERS else numbers[:1]:
+                ways.append((_executed(instructions, words), times))
         total += share * sum(n * times for n, times in ways) / sum(times for _, times in ways)
         weight += share
     return Cost(len(instructions), _longest(instructions), total / weight)
-
-
-def _words(args: _Args, abi: Abi) -> dict[int, int]:
-    return {
-        word_offset(word, abi): word.of(arg)
-        for n, arg in enumerate(args)
-        for word in argument_words(n)
-    }
 
 
 def _executed(instructions: Sequence[Instruction], words: Mapping[int, int]) -> int:
@@ -218,13 +211,7 @@ class _Functions:
             before = of
 
     def _answer(self, function: ArgumentFunction, args: _Args) -> int:
-        rules = self._rules.get(function)
-        if rules is None:
-            rules = self._rules[function] = [
-                ([(n, part) for n, part in enumerate(box) if part != ALL], ret)
-                for box, ret in function.rules
-            ]
-        for parts, ret in rules:
+        for parts, ret in self._tested(function):
             for n, part in parts:
                 if not self._has(part, args[n]):
                     break
@@ -232,8 +219,18 @@ class _Functions:
                 return ret
         return function.default
 
+    def _tested(self, function: ArgumentFunction) -> list[tuple[list[tuple[int, int]], int]]:
+        """Return the rules: the arguments that each tests, with the sets that they must be in."""
+        rules = self._rules.get(function)
+        if rules is None:
+            rules = self._rules[function] = [
+                ([(n, part) for n, part in enumerate(box) if part != ALL], ret)
+                for box, ret in function.rules
+            ]
+        return rules
+
     def _has(self, part: int, value: int) -> bool:
-        """Return True if ``value`` is in ``part``; calls that differ in one word ask again."""
+        """Return True if ``value`` is in ``part``; samples have much in common."""
         key = (part, value)
         held = self._held.get(key)
         if held is None:
@@ -247,22 +244,33 @@ class _Functions:
             return [0] * max(len(samples), 1)
         if len(function.rules) * len(samples) > _MOST_WORDS:
             return [_WORD] * len(samples)
-        tested = [n for n in range(6) if any(box[n] != ALL for box, _ in function.rules)]
-        return [
-            _WORD * max(sum(self._matters(function, args, *w) for w in product(tested, (0, 32))), 1)
-            for args, _ in samples
-        ]
+        return [_WORD * max(self._words_that_matter(function, args), 1) for args, _ in samples]
 
-    def _matters(self, function: ArgumentFunction, args: _Args, n: int, shift: int) -> bool:
-        """Return True if another value of one word of argument ``n`` changes the answer.
+    def _words_that_matter(self, function: ArgumentFunction, args: _Args) -> int:
+        """Return how many words of ``args`` change the answer where they alone have other values.
 
-        Only a few others are tried, so False may be wrong, which makes the bound lower.
+        Only a few values are tried, so that there may be more, which makes the bound lower.
         """
-        answer = self._answer(function, args)
-        others = (args[n] ^ flipped << shift for flipped in _FLIPPED)
-        return any(
-            self._answer(function, (*args[:n], other, *args[n + 1 :])) != answer for other in others
-        )
+        tested = self._tested(function)
+        failing = [{n for n, part in parts if not self._has(part, args[n])} for parts, _ in tested]
+        held = (ret for (_, ret), failed in zip(tested, failing, strict=True) if not failed)
+        answer = next(held, function.default)
+        count = 0
+        for n in {n for parts, _ in tested for n, _ in parts}:
+            # The only rules that can hold whatever this argument is.
+            near = [
+                (box[n], ret)
+                for (box, ret), failed in zip(function.rules, failing, strict=True)
+                if failed <= {n}
+            ]
+            for shift in (0, 32):
+                for flipped in _FLIPPED:
+                    other = args[n] ^ flipped << shift
+                    hold = (ret for part, ret in near if part == ALL or self._has(part, other))
+                    if next(hold, function.default) != answer:
+                        count += 1
+                        break
+        return count
 
 
 def _huffman(weights: list[int]) -> int:
