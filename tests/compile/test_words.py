@@ -68,9 +68,10 @@ def test_masks_without_a_pattern_are_tested_one_after_the_other() -> None:
     ends[:, 0] = IMPOSSIBLE
     found = WordSearch(LineFacts(words, tests, SCALE), ends, THOROUGH).best(line, (), 1 << 4)
     assert found is not None
-    assert (
-        count_tests(found.cheapest.tree(UNBOUNDED)) == 3 * 12 - 1
-    )  # the first finds the word loaded
+    trees = found.cheapest
+    # The first finds the word loaded.
+    assert trees.tests() == count_tests(trees.tree(UNBOUNDED)) == 3 * 12 - 1
+    assert trees.tests(1) == count_tests(trees.tree(UNBOUNDED, 1), 1) == 3 * 12
 
 
 def test_the_only_outcome_where_a_test_holds() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from seccompgen.compile.search import ROUGH, WORD
-from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, count_tests, later
+from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, later
 from seccompgen.compile.words import NO, YES
 from seccompgen.compile.wordtrees import IntervalTree, OneLabel, Split
 
@@ -105,7 +105,7 @@ def _searched(trees: WordTrees, intervals: int) -> Searched:
     costs = trees.costs // trees.weight
     costs[trees.costs >= IMPOSSIBLE] = IMPOSSIBLE
     costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
-    return Searched(trees, costs, 1 + count_tests(trees.tree(UNBOUNDED)), intervals)
+    return Searched(trees, costs, 1 + trees.tests(), intervals)
 
 
 class Candidates:
@@ -315,7 +315,9 @@ class WordSearch:
         return lambda: Split(mask, k, one.cheapest, two.cheapest, self._price)
 
     def _is_listed(self, asked: _Question) -> bool:
-        return asked.runs <= min(_MOST_RUNS, _RUNS_OF_A_NODE * self._words.size(asked.line))
+        if asked.runs > _MOST_RUNS:  # most are, which takes no counting
+            return False
+        return asked.runs <= _RUNS_OF_A_NODE * self._words.size(asked.line)
 
     def _helpful(self, asked: _Question) -> list[Helpful]:
         """Return the masks that make both sides simpler, the best first."""

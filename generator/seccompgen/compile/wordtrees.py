@@ -15,9 +15,11 @@ from seccompgen.compile.search import search
 from seccompgen.compile.tree import (
     IMPOSSIBLE,
     SCALE,
+    UNBOUNDED,
     Masked,
     MaskTest,
     TreeEnd,
+    count_tests,
     later,
     least_budget,
     less,
@@ -50,12 +52,17 @@ class OneLabel:
         """Return the end, with the least of ``budget`` that costs no more."""
         return TreeEnd(self._label, least_budget(self._ends, budget))
 
+    def tests(self, _held: int = U32) -> int:
+        """Return 0, the number of instructions."""
+        return 0
+
 
 class IntervalTree:
     """The best tree for a word whose values fall into few intervals, at least two."""
 
     def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
         self._search = search(items, ends, price, effort)
+        self._intervals = len(items)
         self._price = price
         self.costs: Costs = self._search.costs
         self.cells: int = self._search.cells
@@ -70,6 +77,12 @@ class IntervalTree:
     def tree(self, budget: int, held: int = U32) -> Tree:
         """Return the tree of at most ``budget`` instructions to the end of any path."""
         return self._search.tree(budget if held == U32 else less(budget, 1))
+
+    def tests(self, held: int = U32) -> int:
+        """Return the number of instructions of the tree without a bound."""
+        # One test tells two intervals apart, the commonest case by far.
+        own = 1 if self._intervals == 2 else count_tests(self._search.tree(UNBOUNDED))
+        return own + preparations(held, U32)
 
 
 class Split:
@@ -101,6 +114,11 @@ class Split:
         if self._k:
             return Masked(self._mask, self._k, equal, rest)
         return MaskTest(self._mask, rest, equal)
+
+    def tests(self, held: int = U32) -> int:
+        """Return the number of instructions of the tree without a bound."""
+        own = 1 + preparations(held, self._needs)
+        return own + self._equal.tests(self._needs) + self._rest.tests(self._needs)
 
 
 WordTrees: TypeAlias = OneLabel | IntervalTree | Split
