@@ -75,9 +75,11 @@ class Naming:
 
         ``known`` are values that other arguments have, by index.
         """
-        named = _Condition(self, call, abi, (test,), known=known).text()
-        plain = _Condition(self, call, abi, (test,), plain=True).text()
-        return named if named != plain else ""
+        named = _Condition(self, call, abi, (test,), known=known)
+        if named.family_of(test) is None:
+            return ""
+        plain = _Condition(self, call, abi, (test,), plain=True)
+        return text if (text := named.text()) != plain.text() else ""
 
     def argument(self, call: str, index: int, abi: Abi) -> str:
         """Return the name of an argument: ``flags``, or ``arg2`` where it has none."""
@@ -232,9 +234,13 @@ class _Condition:
     def name_of(self, test: Comparison) -> str:
         return self._naming.argument(self._call, test.argument, self._abi)
 
+    def family_of(self, test: Comparison) -> ConstantFamily | None:
+        """Return the constants that may have a name in ``test``."""
+        return self._naming.family(self._call, test.argument, self._abi, self._known)
+
     def spelling_of(self, test: Comparison, bits: int) -> Spelling:
-        family = self._naming.family(self._call, test.argument, self._abi, self._known)
-        return self._naming.spelling(None if self._plain else family, self._abi, bits)
+        family = None if self._plain else self.family_of(test)
+        return self._naming.spelling(family, self._abi, bits)
 
     def is_signed(self, test: Comparison) -> bool:
         parameter = self._naming.parameter(self._call, test.argument, self._abi)
