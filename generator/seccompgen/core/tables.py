@@ -110,6 +110,11 @@ class Tables:
         return tuple(unique[path] for path in sorted(unique))
 
     @cached_property
+    def calls(self) -> frozenset[str]:
+        """The names of the calls of all ABIs."""
+        return frozenset[str]().union(*(table.numbers for table in self.tables.values()))
+
+    @cached_property
     def naming(self) -> Naming:
         """The names that the facts have for arguments and their values."""
         from seccompgen.core.naming import Naming  # noqa: PLC0415 - not all that read tables print

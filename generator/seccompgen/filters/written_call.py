@@ -69,9 +69,9 @@ def parse_call(words: Sequence[str], tables: Tables) -> WrittenCall:
         call = int(first, 0) if not re.fullmatch("-?0+[0-9]+", first) else int(first)
         if not -U32 <= call <= U32:
             wrong.append(_wrong(f"{first}: no number of a call has more than 32 bits"))
-    elif all(first not in table.numbers for table in tables.tables.values()):
-        known = {name for table in tables.tables.values() for name in table.numbers}
-        text = f"no ABI of Linux {tables.tag} has a call {first!r}{did_you_mean(first, known)}"
+    elif first not in tables.calls:
+        hint = did_you_mean(first, tables.calls)
+        text = f"no ABI of Linux {tables.tag} has a call {first!r}{hint}"
         wrong.append(Diagnostic(text, kind=Problem.UNKNOWN_CALL))
     values: dict[int | str, ValueExpression] = {}
     for place, word in enumerate(rest):

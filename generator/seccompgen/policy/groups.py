@@ -7,7 +7,7 @@ which is a call, calls with a condition, or another group.
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +15,7 @@ from seccompgen.core.errors import Diagnostic, did_you_mean
 from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from seccompgen.core.errors import Position
 
@@ -137,13 +137,20 @@ class Groups:
 
     A file sees those of the files that come before it, which it includes, and its own, in any
     order. Problems are added to ``problems``, each once; a group that has one has no calls.
+    ``known_calls`` is asked for the names of all calls where a file defines a group.
     """
 
-    def __init__(self, calls: Iterable[str], problems: list[Diagnostic]) -> None:
-        self._known_calls = frozenset(calls)
+    def __init__(
+        self, known_calls: Callable[[], frozenset[str]], problems: list[Diagnostic]
+    ) -> None:
+        self._find_known_calls = known_calls
         self._problems = problems
         self._own: dict[str, Definition] = {}
         self._meanings: dict[str, _Meaning] = {}
+
+    @cached_property
+    def _known_calls(self) -> frozenset[str]:
+        return self._find_known_calls()
 
     def define(self, groups: Mapping[str, Definition]) -> None:
         """Add the groups that a file defines."""

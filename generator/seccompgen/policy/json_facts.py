@@ -32,7 +32,7 @@ def one_of(words: Iterable[str], otherwise: str) -> dict[str, str]:
 def call_descriptions(tables: Tables) -> dict[str, str]:
     """Return every call with what it takes, as C writes it, and where it is, if not everywhere."""
     described = {}
-    for name in sorted({name for table in tables.tables.values() for name in table.numbers}):
+    for name in sorted(tables.calls):
         abis = [table.abi.name for table in tables.tables.values() if name in table.numbers]
         prototype = next(iter(_prototypes(tables.facts, name)), None)
         parts = [_declared(name, prototype)] if prototype else []

@@ -63,7 +63,7 @@ def unknown_calls(profile: Profile, tables: Tables) -> tuple[Diagnostic, ...]:
     That is no error: programs are traced on kernels newer than the tables, and with ABIs that
     name a call in another way.
     """
-    known = set().union(*(table.numbers for table in tables.tables.values()))
+    known = tables.calls
     unknown = [name for name in profile.counts if name not in known]
     notes = []
     for i, name in enumerate(unknown):

@@ -24,7 +24,7 @@ from seccompgen.policy.groups import Groups, is_mention
 from seccompgen.policy.layers import setting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.core.errors import Position
     from seccompgen.core.tables import Table, Tables
@@ -51,9 +51,9 @@ def written_rules(
     A list of names is one list, each entry of ``names_with_args`` another. Of a group ``@name``,
     those are there that one of the ``answered`` has.
     """
-    groups = Groups(_names_on(tables.tables.values()), problems)
+    groups = Groups(lambda: _can_be_made(tables.calls), problems)
     multiplexed = setting(layers, "multiplexed", None)
-    had = _names_on(answered)
+    had = _can_be_made(frozenset[str]().union(*(table.numbers for table in answered)))
     lists: list[list[WrittenRule]] = []
     count = 0
     for layer in layers:
@@ -77,10 +77,9 @@ def written_rules(
     return lists
 
 
-def _names_on(tables: Iterable[Table]) -> frozenset[str]:
-    """Return the calls that can be made on one of the ABIs, themselves or through another."""
-    names = frozenset[str]().union(*(table.numbers for table in tables))
-    return names | {call for through in names & MULTIPLEXED.keys() for call in _through(through)}
+def _can_be_made(calls: frozenset[str]) -> frozenset[str]:
+    """Return ``calls``, and those that are made through one of them."""
+    return calls | {call for through in calls & MULTIPLEXED.keys() for call in _through(through)}
 
 
 def _through(name: str) -> list[str]:

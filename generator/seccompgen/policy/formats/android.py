@@ -73,7 +73,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     draft = Draft(file)
     faults: list[Diagnostic] = []
     base = _calls(text, file, faults)
-    names = {name for table in tables.tables.values() for name in table.numbers}
+    names = tables.calls
     allowed, blocked = _lists(draft, reading, faults)
     there = {(one.name, one.arch) for one in base}
     faults += [
@@ -222,7 +222,7 @@ def _beside(draft: Draft, path: Path) -> str:
     return decode_text(content, str(path))
 
 
-def _priority(draft: Draft, names: set[str], faults: list[Diagnostic]) -> list[str]:
+def _priority(draft: Draft, names: frozenset[str], faults: list[Diagnostic]) -> list[str]:
     """Return the calls to test first, the most frequent one first."""
     path = Path(draft.file).parent / "SECCOMP_PRIORITY.TXT"
     if not path.is_file():

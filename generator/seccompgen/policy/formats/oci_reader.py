@@ -266,8 +266,7 @@ class _Translation:
             self.draft.notes.append(found)
 
     def _note_unknown(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
-        known = {name for table in self.tables.tables.values() for name in table.numbers}
-        known |= {name for names in MULTIPLEXED.values() for name in names.split()}
+        known = self.tables.calls.union(*(names.split() for names in MULTIPLEXED.values()))
         for entry in dict.fromkeys(one for entries in kept.values() for one in entries):
             strange = [name for name, _ in entry.names if name not in known]
             if strange and entry.action != self.profile.default:

@@ -77,7 +77,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 def _nowhere(policy: NumberedPolicy, abis: list[Abi], tables: Tables) -> list[Abi]:
     """Return ``abis`` if a call is named that no ABI has: libseccomp knows calls of them all."""
-    known = {name for table in tables.tables.values() for name in table.numbers}
+    known = tables.calls
     strange = any(call.name not in known for rule in policy.rules for call in rule.calls)
     return abis if strange else []
 

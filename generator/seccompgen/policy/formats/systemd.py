@@ -125,7 +125,7 @@ class _Unit:
         self.tables = tables
         self.release = reading.systemd or DEFAULT_RELEASE
         self.groups = systemd_groups(reading.systemd)
-        self.names = {name for table in tables.tables.values() for name in table.numbers}
+        self.names = tables.calls
         self.notes: list[Diagnostic] = []
         self.filter, self.log = _List(), _List()
         self.negative = "kill_process"
