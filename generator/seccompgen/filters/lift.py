@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import FilterSemantics
 
 _NR, _ARCH = Word.low(NR), Word.low(ARCH)
+_ACTIONS = {kind.value for kind in ActionKind}
 _MOST_STEPS = 2_000_000
 _MOST_SPANS = 2000
 
@@ -236,7 +237,7 @@ def _with(box: Box, argument: int, part: int) -> Box:
 
 def _known(ret: int) -> int:
     """Return ``ret``; raise UndecidedError if no kernel would know its action."""
-    if ret & ~RET_DATA_MAX not in {kind.value for kind in ActionKind}:
+    if ret & ~RET_DATA_MAX not in _ACTIONS:
         text = f"it answers {ret:#010x}, which is no action"
         raise UndecidedError(text, kind=Problem.UNKNOWN_ACTION)
     return ret
