@@ -91,7 +91,8 @@ def cost(instructions: Sequence[Instruction], lines: Sequence[WeightedLine], abi
             halves = [half for arg in args for half in (arg & U32, arg >> 32)]
             words = dict(zip(offsets, halves, strict=True))
             words[ARCH_OFFSET] = main.line.audit_arch
-            for words[NR_OFFSET] in numbers if len(numbers) <= _MOST_NUMBERS else numbers[:1]:
+            for nr in numbers if len(numbers) <= _MOST_NUMBERS else numbers[:1]:
+                words[NR_OFFSET] = nr
                 ways.append((_executed(instructions, words), times))
         total += share * sum(n * times for n, times in ways) / sum(times for _, times in ways)
         weight += share
