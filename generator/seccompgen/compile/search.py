@@ -41,6 +41,7 @@ from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
     SCALE,
+    UNBOUNDED,
     EqualTest,
     OrderTest,
     TreeEnd,
@@ -78,6 +79,9 @@ _PART = Effort(64, 0, 3)
 ROUGH = Effort(64, 0, 1)
 _LONG = 500
 """Lines of more intervals are searched roughly."""
+_FEW_BUDGETS = 18
+"""Enough for most lines, whose tables are half as large then; lines of fewer intervals are not
+worth trying."""
 _FEW = 64
 _KEPT = 128
 """So many forms of so few items are kept."""
@@ -246,23 +250,37 @@ class Search:
         self._ends = ends
         self._form = (_kept_form if len(items) <= _FEW else _Form)(tuple(items), price, effort)
         self._priced = self._form.patterns.costs(ends)
-        least = self._form.patterns.least(self._priced)
-        self._taken = [
-            later(weighed(ends[items[i].label], items[i].weight)) for i in self._form.holes
+        # Costs for a budget are made of costs for this and smaller ones, and fall with it. So where
+        # the last of a few budgets costs what having no bound does, so do all between them.
+        budgets = _FEW_BUDGETS if len(items) >= _FEW_BUDGETS else BUDGETS
+        self._fill(budgets)
+        whole = self._table[-1][0, 0]
+        if budgets < BUDGETS and whole[-2] != whole[-1]:
+            self._fill(BUDGETS)
+            whole = self._table[-1][0, 0]
+        self.costs: Costs = np.full(BUDGETS, whole[-1])
+        self.costs[: len(whole) - 1] = whole[:-1]
+        self.cells: int = sum(costs.size for costs in self._table)
+        """The numbers of eight bytes that are kept, to go back from the whole."""
+
+    def _fill(self, budgets: int) -> None:
+        """Find the costs of all states for ``budgets`` budgets: 0, 1 and so on, and no bound."""
+        kept = [*range(budgets - 1), UNBOUNDED]
+        ends, least = self._ends[:, kept], self._form.patterns.least(self._priced[:, kept])
+        # The costs of what follows each hole, as they are before the test.
+        taken = [
+            later(weighed(ends[self._items[i].label], self._items[i].weight))
+            for i in self._form.holes
         ]
-        """The costs of what follows each hole, as they are before the test."""
-        empty = np.zeros((len(items) + 1, len(self._form.holes) + 1, BUDGETS), dtype=np.int64)
+        empty = np.zeros((len(self._items) + 1, len(taken) + 1, budgets), dtype=np.int64)
         self._table: list[Costs] = [empty]
         """By length the costs of all states: ``table[length][first, taken]``."""
         for ranges in self._form.ranges[1:]:
             best = self._with_cuts(ranges)
-            self._add_ends(best, ranges)
+            self._add_ends(best, ranges, ends)
             self._add_patterns(best, least)
-            self._add_holes(best, ranges)
+            self._add_holes(best, ranges, taken)
             self._table.append(best)
-        self.costs: Costs = self._table[-1][0, 0]
-        self.cells: int = sum(costs.size for costs in self._table)
-        """The numbers of eight bytes that are kept, to go back from the whole."""
 
     def _with_cuts(self, ranges: _Ranges) -> Costs:
         """Return the costs of the next length, for trees that begin with a cut."""
@@ -279,10 +297,10 @@ class Search:
         cut += ranges.step
         return np.minimum(cut, IMPOSSIBLE, out=cut)
 
-    def _add_ends(self, best: Costs, ranges: _Ranges) -> None:
+    def _add_ends(self, best: Costs, ranges: _Ranges, ends: Costs) -> None:
         if ranges.even is not None:
             where, labels, weights = ranges.even
-            best[where] = weighed(self._ends[labels], weights)
+            best[where] = weighed(ends[labels], weights)
         if ranges.empty is not None:
             best[ranges.empty] = 0
 
@@ -292,15 +310,15 @@ class Search:
             where = cells.firsts, cells.taken
             best[where] = np.minimum(best[where], least[cells.patterns])
 
-    def _add_holes(self, best: Costs, ranges: _Ranges) -> None:
+    def _add_holes(self, best: Costs, ranges: _Ranges, taken: Sequence[Costs]) -> None:
         """Let each hole be taken out of the ranges that it lies in, the lightest first."""
         length, starts = len(self._table), len(best)
-        for t in reversed(range(len(self._taken))):
+        for t in reversed(range(len(taken))):
             hole = self._form.holes[t]
             rows = slice(max(0, hole - length + 1), min(hole + 1, starts))
             cell = best[rows, t]
             after = later(best[rows, t + 1])
-            after += self._taken[t]
+            after += taken[t]
             after += ranges.step[rows, t]
             np.minimum(cell, after, out=cell)  # which is at most IMPOSSIBLE already
 
@@ -310,7 +328,7 @@ class Search:
         The budget that is given down is the smallest with the same cost: what need not be
         spent is not.
         """
-        return self._tree(_State(0, len(self._items), 0), budget)
+        return self._tree(_State(0, len(self._items), 0), least_budget(self.costs, budget))
 
     def _tree(self, state: _State, budget: int) -> Tree:
         costs = self._costs(state)
@@ -355,8 +373,9 @@ class Search:
     def _hole(self, state: _State, budget: int) -> Tree:
         first, length, taken = state
         inside = range(first, first + length)
-        taken = next(t for t in range(taken, len(self._taken)) if self._form.holes[t] in inside)
-        item, rest = self._items[self._form.holes[taken]], less(budget, 1)
+        holes = self._form.holes
+        taken = next(t for t in range(taken, len(holes)) if holes[t] in inside)
+        item, rest = self._items[holes[taken]], less(budget, 1)
         return EqualTest(
             item.first,
             TreeEnd(item.label, least_budget(self._ends[item.label], rest)),

@@ -90,10 +90,13 @@ def less(budget: int, spent: int) -> int:
 
 
 def later(costs: Costs) -> Costs:
-    """Return ``costs`` as they are before one more instruction: entry b was entry b - 1."""
+    """Return ``costs`` as they are before one more instruction: entry b was entry b - 1.
+
+    The last entry stays, which has no bound.
+    """
     result = costs.copy()
     result[..., 0] = IMPOSSIBLE
-    result[..., 1:UNBOUNDED] = costs[..., : UNBOUNDED - 1]
+    result[..., 1:-1] = costs[..., :-2]
     return result
 
 

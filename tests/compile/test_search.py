@@ -1,0 +1,93 @@
+"""The search for a tree on a line, against the plainest that there is."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from seccompgen.compile.search import Search, line_search
+from seccompgen.compile.tree import (
+    BUDGETS,
+    IMPOSSIBLE,
+    SCALE,
+    UNBOUNDED,
+    Item,
+    OrderTest,
+    Tree,
+    TreeEnd,
+    less,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ANSWER = 2
+"""What follows every end: so many instructions."""
+PRICE = 3 * SCALE
+ITEMS = 24
+
+
+def line(weights: Sequence[int]) -> list[Item]:
+    """Return intervals of two numbers, each with a label of its own: cuts are all that helps."""
+    return [Item(2 * n, 2 * n + 1, n, weight) for n, weight in enumerate(weights)]
+
+
+def answers() -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    ends = np.full((ITEMS, BUDGETS), ANSWER * SCALE, dtype=np.int64)
+    ends[:, :ANSWER] = IMPOSSIBLE
+    return ends
+
+
+def least_cost(weights: Sequence[int], budget: int) -> int:
+    """Return what the best tree of cuts costs, each of which is tried."""
+
+    @cache
+    def least(first: int, stop: int, left: int) -> int:
+        weight = sum(weights[first:stop]) * SCALE
+        if stop - first == 1:
+            return ANSWER * weight if left >= ANSWER else IMPOSSIBLE
+        if left == 0:
+            return IMPOSSIBLE
+        rest = less(left, 1)
+        both = (least(first, cut, rest) + least(cut, stop, rest) for cut in range(first + 1, stop))
+        return min(min(both) + weight + PRICE, IMPOSSIBLE)
+
+    return least(0, len(weights), budget)
+
+
+def executed(tree: Tree, weights: Sequence[int], depth: int = 0) -> tuple[int, int]:
+    """Return what a tree costs, and its longest path, with the answer."""
+    match tree:
+        case TreeEnd(label):
+            return (depth + ANSWER) * weights[label] * SCALE, depth + ANSWER
+        case OrderTest(_, below, above):
+            one, other = (executed(part, weights, depth + 1) for part in (below, above))
+            return one[0] + other[0] + PRICE, max(one[1], other[1])
+    raise AssertionError(tree)
+
+
+@pytest.mark.parametrize(
+    ("weights", "deep"),
+    [
+        (random.Random(1).choices(range(1, 9), k=ITEMS), False),
+        ([1] * ITEMS, False),
+        ([1 << n for n in range(ITEMS)], True),
+        ([1 << abs(n - ITEMS // 2) * 2 for n in range(ITEMS)], True),
+    ],
+    ids=["like weights", "equal weights", "each twice the one before", "heavy ends"],
+)
+def test_it_is_the_best_for_every_budget(weights: list[int], deep: bool) -> None:
+    search = line_search(line(weights), answers(), PRICE)
+    assert isinstance(search, Search)
+    for budget in range(BUDGETS):
+        least = least_cost(weights, budget)
+        assert search.costs[budget] == least
+        if least < IMPOSSIBLE:
+            cost, longest = executed(search.tree(budget), weights)
+            assert cost == least
+            assert longest <= budget or budget == UNBOUNDED
+    # Trees of some lines are deeper than the tables that are tried first.
+    assert int(search.costs[20] > search.costs[UNBOUNDED]) == deep
