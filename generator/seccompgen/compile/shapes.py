@@ -86,6 +86,7 @@ class Shapes:
         self._short: dict[tuple[Places, int], tuple[int, list[Tree]]] = {}
         self._labels: dict[int, Places] = {}
         self._singles: Places = 0
+        self._unused_by: dict[Places, int] = {}
         # The bits that some number of an item has, and those that all have.
         self._some: list[int] = []
         self._all: list[int] = []
@@ -133,9 +134,11 @@ class Shapes:
             for count, tree in self._steps(left, labels, most):
                 if count < least:
                     least, trees = count, []
-                if count == least and len(trees) < _MOST_KEPT:
+                if count == least:
                     trees.append(tree)
-        return least, trees
+                    if least == len(labels) - 1 and len(trees) == _MOST_KEPT:
+                        break  # no tree has fewer
+        return least, trees[:_MOST_KEPT]
 
     def _steps(self, left: Places, labels: Sequence[int], most: int) -> Iterator[tuple[int, Tree]]:
         items = self._items
@@ -163,14 +166,13 @@ class Shapes:
         self, label: int, same: Places, others: Places, most: int, due: Places
     ) -> Iterator[tuple[int, Tree]]:
         """Yield trees that end at ``label`` with all bits that none of the others has."""
-        used = 0
-        for place in members(others):
-            used |= self._some[place]
-        mask = U32 & ~used
+        mask = self._unused(others)
+        if not mask & ~self._unused(same):
+            return  # none of the label has such a bit
         rest = others
         for place in members(same):
             if not self._hit(place, mask):
-                rest |= only(place)
+                rest |= 1 << place
         if rest != same | others and not rest & due:
             for count, tree in self._rest(rest, most):
                 yield count, MaskTest(mask, TreeEnd(label, 0), tree)
@@ -195,10 +197,10 @@ class Shapes:
             masks[bit] = others
             for place in own:
                 if self._some[place] & bit:
-                    masks[bit] |= only(place)
+                    masks[bit] |= 1 << place
         before = [0, *accumulate((self._some[place] for place in own), or_)]
         behind = 0
-        masks[U32 & ~before[-1]] = others
+        masks[self._unused(same)] = others
         for at in reversed(range(len(own) if len(own) > 1 else 0)):
             masks[U32 & ~(before[at] | behind)] = others | only(own[at])
             behind |= self._some[own[at]]
@@ -209,11 +211,21 @@ class Shapes:
                 for count, tree in self._rest(rest, most):
                     yield count, MaskTest(mask, tree, TreeEnd(label, 0))
 
+    def _unused(self, places: Places) -> int:
+        """Return the bits that no number of the items has."""
+        found = self._unused_by.get(places)
+        if found is None:
+            used = 0
+            for place in members(places):
+                used |= self._some[place]
+            found = self._unused_by[places] = U32 & ~used
+        return found
+
     def _hit(self, place: int, mask: int) -> bool:
         """Return True if all numbers of the item have a bit of ``mask``."""
         if self._all[place] & mask:
             return True
-        if self._singles & only(place):
+        if self._singles >> place & 1:
             return False
         item = self._items[place]
         return not some_without(item.first, item.last, mask)
