@@ -87,34 +87,31 @@ def _pairs(
 ) -> Iterator[tuple[str, float, str]]:
     """Yield the same of each pair that a whole command combines, its workers included.
 
-    The seconds are the least of a few runs.
+    The seconds are the least of a few runs, between which all other pairs have theirs: what keeps
+    the machine busy for seconds would spoil runs that follow each other.
 
     A command runs as in a user's shell: a machine that lets Python keep no bytecode would have
     each of them compile all of our modules, which takes longer than combining.
     """
     tables = shipped_tables()
+    commands: list[list[str]] = []
     for seed in range(count):
-        for place in (2 * seed, 2 * seed + 1):
+        places = (2 * seed, 2 * seed + 1)
+        for place in places:
             draw(directory, place, _FEW_RULES, tables)
-        names = [f"random{place}.yml" for place in (2 * seed, 2 * seed + 1)]
         operation, *options = _OPERATIONS[seed % len(_OPERATIONS)]
         options += ["--arch", arch] if arch else []
-        taken = []
-        for run in range(_RUNS):
-            out = directory / f"pair{seed}-{run}"
-            out.mkdir()
-            command = [operation, *names, *options, "--name", "both", "-o", str(out)]
-            ran, seconds = _timed(command, directory)
-            taken.append(seconds)
-            refused = ran.returncode == _REFUSED and _NO_PROGRAM in ran.stderr
-            if ran.returncode and not refused:
-                raise click.ClickException(f"{operation} {seed}: {ran.stderr}")
-            made = b"".join(path.read_bytes() for path in sorted(out.glob("both/*.py")))
-            digest = "refused" if refused else hashlib.sha256(made).hexdigest()[:16]
-        yield f"{operation} {seed}", min(taken), digest
+        names = [f"random{place}.yml" for place in places]
+        commands.append([operation, *names, *options, "--name", "both", "-o", f"pair{seed}"])
+    taken = [[_timed(command, directory) for command in commands] for _ in range(_RUNS)]
+    for seed, (command, *runs) in enumerate(zip(commands, *taken, strict=True)):
+        made = sorted((directory / f"pair{seed}" / "both").glob("*.py"))
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in made)).hexdigest()[:16]
+        yield f"{command[0]} {seed}", min(runs), digest if made else "refused"
 
 
-def _timed(command: list[str], directory: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+def _timed(command: list[str], directory: Path) -> float:
+    """Return the seconds of CPU that a command took, which may find that there is no program."""
     before = os.times()
     ran = subprocess.run(
         [Path(sys.executable).with_name("seccompgen"), *command],
@@ -125,8 +122,11 @@ def _timed(command: list[str], directory: Path) -> tuple[subprocess.CompletedPro
         check=False,
     )
     after = os.times()
+    refused = ran.returncode == _REFUSED and _NO_PROGRAM in ran.stderr
+    if ran.returncode and not refused:
+        raise click.ClickException(f"{' '.join(command)}: {ran.stderr}")
     taken = after.children_user + after.children_system
-    return ran, taken - before.children_user - before.children_system
+    return taken - before.children_user - before.children_system
 
 
 def _told(title: str, rows: Iterator[tuple[str, float, str]], *, every: bool) -> None:
