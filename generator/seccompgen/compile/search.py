@@ -79,9 +79,9 @@ _PART = Effort(64, 0, 3)
 ROUGH = Effort(64, 0, 1)
 _LONG = 500
 """Lines of more intervals are searched roughly."""
-_FEW_BUDGETS = 18
-"""Enough for most lines, whose tables are half as large then; lines of fewer intervals are not
-worth trying."""
+_SPARE = 4
+"""Tables have so many budgets more than the longest path is thought to need: of a hundred lines of
+real policies none needed more."""
 _FEW = 64
 _KEPT = 128
 """So many forms of so few items are kept."""
@@ -228,6 +228,19 @@ class Halves:
         return self._middle.cut(self._below.tree(rest), self._above.tree(rest))
 
 
+def _longest_path(items: Sequence[Item], ends: Costs) -> int:
+    """Return about how many instructions the longest path has where nothing bounds it.
+
+    An interval lies about as deep as it is rare; behind it come as many as cost least there.
+    """
+    behind: list[int] = (ends == ends[:, -1:]).argmax(axis=1).tolist()
+    total, deepest = sum(item.weight for item in items), len(items).bit_length()
+    return max(
+        behind[item.label] + min((total // max(item.weight, 1)).bit_length(), deepest)
+        for item in items
+    )
+
+
 class _State(NamedTuple):
     """``length`` items from ``first`` on, without the ``taken`` heaviest single numbers."""
 
@@ -252,7 +265,7 @@ class Search:
         self._priced = self._form.patterns.costs(ends)
         # Costs for a budget are made of costs for this and smaller ones, and fall with it. So where
         # the last of a few budgets costs what having no bound does, so do all between them.
-        budgets = _FEW_BUDGETS if len(items) >= _FEW_BUDGETS else BUDGETS
+        budgets = min(_longest_path(items, ends) + _SPARE, BUDGETS)
         self._fill(budgets)
         whole = self._table[-1][0, 0]
         if budgets < BUDGETS and whole[-2] != whole[-1]:
