@@ -231,7 +231,8 @@ class Halves:
 def _longest_path(items: Sequence[Item], ends: Costs) -> int:
     """Return about how many instructions the longest path has where nothing bounds it.
 
-    An interval lies about as deep as it is rare; behind it come as many as cost least there.
+    An interval is taken to lie as deep as it is rare, and no deeper than in a balanced tree. Behind
+    it come the instructions of its cheapest plan.
     """
     behind: list[int] = (ends == ends[:, -1:]).argmax(axis=1).tolist()
     total, deepest = sum(item.weight for item in items), len(items).bit_length()
@@ -263,8 +264,9 @@ class Search:
         self._ends = ends
         self._form = (_kept_form if len(items) <= _FEW else _Form)(tuple(items), price, effort)
         self._priced = self._form.patterns.costs(ends)
-        # Costs for a budget are made of costs for this and smaller ones, and fall with it. So where
-        # the last of a few budgets costs what having no bound does, so do all between them.
+        # Costs for a budget are made of costs for this and smaller ones. Where the last of a few
+        # budgets costs what having no bound does, all between them are taken to cost the same:
+        # plans that share more could make one of them cheaper, which is not looked for.
         budgets = min(_longest_path(items, ends) + _SPARE, BUDGETS)
         self._fill(budgets)
         whole = self._table[-1][0, 0]

@@ -172,7 +172,7 @@ class Shapes:
         rest = others
         for place in members(same):
             if not self._hit(place, mask):
-                rest |= 1 << place
+                rest |= only(place)
         if rest != same | others and not rest & due:
             for count, tree in self._rest(rest, most):
                 yield count, MaskTest(mask, TreeEnd(label, 0), tree)
@@ -197,7 +197,7 @@ class Shapes:
             masks[bit] = others
             for place in own:
                 if self._some[place] & bit:
-                    masks[bit] |= 1 << place
+                    masks[bit] |= only(place)
         before = [0, *accumulate((self._some[place] for place in own), or_)]
         behind = 0
         masks[self._unused(same)] = others
@@ -225,7 +225,7 @@ class Shapes:
         """Return True if all numbers of the item have a bit of ``mask``."""
         if self._all[place] & mask:
             return True
-        if self._singles >> place & 1:
+        if self._singles & only(place):
             return False
         item = self._items[place]
         return not some_without(item.first, item.last, mask)
