@@ -3,6 +3,7 @@
 # make test       the whole test suite, on all CPUs
 # make quick     the tests of what changed, the nearest first, for a minute at most; BASE=main says
 #                 since when
+# make test-long  what `make test` leaves out: more sizes, older releases, the policies of ../shared
 # make test-kernels   try the filters on kernels of nine architectures, under QEMU, and write
 #                 docs/kernels.md; REFRESH=1 asks for the newest of these kernels
 # make test-ecosystem   the tests that need compilers, containers and servers
@@ -33,7 +34,7 @@ BASE ?=
 VERSION ?=
 DATE ?=
 
-.PHONY: generate pages companions test quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
+.PHONY: generate pages companions test test-long quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -48,6 +49,9 @@ companions: $(READY)
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-long: $(READY) system
+	$(BIN)/pytest -m long -n auto --dist loadfile --no-loadscope-reorder
 
 quick: $(READY)
 	$(if $(BASE),BASE=$(BASE)) $(BIN)/pytest -q -p quick -n auto --dist load
