@@ -1,156 +1,21 @@
-"""Several filters in force: how many fit, and which answer counts, by model and running kernel."""
+"""Several filters in force: which answer counts, by model and running kernel."""
 
 from __future__ import annotations
 
 import errno
 import random
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import in_child
-import interpreter as bpf
 import pytest
 import running_kernel as kernel
-from hypothesis import given, settings
-from kernel_rules import (
-    ALLOW,
-    DIV,
-    JA,
-    LD_ABS,
-    LSH,
-    MEMORY,
-    PROPERTY,
-    RET_A,
-    RSH,
-    U32_EDGES,
-    Program,
-    answers,
-    batches,
-    install,
-    model,
-)
-from seccompgen.verify.kernel import (
-    MAX_INSNS_PER_PATH,
-    fits,
-    kernel_objections,
-    strictest,
-    translated_length,
-)
+from seccompgen.verify.kernel import strictest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 kernel.require_x86_64()
-
-
-# --- the total limit ------------------------------------------------------------------------------
-
-PENALTY = 4
-"""Instructions that the kernel counts for each filter in force besides its length."""
-ROOM = 2100
-"""eBPF instructions that the filters below leave free."""
-
-
-def filler(length: int) -> Program:
-    """Return a program that becomes ``length`` eBPF instructions."""
-    return [ALLOW, *[RET_A] * (length - 5)]
-
-
-def filler_lengths(total: int) -> list[int]:
-    """Return lengths of filters that in force count as ``total``."""
-    longest = 4099  # one less than 4096 instructions become, so that one more can be tried
-    lengths = [longest] * (total // (longest + PENALTY))
-    return [*lengths, total % (longest + PENALTY) - PENALTY]
-
-
-def assert_fills(candidates: Sequence[Program]) -> None:
-    """Compare the predicted length of each with the room that the kernel leaves for it.
-
-    Padded to what is left it must fit exactly: one instruction more and the kernel says ENOMEM.
-    """
-    in_force = filler_lengths(MAX_INSNS_PER_PATH - ROOM)
-    pairs = []
-    for program in candidates:
-        exact = [*program, *[RET_A] * (ROOM - translated_length(model(program)))]
-        pairs.append((exact, [*exact, RET_A]))
-        lengths = [translated_length(model(padded)) for padded in pairs[-1]]
-        assert lengths == [ROOM, ROOM + 1]
-        assert [fits([*in_force, length]) for length in lengths] == [True, False]
-
-    def child() -> list[list[int]]:
-        assert not any(install(filler(length)) for length in in_force)
-        # Where "one more" is taken by mistake, no room is left for the other.
-        return [
-            kernel.run(lambda pair=pair: [install(pair[1]), install(pair[0])]).value  # type: ignore[misc]
-            for pair in pairs
-        ]
-
-    outcome = kernel.run(child)
-    assert outcome.error is None, outcome
-    for program, told in zip(candidates, outcome.value, strict=True):
-        assert told == [errno.ENOMEM, 0], program[:6]
-
-
-def kinds() -> list[tuple[int, int, int, int]]:
-    """Return each instruction in each form that the translation might tell apart."""
-    found = []
-    for code in sorted(bpf.ACCEPTED):
-        if code in bpf.CONDITIONAL_JUMPS:
-            found += [
-                (code, jt, jf, k) for jt, jf, k in product((0, 1), (0, 1), (0, 7, *U32_EDGES[:2]))
-            ]
-            found.append((code, 2, 1, 0xFFFFFFFF))
-        elif code in MEMORY | {LD_ABS, DIV, LSH, RSH, JA}:
-            found.append((code, 0, 0, 4))
-        else:
-            found += [(code, 0, 0, k) for k in (0, 0x80000000)]
-    return found
-
-
-def test_each_instruction_becomes_as_many_as_the_kernel_makes_of_it() -> None:
-    """300 of a kind, so that no other error makes up for a wrong count."""
-    assert_fills([[(bpf.ST, 0, 0, 4), ALLOW, *[kind] * 300, *[RET_A] * 5] for kind in kinds()])
-
-
-@settings(PROPERTY, max_examples=5)
-@given(batch=batches(valid=True))
-def test_random_programs_become_as_many(batch: list[Program]) -> None:
-    assert_fills([program for program in batch if not kernel_objections(model(program))])
-
-
-def test_as_many_filters_as_the_model_says() -> None:
-    """The smallest there are, so that the penalty counts most."""
-    length = translated_length(model([ALLOW]))
-    expected = next(n for n in range(1, 32768) if not fits([length] * (n + 1)))
-
-    def child() -> int:
-        count = 0
-        while (answer := install([ALLOW])) == 0:
-            count += 1
-        assert answer == errno.ENOMEM
-        return count
-
-    assert kernel.run(child).value == expected == 3641
-
-
-def test_the_stack_is_counted_in_the_order_of_installation() -> None:
-    """The penalty is for those in force; the last has none, and a refused one changes nothing."""
-    lengths = filler_lengths(MAX_INSNS_PER_PATH)
-    lengths[-1] += PENALTY
-    assert fits(lengths)
-    for stack in (lengths, lengths[::-1]):
-        *before, last = stack
-        tries = [*before, last + 1, last, 5]
-        # Each try with those in force, which leave out the refused one.
-        stacks = [
-            *(stack[:n] for n in range(1, len(stack))),
-            [*before, last + 1],
-            stack,
-            [*stack, 5],
-        ]
-        expected = [0 if fits(one) else errno.ENOMEM for one in stacks]
-        assert expected == [*[0] * len(before), errno.ENOMEM, 0, errno.ENOMEM]
-        assert answers([filler(length) for length in tries]) == expected
 
 
 # --- precedence -----------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from seccompgen.filters.load import LoadedFilter
 
 _WRITES = "flags & O_ACCMODE in {O_WRONLY, O_RDWR}"
-_PROTECTED = ("mmap", "mmap2", "mprotect", "pkey_mprotect")
 _NAMESPACES = (
     "CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUSER "
     "| CLONE_NEWUTS"

@@ -1,8 +1,8 @@
-"""The kernel's own rules: which programs it takes, how many of them, what it makes of them.
+"""The kernel's own rules: which programs it takes, and what it makes of them.
 
-A model of ``bpf_check_classic``, ``check_load_and_stores`` and ``bpf_convert_filter``
-(net/core/filter.c) and of kernel/seccomp.c, as they are in Linux 6.18. What passes here is
-accepted there, and what does not is refused.
+A model of ``bpf_check_classic`` and ``check_load_and_stores`` (net/core/filter.c) and of
+kernel/seccomp.c, as they are in Linux 6.18. What passes here is accepted there, and what does not
+is refused.
 """
 
 from __future__ import annotations
@@ -33,17 +33,12 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.program import Instruction
 
-MAX_INSNS_PER_PATH = 32768
-"""eBPF instructions that the filters of one thread may have together (kernel/seccomp.c)."""
-
-_FILTER_PENALTY = 4  # eBPF instructions that each filter in force counts as, besides its own
-_PROLOGUE = 3  # eBPF instructions that clear A and X and keep the context
 _RET_ACTION_FULL = 0xFFFF0000
 _SIGN = 0x80000000
 _BPF_MEMWORDS = 16
 _ALL_STORED = (1 << _BPF_MEMWORDS) - 1
 
-_X, _OP, _JSET = 0x08, 0xF0, 0x40  # a jump's operand is X; its operation, and one of those
+_X, _OP = 0x08, 0xF0  # a jump's operand is X; its operation
 _DIV_K, _DIV_X, _LSH_K, _RSH_K = 0x34, 0x3C, 0x64, 0x74
 _RETURNS = frozenset({RET_K, 0x16})  # RET|A
 _ON_CONSTANT = frozenset({JMP_JEQ_K, JMP_JGT_K, JMP_JGE_K, JMP_JSET_K})
@@ -136,41 +131,6 @@ def _unstored(instructions: Sequence[Instruction]) -> list[Objection]:
                 on_entry[i + 1 + offset] &= stored
             stored = _ALL_STORED
     return objections
-
-
-def translated_length(instructions: Sequence[Instruction]) -> int:
-    """Return how many eBPF instructions ``bpf_convert_filter`` makes of an accepted program.
-
-    This is ``prog->len``, and what `fits` counts in. Two kernels count differently: one whose
-    JIT takes classic BPF as it is does not translate, and one that blinds constants (sysctl
-    net.core.bpf_jit_harden, 0 by default) lengthens what has constants.
-    """
-    return _PROLOGUE + sum(map(_translated, instructions))
-
-
-def _translated(instruction: Instruction) -> int:
-    """Return how many eBPF instructions become of one."""
-    code, jt, jf = instruction.code, instruction.jt, instruction.jf
-    if code in _CONDITIONAL:
-        # eBPF's immediates are signed: the larger half of the constants needs a register.
-        constant = int(not code & _X and instruction.k >= _SIGN)
-        # eBPF's jumps have one target. Where the next instruction is the true one, the jump is
-        # turned around; JSET has no opposite.
-        jumps = 2 if jf and (jt or code & _OP == _JSET) else 1
-        return constant + jumps
-    if code == RET_K:
-        return 2  # load it, exit
-    # Division by an X of zero must return 0: copy X, test it, clear A, exit, divide.
-    return 5 if code == _DIV_X else 1
-
-
-def fits(lengths: Sequence[int]) -> bool:
-    """Return whether the kernel takes the last of a stack of filters, the others being in force.
-
-    ``lengths`` are those of `translated_length`. Where it does not, ``seccomp_attach_filter``
-    says ENOMEM. Filters of the parent's, and of the service manager's, are in the stack too.
-    """
-    return sum(lengths) + _FILTER_PENALTY * (len(lengths) - 1) <= MAX_INSNS_PER_PATH
 
 
 def constant_allow(instructions: Sequence[Instruction], nr: int, audit_arch: int) -> bool:

@@ -42,7 +42,6 @@ def profile_of(document: Document, name: str, mismatch: str, match: str) -> Prof
     )
     return Profile(
         default=Action.parse(mismatch),
-        has_default_errno=True,
         architectures=None,
         machines=(),
         flags=None,
@@ -77,7 +76,7 @@ def _entry(document: Document, path: Path, rule: dict[str, Any], action: Action)
         for n, test in enumerate(rule.get("args") or ())
     )
     names = ((rule["syscall"], document.position((*path, "syscall"))),)
-    return ProfileEntry(names, action, matches, Where(), Where(), where, where)
+    return ProfileEntry(names, action, matches, Where(), Where(), where)
 
 
 def _match(test: dict[str, Any], where: Position) -> Match:

@@ -12,8 +12,6 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.core.errors import Diagnostic, InputError
-from seccompgen.core.problems import Problem
 from seccompgen.policy.formats.records import (
     SeccompRecord,
     parse_record,
@@ -159,8 +157,3 @@ def _event(entry: dict[str, Any]) -> str:
     if not (moment.isdecimal() and serial.isdecimal()):
         return ""
     return f"{int(moment) // 1_000_000}.{int(moment) // 1000 % 1000:03}:{serial}"
-
-
-def unreadable(where: Position) -> InputError:
-    """Return that a line is longer than any record."""
-    return InputError(Diagnostic("a line that is too long", where, Problem.MALFORMED_FILE))

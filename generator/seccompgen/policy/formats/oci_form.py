@@ -119,7 +119,6 @@ class ProfileEntry:
     includes: Where
     excludes: Where
     position: Position
-    action_position: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,6 @@ class Profile:
     """
 
     default: Action
-    has_default_errno: bool
     architectures: tuple[tuple[Abi, Position], ...] | None
     machines: tuple[tuple[Abi, tuple[Abi, ...], Position], ...]
     flags: FilterFlag | None
@@ -180,7 +178,7 @@ class _Form:
                 "'architectures' beside 'archMap', which Docker refuses: leave one out",
                 top["architectures"],
             )
-        default, has_errno = self._action(top, "defaultAction", "defaultErrnoRet", base)
+        default = self._action(top, "defaultAction", "defaultErrnoRet", base)
         flags: FilterFlag | None = None
         if "flags" in top and self._value(top["flags"]) is not None:
             flags = FilterFlag(0)
@@ -209,7 +207,6 @@ class _Form:
             return None
         return Profile(
             default,
-            has_errno,
             architectures or None,
             machines,
             flags,
@@ -260,7 +257,7 @@ class _Form:
         named = [
             (name, self._at(p)) for p in names if (name := self._text(p, "the name of a call"))
         ]
-        action, _ = self._action(fields, "action", "errnoRet", path)
+        action = self._action(fields, "action", "errnoRet", path)
         matches = []
         for at in self._list(fields["args"]) if "args" in fields else ():
             match = self._match(at)
@@ -272,9 +269,8 @@ class _Form:
         )
         if action is None or len(self.problems) > known:
             return None
-        where = self._at(fields["action"])
         return ProfileEntry(
-            tuple(named), action, tuple(matches), includes, excludes, self._at(path), where
+            tuple(named), action, tuple(matches), includes, excludes, self._at(path)
         )
 
     def _match(self, path: Path) -> Match | None:
@@ -354,11 +350,10 @@ class _Form:
 
     def _action(
         self, fields: dict[str, Path], key: str, errno_key: str, parent: Path
-    ) -> tuple[Action | None, bool]:
-        """Return the action, and whether the file says its number."""
+    ) -> Action | None:
         if key not in fields:
             self._problem(f"'{key}' is missing, such as SCMP_ACT_ERRNO", parent)
-            return None, False
+            return None
         kind = self._one(fields[key], _ACTIONS, "action")
         number, place = self._errno(fields, errno_key)
         if kind not in {ActionKind.ERRNO, ActionKind.TRACE}:
@@ -366,14 +361,14 @@ class _Form:
                 self._problem(f"crun refuses {errno_key} for an action without a number", place)
             elif place and kind:
                 self._note(f"the action has no number: {errno_key} says nothing", place)
-            return (Action(kind) if kind else None), place is not None
+            return Action(kind) if kind else None
         if kind is ActionKind.ERRNO and place and number > _ERRNO_MOST:
             text = (
                 f"libseccomp takes no errno above {_ERRNO_MOST}, so no container starts with this: "
             )
             self._note(f"{text}the kernel would deliver {ERRNO_MAX}", place)
             number = ERRNO_MAX
-        return Action(kind, number), place is not None
+        return Action(kind, number)
 
     def _errno(self, fields: dict[str, Path], key: str) -> tuple[int, Path | None]:
         """Return the number of an error, and where the file says one.
