@@ -47,11 +47,12 @@ pages: $(READY)
 companions: $(READY)
 	PYTHONPATH=tests:generator $(BIN)/python -m companions $(ARGS)
 
+# A budget for all tests together, in minutes of CPU; one test may use what helpers/cpu_budget.py says.
 test: $(READY) system
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 9
 
 test-long: $(READY) system
-	$(BIN)/pytest -m long -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m long -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 12
 
 quick: $(READY)
 	$(if $(BASE),BASE=$(BASE)) $(BIN)/pytest -q -p quick -n auto --dist load

@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
+import cpu_budget
 import fork_server
 import pytest
 from seccompgen.__main__ import main
@@ -126,7 +127,9 @@ class _Server:
             pid = int(fork_server.receive(self._sock)[0])
             if not select.select([self._sock], [], [], 120)[0]:
                 os.kill(pid, signal.SIGKILL)
-            return int(fork_server.receive(self._sock)[0])
+            status, seconds = fork_server.receive(self._sock)[0].split()
+            cpu_budget.note_served(self._pid, float(seconds))
+            return int(status)
 
     def _end(self) -> None:
         """End with what it has used counted as this process's."""

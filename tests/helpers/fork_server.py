@@ -53,7 +53,10 @@ def receive(sock: socket.socket, descriptors: int = 0) -> tuple[bytes, list[int]
 
 
 def serve(sock: socket.socket) -> None:
-    """Run a command after the other: send the child's PID, then how it ended."""
+    """Run a command after the other: send the child's PID, then how it ended.
+
+    With the latter come the seconds of CPU that this process and the commands have used until then.
+    """
     _load()
     while True:
         try:
@@ -67,7 +70,8 @@ def serve(sock: socket.socket) -> None:
         for descriptor in output:
             os.close(descriptor)
         send(sock, str(pid).encode())
-        send(sock, str(os.waitpid(pid, 0)[1]).encode())
+        status = os.waitpid(pid, 0)[1]
+        send(sock, f"{status} {sum(os.times()[:4])}".encode())
 
 
 def _load() -> None:

@@ -1,0 +1,155 @@
+"""A pytest plugin that counts the CPU time of each test and of the run, and holds both to a budget.
+
+Counted is what the worker uses, and the processes that it has waited for. Unlike a clock, that is
+much the same on a machine that is busy otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CEILING = 30.0
+"""The seconds of CPU that a test of `make test` may use; they are counted from set-up to teardown.
+
+A test that uses more fails. Most use less than a tenth of a second, and few more than one."""
+
+GROSS = 2.0
+"""The multiple of its minutes at which the whole run fails; processors differ in speed."""
+
+_FREE = ("long", "ecosystem", "kernels")
+"""Marks of tests that have no ceiling each."""
+
+_DEAREST = 5
+
+_served: dict[int, float] = {}
+"""By PID, the seconds of children that are still to be waited for, as they said themselves."""
+
+
+def note_served(pid: int, seconds: float) -> None:
+    """Note what a child that goes on serving has used until now."""
+    _served[pid] = seconds
+
+
+def used() -> float:
+    """Return the seconds of CPU that this process and its children have used."""
+    user, system, of_children, of_system, _ = os.times()
+    return user + system + of_children + of_system + sum(_served.values())
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the minutes that the run may use, and a file for what each test used."""
+    group = parser.getgroup("CPU")
+    group.addoption(
+        "--cpu-minutes", type=float, help="fail if the run uses far more CPU than these minutes"
+    )
+    group.addoption("--cpu-times", type=Path, help="write the CPU seconds of each test to this CSV")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count in this process; only the one that reports, which is no worker, sums up."""
+    config.pluginmanager.register(_Counting(), "cpu counting")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Sum(config), "cpu sum")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that is left out of `make test` without a reason."""
+    for item in items:
+        for mark in item.iter_markers("long"):
+            if len(mark.args) != 1 or not isinstance(mark.args[0], str) or mark.kwargs:
+                raise pytest.UsageError(f'{item.nodeid}: write mark.long("reason")')
+
+
+class _Counting:
+    """What each test of this process uses."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+
+    def pytest_runtest_logstart(self) -> None:
+        """Begin before what is set up for the test."""
+        self._before = used()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Iterator[None]:
+        """Fail a test that has used more than it may; its teardown is reported last."""
+        if call.when == "teardown":
+            item.user_properties.append(("cpu", used() - self._before))
+        report = cast("pytest.TestReport", (yield))
+        if call.when == "teardown" and report.passed:
+            seconds = used() - self._before
+            if seconds > CEILING and not any(item.get_closest_marker(name) for name in _FREE):
+                report.outcome = "failed"
+                report.longrepr = _TOO_DEAR.format(seconds=seconds, ceiling=CEILING)
+        return report  # type: ignore[return-value]  # pluggy's wrappers return what they got
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Hand on what the whole process has used, collecting included."""
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["cpu"] = used()
+
+
+_TOO_DEAR = """\
+This test used {seconds:.1f} s of CPU. A test of `make test` may use {ceiling:g}.
+Make it cheaper: read what is committed, make it once (helpers/once_a_run.py), try fewer sizes, run
+the command in a fork (helpers/command.py). What shows more of the same goes to `make test-long`:
+mark it @pytest.mark.long("why it takes long"), or one parameter with pytest.param(marks=...)."""
+
+
+class _Sum:
+    """What the run has used, all processes together."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._of_tests: dict[str, float] = {}
+        self._of_workers = 0.0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take what a test has used from its last report."""
+        if report.when == "teardown":
+            self._of_tests[report.nodeid] = float(dict(report.user_properties)["cpu"])  # type: ignore[arg-type]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """Take what a worker has used; one that crashed does not say."""
+        self._of_workers += getattr(node, "workeroutput", {}).get("cpu", 0.0)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a run that is otherwise fine if it has used far more than its minutes."""
+        minutes = self._config.getoption("--cpu-minutes")
+        if minutes and session.exitstatus == 0 and self._total() > minutes * 60 * GROSS:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say what the run has used, and its dearest tests."""
+        minutes = self._config.getoption("--cpu-minutes")
+        if minutes:
+            total = self._total()
+            apart = total - sum(self._of_tests.values())
+            terminalreporter.section("CPU, the dearest tests first")
+            terminalreporter.line(
+                f"CPU: {total / 60:.1f} of {minutes:g} minutes, {apart:.0f} s outside of tests"
+            )
+            if total > minutes * 60:
+                terminalreporter.line("That is more than the budget in the Makefile.")
+            for seconds, test in self._dearest()[:_DEAREST]:
+                terminalreporter.line(f"{seconds:6.1f} s  {test}")
+        if path := self._config.getoption("--cpu-times"):
+            with path.open("w", newline="") as file:
+                csv.writer(file).writerows((f"{s:.2f}", test) for s, test in self._dearest())
+
+    def _total(self) -> float:
+        return self._of_workers + used()
+
+    def _dearest(self) -> list[tuple[float, str]]:
+        return sorted(((s, test) for test, s in self._of_tests.items()), reverse=True)

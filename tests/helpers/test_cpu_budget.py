@@ -1,0 +1,64 @@
+"""The budget of CPU time: a test fails that uses too much, and a run that far exceeds it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CONFTEST = "import cpu_budget\ncpu_budget.CEILING = 0.2\n"
+BUSY = """\
+import subprocess, sys, time, pytest
+SPIN = "import time\\nwhile time.process_time() < 0.4: pass"
+
+def test_idle():
+    time.sleep(0.5)
+
+def test_child():
+    subprocess.run([sys.executable, "-c", SPIN], check=True)
+
+@pytest.mark.ecosystem
+def test_free():
+    subprocess.run([sys.executable, "-c", SPIN], check=True)
+"""
+
+
+def pytest_on(place: Path, content: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest with the budget alone on tests of this content."""
+    (place / "conftest.py").write_text(CONFTEST)
+    (place / "test_it.py").write_text(content)
+    (place / "pytest.ini").write_text("[pytest]\nmarkers =\n  ecosystem: e\n  long(reason): l\n")
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "cpu_budget", "-q", *words],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(HERE), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_test_fails_by_the_cpu_that_it_and_its_children_use(tmp_path: Path) -> None:
+    run = pytest_on(tmp_path, BUSY, "--cpu-minutes=0.0001", "--cpu-times=times.csv")
+    assert run.returncode == 1
+    assert "3 passed, 1 error" in run.stdout
+    assert "A test of `make test` may use 0.2." in run.stdout
+    assert "of 0.0001 minutes" in run.stdout
+    rows = [line.split(",") for line in (tmp_path / "times.csv").read_text().splitlines()]
+    times = {name: float(seconds) for seconds, name in rows}
+    assert times["test_it.py::test_idle"] < 0.2 < times["test_it.py::test_free"]
+
+
+def test_a_run_fails_that_uses_far_more_than_its_minutes(tmp_path: Path) -> None:
+    content = "def test_it():\n    pass\n"
+    assert [
+        pytest_on(tmp_path, content, f"--cpu-minutes={minutes}").returncode
+        for minutes in (0.0001, 9)
+    ] == [1, 0]
+
+
+def test_what_is_left_out_says_why(tmp_path: Path) -> None:
+    run = pytest_on(tmp_path, "import pytest\n@pytest.mark.long\ndef test_it(): pass\n")
+    assert (run.returncode, 'write mark.long("reason")' in run.stderr) == (4, True)
