@@ -19,15 +19,15 @@ def interpreters() -> dict[str, str]:
     """Return a Python for each release of which the line can be told, of those that are here."""
     shims = [shutil.which(f"python3.{minor}") for minor in (11, 12, 13, 14)]
     builds = (Path.home() / ".pyenv" / "versions").glob("3.1[1234].*/bin/python3")
+    code = "import os, sys; print('%d.%d' % sys.version_info[:2], os.path.realpath(sys.executable))"
     found = {}
     for one in ["/usr/bin/python3", *(shim for shim in shims if shim), *builds]:
-        code = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
         words = [str(one), "-c", code]
         try:
             told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
         except (OSError, subprocess.CalledProcessError):
             continue  # a shim without a Python behind it
-        release, executable = told.split()
+        release, _, executable = told.rstrip("\n").partition(" ")
         if release in {"3.11", "3.12", "3.13", "3.14"}:
             found[executable] = release
     return found
@@ -37,37 +37,39 @@ def interpreters() -> dict[str, str]:
 def test_the_line_of_python_is_told_for_releases_that_are_known(
     python: str, _release: str, no_parent: Path, tmp_path: Path
 ) -> None:
-    script = tmp_path / "script.py"
+    """So is it whatever letters names have: of one, two or four bytes, as CPython keeps them."""
+    script = tmp_path / "é.py"
     script.write_text(
         """import os, functools, threading
 
-class Asker:
+class 𐌰sker:
     def ask(self):
         return [
             1,
             os.getppid(),
         ]
 
-def generator():
+def 生成():
     yield os.getppid()
 
-Asker().ask()
-list(generator())
+𐌰sker().ask()
+list(生成())
 list(map(lambda _: os.getppid(), [1]))
 functools.reduce(lambda a, b: os.getppid(), [1, 2])
-thread = threading.Thread(target=Asker().ask)
+thread = threading.Thread(target=𐌰sker().ask)
 thread.start()
 thread.join()
 """
         + "\n" * 300
-        + "os.getppid()\n"
+        + "os.getppid()\n",
+        encoding="utf-8",
     )
     done = run("--trace", "--json", no_parent, "--", python, script)
     told = [json.loads(line)["python"] for line in done.err.splitlines()]
-    asks = "7 in Asker.ask"
+    asks = "7 in 𐌰sker.ask"
     expected = [
         [asks, "13 in <module>"],
-        ["11 in generator", "14 in <module>"],
+        ["11 in 生成", "14 in <module>"],
         ["15 in <lambda>", "15 in <module>"],
         ["16 in <lambda>", "16 in <module>"],
         [asks],  # what starts a thread is the library's
@@ -135,10 +137,10 @@ except OSError:
 
 
 def test_the_stack_is_short_and_its_inner_end(no_parent: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
+    script = tmp_path / "not\x1b shown \udcff.py"
     script.write_text("import os\ndef f(n): f(n - 1) if n else os.getppid()\nf(200)\n")
     done = run("--trace", "--json", no_parent, "--", PYTHON, script)
-    assert json.loads(done.err)["python"] == [f"{script}:2 in f"] * 5
+    assert json.loads(done.err)["python"] == [f"{tmp_path}/not\\x1b shown \\xff.py:2 in f"] * 5
 
 
 def test_a_call_from_the_library_is_told_with_its_caller(tmp_path: Path) -> None:

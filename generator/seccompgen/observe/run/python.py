@@ -6,7 +6,7 @@ an interpreter says itself where what is (`_Py_DebugOffsets`); for older ones it
 That table changes with each release, so a release that is not known is not guessed at.
 
 Sources, each at its release: Include/internal/pycore_{runtime,interp,frame,debug_offsets}.h,
-Include/cpython/{pystate,code}.h, Objects/locations.md.
+Include/cpython/{pystate,code,unicodeobject}.h, Objects/locations.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from seccompgen.core.text import printable
 from seccompgen.observe.run.symbols import symbols_of
 
 if TYPE_CHECKING:
@@ -59,15 +60,16 @@ class _Layout:
     first_line: int
     line_table: int
     bytecode: int
-    text: int
+    ascii_text: int
+    wide_text: int
 
 
 _LAYOUTS = {
     (3, 11): _Layout(
-        *(40, 0, 16, 8, 160, 8, 56), *(32, 48, 56, 69, None), *(112, 128, 72, 136, 184), 48
+        *(40, 0, 16, 8, 160, 8, 56), *(32, 48, 56, 69, None), *(112, 128, 72, 136, 184), *(48, 72)
     ),
     (3, 12): _Layout(
-        *(40, 0, 72, 8, 144, 0, 56), *(0, 8, 56, 70, 3), *(112, 128, 68, 136, 192), 40
+        *(40, 0, 72, 8, 144, 0, 56), *(0, 8, 56, 70, 3), *(112, 128, 68, 136, 192), *(40, 56)
     ),
 }
 _DESCRIBED = {(3, 13): (3, 13, 9, 6), (3, 14): (3, 16, 9, 8)}
@@ -75,8 +77,10 @@ _DESCRIBED = {(3, 13): (3, 13, 9, 6), (3, 14): (3, 16, 9, 8)}
 _COOKIE = b"xdebugpy"
 _CODE_OFFSETS = 10
 """The offsets that are needed of a code object's; 3.14 has one more."""
-_LENGTH, _BYTES_SIZE, _BYTES = 16, 16, 32
+_LENGTH, _STATE, _BYTES_SIZE, _BYTES = 16, 32, 16, 32
 """Of str and bytes objects; the same in all these releases."""
+_ENCODINGS = {1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}
+"""By the bytes of a character, as a str object has them."""
 
 
 def python_lines(process: Process) -> tuple[str, ...]:
@@ -142,15 +146,23 @@ class _Memory:
         """Return the 64 bits at ``address``."""
         return int.from_bytes(self.read(address, 8), "little")
 
-    def text(self, address: int, header: int) -> str:
-        """Return an ASCII string object; what is none is not read."""
+    def text(self, address: int, layout: _Layout) -> str:
+        """Return the characters of a str object, made safe to show.
+
+        They follow its header, which says how wide they are and whether all are ASCII. A subclass
+        of str has them elsewhere, and is not read.
+        """
         length = self.pointer(address + _LENGTH)
-        if length > _TABLE_MAX:
+        state = self.read(address + _STATE, 1)[0]
+        width, is_compact, is_ascii = state >> 2 & 7, state & 1 << 5, state & 1 << 6
+        if length > _TABLE_MAX or width not in _ENCODINGS or not is_compact:
             raise _UnreadableError
-        data = self.read(address + header, length)
-        if not data.isascii() or not data.decode().isprintable():
-            raise _UnreadableError
-        return data.decode()
+        header = layout.ascii_text if is_ascii else layout.wide_text
+        data = self.read(address + header, length * width)
+        try:
+            return printable(data.decode(_ENCODINGS[width], "surrogatepass"))
+        except UnicodeDecodeError:
+            raise _UnreadableError from None
 
     def bytes_object(self, address: int) -> bytes:
         """Return what a bytes object holds."""
@@ -192,9 +204,9 @@ def _location(memory: _Memory, frame: int, layout: _Layout) -> tuple[str, int, s
     first = int.from_bytes(memory.read(code + layout.first_line, 4), "little")
     table = memory.bytes_object(memory.pointer(code + layout.line_table))
     return (
-        memory.text(memory.pointer(code + layout.filename), layout.text),
+        memory.text(memory.pointer(code + layout.filename), layout),
         line_at(table, first, max(offset, 0)),
-        memory.text(memory.pointer(code + layout.qualname), layout.text),
+        memory.text(memory.pointer(code + layout.qualname), layout),
     )
 
 
@@ -259,7 +271,7 @@ def _described(memory: _Memory, runtime: int, counts: tuple[int, ...]) -> _Layou
     return _Layout(
         *(state[2], interpreter[2], interpreter[3], thread[2], thread[6], thread[4], None),
         *(frame[2], frame[1], frame[3], frame[5], 3),
-        *(code[1], code[3], code[5], code[4], code[9], 40),
+        *(code[1], code[3], code[5], code[4], code[9], *(40, 56)),
     )
 
 
