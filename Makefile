@@ -1,4 +1,5 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
+# make picture    write docs/assets/report.png, the report that README.md shows, with Chromium
 # make pages      write the manual pages and completions that the wheel installs
 # make test       the whole test suite, on all CPUs
 # make quick     the tests of what changed, the nearest first, for a minute at most; BASE=main says
@@ -19,7 +20,8 @@
 #                 docs/userlands.md; an hour, as root; ARGS="--only redis --land trixie"
 # make pythons    try the wheel with every Python that can be had, free-threaded ones too, write the
 #                 table in docs/installing.md; as root; ARGS="--only 3.14t --no-tests"
-# make release VERSION=0.2.0 DATE=2026-12-01   commit the version, check everything, build dist/
+# make release VERSION=0.2.0 DATE=2026-12-01   commit the version, check everything, build dist/; the
+#                 first says where it is published: REPOSITORY=https://... SITE=https://...
 # Each does the set-up it needs, in .venv.
 
 PYTHON ?= python3
@@ -33,11 +35,16 @@ REFRESH ?=
 BASE ?=
 VERSION ?=
 DATE ?=
+REPOSITORY ?=
+SITE ?=
 
-.PHONY: generate pages companions test test-long quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
+.PHONY: generate picture pages companions test test-long quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
+
+picture: $(READY)
+	$(BIN)/python -m website.picture
 
 # What the wheel installs below share/: manual pages of the commands, and completion scripts.
 pages: $(READY)
@@ -151,6 +158,7 @@ $(VENV)/.ecosystem: $(READY) requirements/ecosystem.txt
 
 # The pins are hashed: what is not in the file, or differs from it, does not install.
 $(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) is not there, or cannot make environments. On Debian: apt install python3-venv"; exit 1; }
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
@@ -192,7 +200,7 @@ pins:
 # Commits the version, checks everything, builds dist/ twice and compares; it publishes nothing.
 release: $(READY)
 	$(if $(VERSION),,$(error say VERSION=0.2.0 DATE=YYYY-MM-DD))
-	$(BIN)/python -m release.prepare $(VERSION) $(if $(DATE),--date $(DATE)) $(ARGS)
+	$(BIN)/python -m release.prepare $(VERSION) $(if $(DATE),--date $(DATE)) $(if $(REPOSITORY),--repository $(REPOSITORY)) $(if $(SITE),--site $(SITE)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 from seccompgen.cli import command
-from seccompgen.cli.examples import MORE, SITE, address
+from seccompgen.cli.commands import COMMANDS, SECTIONS
+from seccompgen.core.published import documentation
 from seccompgen.distribute.completion import script
 from seccompgen.io.console import say
 from seccompgen.io.outputs import Outputs
@@ -49,25 +50,26 @@ def pages() -> dict[str, str]:
 
 def _main_page(ctx: click.Context) -> str:
     lines = [*_opening(ctx, "seccompgen"), ".SH COMMANDS"]
-    names = command.list_commands(ctx)
-    for name in names:
-        one = command.get_command(ctx, name)
-        assert one is not None
-        lines += [".TP", f".BR seccompgen\\-{_plain(name)} (1)", _text(_first(one))]
+    for heading, names in SECTIONS.items():
+        lines.append(f".SS {heading}")
+        for name in names:
+            one = command.get_command(ctx, name)
+            assert one is not None
+            lines += [".TP", f".BR seccompgen\\-{_plain(name)} (1)", _text(_first(one))]
     lines += [*_options(ctx), ".SH EXIT STATUS"]
     for code, meaning in _CODES:
         lines += [".TP", f".B {code}", _text(meaning)]
-    others = [f".BR seccompgen\\-{_plain(name)} (1)," for name in names]
-    return _closed(lines, SITE, [*others[:-1], others[-1][:-1]])
+    others = [f".BR seccompgen\\-{_plain(name)} (1)," for name in sorted(COMMANDS)]
+    return _closed(lines, documentation("docs/tour.md"), [*others[:-1], others[-1][:-1]])
 
 
 def _page(ctx: click.Context) -> str:
     name = str(ctx.info_name)
     lines = [*_opening(ctx, f"seccompgen-{name}"), *_options(ctx)]
     lines += [".SH EXAMPLES", ".EX"]
-    lines += [f"$ {_plain(f'seccompgen {one}')}" for one in MORE[name].examples]
+    lines += [f"$ {_plain(f'seccompgen {one}')}" for one in COMMANDS[name].examples]
     lines += [".EE"]
-    return _closed(lines, address(MORE[name].page), [".BR seccompgen (1)"])
+    return _closed(lines, documentation(COMMANDS[name].page), [".BR seccompgen (1)"])
 
 
 def _opening(ctx: click.Context, name: str) -> Iterator[str]:
@@ -98,8 +100,8 @@ def _options(ctx: click.Context) -> Iterator[str]:
 
 
 def _closed(lines: list[str], more: str, others: list[str]) -> str:
-    """Return a page with its end: where more is said."""
-    end = [".SH SEE ALSO", *others, ".PP", _plain(more)]
+    """Return a page with its end: where more is said, and at which address, if it has one."""
+    end = [".SH SEE ALSO", *others, *([".PP", _plain(more)] if more else [])]
     return "\n".join([*lines, *end]) + "\n"
 
 

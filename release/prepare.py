@@ -20,26 +20,33 @@ from typing import TYPE_CHECKING
 
 import click
 from seccompgen.core.errors import AnswerNo, OutsideError, SeccompgenError
+from seccompgen.core.published import REPOSITORY
 from seccompgen.io.console import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = ROOT / "CHANGELOG.md"
+PUBLISHED = ROOT / "generator" / "seccompgen" / "core" / "published.py"
 PACKAGE = ROOT / "generator" / "seccompgen" / "__init__.py"
 SUMS = "SHA256SUMS"
 _VERSION = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*)){2}((a|b|rc)[1-9]\d*)?")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_ASSIGNED = re.compile(r'^__version__ = ".*"$', re.MULTILINE)
+_ADDRESS = re.compile(r"https://[\w.-]+(/[\w.~-]+)*/?")
 _NEXT = "Unreleased"
 _HEADING = re.compile(r"^## \[?([^\]\n]+?)\]?(?: - (\d{4}-\d{2}-\d{2}))?$", re.MULTILINE)
 _CHECKS = ("check",)
 """Targets of make that have to pass."""
 
 
-def obstacles(version: str, date: str | None) -> Iterator[str]:
+def obstacles(version: str, date: str | None, repository: str, site: str) -> Iterator[str]:
     """Yield what stands between this checkout and a release, that is known at once."""
+    if not (repository or REPOSITORY):
+        yield "nobody has published it yet: say REPOSITORY=https://... and, if it has one, SITE=..."
+    for address in filter(None, (repository, site)):
+        if not _ADDRESS.fullmatch(address):
+            yield f"{address!r} is no address: say https://... in letters that need no quotes"
     if not _VERSION.fullmatch(version):
         yield f"{version!r} is no version: say MAJOR.MINOR.PATCH, and a1, b1 or rc1 behind it"
     if date is not None and not _DATE.fullmatch(date):
@@ -75,10 +82,15 @@ def changelog(text: str) -> dict[str, tuple[str | None, str]]:
     }
 
 
-def commit(version: str, date: str | None) -> None:
-    """Commit the version and the date, where the tree does not have them yet."""
-    package = PACKAGE.read_text()
-    PACKAGE.write_text(_ASSIGNED.sub(f'__version__ = "{version}"', package))
+def commit(version: str, date: str | None, repository: str, site: str) -> None:
+    """Commit the version, the date and the addresses, where the tree does not have them yet."""
+    _assign(PACKAGE, "__version__", version)
+    if repository:
+        _assign(PUBLISHED, "REPOSITORY", repository.rstrip("/"))
+        _assign(PUBLISHED, "SITE", site and f"{site.rstrip('/')}/")
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "generator")}
+        words = (sys.executable, "-m", "release.pages")
+        _run("the manual pages cannot be written", *words, env=env)
     text = CHANGELOG.read_text()
     if version not in changelog(text):
         heading = f"## [{_NEXT}]\n\n## [{version}] - {date}"
@@ -119,31 +131,31 @@ def build_twice(place: Path) -> list[Path]:
     return made
 
 
+def _assign(module: Path, name: str, value: str) -> None:
+    """Give a constant of a module another text."""
+    line = re.compile(rf'^{name} = ".*"$', re.MULTILINE)
+    module.write_text(line.sub(f'{name} = "{value}"', module.read_text()))
+
+
 def _build(source: Path, output: Path, **environment: str) -> None:
     """Build with the pinned tools of this environment, without a clock of anybody's."""
     kept = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     command = [sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel"]
-    run = subprocess.run(  # noqa: S603 - our own tools
-        [*command, "--outdir", str(output), str(source)],
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if run.returncode:
-        raise OutsideError(f"{source}: cannot be built: {run.stdout[-2000:]}{run.stderr[-2000:]}")
+    words = (*command, "--outdir", str(output), str(source))
+    _run(f"{source}: cannot be built", *words, env={**kept, **environment})
 
 
 def _git(*args: str) -> str:
-    run = subprocess.run(  # noqa: S603
-        ["git", *args],  # noqa: S607 - the one that committed the tree
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    return _run(f"git {args[0]}", "git", *args)
+
+
+def _run(failed: str, *words: str, env: Mapping[str, str] | None = None) -> str:
+    """Run a tool in the tree; return what it prints. Raises OutsideError, with ``failed``."""
+    run = subprocess.run(  # noqa: S603 - our own tools, and git
+        words, cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
     if run.returncode:
-        raise OutsideError(f"git {args[0]}: {run.stderr.strip()}")
+        raise OutsideError(f"{failed}: {run.stdout[-2000:]}{run.stderr[-2000:].strip()}")
     return run.stdout
 
 
@@ -157,22 +169,26 @@ def _pass(target: str) -> None:
 @click.command()
 @click.argument("version")
 @click.option("--date", help="The day of the release, for CHANGELOG.md.")
+@click.option("--repository", default="", help="The address of the repository, the first time.")
+@click.option("--site", default="", help="The address of the documentation's site, if it has one.")
 @click.option("--no-check", is_flag=True, help="Leave out 'make check', to try the rest.")
-def main(version: str, date: str | None, *, no_check: bool) -> None:
+def main(version: str, date: str | None, repository: str, site: str, *, no_check: bool) -> None:
     """Commit VERSION, check everything, and build it into dist/; nothing is published."""
     try:
-        _release(version, date or None, () if no_check else _CHECKS)
+        _release(version, date or None, repository, site, () if no_check else _CHECKS)
     except SeccompgenError as error:
         say(*(one.line() for one in error.diagnostics), err=True)
         raise SystemExit(error.exit_code) from None
 
 
-def _release(version: str, date: str | None, checks: Sequence[str]) -> None:
-    if found := list(obstacles(version, date)):
+def _release(
+    version: str, date: str | None, repository: str, site: str, checks: Sequence[str]
+) -> None:
+    if found := list(obstacles(version, date, repository, site)):
         raise AnswerNo(*found)
     before = _git("rev-parse", "HEAD").strip()
     try:
-        commit(version, date)
+        commit(version, date, repository, site)
         for target in checks:
             _pass(target)
         with tempfile.TemporaryDirectory() as place:

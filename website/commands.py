@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 from seccompgen.cli import command as program
-from seccompgen.cli.examples import MORE
+from seccompgen.cli.commands import COMMANDS, SECTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 _INDEX = """\
 # Command line
@@ -20,9 +20,7 @@ Made from the commands themselves; `seccompgen COMMAND --help` says the same.
 
 {summary}
 
-| command | |
-|---|---|
-{rows}
+{sections}
 
 ## Options of all commands
 
@@ -40,8 +38,8 @@ Made from the commands themselves; `seccompgen COMMAND --help` says the same.
 
 
 def command_names() -> list[str]:
-    """Return the names of all commands, sorted."""
-    return program.list_commands(click.Context(program))
+    """Return the names of all commands, the usual ones first."""
+    return list(COMMANDS)
 
 
 def command_pages() -> dict[str, str]:
@@ -50,19 +48,24 @@ def command_pages() -> dict[str, str]:
     found = {name: program.get_command(context, name) for name in command_names()}
     commands = {name: one for name, one in found.items() if one is not None}
     pages = {f"commands/{name}.md": _page(context, name, one) for name, one in commands.items()}
-    rows = [f"| [`{name}`]({name}.md) | {_sentence(one)} |" for name, one in commands.items()]
     pages["commands/index.md"] = _INDEX.format(
         summary=_text(program.help or ""),
-        rows="\n".join(rows),
+        sections="\n\n".join(_section(title, commands) for title in SECTIONS),
         options="\n".join(_options(context, program)),
     )
     return pages
 
 
+def _section(title: str, commands: Mapping[str, click.Command]) -> str:
+    """Return a heading of --help, with the first sentence of each command below it."""
+    rows = [f"| [`{name}`]({name}.md) | {_sentence(commands[name])} |" for name in SECTIONS[title]]
+    return "\n".join([f"## {title}", "", "| command | |", "|---|---|", *rows])
+
+
 def _page(parent: click.Context, name: str, found: click.Command) -> str:
     context = click.Context(found, info_name=name, parent=parent)
     usage = " ".join(["seccompgen", name, *found.collect_usage_pieces(context)])
-    more = MORE[name]
+    more = COMMANDS[name]
     examples = "\n".join(f"$ seccompgen {one}" for one in more.examples)
     page = f"../../{more.page}" if "/" not in more.page else more.page.replace("docs/", "../")
     return "\n".join(

@@ -39,16 +39,17 @@ def gallery_pages() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as directory:
         for name in sorted(stock_policies()):
             page = Path(directory, f"{name}.html")
-            _report(name, *(f"--arch={abi}" for abi in ABIS), "-o", str(page))
+            report(name, *(f"--arch={abi}" for abi in ABIS), "-o", str(page))
             pages[f"gallery/{name}.html"] = page.read_text()
             tree = Path(directory, f"{name}.svg")
-            _report(name, f"--arch={ABIS[0]}", "--svg", "-o", str(tree))
+            report(name, f"--arch={ABIS[0]}", "--svg", "-o", str(tree))
             pages[f"gallery/{name}.svg"] = tree.read_text()
             parts.append(_TREE.format(name=name, about=_about(name)))
     return {**pages, "gallery/index.md": "".join(parts)}
 
 
-def _report(*arguments: str) -> None:
+def report(*arguments: str) -> None:
+    """Run ``seccompgen report``."""
     command = [sys.executable, "-m", "seccompgen", "report", *arguments]
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own command
 

@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mkdocs.structure.files import File
+from seccompgen.core.published import REPOSITORY, SITE
 
 from website.commands import command_names
-from website.links import in_site, plain_pipes
+from website.links import NOWHERE, filled, in_site, plain_pipes
 from website.pages import generated_pages
 
 if TYPE_CHECKING:
@@ -21,7 +22,11 @@ _COMMANDS = "commands/"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages of the commands where the navigation says so."""
+    """Put the pages of the commands into the navigation, and set the addresses that there are."""
+    config.site_url = SITE
+    if REPOSITORY:  # no repo_url: the theme would ask GitHub for stars
+        link = {"icon": "material/source-branch", "name": "Source", "link": REPOSITORY}
+        config.extra["social"] = [link]
     config.nav = [_filled(section) for section in config.nav or []]
     return config
 
@@ -46,11 +51,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links to files outside docs/ to their page, or to the repository."""
-    del files
-    return in_site(plain_pipes(markdown), page.file.src_uri, config.extra["repository"])
+    del config, files
+    text = filled(plain_pipes(markdown), REPOSITORY)
+    return in_site(text, page.file.src_uri, REPOSITORY or NOWHERE)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Make a table's heading without words a cell, which nobody is told of."""
+    """Make a table's heading without words a cell, and a link to no repository plain text."""
     del page, config, files
+    html = re.sub(rf'<a href="{NOWHERE}[^>]*>(.*?)</a>', r"\1", html, flags=re.DOTALL)
     return re.sub(r"<th( [^>]*)?></th>", r"<td\1></td>", html)

@@ -6,6 +6,9 @@ import os
 import posixpath
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from seccompgen.core.published import source as address
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = {
@@ -20,6 +23,9 @@ PUBLISHED = {
     "benchmarks/results.svg": "benchmarks/results.svg",
 }
 """Files outside docs/ that the site has, and their names there."""
+
+NOWHERE = "nowhere:"
+"""The repository in links, while it has no address: the hooks then make plain text of them."""
 
 _SOURCES = {page: source for source, page in PUBLISHED.items() if page != "index.md"}
 _CODE = re.compile(r"^(?P<fence>```+).*?^(?P=fence)$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
@@ -39,6 +45,14 @@ def in_site(markdown: str, page: str, repository: str) -> str:
         parts += [_rewritten(markdown[end : code.start()], source, page, repository), code[0]]
         end = code.end()
     return "".join([*parts, _rewritten(markdown[end:], source, page, repository)])
+
+
+def filled(markdown: str, repository: str) -> str:
+    """Return a page's text with the address of the repository where it leaves a gap for it."""
+    if not repository:
+        return markdown
+    name = urlsplit(repository).path.strip("/")
+    return markdown.replace("<repository>", repository).replace("<owner>/seccompgen", name)
 
 
 def plain_pipes(markdown: str) -> str:
@@ -67,7 +81,7 @@ def _rewritten(text: str, source: str, page: str, repository: str) -> str:
             there = target.removeprefix("docs/")
         elif (ROOT / target).exists() and not target.startswith("docs/"):
             kind = "tree" if (ROOT / target).is_dir() else "blob"
-            return f"]({repository}/{kind}/main/{target}{anchor})"
+            return f"]({address(repository, target, kind)}{anchor})"
         else:
             return link[0]
         return f"]({os.path.relpath(there, posixpath.dirname(page) or '.')}{anchor})"

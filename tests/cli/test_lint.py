@@ -83,7 +83,7 @@ def test_sarif_names_each_rule_and_each_place(here: Path) -> None:
     (sarif_run,) = log["runs"]
     (rule,) = sarif_run["tool"]["driver"]["rules"]
     assert rule["id"] == "exec-twin"
-    assert rule["helpUri"].endswith("/lint/#exec-twin")
+    assert rule.keys() == {"id", "shortDescription"}, "nothing leads to a page that is nowhere"
     (result,) = sarif_run["results"]
     assert (result["ruleId"], result["ruleIndex"], result["level"]) == ("exec-twin", 0, "warning")
     (place,) = result["locations"]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-import tomllib
 from typing import TYPE_CHECKING
 
 import click
 import pytest
-from command import ROOT, seccompgen
+from command import seccompgen
 from navigation import site_pages
 from seccompgen.cli import command
-from seccompgen.cli.examples import MORE, SITE, address
+from seccompgen.cli.commands import COMMANDS, SECTIONS
 from terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -99,32 +98,36 @@ def test_a_folded_row_continues_below_its_last_column() -> None:
 
 def test_every_command_has_examples_and_a_page() -> None:
     assert isinstance(command, click.Group)
-    assert sorted(MORE) == command.list_commands(click.Context(command))
-    for more in MORE.values():
+    assert sum(map(len, SECTIONS.values())) == len(COMMANDS)
+    for more in COMMANDS.values():
         assert more.page.removeprefix("docs/") in site_pages()
         assert more.examples
 
 
-def test_the_site_has_one_address() -> None:
-    """Help, metadata, README and the site say the same; test_site sees that its pages are there."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["urls"]["Documentation"] == SITE
-    assert f"\nsite_url: {SITE} " in (ROOT / "mkdocs.yml").read_text()
-    assert f"**[Documentation]({SITE})**" in (ROOT / "README.md").read_text()
-    assert seccompgen("--help").out.endswith(f"\n  {SITE}\n")
+def test_help_lists_all_under_headings_with_the_usual_ones_first() -> None:
+    text = seccompgen("--help").out
+    shown = re.findall(r"^(?:([A-Z][a-z ]+):|  ([a-z]+)  .*)$", text, re.MULTILINE)
+    names: dict[str, list[str]] = {}
+    for heading, name in shown:
+        names.setdefault(heading, []) if heading else names[[*names][-1]].append(name)
+    assert names.pop("Options") == []
+    assert names == {heading: [*commands] for heading, commands in SECTIONS.items()}
+    assert next(iter(names)) == "Compile"
+    assert "...\n" not in text.partition("\n")[2], "each says its whole first sentence"
+    assert text.endswith("\n  man seccompgen\n")
 
 
-@pytest.mark.parametrize("name", sorted(MORE))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_ends_with_examples_and_the_page(name: str) -> None:
     text = seccompgen(name, "--help").out
     end = text[text.index("\n  Examples:\n") :]
-    for example in MORE[name].examples:
+    for example in COMMANDS[name].examples:
         assert example.split()[0] == name
         assert f"\n    seccompgen {example}\n" in end
-    assert end.endswith(f"\n  {address(MORE[name].page)}\n")
+    assert end.endswith(f"\n  man seccompgen-{name}\n")
 
 
-@pytest.mark.parametrize("example", [one for more in MORE.values() for one in more.examples])
+@pytest.mark.parametrize("example", [one for more in COMMANDS.values() for one in more.examples])
 def test_an_example_is_what_its_command_takes(example: str) -> None:
     name, *args = shlex.split(example.partition(" | ")[0])
     assert isinstance(command, click.Group)

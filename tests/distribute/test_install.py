@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT, checkout, snapshot
-from seccompgen.cli.examples import SITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,20 +167,33 @@ def test_another_user_place_and_python_give_the_same_bytes(elsewhere: Path, bina
     assert snapshot(tree) == expected
 
 
-def test_metadata_lead_to_the_source_and_the_site_wherever_they_are_shown() -> None:
-    """A package index shows the README with nothing beside it."""
+def test_metadata_lead_nowhere_while_nobody_has_published_it() -> None:
+    """A package index shows the README without the files that its links lead to."""
     from build.util import project_wheel_metadata
 
     metadata = project_wheel_metadata(ROOT, isolated=False)
-    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL", []))
-    assert {"Source", "Documentation", "Changelog"} <= urls.keys()
-    source = urls["Source"]
-    assert urls.pop("Documentation") == SITE
-    assert all(url.startswith(source) for url in urls.values())
-    targets = re.findall(r"\]\(([^)]*)\)", str(metadata.json["description"]))
-    assert len(targets) > 20
-    for target in targets:
-        assert target.startswith("https://"), f"{target} leads nowhere on an index"
-        path = target.removeprefix(f"{source}/blob/main/")
-        assert path == target or (ROOT / path.partition("#")[0]).exists()
-    assert f"- repo: {source}\n" in (ROOT / "docs" / "ci.md").read_text()
+    assert metadata.get_all("Project-URL", []) == []
+    shown = str(metadata.json["description"])
+    assert shown.startswith("# seccompgen\n")
+    assert re.findall(r"\]\(([^)]*)\)", shown) == []
+    assert "[CONTRIBUTING.md]" not in shown
+    assert "CONTRIBUTING.md, Architecture" in shown
+
+
+def test_metadata_lead_to_the_repository_once_it_has_an_address() -> None:
+    from release.metadata import described, urls
+
+    home = "https://host.example/somebody/seccompgen"
+    site = "https://docs.example/"
+    assert [*urls("", "")] == []
+    assert urls(home, site)["Documentation"] == site
+    assert urls(home, "")["Documentation"] == f"{home}/tree/main/docs"
+    shown = described((ROOT / "README.md").read_text(), home)
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", shown)
+    assert pictures == [f"{home}/raw/main/docs/assets/report.png"]
+    others = {*re.findall(r"\]\(([^)]*)\)", shown)} - {*pictures}
+    assert len(others) > 20
+    for target in others:
+        path = target.removeprefix(f"{home}/blob/main/").partition("#")[0]
+        assert path != target, target
+        assert (ROOT / path).exists(), target

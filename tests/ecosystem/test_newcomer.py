@@ -1,4 +1,4 @@
-"""A new user: the README's six commands, our wheel in an empty directory, pre-commit, CI."""
+"""A new user: all commands of the README, our wheel in an empty directory, pre-commit, CI."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import RENEW, ROOT, inside
-from released import built_wheel, commit, lay_out, pins, run
+from released import built_wheel, commit, lay_out, pins, plain_path, run
 from ruamel.yaml import YAML
+from shown import same
 from transcript import BIN, blocks, play, section, steps
 
 if TYPE_CHECKING:
@@ -30,12 +31,46 @@ pytestmark = pytest.mark.ecosystem
 
 PACKAGING = ROOT / "docs" / "packaging.md"
 REFUSE_EXECVE = "syscalls:\n- action: errno(EPERM)\n  names: [execve]\n"
-QUICK_START = section(ROOT / "README.md", "## Sixty seconds: confine a Flask application")
+README = ROOT / "README.md"
+FROM_A_CLONE = section(README, "## Two commands from a clone")
+QUICK_START = section(README, "## Sixty seconds: confine a Flask application")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What somebody has who cloned the repository, under the name of the README."""
+    return lay_out(tmp_path_factory.mktemp("clone") / "seccompgen")
+
+
+def bare(home: Path) -> dict[str, str]:
+    """Return an environment that has only what a new machine sets; pip keeps to our versions."""
+    constraints = home / "constraints.txt"
+    constraints.write_text(pins())
+    return {
+        "PATH": plain_path(home),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PIP_CONSTRAINT": str(constraints),
+        "PIP_BUILD_CONSTRAINT": str(constraints),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_COMPILE": "1",
+    }
+
+
+def test_a_clone_is_set_up_and_a_filter_refuses(clone: Path, tmp_path: Path) -> None:
+    """The other command there is the suite, which .ci/run begins with: test_clean_machine."""
+    first, then = (steps(one) for one in blocks("console", FROM_A_CLONE))
+    assert [step.command for step in first] == ["make generate\n", "make test\n"]
+    shown = [first[0], *then]
+    played = play([step.command for step in shown], clone, bare(tmp_path), scrubbed=True)
+    for step, (_, said) in zip(shown, played, strict=True):
+        assert same(step.output, said), said
+    assert [code for code, _ in played] == [0, 1]
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment of somebody who has Flask, gunicorn and pytest, and can get our wheel."""
+    """An environment of somebody who has pytest, and can get our wheel by its name."""
     place = tmp_path_factory.mktemp("newcomer")
     constraints = place / "constraints.txt"
     constraints.write_text(f"{pins()}\nseccompgen @ {built_wheel(place).as_uri()}\n")
@@ -48,7 +83,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_QUIET": "1",
     }
-    run(place / "venv" / "bin" / "pip", "install", "flask", "gunicorn", "pytest", env=found)
+    run(place / "venv" / "bin" / "pip", "install", "pytest", env=found)
     return found
 
 
@@ -92,31 +127,39 @@ def get(url: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def test_six_commands_confine_a_worker(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_seven_commands_confine_a_worker(clone: Path, tmp_path: Path) -> None:
+    place = clone.parent / "shop"
+    place.mkdir()
     (app,) = blocks("python", QUICK_START)
-    (tmp_path / "app.py").write_text(app)
+    (place / "app.py").write_text(app)
     (shown,) = blocks("console", QUICK_START)
     commands = [step.command for step in steps(shown)]
-    assert len(commands) == 6
+    assert len(commands) == 7
     *before, serve = commands
     hole = "/look-up?host=;echo%20$((6*7))"
+    environment = bare(tmp_path)
+    for command, (code, said) in zip(
+        before, play(before, place, environment, scrubbed=True), strict=True
+    ):
+        assert code == 0, command + said
+    environment["PATH"] = f"{place / '.venv' / 'bin'}:{environment['PATH']}"
+    settings = (place / "gunicorn.conf.py").rename(place / "settings")
 
     # There is a hole, which is not gone for want of a shell or a route.
-    with served(serve, tmp_path, environment) as (address, _):
+    with served(serve, place, environment) as (address, _):
         assert get(f"{address}/") == (200, "hello")
         code, text = get(address + hole)
         assert (code, text.splitlines()[-1]) == (200, "42")
 
-    for command, (code, said) in zip(before, play(before, tmp_path, environment), strict=True):
-        assert code == 0, command + said
-    with served(serve, tmp_path, environment) as (address, log):
+    settings.rename(place / "gunicorn.conf.py")
+    with served(serve, place, environment) as (address, log):
         for _ in range(3):
             assert get(f"{address}/") == (200, "hello")
         assert get(address + hole)[0] == 500
         assert get(f"{address}/") == (200, "hello")
         (message,) = re.findall(r"`(PermissionError.*?)`", QUICK_START)
         assert f"\n{message}\n" in log.read_text()
-        assert confined(tmp_path) == [False, True], "gunicorn's master and its worker"
+        assert confined(place) == [False, True], "gunicorn's master and its worker"
 
 
 def confined(cwd: Path) -> list[bool]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ecosystem
 
 DATE = "2026-12-01"
+HOME = "https://host.example/somebody/seccompgen"
+SITE = "https://docs.example/seccompgen/"
 WHO = {
     **{f"GIT_{role}_NAME": "Releaser" for role in ("AUTHOR", "COMMITTER")},
     **{f"GIT_{role}_EMAIL": "releaser@example.org" for role in ("AUTHOR", "COMMITTER")},
@@ -49,7 +51,8 @@ def git(tree: Path, *words: str) -> str:
 
 
 def release(tree: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    done = run(sys.executable, "-m", "release.prepare", *words, cwd=tree, **env)
+    published = ("--repository", HOME, "--site", SITE)
+    done = run(sys.executable, "-m", "release.prepare", *published, *words, cwd=tree, **env)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -104,9 +107,13 @@ def test_a_release_is_a_commit_and_its_files(dist: Path) -> None:
     tree = dist.parent
     assert git(tree, "status", "--porcelain") == ""
     assert git(tree, "log", "-1", "--format=%s") == "Release 9.8.7\n"
-    assert set(git(tree, "diff", "--name-only", "HEAD~1").split()) == {
+    changed = set(git(tree, "diff", "--name-only", "HEAD~1").split())
+    pages = {one for one in changed if one.startswith("release/share/man/man1/")}
+    assert len(pages) > 20
+    assert changed - pages == {
         "CHANGELOG.md",
         "generator/seccompgen/__init__.py",
+        "generator/seccompgen/core/published.py",
     }
     assert f"## [Unreleased]\n\n## [9.8.7] - {DATE}\n" in (tree / "CHANGELOG.md").read_text()
     sums = dict(line.split()[::-1] for line in (dist / "SHA256SUMS").read_text().splitlines())
@@ -129,6 +136,8 @@ def test_the_sdist_has_all_that_is_committed(dist: Path) -> None:
         (("9.8", "--date", DATE), "'9.8' is no version"),
         (("9.8.7", "--date", "tomorrow"), "'tomorrow' is no date"),
         (("9.8.7",), "say DATE=YYYY-MM-DD"),
+        (("9.8.7", "--date", DATE, "--repository", ""), "nobody has published it yet: say"),
+        (("9.8.7", "--date", DATE, "--site", "docs"), "'docs' is no address"),
     ],
 )
 def test_wrong_words_are_refused(tree: Path, words: tuple[str, ...], said: str) -> None:
@@ -175,6 +184,24 @@ def test_a_wheel_with_a_clock_in_it_is_refused(tree: Path) -> None:
     assert "seccompgen-9.8.7-py3-none-any.whl: second built it differently" in done.stderr
     assert git(tree, "log", "-1", "--format=%s") == "add a clock\n"
     assert not (tree / "dist").exists()
+
+
+# --- the addresses -------------------------------------------------------------------------------
+
+
+def test_what_is_published_leads_to_its_addresses(installed: Path) -> None:
+    def say(*words: str) -> str:
+        return run(installed / "bin" / "seccompgen", *words, cwd=installed).stdout
+
+    assert say("--help").endswith(f"\n  {SITE}tour/\n")
+    assert say("build", "--help").endswith(f"\n  {SITE}build/\n")
+    page = (installed / "share" / "man" / "man1" / "seccompgen-build.1").read_text()
+    assert page.replace("\\-", "-").endswith(f"\n.PP\n{SITE}build/\n")
+    (metadata,) = installed.glob("lib/python3*/site-packages/seccompgen-*.dist-info/METADATA")
+    text = metadata.read_text()
+    assert f"\nProject-URL: Source, {HOME}\n" in text
+    assert f"\nProject-URL: Documentation, {SITE}\n" in text
+    assert f"]({HOME}/blob/main/docs/tutorial.md)" in text
 
 
 # --- the list of contents -------------------------------------------------------------------------

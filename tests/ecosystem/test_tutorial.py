@@ -7,11 +7,10 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from released import built_wheel, pins
+from released import lay_out, pins, plain_path
 from shown import console_blocks, same
 from transcript import play
 
@@ -21,27 +20,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.ecosystem
 
 
-def plain_path(place: Path) -> str:
-    """Return a PATH without the tests' environment, whose python3 is the one under it."""
-    commands = place / "bin"
-    commands.mkdir()
-    python = commands / "python3"
-    python.write_text(f'#!/bin/sh\nexec {sys._base_executable} "$@"\n')  # type: ignore[attr-defined]
-    python.chmod(0o755)
-    ours = os.path.realpath(os.path.dirname(sys.executable))  # noqa: PTH120 - PATH has text
-    rest = [one for one in os.environ["PATH"].split(os.pathsep) if os.path.realpath(one) != ours]
-    return os.pathsep.join([str(commands), *rest])
-
-
 def test_the_tutorial_passes_as_written(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl")
-    wheel = built_wheel(tmp_path)
+    lay_out(tmp_path / "seccompgen")
     constraints = tmp_path / "constraints.txt"
-    constraints.write_text(f"{pins()}\nseccompgen @ {wheel.as_uri()}\n")
+    constraints.write_text(pins())
     env = {
+        "HOME": str(tmp_path),
         "PATH": plain_path(tmp_path),
         "PIP_CONSTRAINT": str(constraints),
+        "PIP_BUILD_CONSTRAINT": str(constraints),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_COMPILE": "1",
         "VIRTUAL_ENV": "",

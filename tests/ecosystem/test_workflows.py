@@ -40,7 +40,7 @@ def shown(tmp_path: Path) -> Path:
     """The workflow of docs/ci.md as a file; our action is pinned, as the page says."""
     place = tmp_path / ".github" / "workflows"
     place.mkdir(parents=True)
-    pinned = re.sub(r"(?<=OWNER/seccompgen@)(\S+)", "0" * 40 + r" # \1", SHOWN)
+    pinned = re.sub(r"(?<=<owner>/seccompgen@)(\S+)", "0" * 40 + r" # \1", SHOWN)
     (place / "seccomp.yml").write_text(pinned)
     return place / "seccomp.yml"
 
@@ -105,7 +105,7 @@ def test_actions_are_pinned_by_commit_and_alike_everywhere() -> None:
         match.groups()
         for text in texts
         for match in _USE.finditer(text)
-        if not match["action"].startswith("OWNER/")
+        if not match["action"].startswith("<owner>/")
     }
     assert len(pins) >= 5
     for action, ref, version in pins:

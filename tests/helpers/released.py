@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_FOLDERS = ("generator", "generated", "policies", "release", "templates")
-_FILES = ("pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml", "action.yml")
+_FOLDERS = ("generator", "generated", "policies", "release", "requirements", "templates")
+_FILES = (
+    "Makefile",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    ".pre-commit-hooks.yaml",
+    "action.yml",
+)
 
 
 def built_wheel(directory: Path) -> Path:
@@ -32,6 +39,18 @@ def lay_out(directory: Path) -> Path:
     for name in _FILES:
         shutil.copy(ROOT / name, directory)
     return directory
+
+
+def plain_path(place: Path) -> str:
+    """Return a PATH without the tests' environment, whose python3 is the one under it."""
+    commands = place / "bin"
+    commands.mkdir()
+    python = commands / "python3"
+    python.write_text(f'#!/bin/sh\nexec {sys._base_executable} "$@"\n')  # type: ignore[attr-defined]
+    python.chmod(0o755)
+    ours = os.path.realpath(os.path.dirname(sys.executable))  # noqa: PTH120 - PATH has text
+    rest = [one for one in os.environ["PATH"].split(os.pathsep) if os.path.realpath(one) != ours]
+    return os.pathsep.join([str(commands), *rest])
 
 
 def pins() -> str:

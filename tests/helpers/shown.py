@@ -27,7 +27,11 @@ _NAMED = re.compile(
     r"^```\w+\n(?P<text>(?://|#) (?P<name>[\w./-]+\.\w+)\n.*?)^```$", re.MULTILINE | re.DOTALL
 )
 RUN_BY: dict[str, dict[str, str]] = {
-    "README.md": {"": "ecosystem/test_newcomer.py"},
+    "README.md": {
+        "make generate": "project/test_clean_machine.py",
+        "PYTHONPATH=generated": "ecosystem/test_newcomer.py",
+        "python3 -m venv": "ecosystem/test_newcomer.py",
+    },
     "docs/bazel.md": {"": "ecosystem/test_bazel.py"},
     "docs/bpf.md": {"": "ecosystem/test_bpf.py"},
     "docs/build.md": {"seccompgen build policies/web_worker.yml": "project/test_readme.py"},

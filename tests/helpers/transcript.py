@@ -60,17 +60,23 @@ def _steps(lines: Iterator[str]) -> Iterator[Step]:
 
 
 def play(
-    commands: list[str], cwd: Path, env: Mapping[str, str] | None = None
+    commands: list[str],
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    scrubbed: bool = False,
 ) -> list[tuple[int, str]]:
     """Run commands in one shell; return the exit code of each and what it said.
 
-    What the environment of the tests has is found first, as if it were activated.
+    What the environment of the tests has is found first, as if it were activated; ``scrubbed``,
+    the commands see ``env`` and nothing else.
     """
+    activated = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     script = "".join(f"{command.rstrip()}\nprintf '\\0%d\\0' $?\n" for command in commands)
     run = subprocess.run(
         ["bash", "-c", f"exec 2>&1 </dev/null\n{script}"],
         cwd=cwd,
-        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **(env or {})},
+        env={**({} if scrubbed else activated), **(env or {})},
         capture_output=True,
         text=True,
         timeout=300,

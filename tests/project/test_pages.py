@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/*.md", "tests/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "ci/**/*.md", "[bt]*s/*.md")
     for path in ROOT.glob(pattern)
 )
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)

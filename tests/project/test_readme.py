@@ -11,33 +11,86 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, seccompgen
-from navigation import site_pages
-from pages import EXAMPLES, PYTHONS, README, anchors, blocks
-from seccompgen.cli.examples import SITE
+from interpreter import constant_allow
+from pages import EXAMPLES, PYTHONS, README, blocks
+from seccomp_filters.web_worker import _x86_64 as web_worker
+from seccompgen.core.abis import ABIS
+from seccompgen.kernel.shipped import shipped_tables
 
-SOURCE = "https://github.com/OWNER/seccompgen/blob/main/"
+X86_64 = shipped_tables().tables["x86_64"]
 EXAMPLE = ROOT / "examples" / "word_count"
 
 
-def test_it_is_short_and_all_its_links_are_absolute() -> None:
-    """It is shown by package indexes, too, where nothing lies beside it."""
-    assert len(README.splitlines()) < 120
+def test_it_is_short_and_all_its_links_are_relative() -> None:
+    """They work in a clone and on a code host; test_install sees where else they lead."""
+    assert len(README.splitlines()) <= 150
     links = re.findall(r"\]\(([^)]+)\)", README)
     assert len(links) > 20
-    assert [link for link in links if not link.startswith((SITE, SOURCE))] == []
+    assert [link for link in links if ":" in link or link.startswith("/")] == []
 
 
-def test_its_links_lead_to_pages_and_files() -> None:
-    pages = site_pages()
-    for link in re.findall(r"\]\(([^)]+)\)", README):
-        address, _, anchor = link.partition("#")
-        if address.startswith(SOURCE):
-            assert (ROOT / address.removeprefix(SOURCE)).exists(), link
-            continue
-        page = address.removeprefix(SITE).rstrip("/")
-        (there,) = {f"{page}.md", f"{page}/index.md".lstrip("/"), f"{page}/README.md"} & pages
-        if anchor:
-            assert anchor in anchors(ROOT / "docs" / there), link
+def test_it_opens_with_two_commands() -> None:
+    before, _, rest = README.partition("```console\n")
+    prose = [line for line in before.splitlines() if line and line[0] not in "#`"]
+    assert len(prose) <= 10
+    assert re.findall(r"^\$ (.*)", rest.partition("\n```")[0], re.MULTILINE) == [
+        "make generate",
+        "make test",
+    ]
+
+
+def test_the_filter_that_it_shows_is_as_emitted() -> None:
+    (shown,) = [block for block in blocks("python") if block.startswith("PROGRAM")]
+    emitted = ROOT / "generated" / "seccomp_filters" / "no_exec" / "_x86_64.py"
+    assert emitted.read_text().endswith(f"\n{shown}")
+
+
+def test_its_numbers_are_those_of_tables_and_filters() -> None:
+    shown = " ".join(README.split())
+    assert f"all {len(X86_64.numbers)} that Linux has on x86_64" in shown
+    filtered = [one for one in shipped_tables().tables.values() if one.has_filters]
+    assert f"for {len(filtered)} ABIs at once" in shown
+    assert f"`web_worker` allows {allowed_at_once(web_worker.PROGRAM)}." in shown
+    kernels = (ROOT / "docs" / "kernels.md").read_text()
+    tried = re.findall(r"^\| \S+ \| (\w+) \| (\d+\.\d+)\.", kernels, re.MULTILINE)
+    releases = sorted((tuple(map(int, release.split("."))), release) for _, release in tried)
+    assert f"{releases[0][1]} to {releases[-1][1]}, of" in shown
+    assert len({abi for abi, _ in tried}) == 9
+    assert "of nine architectures" in shown
+
+
+def test_its_costs_are_those_that_were_measured() -> None:
+    measured = (ROOT / "benchmarks" / "RESULTS.md").read_text()
+    shown = " ".join(README.split())
+    for heading, text in (
+        ("docker: bitmap hit", "an allowed call takes {} ns longer"),
+        ("docker: argument-filtered", "whose arguments are compared takes {} ns longer"),
+    ):
+        table = measured.partition(f"### {heading}\n")[2]
+        (added,) = re.findall(
+            r"^\| seccompgen \|.*\| \+([\d.]+) \|", table.partition("\n###")[0], re.M
+        )
+        assert text.format(round(float(added))) in shown
+    table = measured.partition("### docker, from the start\n")[2].partition("\n###")[0]
+    most = max(map(float, re.findall(r"^\| seccompgen \| \S+ \| \S+ \| (\S+) \|", table, re.M)))
+    assert f"Installing adds {most:.1f} ms to a process" in shown
+
+
+def test_it_counts_what_the_profile_of_docker_allows(tmp_path: Path) -> None:
+    profile = ROOT.parent / "shared" / "corpus" / "oci" / "moby-default.json"
+    if not profile.exists():
+        pytest.skip("needs ../shared")
+    args = ("--arch", "x86_64", "--format", "bpf", "-o", tmp_path)
+    assert seccompgen("build", profile, *args).code == 0
+    allowed = allowed_at_once((tmp_path / "moby-default.x86_64.bpf").read_bytes())
+    shown = " ".join(README.split())
+    assert f"of the {len(X86_64.numbers)} calls it allows {allowed} whatever" in shown
+
+
+def allowed_at_once(program: bytes) -> int:
+    """Count the calls of x86_64 that a program allows whatever their arguments are."""
+    arch = ABIS["x86_64"].audit_arch
+    return sum(constant_allow(program, nr, arch, "little") for nr in X86_64.numbers.values())
 
 
 def test_the_first_policy_is_that_of_the_example() -> None:

@@ -8,38 +8,9 @@ from importlib import import_module
 import click
 
 from seccompgen import __version__
-from seccompgen.cli.examples import MORE, SITE
+from seccompgen.cli.commands import COMMANDS, SECTIONS, epilog
+from seccompgen.core.published import documentation
 from seccompgen.io.console import Colours, say, use_colours
-
-_MODULES = {
-    "init": "init",
-    "tables": "tables",
-    "build": "build",
-    "convert": "convert",
-    "vendor": "vendor",
-    "verify": "verify",
-    "explain": "explain",
-    "equiv": "compare",
-    "subset": "compare",
-    "report": "report",
-    "diff": "diff",
-    "lint": "lint",
-    "drift": "drift",
-    "intersect": "combine",
-    "union": "combine",
-    "subtract": "combine",
-    "run": "run",
-    "disasm": "disasm",
-    "asm": "asm",
-    "scan": "scan",
-    "syscalls": "syscalls",
-    "constants": "constants",
-    "record": "record",
-    "schema": "schema",
-    "completion": "completion",
-}
-"""The module of each command. Only the one that is asked for is imported."""
-
 
 _WORDS = "seccompgen.words"
 """The words that were typed, in the data of the context."""
@@ -85,7 +56,7 @@ def _equipped(command: click.Command, name: str) -> click.Command:
     """Give a command what all have: the option --color, and the end of its help."""
     if _color_option not in command.params:
         command.params.append(_color_option)
-        command.epilog = MORE[name].text()
+        command.epilog = epilog(name)
     return command
 
 
@@ -100,20 +71,37 @@ class _Commands(click.Group):
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*_MODULES, *super().list_commands(ctx)})
+        del ctx
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _MODULES:
-            return super().get_command(ctx, cmd_name)
-        module = import_module(f"seccompgen.cli.{_MODULES[cmd_name]}")
+        """Import the module of the command that is asked for, and no other."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"seccompgen.cli.{COMMANDS[cmd_name].module}")
         found = getattr(module, cmd_name)
         return _equipped(found, cmd_name) if isinstance(found, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under their headings, each with its first sentence."""
+        width = max(map(len, COMMANDS))
+        for heading, names in SECTIONS.items():
+            found = {name: self.get_command(ctx, name) for name in names}
+            with formatter.section(heading):
+                formatter.write_dl(
+                    [
+                        (name.ljust(width), one.get_short_help_str(limit=200))
+                        for name, one in found.items()
+                        if one
+                    ]
+                )
 
 
 @click.group(
     cls=_Commands,
     params=[_color_option],
-    epilog=SITE,
+    epilog=documentation("docs/tour.md") or "man seccompgen",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(

@@ -16,11 +16,11 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.cli.examples import address
 from seccompgen.cli.reading import based_reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean
 from seccompgen.core.problems import Problem
+from seccompgen.core.published import documentation
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.lint import Finding, LintReport
 
-PAGE = address("docs/lint.md")
-"""The page that has a section for each code."""
+PAGE = documentation("docs/lint.md")
+"""The address of the page that has a section for each code, or ""."""
 
 
 @click.command()

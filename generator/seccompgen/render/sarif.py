@@ -20,24 +20,22 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
 
 
-def sarif(
-    filters: Sequence[LintReport], tables: Tables, version: str, pages: str
-) -> dict[str, Any]:
-    """Return one run over ``filters``; ``pages`` is where each code has a section."""
+def sarif(filters: Sequence[LintReport], tables: Tables, version: str, page: str) -> dict[str, Any]:
+    """Return one run over ``filters``; each code has a section at ``page``, if that is not ""."""
     codes = sorted({one.kind.value for shown in filters for one in shown.findings})
     results = [_result(one, shown, codes, tables) for shown in filters for one in shown.findings]
     rules = [
         {
             "id": code,
             "shortDescription": {"text": code.replace("-", " ")},
-            "helpUri": f"{pages}#{code}",
+            **({"helpUri": f"{page}#{code}"} if page else {}),
         }
         for code in codes
     ]
     driver = {
         "name": "seccompgen",
         "version": version,
-        "informationUri": pages.partition("#")[0],
+        **({"informationUri": page} if page else {}),
         "rules": rules,
     }
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
