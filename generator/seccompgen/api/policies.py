@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, overload
 
@@ -36,7 +36,7 @@ PolicyLike: TypeAlias = "Policy | Filter | Path | str"
 """A policy: values, or as text the path of a file or the name of a stock policy."""
 
 
-@cache
+@lru_cache(maxsize=1)
 def default_tables() -> Tables:
     """Return the tables of the pinned tag, which are part of seccompgen."""
     return shipped_tables()

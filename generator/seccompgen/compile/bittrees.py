@@ -17,7 +17,7 @@ What is not
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.compile.tree import SCALE
@@ -249,7 +249,7 @@ def _table(words: Words, line: WordId, together: Sequence[int]) -> dict[int, _Po
     return {label: points for label, points in sorted(table(line).items()) if points}
 
 
-@cache
+@lru_cache(maxsize=16)
 def _having(count: int) -> tuple[_Points, tuple[_Points, ...]]:
     """Return all combinations of ``count`` bits, and for each bit those that have it."""
     every = (1 << (1 << count)) - 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from functools import cache
+from functools import lru_cache
 
 
 class Kind(Enum):
@@ -154,7 +154,7 @@ CALLS = {
 """The names of the calls of each kind."""
 
 
-@cache
+@lru_cache(maxsize=1)
 def _kinds() -> dict[str, Kind]:
     return {name: kind for kind, names in CALLS.items() for name in names.split()}
 

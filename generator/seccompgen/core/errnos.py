@@ -6,7 +6,7 @@ compares every one with those headers.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def errno_name(number: int, abi: Abi) -> str | None:
     return _names(abi.name).get(number)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _names(abi: str) -> dict[int, str]:
     own = _OVERRIDES.get(abi, {})
     return {own.get(name, _GENERIC[name]): name for name in sorted(ERRNO_NAMES, reverse=True)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import cache
 from keyword import iskeyword
 from typing import TYPE_CHECKING
 
@@ -333,7 +332,6 @@ def _only_difference(a: tuple[Comparison, ...], b: tuple[Comparison, ...]) -> in
     return places[0] if one.op is Op.EQ and replace(one, value=other.value) == other else None
 
 
-@cache
 def _ones(bits: int) -> int:
     return (1 << bits) - 1
 

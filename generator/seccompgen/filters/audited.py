@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_KEPT = 1000
 _MOST_PLACES = 100
+_MOST_EXPLAINED = 1 << 12
 _MOST_CHANGES = 20
 
 
@@ -63,6 +64,7 @@ class Auditor:
         self._unread: list[str] = []
         self._lost = 0
         self._lines = 0
+        self._explained = lru_cache(maxsize=_MOST_EXPLAINED)(self._explain)
 
     def line(self, content: bytes) -> RefusedCall | UntoldDeath | Diagnostic | None:
         """Take a line; return what it tells if records are followed. None if that is nothing."""
@@ -151,8 +153,7 @@ class Auditor:
             return told
         return self._with_change(told, way, explained)
 
-    @cache  # noqa: B019 - lives as long as the command
-    def _explained(self, way: CallWay, name: str, nr: int) -> ExplainedCall:
+    def _explain(self, way: CallWay, name: str, nr: int) -> ExplainedCall:
         return self._explainer.call(way, CallOnAbi(name, nr, {}, {}))
 
     def _with_change(

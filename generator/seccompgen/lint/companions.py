@@ -10,7 +10,7 @@ import hashlib
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -205,7 +205,7 @@ class Companions:
                 yield Change(functions, tuple(rows), (), ())
 
 
-@cache
+@lru_cache(maxsize=1)
 def shipped_companions() -> Companions:
     """Return the table that is part of seccompgen."""
     directory = Path(__file__).parent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 
 _NUMBERS = re.compile("[0-9]+$")
 _BEFORE = frozenset({"", "new", "newf", "f", "p", "clock_"})
@@ -14,7 +14,7 @@ _EXTENDED = frozenset({"2", "3", "4", "64", "_time64", "at2", "v2", "x"})
 """Those around the names of calls that do all that the older ones do, and more."""
 
 
-@cache
+@lru_cache(maxsize=1 << 16)
 def are_kin(older: str, newer: str, *, still: bool = False) -> bool:
     """Return True if a call is a later form of another, as names tell: `fstat`, `newfstatat`.
 

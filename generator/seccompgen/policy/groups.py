@@ -7,7 +7,7 @@ which is a call, calls with a condition, or another group.
 from __future__ import annotations
 
 import re
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,7 +81,7 @@ def check_own_name(name: object) -> object:
     return name
 
 
-@cache
+@lru_cache(maxsize=1)
 def stock_groups() -> dict[str, StockGroup]:
     """Return the groups that come with seccompgen, by name, sorted.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ _PLACES = (_PACKAGE / "templates", _PACKAGE.parents[1] / "templates")
 """Beside the package in a wheel, at the top in a checkout."""
 
 
-@cache
+@lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
     import jinja2  # noqa: PLC0415 - 30 ms that only rendering should cost
 
@@ -61,7 +61,7 @@ def render_python(template: str, blocks: Mapping[str, str], **context: object) -
     return text.encode()
 
 
-@cache
+@lru_cache(maxsize=1)
 def _html_environment() -> jinja2.Environment:
     return _environment().overlay(autoescape=True, finalize=_shown)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
@@ -90,7 +90,7 @@ def _outcomes(unit: Unit) -> Iterable[tuple[str, Outcome]]:
                 yield name, outcome
 
 
-@cache
+@lru_cache(maxsize=1 << 16)
 def _is_for_programs(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name not in _NOT_FOR_PROGRAMS
 

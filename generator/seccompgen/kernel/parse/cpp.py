@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import TypeAlias
 
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
@@ -184,7 +184,7 @@ def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
         yield start, "".join(parts)
 
 
-@cache
+@lru_cache(maxsize=1 << 12)
 def _given(name: str, body: str) -> Macro:
     return Macro(name, body, Position("predefined"))
 

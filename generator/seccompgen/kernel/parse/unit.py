@@ -7,7 +7,7 @@ and the last definition of a name counts. What a name comes to is either a numbe
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from seccompgen.core.abis import ABIS
@@ -82,7 +82,7 @@ def _number(text: str) -> tuple[int, str, str] | None:
     return number(match) if match else None
 
 
-@cache
+@lru_cache(maxsize=1 << 12)
 def _measure(name: str, value: int) -> tuple[str, int]:
     """Return a measure of a `Model`, the same object each time."""
     return (name, value)

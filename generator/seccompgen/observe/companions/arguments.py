@@ -45,7 +45,7 @@ class Arguments:
         self._library = library
         self._tables = tables
         self._abi = library.table.abi
-        self._values = lru_cache(maxsize=None)(self._values_of)
+        self._values = lru_cache(maxsize=1 << 16)(self._values_of)
 
     def constants(self, function: str, made: Iterable[Made]) -> frozenset[str]:
         """Return what ``function`` passes in the calls ``made``: ``advice=MADV_DONTNEED``."""

@@ -79,9 +79,9 @@ class Failures:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._graph = library.graph
-        self._callers = lru_cache(maxsize=None)(self._callers_of)
-        self._decoded = lru_cache(maxsize=None)(self._decode)
-        self._settled = lru_cache(maxsize=None)(self._settled_in)
+        self._callers = lru_cache(maxsize=1 << 16)(self._callers_of)
+        self._decoded = lru_cache(maxsize=1 << 16)(self._decode)
+        self._settled = lru_cache(maxsize=1 << 16)(self._settled_in)
         self._errnos: set[object] = set()
         self._known: dict[Made, list[tuple[dict[ImageAddress | None, bool], _Retries]]] = {}
 

@@ -71,8 +71,8 @@ class Library:
         self.graph: CodeGraph = explore(images, self.machine, analyses, range(len(images)))
         self.follower = NumberFollower(self.graph)
         self._cut: frozenset[ImageAddress] = frozenset()
-        self.reading = lru_cache(maxsize=None)(self.graph.read)
-        self.own_of = lru_cache(maxsize=None)(self._own_of)
+        self.reading = lru_cache(maxsize=1 << 16)(self.graph.read)
+        self.own_of = lru_cache(maxsize=1 << 16)(self._own_of)
 
     @cached_property
     def functions(self) -> Mapping[str, tuple[ImageAddress, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import os
 import signal
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.observe.run import ptrace
@@ -47,7 +47,7 @@ _STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SI
 """The signals that an EVENT_STOP comes with where a process was stopped."""
 
 
-@cache
+@lru_cache(maxsize=1024)
 def event_of(status: int) -> Event:
     """Return what a wait status tells."""
     if not os.WIFSTOPPED(status):

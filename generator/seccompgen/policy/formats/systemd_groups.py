@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from seccompgen.core.errors import InputError
@@ -14,13 +14,13 @@ DEFAULT_RELEASE = 257
 _FILE = Path(__file__).with_name("systemd_groups.toml")
 
 
-@cache
+@lru_cache(maxsize=1)
 def _releases() -> dict[int, dict[str, str]]:
     read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return {int(release): groups for release, groups in read.items()}
 
 
-@cache
+@lru_cache(maxsize=8)
 def systemd_groups(release: int | None) -> dict[str, frozenset[str]]:
     """Return the calls of each group of a release, those of the groups in it included.
 
