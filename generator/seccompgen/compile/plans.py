@@ -145,7 +145,7 @@ class Plans:
         return (
             sum(map(len, self._searches.values())) > _MOST_SEARCHES
             or sum(one.cells for one in self._searches.values()) > _MOST_CELLS
-            or len(self._parts) > _MOST_PARTS
+            or max(len(self._parts), len(self._ways), len(self._alternatives)) > _MOST_PARTS
             or len(self.words) > _MOST_NODES
             or len(self.functions.sets.nodes) > _MOST_NODES
         )

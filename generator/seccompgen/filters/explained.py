@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import ABIS, HighWords
@@ -109,8 +109,8 @@ class Explainer:
         self.loaded = _loaded(path, tables, asked, reading)
         self._means = means
         self.ways = tuple(self._ways(asked))
-        self._program = cache(self._made_program)
-        self._follower = cache(self._made_follower)
+        self._program = lru_cache(maxsize=64)(self._made_program)
+        self._follower = lru_cache(maxsize=64)(self._made_follower)
 
     @property
     def chosen(self) -> LoadedFilter:

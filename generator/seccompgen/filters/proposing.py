@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from difflib import unified_diff
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,7 +74,7 @@ class Proposer:
         self._policy = policy
         self._tables = tables
         self._main = policy.sources[-1][0]
-        self._known = cache(self._findings_before)
+        self._known = lru_cache(maxsize=64)(self._findings_before)
 
     def propose(self, wish: Wish) -> ProposedChange | str:
         """Return the change that permits the calls of a wish, or why there is none."""
