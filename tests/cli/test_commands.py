@@ -55,6 +55,48 @@ def test_build_writes_a_module_and_the_runtime(policy: Path, tmp_path: Path) -> 
     assert "everything is up to date" in again.out
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("build my-policy.yml", "say where the filters go: -o DIR, such as -o sandbox for a "),
+        ("build my-policy.yml --check", "say where the filters go: -o DIR, such as -o sandbox "),
+        ("biuld my-policy.yml", "Error: No such command 'biuld' (did you mean 'build'?)"),
+        ("compile my-policy.yml", "Error: No such command 'compile' (did you mean 'build'?)"),
+        (
+            "my-policy.yml",
+            "Error: No such command 'my-policy.yml': write the command before the file, as in "
+            "seccompgen lint my-policy.yml",
+        ),
+        (
+            "run my-policy.yml ls -l",
+            "Error: No such option '-l'. If it is COMMAND's, put -- before COMMAND: seccompgen "
+            "run FILTER -- COMMAND",
+        ),
+        ("run --nope my-policy.yml -- ls -l", "Error: No such option '--nope'."),
+        ("record ls -o p.yml", "say where the policy goes (-o POLICY), or what to compare "),
+    ],
+)
+def test_a_command_line_that_is_not_quite_right_is_told_what_to_write(
+    policy: Path, words: str, told: str
+) -> None:
+    before = snapshot(policy.parent)
+    code, out, err = said(inside(*words.split(), cwd=policy.parent))
+    assert (code, out, snapshot(policy.parent)) == (2, [], before)
+    assert err[-1].startswith(told)
+    if words.startswith("record"):
+        assert err[-1].endswith("; -o is COMMAND's here: put it before COMMAND")
+
+
+def test_arch_is_enough_where_a_policy_names_no_abi(tmp_path: Path) -> None:
+    (tmp_path / "worker.policy").write_text("read: 1\nexit_group: 1\nrt_sigreturn: 1\n")
+    run = inside("build", "worker.policy", "--arch", "riscv64", "-o", "o", cwd=tmp_path)
+    assert run.code == 0, run.err
+    assert "--for riscv64" in (tmp_path / "o" / "worker" / "__init__.py").read_text()
+    assert inside("verify", "o/worker", cwd=tmp_path).code == 0
+    run = inside("explain", "worker.policy", "read", "--arch", "riscv64", cwd=tmp_path)
+    assert run.out.startswith("read(fd, buf, count) on riscv64: allow")
+
+
 def test_build_writes_the_supervisors_side_where_there_is_a_listener(
     policy: Path, tmp_path: Path
 ) -> None:
@@ -164,7 +206,7 @@ def test_it_does_not_overwrite_what_it_did_not_generate(tmp_path: Path) -> None:
     (tmp_path / "worker.yml").write_text(POLICY)
     program = tmp_path / "worker.py"
     program.write_text("print('mine')\n")
-    run = seccompgen("build", "worker.yml", cwd=tmp_path)
+    run = seccompgen("build", "worker.yml", "-o", ".", cwd=tmp_path)
     assert run.code == 2
     assert run.err.startswith("worker.py: is not seccompgen's to overwrite")
     assert program.read_text() == "print('mine')\n"

@@ -118,7 +118,7 @@ def test_a_profile_may_have_any_name_that_prints(here: Path) -> None:
     assert command == ["build", "worker.yml", "--profile", odd]
     assert inside(*command, "-o", "o", "--check", cwd=here).code == 0
     (here / odd).rename(here / "a\nb")
-    run = inside("build", "worker.yml", "--profile", "a\nb", cwd=here)
+    run = inside("build", "worker.yml", "-o", "o", "--profile", "a\nb", cwd=here)
     assert (run.code, "unprintable" in run.err) == (2, True)
 
 
@@ -186,7 +186,7 @@ def test_a_bad_profile_is_told_with_all_its_errors_and_nothing_is_written(here: 
     assert run.code == 2
     assert [line.split(": ")[0] for line in run.err.splitlines()] == ["bad:1:7", "bad:2:1"]
     assert not (here / "o").exists()
-    run = inside("build", "worker.yml", "--profile", "nowhere", cwd=here)
+    run = inside("build", "worker.yml", "-o", "o", "--profile", "nowhere", cwd=here)
     assert (run.code, run.err.startswith("cannot read nowhere: ")) == (2, True)
 
 

@@ -30,9 +30,9 @@ def wrong(tmp_path: Path) -> Path:
 
 
 def test_a_terminal_shows_colours_and_otherwise_the_same(wrong: Path) -> None:
-    shown = on_terminal("build", "p.yml", cwd=wrong)
+    shown = on_terminal("build", "p.yml", "-o", "o", cwd=wrong)
     assert "\x1b[1mp.yml:3:27\x1b[0m: " in shown
-    assert COLOUR.sub("", shown) == seccompgen("build", "p.yml", cwd=wrong).err
+    assert COLOUR.sub("", shown) == seccompgen("build", "p.yml", "-o", "o", cwd=wrong).err
 
 
 def test_answers_have_their_colours() -> None:

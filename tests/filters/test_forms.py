@@ -345,7 +345,7 @@ def test_a_file_beside_a_policy_is_included_by_its_path(including: Path) -> None
 
 def test_an_include_that_is_not_there(including: Path) -> None:
     (including / "mine.yml").write_text(INCLUDING.replace("no_network", "no_netwrok"))
-    code, _, (line,) = said(inside("build", "mine.yml", cwd=including))
+    code, _, (line,) = said(inside("build", "mine.yml", "-o", "o", cwd=including))
     assert (code, line) == (
         2,
         "mine.yml:2:11: cannot read no_netwrok: No such file or directory "

@@ -174,7 +174,7 @@ def test_it_names_all_that_decides_a_projects_filters(tmp_path: Path) -> None:
 def test_other_tables_are_inputs(tmp_path: Path) -> None:
     shutil.copytree(Path(seccompgen.__file__).parent / "kernel", tmp_path / "t")
     (tmp_path / "w.yml").write_text(BASE)
-    run = inside("build", "w.yml", "--tables", "t", "--depfile", "d", cwd=tmp_path)
+    run = inside("build", "w.yml", "-o", ".", "--tables", "t", "--depfile", "d", cwd=tmp_path)
     assert run.code == 0, run.err
     assert inputs(tmp_path / "d")[:3] == ["w.yml", "t/kernel.lock.toml", "t/syscalls.csv"]
 
@@ -196,7 +196,7 @@ def test_it_is_not_written_over_what_the_build_reads_or_writes(tmp_path: Path, n
     place.mkdir()
     (place / "w.yml").write_text(BASE)
     before = snapshot(tmp_path)
-    run = inside("build", "w.yml", "--depfile", name, cwd=place)
+    run = inside("build", "w.yml", "-o", ".", "--depfile", name, cwd=place)
     message = f"--depfile {name} would overwrite what is read or written already"
     assert said(run) == (2, [], [message])
     assert snapshot(tmp_path) == before

@@ -52,11 +52,12 @@ CASES = {
         ],
     ),
     "unknown key": (
-        HEAD + "syscals: []\n",
+        HEAD + "syscals: []\nallow: [read]\n",
         [
-            "p.yml:3:1: unknown key 'syscals' (did you mean 'syscalls'?); known: description, "
-            "arches, compat_arches, kernel, default_action, unknown_action, bad_arch_action, "
-            "no_new_privs, flags, install_on_import, multiplexed, include, groups, syscalls"
+            "p.yml:3:1: unknown key 'syscals' (did you mean 'syscalls'?)",
+            "p.yml:4:1: unknown key 'allow'; known: description, arches, compat_arches, kernel, "
+            "default_action, unknown_action, bad_arch_action, no_new_privs, flags, "
+            "install_on_import, multiplexed, include, groups, syscalls",
         ],
     ),
     "no default": (

@@ -61,7 +61,7 @@ def test_what_is_right_becomes_values_and_the_rest_defaults() -> None:
         ),
         ({"named": {1: "a"}}, ("named", 1), "a key must be text, not 1"),
         ({"pair": ("a",)}, ("pair",), "'pair' must be a list, not ('a',)"),
-        ({"nmed": {}}, ("nmed",), "unknown key 'nmed' (did you mean 'named'?); known: inner, "),
+        ({"nmed": {}}, ("nmed",), "unknown key 'nmed' (did you mean 'named'?)"),
         ({5: {}}, (5,), "unknown key 5; known: inner, "),
     ],
 )

@@ -233,8 +233,8 @@ ERRORS = {
             (
                 Problem.MULTIPLEXED_UNSAID,
                 "'socket' can also be made through socketcall on s390x, i386, where no filter "
-                "sees its arguments: say what happens there, with 'multiplexed: ACTION' in this "
-                "group or at the top, or limit the group with 'arches'",
+                "sees its arguments: write 'multiplexed: errno(EPERM)' at the top, or another "
+                "action; or, if these are all it is for, 'arches: [x86_64]'",
             )
         ],
     ),

@@ -64,6 +64,19 @@ if "_SECCOMPGEN_COMPLETE" in os.environ:  # a shell asks by a script of that mod
     import_module("seccompgen.distribute.completion")
 
 
+def _meant(word: str, commands: list[str]) -> str:
+    """Return what a word that is no command may have been meant for."""
+    from seccompgen.core.errors import did_you_mean  # noqa: PLC0415 - keeps --help fast
+
+    if os.access(word, os.F_OK):
+        return f": write the command before the file, as in seccompgen lint {word}"
+    return did_you_mean(_OTHER_WORDS.get(word, word), commands) or "."
+
+
+_OTHER_WORDS = {"compile": "build", "check": "lint", "prove": "verify", "exec": "run"}
+"""Words that others use for commands of ours."""
+
+
 class _Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # --version acts as soon as it is seen, before what stands behind it is.
@@ -73,6 +86,14 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
         return list(COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if self.get_command(ctx, word) is None and word[:1].isalnum():
+            ctx.fail(f"No such command {word!r}{_meant(word, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of the command that is asked for, and no other."""

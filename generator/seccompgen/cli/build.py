@@ -56,7 +56,7 @@ _MOST_RULES = 5
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the filters go, a Python package or any directory; default: the current one.",
+    help="Where the filters go: a package of the application, or any directory.",
 )
 @arches_option
 @click.option(
@@ -119,8 +119,8 @@ def build(
     """Compile policies into static filters.
 
     A POLICY is a file, the name of a stock policy, or a directory, for all that lie in it. Without
-    POLICY, all policies of the project that the current directory lies in (its pyproject.toml has
-    a section [tool.seccompgen]).
+    POLICY, all policies of the project that the current directory lies in: a section
+    [tool.seccompgen] of its pyproject.toml says where they are and where their filters go.
     """
     from seccompgen.filters.changes import new_filters  # noqa: PLC0415
     from seccompgen.pipeline.build import build_policies  # noqa: PLC0415 - keeps --help fast
@@ -150,6 +150,11 @@ def build(
         raise InputError(
             "-o, --arch, --format, --optimize, --no-bitmap and --profile need a POLICY; "
             "the project's pyproject.toml says the rest"
+        )
+    if words and output is None:
+        raise InputError(
+            "say where the filters go: -o DIR, such as -o sandbox for a package of that name, or "
+            "-o . for here ('seccompgen verify' only tries a policy)"
         )
     directory = output or Path()
     require_writable(directory)

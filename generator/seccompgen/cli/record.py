@@ -118,7 +118,11 @@ def record(
     from seccompgen.observe.run.process import Process  # noqa: PLC0415
 
     if not output and not against_word:
-        raise InputError("say where the policy goes (-o POLICY), or what to compare (--against)")
+        late = {"-o", "--output", "--against"}.intersection(words)
+        hint = f"; {late.pop()} is COMMAND's here: put it before COMMAND" if late else ""
+        raise InputError(
+            f"say where the policy goes (-o POLICY), or what to compare (--against){hint}"
+        )
     if skip_unreached and not against_word:
         raise InputError("--skip-unreached is for --against")
     if pids and (words or after_marker):

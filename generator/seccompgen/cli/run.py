@@ -41,7 +41,21 @@ _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 """Errnos of a kernel that has no listener for us: there is one above, or it is too old."""
 
 
-@click.command()
+class _RunCommand(click.Command):
+    """The command, whose last words are another command's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        separated = "--" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if separated:
+                raise
+            hint = "If it is COMMAND's, put -- before COMMAND: seccompgen run FILTER -- COMMAND"
+            raise click.UsageError(f"{error.format_message()} {hint}", ctx) from None
+
+
+@click.command(cls=_RunCommand)
 @click.argument(
     "filter_word", metavar="FILTER", type=click.Path(), shell_complete=completing.filters
 )

@@ -180,6 +180,22 @@ def find_abi(spelling: str) -> Abi | None:
     return ABIS[name] if name else None
 
 
+_ELSEWHERE = {
+    **dict.fromkeys(("x64", "x86_64h", "intel64"), "x86_64"),
+    **dict.fromkeys(("x86_32", "ia32"), "i386"),
+    **dict.fromkeys(("armv8", "arm64v8", "arm64ec"), "aarch64"),
+    **dict.fromkeys(("arm32", "armv6", "armv7", "arm32v5", "arm32v6", "arm32v7"), "arm"),
+    **dict.fromkeys(("power", "power8", "power9"), "ppc64le"),
+}
+"""Names from outside of Linux (Windows, Node.js, image registries), which suggest one of ours."""
+
+
+def unknown_abi(spelling: str) -> str:
+    """Return that no ABI is called ``spelling``, with the nearest name."""
+    meant = _ELSEWHERE.get(spelling.lower(), spelling.lower())
+    return f"unknown architecture {spelling!r}{did_you_mean(meant, ALIASES)}"
+
+
 def require_abi(spelling: str | Abi) -> Abi:
     """Return the ABI that people call ``spelling``, in any case; an ABI as it is.
 
@@ -187,5 +203,5 @@ def require_abi(spelling: str | Abi) -> Abi:
     """
     abi = spelling if isinstance(spelling, Abi) else find_abi(spelling)
     if abi is None:
-        raise InputError(f"unknown architecture {spelling!r}{did_you_mean(str(spelling), ALIASES)}")
+        raise InputError(unknown_abi(str(spelling)))
     return abi

@@ -114,7 +114,8 @@ class Action:
             )
         kind = _ACTIONS.get(match["kind"].lower())
         if kind is None:
-            near = did_you_mean(match["kind"].lower(), _ACTIONS)
+            meant = _MEANT.get(match["kind"].lower().removeprefix("scmp_act_"))
+            near = did_you_mean(meant or match["kind"].lower(), _ACTIONS)
             known = near or f"; known: {', '.join(_ACTIONS)}"
             raise ValueError(f"unknown action {match['kind']!r}{known}")
         data = match["data"]
@@ -165,6 +166,11 @@ Action.USER_NOTIF = Action(ActionKind.USER_NOTIF)
 Action.LOG = Action(ActionKind.LOG)
 Action.ALLOW = Action(ActionKind.ALLOW)
 _ACTIONS = {kind.name.lower(): kind for kind in ActionKind}
+_MEANT = {name: name for name in _ACTIONS}
+_MEANT |= dict.fromkeys(("deny", "block", "reject", "refuse", "error", "eperm"), "errno")
+_MEANT |= dict.fromkeys(("permit", "accept", "pass"), "allow")
+_MEANT["notify"] = "user_notif"
+"""Actions by what people and other formats call them, after ``SCMP_ACT_``."""
 
 
 def _named(what: str, text: object, names: Iterable[str]) -> str:

@@ -46,7 +46,7 @@ from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.packages import beside_package, in_package, is_filter_package
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
-from seccompgen.policy import load_policy
+from seccompgen.policy import load_policy_for
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import Form, policy_docstrings
 from seccompgen.render.templates import EXPLAIN_NAME
@@ -214,7 +214,8 @@ def _claims_of_programs(
             return _claims_of_combined(loaded, module, banner, banner.made, tables)
         policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
         reading = banner.reading() if reading == PLAIN_READING else reading
-    policy, _ = load_policy(policy_path, tables, reading)
+    made_for = [ABIS[name] for name in loaded.programs]
+    policy, _ = load_policy_for(policy_path, made_for, tables, reading)
     stale: list[Diagnostic] = []
     if module and banner:
         stale = _stale(path, module, banner, policy.sources, policy.compat_of, tables)

@@ -52,6 +52,7 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
     draft = translate(read_input(path, MAX_POLICY), str(path), reading, tables)
     if draft is None:
         locate_policy(str(path), "convert")
+        load_policy(path, tables, reading)
         text = "is a policy of seccompgen already; if it is another's, say with --from which"
         raise InputError(Diagnostic(text, Position(str(path)), Problem.WRONG_VALUE))
     policy, notes = load_policy(path, tables, reading)

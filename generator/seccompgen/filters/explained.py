@@ -31,6 +31,7 @@ from seccompgen.filters.value_conditions import alternatives, intervals, united
 from seccompgen.filters.written_call import MOST_ARGUMENTS, call_on, parse_call, require_known
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.pipeline.one_program import one_program
+from seccompgen.policy.formats import names_no_abi
 from seccompgen.render import listing, ret_action
 from seccompgen.render.explanation import (
     AnswerCase,
@@ -463,9 +464,15 @@ def _taken(code: Code, path: Sequence[int], n: int) -> bool | None:
 
 
 def _loaded(path: Path, tables: Tables, asked: Sequence[Abi], reading: Reading) -> LoadedFilter:
-    """Return the filter; raw instructions that do not say their ABI are for those ``asked``."""
+    """Return the filter; what does not say its ABI is for those ``asked``."""
     if kind_of(path) is not FilterForm.RAW or not asked:
-        return load_filter(path, tables, None, reading)
+        loaded = load_filter(path, tables, None, reading)
+        answered = {name for own in loaded.sides for name in (own, *ABIS[own].siblings)}
+        strange = [abi for abi in asked if abi.name not in answered]
+        if not strange or reading.abis or not loaded.policy or not names_no_abi(path, reading):
+            return loaded
+        every = (*loaded.sides, *(abi.name for abi in strange))
+        return load_filter(path, tables, None, replace(reading, abis=every))
     try:
         return load_filter(path, tables, None, reading)
     except InputError:

@@ -15,7 +15,7 @@ from seccompgen.filters.locate import FilterForm, kind_of
 from seccompgen.filters.raw_abis import abis_of
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.pipeline.build import build_policy
-from seccompgen.policy import load_policy
+from seccompgen.policy import load_policy_for
 from seccompgen.verify import Code, kernel_objections, meaning
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def load_filter(
             if not programs:
                 raise InputError(f"{path}: no program for {wanted}", kind=Problem.ABI_MISSING)
             return LoadedFilter(path, module.sha256, programs, module.settings, module=module)
-    policy, notes = load_policy(path, tables, reading)
+    policy, notes = load_policy_for(path, [only] if only else [], tables, reading)
     meanings = {a.name: meaning(policy, a, tables) for a in policy.arches if only in {None, a}}
     if not meanings:
         text = f"{path}: not for {wanted}: its arches leave that out"

@@ -263,10 +263,10 @@ def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
 def _read(
     source: Source, tables: Tables, only: Sequence[Abi], reading: Reading
 ) -> _Read | InputError:
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - takes what reads files
+    from seccompgen.policy import load_policy_for  # noqa: PLC0415 - takes what reads files
 
     try:
-        policy, notes = load_policy(source, tables, reading)
+        policy, notes = load_policy_for(source, only, tables, reading)
     except InputError as error:
         return error
     strange = [abi for abi in only if abi not in policy.arches]

@@ -10,15 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seccompgen.policy.resolve import load_policy
+    from seccompgen.policy.resolve import load_policy, load_policy_for
 
-__all__ = ["load_policy"]
+__all__ = ["load_policy", "load_policy_for"]
 
 
 def __getattr__(name: str) -> object:
     """Import what reads policies when it is used: that takes long."""
-    if name != "load_policy":
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from seccompgen.policy.resolve import load_policy  # noqa: PLC0415
+    from seccompgen.policy import resolve  # noqa: PLC0415
 
-    return load_policy
+    return getattr(resolve, name)

@@ -175,10 +175,7 @@ def _read_yaml(text: str, file: str) -> Document:
     except InputError:
         raise
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = Position(file, mark.line + 1, mark.column + 1) if mark else Position(file)
-        message = " ".join(str(part) for part in (error.context, error.problem) if part)
-        raise _malformed(f"not YAML: {message}", where) from None
+        raise _not_yaml(text, file, error) from None
     except RecursionError:
         raise _too_large(_TOO_DEEP, Position(file)) from None
     except Exception as error:
@@ -193,6 +190,22 @@ def _read_yaml(text: str, file: str) -> Document:
     if node is None:
         raise _malformed("the file is empty", Position(file, 1, 1))
     return _YamlBuilder(file).build(node)._replace(text=text)
+
+
+def _not_yaml(text: str, file: str, error: Any) -> InputError:
+    """Return what to write instead, or else what the reader says."""
+    from seccompgen.policy.yaml_mistakes import Place, mistake  # noqa: PLC0415 - few have one
+
+    mark, since = (
+        Place(mark.line, mark.column) if mark else None
+        for mark in (error.problem_mark or error.context_mark, error.context_mark)
+    )
+    if mark and (found := mistake(text, mark, since)):
+        message, mark = found
+    else:
+        message = " ".join(str(part) for part in (error.context, error.problem) if part)
+    where = Position(file, mark.line + 1, mark.column + 1) if mark else Position(file)
+    return _malformed(f"not YAML: {message}", where)
 
 
 _TOO_DEEP = "nested too deeply"

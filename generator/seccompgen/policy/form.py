@@ -13,7 +13,7 @@ from seccompgen.core.errors import did_you_mean
 from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from seccompgen.policy.document import Path
 
@@ -96,7 +96,8 @@ def list_of(item: Check, least: int = 0) -> Check:
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
         if not isinstance(value, list):
             said = f"{_name(path)} must be a list, not {_short(value)}"
-            faults.append(Fault(path, value, said))
+            hint = f": write [{value}]" if isinstance(value, str | int) and value != "" else ""
+            faults.append(Fault(path, value, f"{said}{hint}"))
             return None
         if len(value) < least:
             faults.append(Fault(path, value, f"{_name(path)} must not be empty"))
@@ -146,7 +147,7 @@ def section(form: type) -> Check:
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
         if not isinstance(value, dict):
-            faults.append(_no_mapping(value, path))
+            faults.append(_no_mapping(value, path, needed))
             return None
         before = len(faults)
         faults += (
@@ -160,8 +161,8 @@ def section(form: type) -> Check:
                 found[name] = own(value[name], (*path, name), faults)
         for name in value:
             if name not in checks:
-                near = did_you_mean(str(name), checks)
-                said = f"unknown key {name!r}{near}; known: {known}"
+                near = did_you_mean(str(name), checks) or f"; known: {known}"
+                said = f"unknown key {name!r}{near}"
                 faults.append(Fault((*path, name), value[name], said, Problem.UNKNOWN_KEY, True))
         return form(**found) if len(faults) == before else None
 
@@ -174,8 +175,9 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is none and field.default_factory is none
 
 
-def _no_mapping(value: object, path: Path) -> Fault:
-    return Fault(path, value, f"{_name(path)} must be a mapping, not {_short(value)}")
+def _no_mapping(value: object, path: Path, needed: Sequence[str] = ()) -> Fault:
+    what = f"a mapping with {' and '.join(needed)}" if needed else "a mapping"
+    return Fault(path, value, f"{_name(path)} must be {what}, not {_short(value)}")
 
 
 def _name(path: Path) -> str:

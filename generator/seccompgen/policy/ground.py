@@ -274,9 +274,12 @@ class Grounding:
         if unsaid:
             text = (
                 f"{written.name!r} can also be made through {name} on {some(unsaid)}, where no "
-                "filter sees its arguments: say what happens there, with 'multiplexed: ACTION' in "
-                "this group or at the top, or limit the group with 'arches'"
+                "filter sees its arguments: write 'multiplexed: errno(EPERM)' at the top, or "
+                "another action"
             )
+            without = [table.abi for table in self._answered if table.abi not in has]
+            if usual := [abi.name for abi in without if abi.bits == 64][:2]:
+                text += f"; or, if these are all it is for, 'arches: [{', '.join(usual)}]'"
             self._problems.append(Diagnostic(text, written.position, Problem.MULTIPLEXED_UNSAID))
         whole = mask == U32
         test = Comparison(0, Op.EQ if whole else Op.MASKED_EQ, number, U64 if whole else mask, 32)

@@ -15,6 +15,7 @@ from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
 from seccompgen.policy.formats import PLAIN_READING, Format, Reading, translate
 from seccompgen.policy.formats.detect import shows_ours
+from seccompgen.policy.formats.unread import unread
 from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_policies
@@ -210,7 +211,13 @@ def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) ->
             return _own_layer(content, file)
         except InputError as error:
             bounds = {one.kind for one in error.diagnostics} == {Problem.TOO_LARGE}
-            if bounds or means.reading.format or not content.strip() or shows_ours(content):
+            if bounds or means.reading.format or not content.strip():
+                raise
+            if other := unread(content):
+                raise InputError(
+                    Diagnostic(other, Position(file), Problem.MALFORMED_FILE)
+                ) from None
+            if shows_ours(content):
                 raise
             told = (*error.diagnostics, _no_format(file))
             raise InputError(*told, kind=Problem.MALFORMED_FILE) from None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import ALIASES, Abi, find_abi
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.abis import Abi, find_abi, unknown_abi
+from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import (
     Action,
     ActionKind,
@@ -18,7 +19,7 @@ from seccompgen.core.model import (
 from seccompgen.core.problems import Problem
 from seccompgen.policy.dead import check_dead
 from seccompgen.policy.document import Source, name_of
-from seccompgen.policy.formats import PLAIN_READING, Reading
+from seccompgen.policy.formats import PLAIN_READING, Reading, names_no_abi
 from seccompgen.policy.ground import Grounding
 from seccompgen.policy.horizon import KEY, NO_LIMIT, horizon_of, newer_groups, unnamed_rules
 from seccompgen.policy.layers import (
@@ -32,7 +33,7 @@ from seccompgen.policy.layers import (
 from seccompgen.policy.written import check_names, written_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from seccompgen.core.tables import Tables
 
@@ -120,6 +121,27 @@ def load_policy(
     return policy, tuple(sorted(dict.fromkeys(notes), key=_order))
 
 
+def load_policy_for(
+    source: Source, abis: Sequence[Abi], tables: Tables, reading: Reading = PLAIN_READING
+) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
+    """Return the policy as `load_policy` does, where only its programs for ``abis`` are wanted.
+
+    A foreign file that names no ABI is read for these, unless the format's usual ones have them.
+    """
+    chosen = replace(reading, abis=tuple(abi.name for abi in abis))
+    try:
+        found = load_policy(source, tables, reading)
+        if all(abi in found[0].arches for abi in abis):
+            return found
+    except InputError:
+        if not abis or reading.abis or not names_no_abi(source, reading):
+            raise
+    else:
+        if reading.abis or not names_no_abi(source, reading):
+            return found
+    return load_policy(source, tables, chosen)
+
+
 def _order(diagnostic: Diagnostic) -> Position:
     return diagnostic.position or Position("")
 
@@ -163,9 +185,7 @@ def _abis(
         abi = find_abi(spelling)
         table = tables.tables.get(abi.name) if abi else None
         if abi is None:
-            hint = did_you_mean(spelling, ALIASES)
-            text = f"unknown architecture {spelling!r}{hint}"
-            problems.append(Diagnostic(text, where, Problem.UNKNOWN_ABI))
+            problems.append(Diagnostic(unknown_abi(spelling), where, Problem.UNKNOWN_ABI))
         elif abi.filters_since is None:
             text = f"Linux has no seccomp filters on {abi.name}"
             problems.append(Diagnostic(text, where, Problem.ABI_WITHOUT_FILTERS))

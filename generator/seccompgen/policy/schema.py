@@ -37,6 +37,7 @@ _MOST_ERRORS = 200
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KERNEL = re.compile(r"v[0-9]{1,3}\.[0-9]{1,3}", re.ASCII)
 _FIRST_FILTERS = Release(3, 5)
+_TOML = re.compile(r"^[ \t]*\w+[ \t]*=", re.M)
 
 
 def _parse_name(text: object) -> object:
@@ -47,6 +48,10 @@ def _parse_name(text: object) -> object:
         return str(text)
     if isinstance(text, str) and not _NAME.fullmatch(text):
         hint = "; a group stands under 'names'" if is_mention(text) else ""
+        if "*" in text:
+            hint = "; there are no patterns: name the calls, or a group such as '@basic-io'"
+        elif " " in text.strip():
+            hint = "; write a comma between names"
         raise ValueError(f"{text!r} is not the name of a system call{hint}")
     return text
 
@@ -205,6 +210,8 @@ def validate(document: Document) -> tuple[PolicyFile, Path]:
         data, base = data["seccomp"], ("seccomp",)
     if not isinstance(data, dict):
         text = "a policy is a mapping with default_action and syscalls"
+        if isinstance(data, str) and _TOML.search(document.text):
+            text += "; if this is TOML, end the file's name in .toml"
         raise InputError(Diagnostic(text, document.position(base), Problem.WRONG_VALUE))
     faults: list[Fault] = []
     result: PolicyFile | None = _policy(data, base, faults)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import ALIASES, find_abi
+from seccompgen.core.abis import find_abi, unknown_abi
 from seccompgen.core.errors import Diagnostic, InputError, did_you_mean
 from seccompgen.core.model import Op, Origin
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
@@ -149,9 +149,8 @@ def _arches(
     for k, spelling in enumerate(group.arches):
         abi = find_abi(spelling)
         if abi is None:
-            text = f"unknown architecture {spelling!r}{did_you_mean(spelling, ALIASES)}"
             where = layer.position(*here, "arches", k)
-            problems.append(Diagnostic(text, where, Problem.UNKNOWN_ABI))
+            problems.append(Diagnostic(unknown_abi(spelling), where, Problem.UNKNOWN_ABI))
         else:
             names.append(abi.name)
     if not any(table.abi.name in names for table in answered) and len(names) == len(group.arches):

@@ -7,21 +7,23 @@ is an error at its place, never dropped.
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import PLAIN_READING, Format, Reading
 from seccompgen.core.problems import Problem
-from seccompgen.io.reading import decode_text
-from seccompgen.policy.document import MAX_POLICY
+from seccompgen.io.reading import decode_text, read_file
+from seccompgen.policy.document import MAX_POLICY, Document
 from seccompgen.policy.formats.detect import detect
 
 if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
+    from seccompgen.policy.document import Source
     from seccompgen.policy.formats.draft import Draft
 
-__all__ = ["PLAIN_READING", "Format", "Reading", "filter_names", "translate"]
+__all__ = ["PLAIN_READING", "Format", "Reading", "filter_names", "names_no_abi", "translate"]
 
 _MODULES: dict[Format, str] = {
     Format.KAFEL: "kafel",
@@ -39,6 +41,30 @@ _MODULES: dict[Format, str] = {
 
 _WITH_SEVERAL = frozenset({Format.SECCOMPILER, Format.ANDROID})
 """The formats of which a file may have several filters; their modules have ``filter_names``."""
+
+
+_NAMING_ABIS: dict[Format, re.Pattern[bytes] | None] = {
+    Format.MINIJAIL: None,
+    Format.SECCOMPILER: None,
+    Format.KAFEL: None,
+    Format.STRACE: None,
+    Format.OCI: re.compile(rb"(?i)\b(?:architectures|archMap)\b"),
+    Format.SYSTEMD: re.compile(rb"SystemCallArchitectures"),
+}
+"""The formats whose files may leave their ABIs open, each with the setting that names them."""
+
+
+def names_no_abi(source: Source, reading: Reading) -> bool:
+    """Return True if a foreign policy does not say its ABIs."""
+    if isinstance(source, Document):
+        return False
+    try:
+        content = read_file(source, MAX_POLICY)
+    except OSError:
+        return False  # such as a pipe, which cannot be read again
+    found = reading.format or detect(content, str(source))
+    sign = _NAMING_ABIS.get(found)
+    return found in _NAMING_ABIS and (sign is None or not sign.search(content))
 
 
 def filter_names(content: bytes, file: str, reading: Reading) -> tuple[str, ...]:

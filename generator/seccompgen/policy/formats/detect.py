@@ -62,9 +62,10 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
     ),
     (
         Format.MINIJAIL,
-        # A statement, in what has none of the keys that each of our policies has.
+        # A statement, in what has none of the keys that each of our policies has, or should have.
         re.compile(
-            r"\A(?![\s\S]*(?:^|[{,])[ \t]*[\"']?(syscalls|default_action)[\"']?[ \t]*:)"
+            r"\A(?![\s\S]*(?:^|[{,])(?:[ \t]|- )*[\"']?"
+            r"(syscalls|default_?[aA]ction|action|names?)[\"']?[ \t]*:)"
             r"[\s\S]*?^[ \t]*"
             r"(@(include|frequency|denylist|default)\b"
             r"|(\w+|\{[\w, \t]+\})(\[[^\]\n]*\])?[ \t]*:[ \t]*\{?[ \t]*(\\\r?\n[ \t]*)?"
@@ -80,14 +81,14 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
 
 _OURS = re.compile(
     r"^(?:[ \t{]|- )*[\"']?"
-    r"(?:default_action|syscalls|seccomp|include|arches|groups)[\"']?[ \t]*[:=]"
+    r"(?:default_?[aA]ction|syscalls?|seccomp|include|arches|groups)[\"']?[ \t]*[:=]"
     r"|^\[+[ \t]*(?:seccomp|syscalls|groups)",
     re.M,
 )
 
 
 def shows_ours(content: bytes) -> bool:
-    """Return True if some key of a policy of ours stands in ``content``."""
+    """Return True if some key of a policy of ours is in ``content``, or one that is nearly that."""
     return _OURS.search(content[:_LOOKED_AT].decode(errors="replace")) is not None
 
 
