@@ -177,7 +177,7 @@ def test_metadata_lead_nowhere_while_nobody_has_published_it() -> None:
     assert shown.startswith("# seccompgen\n")
     assert re.findall(r"\]\(([^)]*)\)", shown) == []
     assert "[CONTRIBUTING.md]" not in shown
-    assert "CONTRIBUTING.md, Architecture" in shown
+    assert "\nCONTRIBUTING.md says how to work on it, CHANGELOG.md" in shown
 
 
 def test_metadata_lead_to_the_repository_once_it_has_an_address() -> None:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING
 import pytest
 from command import ROOT
 from navigation import site_pages
-from seccompgen.cli import _MODULES
+from seccompgen.cli.commands import COMMANDS
+
+from website.links import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +41,7 @@ pytestmark = [
 ADDRESSES = sorted(
     {
         re.sub(r"(^|/)(index|README)\.md$", r"\1", page).replace(".md", "/")
-        for page in site_pages() | {f"commands/{name}.md" for name in _MODULES}
+        for page in site_pages() | {f"commands/{name}.md" for name in COMMANDS}
     }
 )
 
@@ -110,6 +112,7 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 def test_no_page_is_left_out(built: Path) -> None:
     found = {f"{path.parent.relative_to(built)}/" for path in built.rglob("index.html")}
     assert sorted("" if one == "./" else one for one in found) == ADDRESSES
+    assert [path for path in built.rglob("*.html") if NOWHERE in path.read_text()] == []
 
 
 @pytest.mark.parametrize("there", ADDRESSES)
