@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import http.server
-import os
-import random
-import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,58 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from go_programs import go_program
 from recording import calls, confined, record, run
 from running_kernel import require_x86_64
+from servers import GRACE, free_port, get, listens, program, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 require_x86_64()
 pytestmark = pytest.mark.ecosystem
-
-GRACE = 60.0
-"""Seconds that a server may take to begin, or to end."""
-
-
-def program(name: str, *places: str) -> str:
-    """Return the path of a program; skip where it is not installed."""
-    found = shutil.which(name, path=":".join([os.environ["PATH"], "/usr/sbin", *places]))
-    if found is None:
-        pytest.skip(f"{name} is missing: `make test-ecosystem` installs it")
-    return found
-
-
-def free_port() -> int:
-    """Return a port that nobody uses, nor is given who asks for any, before the server has it."""
-    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(1024, given)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            return port
-
-
-@contextlib.contextmanager
-def serving(command: Sequence[str], port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server until the block ends, then ask it to end with SIGTERM and wait."""
-    with log.open("wb") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output, cwd=log.parent)
-    try:
-        deadline = time.monotonic() + GRACE
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.05)
-        yield server
-        server.send_signal(signal.SIGTERM)
-        server.wait(GRACE)
-    finally:
-        server.kill()
-        server.wait()
 
 
 def held_to_what_it_needs(
@@ -79,23 +30,15 @@ def held_to_what_it_needs(
     """Record a server under ``load`` and run it again under the result; the load sees the same."""
     policy = tmp_path / "server.yml"
     words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), *options, "--"]
-    with serving([*words, *command], port, tmp_path / "recorded.log") as recorder:
+    with serving([*words, *command], tmp_path / "recorded.log", lambda: listens(port)) as recorder:
         expected = load()
     assert policy.exists(), (recorder.returncode, (tmp_path / "recorded.log").read_text())
-    with serving(confined(policy, command), port, tmp_path / "confined.log") as server:
+    with serving(
+        confined(policy, command), tmp_path / "confined.log", lambda: listens(port)
+    ) as server:
         assert load() == expected, (tmp_path / "confined.log").read_text()
     assert server.returncode == recorder.returncode
     return policy
-
-
-def get(port: int, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=GRACE)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
 
 
 def under_load(port: int, paths: Sequence[str]) -> list[tuple[int, bytes]]:
@@ -223,17 +166,10 @@ func main() {
 
 
 def test_a_go_web_server(tmp_path: Path) -> None:
-    go = program("go")
-    (tmp_path / "server.go").write_text(GO)
-    (tmp_path / "go.mod").write_text("module server\n\ngo 1.19\n")
+    server = go_program(tmp_path, GO)
     (tmp_path / "file").write_text("data")
-    caches = {"GOCACHE": str(tmp_path / "cache"), "GOPATH": str(tmp_path / "path")}
-    environment = {**os.environ, **caches, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
-    environment |= {"GOPROXY": "off", "GOTOOLCHAIN": "local"}
-    built = run([go, "build", "-o", "server"], 300, cwd=tmp_path, env=environment)
-    assert built.returncode == 0, built.stderr
     port = free_port()
-    command = [str(tmp_path / "server"), f"127.0.0.1:{port}", str(tmp_path / "file")]
+    command = [str(server), f"127.0.0.1:{port}", str(tmp_path / "file")]
     policy = held_to_what_it_needs(
         tmp_path, command, port, lambda: under_load(port, ["/hello", "/file", "/missing"])
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import seccompgen
+from go_programs import go_program
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
@@ -141,28 +142,6 @@ def c_program(directory: Path, compiler: str, *options: str) -> Path:
     path = directory / "program"
     subprocess.run([compiler, *options, "-o", path, directory / "program.c"], check=True)
     return path
-
-
-def go_program(
-    directory: Path, source: str, *flags: str, arch: str = "amd64", cgo: bool = False
-) -> Path:
-    needs("go")
-    (directory / "main.go").write_text(source)
-    (directory / "go.mod").write_text("module program\ngo 1.21\n")
-    environment = {
-        "CGO_ENABLED": str(int(cgo)),
-        "GOARCH": arch,
-        "GOFLAGS": "-mod=mod",
-        "GOPROXY": "off",
-        "GOTOOLCHAIN": "local",
-    }
-    subprocess.run(
-        ["go", "build", *flags, "-o", "program", "."],
-        cwd=directory,
-        env={**os.environ, **environment},
-        check=True,
-    )
-    return directory / "program"
 
 
 @pytest.mark.parametrize(
