@@ -58,6 +58,7 @@ RUN_BY: dict[str, dict[str, str]] = {
     },
     "docs/run.md": {"seccompgen run --trace policies/no_network.yml": "observe/run/test_trace.py"},
     "docs/rust.md": {"": "ecosystem/test_languages.py"},
+    "docs/start.md": {"": "ecosystem/test_start.py"},
     "docs/tutorial.md": {"": "ecosystem/test_tutorial.py"},
     "docs/vendor.md": {
         "seccompgen vendor": "project/test_vendor_page.py",
@@ -112,7 +113,12 @@ def console_blocks(page: str) -> list[Block]:
 
 def named_files(page: str) -> dict[str, str]:
     """Return the files that a page shows: blocks whose first line is a comment with a name."""
-    return {found["name"]: found["text"] for found in _NAMED.finditer((ROOT / page).read_text())}
+    return named_in((ROOT / page).read_text())
+
+
+def named_in(text: str) -> dict[str, str]:
+    """Return the files that a part of a page shows."""
+    return {found["name"]: found["text"] for found in _NAMED.finditer(text)}
 
 
 def same(shown: str, said: str) -> bool:
