@@ -171,7 +171,9 @@
       } else if (Object.hasOwn(constants, part)) {
         sum |= BigInt(constants[part]);
       } else {
-        throw new Misread(`“${part}” is no number, and no constant that this page knows`);
+        const known = Object.keys(constants).filter((name) => name.startsWith(part.split("_")[0] + "_"));
+        const some = known.length ? `; it knows ${known.join(", ")}` : "";
+        throw new Misread(`“${part}” is no number, and no constant that this page knows${some}`);
       }
     }
     return BigInt.asUintN(64, sum);
@@ -343,6 +345,9 @@
     0x7fc00000: "user_notif", 0x7ff00000: "trace", 0x7ffc0000: "log", 0x7fff0000: "allow",
   };
 
+  const known = (constants) => Object.fromEntries(Object.entries(constants).filter(([, one]) => one !== null));
+  const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
   class Article {
     constructor(root) {
       this.root = root;
@@ -351,9 +356,15 @@
       this.ways = this.data.ways.map((way) => ({
         ...way,
         numbers: numbers[way.numbers],
+        answers: numbers[way.answers],
         bitmap: new Set(numbers[way.bitmap]),
-        constants: constants[way.constants],
+        constants: known({ ...constants[0], ...constants[way.constants] }),
       }));
+      this.compared = root.querySelector(".compare");
+      if (this.compared) {
+        this.compared.addEventListener("change", () => this.compare());
+        this.compare();
+      }
       this.form = root.querySelector(".try");
       if (!this.form) return;
       this.output = root.querySelector(".answer");
@@ -374,6 +385,48 @@
         button.addEventListener("click", () => this.take(button.textContent));
       }
       this.show();
+    }
+
+    // The calls that two ABIs do not answer alike: those of both first, then those of one alone.
+    compare() {
+      const { one, other } = this.compared.elements;
+      const [a, b] = [this.ways[one.value], this.ways[other.value]];
+      const groups = new Map(), counts = [0, 0, 0];
+      this.data.names.forEach((name, n) => {
+        const [first, second] = [a.answers[n], b.answers[n]];
+        if (first === second) return;
+        const which = second < 0 ? 1 : first < 0 ? 2 : 0;
+        const key = `${which} ${first} ${second}`;
+        if (!groups.has(key)) groups.set(key, { which, answers: [first, second], names: [] });
+        groups.get(key).names.push(name);
+        counts[which] += 1;
+      });
+      const table = this.root.querySelector(".differing");
+      const [, ...heads] = table.tHead.rows[0].cells;
+      [a, b].forEach((way, n) => { heads[n].textContent = `On ${way.label}`; });
+      const sorted = [...groups.values()].sort((x, y) => x.which - y.which);
+      table.tBodies[0].replaceChildren(...sorted.map(({ answers, names }) => {
+        const row = element("tr", "");
+        const calls = element("th", "");
+        calls.scope = "row";
+        names.forEach((name, n) => {
+          const link = element("a", name);
+          link.href = `#${this.root.id}-c-${name}`;
+          calls.append(n ? ", " : "", link);
+        });
+        row.append(calls);
+        [a, b].forEach((way, n) => {
+          const text = answers[n] < 0 ? "no such call" : this.data.texts[answers[n]];
+          const cell = element("td", "");
+          cell.append(element("span", `on ${way.label}: `, "where"), text);
+          row.append(cell);
+        });
+        return row;
+      }));
+      table.hidden = !sorted.length;
+      const said = `${counted(counts[0], "call")} get${counts[0] === 1 ? "s" : ""} different answers. `
+        + `On ${a.label} alone ${counted(counts[1], "call")}, on ${b.label} alone ${counts[2]}.`;
+      this.root.querySelector(".difference").textContent = sorted.length ? said : "All calls get the same answers.";
     }
 
     get way() {
@@ -411,13 +464,15 @@
     answer() {
       const { call, args } = this.form.elements;
       const { way } = this;
+      const whole = /^\s*(\w+)\s*\((.*)\)\s*$/.exec(call.value); // socket(AF_PACKET, SOCK_RAW, 0)
+      if (whole) [, call.value, args.value] = whole;
       const typed = call.value.trim();
       const n = this.data.names.indexOf(typed);
       try {
         if (n >= 0 && way.numbers[n] < 0) throw new Misread(`${way.label} has no call “${typed}”`);
         const number = n >= 0 ? BigInt(way.numbers[n]) : BigInt.asUintN(32, value(typed, {}));
         const names = n >= 0 ? this.data.arguments[n] : [];
-        const all_args = parsed(args.value.split(/[\s,]+/).filter(Boolean), names, way.constants);
+        const all_args = parsed(args.value.replace(/\s*\|\s*/g, "|").split(/[\s,]+/).filter(Boolean), names, way.constants);
         const word = words(Number(number), way.arch, all_args, this.program.big);
         const result = run(this.program.code, word);
         this.tree.light(result.taken);

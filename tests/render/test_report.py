@@ -11,10 +11,13 @@ import interpreter
 import pytest
 from command import inside
 from seccompgen.core.abis import ABIS
+from seccompgen.core.filter_summary import Permission
 from seccompgen.filters.abilities import ABILITIES, abilities
 from seccompgen.filters.load import load_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.pipeline.build import build_policy
+from seccompgen.policy import load_policy
+from seccompgen.policy.document import read_document
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render.decision_tree import TreeRow, decision_tree
 
@@ -40,11 +43,25 @@ syscalls:
 - action: errno(ENOSYS)
   names: [clone3]
 """
+PARTLY = """\
+arches: [x86_64, aarch64]
+flags: [new_listener]
+default_action: errno(EPERM)
+syscalls:
+- {action: allow, names: [bpf, adjtimex]}
+- {action: user_notif, names: [clock_settime]}
+- {action: allow, names: [chroot], arches: [x86_64]}
+- {action: allow, names: [unshare], when: not unshare_flags & CLONE_NEWNS}
+- action: allow
+  names: [socket]
+  when: family in {AF_INET, AF_INET6} and type & 0xf == SOCK_STREAM
+"""
 STRUCTURE = """\
 h1 policy
 h2 What a process can do
-h3 Calls that no name stands for
+h3 Calls without a name
 h2 All calls
+h2 What differs between ABIs
 h2 Try a call
 h2 Costs
 h2 Findings
@@ -120,7 +137,9 @@ def test_a_page_has_these_parts(page: Page) -> None:
 
 
 def test_a_page_says_what_each_call_gets(page: Page) -> None:
-    row = re.search(r'<tr id="f0-c-openat".*?<td class=some colspan=2>C', page.text, re.DOTALL)
+    row = re.search(
+        r'<tr id="f0-c-openat".*?<td class=some colspan=2><b>C</b>', page.text, re.DOTALL
+    )
     assert row
     assert "flags &amp; O_ACCMODE == O_RDONLY and not flags &amp; O_CREAT" in row[0]
     assert "policy.yml:10" in row[0]
@@ -249,7 +268,7 @@ def test_questions_are_in_names(rows: tuple[TreeRow, ...]) -> None:
 def test_abilities_are_what_the_stock_filters_promise() -> None:
     can = {
         name: {
-            one.title: one.permitted
+            one.title: tuple(call.name for call in one.permitted)
             for one in abilities(load_filter(path, TABLES, ABIS["x86_64"]), TABLES)
         }
         for name, path in stock_policies().items()
@@ -270,6 +289,60 @@ def test_abilities_are_what_the_stock_filters_promise() -> None:
 
 def test_every_call_of_an_ability_is_a_call() -> None:
     known = {name for table in TABLES.tables.values() for name in table.numbers}
-    named = {name for one in ABILITIES for name in one.calls.split()}
-    named |= {name for one in ABILITIES for name, _ in one.conditional}
+    named = {given.name for asked in ABILITIES.values() for one in asked for given in one.given}
     assert named - known == set()
+
+
+def test_every_condition_of_an_ability_is_one_everywhere() -> None:
+    in_memory = {"i386", "s390x", "m68k"}  # their mmap takes a pointer to its arguments
+    given = {given for asked in ABILITIES.values() for one in asked for given in one.given}
+    for name, when in {(one.name, text) for one in given for text in one[1:] if text}:
+        abis = {
+            abi
+            for abi, table in TABLES.tables.items()
+            if name in table.numbers and ABIS[abi].filters_since
+        }
+        abis -= in_memory if name == "mmap" else set()
+        text = (
+            f"{{arches: [{', '.join(sorted(abis))}], default_action: errno, multiplexed: errno, "
+            f"syscalls: [{{action: allow, names: [{name}], when: '{when}'}}]}}"
+        )
+        load_policy(read_document(text.encode(), name), TABLES)
+
+
+def test_an_ability_is_partial_where_arguments_or_abis_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "p.yml").write_text(PARTLY)
+    found = {one.title: one for one in abilities(load_filter(tmp_path / "p.yml", TABLES), TABLES)}
+    told = {
+        title: (
+            one.answer,
+            [
+                (call.name, *when, [way.label for way in ways])
+                for call in one.permitted
+                for when, ways in call.conditions
+            ],
+        )
+        for title, one in found.items()
+    }
+    both = ["x86_64", "aarch64"]
+    assert told["Make an internet socket"] == (
+        Permission.PARTLY,
+        [("socket", "family in {AF_INET, AF_INET6} and type & 0xf == SOCK_STREAM", False, both)],
+    )
+    assert told["Make a raw socket: any protocol over IP"] == (Permission.NO, [])
+    assert told["Make a user namespace"] == (
+        Permission.PARTLY,
+        [("unshare", "unshare_flags & (CLONE_NEWNS|CLONE_NEWUSER) == CLONE_NEWUSER", False, both)],
+    )
+    assert told["Mount, move or unmount file systems"] == (Permission.NO, [])
+    assert told["Change its root directory"] == (
+        Permission.PARTLY,
+        [("chroot", "", False, ["x86_64"])],
+    )
+    assert told["Adjust the machine's clock"][0] is Permission.PARTLY
+    assert "CAP_SYS_TIME" in found["Adjust the machine's clock"].note
+    assert told["Set the machine's clock"] == (Permission.ASKED, [])
+    assert told["Call bpf(): load programs, make maps"] == (
+        Permission.YES,
+        [("bpf", "", False, both)],
+    )

@@ -30,6 +30,7 @@ class Kind(Enum):
     MULTIPLEXED = "Many calls behind one number"
     OBSOLETE = "Gone or never there"
     OTHER = "Not yet sorted"
+    UNNAMED = "Numbers without a name"
 
 
 _PLACEHOLDER = re.compile("(available|reserved|unused)[0-9]+")
@@ -160,7 +161,12 @@ def _kinds() -> dict[str, Kind]:
 
 
 def kind_of_call(name: str) -> Kind:
-    """Return the kind of the call ``name``; OTHER for one that came with a later kernel."""
+    """Return the kind of the call ``name``; OTHER for one that came with a later kernel.
+
+    A number that has no name, but rules in a policy, is UNNAMED.
+    """
+    if name.isdecimal():
+        return Kind.UNNAMED
     if _PLACEHOLDER.fullmatch(name):
         return Kind.OBSOLETE
     return _kinds().get(name, Kind.OTHER)

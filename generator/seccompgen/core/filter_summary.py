@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,7 +57,7 @@ class CallPlace:
     """A call on one ABI: its number, and if the kernel's bitmap answers it.
 
     ``executed`` is how many instructions run where the bitmap does not answer. Both are None where
-    there is no program, the second also where nobody asked.
+    there is no program.
     """
 
     way: Way
@@ -113,14 +114,46 @@ class FilterSummary:
         return {name: tuple(entries) for name, entries in found.items()}
 
 
+class Permission(Enum):
+    """What a filter says to an ability: the word for it."""
+
+    YES = "yes"
+    PARTLY = "partly"
+    ASKED = "a supervisor decides"
+    NO = "no"
+
+
+class Condition(NamedTuple):
+    """A condition on arguments, in names, under which a call is permitted; empty for always.
+
+    If ``excepted``, it is the one under which the call is refused. ``text`` is None where it would
+    be too long to read.
+    """
+
+    text: str | None
+    excepted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AbilityCall:
+    """A call that gives an ability, and when the filter permits it, by the ways into the filter."""
+
+    name: str
+    conditions: tuple[tuple[Condition, tuple[Way, ...]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Ability:
     """Something that a process may want to do, and the calls by which the filter permits it.
 
-    ``permitted`` are those on some of the ABIs ``on``; ``calls`` are all that there are for it.
+    ``permitted`` are those on some of the ``ways``, ``refused`` those that are permitted nowhere.
+    ``note`` says what else limits the ability.
     """
 
+    group: str
     title: str
-    permitted: tuple[str, ...]
-    calls: tuple[str, ...]
-    on: tuple[str, ...]
+    answer: Permission
+    permitted: tuple[AbilityCall, ...]
+    refused: tuple[str, ...]
+    ways: tuple[Way, ...]
+    note: str = ""

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from seccompgen.core.constant_families import ConstantFamily, FamilyValues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+_MOST_SPANS = 4
 
 
 def number(value: int) -> str:
@@ -125,3 +127,10 @@ def _bracketed(words: list[str]) -> str:
 _NOTHING = FamilyValues(ConstantFamily(), {}, {}, {}, 0, "")
 PLAIN_NUMBERS = {bits: Spelling(_NOTHING, bits) for bits in (8, 16, 32, 64)}
 """Numbers without names."""
+
+
+def stretches(spans: Sequence[tuple[int, int]]) -> str:
+    """Return stretches of numbers, from first to last, as text; of many the first ones."""
+    texts = [number(a) if a == b else f"{number(a)}-{number(b)}" for a, b in spans[:_MOST_SPANS]]
+    more = len(spans) - _MOST_SPANS
+    return ", ".join(texts) + (f" and {more} stretches more" if more > 0 else "")

@@ -63,7 +63,7 @@ def report_on(
     policy, module = loaded.policy, loaded.module
     linted = lint_loaded(loaded, tables)
     verdicts, why_not = _verdicts(loaded, tables, reading, means)
-    summary = summarize(loaded, tables, costs=False)
+    summary = summarize(loaded, tables)
     served = [ABIS[way.abi] for way in summary.ways]
     return Report(
         policy.name if policy else path.name,

@@ -23,13 +23,13 @@ from seccompgen.core.filter_summary import (
     RestSummary,
     Way,
 )
-from seccompgen.core.model import U32, All, Origin, condition_for
+from seccompgen.core.model import U32, Origin
 from seccompgen.core.sets import Sets
-from seccompgen.core.spelling import number
+from seccompgen.core.spelling import stretches
 from seccompgen.core.word import ARCH
 from seccompgen.filters.execution import executed_for
 from seccompgen.filters.lift import lift
-from seccompgen.filters.value_conditions import alternatives, united
+from seccompgen.filters.value_conditions import conditions_of
 from seccompgen.lint import FilterView, LintedFilter, views_of
 from seccompgen.render import ret_action
 from seccompgen.verify import Code, Meaning, meaning
@@ -41,24 +41,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Predicate
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
     from seccompgen.verify.oracle import Case
 
 _UNTOLD = "it depends on the arguments, too intricately to be told"
-_MOST_SPANS = 4
 _X32_NUMBERS = "numbers of x32, which have bit 30"
 
 
-def summarize(loaded: LoadedFilter, tables: Tables, *, costs: bool = True) -> FilterSummary:
+def summarize(loaded: LoadedFilter, tables: Tables) -> FilterSummary:
     """Return what a filter does, for every ABI that it answers for.
 
-    Where the filter was compiled, or is a program, it says what the bitmap answers, and with
-    ``costs`` how many instructions run.
+    Where the filter was compiled, or is a program, it says what the bitmap answers, and how
+    many instructions run.
     """
-    return _Summarizer(loaded, tables, costs=costs).summary()
+    return _Summarizer(loaded, tables).summary()
 
 
 _Span: TypeAlias = tuple[int, int]
@@ -91,9 +89,8 @@ class _Cases:
 
 
 class _Summarizer:
-    def __init__(self, loaded: LoadedFilter, tables: Tables, *, costs: bool) -> None:
+    def __init__(self, loaded: LoadedFilter, tables: Tables) -> None:
         self._loaded = loaded
-        self._costs = costs
         self._tables = tables
         self._sets = Sets()
         self._undecided: dict[str, None] = {}
@@ -150,8 +147,7 @@ class _Summarizer:
             return CallPlace(way, nr)
         # The bitmap has the numbers of x86_64 and i386, and none with x32's bit.
         bitmap = view.abi.name != "x32" and constant_allow(code.instructions, nr, view.arch)
-        executed = executed_for(code, nr, view.arch) if self._costs else None
-        return CallPlace(way, nr, bitmap, executed)
+        return CallPlace(way, nr, bitmap, executed_for(code, nr, view.arch))
 
     # --- answers -----------------------------------------------------------------------------
 
@@ -207,27 +203,13 @@ class _Summarizer:
         self, boxes: Sequence[Box], origin: Origin | None, view: FilterView, name: str
     ) -> str:
         """Return when a call is in one of ``boxes``, as the rules have it if they say just that."""
-        tests = self._as_written(boxes, origin, view, name) or [
-            All(group)
-            for box in united(self._sets, boxes)
-            for group in alternatives(self._sets, box)
-        ]
-        return self._tables.naming.alternatives(tests, name, view.abi)
-
-    def _as_written(
-        self, boxes: Sequence[Box], origin: Origin | None, view: FilterView, name: str
-    ) -> list[Predicate]:
-        """Return the conditions of the rules at ``origin`` if they hold for ``boxes`` alone."""
-        written = [
-            condition_for(rule.condition, view.abi.argument_bits)
+        rules = (
+            rule
             for rule in (view.policy.rules if view.policy else ())
             if rule.origin == origin and rule.name == name and rule.applies_to(view.abi)
-        ]
-        conditions = [one for one in written if one is not None]
-        if len(conditions) < len(written):
-            return []
-        own = united(self._sets, map(self._sets.box, conditions))
-        return conditions if own == united(self._sets, boxes) else []
+        )
+        tests = conditions_of(self._sets, boxes, rules, view.abi)
+        return self._tables.naming.alternatives(tests, name, view.abi)
 
     # --- calls without a name ----------------------------------------------------------------
 
@@ -261,7 +243,7 @@ class _Summarizer:
                         found[subject].setdefault(ret, []).extend(left)
         for subject, answers in found.items():
             for ret, spans in answers.items():
-                which = subject if len(answers) == 1 else f"{subject}: {_spans(spans)}"
+                which = subject if len(answers) == 1 else f"{subject}: {stretches(spans)}"
                 yield which, CallAnswer(_UNTOLD, 0) if ret is None else _plain(ret, abi, None)
         yield others, _plain(lifted.otherwise, abi, None)
 
@@ -290,9 +272,3 @@ def _parted(first: int, last: int, own: str, *, x32: bool) -> Iterator[tuple[str
             if max(first, one) <= min(last, end):
                 yield subject, max(first, one), min(last, end)
         start = high + 1
-
-
-def _spans(spans: Sequence[_Span]) -> str:
-    texts = [number(a) if a == b else f"{number(a)}-{number(b)}" for a, b in spans[:_MOST_SPANS]]
-    more = len(spans) - _MOST_SPANS
-    return ", ".join(texts) + (f" and {more} stretches more" if more > 0 else "")

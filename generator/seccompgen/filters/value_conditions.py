@@ -10,12 +10,15 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
-from seccompgen.core.model import U32, Comparison, Op
+from seccompgen.core.model import U32, All, Comparison, Op, condition_for
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, BITS, NOTHING, Sets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Predicate, Rule
 
 Tests: TypeAlias = tuple[Comparison, ...]
 """Comparisons that must all hold."""
@@ -201,6 +204,23 @@ def _outside(argument: int, part: _Part, width: int) -> Comparison | None:
 
 def _ones(width: int) -> int:
     return U32 if width == 32 else (1 << BITS) - 1
+
+
+def conditions_of(
+    sets: Sets, boxes: Sequence[Sequence[int]], rules: Iterable[Rule], abi: Abi
+) -> Sequence[Predicate]:
+    """Return conditions of which one holds for the arguments in one of ``boxes``, and no others.
+
+    They are those of ``rules``, as somebody wrote them, if these say just that. Raises
+    UndecidedError where a set is too intricate.
+    """
+    written = [condition_for(rule.condition, abi.argument_bits) for rule in rules]
+    conditions = [one for one in written if one is not None]
+    if conditions and len(conditions) == len(written):
+        own = united(sets, map(sets.box, conditions))
+        if own == united(sets, boxes):
+            return conditions
+    return [All(group) for box in united(sets, boxes) for group in alternatives(sets, box)]
 
 
 def united(sets: Sets, boxes: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:

@@ -66,6 +66,11 @@ class CallAnswer:
         """The arguments with which it is refused."""
         return tuple(box for box, ret in self.parts if refuses(ret))
 
+    @cached_property
+    def asked(self) -> tuple[Box, ...]:
+        """The arguments with which a supervisor or a tracer decides."""
+        return tuple(box for box, ret in self.parts if asks(ret))
+
     @property
     def only(self) -> int | None:
         """The answer whatever the arguments are, None where these count."""

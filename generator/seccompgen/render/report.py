@@ -11,43 +11,47 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.core.call_kinds import Kind
-from seccompgen.core.model import RET_DATA_MAX, ActionKind
+from seccompgen.core.spelling import stretches
 from seccompgen.core.text import printable
 from seccompgen.render.change_groups import counted, grouped
 from seccompgen.render.findings import message_of, witness_text
+from seccompgen.render.report_answers import (
+    AnswerWords,
+    letter_of,
+    names_of,
+    rule_of,
+    short_place,
+    words_of,
+)
 from seccompgen.render.report_data import script_data
 from seccompgen.render.templates import render_html, template_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from seccompgen.core.errors import Position
     from seccompgen.core.filter_changes import FilterDiff
-    from seccompgen.core.filter_summary import Ability, CallSummary, FilterSummary, Way
+    from seccompgen.core.filter_summary import (
+        Ability,
+        CallPlace,
+        CallSummary,
+        Condition,
+        FilterSummary,
+        Way,
+    )
     from seccompgen.core.program import Cost, Program
     from seccompgen.core.tables import Tables
     from seccompgen.lint import Finding
     from seccompgen.render.decision_tree import TreeRow
 
 _MOST_ABIS = 4
-_LETTERS = {
-    ActionKind.ALLOW: ("A", "allow"),
-    ActionKind.LOG: ("L", "log"),
-    ActionKind.ERRNO: ("E", "errno"),
-    ActionKind.KILL_PROCESS: ("K", "kill"),
-    ActionKind.KILL_THREAD: ("K", "kill"),
-    ActionKind.TRAP: ("T", "trap"),
-    ActionKind.TRACE: ("R", "trace"),
-    ActionKind.USER_NOTIF: ("N", "notify"),
-}
-"""The letter in the matrix, and the class of its colour."""
+_MOST_NAMES = 3
 _EFFECTS = {
     "errno": "the call is not made, the program gets that error, and goes on",
     "kill": "it is ended at once",
@@ -108,16 +112,6 @@ class Report:
     diff: FilterDiff | None = None
 
 
-class _Words(NamedTuple):
-    """An answer, and when it is given; letter and class are those of its sign."""
-
-    action: str
-    condition: str
-    otherwise: bool
-    letter: str
-    name: str
-
-
 @dataclass(frozen=True, slots=True)
 class _Row:
     """A call in the table: what is answered, in parts for ABIs that differ, and its cells.
@@ -126,9 +120,24 @@ class _Row:
     """
 
     name: str
-    entries: tuple[tuple[str, tuple[tuple[_Words, tuple[str, ...]], ...]], ...]
+    entries: tuple[tuple[str, tuple[tuple[AnswerWords, tuple[str, ...]], ...]], ...]
     cells: tuple[tuple[str, str, int], ...]
     state: str
+
+
+class _Rest(NamedTuple):
+    """Calls that no name stands for, and their answers as a `_Row` has them."""
+
+    subject: str
+    entries: tuple[tuple[str, tuple[tuple[AnswerWords, tuple[str, ...]], ...]], ...]
+    where: str
+
+
+class _Longest(NamedTuple):
+    """How many instructions run at most for some calls, and the calls for which so many run."""
+
+    instructions: int
+    calls: str
 
 
 def render_report(reports: Sequence[Report], tables: Tables) -> bytes:
@@ -140,8 +149,6 @@ def render_report(reports: Sequence[Report], tables: Tables) -> bytes:
         level=1 if len(reports) == 1 else 2,
         tag=tables.tag,
         legend=LEGEND,
-        letter=letter_of,
-        short=short_place,
         style=style,
         script=script,
         style_hash=_csp_hash(style),
@@ -150,11 +157,6 @@ def render_report(reports: Sequence[Report], tables: Tables) -> bytes:
         data=_json([script_data(one, tables) for one in reports]),
     )
     return text.encode("utf-8", "surrogateescape")
-
-
-def short_place(position: Position) -> str:
-    """Return the file name and the line of a place: where the file lies is nobody's business."""
-    return f"{PurePath(position.file).name}:{position.line}"
 
 
 def _csp_hash(text: str) -> str:
@@ -171,11 +173,9 @@ def _json(data: object) -> str:
 def _context(report: Report, tables: Tables) -> dict[str, object]:
     """Return what the template prints of one filter."""
     ways = report.summary.ways
-    rows = [_row(name, entries, ways) for name, entries in report.summary.by_name.items()]
-    kinds = [
-        (kind, [row for row in rows if report.summary.by_name[row.name][0].kind is kind])
-        for kind in Kind
-    ]
+    by_name = report.summary.by_name
+    rows = [_row(name, by_name[name], ways) for name in names_of(report.summary)]
+    kinds = [(kind, [row for row in rows if by_name[row.name][0].kind is kind]) for kind in Kind]
     groups = grouped(report.diff, tables) if report.diff else []
     return {
         "report": report,
@@ -183,12 +183,17 @@ def _context(report: Report, tables: Tables) -> dict[str, object]:
         "ways": ways,
         "kinds": [(kind, own, _counts(own)) for kind, own in kinds if own],
         "counts": _counts(rows),
-        "rest": [(one, _some_ways(one.ways, ways)) for one in report.summary.rest],
-        "abilities": [(one, _where(one, ways)) for one in report.abilities],
+        "rest": [*_numbers(report.summary), *_rest(report.summary)],
+        "abilities": [
+            (group, [(one, _where(one, ways), _by(one)) for one in found])
+            for group, found in groupby(report.abilities, key=lambda one: one.group)
+        ],
         "refusal": _refusal(report),
         "signs": {sign for row in rows for sign, _, _ in row.cells},
         "sources": [(PurePath(path).name, sha256) for path, sha256 in report.sources],
-        "programs": [(one, _in_bitmap(one, report)) for one in report.programs],
+        "programs": [
+            (one, _in_bitmap(one, report), *_longest(one, report)) for one in report.programs
+        ],
         "proved": _how_many_proved(report.programs),
         "bounded": all(one.bound for one in report.programs),
         "findings": [_finding(one, tables) for one in report.findings],
@@ -212,14 +217,41 @@ def _paragraphs(text: str) -> list[list[str]]:
     return [one for one in found if one]
 
 
+def _numbers(summary: FilterSummary) -> Iterator[_Rest]:
+    """Yield what numbers get that have no name, but rules in the policy: alike ones together."""
+    alike: dict[Any, list[int]] = defaultdict(list)
+    on: dict[Any, set[Way]] = defaultdict(set)
+    for name, entries in summary.by_name.items():
+        if entries[0].kind is Kind.UNNAMED:
+            told = _row(name, entries, summary.ways).entries
+            alike[told].append(int(name))
+            on[told].update(place.way for one in entries for place in one.places)
+    for told, numbers in alike.items():
+        spans: list[tuple[int, int]] = []
+        for nr in sorted(numbers):
+            first = spans.pop()[0] if spans and spans[-1][1] == nr - 1 else nr
+            spans.append((first, nr))
+        count = "a number" if len(numbers) == 1 else f"{len(numbers)} numbers"
+        subject = f"{count} without a name, but with rules in the policy: {stretches(spans)}"
+        ways = [way for way in summary.ways if way in on[told]]
+        yield _Rest(subject, told, _some_ways(ways, summary.ways))
+
+
+def _rest(summary: FilterSummary) -> Iterator[_Rest]:
+    for one in summary.rest:
+        words = AnswerWords(one.answer.action, "", False, *letter_of(one.answer.ret))
+        told = (("", ((words, rule_of(one.answer)),)),)
+        yield _Rest(one.subject, told, _some_ways(one.ways, summary.ways))
+
+
 def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[Way]) -> _Row:
     """Return the row of a call: what most ABIs answer comes first."""
     ordered = sorted(entries, key=lambda one: -len(one.places))
     having = [place.way for one in ordered for place in one.places]
-    where: dict[tuple[_Words, ...], list[Way]] = {}
-    rules: dict[tuple[_Words, ...], list[dict[str, None]]] = {}
+    where: dict[tuple[AnswerWords, ...], list[Way]] = {}
+    rules: dict[tuple[AnswerWords, ...], list[dict[str, None]]] = {}
     for one in ordered:
-        words, places = _words(one)
+        words, places = words_of(one)
         where.setdefault(words, []).extend(place.way for place in one.places)
         for known, new in zip(rules.setdefault(words, [{} for _ in words]), places, strict=True):
             known.update(dict.fromkeys(new))
@@ -239,37 +271,10 @@ def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[Way]) -> _Row
     return _Row(name, told, cells, states.pop() if len(states) == 1 else "some")
 
 
-def _words(entry: CallSummary) -> tuple[tuple[_Words, ...], list[list[str]]]:
-    """Return the answers to a call, and the places of the rules that give each.
-
-    Answers that are one whatever the arguments are stand as one.
-    """
-    places = [
-        [short_place(one.origin.position)] if one.origin and one.origin.position.line else []
-        for one in entry.answers
-    ]
-    if entry.only:
-        always = _Words(entry.only.action, "", False, *letter_of(entry.only.ret))
-        return (always,), [[place for some in places for place in some]]
-    words = (
-        _Words(one.action, one.condition, one.otherwise, *letter_of(one.ret))
-        for one in entry.answers
-    )
-    return tuple(words), places
-
-
 def _cell(entry: CallSummary) -> tuple[str, str]:
     if entry.only is None:
         return ("C", "some")
     return letter_of(entry.only.ret)
-
-
-def letter_of(ret: int) -> tuple[str, str]:
-    """Return the letter and the class of an answer, a SECCOMP_RET value."""
-    try:
-        return _LETTERS[ActionKind(ret & ~RET_DATA_MAX)]
-    except ValueError:
-        return ("?", "kill")
 
 
 def _state(entry: CallSummary) -> str:
@@ -311,8 +316,23 @@ def _refusal(report: Report) -> tuple[str, str] | None:
 
 def _where(ability: Ability, ways: Sequence[Way]) -> str:
     """Return on which ABIs an ability is there, empty if on all or on none."""
-    here = [way for way in ways if way.abi in ability.on]
+    here = ability.ways
     return f"on {_some_ways(here, ways)}" if here and len(here) < len(ways) else ""
+
+
+def _by(ability: Ability) -> list[tuple[str, list[tuple[Condition, str]]]]:
+    """Return the calls that give an ability, each with its conditions, and where these hold."""
+    return [
+        (
+            call.name,
+            [
+                (when, f"on {_some_ways(ways, ability.ways)}" if len(call.conditions) > 1 else "")
+                for when, ways in call.conditions
+                if when.text != "" or len(call.conditions) > 1
+            ],
+        )
+        for call in ability.permitted
+    ]
 
 
 def _in_bitmap(program: ReportedProgram, report: Report) -> int:
@@ -320,6 +340,44 @@ def _in_bitmap(program: ReportedProgram, report: Report) -> int:
     name = program.program.abi.name
     places = (place for call in report.summary.calls for place in call.places)
     return sum(place.bitmap is True and place.way == (name, name) for place in places)
+
+
+def _longest(program: ReportedProgram, report: Report) -> tuple[_Longest, _Longest | None]:
+    """Return the longest path of all calls, and that of those which the bitmap does not answer."""
+    own = program.program.abi.name
+    costs: list[tuple[int, str, CallPlace]] = [
+        (place.executed.most, call.name, place)
+        for call in report.summary.calls
+        for place in call.places
+        if place.way.program == own and place.executed
+    ]
+    if program.cost:
+        longest = program.cost.longest
+    else:
+        longest = program.rows[0].cost.most if program.rows else 1
+    left = [one for one in costs if not one[2].bitmap]
+    return (
+        _Longest(longest, _taking(longest, costs, own)),
+        _Longest(most, _taking(most, left, own))
+        if (most := max((one[0] for one in left), default=0))
+        else None,
+    )
+
+
+def _taking(most: int, costs: Iterable[tuple[int, str, CallPlace]], own: str) -> str:
+    """Return the calls that run ``most`` instructions: on their own ABI rather than on others.
+
+    Empty if none of those that have a name does.
+    """
+    on: dict[str, list[str]] = defaultdict(list)
+    for instructions, name, place in costs:
+        if instructions == most and not name.isdecimal():
+            on[place.way.abi].append(name)
+    abi = own if own in on else next(iter(on), "")
+    names = on[abi]
+    more = sum(map(len, on.values())) - len(names[:_MOST_NAMES])
+    text = ", ".join(names[:_MOST_NAMES]) + (f" on {abi}" if abi and abi != own else "")
+    return f"{text} and {more} more" if more else text
 
 
 def _how_many_proved(programs: Sequence[ReportedProgram]) -> str:

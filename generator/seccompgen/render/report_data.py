@@ -9,9 +9,13 @@ import re
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from seccompgen.core.abis import ABIS
+from seccompgen.core.argument_families import families_of
 from seccompgen.core.text import printable
+from seccompgen.render.report_answers import answer_text, names_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from seccompgen.core.abis import Abi
     from seccompgen.core.filter_summary import Way
     from seccompgen.core.tables import Tables
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
     from seccompgen.render.report import Report, ReportedProgram
 
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9_]+")
+_USUAL = frozenset(
+    {"clone", "mmap", "mprotect", "open", "openat", "socket", "socketcall", "unshare"}
+)
+"""Calls whose arguments are asked about, though a filter may look at none of them."""
 
 
 T = TypeVar("T")
@@ -50,7 +58,7 @@ class _Tables(NamedTuple):
 def script_data(report: Report, tables: Tables) -> dict[str, object]:
     """Return what the script of a page knows of one filter."""
     shared = _Tables(_Table(), _Table(), _Table(), _Table())
-    names = list(report.summary.by_name)
+    names = names_of(report.summary)
     return {
         "programs": [_program(one, shared) for one in report.programs],
         "ways": [_way(one, report, shared, tables) for one in report.summary.ways],
@@ -59,8 +67,19 @@ def script_data(report: Report, tables: Tables) -> dict[str, object]:
         "texts": shared.texts.all,
         "rows": shared.rows.all,
         "numbers": shared.numbers.all,
-        "constants": [dict(one) for one in shared.constants.all],
+        "constants": _differences([dict(one) for one in shared.constants.all]),
     }
+
+
+def _differences(constants: list[dict[str, int]]) -> list[dict[str, int | None]]:
+    """Return the first values, then how others differ from them; None for what is not there."""
+    first = constants[0] if constants else {}
+    names = sorted({name for one in constants for name in one})
+    others = (
+        {name: one.get(name) for name in names if one.get(name) != first.get(name)}
+        for one in constants[1:]
+    )
+    return [dict(first), *others]
 
 
 def _program(one: ReportedProgram, shared: _Tables) -> dict[str, object]:
@@ -101,15 +120,19 @@ def _row(row: TreeRow, texts: _Table[str]) -> tuple[object, ...]:
 
 
 def _way(way: Way, report: Report, shared: _Tables, tables: Tables) -> dict[str, object]:
-    """Return an ABI; ``numbers`` has a number for each name, and ``bitmap`` those in the bitmap."""
+    """Return an ABI; ``numbers`` and ``answers`` have a number and a text for each name.
+
+    ``bitmap`` are the names in the bitmap.
+    """
     abi = ABIS[way.abi]
-    places = {
-        entry.name: place
+    found = {
+        entry.name: (place, entry)
         for entry in report.summary.calls
         for place in entry.places
         if place.way == way
     }
-    names = list(report.summary.by_name)
+    places = {name: place for name, (place, _) in found.items()}
+    names = names_of(report.summary)
     programs = [one.program.abi.name for one in report.programs]
     bitmap = (n for n, name in enumerate(names) if name in places and places[name].bitmap)
     return {
@@ -118,6 +141,12 @@ def _way(way: Way, report: Report, shared: _Tables, tables: Tables) -> dict[str,
         "arch": abi.audit_arch,
         "numbers": shared.numbers.number(
             tuple(places[name].nr if name in places else -1 for name in names)
+        ),
+        "answers": shared.numbers.number(
+            tuple(
+                shared.texts.number(printable(answer_text(found[name][1]))) if name in found else -1
+                for name in names
+            )
         ),
         "bitmap": shared.numbers.number(tuple(bitmap)),
         "constants": shared.constants.number(_constants(report, abi, tables)),
@@ -134,16 +163,24 @@ def _arguments(name: str, report: Report, tables: Tables) -> list[str]:
 
 
 def _constants(report: Report, abi: Abi, tables: Tables) -> tuple[tuple[str, int], ...]:
-    """Return the values of the constants that the conditions of the page name."""
-    conditions = {answer.condition for entry in report.summary.calls for answer in entry.answers}
+    """Return the values of the constants that people type, or that conditions of the page name.
+
+    They type those of calls whose arguments count, in this filter or usually; of the thousands of
+    requests that ioctl has, only what is named.
+    """
+    summary = report.summary
+    conditions = {answer.condition for entry in summary.calls for answer in entry.answers}
     named = {name for text in conditions for name in _CONSTANT.findall(text)}
-    values = ((name, tables.facts.value(name, abi)) for name in sorted(named | _USUAL))
+    counting = {entry.name for entry in summary.calls if entry.only is None} - {"ioctl"}
+    named.update(_typed(counting | _USUAL, abi, tables))
+    values = ((name, tables.facts.value(name, abi)) for name in sorted(named))
     return tuple((name, value) for name, value in values if value is not None)
 
 
-_USUAL_TEXT = """
-    AF_INET AF_INET6 AF_UNIX AT_FDCWD CLONE_THREAD CLONE_VM O_APPEND O_CLOEXEC O_CREAT O_EXCL
-    O_RDONLY O_RDWR O_TRUNC O_WRONLY PROT_EXEC PROT_READ PROT_WRITE SOCK_DGRAM SOCK_STREAM
-"""
-_USUAL = frozenset(_USUAL_TEXT.split())
-"""Constants that people type though no condition has them."""
+def _typed(calls: Iterable[str], abi: Abi, tables: Tables) -> Iterator[str]:
+    """Yield the constants that the arguments of some calls are made of."""
+    for call in calls:
+        prototype = tables.facts.prototype(call, abi)
+        for one in prototype.parameters if prototype else ():
+            for family in families_of(call, one.name):
+                yield from family.names(tables.facts)

@@ -107,8 +107,11 @@ def _usual(entries: Sequence[_Entry]) -> str:
 
 def _action_lines(action: str, entries: Sequence[_Entry], usual: str) -> Iterator[str]:
     if action == usual:
-        always = {one.name for one in entries if one.answers == ((action, "", False),)}
-        yield f"{len(always)} calls that are not named here, whatever their arguments are"
+        always = {one.name: one.kind for one in entries if one.answers == ((action, "", False),)}
+        numbers = list(always.values()).count(Kind.UNNAMED)
+        yield f"{len(always) - numbers} calls that are not named here, whatever their arguments are"
+        if numbers:
+            yield f"{numbers} numbers without a name that the policy has rules for"
     for kind in Kind:
         plain: list[str] = []
         otherwise: list[str] = []
