@@ -5,6 +5,7 @@
 # make quick     the tests of what changed, the nearest first, for a minute at most; BASE=main says
 #                 since when
 # make test-long  what `make test` leaves out: more sizes, older releases, the policies of ../shared
+# make test-root  as root, what `make test` can show to nobody else
 # make test-kernels   try the filters on kernels of nine architectures, under QEMU, and write
 #                 docs/kernels.md; REFRESH=1 asks for the newest of these kernels
 # make test-ecosystem   the tests that need compilers, containers and servers
@@ -38,7 +39,7 @@ DATE ?=
 REPOSITORY ?=
 SITE ?=
 
-.PHONY: generate picture pages companions test test-long quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
+.PHONY: generate picture pages companions test test-root test-long quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -60,6 +61,11 @@ test: $(READY) system
 
 test-long: $(READY) system
 	$(BIN)/pytest -m long -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 12
+
+# As root. An ordinary user's `make test` skips these, root's runs them as well.
+test-root: $(READY) system
+	test "$$(id -u)" = 0
+	$(BIN)/pytest -m "root and not (kernels or ecosystem or long)" -n auto --dist loadfile --no-loadscope-reorder
 
 quick: $(READY)
 	$(if $(BASE),BASE=$(BASE)) $(BIN)/pytest -q -p quick -n auto --dist load

@@ -81,6 +81,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave what is marked ``root`` to root, except where it shows something to others as well."""
+    for mark in item.iter_markers("root"):
+        if os.geteuid() != 0 and not mark.kwargs.get("users_too"):
+            pytest.skip(f"only root {mark.args[0]}")
+
+
 def pytest_collection_finish() -> None:
     """Have what was collected never looked through again for garbage, and the rest less often.
 

@@ -39,6 +39,8 @@ def application(built: Path) -> Iterator[Path]:
     place.chmod(0o755)
     ignore = shutil.ignore_patterns("__pycache__")
     yield shutil.copytree(built, place / "application", ignore=ignore)
+    for directory in (path for path in place.rglob("*") if path.is_dir()):
+        directory.chmod(0o755)
     shutil.rmtree(place)
 
 

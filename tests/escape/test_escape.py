@@ -14,6 +14,7 @@ from escape.conftest import ABI
 from escape.judge import judged
 from escape.promises import POLICIES, promises
 
+pytestmark = pytest.mark.root("makes some of the attacks", users_too=True)
 kernel.require_x86_64()
 attacks.load()
 

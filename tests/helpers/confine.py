@@ -76,10 +76,12 @@ def end(worker: subprocess.Popen[bytes], stdin: bytes = b"") -> tuple[int, bytes
 def all_are(answer: str, outcomes: dict[str, str]) -> None:
     """Assert that there are outcomes, and all of them are ``answer``."""
     assert outcomes
-    assert {name: x for name, x in outcomes.items() if x != answer} == {}
+    others = {name: x for name, x in outcomes.items() if x != answer}
+    assert not others, others
 
 
 def none_is(answer: str, outcomes: dict[str, str]) -> None:
     """Assert that there are outcomes, and none of them is ``answer``."""
     assert outcomes
-    assert [name for name, x in outcomes.items() if x == answer] == []
+    those = [name for name, x in outcomes.items() if x == answer]
+    assert not those, those

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import in_child
+import privileges
 import running_kernel as kernel
 from running_kernel import ALLOW, ERRNO, NR_PRCTL, NR_SECCOMP, always, instruction
 
@@ -155,6 +156,8 @@ def attempt(rules: tuple[Rule, ...], install: Callable[[], str], *, nnp: bool) -
     pid = os.fork()
     if pid == 0:
         try:
+            if not nnp:
+                privileges.gain()
             kernel.install_raw(sandbox_program(rules), nnp=nnp)
             told = install()
             result, number = kernel.syscall(kernel.NR_GETPPID)

@@ -63,10 +63,11 @@ def width(ctype: str) -> tuple[int, bool, bool]:
     return one.bits, one.signed, one.pointer
 
 
+@pytest.mark.root("reads the kernel's tracing files")
 def test_traced_calls() -> None:
     calls = traced_calls()
     if calls is None:
-        pytest.skip("tracing files cannot be read: not root, or not in this kernel")
+        pytest.skip("tracing files cannot be read: not in this kernel, or root may do little here")
     known = shipped_tables().facts.prototypes["x86_64"]
     compared, names_differ, narrowed = 0, set(), set()
     for call, prototype in known.items():

@@ -20,8 +20,7 @@ from running_kernel import require_x86_64
 from seccompgen.core.abis import ABIS
 
 require_x86_64()
-if os.geteuid() != 0:
-    pytest.skip("only root can become a user without rights", allow_module_level=True)
+pytestmark = pytest.mark.root("becomes a user without rights")
 
 TESTS = Path(__file__).parents[1]
 SCRIPT = """\

@@ -382,7 +382,7 @@ def test_a_directory_that_others_may_write_is_not_used(policy: Path, place: Path
     assert poisoned(build(policy, place))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory somebody else's")
+@pytest.mark.root("makes a directory somebody else's")
 def test_a_directory_of_somebody_else_is_not_used(policy: Path, place: Path) -> None:
     built = build(policy, place)
     poison_all(place)

@@ -10,6 +10,7 @@ import threading
 import types
 from typing import TYPE_CHECKING
 
+import privileges
 import pytest
 import running_kernel as kernel
 from runtime_template import changes, install, questions, runtime, status
@@ -194,10 +195,10 @@ def test_words_of_builds_are_told_apart_from_machines() -> None:
 
 def test_without_proc(tmp_path: Path) -> None:
     kernel.require_x86_64()
-    if os.geteuid() != 0:
-        pytest.skip("chroot needs root")
+    privileges.require()
 
     def child() -> object:
+        privileges.gain()
         os.chroot(tmp_path)
         assert not os.path.exists("/proc")  # noqa: PTH110 - pathlib may have to be loaded
         return runtime.running_abi(), install(kernel.always(kernel.ALLOW))
@@ -362,13 +363,13 @@ def test_every_abi_has_its_number_of_seccomp() -> None:
 )
 def test_an_interpreter_of_another_abi(abi: str, cause: str, words: str, tmp_path: Path) -> None:
     kernel.require_x86_64()
-    if os.geteuid() != 0:
-        pytest.skip("chroot needs root")
+    privileges.require()
     (tmp_path / "proc/self").mkdir(parents=True)
     header = elf_header(2, 32, "big") if abi == "sparc" else header_of(ABIS[abi])
     (tmp_path / "proc/self/exe").write_bytes(header)
 
     def child() -> object:
+        privileges.gain()
         os.chroot(tmp_path)
         del sys.implementation._multiarch
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import in_child
+import privileges
 import pytest
 import running_kernel as kernel
 from running_kernel import (
@@ -143,10 +144,10 @@ def test_the_listener_is_closed_on_exec() -> None:
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_no_new_privs_is_as_the_policy_says(wanted: bool) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("without no_new_privs the kernel wants CAP_SYS_ADMIN")
+    privileges.require()
 
     def child() -> object:
+        privileges.gain()
         before = status()
         install(always(ALLOW), no_new_privs=wanted)
         return before["nnp"], changes(before)

@@ -224,10 +224,8 @@ def test_a_string_that_is_too_long() -> None:
     assert conversation(lambda: getppid(ctypes.addressof(buffer)), supervise)[0] == expected
 
 
+@pytest.mark.root("becomes another user")
 def test_memory_of_another_user_is_not_read() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("to become another user needs root")
-
     def supervise() -> object:
         os.setgroups([])
         os.setresgid(65534, 65534, 65534)

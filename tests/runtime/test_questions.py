@@ -5,6 +5,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+import privileges
 import pytest
 import running_kernel as kernel
 from running_kernel import (
@@ -171,10 +172,12 @@ def test_no_new_privs_can_be_set_alone() -> None:
     [(errno.EPERM, 38, "no_new_privs"), (0, 38, "pretended"), (errno.EPERM, 39, "no_new_privs")],
 )
 def test_setting_no_new_privs_is_not_believed(number: int, option: int, cause: str) -> None:
-    if os.geteuid() != 0 or status()["nnp"]:
-        pytest.skip("to be under a filter without no_new_privs takes CAP_SYS_ADMIN")
+    privileges.require()
+    if status()["nnp"]:
+        pytest.skip("the tests themselves run without new privileges")
 
     def child() -> object:
+        privileges.gain()
         kernel.install_raw(on_call(NR_PRCTL, ERRNO | number, option), nnp=False)
         with pytest.raises(runtime.SeccompError) as caught:
             runtime.set_no_new_privs()
@@ -236,13 +239,13 @@ def test_mode_where_the_filter_forbids_to_look() -> None:
     ],
 )
 def test_mode_with_another_proc(text: str | None, answer: list[object], tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("chroot needs root")
+    privileges.require()
     if text is not None:
         (tmp_path / "proc/thread-self").mkdir(parents=True)
         (tmp_path / "proc/thread-self/status").write_text(text)
 
     def question() -> object:
+        privileges.gain()
         os.chroot(tmp_path)
         return runtime.mode()
 

@@ -8,6 +8,7 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any
 
+import privileges
 import pytest
 import running_kernel as kernel
 from running_kernel import (
@@ -65,9 +66,12 @@ def refused(
 
 def under(outer: bytes, program: bytes = ALLOW_ALL, flags: int = 0, **options: Any) -> Any:
     """Return a child that tries to install under ``outer``, which plays another kernel."""
+    rights = privileges.gainable()
 
     def child() -> dict[str, Any]:
-        kernel.install_raw(outer, nnp=os.geteuid() != 0)
+        if rights:
+            privileges.gain()
+        kernel.install_raw(outer, nnp=not rights)
         return refusal(program, flags, **options)
 
     return child
@@ -132,8 +136,9 @@ def test_no_new_privs_forbidden_by_a_sandbox() -> None:
 
 
 def test_a_sandbox_that_pretends_to_have_set_no_new_privs() -> None:
-    if os.geteuid() != 0 or status()["nnp"]:
-        pytest.skip("to be under a filter without no_new_privs takes CAP_SYS_ADMIN")
+    privileges.require()
+    if status()["nnp"]:
+        pytest.skip("the tests themselves run without new privileges")
     child = under(on_call(NR_PRCTL, ERRNO | 0, 38))
     expected = ("prctl(PR_SET_NO_NEW_PRIVS) as done without doing it", "; run outside")
     refused(child, "pretended", errno.EPROTO, *expected, nnp=0)
@@ -143,7 +148,8 @@ def test_a_sandbox_that_hides_whether_no_new_privs_is_set() -> None:
     child = under(on_call(NR_PRCTL, ERRNO | errno.EPERM, 39))
     expected = ("PR_GET_NO_NEW_PRIVS", "or let the sandbox")
     # Whether it is set now is what cannot be asked; /proc tells.
-    refused(child, "no_new_privs", errno.EPERM, *expected, nnp=1)
+    nnp = int(privileges.gainable())  # the sandbox sets it where it must
+    refused(child, "no_new_privs", errno.EPERM, *expected, nnp=nnp)
 
 
 @pytest.mark.parametrize("answer", [errno.EOPNOTSUPP, errno.EINVAL])  # EINVAL: before 4.14

@@ -254,7 +254,7 @@ print(json.dumps([line.split()[1] for line in open("/proc/self/status")
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may do without no_new_privs")
+@pytest.mark.root("may do without no_new_privs")
 def test_no_new_privs_is_the_policys_to_say_and_the_command_lines(tmp_path: Path) -> None:
     keeps = tmp_path / "keeps.yml"
     keeps.write_text(
@@ -268,16 +268,19 @@ def test_no_new_privs_is_the_policys_to_say_and_the_command_lines(tmp_path: Path
     assert python(keeps, NO_NEW_PRIVS, "--trace") == ["0", "2"]
 
 
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is missing")
+def without_rights(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command without CAP_SYS_ADMIN, which an ordinary user does not have."""
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("setpriv is missing")
+        words = ["setpriv", "--bounding-set=-sys_admin", *words]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_privileges_are_kept_only_by_who_may(no_parent: Path, options: list[str]) -> None:
     words = [PYTHON, "-m", "seccompgen", "run", *options, "--keep-privs", str(no_parent)]
-    done = subprocess.run(
-        ["setpriv", "--bounding-set=-sys_admin", *words, "--", "true"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = without_rights([*words, "--", "true"])
     assert done.returncode == 3
     assert "without no_new_privs the kernel wants the capability CAP_SYS_ADMIN" in done.stderr
     assert "Traceback" not in done.stderr
@@ -298,17 +301,11 @@ main()
 """
 
 
-@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is missing")
 def test_a_refusal_is_told_where_the_child_has_ended_before_anybody_looks(no_parent: Path) -> None:
     """A busy machine may run the child to its end first; this supervisor waits for that."""
     options = ["--trace", "--by", "ptrace", "--keep-privs"]
     words = [PYTHON, "-c", SLOW_TO_LOOK, "run", *options, str(no_parent), "--", "true"]
-    done = subprocess.run(
-        ["setpriv", "--bounding-set=-sys_admin", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = without_rights(words)
     assert done.returncode == 3, done.stderr
     assert "without no_new_privs the kernel wants the capability CAP_SYS_ADMIN" in done.stderr
 
@@ -390,7 +387,7 @@ def test_a_policy_for_programs_of_another_abi_is_told_what_to_add(
     assert seccompgen(*words).code == 7
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a setuid file")
+@pytest.mark.root("makes a setuid file of root's")
 def test_a_setuid_program_is_told_beforehand(no_parent: Path, tmp_path: Path) -> None:
     program = tmp_path / "program"
     shutil.copy("/usr/bin/id", program)
