@@ -79,7 +79,7 @@ def play(
         env={**({} if scrubbed else activated), **(env or {})},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=True,
     )
     parts = run.stdout.split("\0")
