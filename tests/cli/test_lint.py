@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command import seccompgen
+from command import inside, seccompgen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +19,12 @@ default_action: allow
 syscalls:
 - action: errno
   names: [acct, execve]
+flags: []
 """
 GOOD = BAD.replace("execve", "execve, execveat")
 NOTED = (
-    "arches: [x86_64]\ndefault_action: errno\nsyscalls:\n- action: allow\n  names: [exit_group]\n"
+    "arches: [x86_64]\ndefault_action: errno\nflags: []\nsyscalls:\n- action: allow\n"
+    "  names: [exit_group]\n"
 )
 
 
@@ -45,6 +47,37 @@ def as_json(here: Path, *words: str) -> list[dict[str, Any]]:
 def test_errors_and_warnings_exit_with_one(here: Path, name: str, code: int, form: str) -> None:
     run = seccompgen("lint", f"{name}.yml", "--format", form, cwd=here)
     assert (run.code, run.err) == (code, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.yml", GOOD, False),
+        ("a.yml", GOOD.replace("flags: []\n", ""), True),
+        ("a.yml", GOOD.replace("[]", "[tsync]"), False),
+        ("a.yml", "include: [good.yml]\n", False),
+        ("a.yml", "include: [bare.yml]\narches: [x86_64]\n", True),
+        ("a.yml", "include: [bare.yml]\nflags: [log]\n", False),
+        ("a.policy", "read: 1\n", False),
+    ],
+)
+def test_flags_that_nobody_wrote_are_a_note(
+    here: Path, name: str, text: str, *, found: bool
+) -> None:
+    (here / "bare.yml").write_text(GOOD.replace("flags: []\n", ""))
+    (here / name).write_text(text)
+    run = inside("lint", name, "--select", "no-tsync", cwd=here)
+    first = (
+        "a.yml:1:1: note: no flags are written: install() confines the thread that calls it, and "
+        "threads that run already stay unconfined [no-tsync]\n"
+    )
+    assert (run.code, run.out.startswith(first)) == (0, found)
+
+
+def test_a_comment_above_the_policy_silences_flags_that_nobody_wrote(here: Path) -> None:
+    comment = "# lint: ignore[no-tsync]: run confines this, and it has no threads yet\n"
+    (here / "a.yml").write_text(comment + GOOD.replace("flags: []\n", ""))
+    assert inside("lint", "a.yml", cwd=here).out == "no findings, 1 ignored\n"
 
 
 def test_a_person_sees_the_place_the_call_and_the_fix(here: Path) -> None:

@@ -150,6 +150,7 @@ def test_a_written_policy_reads_well() -> None:
         "\n"
         "arches: [x86_64, aarch64]\n"
         "default_action: errno(EPERM)\n"
+        "flags: [tsync]\n"
         "syscalls:\n"
         "- action: allow\n"
         "  names:\n"

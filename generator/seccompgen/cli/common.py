@@ -188,7 +188,7 @@ def print_built(name: str, programs: Sequence[Program]) -> None:
     lengths = [len(program.instructions) for program in programs]
     span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
     abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else programs[0].abi.name
-    say(f"{name}: {abis}, {span} instructions, proved")
+    say(f"{name}: {abis}, {span} instruction{'s' * (span != '1')}, proved")
 
 
 def print_written(written: list[Path]) -> None:

@@ -19,6 +19,7 @@ from seccompgen.cli.common import (
 )
 from seccompgen.cli.reading import reading_options
 from seccompgen.core.errors import EXIT_NO, InputError, OutsideError
+from seccompgen.core.text import many
 from seccompgen.io.console import print_json, say
 from seccompgen.io.reading import read_start
 
@@ -318,7 +319,7 @@ def _print_coverage(found: Coverage, policy: str, tables: Tables, *, skip_unreac
         say(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
     reached = found.rules - len(found.unreached)
     say(
-        f"{policy}: {reached} of {found.rules} rules reached; {found.times} calls refused",
+        f"{policy}: {reached} of {found.rules} rules reached; {many(found.times, 'call')} refused",
         err=True,
     )
 

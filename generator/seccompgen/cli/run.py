@@ -26,13 +26,14 @@ from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Positio
 from seccompgen.io.console import say, write_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import NoReturn, TextIO
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Settings
     from seccompgen.core.tables import Tables
+    from seccompgen.observe.run.folding import Folding
     from seccompgen.observe.run.launch import Command, Confinement
     from seccompgen.observe.run.process import Process
     from seccompgen.observe.run.refusal import JudgedFilter, Refusal
@@ -140,10 +141,10 @@ def run(
     _warn(loaded.judged, command, settings, tables)
     if not trace:
         become(command, loaded.confinement(settings))
-    with _reports(output, as_json=as_json) as tell:
+    with _reports(output, as_json=as_json) as folding:
         if after_marker:
-            _trace_after_marker(loaded, command, settings, tables, tell, permissive=permissive)
-        _trace(loaded, command, settings, tables, tell, by, permissive=permissive)
+            _trace_after_marker(loaded, command, settings, tables, folding, permissive=permissive)
+        _trace(loaded, command, settings, tables, folding, by, permissive=permissive)
 
 
 @dataclass(frozen=True)
@@ -215,15 +216,18 @@ def _warn(judged: JudgedFilter, command: Command, settings: Settings, tables: Ta
 
 
 @contextlib.contextmanager
-def _reports(output: Path | None, *, as_json: bool) -> Iterator[Callable[[Refusal], None]]:
-    """Give what tells of a refusal, at once."""
+def _reports(output: Path | None, *, as_json: bool) -> Iterator[Folding]:
+    """Give what reports refusals: each at once, what repeats by its count."""
+    from seccompgen.observe.run.folding import Folding  # noqa: PLC0415 - keeps --help fast
+
     file: TextIO = sys.stderr
     if output:
         # Not atomic on purpose: it is read while the command runs.
         file = output.open("w", encoding="utf-8", errors="backslashreplace")
 
-    def tell(refusal: Refusal) -> None:
-        text = json.dumps(refusal.as_json()) if as_json else f"seccompgen: {refusal}"
+    def report(refusal: Refusal, count: int) -> None:
+        said = refusal.as_json() | {"count": count}
+        text = json.dumps(said) if as_json else f"seccompgen: {refusal.line(count)}"
         try:
             write_lines(file, [text])
         except OSError as error:
@@ -233,7 +237,7 @@ def _reports(output: Path | None, *, as_json: bool) -> Iterator[Callable[[Refusa
             ) from None
 
     try:
-        yield tell
+        yield Folding(report)
     finally:
         if output:
             with contextlib.suppress(OSError):  # of what could not be written; that was told
@@ -245,7 +249,7 @@ def _trace(
     command: Command,
     settings: Settings,
     tables: Tables,
-    tell: Callable[[Refusal], None],
+    folding: Folding,
     by: str | None,
     *,
     permissive: bool,
@@ -268,7 +272,7 @@ def _trace(
                 "its own and gets EBUSY, since --trace has one: trace it with --by ptrace"
             )
 
-    judge = judge_by(loaded.judged, tables, tell, listener, permissive=permissive)
+    judge = judge_by(loaded.judged, tables, folding.add, listener, permissive=permissive)
     confined = loaded.confinement(settings)
     flags = settings.flags | FilterFlag.NEW_LISTENER
     if by == "notify" or (by is None and notify.available()):
@@ -278,12 +282,17 @@ def _trace(
             settings=settings._replace(flags=flags),
         )
         try:
-            end_like(notify.supervise(command, questions, judge, _left_behind))
+            status = notify.supervise(command, questions, judge, _left_behind)
         except FilterError as error:
             if by or error.errno not in _NO_LISTENER:
                 raise
+        else:
+            folding.finish()
+            end_like(status)
     questions = replace(confined, instructions=asking(confined.instructions, ActionKind.TRACE))
-    end_like(tracer.supervise(command, questions, judge, _left_behind))
+    status = tracer.supervise(command, questions, judge, _left_behind)
+    folding.finish()
+    end_like(status)
 
 
 def _trace_after_marker(
@@ -291,7 +300,7 @@ def _trace_after_marker(
     command: Command,
     settings: Settings,
     tables: Tables,
-    tell: Callable[[Refusal], None],
+    folding: Folding,
     *,
     permissive: bool,
 ) -> NoReturn:
@@ -308,9 +317,10 @@ def _trace_after_marker(
     confined = loaded.confinement(settings)
     asks = asking(confined.instructions, question)
     questions = replace(confined, instructions=asking_about(INSTALLERS, several, asks, question))
-    judge = judge_by(loaded.judged, tables, tell, lambda _: None, permissive=permissive)
+    judge = judge_by(loaded.judged, tables, folding.add, lambda _: None, permissive=permissive)
     startup = Startup(tables, loaded.settings.flags, _say)
     status = tracer.supervise(command, questions, judge, _left_behind, startup)
+    folding.finish()
     if not startup.passed:
         _say("no process installed a filter or marked where it would, so that nothing was judged")
     end_like(status)

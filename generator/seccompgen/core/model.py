@@ -403,6 +403,9 @@ class ResolvedPolicy:
     ``kernel`` is the release that its author knew. The calls that are newer on an ABI and that no
     rule names there have ``rules`` of their own, whose origin is ``kernel_origin``: the last ones,
     with ``unknown_action``.
+
+    ``without_flags`` is the top of a policy file that does not say ``flags``, nor does any that it
+    includes; None where one does, and where nobody knows: of foreign files and in memory.
     """
 
     name: str
@@ -426,6 +429,7 @@ class ResolvedPolicy:
     reading: Reading = PLAIN_READING
     kernel: Release | None = None
     kernel_origin: Origin | None = None
+    without_flags: Position | None = None
 
     @property
     def settings(self) -> Settings:

@@ -159,6 +159,9 @@ class Problem(Enum):
     NO_RESTART = "no-restart"
     WRONG_FALLBACK = "wrong-fallback"
 
+    # Findings: how a filter is installed
+    NO_TSYNC = "no-tsync"
+
     # Findings: what newer releases of libraries call
     NEWER_KERNEL = "newer-kernel"
     NEWER_CALL = "newer-call"

@@ -17,6 +17,11 @@ def some(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
+def many(count: int, noun: str) -> str:
+    """Return ``1 call``, ``2 calls``, for a noun that takes an s."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     r"""Return ``text`` on one line, with an escape such as ``\x1b`` for each character not shown.
 

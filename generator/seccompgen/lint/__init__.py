@@ -15,6 +15,7 @@
       | newer       what newer releases of libraries call (companions: the table; upgrade: from
                     which releases to which; younger: what only newer ones make)
       | newer_kernel  what newer kernels have and the default kills
+      | threads     whether a policy says which threads a filter is for
       | places      the rule or the instruction that decides
       | policies    of a policy: what comments in it silence (silence)
     findings        frozen values

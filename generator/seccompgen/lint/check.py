@@ -19,6 +19,7 @@ from seccompgen.lint.newer import newer_calls
 from seccompgen.lint.newer_kernel import newer_kernel
 from seccompgen.lint.noted import noted
 from seccompgen.lint.places import placed
+from seccompgen.lint.threads import unsynchronised
 from seccompgen.lint.upgrade import UPGRADE_CODES, any_upgrade
 from seccompgen.lint.view import FilterView
 from seccompgen.lint.ways import racing_memory, ways_in
@@ -65,7 +66,7 @@ def lint(subject: LintedFilter, tables: Tables, upgrade: Upgrade | None = None) 
     is looked at for ``upgrade``; without one only what is certain of it is a finding.
     """
     sets = Sets()
-    found = list(noted(subject.notes))
+    found = [*noted(subject.notes), *unsynchronised(subject.policy)]
     for name, side in subject.sides.items():
         found += _of_program(ABIS[name], side, subject, tables, sets, upgrade or any_upgrade())
     return sorted(_merged(found), key=_order)

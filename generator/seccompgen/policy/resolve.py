@@ -112,6 +112,7 @@ def load_policy(
         reading=reading if any(layer.foreign for layer in layers) else PLAIN_READING,
         kernel=horizon.release if horizon else None,
         kernel_origin=_origin(layers, KEY) if horizon else None,
+        without_flags=_without_flags(layers),
     )
     problems += _unheard(policy)
     if not problems:
@@ -235,6 +236,14 @@ def _flags(layers: list[Layer], problems: list[Diagnostic]) -> FilterFlag:
         text = "wait_killable_recv needs new_listener"
         problems.append(Diagnostic(text, where, Problem.CONFLICTING_FLAGS))
     return flags
+
+
+def _without_flags(layers: list[Layer]) -> Position | None:
+    """Return the top of a file of ours if no layer says ``flags``."""
+    main = layers[-1]
+    if holder(layers, "flags") or main.in_memory or main.foreign:
+        return None
+    return main.position()
 
 
 def _unheard(policy: ResolvedPolicy) -> list[Diagnostic]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from seccompgen.core.releases import Release
     from seccompgen.core.tables import Tables
 
-_NO_FLAGS = FilterFlag(0)
 _WIDTH = 96
 
 
@@ -44,7 +43,7 @@ def write_policy(
     compat_arches: Iterable[Abi] = (),
     kernel: Release | None = None,
     unknown_action: Action | None = None,
-    flags: FilterFlag = _NO_FLAGS,
+    flags: FilterFlag = FilterFlag.TSYNC,
 ) -> str:
     """Return a policy file that allows ``calls`` and answers ``default_action`` to all others.
 
@@ -86,8 +85,7 @@ def write_policy(
         lines.append(f"unknown_action: {unknown_action}")
     if any(_is_unseen(one, tables, calls) for one in entries):
         lines.append(f"multiplexed: {default_action} # where no filter sees the arguments")
-    if flags:
-        lines.append(f"flags: [{', '.join(flags.names)}]")
+    lines.append(f"flags: [{', '.join(flags.names)}]")
     lines.append("syscalls:")
     everywhere = {name for name in merged if all(name in table.numbers for table in known)}
     for optional in (False, True):

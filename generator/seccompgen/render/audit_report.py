@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.core.text import printable
+from seccompgen.core.text import many, printable
 from seccompgen.render.findings import message_of
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def audit_text(told: AuditReport) -> Iterator[str]:
     """Yield the lines of a report."""
     calls = len(told.calls)
     yield (
-        f"{told.file}: {_many(told.records, 'record')} of seccomp in {_many(told.lines, 'line')}, "
-        f"{_many(calls, 'call')}"
+        f"{told.file}: {many(told.records, 'record')} of seccomp in {many(told.lines, 'line')}, "
+        f"{many(calls, 'call')}"
     )
     for one in told.calls:
         yield ""
@@ -99,14 +99,15 @@ def audit_text(told: AuditReport) -> Iterator[str]:
     for place, text in told.deaths[:_MOST_DEATHS]:
         yield f"{place}: SIGSYS ended a process, and nothing here tells for which call: {text}"
     if len(told.deaths) > _MOST_DEATHS:
-        yield f"and {len(told.deaths) - _MOST_DEATHS} lines more that tell of SIGSYS and of no call"
+        more = many(len(told.deaths) - _MOST_DEATHS, "line")
+        yield f"and {more} more about SIGSYS and about no call"
     if told.unread:
-        yield f"{_many(len(told.unread), 'record')} could not be understood:"
+        yield f"{many(len(told.unread), 'record')} could not be understood:"
         yield from (f"  {one}" for one in told.unread[:_MOST_DEATHS])
         if len(told.unread) > _MOST_DEATHS:
             yield f"  and {len(told.unread) - _MOST_DEATHS} more"
     if told.lost:
-        yield f"{_many(told.lost, 'record')} more were lost, as the log says itself"
+        yield f"{many(told.lost, 'record')} more were lost, as the log says itself"
 
 
 def call_text(one: RefusedCall) -> Iterator[str]:
@@ -168,10 +169,6 @@ def _seen(one: RefusedCall) -> str:
         more = len(one.addresses) - _MOST_SHOWN
         text += f"; called before {shown}" + (f" and {more} more" if more > 0 else "")
     return text
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.filter_changes import Effect, Status
-from seccompgen.core.text import printable
+from seccompgen.core.text import many, printable
 from seccompgen.render.change_groups import counted, grouped
 from seccompgen.render.filter_diff import fate, notes_of
 
@@ -31,7 +31,7 @@ def diff_markdown(diff: FilterDiff, tables: Tables) -> list[str]:
     title = f"{code(diff.before)} → {code(diff.after)}: {counted(diff, groups)}"
     lines = [f"**{title}**", ""]
     if groups:
-        lines += _folded(list(_table(groups)), f"{len(groups)} changes", len(groups))
+        lines += _folded(list(_table(groups)), many(len(groups), "change"), len(groups))
     lines += [f"- {code(note)}" for note in notes_of(diff)]
     return [*lines, ""] if lines[-1] else lines
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import Action
 from seccompgen.core.program import ALU_AND_K, JMP_JA, LD_W_ABS, RET_K, Instruction
+from seccompgen.core.text import many
 from seccompgen.render.listing import JUMPS, PLAIN, Listing, digits, ret_action, word_name
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def disassembly(programs: Iterable[Program], tables: Tables) -> str:
 
 
 def _lines(program: Program, tables: Tables) -> Iterator[str]:
-    yield f"abi {program.abi.name:52} ; {len(program.instructions)} instructions"
+    yield f"abi {program.abi.name:52} ; {many(len(program.instructions), 'instruction')}"
     shown = _Disassembly(program.instructions, program.abi, tables)
     for i in range(len(program.instructions)):
         if i in shown.labels:

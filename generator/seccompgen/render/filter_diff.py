@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.filter_changes import Effect, Status, Subject
 from seccompgen.core.styled import Style, Styled
+from seccompgen.core.text import many
 from seccompgen.render.change_groups import counted, grouped, rules_text
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def trees_text(found: Sequence[FilterChange], tables: Tables, width: int = WIDTH
 def tables_text(one: TablesDiff, tables: Tables, width: int = WIDTH) -> list[str]:
     """Return what other tables mean for a filter: its answers to new calls, then what changed."""
     count = len({call.syscall for call in one.new_calls})
-    lines = [f"{one.name}: {count} calls are new from {one.before} to {one.after}"]
+    new = f"{many(count, 'call')} {'is' if count == 1 else 'are'} new"
+    lines = [f"{one.name}: {new} from {one.before} to {one.after}"]
     for answer, calls in _by_answers(one.new_calls, rules_text).items():
         lines += ["", *_wrapped(f"{answer}:", width, "  "), *_wrapped(calls, width, "    ")]
     return [*lines, "", *diff_text(one.diff, tables, width)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.deciding import origin_json
+from seccompgen.core.text import many
 from seccompgen.verify.kernel import rank
 
 if TYPE_CHECKING:
@@ -109,9 +110,11 @@ def _action_lines(action: str, entries: Sequence[_Entry], usual: str) -> Iterato
     if action == usual:
         always = {one.name: one.kind for one in entries if one.answers == ((action, "", False),)}
         numbers = list(always.values()).count(Kind.UNNAMED)
-        yield f"{len(always) - numbers} calls that are not named here, whatever their arguments are"
+        unnamed = len(always) - numbers
+        is_not, its = ("is not", "its") if unnamed == 1 else ("are not", "their")
+        yield f"{many(unnamed, 'call')} that {is_not} named here, whatever {its} arguments are"
         if numbers:
-            yield f"{numbers} numbers without a name that the policy has rules for"
+            yield f"{many(numbers, 'number')} without a name that the policy has rules for"
     for kind in Kind:
         plain: list[str] = []
         otherwise: list[str] = []

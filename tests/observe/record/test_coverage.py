@@ -144,7 +144,7 @@ def test_what_is_told_of_refusals_does_not_grow_with_what_is_called(policy: Path
         f"{policy}:5:11: getsid({50001 + MOST_REFUSED:#x}) on x86_64, and with other arguments: "
         f"errno(EACCES) by rule 1, {1000 - MOST_REFUSED} times"
     )
-    assert told_of == f"{policy}: 2 of 2 rules reached; 1001 calls refused"
+    assert told_of == f"{policy}: 2 of 2 rules reached; 1,001 calls refused"
 
 
 def test_what_came_before_the_marker_is_not_looked_at(policy: Path) -> None:

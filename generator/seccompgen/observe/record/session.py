@@ -155,6 +155,8 @@ def policy_text(
         raise InputError("nothing was called, so there is no policy to write")
     known = next((policy.description for policy in wish.known if policy.description), "")
     companions = shipped_companions()
+    # Who wrote flags: [] has no threads to confine; where nobody said, all are.
+    decided = any(not one.foreign and one.without_flags is None for one in wish.known)
     return write_policy(
         known or f"What {command or 'several workloads'} calls.",
         {
@@ -167,7 +169,7 @@ def policy_text(
         arches=needs.arches,
         compat_arches=needs.compat_arches,
         kernel=Release.parse(tables.tag),
-        flags=FilterFlag.TSYNC if needs.tsync else FilterFlag(0),
+        flags=FilterFlag.TSYNC if needs.tsync or not decided else FilterFlag(0),
     )
 
 

@@ -65,8 +65,13 @@ class Refusal:
 
     def __str__(self) -> str:
         """Render as one line."""
+        return self.line()
+
+    def line(self, count: int = 1) -> str:
+        """Return one line, for the last of ``count`` refusals."""
         what = "would refuse" if self.made else "refused"
-        return f"{what}: {self.who} {self.what}: {self.action} by {self.rule}{self.where}"
+        often = f" {count:,} times" if count > 1 else ""
+        return f"{what}{often}: {self.who} {self.what}: {self.action} by {self.rule}{self.where}"
 
     @property
     def who(self) -> str:
