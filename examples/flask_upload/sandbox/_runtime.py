@@ -114,9 +114,11 @@ def install(
     byte order. ``flags`` are SECCOMP_FILTER_FLAG_*. ``actions`` are the SECCOMP_RET_* values
     that the program can return, without data.
 
-    The calling thread is confined, and the threads and processes it starts from then on; with
-    TSYNC every thread of the process. Returns the listener's file descriptor (close-on-exec)
-    where ``flags`` has NEW_LISTENER, and -1 otherwise.
+    The calling thread is confined, and the threads and processes it starts from then on. Threads
+    that run already stay unconfined; with TSYNC every thread of the process is confined.
+
+    Returns the listener's file descriptor (close-on-exec) where ``flags`` has NEW_LISTENER, and -1
+    otherwise.
 
     Raises SeccompError, with no filter in force, where anything at all is in the way. What can
     be found out beforehand is, so that then nothing has changed; but no_new_privs, once set,

@@ -73,12 +73,13 @@ class Folding:
 
 def _site_of(refusal: Refusal) -> object:
     """Return what refusals of one site have in common."""
+    # The place of a native call is mostly in libc: who called that counts as well.
+    near: tuple[object, ...] = refusal.lines[:1] or (refusal.place, *refusal.callers[:1])
     return (
         refusal.name,
         refusal.call.name,
         refusal.call.abi,
         refusal.action,
         refusal.rule,
-        # The place of a native call is mostly in libc: who called that counts as well.
-        refusal.lines[:1] or (refusal.place, *refusal.callers[:1]),
+        near,
     )
