@@ -111,6 +111,28 @@ YAML = {
         HEAD + "  names: [read write]\n",
         "4:11: 'read write' is not the name of a system call; write a comma between names",
     ),
+    "C's name of a call": (
+        HEAD + "  names: [__NR_read, sys_opnat, fork(2)]\n",
+        "4:33: 'fork(2)' is not the name of a system call; write fork",
+    ),
+    "the kernel's name of a call": (
+        HEAD + "  names: [__NR_read, sys_opnat]\n",
+        "4:11: unknown system call '__NR_read' (did you mean 'read'?)\n"
+        "4:22: unknown system call 'sys_opnat' (did you mean 'openat'?)",
+    ),
+    "an errno for an action": (
+        "default_action: EPERM\nsyscalls: [{action: errno EACCES, names: [read]}]\n",
+        "1:17: unknown action 'EPERM': write errno(EPERM)\n"
+        "2:21: 'errno EACCES' is not an action; write errno(EACCES)",
+    ),
+    "others' words for operations": (
+        HEAD + "  names_with_args:\n  - name: read\n"
+        "    arguments: {argument: 0, operation: ==, value: 1}\n"
+        "  - name: write\n    arguments: [{argument: 0, operation: SCMP_CMP_GE, value: 1}]\n",
+        "6:16: 'arguments' must be a list, not {'argument': 0, 'operation': '==', 'v...: write - "
+        "before it, for an item\n"
+        "8:42: unknown operation 'SCMP_CMP_GE' (did you mean 'GreaterOrEqual'?)",
+    ),
     "others' words for actions": (
         "default_action: deny\nsyscalls: [{action: SCMP_ACT_ALLOW, names: [read]}]\n",
         "1:17: unknown action 'deny' (did you mean 'errno'?)\n"

@@ -60,6 +60,7 @@ class ActionKind(Enum):
 
 _EPERM = 1
 _ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)
+_SPACED = re.compile(r"(errno|trap|trace)[\s:=-]+(\w+)", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}")
 
 
@@ -108,12 +109,16 @@ class Action:
         if isinstance(text, Action):
             return text
         match = _ACTION.fullmatch(text.strip()) if isinstance(text, str) else None
+        if not match and isinstance(text, str) and (words := _SPACED.fullmatch(text.strip())):
+            raise ValueError(f"{text!r} is not an action; write {words[1]}({words[2]})")
         if not match:
             raise ValueError(
                 f"{text!r} is not an action; write allow, errno(EACCES), kill_process ..."
             )
         kind = _ACTIONS.get(match["kind"].lower())
         if kind is None:
+            if match["kind"].upper() in ERRNO_NAMES:
+                raise ValueError(f"unknown action {text!r}: write errno({match['kind'].upper()})")
             meant = _MEANT.get(match["kind"].lower().removeprefix("scmp_act_"))
             near = did_you_mean(meant or match["kind"].lower(), _ACTIONS)
             known = near or f"; known: {', '.join(_ACTIONS)}"
@@ -206,6 +211,11 @@ class Op(Enum):
         """
         if isinstance(text, Op):
             return text
+        meant = str(text).lower().removeprefix("scmp_cmp_")
+        if meant in _OTHER_OPERATIONS:
+            raise ValueError(
+                f"unknown operation {text!r} (did you mean {_OTHER_OPERATIONS[meant]!r}?)"
+            )
         return _OPERATIONS[_named("operation", text, _OPERATIONS)]
 
     def __str__(self) -> str:
@@ -229,6 +239,18 @@ _OPERATIONS = {
     "MaskedEqual": Op.MASKED_EQ,
 }
 """Operations by their names in policy files."""
+
+_OTHER_OPERATIONS = {
+    **dict.fromkeys(("==", "=", "eq"), "Equal"),
+    **dict.fromkeys(("!=", "<>", "ne"), "NotEqual"),
+    **dict.fromkeys((">", "gt"), "GreaterThan"),
+    **dict.fromkeys(("<", "lt"), "LessThan"),
+    **dict.fromkeys((">=", "ge"), "GreaterOrEqual"),
+    **dict.fromkeys(("<=", "le"), "LessOrEqual"),
+    **dict.fromkeys(("&", "in"), "BitsSet"),
+    "masked_eq": "MaskedEqual",
+}
+"""Operations by what other formats and languages call them, after ``SCMP_CMP_``."""
 
 
 @dataclass(frozen=True, slots=True)

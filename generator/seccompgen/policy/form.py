@@ -97,6 +97,7 @@ def list_of(item: Check, least: int = 0) -> Check:
         if not isinstance(value, list):
             said = f"{_name(path)} must be a list, not {_short(value)}"
             hint = f": write [{value}]" if isinstance(value, str | int) and value != "" else ""
+            hint = ": write - before it, for an item" if isinstance(value, dict) else hint
             faults.append(Fault(path, value, f"{said}{hint}"))
             return None
         if len(value) < least:

@@ -52,6 +52,8 @@ def _parse_name(text: object) -> object:
             hint = "; there are no patterns: name the calls, or a group such as '@basic-io'"
         elif " " in text.strip():
             hint = "; write a comma between names"
+        elif "(" in text:
+            hint = f"; write {text.partition('(')[0]}"
         raise ValueError(f"{text!r} is not the name of a system call{hint}")
     return text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import find_abi, unknown_abi
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _MOST_HINTS = 50
 """The most unknown names that get a suggestion; each is compared with every known name."""
 _MOST_RULES = 100_000
+_PREFIX = re.compile(r"(?:__x64_)?sys_|SYS_|(?:__)?NR_")
+"""What stands before the name of a call in the kernel's sources and in C."""
 _READINGS = {None: Reading.KERNEL, 32: Reading.U32, 64: Reading.U64}
 
 
@@ -205,7 +208,8 @@ def check_names(
             continue
         if len(lacking) == len(wanted):
             elsewhere = [t.abi.name for t in tables.tables.values() if one.name in t.numbers]
-            hint = did_you_mean(one.name, known) if len(problems) < _MOST_HINTS else ""
+            plain = _PREFIX.sub("", one.name)
+            hint = did_you_mean(plain, known) if len(problems) < _MOST_HINTS else ""
             if elsewhere:
                 hint = f" on {some(lacking)}: Linux {tables.tag} has it on {some(elsewhere)} only"
             text = f"unknown system call {one.name!r}{hint}"

@@ -331,7 +331,9 @@ def test_reports_go_to_a_file_on_request(no_parent: Path, tmp_path: Path) -> Non
     code = "import os; os.getppid(); os.getppid()"
     done = run("--trace", "-o", report, no_parent, "--", PYTHON, "-c", code)
     assert (done.code, done.err) == (0, "")
-    assert [line[:20] for line in report.read_text().splitlines()] == ["seccompgen: refused:"] * 2
+    first, last = report.read_text().splitlines()
+    assert first.startswith("seccompgen: refused: ")
+    assert last.startswith("seccompgen: refused 2 times: ")
 
 
 @both

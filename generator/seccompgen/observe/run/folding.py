@@ -2,8 +2,8 @@
 
 A program that polls is refused the same call thousands of times a second. What one *site* is
 refused (a program's call, from one place, by one rule) is reported with the first `_VARIANTS`
-different arguments, and from then on when the count has one digit more. `finish` reports the sites
-that were refused more often than was reported.
+different arguments and callers, and from then on when the count has one digit more. `finish`
+reports the sites that were refused more often than was reported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seccompgen.observe.run.refusal import Refusal
 
 _VARIANTS = 50
-"""Different arguments of one site that are reported."""
+"""Different arguments and callers of one site that are reported."""
 _SITES = 1000
 """Sites that are remembered; of more, those are reported and forgotten that were idle longest."""
 
@@ -47,7 +47,7 @@ class Folding:
         self._sites.move_to_end(key)
         site.count += 1
         site.last = refusal
-        variant = hash(refusal.call.kind)
+        variant = hash((refusal.call.kind, refusal.lines, refusal.callers))
         is_new = variant not in site.variants and len(site.variants) < _VARIANTS
         if is_new:
             site.variants.add(variant)
@@ -73,13 +73,11 @@ class Folding:
 
 def _site_of(refusal: Refusal) -> object:
     """Return what refusals of one site have in common."""
-    # The place of a native call is mostly in libc: who called that counts as well.
-    near: tuple[object, ...] = refusal.lines[:1] or (refusal.place, *refusal.callers[:1])
     return (
         refusal.name,
         refusal.call.name,
         refusal.call.abi,
         refusal.action,
         refusal.rule,
-        near,
+        refusal.lines[:1] or refusal.place,
     )
