@@ -226,7 +226,7 @@ def _reports(output: Path | None, *, as_json: bool) -> Iterator[Folding]:
         file = output.open("w", encoding="utf-8", errors="backslashreplace")
 
     def report(refusal: Refusal, count: int) -> None:
-        said = refusal.as_json() | {"count": count}
+        said = refusal.as_json() | {"times": count}
         text = json.dumps(said) if as_json else f"seccompgen: {refusal.line(count)}"
         try:
             write_lines(file, [text])

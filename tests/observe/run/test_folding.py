@@ -88,7 +88,7 @@ def test_a_program_that_tries_again_and_again(tmp_path: Path) -> None:
     done = seccompgen(*words, source)
     assert done.code == -15
     told = [json.loads(line) for line in done.err.splitlines()]
-    assert [(one["syscall"], one["count"]) for one in told] == [
+    assert [(one["syscall"], one["times"]) for one in told] == [
         *(("getppid", 1), ("getppid", 10)),
         *(("getsid", 1), ("getsid", 2), ("getsid", 3)),
         ("getppid", 25),

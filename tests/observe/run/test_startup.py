@@ -194,7 +194,7 @@ install()
 print(family(), os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
 """
     done, told, _ = traced(no_parent, code)
-    assert (done.out, [one["count"] for one in told]) == ("0 60\n", [1, 10, 60])
+    assert (done.out, [one["times"] for one in told]) == ("0 60\n", [1, 10, 60])
 
 
 def test_who_comes_before_the_word_of_its_parent_waits_for_it() -> None:
