@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import interpreter
 import libseccomp
 import pytest
-from corpus import NAMES, SETS, corpus, our_program, production, translated
+from corpus import NAMES, SETS, corpus, our_program, ours, production, translated
+from longer import few_and_many, long_but
 from oracle import RETURN_VALUES, U32, U64, action_value
 from probes import Call, interesting_calls, rule_witness
 from strategies import compiled, plain_tables
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(
     not libseccomp.is_here(), reason="needs python3-seccomp of the system, on x86_64"
 )
-levels = pytest.mark.parametrize("level", [1, 2])
 KILL = RETURN_VALUES["kill_process"]
 
 
@@ -107,12 +107,18 @@ def rules_of(entry: dict[str, Any]) -> list[libseccomp.Rule]:
     ]
 
 
+def their_program(name: str, level: int) -> bytes:
+    those = "ours" if name in ours() else "production"
+    return their_programs(those, level)[name]
+
+
 @cache
-def their_programs(level: int) -> dict[str, bytes]:
-    entries = [corpus()[name] for name in EXPRESSIBLE]
+def their_programs(which: str, level: int) -> dict[str, bytes]:
+    names = [name for name in SETS[which] if name in EXPRESSIBLE]
+    entries = [corpus()[name] for name in names]
     policies = [(entry["default"], rules_of(entry)) for entry in entries]
     found = libseccomp.programs(policies, level=level, bad_arch=KILL)
-    return dict(zip(EXPRESSIBLE, found, strict=True))
+    return dict(zip(names, found, strict=True))
 
 
 @lru_cache(maxsize=1)  # one policy's levels come one after the other
@@ -126,13 +132,16 @@ def test_libseccomp_can_express_enough_of_them() -> None:
     }
 
 
-@levels
-@pytest.mark.parametrize("name", EXPRESSIBLE)
-def test_realistic_policies(name: str, level: int) -> None:
+@pytest.mark.parametrize(
+    "name",
+    long_but([name for name in EXPRESSIBLE if name in ours()], EXPRESSIBLE, "those of ../shared"),
+)
+def test_realistic_policies(name: str) -> None:
     entry = corpus()[name]
     possible = {KILL, entry["default"], *(a for rules in entry["rules"].values() for _, a in rules)}
-    seen = assert_same_answers(our_answers(name), their_programs(level)[name], name)
-    assert seen >= min(3, len(possible))
+    for level in (1, 2):
+        seen = assert_same_answers(our_answers(name), their_program(name, level), name)
+        assert seen >= min(3, len(possible))
 
 
 # --- random policies ---------------------------------------------------------------------------
@@ -206,10 +215,11 @@ def as_rules(policy: dict[str, Any]) -> list[libseccomp.Rule]:
     return rules
 
 
-@levels
-def test_random_policies(level: int) -> None:
+@few_and_many(4, 24)
+@pytest.mark.parametrize("level", [1, 2])
+def test_random_policies(level: int, examples: int) -> None:
     rng = random.Random(level)
-    policies = [random_policy(rng) for _ in range(8)]
+    policies = [random_policy(rng) for _ in range(examples)]
     asked = [(action_value(p["default_action"], "x86_64"), as_rules(p)) for p in policies]
     finished = different = 0
     for policy, theirs in zip(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import interpreter
 import pytest
+from longer import long_but
 from oracle import U32
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.diagram import Diagram, Leaf, LoadedWord, Relation
@@ -233,7 +234,7 @@ def woven(rng: random.Random, size: int, reach: int) -> tuple[Drawn, int]:
 
 
 @pytest.mark.parametrize("reach", [5, 150, 300, 500])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", long_but([0], range(5), "more diagrams of each kind"))
 def test_woven_diagrams(seed: int, reach: int) -> None:
     rng = random.Random(seed)
     diagram, root = woven(rng, 1200, reach)

@@ -7,9 +7,10 @@ from typing import Any
 
 import interpreter
 import pytest
-from corpus import NAMES, corpus, our_compiled, translated
+from corpus import NAMES, corpus, our_compiled, ours, translated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from longer import few_and_many, long_but
 from oracle import ABIS
 from probes import Call, interesting_calls
 from seccompgen.core.objective import Objective, Optimize
@@ -62,22 +63,29 @@ def assert_told_right(one: dict[str, Any], program: CompiledProgram) -> None:
     assert min(ways) <= program.cost.expected <= program.cost.longest
 
 
-@settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    max_examples=12,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+@few_and_many(3, 25)
+def test_random_policies(examples: int) -> None:
+    @settings(
+        derandomize=True,
+        deadline=None,
+        database=None,
+        max_examples=examples,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(data=st.data())
+    def examine(data: st.DataObject) -> None:
+        abi = data.draw(st.sampled_from(["x86_64", "mips", "arm"]))
+        one = data.draw(policies(plain_tables(), abi))
+        goal = data.draw(st.sampled_from(list(Optimize)))
+        objective = Objective(goal, bitmap=data.draw(st.booleans()))
+        for program in programs(one, objective).values():
+            assert_told_right(one, program)
+
+    examine()
+
+
+@pytest.mark.parametrize(
+    "name", long_but(sorted(ours())[::4], NAMES, "all realistic policies, also of ../shared")
 )
-@given(data=st.data())
-def test_random_policies(data: st.DataObject) -> None:
-    one = data.draw(policies(plain_tables(), data.draw(st.sampled_from(["x86_64", "mips", "arm"]))))
-    goal = data.draw(st.sampled_from(list(Optimize)))
-    objective = Objective(goal, bitmap=data.draw(st.booleans()))
-    for program in programs(one, objective).values():
-        assert_told_right(one, program)
-
-
-@pytest.mark.parametrize("name", NAMES[::3])
 def test_realistic_policies(name: str) -> None:
     assert_told_right(translated(corpus()[name]), our_compiled(name))

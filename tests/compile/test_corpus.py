@@ -8,8 +8,8 @@ import interpreter
 import pytest
 from corpus import (
     ALLOW,
+    EACH_NAME,
     FOREIGN,
-    NAMES,
     OURS,
     SETS,
     X86_64,
@@ -63,7 +63,7 @@ def test_ours_have_every_difficulty() -> None:
     assert {path.suffix for path in OURS.iterdir()} >= {".yml", ".json", ".policy", ".frequency"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH_NAME)
 def test_the_compiled_policy_means_what_the_corpus_says(name: str) -> None:
     entry = corpus()[name]
     code = our_program(name)

@@ -6,7 +6,18 @@ import math
 from functools import cache
 
 import pytest
-from corpus import NAMES, SETS, Figures, best_peers, corpus, figures, our_program, translated
+from corpus import (
+    EACH_SET,
+    NAMES,
+    SETS,
+    Figures,
+    best_peers,
+    corpus,
+    figures,
+    our_program,
+    translated,
+)
+from longer import long_but
 from oracle import ABIS, Meaning
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
 from strategies import assert_bitmap_holds, compiled, plain_tables
@@ -60,7 +71,7 @@ LIMITS = {
 }
 FEWEST = {"ours": 9, "production": 48}
 """Policies that have a figure, and that a peer can express."""
-of_each_corpus = pytest.mark.parametrize("which", list(SETS))
+of_each_corpus = pytest.mark.parametrize("which", EACH_SET)
 
 
 @of_each_corpus
@@ -95,7 +106,14 @@ def test_the_default_profile_of_containers(which: str, column: str) -> None:
     assert getattr(found, column) <= OF_CONTAINERS[which][column]
 
 
-@pytest.mark.parametrize("abi", sorted(plain_tables().keys() - {"x86_64"}))
+@pytest.mark.parametrize(
+    "abi",
+    long_but(
+        ["mips64n32", "s390x"],
+        sorted(plain_tables().keys() - {"x86_64"}),
+        "every ABI; test_programs and test_stock try each with smaller policies",
+    ),
+)
 def test_what_is_allowed_whatever_its_arguments_is_in_the_bitmap_of_every_abi(abi: str) -> None:
     cached = 0
     # One of containers and few of the others, not the same for each ABI, to keep this short.

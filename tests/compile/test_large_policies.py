@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import seccompgen, snapshot
+from longer import long_but
 from oracle import U32, Meaning
 from peer_rules import (
     CALL,
@@ -70,9 +71,15 @@ LISTS = [
     *itertools.product(["x86_64"], KINDS[1:], [64, 129]),
     *itertools.product(["s390x"], KINDS[:2], [64, 129]),
 ]
+SHORT_LISTS = [
+    *itertools.product(["x86_64"], [KINDS[0], *KINDS[2:]], [64]),
+    ("s390x", KINDS[1], 64),
+]
 
 
-@pytest.mark.parametrize(("abi", "kind", "count"), LISTS)
+@pytest.mark.parametrize(
+    ("abi", "kind", "count"), long_but(SHORT_LISTS, LISTS, "longer lists, around each power of two")
+)
 def test_a_list_of_values_is_that_list(abi: str, kind: str, count: int) -> None:
     values = values_of(kind, count)
     table = plain_tables()[abi]
@@ -98,31 +105,36 @@ def test_a_list_of_values_is_that_list(abi: str, kind: str, count: int) -> None:
         assert_means(program, meaning, calls_of(abi, [(0, v, 5) for v in values[:3]], name))
 
 
+AROUND_255 = [("x86_64", count) for count in range(253, 258)] + [("s390x", 255), ("s390x", 256)]
+
+
 @pytest.mark.parametrize(
-    ("abi", "counts"), [("x86_64", range(253, 258)), ("s390x", range(255, 257))]
+    ("abi", "count"),
+    long_but(
+        [("x86_64", 255), ("s390x", 256)], AROUND_255, "test_assembler makes jumps that long itself"
+    ),
 )
-def test_what_lies_behind_a_long_list_is_reached_on_either_side(abi: str, counts: range) -> None:
+def test_what_lies_behind_a_long_list_is_reached_on_either_side(abi: str, count: int) -> None:
     """Two long lists, of a low number and a high one, push the calls between them apart."""
     table = plain_tables()[abi]
     names = sorted({nr: name for name, nr in table.items()}.items())
     low, middle, high = (names[len(names) * n // 4][1] for n in (1, 2, 3))
-    for count in counts:
-        values = values_of("scattered", count)
-        groups = [
-            rule("errno(11)", *([arg(0, "==", value)] for value in values), name=low),
-            plain("allow", middle),
-            rule("errno(12)", *([arg(3, "==", value)] for value in values), name=high),
-        ]
-        policy = policy_of(abi, groups, "errno(13)")
-        program = compiled(policy)[abi]
-        meaning = Meaning(policy, plain_tables(), abi)
-        some = [0, *values[:3], *values[::50], *values[-3:], U32]
-        calls = [
-            call
-            for name in (low, middle, high, names[0][1], names[-1][1])
-            for call in calls_of(abi, ((v, 0, 0, v) for v in some), name)
-        ]
-        assert len(assert_means(program, meaning, calls)) == 4
+    values = values_of("scattered", count)
+    groups = [
+        rule("errno(11)", *([arg(0, "==", value)] for value in values), name=low),
+        plain("allow", middle),
+        rule("errno(12)", *([arg(3, "==", value)] for value in values), name=high),
+    ]
+    policy = policy_of(abi, groups, "errno(13)")
+    program = compiled(policy)[abi]
+    meaning = Meaning(policy, plain_tables(), abi)
+    some = [0, *values[:3], *values[::50], *values[-3:], U32]
+    calls = [
+        call
+        for name in (low, middle, high, names[0][1], names[-1][1])
+        for call in calls_of(abi, ((v, 0, 0, v) for v in some), name)
+    ]
+    assert len(assert_means(program, meaning, calls)) == 4
 
 
 # --- policies that are large, or look it ----------------------------------------------------------
@@ -204,11 +216,14 @@ FINISHES = {
     "1000 rules of one call": chain_of_scattered(1000),
     "1000 rules of 334 calls": three_for_each("x86_64"),
     "rules that overlap in every argument": overlapping(20),
+    "ten rules that overlap": overlapping(10),
 }
+SOON = ("a bit that is not set and a high word", "500 values", "ten rules that overlap")
 
 
-@pytest.mark.parametrize("groups", FINISHES.values(), ids=FINISHES)
-def test_compiling_comes_to_an_end(groups: list[Group]) -> None:
+@pytest.mark.parametrize("what", long_but(SOON, FINISHES, "larger policies of each kind"))
+def test_compiling_comes_to_an_end(what: str) -> None:
+    groups = FINISHES[what]
     policy = {**policy_of("x86_64", groups), "arches": LITTLE_AND_BIG, "multiplexed": "errno"}
     for group in groups:
         group["optional"] = True  # s390x lacks some of the calls
@@ -253,14 +268,28 @@ def test_a_program_that_is_too_long_is_an_error_and_no_file(tmp_path: Path) -> N
     line = 1 + policy.read_text()[: policy.read_text().index('"ioctl"')].count("\n")
     assert costliest.startswith(f"{policy}:{line}:")
     assert ": rule 3 costs " in costliest
+    # It is nearly all of the program, and the message must say so.
+    assert int(costliest.partition(": rule 3 costs ")[2].split()[0]) > 4000
 
 
 # --- measured frequencies -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("abi", LITTLE_AND_BIG)
-@pytest.mark.parametrize("bitmap", [True, False])
-@pytest.mark.parametrize("optimize", Optimize)
+SOME_OBJECTIVES = [
+    (Optimize.BALANCED, True, "x86_64"),
+    (Optimize.SPEED, False, "s390x"),
+    (Optimize.SIZE, True, "x86_64"),
+]
+
+
+@pytest.mark.parametrize(
+    ("optimize", "bitmap", "abi"),
+    long_but(
+        SOME_OBJECTIVES,
+        itertools.product(Optimize, [True, False], LITTLE_AND_BIG),
+        "each objective with each ABI and with each kind of kernel",
+    ),
+)
 def test_calls_that_were_seen_may_have_any_numbers(
     optimize: Optimize, bitmap: bool, abi: str
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import interpreter
 import pytest
+from longer import long_but
 from oracle import ABIS, U32, U64, Meaning
 from probes import Call, interesting_calls
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective, Optimize
@@ -186,7 +187,7 @@ def test_all_of_several_bits_are_asked_at_once_where_length_counts() -> None:
     assert figures(policy(rules), Objective(SIZE))[0] == 12  # load, mask, compare with 7
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", long_but(range(8), range(60), "more random masks"))
 def test_random_masks_on_one_word_mean_what_they_say(seed: int) -> None:
     rng = random.Random(seed)
     bits = rng.choice([4, 7, 10, 16, 32])

@@ -10,6 +10,7 @@ from statistics import mean
 import pytest
 from corpus import (
     ALLOW,
+    EACH_SET,
     SETS,
     Figures,
     corpus,
@@ -22,6 +23,7 @@ from corpus import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from longer import few_and_many, long_but
 from oracle import Meaning
 from probes import interesting_calls
 from seccompgen.core.objective import Objective, Optimize, Profile
@@ -50,15 +52,25 @@ def profiles(draw: st.DrawFn) -> Profile:
     return profile({name: rng.choice(counts) for name in some})
 
 
-@settings(
+@few_and_many(1, 12)
+def test_random_policies_mean_the_same_under_each(examples: int) -> None:
+    @settings(bounded, max_examples=examples)
+    @given(data=st.data())
+    def examine(data: st.DataObject) -> None:
+        assert_means_the_same_under_each(data)
+
+    examine()
+
+
+bounded = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    max_examples=4,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(data=st.data())
-def test_random_policies_mean_the_same_under_each(data: st.DataObject) -> None:
+
+
+def assert_means_the_same_under_each(data: st.DataObject) -> None:
     abi = data.draw(st.sampled_from(["x86_64", "s390x", "mips64", "arm"]))
     policy = data.draw(policies(plain_tables(), abi))
     measured = data.draw(profiles())
@@ -76,7 +88,7 @@ def test_random_policies_mean_the_same_under_each(data: st.DataObject) -> None:
 
 # --- what they cost ----------------------------------------------------------------------------
 
-of_each_corpus = pytest.mark.parametrize("which", list(SETS))
+of_each_corpus = pytest.mark.parametrize("which", EACH_SET)
 LARGE = {"docker", "go-example", "systemd-service", "container-default", "journal"}
 SOME = {which: sorted({*names[::7]} | LARGE & {*names}) for which, names in SETS.items()}
 
@@ -112,7 +124,14 @@ def path(name: str, code: bytes, nr: int) -> float:
     return mean(executed(code, nr, args) for args in ways)
 
 
-@pytest.mark.parametrize("name", [name for names in SOME.values() for name in names])
+@pytest.mark.parametrize(
+    "name",
+    long_but(
+        SOME["ours"],
+        [name for names in SOME.values() for name in names],
+        "more of the policies of ../shared",
+    ),
+)
 def test_size_is_the_shortest(name: str) -> None:
     lengths = {optimize: measured(name, optimize).length for optimize in Optimize}
     assert lengths[SIZE] == min(lengths.values())

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from longer import few_and_many, long_but
 from oracle import ABIS, LOW_WORDS, RETURN_VALUES, U64, Meaning, argument_test
 from probes import Call, interesting_calls, rules_by_number
 from strategies import (
@@ -49,7 +50,7 @@ def test_the_oracle_knows_every_abi_with_filters() -> None:
 def test_random_policies_are_as_varied_as_they_should_be() -> None:
     seen: Counter[object] = Counter()
 
-    @settings(bounded, max_examples=150)
+    @settings(bounded, max_examples=60)
     @given(policy=policies(plain_tables(), "x86_64"))
     def look_at(policy: dict[str, Any]) -> None:
         table = plain_tables()["x86_64"]
@@ -86,18 +87,24 @@ def test_random_policies_are_as_varied_as_they_should_be() -> None:
     assert seen["rules met"] >= 0.99 * seen["rules"]
 
 
-@pytest.mark.parametrize("abi", PRESENT)
-@settings(bounded, max_examples=3)
-@given(data=st.data())
-def test_random_policies(abi: str, data: st.DataObject) -> None:
-    assert_compiles_right(data.draw(policies(plain_tables(), abi)))
+def compile_random_policies(abis: list[str], examples: int) -> None:
+    @settings(bounded, max_examples=examples)
+    @given(data=st.data())
+    def examine(data: st.DataObject) -> None:
+        abi = data.draw(st.sampled_from(abis))
+        assert_compiles_right(data.draw(policies(plain_tables(), abi)))
+
+    examine()
 
 
-@settings(bounded, max_examples=20)
-@given(data=st.data())
-def test_random_policies_where_abis_share_an_audit_value(data: st.DataObject) -> None:
-    abi = data.draw(st.sampled_from(["x86_64", "x32", "i386"]))
-    assert_compiles_right(data.draw(policies(plain_tables(), abi)))
+@few_and_many(12, 120)
+def test_random_policies(examples: int) -> None:
+    compile_random_policies(PRESENT, examples)
+
+
+@few_and_many(6, 40)
+def test_random_policies_where_abis_share_an_audit_value(examples: int) -> None:
+    compile_random_policies(["x86_64", "x32", "i386"], examples)
 
 
 @pytest.mark.parametrize("abi", PRESENT)
@@ -183,11 +190,12 @@ ALLOWED_WHATEVER: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("rules", ALLOWED_WHATEVER.values(), ids=ALLOWED_WHATEVER)
-@pytest.mark.parametrize("abi", ["x86_64", "x32", "s390x", "mips64n32"])
-def test_what_is_allowed_whatever_its_arguments_is_in_the_bitmap(
-    abi: str, rules: list[dict[str, Any]]
-) -> None:
+@pytest.mark.parametrize("what", ALLOWED_WHATEVER)
+@pytest.mark.parametrize(
+    "abi", long_but(["x32", "s390x"], ["x86_64", "x32", "s390x", "mips64n32"], "more ABIs")
+)
+def test_what_is_allowed_whatever_its_arguments_is_in_the_bitmap(abi: str, what: str) -> None:
+    rules = ALLOWED_WHATEVER[what]
     write = {"action": "allow", "names_with_args": [{"name": "write", "arguments": [CONDITION]}]}
     policy = {"arches": [abi], "default_action": "errno", "syscalls": [*rules, write]}
     program = compiled(policy)[abi]
@@ -198,7 +206,14 @@ def test_what_is_allowed_whatever_its_arguments_is_in_the_bitmap(
     assert_means(program, meaning, interesting_calls(policy, plain_tables(), abi))
 
 
-@pytest.mark.parametrize("abi", PRESENT)
+@pytest.mark.parametrize(
+    "abi",
+    long_but(
+        ["x86_64", "x32", "arm", "s390x", "mips64n32"],
+        PRESENT,
+        "every ABI, of which the test above tries an allowlist",
+    ),
+)
 def test_a_blocklist_is_in_the_bitmap_but_for_what_it_blocks(abi: str) -> None:
     policy = {
         "arches": [abi],
@@ -257,9 +272,17 @@ TRICKY = {
 }
 
 
-@pytest.mark.parametrize("rules", TRICKY.values(), ids=TRICKY)
-@pytest.mark.parametrize("abi", ["x86_64", "arm", "ppc64", "mips", "aarch64"])
-def test_words_and_borders(abi: str, rules: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("what", TRICKY)
+@pytest.mark.parametrize(
+    "abi",
+    long_but(
+        ["x86_64", "ppc64"],
+        ["x86_64", "arm", "ppc64", "mips", "aarch64"],
+        "more ABIs of either byte order",
+    ),
+)
+def test_words_and_borders(abi: str, what: str) -> None:
+    rules = TRICKY[what]
     policy = {"arches": [abi], "default_action": "log", "syscalls": rules}
     answers, _ = assert_compiles_right(policy)
     # Every rule was met, and the default and the foreign ABIs' action too.

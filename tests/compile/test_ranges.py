@@ -21,7 +21,7 @@ from seccompgen.compile.ranges import (
 )
 from seccompgen.core.model import U32
 
-bounded = settings(derandomize=True, deadline=None, database=None, max_examples=300)
+bounded = settings(derandomize=True, deadline=None, database=None, max_examples=100)
 SMALL = range(64)
 RELATIONS = st.sampled_from(Relation)
 

@@ -17,6 +17,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import interpreter
+from longer import long_but
 from once_a_run import once_a_run
 from oracle import ABIS, U32, U64
 from probes import argument_vectors
@@ -75,6 +76,17 @@ def corpus() -> dict[str, Entry]:
 NAMES = sorted(corpus())
 SETS = {"ours": sorted(ours())} | ({"production": sorted(production())} if production() else {})
 """The names of each corpus that is here, for what is said of all of one's policies."""
+
+_FEW = {"docker", "systemd-service"}
+"""Policies that others run and that are unlike each other and ours."""
+
+EACH_NAME = long_but(
+    [*ours(), *(name for name in NAMES if name in _FEW)], NAMES, "the other policies of ../shared"
+)
+"""The names of all policies, for a test that is parametrized by them."""
+
+EACH_SET = long_but(["ours"], SETS, "all policies of ../shared")
+"""The names of each corpus, for what is measured over all of one's policies."""
 
 
 SAMPLES = [
