@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from longer import few_and_many, long_but
 from mutants import likely_calls, random_program
 from proving import TABLES, ran
 from seccompgen.compile import compile_policy
@@ -224,13 +225,14 @@ def test_mips_takes_the_prototype_from_the_number_whatever_the_task_is_of() -> N
 ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 
+@few_and_many(18, 50)
 @pytest.mark.parametrize("plain", [True, False], ids=["loads, masks, jumps", "all opcodes"])
 @pytest.mark.parametrize("byte_order", ORDERS)
 def test_both_methods_agree_on_random_programs_and_an_interpreter_with_them(
-    byte_order: Literal["little", "big"], plain: bool
+    byte_order: Literal["little", "big"], plain: bool, examples: int
 ) -> None:
     seen: Counter[str] = Counter()
-    for seed in range(50):
+    for seed in range(examples):
         rng = random.Random(seed)
         code = random_program(rng, byte_order, plain=plain)
         calls = likely_calls(rng, [code], 120)
@@ -290,10 +292,20 @@ def compiled(directory: Path, abi: str, rules: Iterable[dict[str, Any]]) -> Code
     return Code(program.instructions, ABIS[abi].byte_order)
 
 
-@pytest.mark.parametrize("abi", ["x86_64", "i386", "s390x", "mips64", "mipsel", "arm", "x32"])
-def test_what_says_no_width_holds_for_random_policies(abi: str, tmp_path: Path) -> None:
+@few_and_many(1, 6)
+@pytest.mark.parametrize(
+    "abi",
+    long_but(
+        ["x86_64", "i386", "s390x"],
+        ["x86_64", "i386", "s390x", "mips64", "mipsel", "arm", "x32"],
+        "more ABIs",
+    ),
+)
+def test_what_says_no_width_holds_for_random_policies(
+    abi: str, tmp_path: Path, examples: int
+) -> None:
     read = bits_read(TABLES, ABIS[abi])
-    for seed in range(6):
+    for seed in range(examples):
         rules = list(random_rules(random.Random(f"{abi} {seed}"), abi, 25))
         assert indistinguishable_calls(compiled(tmp_path, abi, rules), read) == (), seed
 

@@ -147,7 +147,7 @@ def test_all_objections_are_told() -> None:
 VERDICTS: list[bool] = []
 
 
-@settings(PROPERTY, max_examples=60)
+@settings(PROPERTY, max_examples=25)
 @given(batch=batches(valid=False) | batches(valid=True))
 def drawn_programs(batch: list[Program]) -> None:
     VERDICTS.extend(taken(batch))

@@ -10,9 +10,11 @@ import errno
 import random
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import running_kernel as kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from longer import few_and_many
 from oracle import ABIS, RETURN_VALUES, Meaning
 from probes import Call, argument_vectors, rules_by_number
 from proving import TABLES, bounded
@@ -125,19 +127,21 @@ def agree(policy: dict[str, Any]) -> tuple[int, int]:
     return len(asked), len(program.instructions)
 
 
-def test_what_the_kernel_does_is_what_the_policy_says() -> None:
+@few_and_many(8, 50)
+def test_what_the_kernel_does_is_what_the_policy_says(examples: int) -> None:
     total = 0
 
-    @settings(bounded, max_examples=25)
+    @settings(bounded, max_examples=examples)
     @given(policies())
     def examine(policy: dict[str, Any]) -> None:
         nonlocal total
         total += agree(policy)[0]
 
     examine()
-    assert total > 5_000
+    assert total > 200 * examples
 
 
+@pytest.mark.long("test_limits compiles large programs, test_kernel_rules installs the longest")
 def test_a_program_near_the_limit() -> None:
     rng = random.Random(5)
     entries = [
