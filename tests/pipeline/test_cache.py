@@ -280,10 +280,13 @@ def test_each_file_that_decides_is_in_the_key_and_no_other(
     monkeypatch.setattr(cache_module, "__file__", str(package / "pipeline" / "cache.py"))
     deciding = set(cache_module.deciding_files(package))
     first = cache_module._fingerprint()
-    for path in sorted(package.rglob("*.py")):
+    for path in {*package.rglob("*.py")} - deciding:
+        path.write_bytes(path.read_bytes() + b"# a remark\n")
+    assert cache_module._fingerprint() == first
+    for path in sorted(deciding):
         whole = path.read_bytes()
         path.write_bytes(whole + b"# a remark\n")
-        assert (cache_module._fingerprint() != first) == (path in deciding), path
+        assert cache_module._fingerprint() != first, path
         path.write_bytes(whole)
     assert cache_module._fingerprint() == first
 
@@ -432,9 +435,9 @@ def test_an_entry_of_the_future_drops_nothing(policy: Path, place: Path) -> None
 
 def test_builds_at_the_same_time_do_not_disturb_each_other(policy: Path, place: Path) -> None:
     command = [sys.executable, "-c", BUILD, str(ROOT), str(policy), str(place)]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(6)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
     answers = {run.communicate()[0] for run in runs}
-    assert [run.returncode for run in runs] == [0] * 6
+    assert [run.returncode for run in runs] == [0] * 3
     assert len(answers) == 1
     assert len(list(place.iterdir())) == 2
     poison_all(place)

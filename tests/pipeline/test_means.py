@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, checkout, inside, seccompgen, snapshot
+from longer import long_but
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.pipeline import pool
 from seccompgen.pipeline.build import BuildOptions, build_policies, shipped_tables
-from seccompgen.pipeline.cache import cache_directory
 from seccompgen.pipeline.files import filter_files
 
 TABLES = shipped_tables()
@@ -37,18 +37,14 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("eager")
 def test_the_number_of_processes_does_not_show(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    # What one process made, if other tests have made it in this run, see `own_cache`.
-    kept = cache_directory()
-    assert kept
-    alone = build_policies(STOCK, TABLES, SOME, means=BuildOptions(cache=kept / "programs"))
+    policies = [path for path in STOCK if path.stem in {"no_exec", "no_network"}]
+    alone = build_policies(policies, TABLES, SOME)
+    means = BuildOptions(3)
+    built = build_policies(policies, TABLES, SOME, lambda *n: told.append(n), means=means)
+    assert built == alone
+    assert told == [(i, 6) for i in range(1, 7)]
     files = filter_files(alone, TABLES, tmp_path)
-    for workers in (2, 5):
-        means = BuildOptions(workers)
-        told.clear()
-        built = build_policies(STOCK, TABLES, SOME, lambda *n: told.append(n), means=means)
-        assert built == alone
-        assert told == [(i, 12) for i in range(1, 13)]
-        assert filter_files(built, TABLES, tmp_path, means=means) == files
+    assert filter_files(built, TABLES, tmp_path, means=means) == files
 
 
 def too_long(path: Path) -> None:
@@ -172,12 +168,15 @@ def gone(pids: list[int]) -> bool:
     return True
 
 
+MOMENTS = [
+    *((COMMANDS[0], delay) for delay in (0, 0.03, 0.1, 0.3, None)),
+    *((command, 0.2) for command in COMMANDS[1:]),
+]
+
+
 @pytest.mark.parametrize(
     ("command", "delay"),
-    [
-        *((COMMANDS[0], delay) for delay in (0, 0.03, 0.1, 0.3, None)),
-        *((command, 0.2) for command in COMMANDS[1:]),
-    ],
+    long_but([(COMMANDS[0], 0.1)], MOMENTS, "more moments, and each way to start the command"),
 )
 def test_ctrl_c_stops_all_without_a_traceback(
     tmp_path: Path, command: list[str], delay: float | None
@@ -200,6 +199,7 @@ def test_ctrl_c_stops_all_without_a_traceback(
     assert list((tmp_path / "cache" / "seccompgen" / "programs").iterdir())
 
 
+@pytest.mark.long("test_pool kills workers that have less to do")
 def test_a_worker_that_is_killed_ends_the_build_with_code_3(tmp_path: Path) -> None:
     run = start(COMMANDS[0], tmp_path / "out", tmp_path / "cache")
     wait_until_they_work(run)  # without one that never began, it would go on
@@ -213,6 +213,7 @@ def test_a_worker_that_is_killed_ends_the_build_with_code_3(tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long("test_pool kills a parent whose workers have less to do")
 def test_a_killed_build_leaves_no_workers(tmp_path: Path) -> None:
     run = start(COMMANDS[0], tmp_path / "out", tmp_path / "cache")
     time.sleep(0.5)
