@@ -19,6 +19,11 @@ FAMILIES = {family: place for place in ARGUMENTS for family in families_of(*plac
     family: ("*", name) for name, family in argument_families._ANYWHERE.items()
 }
 
+VALUED = {
+    name for name, one in FACTS.constants.items() if {one.value, *one.elsewhere.values()} != {None}
+}
+"""The constants that have a value on some ABI."""
+
 NOT_EXPORTED = {
     *("SHUT_RD", "SHUT_WR", "SHUT_RDWR"),  # include/linux/net.h
     *("MNT_FORCE", "MNT_DETACH", "MNT_EXPIRE", "UMOUNT_NOFOLLOW"),  # include/linux/fs.h
@@ -33,14 +38,9 @@ NOT_EXPORTED = {
     "family", FAMILIES, ids=["-".join(place) + f"-{n}" for n, place in enumerate(FAMILIES.values())]
 )
 def test_every_word_of_a_family_is_a_constant(family: ConstantFamily) -> None:
-    valued = {
-        name
-        for name, one in FACTS.constants.items()
-        if {one.value, *one.elsewhere.values()} != {None}
-    }
     for words in family._words:
         for word in words._wanted:
-            known = any(map(word.fits, valued))
+            known = any(map(word.fits, VALUED))
             assert known or any(word.text.startswith(one) for one in NOT_EXPORTED), word.text
     if family.part:
         assert family.on(FACTS, ABIS["x86_64"]).mask, family.mask

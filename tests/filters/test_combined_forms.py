@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command import inside, snapshot
 from corpus import SHARED
+from longer import few_and_many
 from oracle import RETURN_VALUES, Meaning, action_value
 from probes import interesting_calls
 from seccompgen.core.abis import ABIS
@@ -131,10 +132,11 @@ def calls(policies: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int, tuple[
         yield one.arch, one.nr, args
 
 
+@few_and_many(2, 6)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("operation", ["intersect", "union", "subtract"])
 def test_a_file_answers_what_its_parts_do_together(
-    form: str, operation: str, tmp_path: Path
+    form: str, operation: str, tmp_path: Path, examples: int
 ) -> None:
     about, seen = FORMS[form], Counter[str]()
     refusal = about["default"]
@@ -142,7 +144,7 @@ def test_a_file_answers_what_its_parts_do_together(
     reading = Reading(read_as, abis=("x86_64",))
     if read_as is Format.OCI:  # without runc's own ENOSYS
         reading = replace(reading, runtime=Runtime.LIBSECCOMP)
-    for seed in range(3):
+    for seed in range(examples):
         draw = random.Random(seed)
         names = ["part0.json", "part1.json"]
         policies = [drawn(draw, form, tmp_path / name) for name in names]
@@ -171,7 +173,7 @@ def test_a_file_answers_what_its_parts_do_together(
             seen[f"{expected & 0xFFFF0000:#x}"] += 1
         seen["files"] += 1
     assert seen["files"], seen
-    assert seen["calls"] > 500, seen
+    assert seen["calls"] > 200, seen
     assert sum(name.startswith("0x") for name in seen) > 1, seen
 
 

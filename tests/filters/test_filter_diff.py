@@ -11,6 +11,7 @@ import oracle
 import pytest
 import small_filters
 from command import ROOT, inside
+from longer import few_and_many
 from proving import TABLES, little
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
@@ -124,9 +125,10 @@ def _effect(before: str, after: str) -> Effect:
     return Effect.PERMITTED if after in THROUGH else Effect.REFUSED
 
 
-def test_random_pairs_change_as_brute_force_says(tmp_path: Path) -> None:
+@few_and_many(8, 40)
+def test_random_pairs_change_as_brute_force_says(tmp_path: Path, examples: int) -> None:
     seen: Counter[str] = Counter()
-    for seed in range(16):
+    for seed in range(examples):
         seen += check_pair(seed, tmp_path)
     assert set(seen) == {effect.name for effect in Effect}, seen
 

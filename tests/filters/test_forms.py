@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from command import ROOT, Result, forked, inside, said, seccompgen, snapshot
+from longer import long_but
 from seccompgen import cli
 from seccompgen.distribute import pytest_plugin
 from seccompgen.pipeline.build import build_policy, shipped_tables
@@ -206,23 +207,28 @@ def test_each_form_in_each_command(name: str, form: str, made: Path, tmp_path: P
         assert "neither" not in run.err
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_each_format_in_each_command(name: str, made: Path, tmp_path: Path) -> None:
+ALL = [(name, file) for name in COMMANDS for file in FOREIGN]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    long_but(ALL[::5], ALL, "every format in every command, of which each is tried with others"),
+)
+def test_each_format_in_each_command(name: str, file: str, made: Path, tmp_path: Path) -> None:
     command = COMMANDS[name]
     for made_file in made.iterdir():
         (tmp_path / made_file.name).symlink_to(made_file)
-    for file, text in FOREIGN.items():
-        (tmp_path / file).write_text(text)
-        run = command.run(file, tmp_path)
-        if name == "record --merge" and file not in ALLOWLISTS:
-            assert (run.code, "only rules that allow merge" in run.err) == (2, True), (file, run)
-        elif name.startswith("run") and file in ALLOWLISTS:
-            assert run.code in {127, -31}, (file, run)
-        elif command.words[0] in {"diff", "drift", "equiv", "subset", "lint"} or command.option:
-            assert run.code in {0, 1}, (file, run)
-        else:
-            assert run.code == 0, (file, run)
-        assert "Traceback" not in run.err, file
+    (tmp_path / file).write_text(FOREIGN[file])
+    run = command.run(file, tmp_path)
+    if name == "record --merge" and file not in ALLOWLISTS:
+        assert (run.code, "only rules that allow merge" in run.err) == (2, True), run
+    elif name.startswith("run") and file in ALLOWLISTS:
+        assert run.code in {127, -31}, run
+    elif command.words[0] in {"diff", "drift", "equiv", "subset", "lint"} or command.option:
+        assert run.code in {0, 1}, run
+    else:
+        assert run.code == 0, run
+    assert "Traceback" not in run.err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -2,7 +2,7 @@
 
 What a filter does is seen by running it beside a runtime that only takes down what it is asked. It
 shares nothing with the reader of modules, which never runs one. SECCOMPGEN_TRIES=all tries every
-change; without it, each seventh.
+change; without it, `make test` tries each 29th and `make test-long` each seventh.
 """
 
 from __future__ import annotations
@@ -14,21 +14,27 @@ from typing import TYPE_CHECKING
 import pytest
 from changed_modules import accepted, behaviour, contents, mutants, texts
 from command import inside
+from longer import long_but
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-STRIDE = 1 if os.environ.get("SECCOMPGEN_TRIES") == "all" else 7
+STRIDES = (1, 1) if os.environ.get("SECCOMPGEN_TRIES") == "all" else (29, 7)
 
 
+@pytest.mark.parametrize(
+    "stride", long_but(STRIDES[:1], STRIDES, "each seventh change and not each 29th")
+)
 @pytest.mark.parametrize("file", ["__init__.py", "_arm.py"])
-def test_what_is_accepted_behaves_as_what_was_generated(generated: Path, file: str) -> None:
+def test_what_is_accepted_behaves_as_what_was_generated(
+    generated: Path, file: str, stride: int
+) -> None:
     files = contents(generated)
     right = behaviour(files)
     source = files[file].decode()
     tried = same = 0
     changes = [(name, text.encode()) for name, text in mutants(source) if text]
-    changes = changes[::STRIDE] + list(texts(source).items())
+    changes = changes[::stride] + list(texts(source).items())
     changed = generated.with_name("changed")
     for name, content in changes:
         # The banner is kept, so that it is not what verify objects to.
@@ -45,7 +51,7 @@ def test_what_is_accepted_behaves_as_what_was_generated(generated: Path, file: s
         assert behaviour(contents(changed)) == right, name
     (changed / file).write_bytes(files[file])
     print(f"{tried} refused, {same} accepted, which behave alike")
-    assert tried > (1000 if file == "__init__.py" else 200) // STRIDE
+    assert tried > (1000 if file == "__init__.py" else 200) // stride
     assert same  # swapping the last of a list with itself, for one, changes nothing
 
 

@@ -15,6 +15,7 @@ from incidents import (
     naming,
     release_named,
 )
+from longer import long_but
 
 NAMED = [one for one in INCIDENTS if not one.missed]
 BEYOND = [one for one in INCIDENTS if one.said("beyond")]
@@ -37,8 +38,16 @@ def test_the_call_and_the_release_are_named(incident: Incident) -> None:
     assert found.witness is not None
 
 
-@pytest.mark.parametrize("incident", NAMED, ids=lambda one: one.name)
-def test_once_it_is_permitted_nothing_is_said_of_it(incident: Incident) -> None:
+@pytest.mark.parametrize(
+    "name",
+    long_but(
+        [one.name for one in NAMED[::5]],
+        [one.name for one in NAMED],
+        "that a call which is permitted is none, on each policy",
+    ),
+)
+def test_once_it_is_permitted_nothing_is_said_of_it(name: str) -> None:
+    (incident,) = (one for one in NAMED if one.name == name)
     call = incident.words[0]
     assert not [
         one for one in mended_findings(incident) if re.search(rf"\bcalls? {call}\b", one.message)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import interpreter
 import pytest
+from longer import long_but
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.pipeline.build import build_policy, shipped_tables
@@ -15,6 +15,9 @@ from seccompgen.policy import load_policy
 from seccompgen.policy.expressions import NamedValue, parse_condition
 from seccompgen.policy.expressions import tests_of as comparisons_of
 from seccompgen.policy.groups import calls_of, stock_groups
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TABLES = shipped_tables()
 DIFFERENT = (
@@ -33,18 +36,16 @@ DATAGRAM = {"mips": 1, "mips64el": 1}
 class Allowed:
     """The answers of programs that allow one group."""
 
-    def __init__(self, group: str) -> None:
+    def __init__(self, group: str, directory: Path) -> None:
         policy = {
             "arches": list(DIFFERENT),
             "default_action": "errno",
             "multiplexed": "kill_process",
             "syscalls": [{"action": "allow", "names": [f"@{group}"]}],
         }
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory, "group.json")
-            path.write_text(json.dumps(policy))
-            built = build_policy(path, TABLES)
-        self._programs = {one.abi.name: one.to_bytes() for one in built.programs}
+        self._policy = directory / f"{group}.json"
+        self._policy.write_text(json.dumps(policy))
+        self._programs: dict[str, bytes] = {}
 
     def allows(self, abi: str, call: str, *args: int) -> bool:
         """Return whether a call is made, any that the ABI has; arguments left out are zeros."""
@@ -52,6 +53,9 @@ class Allowed:
         order = ABIS[abi].byte_order
         whole = (*(arg & (1 << 64) - 1 for arg in args), *[0] * (6 - len(args)))
         data = interpreter.seccomp_data(nr, ABIS[abi].audit_arch, whole, 0, order)
+        if abi not in self._programs:
+            (program,) = build_policy(self._policy, TABLES, [ABIS[abi]]).programs
+            self._programs[abi] = program.to_bytes()
         return interpreter.run(self._programs[abi], data, order).value == interpreter.RET_ALLOW
 
 
@@ -60,12 +64,18 @@ def has(abi: str, call: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def allowed() -> dict[str, Allowed]:
+def allowed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Allowed]:
     names = ("stdio", "rpath", "wpath", "cpath", "dpath", "unix", "inet", "thread", "proc", "id")
-    return {name: Allowed(name) for name in names}
+    directory = tmp_path_factory.mktemp("groups")
+    return {name: Allowed(name, directory) for name in names}
 
 
-@pytest.mark.parametrize("abi", DIFFERENT)
+each_abi = pytest.mark.parametrize(
+    "abi", long_but(["x86_64", "i386", "alpha", "mips", "s390x"], DIFFERENT, "more ABIs")
+)
+
+
+@each_abi
 def test_files_open_in_the_way_that_is_promised(abi: str, allowed: dict[str, Allowed]) -> None:
     create, truncate = CREATE.get(abi, 0x40), TRUNCATE.get(abi, 0x200)
     ways = {0: "rpath", 1: "wpath", 2: "wpath", create | 1: "cpath", create: "cpath"}
@@ -83,7 +93,7 @@ def test_files_open_in_the_way_that_is_promised(abi: str, allowed: dict[str, All
         assert allowed["rpath"].allows(abi, "openat", -100, 0x1234, 5 << 32)
 
 
-@pytest.mark.parametrize("abi", DIFFERENT)
+@each_abi
 def test_no_memory_of_stdio_becomes_code(abi: str, allowed: dict[str, Allowed]) -> None:
     stdio = allowed["stdio"]
     assert stdio.allows(abi, "mprotect", 0x1000, 0x1000, 3)
@@ -95,7 +105,7 @@ def test_no_memory_of_stdio_becomes_code(abi: str, allowed: dict[str, Allowed]) 
     assert not stdio.allows(abi, "mremap", 0x1000, 0x1000, 0x2000, 1)
 
 
-@pytest.mark.parametrize("abi", DIFFERENT)
+@each_abi
 def test_stdio_opens_and_sends_nothing_elsewhere(abi: str, allowed: dict[str, Allowed]) -> None:
     stdio, control = allowed["stdio"], "fcntl64" if has(abi, "fcntl64") else "fcntl"
     assert stdio.allows(abi, control, 3, 4, 0x800)
@@ -112,7 +122,7 @@ def test_stdio_opens_and_sends_nothing_elsewhere(abi: str, allowed: dict[str, Al
             assert not stdio.allows(abi, call), call
 
 
-@pytest.mark.parametrize("abi", DIFFERENT)
+@each_abi
 def test_sockets_are_of_the_promised_kind(abi: str, allowed: dict[str, Allowed]) -> None:
     stream, datagram, flags = STREAM.get(abi, 1), DATAGRAM.get(abi, 2), 0x80
     for family, group in ((1, "unix"), (2, "inet"), (10, "inet"), (16, ""), (17, ""), (40, "")):
@@ -124,7 +134,7 @@ def test_sockets_are_of_the_promised_kind(abi: str, allowed: dict[str, Allowed])
     assert allowed["unix"].allows(abi, "socketpair", 1, stream, 0)
 
 
-@pytest.mark.parametrize("abi", DIFFERENT)
+@each_abi
 def test_threads_and_processes_stay_in_their_namespaces(
     abi: str, allowed: dict[str, Allowed]
 ) -> None:
@@ -148,7 +158,7 @@ def test_threads_and_processes_stay_in_their_namespaces(
             assert not has(abi, call) or not allowed[group].allows(abi, call)
 
 
-@pytest.mark.parametrize("abi", DIFFERENT)
+@each_abi
 def test_only_pipes_are_made(abi: str, allowed: dict[str, Allowed]) -> None:
     assert allowed["dpath"].allows(abi, "mknodat", -100, 0x1234, 0o010644, 0)
     assert not allowed["dpath"].allows(abi, "mknodat", -100, 0x1234, 0o020644, 0x103)

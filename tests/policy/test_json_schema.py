@@ -12,6 +12,7 @@ import pytest
 from command import ROOT, seccompgen
 from hypothesis import example, given, settings
 from jsonschema import Draft202012Validator
+from longer import few_and_many, long_but
 from pages import blocks
 from policy.test_arbitrary import GOOD, mutated
 from policy.test_errors import CASES
@@ -102,7 +103,9 @@ def test_its_patterns_escape_what_unicode_mode_lets_them() -> None:
     assert escapes <= {*"^$\\.*+?()[]{}|/", *"dDwWsSbB"}
 
 
-@pytest.mark.parametrize("case", [*CASES, "good"])
+@pytest.mark.parametrize(
+    "case", long_but([*[*CASES][::12], "good"], [*CASES, "good"], "each error, with a slow schema")
+)
 def test_words_for_editors_change_no_answer(case: str, tmp_path: Path) -> None:
     path = tmp_path / "p.yml"
     path.write_text(CASES[case][0] if case in CASES else json.dumps(GOOD))
@@ -143,10 +146,9 @@ def test_policies_of_the_repository_are_accepted(path: Path) -> None:
     assert refusals(read(path)) == []
 
 
-@pytest.mark.parametrize("name", [*corpus.ours(), *corpus.production()])
+@pytest.mark.parametrize("name", corpus.EACH_NAME)
 def test_the_corpus_is_accepted(name: str) -> None:
-    entry = (corpus.ours() | corpus.production())[name]
-    assert refusals(corpus.translated(entry)) == []
+    assert refusals(corpus.translated(corpus.corpus()[name])) == []
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
@@ -157,10 +159,11 @@ def test_policies_on_pages_are_accepted(page: Path) -> None:
             assert refusals(data) == [], text
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_random_policies_are_accepted(seed: int, tmp_path: Path) -> None:
-    policy = random_policy(tmp_path, seed, 40, TABLES)
-    assert refusals(read(tmp_path / f"{policy.name}.yml")) == []
+@few_and_many(4, 40)
+def test_random_policies_are_accepted(examples: int, tmp_path: Path) -> None:
+    for seed in range(examples):
+        policy = random_policy(tmp_path, seed, 40, TABLES)
+        assert refusals(read(tmp_path / f"{policy.name}.yml")) == []
 
 
 SPELLINGS = {
@@ -250,19 +253,21 @@ def well_formed(data: object) -> bool:
     return True
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(mutated())
-@example(GOOD)
-@example({"seccomp": GOOD})
-@example({"seccomp": GOOD, "syscalls": []})
-def test_it_agrees_with_the_checks(
-    tmp_path_factory: pytest.TempPathFactory, policy: object
-) -> None:
-    refused = refusals(policy)
-    if not well_formed(policy):
-        assert refused
-    elif refused:
-        assert not accepted(policy, tmp_path_factory.getbasetemp())
+@few_and_many(60, 500)
+def test_it_agrees_with_the_checks(tmp_path: Path, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None, derandomize=True)
+    @given(mutated())
+    @example(GOOD)
+    @example({"seccomp": GOOD})
+    @example({"seccomp": GOOD, "syscalls": []})
+    def examine(policy: object) -> None:
+        refused = refusals(policy)
+        if not well_formed(policy):
+            assert refused
+        elif refused:
+            assert not accepted(policy, tmp_path)
+
+    examine()
 
 
 def test_the_command_prints_and_writes_it(tmp_path: Path) -> None:
