@@ -141,7 +141,7 @@ def test_stock_policies_go_round(name: str, tmp_path: Path) -> None:
     assert read_filter(path) == value
 
 
-@settings(max_examples=25)
+@settings(max_examples=8)
 @given(policies(plain_tables(), "x86_64"))
 def test_a_value_means_what_its_file_means(
     tmp_path_factory: pytest.TempPathFactory, policy: dict[str, object]

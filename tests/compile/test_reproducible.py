@@ -25,8 +25,8 @@ for abi, program in compiled_file(Path(sys.argv[1])).items():
 """
 
 POLICY = {
-    "arches": ["x86_64", "aarch64", "mips64", "s390x"],
-    "compat_arches": ["i386", "x32", "arm"],
+    "arches": ["x86_64", "s390x"],
+    "compat_arches": ["i386", "x32"],
     "default_action": "errno",
     "unknown_action": "errno(ENOSYS)",
     "multiplexed": "errno",

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 TABLES = shipped_tables()
 ABI_NAMES = ("x86_64", "aarch64")
-NAMES = ("vm-gpu", "vm-net")
-"""Calls of these share parts, so that what is planned first decides on the best way of another."""
 
 
 def policy_of(name: str) -> ResolvedPolicy:
@@ -49,13 +47,14 @@ def made(name: str, abi_name: str) -> list[Sequence[Instruction]]:
 
 
 def test_programs_are_the_same_after_any_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = [(name, abi) for name in NAMES for abi in ABI_NAMES]
+    """Calls of these share parts: what is planned first decides on the best way of another."""
+    jobs = [("vm-gpu", "x86_64"), ("vm-net", "x86_64"), ("vm-net", "aarch64")]
     compiler = sys.modules["seccompgen.compile"]
     monkeypatch.setattr(compiler, "shared_plans", Plans)
     alone = {job: made(*job) for job in jobs}
     shared = Plans()
     monkeypatch.setattr(compiler, "shared_plans", lambda: shared)
-    for job in (*reversed(jobs), *jobs[:3]):
+    for job in (*reversed(jobs), jobs[1]):
         assert made(*job) == alone[job], job
 
 

@@ -347,7 +347,7 @@ def holds(test: Comparison, value: int) -> bool:
     raise AssertionError(test)
 
 
-@settings(max_examples=150)
+@settings(max_examples=70)
 @given(st.data())
 def test_what_is_said_is_what_is_meant(data: st.DataObject) -> None:
     call = data.draw(st.sampled_from(sorted(_CALLS)))

@@ -235,6 +235,7 @@ def test_a_policy_says_how_it_is_installed_and_a_foreign_one_leaves_it_open(
     assert "FLAG_SPEC_ALLOW" in (tmp_path / "out" / "x.x86_64.json").read_text()
 
 
+@pytest.mark.long("the largest profile, combined twice")
 def test_numbers_that_only_runc_answers_otherwise_are_told_once(tmp_path: Path) -> None:
     profile = SHARED / "oci" / "moby-default.json"
     if not profile.exists():

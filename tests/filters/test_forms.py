@@ -212,7 +212,7 @@ ALL = [(name, file) for name in COMMANDS for file in FOREIGN]
 
 @pytest.mark.parametrize(
     ("name", "file"),
-    long_but(ALL[::5], ALL, "every format in every command, of which each is tried with others"),
+    long_but(ALL[::8], ALL, "every format in every command, of which each is tried with others"),
 )
 def test_each_format_in_each_command(name: str, file: str, made: Path, tmp_path: Path) -> None:
     command = COMMANDS[name]

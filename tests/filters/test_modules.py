@@ -33,8 +33,8 @@ def test_what_is_accepted_behaves_as_what_was_generated(
     right = behaviour(files)
     source = files[file].decode()
     tried = same = 0
-    changes = [(name, text.encode()) for name, text in mutants(source) if text]
-    changes = changes[::stride] + list(texts(source).items())
+    changes = [(name, text.encode()) for name, text in mutants(source, stride) if text]
+    changes += texts(source).items()
     changed = generated.with_name("changed")
     for name, content in changes:
         # The banner is kept, so that it is not what verify objects to.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import itertools
 import sys
 import types
 from typing import TYPE_CHECKING
@@ -178,20 +179,25 @@ def constants(value: object) -> list[object]:
     return [1]
 
 
-def mutants(source: str) -> Iterator[tuple[str, str]]:
-    """Yield what was changed and the module changed so, one change each."""
+def mutants(source: str, stride: int = 1) -> Iterator[tuple[str, str]]:
+    """Yield what was changed and the module changed so, one change each: each ``stride``-th."""
     tree = ast.parse(source)
-    count = len(list(ast.walk(tree)))
-    for at in range(count):
+    turns = itertools.count()
+
+    def due() -> bool:
+        return next(turns) % stride == 0
+
+    for at, node in enumerate(list(ast.walk(tree))):
 
         def again(at: int = at) -> tuple[ast.Module, ast.AST]:
             fresh = copy.deepcopy(tree)
             return fresh, list(ast.walk(fresh))[at]
 
-        _, node = again()
         for which, there in enumerate(lists(node)):
             for i in range(len(there)):
                 for kind in ("delete", "double", "swap", "last"):
+                    if not due():
+                        continue
                     fresh, here = again()
                     inner = list(lists(here))[which]
                     if kind == "delete":
@@ -205,6 +211,8 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
                     yield f"{kind} {i} of a {type(here).__name__}", unparsed(fresh)
         if isinstance(node, ast.Constant):
             for value in constants(node.value):
+                if not due():
+                    continue
                 fresh, here = again()
                 assert isinstance(here, ast.Constant)
                 here.value = value  # type: ignore[assignment]
@@ -212,12 +220,16 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
         for field in ("id", "name", "attr", "arg", "asname", "module"):
             if isinstance(getattr(node, field, None), str):
                 for name in NAMES:
+                    if not due():
+                        continue
                     fresh, here = again()
                     setattr(here, field, name)
                     yield f"{field} {getattr(node, field)} to {name}", unparsed(fresh)
         if isinstance(node, ast.Module | ast.FunctionDef | ast.If):
             for i in range(len(node.body) + 1):
                 for extra in statements():
+                    if not due():
+                        continue
                     fresh, here = again()
                     here.body.insert(i, extra)  # type: ignore[attr-defined]
                     yield f"insert {ast.unparse(extra)!r} at {i}", unparsed(fresh)
@@ -232,17 +244,16 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
                 (") -> None", ") -> _programs.clear()"),
                 (") -> int", ") -> _programs.clear()"),
             ):
-                yield (
-                    f"{words}",
-                    ast.unparse(tree).replace("def install", "def install").replace(*words),
-                )
+                if due():
+                    yield f"{words}", ast.unparse(tree).replace(*words)
         if isinstance(node, ast.expr) and not isinstance(node, ast.Constant):
             for form in ("({} and print)", "(_x := {})", "({} if 0 else {})", "print({})", "[{}]"):
                 text = ast.unparse(node)
-                yield (
-                    f"{form} of {text:.20}",
-                    ast.unparse(tree).replace(text, form.format(text, text)),
-                )
+                if due():
+                    yield (
+                        f"{form} of {text:.20}",
+                        ast.unparse(tree).replace(text, form.format(text, text)),
+                    )
 
 
 def unparsed(tree: ast.Module) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import seccompgen
 from command import ROOT, inside, said, snapshot
+from longer import long_but
 from runtime_template import FILES
 from seccompgen.kernel.shipped import LOCK_NAME, MATRIX_NAME, SHIPPED
 from transcript import BIN, blocks, replay, section
@@ -79,7 +80,9 @@ def inputs(depfile: Path) -> list[str]:
     return [line.strip(" \\") for line in rule.splitlines() if not line.endswith(":")]
 
 
-@pytest.mark.parametrize("name", ["make", "ninja"])
+@pytest.mark.parametrize(
+    "name", long_but(["ninja"], ["make", "ninja"], "each build starts an interpreter")
+)
 def test_the_example_is_built_anew_when_an_include_changes_and_only_then(
     tmp_path: Path, name: str
 ) -> None:
@@ -102,7 +105,14 @@ def test_the_example_is_built_anew_when_an_include_changes_and_only_then(
     assert (worker != before[0], runtime) == (True, before[1:])
 
 
-@pytest.mark.parametrize(("name", "file"), [("make", "Makefile"), ("ninja", "build.ninja")])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    long_but(
+        [("make", "Makefile")],
+        [("make", "Makefile"), ("ninja", "build.ninja")],
+        "each build starts an interpreter",
+    ),
+)
 def test_the_page_shows_the_example_and_what_it_does(tmp_path: Path, name: str, file: str) -> None:
     require(name)
     place = copy(tmp_path)

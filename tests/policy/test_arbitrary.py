@@ -13,7 +13,7 @@ from seccompgen.pipeline.build import build_policies, shipped_tables
 from seccompgen.pipeline.files import filter_files
 
 TABLES = shipped_tables()
-SLOW = settings(max_examples=250, deadline=None, derandomize=True)
+SLOW = settings(max_examples=100, deadline=None, derandomize=True)
 
 GOOD = {
     "description": "x",

@@ -84,7 +84,7 @@ def expressions(names: tuple[str, ...]) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=75, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.data())
 def test_expressions_mean_what_python_makes_of_them(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -54,6 +54,7 @@ def errors(text: str, reading: Reading = READING) -> list[str]:
 
 
 @needs_corpus
+@pytest.mark.long("all policies of crosvm")
 def test_crosvm_means_what_was_found_without_us() -> None:
     """Each of the 46 policies, for every call: the corpus has their meaning without a format."""
     proved = 0

@@ -34,7 +34,7 @@ def covers(sets: Sets, boxes: list[Box], cuts: list[Box]) -> bool:
     return not left
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_what_is_written_is_read_as_it_was(data: st.DataObject) -> None:
     call = data.draw(st.sampled_from(sorted(CALLS)))

@@ -21,7 +21,12 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(params=[sys.executable, SYSTEM_PYTHON])
+@pytest.fixture(
+    params=[
+        sys.executable,
+        pytest.param(SYSTEM_PYTHON, marks=pytest.mark.long("another Python, another C library")),
+    ]
+)
 def confine(request: pytest.FixtureRequest, stock: Path) -> Confine:
     """Return what runs `worker.py` under a policy, with this Python and with the system's."""
     if not Path(request.param).exists():

@@ -104,7 +104,10 @@ def assert_a_pair(one: IndistinguishableCalls, code: Code, read: ReadBits) -> No
     assert one.answer != one.other_answer
 
 
-@pytest.mark.parametrize("abi", ["x86_64", "aarch64", "s390x", "mips64", "ppc64"])
+@pytest.mark.parametrize(
+    "abi",
+    long_but(["x86_64", "s390x"], ["x86_64", "aarch64", "s390x", "mips64", "ppc64"], "more ABIs"),
+)
 def test_the_high_word_of_an_int_is_a_bit_too_many(abi: str) -> None:
     read = bits_read(tables({"socket": [INT, INT, INT]}, abi), ABIS[abi])
     code = program(abi, "socket", *high_then_low(abi, 1, 5))
@@ -252,7 +255,7 @@ def test_both_methods_agree_on_random_programs_and_an_interpreter_with_them(
                 seen["differ"] += differ
         seen["pairs"] += bool(pairs)
         seen["none"] += not pairs
-    assert min(seen.values()) > 2, seen
+    assert min(seen.values()) > examples // 20, seen
 
 
 # --- policies, which say no width ----------------------------------------------------------------

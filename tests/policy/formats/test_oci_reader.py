@@ -11,6 +11,7 @@ import oci_profiles
 import pytest
 from command import inside
 from corpus import SHARED
+from longer import long_but
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
@@ -314,7 +315,7 @@ UNKNOWN = {"loongarch64": {"memfd_secret"}}
 
 @needs_libseccomp
 @needs_corpus
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", long_but([*HOSTS][:1], HOSTS, "more hosts"))
 def test_dockers_default_is_what_libseccomp_makes_of_it(host: str, tmp_path: Path) -> None:
     """But for calls that it does not know, and those that it sees in its own way."""
     document = json.loads((OCI / "moby-default.json").read_text())
@@ -330,13 +331,19 @@ def test_dockers_default_is_what_libseccomp_makes_of_it(host: str, tmp_path: Pat
 
 
 @needs_corpus
-@pytest.mark.parametrize("name", ["conditional_include", "default-old-format", "example"])
+@pytest.mark.parametrize(
+    "name",
+    long_but(
+        ["example"], ["conditional_include", "default-old-format", "example"], "more profiles"
+    ),
+)
 def test_the_corpus_is_converted(name: str) -> None:
     """`convert` proves what it writes."""
     assert "syscalls:" in convert(OCI / f"{name}.json", TABLES).text
 
 
 @needs_corpus
+@pytest.mark.long("the largest profile, compiled twice")
 def test_dockers_default_builds_as_it_is_and_converted(tmp_path: Path) -> None:
     default = OCI / "moby-default.json"
     run = inside("convert", default, "-o", tmp_path / "ours.yml")
