@@ -35,6 +35,7 @@ from seccompgen.verify import (
     prove,
 )
 from seccompgen.verify import classes as exhaustion
+from seccompgen.verify.bits import BitSets
 from seccompgen.verify.call import Call, word_at
 from seccompgen.verify.followers import Question
 from seccompgen.verify.partition import Classes
@@ -122,6 +123,11 @@ def test_both_agree_on_random_programs(
         assert opcodes.keys() == ACCEPTED or examples < 100
 
 
+def too_many(*_: object) -> Classes:
+    """Find that there are too many classes, however few there are."""
+    raise UndecidedError("more than 0 classes")
+
+
 @few_and_many(50, 110)
 @pytest.mark.parametrize("byte_order", ORDERS)
 def test_words_followed_by_their_bits_give_the_same(
@@ -137,11 +143,23 @@ def test_words_followed_by_their_bits_give_the_same(
         except UndecidedError:
             continue  # it does more than mask and compare
         with monkeypatch.context() as patch:
-            patch.setattr(exhaustion, "MOST_CLASSES_OF_ARGUMENTS", 0)
+            patch.setattr(exhaustion, "classes_of", too_many)
             by_bits = prove(code, mutant, [Method.CLASSES])
         assert by_bits == by_classes  # even the call that is shown: both take the least
         seen[type(by_bits)] += 1
     assert min(seen[Proof], seen[Difference]) > 10, seen
+
+
+def test_sets_of_bits_have_the_values_that_questions_hold_for() -> None:
+    values = (0, 1, 5, 6, 0x60, 0x7FFFFFFF, 0x80000000, 0x80000005, U32)
+    for mask in (U32, 1, 6, 0x80000000, 0x80000006, 0x7FFFFFFF):
+        for k, more in itertools.product({value & mask for value in values}, (False, True)):
+            question, sets = Question(Word.low(ARGS), mask, k, more), BitSets()
+            found = sets.true(question)
+            for value in values:
+                one = sets.true(Question(Word.low(ARGS), U32, value))
+                assert sets.least(one) == value
+                assert (found & one is not sets.nothing) == question.holds(value), question
 
 
 @few_and_many(30, 60)
