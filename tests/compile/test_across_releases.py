@@ -133,7 +133,12 @@ def test_stock_policies_change_for_no_call_that_they_do_not_name(
 
 
 @pytest.mark.parametrize(
-    "name", long_but(["journal", "vm-net"], NAMES, "old tables never change, nor do most policies")
+    "name",
+    long_but(
+        ["journal", "vm-net"],
+        sorted({"journal", "vm-net", *NAMES[::3]}),
+        "old tables never change, nor do most policies",
+    ),
 )
 def test_corpus_policies_change_for_no_call_that_they_do_not_name(name: str) -> None:
     policy = {**translated(corpus()[name]), "kernel": LATER}

@@ -52,7 +52,7 @@ def profiles(draw: st.DrawFn) -> Profile:
     return profile({name: rng.choice(counts) for name in some})
 
 
-@few_and_many(1, 12)
+@few_and_many(1, 4)
 def test_random_policies_mean_the_same_under_each(examples: int) -> None:
     @settings(bounded, max_examples=examples)
     @given(data=st.data())

@@ -75,7 +75,7 @@ def test_the_same_bytes_under_any_hash_seed(tmp_path: Path) -> None:
     assert in_another_process(path, "1") == here
 
 
-@few_and_many(2, 20)
+@few_and_many(2, 5)
 def test_the_same_bytes_a_second_time(examples: int) -> None:
     @settings(
         derandomize=True,

@@ -60,8 +60,8 @@ def test_the_stock_filters_go_round_on_all_abis(name: str) -> None:
     "name",
     long_but(
         ["container-default", "journal", "vm-gpu"],
-        corpus.NAMES,
-        "all realistic policies, also of ../shared",
+        sorted({"container-default", "journal", "vm-gpu", *corpus.NAMES[::5]}),
+        "more realistic policies, also of ../shared",
     ),
 )
 def test_the_corpus_goes_round(name: str) -> None:

@@ -106,7 +106,7 @@ def test_the_kernel_does_the_same_with_the_stack_and_with_the_one_program() -> N
 
 
 @needs_x86_64
-@few_and_many(2, 12)
+@few_and_many(2, 6)
 def test_the_kernel_does_the_same_under_random_policies(examples: int) -> None:
     @settings(bounded, max_examples=examples)
     @given(data=st.data())

@@ -73,7 +73,7 @@ def test_a_stock_program_taken_apart_makes_one_that_is_proved_equal(abi: str) ->
         assert len(found) <= len(instructions) + 5, name
 
 
-@few_and_many(2, 20)
+@few_and_many(2, 8)
 @pytest.mark.parametrize("abi", ["x86_64", "ppc64"])
 def test_a_random_program_taken_apart_makes_one_that_is_proved_equal(
     abi: str, examples: int

@@ -132,7 +132,7 @@ def calls(policies: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int, tuple[
         yield one.arch, one.nr, args
 
 
-@few_and_many(2, 6)
+@few_and_many(2, 4)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("operation", ["intersect", "union", "subtract"])
 def test_a_file_answers_what_its_parts_do_together(

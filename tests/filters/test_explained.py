@@ -22,7 +22,7 @@ TABLES = shipped_tables()
 ALLOW, EPERM = 0x7FFF0000, 0x00050001
 
 
-@few_and_many(24, 300)
+@few_and_many(24, 150)
 def test_explanations_are_what_the_kernel_does(examples: int) -> None:
     stride = 3 if examples < 100 else 1
     counts = explained_calls.compare(examples, seed=19, stride=stride)

@@ -125,7 +125,7 @@ def _effect(before: str, after: str) -> Effect:
     return Effect.PERMITTED if after in THROUGH else Effect.REFUSED
 
 
-@few_and_many(12, 40)
+@few_and_many(12, 24)
 def test_random_pairs_change_as_brute_force_says(tmp_path: Path, examples: int) -> None:
     seen: Counter[str] = Counter()
     for seed in range(examples):

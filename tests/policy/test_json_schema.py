@@ -163,7 +163,7 @@ def test_policies_on_pages_are_accepted(page: Path) -> None:
             assert refusals(data) == [], text
 
 
-@few_and_many(4, 40)
+@few_and_many(2, 20)
 def test_random_policies_are_accepted(examples: int, tmp_path: Path) -> None:
     for seed in range(examples):
         policy = random_policy(tmp_path, seed, 40, TABLES)
@@ -257,7 +257,7 @@ def well_formed(data: object) -> bool:
     return True
 
 
-@few_and_many(60, 500)
+@few_and_many(60, 200)
 def test_it_agrees_with_the_checks(tmp_path: Path, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(mutated())

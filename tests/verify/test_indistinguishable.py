@@ -176,14 +176,16 @@ def test_each_call_and_each_argument_has_a_pair_of_its_own() -> None:
     body = [*high_then_low("x86_64", 0, 1), *high_then_low("x86_64", 2, 7)]
     code = Code(tuple(Instruction(*one) for one in (*body, (RET, 0, 0, ALLOW))), "little")
     some = ("socket", "listen", "dup")
-    read = bits_read(tables({name: [INT, INT, INT] for name in some}, "x86_64"), abi)
+    every = bits_read(tables({name: [INT, INT, INT] for name in some}, "x86_64"), abi)
+    first = range(10)  # of i386, whose calls all have a pair
+    read = {call: of for call, of in every.items() if call[0] == abi.audit_arch or call[1] in first}
     pairs = found(code, read)
     assert {(one.call.nr, one.argument) for one in pairs if one.call.arch == abi.audit_arch} == {
         (numbers[name], argument) for name in some for argument in (0, 2)
     }
     # What i386 does with its high words shows as well: a kernel of x86_64 serves it.
     others = {one.call.nr for one in pairs if one.call.arch == ABIS["i386"].audit_arch}
-    assert others == set(TABLES.tables["i386"].numbers.values())
+    assert others == {*first}
     assert [(one.call.arch, one.call.nr, one.argument) for one in pairs] == sorted(
         (one.call.arch, one.call.nr, one.argument) for one in pairs
     )

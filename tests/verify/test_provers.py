@@ -57,7 +57,7 @@ ALLOW, KILL = 0x7FFF0000, 0x80000000
 # --- policies and programs -----------------------------------------------------------------------
 
 
-@few_and_many(2, 10)
+@few_and_many(2, 5)
 @pytest.mark.parametrize("abis", [("x86_64", "x32", "i386"), ("mips64", "ppc64", "s390x", "arm")])
 def test_both_prove_programs_of_random_policies(abis: tuple[str, ...], examples: int) -> None:
     @settings(bounded, max_examples=examples)
@@ -99,7 +99,7 @@ def assert_confirmed(
                 assert ran(left, call).value == ran(right, call).value, call
 
 
-@few_and_many(60, 200)
+@few_and_many(60, 110)
 @pytest.mark.parametrize("plain", [True, False], ids=["loads, masks, jumps", "all opcodes"])
 @pytest.mark.parametrize("byte_order", ORDERS)
 def test_both_agree_on_random_programs(
@@ -266,7 +266,7 @@ def test_words_lie_where_the_byte_order_puts_them(byte_order: Literal["little", 
         assert call.word(word_at(offset, byte_order)) == expected
 
 
-@few_and_many(12, 100)
+@few_and_many(12, 60)
 def test_a_meaning_is_what_the_oracle_says(examples: int) -> None:
     @settings(bounded, max_examples=examples)
     @given(data=st.data())

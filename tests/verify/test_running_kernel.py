@@ -127,7 +127,7 @@ def agree(policy: dict[str, Any]) -> tuple[int, int]:
     return len(asked), len(program.instructions)
 
 
-@few_and_many(8, 50)
+@few_and_many(8, 25)
 def test_what_the_kernel_does_is_what_the_policy_says(examples: int) -> None:
     total = 0
 
