@@ -68,7 +68,7 @@ test-root: $(READY) system
 	$(BIN)/pytest -m "root and not (kernels or ecosystem or long)" -n auto --dist loadfile --no-loadscope-reorder
 
 quick: $(READY)
-	$(if $(BASE),BASE=$(BASE)) $(BIN)/pytest -q -p quick -n auto --dist load
+	$(if $(BASE),BASE=$(BASE)) $(BIN)/python tests/helpers/quick.py
 
 # One guest for each of two processors at a time. A guest may take five minutes of its own, and more
 # where others keep it waiting, which the emulator's limit knows and pytest's does not.

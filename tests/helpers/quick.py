@@ -1,4 +1,7 @@
-"""A pytest plugin, ``-p quick``: the tests of what changed, the nearest first, for a minute.
+"""`make quick`: the tests of what changed, the nearest first, for a minute.
+
+The files are chosen before pytest sees them, as collecting all tests takes most of a minute. This
+module is also a pytest plugin, which ends the run in time and fails it if nothing ran.
 
 The change is what differs from the commit ``$BASE``; without it, from where the branch left main,
 or on main from the commit before. A test is near to a changed file if it lies in it, imports it, or
@@ -11,6 +14,7 @@ from __future__ import annotations
 import ast
 import os
 import subprocess
+import sys
 import time
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -19,8 +23,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TESTS = PurePosixPath("tests")
-SECONDS = 45.0
-"""After which no test begins; collecting and the last tests take the rest of a minute."""
+SECONDS, AT_LEAST = 45.0, 15.0
+"""After which no test begins: since the start, but since collecting at least so many."""
+FILES = 40
+"""The most that are collected; what changed under everything is imported by hundreds."""
 
 _ROOMS = {
     "templates": ("runtime", "render"),
@@ -85,24 +91,92 @@ def _git(*words: str) -> list[str]:
     return run.stdout.splitlines()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests that are near to the change, the nearest first."""
-    changes = changed(os.environ.get("BASE"))
-    near: dict[Path, int] = {}
-    for path in {item.path for item in items}:
-        test = PurePosixPath(path.relative_to(ROOT).as_posix())
-        distances = [nearness(test, _imports(path), change) for change in changes]
-        if known := [one for one in distances if one is not None]:
-            near[path] = min(known)
-    config.hook.pytest_deselected(items=[item for item in items if item.path not in near])
-    items[:] = sorted((i for i in items if i.path in near), key=lambda item: near[item.path])
+def near(changes: list[PurePosixPath], tests: list[Path]) -> list[Path]:
+    """Return those of ``tests`` that are near to a change, the nearest first.
 
+    Among equals the changed file's namesake and its own room come first, then who imports little.
+    """
+    found: list[tuple[int, int, int, Path]] = []
+    for path in tests:
+        test, imports = PurePosixPath(path.relative_to(ROOT).as_posix()), _imports(path)
+        for change in changes:
+            distance = nearness(test, imports, change)
+            if distance is not None:
+                other = test.stem != f"test_{change.stem}"
+                elsewhere = TESTS.joinpath(*change.parts[2:-1]) not in test.parents
+                found.append((distance, other + elsewhere, len(imports), path))
+    return [*dict.fromkeys(path for *_, path in sorted(found))]
+
+
+def main() -> int:
+    """Run them; return pytest's code."""
+    base = os.environ.get("BASE")
+    try:
+        changes = changed(base)
+    except pytest.UsageError as error:
+        print(error, file=sys.stderr)
+        return pytest.ExitCode.USAGE_ERROR
+    if not changes:
+        print("nothing changed")
+        return pytest.ExitCode.OK
+    left_out = {ROOT / TESTS / name for name in ("ecosystem", "guests")}
+    tests = (ROOT / TESTS).rglob("test_*.py")
+    files = near(changes, [path for path in tests if not left_out & {*path.parents}])
+    if not files:
+        print("no test is near to the change: run `make test`", file=sys.stderr)
+        return pytest.ExitCode.NO_TESTS_COLLECTED
+    if len(files) > FILES:
+        print(f"the nearest {FILES} of {len(files)} files: `make test` runs the others")
+    options = ["-q", "-p", "quick", "-n", "auto", "--dist", "load"]
+    return pytest.main([*options, *map(str, files[:FILES])])
+
+
+# The plugin
 
 _BEGUN = time.monotonic()
+_UNTIL = pytest.StashKey[float]()
 
 
-def pytest_runtest_setup() -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the nearest first, as `main` wrote them; nothing had begun before this."""
+    config.stash[_UNTIL] = max(_BEGUN + SECONDS, time.monotonic() + AT_LEAST)
+    places = {Path(file): place for place, file in enumerate(config.args)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out what the time does not suffice for, and say so."""
-    if time.monotonic() - _BEGUN > SECONDS:
+    if time.monotonic() > item.config.stash[_UNTIL]:
         pytest.skip("the time of `make quick` is up: `make test` runs it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch what runs in the one process that reports, which is no worker."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Watch(), "quick watch")
+
+
+class _Watch:
+    """Fails a run in which no test ran."""
+
+    def __init__(self) -> None:
+        self._ran = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Notice a test that ran, or failed before it could."""
+        self._ran |= report.failed or (report.when == "call" and not report.skipped)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Nothing failed, but nothing was tried."""
+        if session.exitstatus == pytest.ExitCode.OK and not self._ran:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say so."""
+        if not self._ran:
+            terminalreporter.line("Nothing ran, so nothing is known: run `make test`.", red=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path, PurePosixPath
 
 import pytest
 import quick
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+TESTS = Path(__file__).parents[1]
 CACHE = "tests/pipeline/test_cache.py"
 
 
@@ -36,6 +35,38 @@ CACHE = "tests/pipeline/test_cache.py"
 def test_nearness(test: str, change: str, distance: int | None) -> None:
     imports = frozenset({"command", "seccompgen.pipeline.cache"}) if test == CACHE else frozenset()
     assert quick.nearness(PurePosixPath(test), imports, PurePosixPath(change)) == distance
+
+
+def test_the_files_are_chosen_before_anything_is_collected() -> None:
+    tests = [path for room in ("pipeline", "cli") for path in (TESTS / room).glob("test_*.py")]
+    change = PurePosixPath("generator/seccompgen/pipeline/cache.py")
+    near = [str(path.relative_to(TESTS)) for path in quick.near([change], tests)]
+    assert near[0] == "pipeline/test_cache.py"
+    rooms = [name.partition("/")[0] for name in near]
+    assert "pipeline" in rooms[1:]
+    assert "cli/test_explain.py" not in near
+
+
+@pytest.mark.parametrize(
+    ("seconds", "code", "said"), [(60, 0, "1 passed"), (-60, 1, "Nothing ran, so nothing is known")]
+)
+def test_a_run_in_which_nothing_ran_is_not_green(
+    tmp_path: Path, seconds: int, code: int, said: str
+) -> None:
+    (tmp_path / "test_it.py").write_text("def test_it(): pass\n")
+    begun = f"import quick\nquick.SECONDS = quick.AT_LEAST = {seconds}\n"
+    (tmp_path / "conftest.py").write_text(begun)
+    options = ["-q", "-p", "quick", "-p", "no:cacheprovider", "-p", "no:seccompgen"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(TESTS / "helpers")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == code, run.stderr
+    assert said in run.stdout
 
 
 def test_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
