@@ -147,6 +147,7 @@ syscalls:
 _SMALL = """\
 arches: [x86_64]
 default_action: errno(EPERM)
+flags: [tsync]
 syscalls:
 - {action: allow, names: [read, write, exit_group, NAME]}
 """
