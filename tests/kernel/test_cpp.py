@@ -46,6 +46,9 @@ def problems(text: str) -> list[str]:
     return [str(item) for item in caught.value.diagnostics]
 
 
+MOST = (1 << 64) - 1
+
+
 @pytest.mark.parametrize(
     ("expression", "value"),
     [
@@ -77,6 +80,15 @@ def problems(text: str) -> list[str]:
         ("0 ? 1 << 99 : 6", 6),
         ("B", 14),
         ("B * 2", 21),  # replaced as text: 7 + 7 * 2
+        # The largest of each bound.
+        ("0xfffffffffffffffe + 1", MOST),
+        ("0 - 0xffffffffffffffff + 0xffffffffffffffff", 0),
+        ("01777777777777777777777ULL", MOST),
+        ("18446744073709551615", MOST),
+        ("1 << 63", 1 << 63),
+        # As it stands in the test's condition.
+        ("(" * 30 + "1" + ")" * 30, 1),
+        ("-1" + "+1" * 2045, 2044),
     ],
 )
 def test_expressions(expression: str, value: int) -> None:
@@ -91,7 +103,10 @@ def test_expressions(expression: str, value: int) -> None:
     "expression",
     ["", "1 +", "(1", "1)", "1 2", "NOBODY", "f(1)", "'a'", '"s"', "1.5", "08", "1 / 0", "1 % 0",
      "1 << 64", "1 << -1", "1 = 2", "@", "1 ? 2", "X", "9" * 5000, "1 && (2", "0 && )",
-     "(" * 500 + "1" + ")" * 500, "0xffffffffffffffff * 16", "1,2", "__has_include(<a.h>)"],
+     "(" * 500 + "1" + ")" * 500, "0xffffffffffffffff * 16", "1,2",
+     "0xffffffffffffffff + 1", "0 - 0xffffffffffffffff - 1", "0x1ffffffffffffffff", "1ULLL",
+     "0" + "1" * 23, "1" * 21, "(" * 32 + "1" + ")" * 32, "1" + "+1" * 2048,
+     "__has_include(<a.h>)"],
 )  # fmt: skip
 def test_what_is_no_expression(expression: str) -> None:
     assert problems(f"#define A 1\n#define X {expression}\n")[0].startswith(
@@ -100,6 +115,23 @@ def test_what_is_no_expression(expression: str) -> None:
     assert problems(f"\n  #if {expression}\n#endif\n")[0].startswith(
         "f.h:2:3: this condition has no"
     )
+
+
+def test_a_line_and_a_chain_of_headers_have_an_end() -> None:
+    assert values("#define A".ljust(9_999) + "1") == {"A": 1}
+    assert problems("#define A".ljust(10_000) + "1") == ["f.h:1:1: this line is too long"]
+
+    def chain(last: int) -> dict[str, Macro]:
+        def next_one(name: str, _: Position) -> Source:
+            number = int(name.removesuffix(".h"))
+            text = f"#include <{number + 1}.h>\n" if number < last else "#define A 1\n"
+            return Source(name, text)
+
+        return preprocess(Source("f.h", "#include <1.h>\n"), {}, next_one)
+
+    assert "A" in chain(16)
+    with pytest.raises(OutsideError, match="without end"):
+        chain(17)
 
 
 def test_macros_that_multiply_end() -> None:

@@ -86,13 +86,43 @@ def test_the_first_list_decides_the_default(tmp_path: Path) -> None:
 def test_memory_that_the_kernel_itself_refuses_is_told_or_read(tmp_path: Path) -> None:
     path = tmp_path / "a.conf"
     path.write_text("[Service]\nSystemCallFilter=~ptrace\nMemoryDenyWriteExecute=yes\n")
-    policy, notes = load_policy(path, TABLES)
-    assert [one.position.line for one in notes if one.position] == [3]
-    assert "mprotect" not in {rule.name for rule in policy.rules}
-    for reading in (Reading(kernel=(6, 1)), Reading(systemd=252)):
+    for reading in (Reading(), Reading(kernel=(6, 3))):
+        policy, notes = load_policy(path, TABLES, reading)
+        assert [one.position.line for one in notes if one.position] == [3]
+        assert "mprotect" not in {rule.name for rule in policy.rules}
+    for reading in (Reading(kernel=(6, 2)), Reading(systemd=252)):
         policy, notes = load_policy(path, TABLES, reading)
         assert notes == ()
         assert "mprotect" in {rule.name for rule in policy.rules}
+
+
+NO_FAMILY, NO_RIGHT = ERRNO | 97, ERRNO | 1
+WRITTEN = "SystemCallFilter=~ptrace\nMemoryDenyWriteExecute=yes"
+
+
+@pytest.mark.parametrize(
+    ("line", "call", "arguments", "found"),
+    [
+        ("SystemCallFilter=read", "write", (0, 0, 0), (KILL, ALLOW, ALLOW)),
+        ("RestrictRealtime=yes", "sched_setattr", (0, 0, 0), (ALLOW, ALLOW, NO_RIGHT)),
+        ("RestrictAddressFamilies=~AF_UNIX", "socket", (WIDE, 0, 0), (ALLOW, ALLOW, NO_FAMILY)),
+        ("RestrictNamespaces=~net", "unshare", (0x80, 0, 0), (NO_RIGHT, NO_RIGHT, ALLOW)),
+        ("RestrictNamespaces=~net", "setns", (3, 1 << 32, 0), (ALLOW, ALLOW, NO_RIGHT)),
+        (WRITTEN, "mprotect", (0, 0, 4), (NO_RIGHT, ALLOW, ALLOW)),
+    ],
+)
+def test_releases_of_systemd_differ(
+    tmp_path: Path, line: str, call: str, arguments: tuple[int, int, int], found: tuple[int, ...]
+) -> None:
+    path = tmp_path / "a.service"
+    path.write_text(f"[Service]\n{line}\n")
+    abi = ABIS["x86_64"]
+    number = TABLES.tables["x86_64"].numbers[call]
+    one, two, three = arguments
+    asked = Call(number, abi.audit_arch, (one, two, three, 0, 0, 0))
+    for release, expected in zip((252, 257, 262), found, strict=True):
+        policy, _ = load_policy(path, TABLES, Reading(systemd=release))
+        assert meaning(policy, abi, TABLES).answer(asked) == expected, release
 
 
 @pytest.mark.parametrize(
