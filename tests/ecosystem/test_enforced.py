@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ecosystem.test_record import NGINX, free_port, get, redis_session, under_load
+from ecosystem.test_record import NGINX, redis_session, under_load
 from enforced import ENDINGS, ITSELF, THREADS, Workload, enforced, hold, recorded
 from running_kernel import i386_call, require_x86_64
+from servers import free_port, get
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -361,8 +362,7 @@ def test_compiled_programs(language: str, tmp_path: Path, monkeypatch: pytest.Mo
     source, out = tmp_path / name, tmp_path / "program"
     source.write_text(text)
     words = line.format(source=source, out=out).split()
-    for key in ("GOCACHE", "GOPATH"):
-        monkeypatch.setenv(key, str(tmp_path / key))
+    monkeypatch.setenv("GOPATH", str(tmp_path / "GOPATH"))
     monkeypatch.setenv("GOTOOLCHAIN", "local")
     if language == "java":
         command = [program("java"), "-Xmx64m", "-XX:-UsePerfData", str(source)]

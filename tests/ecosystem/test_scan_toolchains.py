@@ -236,7 +236,7 @@ def made(directory: Path, program: Program) -> Path:
         words[:1] = zig()
     elif not shutil.which(words[0]):
         pytest.skip(f"there is no {words[0]}")
-    environment = {"GO111MODULE": "off", "CGO_ENABLED": "0", "GOCACHE": str(directory / "go")}
+    environment = {"GO111MODULE": "off", "CGO_ENABLED": "0"}
     environment |= {name: str(directory / "zig") for name in ("ZIG_GLOBAL_CACHE_DIR",)}
     run = subprocess.run(
         words,
