@@ -1,4 +1,4 @@
-"""Programs that people run, held to what was recorded of them, ten times, however they end."""
+"""Programs that people run, held to what was recorded of them, several times, however they end."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_servers_of_python(server: str, tmp_path: Path) -> None:
     def use() -> object:
         return under_load(port, ["/"])
 
-    served = Workload(words, port, use, at_once=1, settles=1.5, directory=tmp_path)
+    served = Workload(words, port, use, times=4, at_once=1, settles=1.5, directory=tmp_path)
     hold(served, tmp_path, SIGNALS)
 
 
@@ -242,7 +242,7 @@ def test_redis(tmp_path: Path) -> None:
     port = free_port()
     words = [program("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--dir"]
     words += [str(tmp_path), "--loglevel", "warning", "--logfile", str(tmp_path / "log")]
-    made = Workload(words, port, lambda: redis_session(port), at_once=1, settles=0.5)
+    made = Workload(words, port, lambda: redis_session(port), times=4, at_once=1, settles=0.5)
     hold(made, tmp_path, SIGNALS)
 
 
@@ -262,7 +262,7 @@ def test_nginx_is_reloaded(tmp_path: Path) -> None:
             subprocess.run([nginx, *options, "-s", "reload"], check=True, capture_output=True)
             return before, under_load(port, ["/file.txt", "/missing"])[0]
 
-        made = Workload([nginx, *options], port, use, at_once=1, settles=1.0)
+        made = Workload([nginx, *options], port, use, times=4, at_once=1, settles=1.0)
         hold(made, tmp_path, SIGNALS)
 
 

@@ -77,14 +77,15 @@ int main(void)
 class Workload:
     """A command, and how to tell that it is ready: it says `READY`, or ``port`` accepts.
 
-    ``use`` is what is done with it then, whose result has to be the same each time. ``at_once`` is
-    how many of it can run beside each other. It goes on for ``settles`` seconds before it is ended:
-    what it waits in is part of it.
+    ``use`` is what is done with it then, whose result has to be the same each time. It is run so
+    many ``times``, ``at_once`` of them beside each other, and goes on for ``settles`` seconds
+    before it is ended: what it waits in is part of it.
     """
 
     command: Sequence[str | Path]
     port: int = 0
     use: Callable[[], object] = lambda: None
+    times: int = 10
     at_once: int = 5
     settles: float = 0.0
     directory: Path | None = None
@@ -126,27 +127,30 @@ def start(
     )
 
 
-def finish(process: Running, workload: Workload, ending: str) -> Outcome:
-    """Wait until a workload is ready, use it, end it, and return how that went."""
-    assert process.stdin
-    assert process.stdout
+def finish(running: Sequence[Running], workload: Workload, ending: str) -> list[Outcome]:
+    """Wait until runs of a workload are ready, use each, end them, and return how that went."""
+    outcomes = []
     try:
-        said = _await(process, workload)
-        used = workload.use()
+        begun = [(_await(one, workload), workload.use()) for one in running]
         time.sleep(workload.settles)
-        if ending == ITSELF:
-            process.stdin.close()
-        else:
-            process.send_signal(signal.Signals[ending])
-        process.wait(GRACE)
-        said += process.stdout.read()
+        for one in running:
+            assert one.stdin
+            if ending == ITSELF:
+                one.stdin.close()
+            else:
+                one.send_signal(signal.Signals[ending])
+        for one, (said, used) in zip(running, begun, strict=True):
+            assert one.stdout
+            one.wait(GRACE)
+            code = 128 - one.returncode if one.returncode < 0 else one.returncode
+            outcomes.append(Outcome(code, said + one.stdout.read(), used))
     finally:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-    code = process.returncode
-    return Outcome(128 - code if code < 0 else code, said, used)
+        for one in running:
+            one.kill()
+            one.wait()
+            for file in filter(None, (one.stdin, one.stdout)):
+                file.close()
+    return outcomes
 
 
 def _await(process: Running, workload: Workload) -> str:
@@ -172,7 +176,7 @@ def recorded(policy: Path, workload: Workload, ending: str) -> Outcome:
     """Record a run, which kills what it did not see, and return how it went."""
     record = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy)]
     words = [*record, "--default-action", "kill_process", "--", *workload.command]
-    outcome = finish(start(words, None, workload.directory), workload, ending)
+    (outcome,) = finish([start(words, None, workload.directory)], workload, ending)
     assert policy.exists(), outcome
     # What the recorder says itself is about the run, not of it.
     lines = outcome.said.splitlines(keepends=True)
@@ -193,18 +197,18 @@ def enforced(policy: Path, workload: Workload, ending: str, times: int) -> list[
             start(workload.command, lambda: install_raw(code), workload.directory)
             for _ in range(count)
         ]
-        outcomes += [finish(one, workload, ending) for one in running]
+        outcomes += finish(running, workload, ending)
     return outcomes
 
 
 def hold(workload: Workload, directory: Path, endings: Sequence[str] = ENDINGS) -> None:
-    """Record a workload once for each way to end, and run it ten times under each policy.
+    """Record a workload once for each way to end, and run it several times under each policy.
 
     Each run ends as one without a filter, and says the same.
     """
     for ending in endings:
-        bare = finish(start(workload.command, None, workload.directory), workload, ending)
+        (bare,) = finish([start(workload.command, None, workload.directory)], workload, ending)
         policy = directory / f"{ending}.yml"
         assert recorded(policy, workload, ending) == bare, ending
-        for outcome in enforced(policy, workload, ending, 10):
+        for outcome in enforced(policy, workload, ending, workload.times):
             assert outcome == bare, f"{ending}: {outcome}, not {bare}\n{policy.read_text()}"
