@@ -139,6 +139,10 @@ def test_a_change_of_a_policy_is_told_and_what_is_forgotten_stops_it(
     assert "swapon" in told.all()[1]["body"]
 
 
+MORE = pytest.mark.long("installs all anew; a part of the action that changes rarely")
+
+
+@MORE
 def test_findings_are_annotations_of_files_below_the_top(runner: Runner, tmp_path: Path) -> None:
     here = hosted(tmp_path / "repository", "services/a,b%c")
     here.change("syscalls:\n- action: errno(EACCES)\n  names: [acct, acct]\n")
@@ -152,6 +156,7 @@ def test_findings_are_annotations_of_files_below_the_top(runner: Runner, tmp_pat
     ), job.text
 
 
+@MORE
 def test_without_a_difference_there_is_no_comment(runner: Runner, tmp_path: Path) -> None:
     here = hosted(tmp_path / "repository")
     told = comments(tmp_path)
@@ -162,6 +167,7 @@ def test_without_a_difference_there_is_no_comment(runner: Runner, tmp_path: Path
     assert told.all() == []
 
 
+@MORE
 def test_who_may_not_write_comments_has_the_summary(runner: Runner, tmp_path: Path) -> None:
     here = hosted(tmp_path / "repository")
     told = comments(tmp_path, allowed=False)
@@ -182,6 +188,7 @@ def test_a_shallow_checkout_gets_its_base(runner: Runner, tmp_path: Path) -> Non
     assert "1 newly refused" in job.summary()
 
 
+@MORE
 def test_a_base_that_is_none_is_a_failure(runner: Runner, tmp_path: Path) -> None:
     here = hosted(tmp_path / "repository")
     job = work(runner, Hosted(here.directory, here.project, "f" * 40), check="false", lint="false")

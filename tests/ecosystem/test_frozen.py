@@ -40,7 +40,12 @@ def commands() -> dict[str, list[str]]:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
     ("tool", "module", "place"),
-    [("pyinstaller", "PyInstaller", "dist/program"), ("nuitka", "nuitka", "program")],
+    [
+        ("pyinstaller", "PyInstaller", "dist/program"),
+        pytest.param(
+            *("nuitka", "nuitka", "program"), marks=pytest.mark.long("compiles Python's library")
+        ),
+    ],
 )
 def test_a_program_of_one_file(
     tmp_path: Path, shape: str, tool: str, module: str, place: str

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from engines import Engine
 
-pytestmark = pytest.mark.ecosystem
+pytestmark = [
+    pytest.mark.ecosystem,
+    pytest.mark.long("builds an image from many packages; its description changes rarely"),
+]
 
 (SHOWN,) = blocks("console", section(ROOT / "docs" / "ci.md", "## Container image"))
 BUILD, RUN = (shlex.split(step.command) for step in steps(SHOWN))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT
+from longer import long_but
 
 from release.pythons.root import find
 
@@ -358,7 +359,7 @@ def interpreter(version: str) -> Python:
     return found
 
 
-@pytest.mark.parametrize("version", LOWEST)
+@pytest.mark.parametrize("version", long_but(["3.11"], LOWEST, "installs all for each Python"))
 def test_the_lowest_versions_do(version: str, wheel: Path, tmp_path: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lowest = [one.replace(">=", "==") for one in project["dependencies"]]
@@ -366,6 +367,6 @@ def test_the_lowest_versions_do(version: str, wheel: Path, tmp_path: Path) -> No
     try_with(interpreter(version), wheel, lowest, tmp_path)
 
 
-@pytest.mark.parametrize("version", NEWEST)
+@pytest.mark.parametrize("version", long_but(["3.13"], NEWEST, "installs all for each Python"))
 def test_the_newest_versions_do(version: str, wheel: Path, tmp_path: Path) -> None:
     try_with(interpreter(version), wheel, ["--upgrade"], tmp_path)

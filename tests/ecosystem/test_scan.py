@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command import seccompgen
 from go_programs import go_program
+from longer import long_but
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
@@ -167,7 +168,10 @@ def test_nothing_that_system_programs_call_is_missing(
         assert len(found["unknown"]) == unknown, found["unknown"]
 
 
-@pytest.mark.parametrize("optimise", ["-O0", "-O2"])
+UNOPTIMISED = long_but(["-O2"], ["-O0", "-O2"], "longer code of the same kind")
+
+
+@pytest.mark.parametrize("optimise", UNOPTIMISED)
 @pytest.mark.parametrize("link", ["-static", "-static-pie", "-pie", "-no-pie"])
 def test_nothing_that_c_programs_call_is_missing(tmp_path: Path, optimise: str, link: str) -> None:
     path = c_program(tmp_path, "gcc", optimise, link)
@@ -196,7 +200,7 @@ def test_what_only_an_exception_leads_to_is_found(tmp_path: Path) -> None:
     assert found["unknown"] == []
 
 
-@pytest.mark.parametrize("optimise", ["-O0", "-O2"])
+@pytest.mark.parametrize("optimise", UNOPTIMISED)
 @pytest.mark.parametrize("link", ["-static", "-pie"])
 def test_aarch64_programs_are_read(tmp_path: Path, optimise: str, link: str) -> None:
     """Nothing runs these here; but they are the same source as what strace looks at above."""
@@ -230,7 +234,10 @@ def serve(directory: Path, path: Path, abi: str = "x86_64") -> set[str]:
     return seen_in(log, abi)
 
 
-@pytest.mark.parametrize("flags", [[], ["-ldflags=-s -w"], ["-buildmode=pie"]], ids=str)
+PIE = pytest.param(["-buildmode=pie"], marks=pytest.mark.long("compiles Go's library anew"))
+
+
+@pytest.mark.parametrize("flags", [[], ["-ldflags=-s -w"], PIE], ids=str)
 def test_a_go_server_is_known_exactly(tmp_path: Path, flags: list[str]) -> None:
     """go-seccomp-bpf's documentation shows 93 calls of 268 sites for a program far larger."""
     path = go_program(tmp_path, GO_SERVER, *flags)
@@ -252,7 +259,9 @@ def test_a_go_server_with_c_is_read(tmp_path: Path) -> None:
     assert serve(tmp_path, path) <= found["syscalls"]
 
 
-@pytest.mark.parametrize("arch", ["386", "arm64"])
+@pytest.mark.parametrize(
+    "arch", long_but(["arm64"], ["386", "arm64"], "compiles Go's library anew")
+)
 def test_go_programs_of_other_architectures_are_read(tmp_path: Path, arch: str) -> None:
     path = go_program(tmp_path, GO_SERVER, arch=arch)
     found = scanned(path)

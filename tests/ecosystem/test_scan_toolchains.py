@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from command import seccompgen
+from longer import long_but
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -254,7 +255,13 @@ def made(directory: Path, program: Program) -> Path:
     return out
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
+USUAL = (
+    *("gcc", "gcc-lto", "clang", "clang-lld-static", "musl-static", "musl-dynamic", "g++"),
+    *("rustc", "rustc-debian", "go", "go-stripped"),
+)
+
+
+@pytest.mark.parametrize("kind", long_but(USUAL, PROGRAMS, "other options of these compilers"))
 def test_a_program_runs_under_its_own_policy(tmp_path: Path, kind: str) -> None:
     path = made(tmp_path, PROGRAMS[kind])
     plain = subprocess.run([path], capture_output=True, text=True, check=False)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 require_x86_64()
 pytestmark = [
     pytest.mark.ecosystem,
+    pytest.mark.long("makes two Debians, which change rarely"),
     pytest.mark.skipif(bool(missing()), reason=missing() or "all is here"),
 ]
 NAMES = ["python", "tar", "shell"]

@@ -72,8 +72,13 @@ BOTH = [
     pytest.param(SETUPTOOLS, id="setuptools", marks=pytest.mark.ecosystem),
 ]
 PIPS = {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-SLOW = [
+EACH = [
     pytest.param(HATCHLING, id="hatchling", marks=pytest.mark.ecosystem),
+    pytest.param(SETUPTOOLS, id="setuptools", marks=pytest.mark.ecosystem),
+]
+MORE = pytest.mark.long("builds wheels, as the other does by the same code of ours")
+SLOW = [
+    pytest.param(HATCHLING, id="hatchling", marks=[pytest.mark.ecosystem, MORE]),
     pytest.param(SETUPTOOLS, id="setuptools", marks=pytest.mark.ecosystem),
 ]
 BUILD = ("-m", "build", "--no-isolation", "--outdir", "../dist")
@@ -268,7 +273,7 @@ def test_a_project_that_does_not_say_where_its_filters_are_is_not_built(
     assert f"{pyproject}: [tool.seccompgen]: 'output' " in refused(project)
 
 
-@pytest.mark.parametrize("example", SLOW)
+@pytest.mark.parametrize("example", EACH)
 def test_the_page_shows_what_the_example_does(tmp_path: Path, example: Example) -> None:
     text = section(ROOT / "docs" / "packaging.md", f"## {example.tool}")
     (shown,) = blocks("console", text)
@@ -302,9 +307,18 @@ def test_setuptools_leaves_projects_alone_that_do_not_name_us(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("directories", "output", "inside_wheel"),
     [
-        ("packages = ['adder']\npackage-dir = {adder = 'src/adder'}", "src/adder/a/b", "adder/a/b"),
+        pytest.param(
+            *(
+                "packages = ['adder']\npackage-dir = {adder = 'src/adder'}",
+                "src/adder/a/b",
+                "adder/a/b",
+            ),
+            marks=MORE,
+        ),
         ("packages = ['x.y']\npackage-dir = {'x.y' = 'src/adder'}", "src/adder/s", "x/y/s"),
-        ("packages = ['adder']\npackage-dir = {adder = 'src/adder'}", "top", "top"),
+        pytest.param(
+            *("packages = ['adder']\npackage-dir = {adder = 'src/adder'}", "top", "top"), marks=MORE
+        ),
         ("packages = ['adder']\npackage-dir = {'' = 'src'}", "src/top", "top"),
     ],
 )
@@ -322,7 +336,7 @@ def test_setuptools_puts_them_where_the_projects_layout_says(
 
 
 @pytest.mark.ecosystem
-@pytest.mark.parametrize("mode", ["lenient", "strict"])
+@pytest.mark.parametrize("mode", [pytest.param("lenient", marks=MORE), "strict"])
 def test_setuptools_leads_to_a_package_that_was_not_there_when_it_looked(
     tmp_path: Path, mode: str
 ) -> None:
