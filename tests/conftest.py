@@ -33,6 +33,12 @@ _LONGEST = (
     *("verify/test_indistinguishable", "policy/test_json_schema", "filters/test_forms"),
     *("kernel/test_parse", "render/test_oci_round_trip"),
     *("distribute/test_init", "runtime/test_sandboxes"),
+    *("ecosystem/test_enforced", "ecosystem/test_packages", "ecosystem/test_site"),
+    *("ecosystem/test_languages", "ecosystem/test_bazel", "ecosystem/test_newcomer"),
+    *("ecosystem/test_wheels", "ecosystem/test_servers", "ecosystem/test_scan_toolchains"),
+    *("ecosystem/test_scan", "ecosystem/test_action", "ecosystem/test_containers"),
+    *("ecosystem/test_record", "ecosystem/test_report", "ecosystem/test_tutorial"),
+    *("ecosystem/test_cross_compilers", "ecosystem/test_frozen"),
 )
 """The files whose tests take longest together; a list that has aged costs time and no more."""
 

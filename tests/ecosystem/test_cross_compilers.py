@@ -58,7 +58,7 @@ USUAL = ("arm", "s390x", "ppc", "mips64n32el", "sparc64")
 def packages(request: pytest.FixtureRequest) -> dict[str, Package]:
     """Fetch what the tests of this run need, all at once."""
     chosen = {
-        PACKAGES[TARGETS[item.callspec.params["abi"]][0]]
+        PACKAGES[TARGETS[str(item.callspec.params["abi"])][0]]
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.path == request.path
     }

@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from command import ROOT
+from once_a_run import once_a_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 _FOLDERS = ("generator", "generated", "policies", "release", "requirements", "templates")
 _FILES = (
@@ -26,10 +28,19 @@ _FILES = (
 
 
 def built_wheel(directory: Path) -> Path:
-    """Build our wheel into a directory; return its path."""
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", directory, ROOT)
-    (wheel,) = directory.glob("seccompgen-*.whl")
+    """Write our wheel into a directory; return its path. It is built once a run."""
+    name, content = once_a_run("wheel", _built)
+    wheel = directory / name
+    wheel.write_bytes(content)
     return wheel
+
+
+def _built() -> tuple[str, bytes]:
+    with TemporaryDirectory() as place:
+        words = ("-m", "build", "--wheel", "--no-isolation", "--outdir", place)
+        run(sys.executable, *words, ROOT)
+        (wheel,) = Path(place).glob("seccompgen-*.whl")
+        return wheel.name, wheel.read_bytes()
 
 
 def lay_out(directory: Path) -> Path:
