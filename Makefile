@@ -9,6 +9,8 @@
 # make test-kernels   try the filters on kernels of nine architectures, under QEMU, and write
 #                 docs/kernels.md; REFRESH=1 asks for the newest of these kernels
 # make test-ecosystem   the tests that need compilers, containers and servers
+# make test-weekly   what these two leave out: all attacks and more policies in each guest, more
+#                 compilers, two Debians, the container image; an hour or more
 # make check      freshness, lint, types, proofs, tests
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
 # make site       build the documentation's pages in build/site; a warning is an error
@@ -39,7 +41,7 @@ DATE ?=
 REPOSITORY ?=
 SITE ?=
 
-.PHONY: generate picture pages companions test test-root test-long quick test-kernels test-ecosystem check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
+.PHONY: generate picture pages companions test test-root test-long quick test-kernels test-ecosystem test-weekly check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -60,7 +62,7 @@ test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 9
 
 test-long: $(READY) system
-	$(BIN)/pytest -m long -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 12
+	$(BIN)/pytest -m "long and not ecosystem" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 12
 
 # As root. An ordinary user's `make test` skips these, root's runs them as well.
 test-root: $(READY) system
@@ -78,8 +80,15 @@ test-kernels: $(READY) qemu
 	$(BIN)/pytest -m kernels -o faulthandler_timeout=900 -n 2 --dist worksteal tests/guests
 	PYTHONPATH=tests/helpers:tests $(BIN)/python -m guests.matrix
 
+# One worker more than there are processors: servers are waited for.
+ECOSYSTEM_TESTS := -n 3 --dist loadfile --no-loadscope-reorder tests/ecosystem
 test-ecosystem: $(VENV)/.ecosystem $(VENV)/.site system ecosystem editor report-rules
-	$(BIN)/pytest -m ecosystem -n 2 --dist loadfile tests/ecosystem
+	$(BIN)/pytest -m "ecosystem and not long" $(ECOSYSTEM_TESTS) --cpu-minutes 20
+
+# The page of kernels is left as it is: it tells what `make test-kernels` tries.
+test-weekly: $(VENV)/.ecosystem $(VENV)/.site system ecosystem debootstrap qemu
+	GUESTS=all $(BIN)/pytest -m kernels -o faulthandler_timeout=1800 -n 2 --dist worksteal tests/guests
+	$(BIN)/pytest -m "ecosystem and long" $(ECOSYSTEM_TESTS)
 
 check: fresh lint types proof test
 
