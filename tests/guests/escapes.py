@@ -44,12 +44,22 @@ def sources() -> dict[str, bytes]:
 
 
 def attacks_of(guest: Guest, share: slice) -> list[Attack]:
-    """Return which a guest tries: a share of those that all ABIs have, and its ABI's own."""
+    """Return which a guest makes, in order: a share of those that all ABIs have, and all of its
+    own; and where these leave out a promise, or what is none, the first that is made on it.
+    """
     usable = [one for one in ATTACKS if one.exists(guest.abi)]
-    return [
-        *[one for one in usable if not one.abis][share],
-        *[one for one in usable if one.abis],
-    ]
+    chosen = {one.name for one in [one for one in usable if not one.abis][share]}
+    chosen |= {one.name for one in usable if one.abis}
+    tried = {promise for one in usable if one.name in chosen for promise in _promises(one)}
+    for one in usable:
+        if _promises(one) - tried:
+            chosen.add(one.name)
+            tried |= _promises(one)
+    return [one for one in usable if one.name in chosen]
+
+
+def _promises(one: Attack) -> set[tuple[str, str]]:
+    return set(one.against.items())
 
 
 def plan(guest: Guest, share: slice) -> dict[str, Any]:

@@ -33,9 +33,11 @@ In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures t
 - *Filters*: the stock filters that the ABI has, each by its own `install()`: what they refuse and
   permit is tried by Python's own functions. Then every error that `install()` can end in there.
 - *Attacks* are those of `tests/escape`, on every promise of these filters: programs that get what
-  they want without the filter, and must not with it. Guests of the same ABI share them out, but for
-  the ways that this ABI alone has: int $0x80 and numbers of x32 on x86_64, 64-bit code in processes
-  of i386, numbers of o32 and n32 on MIPS, the number in s390x's `svc`, programs of another ABI.
+  they want without the filter, and must not with it. Guests of three kinds of ABIs share them out:
+  x86_64, ppc64le, s390x and mips64el; aarch64, riscv64 and loongarch64; i386 and arm. But each
+  makes one at least on every promise, and all by the ways that its ABI alone has: int $0x80 and
+  numbers of x32 on x86_64, 64-bit code in processes of i386, numbers of o32 and n32 on MIPS, the
+  number in s390x's `svc`, programs of another ABI.
 - *Policies* over every comparison, width, kind of mask and action, compiled for each ABI; guests
   of the same ABI share them out. Children make *calls* around the values where answers change,
   natively and through the kernel's other ABIs. What became of each, as child, tracer, listener or
@@ -63,8 +65,9 @@ Numbers that a table has and a kernel of that age has not, with the reason (wher
 
 ## Attacks that they cannot try
 
-By what keeps the kernel, the machine or the ABI from them, filter or not. Where a policy has no
-program, there is nothing to attack: compute_only on s390x.
+By what keeps the kernel, the machine or the ABI from them, filter or not, of those that guests of
+the ABI were dealt. Where a policy has no program, there is nothing to attack: compute_only on
+s390x.
 
 {untried}
 
@@ -97,9 +100,10 @@ it installs QEMU; kernels and Pythons are fetched by apt with a state of its own
 and never installed. They stay in `~/.cache/seccompgen/kernels` (`SECCOMPGEN_KERNELS_CACHE` says
 where instead), by name and version, so that a second run fetches nothing;
 `make test-kernels REFRESH=1` asks for the newest. Each guest leaves a file in
-`build/kernels/`. A kernel that does not come to its first process is booted once more.
-A guest is skipped only where its emulator or packages cannot be had; on CI one big-endian ABI and
-two little-endian ones must run, besides those of x86.
+`build/kernels/`. A kernel that does not come to its first process is booted once more. Once a week
+`make test-weekly` has each guest make all attacks, and try twice as many policies; this page does
+not count them. A guest is skipped only where its emulator or packages cannot be had; on CI one
+big-endian ABI and two little-endian ones must run, besides those of x86.
 """
 
 

@@ -96,13 +96,10 @@ class Plan:
     probes: tuple[Probe, ...]
     foreign: tuple[tuple[Trial, ForeignTrial], ...]
 
-    def files(
-        self, stock: dict[str, Any], escape: dict[str, Any], *, wants_bytecode: bool
-    ) -> dict[str, bytes]:
-        """Return it as the guest reads it, with what to try of the stock filters.
+    def files(self, others: Mapping[str, Any], *, wants_bytecode: bool) -> dict[str, bytes]:
+        """Return it as the guest reads it, with what ``others`` parts need, by their names.
 
-        ``escape`` is what their attacks need. ``wants_bytecode``: it shall report what Python has
-        compiled of our sources.
+        ``wants_bytecode``: it shall report what Python has compiled of our sources.
         """
         order = ABIS[self.abi].byte_order
         code = bytearray()
@@ -129,8 +126,7 @@ class Plan:
             "runs": runs,
             "numbers": numbers(self.abi),
             "enosys": enosys(self.abi),
-            "stock": stock,
-            "escape": escape,
+            **others,
             "wants_bytecode": wants_bytecode,
             "probes": [[probe.filter, [nr for nr, _ in probe.cached]] for probe in self.probes],
             "foreign": [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from guests import cache, faults, foreign
 from guests.machines import GUESTS
-from guests.policies import policies
+from guests.policies import POLICIES, policies
 from oracle import LOW_WORDS
 from strategies import programs
 
@@ -50,7 +50,7 @@ class Programs:
 
 def compiled(abi: str) -> Programs:
     """Return the programs for one ABI. Compiles them all if that was not done yet."""
-    path = cache.kept("programs/all", (_digest(),), _compile)
+    path = cache.kept("programs/all", (_digest(), str(POLICIES)), _compile)
     kinds = json.loads(path.read_text())
     return Programs(**{kind: _trials(abi, entries) for kind, entries in kinds.items()})
 

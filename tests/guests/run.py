@@ -8,11 +8,21 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guests import bitmap, cache, escapes, image, stock, table, widths
+from guests import (
+    bitmap,
+    cache,
+    escapes,
+    historic_filters,
+    image,
+    kernel_records,
+    shares,
+    stock,
+    table,
+    widths,
+)
 from guests.emulator import boot
 from guests.explained import explained
 from guests.judge import judge
-from guests.machines import GUESTS
 from guests.plan import plan
 from guests.programs import compiled
 from seccompgen.pipeline.build import shipped_tables
@@ -36,17 +46,6 @@ _COMPAT = {"amd64", "arm64"}
 """Debian's architectures whose kernels start programs of 32 bits as well."""
 
 
-def share_of(guest: Guest) -> slice:
-    """Return which policies and attacks a guest tries: an equal part each guest of its ABI."""
-    names = [other.name for other in GUESTS if other.abi == guest.abi]
-    return slice(names.index(guest.name), None, len(names))
-
-
-def _logs(guest: Guest) -> bool:
-    """Say whether the kernel logs what filters do. Debian's for MIPS has no CONFIG_AUDITSYSCALL."""
-    return guest.abi != "mips64el"
-
-
 def _has_bitmap(guest: Guest) -> bool:
     """Say whether the kernel has the bitmap: since 5.11, on MIPS not yet in 6.1."""
     return "5.10" not in guest.name and guest.abi != "mips64el"
@@ -59,16 +58,16 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     """
     faulty, foreign = guest.name in FAULTY, guest.kernel.architecture in _COMPAT
     made = compiled(guest.abi)
-    planned = plan(guest.abi, made, share=share_of(guest), faults=faulty, foreign=foreign)
+    planned = plan(guest.abi, made, share=shares.of_abi(guest), faults=faulty, foreign=foreign)
     tables = shipped_tables()
     wide = [
-        *widths.trials(guest.abi, tables)[share_of(guest)],
+        *widths.trials(guest.abi, tables)[shares.of_abi(guest)],
         *widths.filtered_trials(guest.abi, tables),
     ]
     wrong_widths = widths.wrong_trials(guest.abi, tables) if faulty else {}
     all_widths = [*wide, *(trial for trials in wrong_widths.values() for trial in trials)]
     report = _report(guest, planned, all_widths, processor)
-    verdict = judge(planned, report["conformance"], logs=_logs(guest))
+    verdict = judge(planned, report["conformance"], logs=kernel_records.logs(guest))
     release = report["release"]
     differences = list(explained(planned))
     if report["abi"] != guest.abi:
@@ -105,8 +104,9 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
         if not widths.judge(release, trials, left[: len(trials)]).differences:
             uncaught.append(what)
         left = left[len(trials) :]
-    attacked = escapes.judge(guest, share_of(guest), report["escape"])
+    attacked = escapes.judge(guest, shares.of_attacks(guest), report["escape"])
     differences += attacked.differences
+    differences += historic_filters.differences(guest, report["historic"])
     differences += [f"not caught: {what}" for what in uncaught]
     result = {
         "guest": guest.name,
@@ -122,7 +122,7 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
         "untried": attacked.untried,
         "policies": len(planned.filters) - len(planned.wrong),
         "calls": verdict.calls,
-        "records": verdict.records if _logs(guest) else None,
+        "records": verdict.records if kernel_records.logs(guest) else None,
         "numbers": len(table.numbers(guest.abi)),
         "excuses": {
             name: one.why for name, one in table.excuses(guest.abi, release, absent).items()
@@ -136,6 +136,7 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
         if faulty
         else None,
         "differences": differences,
+        "logged": report["logged"],
         "seconds": report["seconds"],
     }
     differences += untried(result)
@@ -184,9 +185,13 @@ def _report(
     digest = hashlib.sha256(b"\0".join(sources[name] for name in sorted(sources))).hexdigest()
     place = cache.place("bytecode/ours", (image.user_space(guest).library, digest))
     bytecode = json.loads(place.read_text()) if place.exists() else {}
-    own = planned.files(
-        stock.plan(guest), escapes.plan(guest, share_of(guest)), wants_bytecode=not bytecode
-    )
+    others = {
+        "stock": stock.plan(guest),
+        "escape": escapes.plan(guest, shares.of_attacks(guest)),
+        "logged": kernel_records.plan(guest),
+        "historic": historic_filters.plan(guest),
+    }
+    own = planned.files(others, wants_bytecode=not bytecode)
     own |= widths.plan(guest.abi, wide)
     files = {f"plan/{name}": content for name, content in own.items()}
     files |= {name: base64.b64decode(content) for name, content in bytecode.items()}

@@ -6,11 +6,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
+from guests import kernel_records
 from guests.emulator import Unavailable
 from guests.machines import GUESTS, Guest
 from guests.run import run, write
+from told_records import assert_kernel_told
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.kernels
 
@@ -29,10 +35,12 @@ _ORDERED = sorted(GUESTS, key=lambda guest: guest.name not in _SLOW)
 
 
 @pytest.mark.parametrize("guest", _ORDERED, ids=lambda guest: guest.name)
-def test_guest(guest: Guest, processor: int | None) -> None:
+def test_guest(guest: Guest, processor: int | None, tmp_path: Path) -> None:
     try:
         result = run(guest, processor)
     except Unavailable as missing:
         write(guest, {"guest": guest.name, "abi": guest.abi, "skipped": str(missing)})
         pytest.skip(str(missing))
     assert result["differences"] == []
+    if kernel_records.logs(guest):
+        assert_kernel_told(result["logged"], guest.abi, tmp_path)

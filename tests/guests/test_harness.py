@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from escape.attack import ATTACKS
-from guests import emulator, escapes, image, matrix, programs, table
+from guests import emulator, escapes, image, matrix, programs, shares, table
 from guests.bitmap import differences as bitmap_differences
 from guests.faults import FAULTS, MEANT
 from guests.inside import confined
@@ -24,7 +24,7 @@ from guests.judge import judge
 from guests.machines import GUESTS
 from guests.plan import Expected, Plan, Probe, Run, harmless
 from guests.programs import Trial
-from guests.run import FAULTY, share_of, untried
+from guests.run import FAULTY, untried
 from oracle import ABIS, RETURN_VALUES
 from strategies import plain_tables
 
@@ -249,11 +249,23 @@ def test_an_attack_that_a_guest_leaves_out_is_noticed() -> None:
     assert len(verdict.differences) > 60
 
 
-def test_guests_of_an_abi_try_all_attacks_between_them() -> None:
+def promises(names: set[str]) -> set[tuple[str, str]]:
+    return {one for each in ATTACKS if each.name in names for one in each.against.items()}
+
+
+def test_guests_make_all_attacks_between_them_and_each_on_every_promise() -> None:
+    made = {one.name: set(escapes.plan(one, shares.of_attacks(one))["attacks"]) for one in GUESTS}
+    assert set[str]().union(*made.values()) == {one.name for one in ATTACKS}
     for guest in GUESTS:
-        shares = [escapes.plan(one, share_of(one)) for one in GUESTS if one.abi == guest.abi]
-        tried = {name for one in shares for name in one["attacks"]}
-        assert tried == {one.name for one in ATTACKS if one.exists(guest.abi)}
+        own = {one.name for one in ATTACKS if one.exists(guest.abi)}
+        assert promises(made[guest.name]) == promises(own)
+        assert made[guest.name] >= {one.name for one in ATTACKS if guest.abi in one.abis}
+
+
+def test_guests_of_an_abi_try_all_policies_between_them() -> None:
+    for guest in GUESTS:
+        every = [[*range(99)][shares.of_abi(one)] for one in GUESTS if one.abi == guest.abi]
+        assert sorted(number for some in every for number in some) == [*range(99)]
 
 
 COUNTS = {

@@ -10,16 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from guests import kernel_records, records
+from guests import records
 from guests.emulator import Unavailable
 from guests.unit_settings import FILES, RUNS
 from guests.units import difference, loaded
-from told_records import assert_cases_told, assert_kernel_told
+from told_records import assert_cases_told
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from guests.machines import Guest
 
 pytestmark = pytest.mark.kernels
 
@@ -50,14 +48,3 @@ def test_records_of_auditd_and_the_kernel_come_back_as_the_rule_that_refused(
         pytest.skip(str(missing))
     for name in ("dmesg.txt", "audit.log", "ausearch.txt", "ausearch-i.txt"):
         assert_cases_told(texts[name], tmp_path)
-
-
-@pytest.mark.parametrize("guest", kernel_records.LOGGING, ids=lambda guest: guest.name)
-def test_what_a_kernel_logs_comes_back_as_the_rule_that_refused(
-    tmp_path: Path, guest: Guest
-) -> None:
-    try:
-        lines = kernel_records.lines(guest)
-    except Unavailable as missing:
-        pytest.skip(str(missing))
-    assert_kernel_told(lines, guest.abi, tmp_path)

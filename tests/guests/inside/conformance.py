@@ -33,6 +33,8 @@ class Plan:
         self.wants_bytecode: bool = plan["wants_bytecode"]
         self.stock: dict[str, Any] = plan["stock"]
         self.escape: dict[str, Any] = plan["escape"]
+        self.logged: list[Any] = plan["logged"]
+        self.historic: dict[str, Any] = plan["historic"]
         self._foreign: list[list[str]] = plan["foreign"]
         self._probes: list[tuple[int, list[int]]] = plan["probes"]
 

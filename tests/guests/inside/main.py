@@ -11,7 +11,17 @@ from collections.abc import Callable
 from typing import Any
 
 from escape import run as escape
-from guests.inside import bitmap, confined, conformance, foreign, stock, table, widths
+from guests.inside import (
+    bitmap,
+    confined,
+    conformance,
+    foreign,
+    historic,
+    kernel_records,
+    stock,
+    table,
+    widths,
+)
 
 PLAN = "/trial/plan"
 FOLDER = "/tmp/escape"
@@ -49,6 +59,8 @@ def main() -> bytes:
         "foreign": lambda: foreign.ends(maker, nrs["execve"], plan.foreign()),
         "times": lambda: bitmap.times(nrs["seccomp"], plan.probes()),
         "widths": lambda: widths.planned_outcomes(PLAN),
+        "logged": lambda: kernel_records.lines(*plan.logged) if plan.logged else [],
+        "historic": lambda: historic.outcomes(plan.historic),
     }
     for name, part in parts.items():
         print(name, flush=True)  # the console shows it where a guest does not come to its report
