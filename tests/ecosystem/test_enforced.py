@@ -210,8 +210,11 @@ async def asgi(scope, receive, send):
 SIGNALS = ("SIGTERM", "SIGINT")
 
 
-@pytest.mark.parametrize("server", ["gunicorn", "gunicorn-threads", "uvicorn"])
-def test_servers_of_python(server: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("server", "ending"),
+    [("gunicorn", "SIGTERM"), ("gunicorn-threads", "SIGINT"), ("uvicorn", "SIGTERM")],
+)
+def test_servers_of_python(server: str, ending: str, tmp_path: Path) -> None:
     pytest.importorskip(server.partition("-")[0])
     (tmp_path / "app.py").write_text(APPLICATION)
     port = free_port()
@@ -235,7 +238,7 @@ def test_servers_of_python(server: str, tmp_path: Path) -> None:
         return under_load(port, ["/"])
 
     served = Workload(words, port, use, times=4, at_once=1, settles=1.5, directory=tmp_path)
-    hold(served, tmp_path, SIGNALS)
+    hold(served, tmp_path, [ending])
 
 
 def test_redis(tmp_path: Path) -> None:

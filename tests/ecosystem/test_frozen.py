@@ -14,6 +14,7 @@ import pytest
 import running_kernel as kernel
 from command import ROOT
 from deployed import SHAPES, lay_out, refused, said
+from long_tests import long_but
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +38,9 @@ def commands() -> dict[str, list[str]]:
     return {tool: options for tool, *options in words}
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape", long_but(["package"], SHAPES, "collects Python's library once more")
+)
 @pytest.mark.parametrize(
     ("tool", "module", "place"),
     [
