@@ -14,7 +14,7 @@ import pytest
 import running_kernel as kernel
 from command import ROOT
 from deployed import SHAPES, lay_out, refused, said
-from long_tests import long_but
+from longer import long_but
 
 if TYPE_CHECKING:
     from pathlib import Path
