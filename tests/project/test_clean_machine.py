@@ -95,11 +95,17 @@ def test_make_says_what_is_missing_where_no_environment_can_be_made(tmp_path: Pa
     for path in ("Makefile", "pyproject.toml", "requirements/dev.txt"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
-    command = ["make", "generate", "PYTHON=no-such-python"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    assert run.stdout.splitlines()[0].endswith("On Debian: apt install python3-venv")
-    assert not (tmp_path / ".venv").exists()
+    debian = tmp_path / "python"
+    debian.write_text(
+        '#!/bin/sh\ncase "$*" in *ensurepip*) exit 1 ;; *"-m venv"*) mkdir .venv ;; esac\n'
+    )
+    debian.chmod(0o755)
+    for python in ("no-such-python", debian):
+        command = ["make", "generate", f"PYTHON={python}"]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == 2
+        assert run.stdout.splitlines()[0].endswith("On Debian: apt install python3-venv")
+        assert not (tmp_path / ".venv").exists()
 
 
 def test_what_tests_start_has_no_python_variables() -> None:
