@@ -16,7 +16,10 @@ from once_a_run import once_a_run
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FOLDERS = ("generator", "generated", "policies", "release", "requirements", "templates")
+_FOLDERS = (
+    *("docs", "examples", "generated", "generator", "policies", "release", "requirements"),
+    "templates",
+)
 _FILES = (
     "Makefile",
     "pyproject.toml",
