@@ -144,6 +144,9 @@ class _Sum:
                 terminalreporter.line("That is more than the budget in the Makefile.")
             for seconds, test in self._dearest()[:_DEAREST]:
                 terminalreporter.line(f"{seconds:6.1f} s  {test}")
+
+    def pytest_unconfigure(self) -> None:
+        """Write the seconds, also of a run that broke off."""
         if path := self._config.getoption("--cpu-times"):
             with path.open("w", newline="") as file:
                 csv.writer(file).writerows((f"{s:.2f}", test) for s, test in self._dearest())
