@@ -50,10 +50,13 @@ PRINTS |= {"print_exc", "print_exception", "warn", "pause", "showwarning", "brea
 STREAMS = {"stdout", "stderr", "__stdout__", "__stderr__"}
 # The one place; and what only asks a stream, or empties it: both print nothing.
 ALLOWED = {"flush", "isatty", "fileno", "reconfigure"}
+NAMED = re.compile("|".join([*PRINTS, *STREAMS, "logging", "pprint", r"os\.write"]))
 
 
 def prints_in(source: str) -> Iterator[str]:
     """Yield what prints in a module, or hands out a stream that could be printed to."""
+    if not NAMED.search(source):
+        return
     tree = ast.parse(source)
     asked = {
         id(node.value)
@@ -82,15 +85,17 @@ def prints_in(source: str) -> Iterator[str]:
 
 # Where a module needs one of these, and why that prints nothing that others chose.
 REASONS = {
-    "cli/run.py": ["sys.stderr"],  # handed to console.write_lines
+    "cli/run.py": {"sys.stderr"},  # handed to console.write_lines
 }
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
-def test_nothing_prints_but_the_console(path: Path) -> None:
-    if path != CONSOLE:
-        name = str(path.relative_to(PACKAGE))
-        assert sorted(set(prints_in(path.read_text()))) == REASONS.get(name, [])
+def test_nothing_prints_but_the_console() -> None:
+    found = {
+        str(path.relative_to(PACKAGE)): {*prints_in(path.read_text())}
+        for path in PACKAGE.rglob("*.py")
+        if path != CONSOLE
+    }
+    assert {name: prints for name, prints in found.items() if prints} == REASONS
 
 
 @pytest.mark.parametrize("way", [
@@ -133,7 +138,7 @@ def test_colours_are_all_that_a_terminal_obeys(text: str, style: Style) -> None:
     assert shown == (f"a{on}{plain[1:-2]}{off}b\n" if text else plain)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(TEXT, min_size=1, max_size=3))
 def test_a_line_stays_a_line_and_shows(lines: list[str]) -> None:
     text = printed(lambda: say(*lines))
@@ -143,7 +148,7 @@ def test_a_line_stays_a_line_and_shows(lines: list[str]) -> None:
     assert all(f"{line}\n" in text for line in plain)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.dictionaries(TEXT, st.lists(TEXT, max_size=2), max_size=2))
 def test_json_shows_and_is_the_same_value(value: dict[str, list[str]]) -> None:
     text = printed(lambda: print_json(value))
@@ -208,7 +213,16 @@ NAMES = [HOSTILE[:30] + end for end in (".yml", ".py", ".bpf", ".toml", "", "/x.
 NAMES += [os.fsdecode(b"\xff\x9b\xc2\x9b.yml"), "line\nfeed.yml"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+SOME = {NAMES[0], NAMES[1], NAMES[4], NAMES[6]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in SOME else pytest.mark.long("more names"))
+        for name in NAMES
+    ],
+)
 def test_names_of_files_and_words(tmp_path: Path, name: str) -> None:
     (tmp_path / "good.yml").write_text(POLICY)
     (tmp_path / "hostile.yml").write_text(POLICY)

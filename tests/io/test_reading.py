@@ -71,7 +71,7 @@ def test_only_files_are_read_and_only_so_much(tmp_path: Path) -> None:
 
 def test_a_pipe_of_the_shell_is_read() -> None:
     disasm = f"{sys.executable} -m seccompgen disasm"
-    script = f"{disasm} <(sleep 0.3; cat no_exec.yml) && cat no_exec.yml | {disasm} /dev/stdin"
+    script = f"{disasm} <(sleep 0.1; cat no_exec.yml) && cat no_exec.yml | {disasm} /dev/stdin"
     run = subprocess.run(
         ["bash", "-c", script],
         cwd=ROOT / "policies",
@@ -146,11 +146,11 @@ MUCH: dict[str, tuple[str, str]] = {
     "large.yml": ("#" * (1 << 20) + "\n", "cannot read large.yml: larger than 1 MiB"),
     "names.yml": (
         HEAD + "syscalls:\n- action: allow\n  names:\n"
-        + "".join(f"  - reed{i}\n" for i in range(9000)),
+        + "".join(f"  - reed{i}\n" for i in range(2000)),
         "6:5: unknown system call 'reed0'",
     ),
     "keys.yml": (
-        HEAD + "".join(f"sysc{i}: 1\n" for i in range(9000)),
+        HEAD + "".join(f"sysc{i}: 1\n" for i in range(2000)),
         "3:1: unknown key 'sysc0'; known: ",
     ),
     "statements.py": ("a;" * (1 << 20), "not a module that seccompgen generated"),
@@ -327,7 +327,7 @@ def test_damaged_files_are_errors(originals: Path, tmp_path: Path) -> None:
     ends = {True: 0, False: 0}
     for name, (content, read) in readers.items():
         random_ = random.Random(name)
-        for _ in range(40):
+        for _ in range(15):
             path = tmp_path / name
             path.write_bytes(mutated(content, random_))
             try:
@@ -395,12 +395,14 @@ OTHERWISE = {
 }
 OPENING = {"open", "read_bytes", "read_text", "fdopen", "load", "loads"}
 OURS = {"lockfile.load", "cache.load", "store.load", "tar.open"}
+NAMED = re.compile("open|read_(bytes|text)|loads?\\(")
 
 
 def opened_in(path: Path) -> set[str]:
     """Return what opens files, or parses them, in a module."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    source = path.read_text()
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)) if NAMED.search(source) else ():
         match node:
             case ast.Call(func=ast.Name(id=name)) if name in OPENING:
                 found.add(name)
@@ -414,7 +416,6 @@ def opened_in(path: Path) -> set[str]:
 PACKAGE = ROOT / "generator" / "seccompgen"
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
-def test_files_are_read_in_one_place(path: Path) -> None:
-    if str(path.relative_to(PACKAGE)) not in OTHERWISE:
-        assert not opened_in(path)
+def test_files_are_read_in_one_place() -> None:
+    found = {str(path.relative_to(PACKAGE)): opened_in(path) for path in PACKAGE.rglob("*.py")}
+    assert {name for name, opens in found.items() if opens} <= OTHERWISE.keys()
