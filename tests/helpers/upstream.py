@@ -12,11 +12,18 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
+
+    from _pytest.mark import ParameterSet
+
+    _Test = TypeVar("_Test", bound=Callable[..., None])
 
 MINIATURE = Path(__file__).parents[1] / "data" / "kernel"
 """A kernel tree in miniature, by tag; its README says what it is for."""
@@ -24,6 +31,26 @@ REAL = Path(__file__).parents[3] / "shared" / "kernel"
 """Real upstream files by tag, beside the checkout; not a part of it."""
 TREES = {"miniature": MINIATURE} | ({"real": REAL} if REAL.is_dir() else {})
 """The trees on which tables are tried: the real files only where they are."""
+
+
+_REAL = pytest.mark.long("real sources of a whole kernel")
+
+
+def on_real_files(test: _Test) -> _Test:
+    """Leave a test of the real files to `make test-long`, and to where they are."""
+    there = pytest.mark.skipif(not REAL.is_dir(), reason="no ../shared/kernel")
+    marked: _Test = _REAL(there(test))
+    return marked
+
+
+def each_tree() -> list[ParameterSet]:
+    """Return the trees as parameters; the real ones are for `make test-long`."""
+    return [
+        pytest.param(root, id=name, marks=[_REAL] if root == REAL else [])
+        for name, root in TREES.items()
+    ]
+
+
 NEW, OLD = "v7.3.4", "v6.1.176"
 """The tags of each: with a table for all generic architectures, and before there was one."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from kernel_trees import read_tree, tables_from
-from upstream import TREES, Upstream
+from upstream import Upstream, each_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 
-@pytest.fixture(params=list(TREES.values()), ids=list(TREES))
+@pytest.fixture(params=each_tree())
 def kernel_tree(request: pytest.FixtureRequest) -> Path:
     """A folder of kernel trees by tag: each of them in turn."""
     root: Path = request.param

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from breaking import Edit, break_functions
+from kernel_trees import read_tree, tables_from
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import OutsideError
-from seccompgen.kernel.parse import CANDIDATES, c_types, cpp, declarations, headers, parse, typed
+from seccompgen.kernel.parse import c_types, cpp, declarations, headers, parse, typed
 from seccompgen.kernel.parse import constants as constants_module
 from seccompgen.kernel.parse import unit as unit_module
 from seccompgen.kernel.parse.headers import NET
@@ -106,13 +108,13 @@ NOT_CONSTANTS = (
 )
 
 
-def files(tag: str) -> dict[str, bytes]:
-    paths = {path: MINIATURE / tag / path for path in CANDIDATES}
-    return {path: file.read_bytes() for path, file in paths.items() if file.is_file()}
-
-
 def constants(tag: str = NEW, changed: Mapping[str, bytes] | None = None) -> dict[str, Constant]:
-    return dict(parse(tag, {**files(tag), **(changed or {})}).facts.constants)
+    return dict(parse(tag, {**read_tree(MINIATURE, tag), **(changed or {})}).facts.constants)
+
+
+@cache
+def right() -> dict[str, Constant]:
+    return constants()
 
 
 def wrong(found: Mapping[str, Constant]) -> set[str]:
@@ -138,19 +140,19 @@ def _architecture(abi: str) -> str:
 
 
 def test_values() -> None:
-    found = constants()
+    found = right()
     assert wrong(found) == set()
     assert not found.keys() & set(NOT_CONSTANTS)
 
 
 def test_a_request_without_a_size_says_why() -> None:
-    one = constants()["USBDEVFS_BULK32"]
+    one = right()["USBDEVFS_BULK32"]
     assert (one.value, one.elsewhere) == (None, {})
     assert one.reason == "struct usbdevfs_bulktransfer32 is not known"
 
 
 def test_an_older_tag_has_fewer() -> None:
-    old, new = constants(OLD), constants()
+    old, new = constants(OLD), right()
     assert new.keys() - old.keys() == {
         "AMDKFD_IOC_CRIU_OP",
         "AMDKFD_IOCTL_BASE",
@@ -163,7 +165,7 @@ def test_an_older_tag_has_fewer() -> None:
 
 
 def test_inputs_are_all_headers_that_were_read() -> None:
-    facts = parse(NEW, files(NEW)).facts
+    facts = tables_from(MINIATURE, NEW).facts
     assert "arch/mips/include/uapi/asm/resource.h" in facts.inputs
     assert "include/linux/socket.h" in facts.inputs
     assert NET not in facts.inputs
@@ -207,7 +209,7 @@ def test_a_header_that_is_damaged_is_refused_at_its_place(text: bytes, problem: 
     ],
 )
 def test_nonsense_has_no_value_and_is_no_traceback(text: str) -> None:
-    before = constants()
+    before = right()
     found = constants(changed={"include/uapi/linux/sched.h": text.encode()})
     new = {name: one for name, one in found.items() if name not in before}
     assert all(one.value is None or name == "CLONE_D" for name, one in new.items())
@@ -222,7 +224,7 @@ def test_other_socket_types_are_refused() -> None:
         f"{NET}: SOCK_DGRAM is not 2 here, as seccompgen takes it to be",
     }
     same = text.replace(b"STREAM = 2", b"STREAM = 1").replace(b"DGRAM = 1", b"DGRAM = 2")
-    assert constants(changed={NET: same}) == constants()
+    assert constants(changed={NET: same}) == right()
 
 
 def edit(function: Callable[..., object], old: str, new: str) -> Break:
@@ -307,4 +309,4 @@ def test_whoever_falls_into_a_trap_is_seen(trap: str, monkeypatch: pytest.Monkey
     with monkeypatch.context() as patch:
         break_reader(patch)
         assert name in wrong(constants())
-    assert name not in wrong(constants())
+    assert name not in wrong(right())

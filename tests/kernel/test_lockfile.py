@@ -16,7 +16,7 @@ from seccompgen.core.tables import Table, Tables, UpstreamFile
 from seccompgen.kernel import shipped
 from seccompgen.kernel.fact_files import render_facts
 from seccompgen.kernel.lockfile import load, render_lock, render_matrix
-from upstream import REAL
+from upstream import REAL, on_real_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ def test_real_tables_come_back(tag: str, tables_of: Callable[[str], Tables]) -> 
     assert render_lock(loaded, matrix, facts) == lock
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/kernel")
+@on_real_files
 def test_shipped_facts_are_those_of_the_real_tree() -> None:
     """Its history is no tag's own: test_since_agrees is about that."""
     tables = shipped.shipped_tables()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import upstream
 from kernel_trees import naive_rows, read_tree, tables_from
 from seccompgen.core.abis import ABIS
 from seccompgen.kernel.entry_points import AbiPrototypes, Declared, EntryPoint, kind_of
@@ -21,10 +22,6 @@ from upstream import NEW, OLD, TREES
 if TYPE_CHECKING:
     from seccompgen.core.facts import Prototype
     from seccompgen.core.tables import Tables
-
-ON_REAL_FILES = pytest.mark.skipif(
-    "real" not in TREES, reason="the real files of ../shared/kernel are not here"
-)
 
 
 def shown(prototype: Prototype | None) -> str:
@@ -353,12 +350,12 @@ def real_tables(tag: str) -> Tables:
     return tables_from(TREES["real"], tag)
 
 
-@ON_REAL_FILES
+@upstream.on_real_files
 def test_the_pins_prototypes_are_those_of_the_real_files() -> None:
     assert real_tables(NEW).facts.prototypes == shipped_tables().facts.prototypes
 
 
-@ON_REAL_FILES
+@upstream.on_real_files
 @pytest.mark.parametrize("tag", [NEW, OLD])
 def test_both_worlds_name_entry_points(tag: str) -> None:
     """Before v6.11 the generic architectures had macros for a table, and arm64's arm a header."""
@@ -375,7 +372,7 @@ def test_both_worlds_name_entry_points(tag: str) -> None:
         assert len(unknown) <= most, (abi, unknown)
 
 
-@ON_REAL_FILES
+@upstream.on_real_files
 def test_whatever_is_implemented_is_known() -> None:
     """Rows without an entry point, or with that of calls that are gone, are all that is unknown."""
     tables = real_tables(NEW)
@@ -392,7 +389,7 @@ def test_whatever_is_implemented_is_known() -> None:
         assert {(abi, call) for call in missing} <= UNKNOWN, (abi, missing)
 
 
-@ON_REAL_FILES
+@upstream.on_real_files
 def test_entry_points_are_those_of_the_tables() -> None:
     tables = real_tables(NEW)
     checked = 0
@@ -407,7 +404,7 @@ def test_entry_points_are_those_of_the_tables() -> None:
     assert checked > 13_000
 
 
-@ON_REAL_FILES
+@upstream.on_real_files
 @pytest.mark.parametrize("tag", [NEW, OLD])
 def test_an_own_kernel_reads_no_more(tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The widths of a 32-bit ABI's compat entry points cover what its own kernel reads."""
@@ -437,7 +434,7 @@ def test_an_own_kernel_reads_no_more(tag: str, monkeypatch: pytest.MonkeyPatch) 
     assert compared > 20_000
 
 
-@ON_REAL_FILES
+@upstream.on_real_files
 def test_each_narrowing_narrows_something() -> None:
     used = {
         (entry.name, one.name)

@@ -6,9 +6,7 @@ import pytest
 from kernel_trees import tables_from
 from plain_history import SHARED, bounds, numbers, plain_since
 from seccompgen.kernel.shipped import SHIPPED, load_tables, shipped_tables, since
-from upstream import NEW, OLD, REAL, TREES
-
-real = pytest.mark.skipif("real" not in TREES, reason="no ../shared/kernel")
+from upstream import NEW, OLD, REAL, on_real_files
 
 ADDED = {
     "s390": {"getxattrat", "listxattrat", "removexattrat", "setxattrat"},
@@ -60,7 +58,7 @@ def test_the_facts_are_all_there() -> None:
     assert len(facts["x86_64"]) > 350
 
 
-@real
+@on_real_files
 @pytest.mark.parametrize("tag", [OLD, NEW])
 def test_the_history_agrees_with_the_tables_of_a_tag(tag: str) -> None:
     """No table has a call too early but where it was put back, none lacks one that is older."""

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from breaking import Edit, break_functions
+from kernel_trees import read_tree
+from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import OutsideError
-from seccompgen.kernel.parse import CANDIDATES, assemble, parse_numbers, tbl
+from seccompgen.kernel.parse import assemble, parse_numbers, tbl
 from seccompgen.kernel.parse.assemble import _numbers, _Resolver
 from seccompgen.kernel.parse.cpp import Reader, _without_comments
 from seccompgen.kernel.parse.kbuild import read_assignments
@@ -196,7 +198,7 @@ TRAPS = {
         "arc", lambda patch: patch.setattr(assemble, "_BOOKKEEPING", frozenset())
     ),
     "comments of headers are text": Trap(
-        "xtensa",
+        "x86_64",
         edit(_without_comments, "_COMMENT.sub(blank, source.text)", "source.text"),
     ),
     "a Kbuild lists headers of calls": Trap(
@@ -208,11 +210,6 @@ TRAPS = {
 }
 
 
-def files(tag: str) -> dict[str, bytes]:
-    paths = {path: MINIATURE / tag / path for path in CANDIDATES}
-    return {path: file.read_bytes() for path, file in paths.items() if file.is_file()}
-
-
 def numbers(tag: str, tree: Mapping[str, bytes]) -> dict[str, Mapping[str, int]]:
     return {abi: table.numbers for abi, table in parse_numbers(tag, tree).tables.items()}
 
@@ -220,7 +217,8 @@ def numbers(tag: str, tree: Mapping[str, bytes]) -> dict[str, Mapping[str, int]]
 def trees() -> list[tuple[str, dict[str, bytes]]]:
     """Both tags, and what a server gives that answers a link with its text."""
     link = {ARM64_TABLE: b"../../../scripts/syscall.tbl"}
-    return [(OLD, files(OLD)), (NEW, files(NEW)), (NEW, files(NEW) | link)]
+    old, new = (read_tree(MINIATURE, tag) for tag in (OLD, NEW))
+    return [(OLD, old), (NEW, new), (NEW, new | link)]
 
 
 @cache
@@ -234,6 +232,7 @@ def test_whoever_falls_into_a_trap_is_seen(name: str, monkeypatch: pytest.Monkey
     wanted = [tables.get(abi) for tables in right()]
     with monkeypatch.context() as patch:
         break_parser(patch)
+        patch.setattr(assemble, "ABIS", {abi: ABIS[abi]})  # the others take time, and show nothing
         found = []
         for tag, tree in trees():
             try:
@@ -242,9 +241,8 @@ def test_whoever_falls_into_a_trap_is_seen(name: str, monkeypatch: pytest.Monkey
                 assert error.diagnostics
                 found.append({})
     assert found != wanted
-    assert [numbers(tag, tree) for tag, tree in trees()] == right()
 
 
 def test_the_two_worlds_are_told_apart_by_their_files_and_not_by_the_tag() -> None:
-    assert numbers("v9.9", files(OLD)) == right()[0]
-    assert numbers("v5.10", files(NEW)) == right()[1]
+    assert numbers("v9.9", read_tree(MINIATURE, OLD)) == right()[0]
+    assert numbers("v5.10", read_tree(MINIATURE, NEW)) == right()[1]
