@@ -348,8 +348,10 @@ MEANING = """\
     "words",
     [
         ("diff", "HEAD~1", "HEAD"),
-        ("log", "-p", "-1", "HEAD"),
-        ("show", "HEAD"),
+        *[
+            pytest.param(words, marks=pytest.mark.long("git asks in the same way"))
+            for words in (("log", "-p", "-1", "HEAD"), ("show", "HEAD"))
+        ],
     ],
 )
 def test_git_shows_the_meaning_of_modules_and_raw_programs(
@@ -388,6 +390,7 @@ def test_other_files_are_shown_as_they_are(repository: Path, tmp_path: Path) -> 
 # --- other tables, a new project, the page -------------------------------------------------------
 
 
+@pytest.mark.long("real tables of an older kernel")
 def test_calls_of_new_tables_are_told_with_the_answers_of_a_policy(tmp_path: Path) -> None:
     older = older_tables()
     policy = tmp_path / "blocklist.yml"

@@ -123,6 +123,7 @@ def test_json_and_markdown_say_the_same(here: Path) -> None:
     assert "| **warning** | <code>threads&#46;yml&#58;2&#58;17</code><br>" in run.out
 
 
+@pytest.mark.long("real tables of an older kernel")
 def test_a_newer_tag_is_looked_at_as_well(tmp_path: Path) -> None:
     older = older_tables()
     policy = "arches: [x86_64]\ndefault_action: errno(EPERM)\nsyscalls:\n"

@@ -25,16 +25,22 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_trees(tmp_path_factory.mktemp("trees"))
 
 
-def test_a_server_a_template_and_a_repository_give_one_history(trees: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "server", [False, pytest.param(True, marks=pytest.mark.long("cli/test_tables has a server"))]
+)
+def test_a_server_a_template_and_a_repository_give_one_history(
+    trees: Path, tmp_path: Path, server: bool
+) -> None:
     repository = write_repository(trees, tmp_path / "linux")
     results: list[tuple[str, dict[str, bytes]]] = []
     with Upstream(trees) as upstream:
-        for source in (upstream.url, trees / "{tag}", repository):
+        sources: list[str | Path] = [*[upstream.url] * server, trees / "{tag}", repository]
+        for source in sources:
             out = tmp_path / str(len(results))
             run = seccompgen("tables", "--history", RANGE, "--from", source, "-o", out)
             assert run.code == 0, run.err
             results.append((run.out.replace(str(out), ""), snapshot(out)))
-    assert results[0] == results[1] == results[2]
+    assert all(one == results[0] for one in results)
     told = results[0][0]
     assert "history read from v6.1, v6.2, v6.3, v6.4\n" in told
     # What the miniature has for its own is not what the kernel did.
@@ -136,7 +142,10 @@ def _next_release(directory: Path, patch_level: int) -> Path:
     return tree
 
 
-@pytest.mark.parametrize(("patch_level", "first"), [(4, "7.4"), (6, "7.4-7.6")])
+@pytest.mark.parametrize(
+    ("patch_level", "first"),
+    [(4, "7.4"), pytest.param(6, "7.4-7.6", marks=pytest.mark.long("the same with a gap"))],
+)
 def test_a_bump_adds_its_release(tmp_path: Path, patch_level: int, first: str) -> None:
     """Exactly where it is the next one."""
     tree, out = _next_release(tmp_path, patch_level), tmp_path / "out"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from command import RENEW, checkout, seccompgen, snapshot
 from seccompgen.kernel.shipped import LOCK_NAME, MATRIX_NAME, SHIPPED
-from upstream import MINIATURE, NEW, OLD, TREES, Upstream
+from upstream import MINIATURE, NEW, OLD, TREES, Upstream, on_real_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,7 @@ def test_a_bump_says_what_changes_and_changes_all_of_it(
         assert snapshot(tree) == before
 
 
-@pytest.mark.skipif("real" not in TREES, reason="no ../shared/kernel")
+@on_real_files
 def test_a_bump_of_the_real_tables(tmp_path: Path) -> None:
     """The shipped tables are those of the real pin, and only the real files have declarations."""
     tree = checkout(tmp_path / "checkout")
@@ -133,26 +133,31 @@ def test_a_directory_and_a_tarball_give_the_same_as_a_server(tmp_path: Path) -> 
     assert table["syscalls"]["socketcall"] == 102
 
 
-FAULTS: list[tuple[Fault, int]] = [
-    ("404", 3),
-    ("500", 3),
-    ("html", 3),
-    ("truncated", 3),
-    ("endless", 3),
-    ("stalled", 3),
-    ("redirect-loop", 3),
-]
+ONE = "arch/x86/entry/syscalls/syscall_64.tbl"
+FAULTS: list[tuple[Fault, str]] = [("404", "*"), ("html", ONE), ("truncated", ONE)]
+MORE_FAULTS: list[Fault] = ["404", "500", "html", "truncated", "endless", "stalled"]
+MORE_FAULTS += ["redirect-loop"]
 
 
-@pytest.mark.parametrize("where", ["*", "arch/x86/entry/syscalls/syscall_64.tbl"])
-@pytest.mark.parametrize(("fault", "code"), FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "where"),
+    [
+        *FAULTS,
+        *[
+            pytest.param(fault, where, marks=pytest.mark.long("kernel/test_fetch has these faults"))
+            for where in ("*", ONE)
+            for fault in MORE_FAULTS
+            if (fault, where) not in FAULTS
+        ],
+    ],
+)
 def test_a_bad_server_ends_in_one_line_and_changes_nothing(
-    tree: Path, fault: Fault, code: int, where: str
+    tree: Path, fault: Fault, where: str
 ) -> None:
     before = snapshot(tree)
     with Upstream(faults={where: fault}) as server:
         run = seccompgen("tables", "--tag", OTHER, "--from", server.url, cwd=tree, env=QUICK)
-    assert run.code == code
+    assert run.code == 3
     assert len(run.err.splitlines()) == 1, run.err
     assert snapshot(tree) == before
 
@@ -185,6 +190,7 @@ def test_a_file_that_differs_from_the_lock_stops_everything(tree: Path) -> None:
 SOMETIMES_500 = ("arch/x86/entry/syscalls/syscall_64.tbl", "include/uapi/linux/audit.h")
 
 
+@pytest.mark.long("waits before it tries again, as kernel/test_fetch does")
 def test_once_500_is_tried_again(tree: Path, bumped: dict[str, bytes]) -> None:
     # One of the first, one in the middle: each costs a wait.
     faults: dict[str, Fault] = dict.fromkeys(SOMETIMES_500, "500-once")
@@ -204,8 +210,17 @@ def _start(tree: Path, tag: str, url: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param((0.4, 0.8), id="two"),
+        pytest.param(
+            (0.2, 0.35, 0.5, 0.65, 0.8, 0.95), id="six", marks=pytest.mark.long("more moments")
+        ),
+    ],
+)
 def test_killed_at_any_moment_the_tree_is_the_old_or_the_new_one(
-    tree: Path, upstream: Upstream, bumped: dict[str, bytes]
+    tree: Path, upstream: Upstream, bumped: dict[str, bytes], moments: tuple[float, ...]
 ) -> None:
     before = snapshot(tree)
     # How long a whole run takes here and now, to spread the kills over it.
@@ -214,11 +229,11 @@ def test_killed_at_any_moment_the_tree_is_the_old_or_the_new_one(
     whole = time.monotonic() - started
     assert snapshot(tree) == bumped
     interrupted = []
-    for i in range(6):
+    for moment in moments:
         current = snapshot(tree)
         tag = PIN if current == bumped else OTHER
         run = _start(tree, tag, upstream.url)
-        time.sleep(whole * (0.2 + 0.15 * i))
+        time.sleep(whole * moment)
         os.killpg(run.pid, signal.SIGKILL)
         interrupted.append(run.wait() == -signal.SIGKILL)
         if not interrupted[-1]:
@@ -264,6 +279,7 @@ def test_tables_leave_filters_in_the_same_directory_alone(tmp_path: Path) -> Non
     assert "s390.py" not in there
 
 
+@pytest.mark.long("the lock, which the test of a run that waits shows as well")
 def test_two_runs_at_once_do_not_mix(
     tree: Path, upstream: Upstream, bumped: dict[str, bytes]
 ) -> None:
