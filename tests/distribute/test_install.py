@@ -18,6 +18,7 @@ from command import ROOT, checkout, snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+installs = pytest.mark.long("installs the wheel, and what it needs, in an environment of its own")
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 NOBODY = 65534
 
@@ -90,6 +91,7 @@ def test_the_wheel_holds_what_generation_needs(wheel: Path) -> None:
     }
 
 
+@installs
 def test_it_generates_a_filter_and_loads_it(elsewhere: Path, binaries: Path) -> None:
     application = elsewhere / "application"
     application.mkdir()
@@ -119,6 +121,7 @@ def test_it_generates_a_filter_and_loads_it(elsewhere: Path, binaries: Path) -> 
     assert (run.stdout, run.stderr) == ("-18\n", "")
 
 
+@installs
 def test_it_vendors_the_stock_filters_that_it_comes_with(elsewhere: Path, binaries: Path) -> None:
     stock = sorted(path.stem for path in (ROOT / "policies").glob("*.yml"))
     command: list[str | Path] = [
@@ -139,6 +142,7 @@ def test_it_vendors_the_stock_filters_that_it_comes_with(elsewhere: Path, binari
     assert run.stderr.endswith("PermissionError: [Errno 13] Permission denied\n")
 
 
+@installs
 def test_another_user_place_and_python_give_the_same_bytes(elsewhere: Path, binaries: Path) -> None:
     tree = checkout(elsewhere / "another" / "directory")
     expected = snapshot(tree)

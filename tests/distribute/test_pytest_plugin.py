@@ -48,12 +48,23 @@ def pytest_sessionfinish(session):
 """
 
 
+NOTHING_ELSE = "[pytest]\naddopts = -p no:cacheprovider -p no:hypothesispytest -q\n"
+XDIST = [
+    pytest.param((), id="one process"),
+    pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.long("starts three pytests for each")),
+]
+
+
+def lay_out(place: Path) -> Path:
+    (place / "test_it.py").write_text(TESTS)
+    (place / "conftest.py").write_text(CONTROLLER)
+    (place / "pytest.ini").write_text(NOTHING_ELSE)
+    return place
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "test_it.py").write_text(TESTS)
-    (tmp_path / "conftest.py").write_text(CONTROLLER)
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -q\n")
-    return tmp_path
+    return lay_out(tmp_path)
 
 
 def pytest_in(project: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,21 +72,40 @@ def pytest_in(project: Path, *options: str, **environment: str) -> subprocess.Co
     return run([sys.executable, "-m", "pytest", *options], cwd=project, env={**path, **environment})
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
-def test_a_suite_is_recorded_and_runs_under_the_result(
-    project: Path, workers: tuple[str, ...]
-) -> None:
-    policy = project / "suite.yml"
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The policy that a run of the tests in one process wrote."""
+    place = lay_out(tmp_path_factory.mktemp("recorded"))
+    return record(place)
+
+
+def record(project: Path, *workers: str) -> str:
+    """Record the tests; return the policy that was written."""
     seen = pytest_in(project, "--seccompgen-record", "suite.yml", *workers)
     assert seen.returncode == 0, seen.stderr
     assert "4 passed" in seen.stdout
+    return (project / "suite.yml").read_text()
+
+
+@pytest.mark.parametrize("workers", XDIST)
+def test_a_suite_is_recorded_and_runs_under_the_result(
+    project: Path, workers: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    policy = project / "suite.yml"
+    text = record(project, *workers) if workers else request.getfixturevalue("recorded")
+    policy.write_text(text)
     found = {*calls(policy)}
     assert {"getsid", "execve", "wait4"} <= found
     assert not found & {"sched_getscheduler", "socket", "getpriority", "seccomp"}
     # What distributes tests runs none, so that what it calls is none of theirs.
     assert ("sched_get_priority_max" in found) is not bool(workers)
+    policy.write_text(text.replace("  - getsid\n", "  - getsid\n  - mlockall\n"))
+    line = text[: text.index("  - getsid\n")].count("\n") + 2
     held = pytest_in(project, "--seccompgen-enforce", "suite.yml", *workers)
-    assert "4 passed" in held.stdout, held.stderr
+    assert held.returncode == 0, held.stdout + held.stderr
+    assert "4 passed" in held.stdout
+    assert f"suite.yml:{line}:5: nothing called mlockall\n" in held.stderr
+    assert "nothing called getsid" not in held.stderr
     refused = pytest_in(project, "--seccompgen-enforce", "suite.yml", *workers, INET="1")
     assert refused.returncode == 1
     assert "1 failed, 3 passed" in refused.stdout
@@ -83,16 +113,11 @@ def test_a_suite_is_recorded_and_runs_under_the_result(
     assert "socket() on x86_64: errno(EPERM) by default_action" in refused.stderr
 
 
-def test_rules_that_no_test_reaches_and_refusals_that_none_notices(project: Path) -> None:
-    policy = project / "suite.yml"
-    assert pytest_in(project, "--seccompgen-record", "suite.yml").returncode == 0
-    text = policy.read_text().replace("  - getsid\n", "  - getsid\n  - mlockall\n")
-    policy.write_text(text)
-    line = text[: text.index("mlockall")].count("\n") + 1
-    held = pytest_in(project, "--seccompgen-enforce", "suite.yml")
-    assert held.returncode == 0, held.stdout + held.stderr
-    assert f"suite.yml:{line}:5: nothing called mlockall\n" in held.stderr
-    assert "nothing called getsid" not in held.stderr
+def test_rules_that_no_test_reaches_and_refusals_that_none_notices(
+    project: Path, recorded: str
+) -> None:
+    text = recorded.replace("  - getsid\n", "  - getsid\n  - mlockall\n")
+    (project / "suite.yml").write_text(text)
     skip = "--seccompgen-skip-unreached"
     short = pytest_in(project, "--seccompgen-enforce", "suite.yml", skip)
     assert short.returncode == 0, short.stdout + short.stderr
@@ -140,7 +165,13 @@ def test_own():
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param((), id="one process", marks=pytest.mark.long("xdist's names are the same")),
+        pytest.param(("-n", "2"), id="xdist"),
+    ],
+)
 def test_each_refusal_is_counted_and_its_test_named(
     project: Path, workers: tuple[str, ...]
 ) -> None:
@@ -168,16 +199,19 @@ def test_each_refusal_is_counted_and_its_test_named(
             "getpriority(PRIO_PROCESS, 0), at <string>:2 in <module>",
         ]
     )
+
+
+def test_filters_of_the_tests_own_are_said(project: Path) -> None:
     (project / "test_it.py").write_text(OWN)
+    (project / "suite.yml").write_text("default_action: allow\nsyscalls: []\n")
     own = pytest_in(project, "--seccompgen-enforce", "suite.yml")
     assert "a process installed a filter of its own" in own.stderr
 
 
-def test_both_at_once_record_what_was_refused_as_well(project: Path) -> None:
-    options = ["--seccompgen-record", "suite.yml"]
-    assert pytest_in(project, *options).returncode == 0
-    (project / "suite.yml").rename(project / "old.yml")
-    again = pytest_in(project, *options, "--seccompgen-enforce", "old.yml", PRIORITY="1")
+def test_both_at_once_record_what_was_refused_as_well(project: Path, recorded: str) -> None:
+    (project / "old.yml").write_text(recorded)
+    options = ["--seccompgen-record", "suite.yml", "--seccompgen-enforce", "old.yml"]
+    again = pytest_in(project, *options, PRIORITY="1")
     assert again.returncode == 1
     assert "getpriority" in calls(project / "suite.yml")
 
