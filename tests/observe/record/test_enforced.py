@@ -1,4 +1,4 @@
-"""Programs held to what was recorded of them, ten times, however they end.
+"""Programs held to what was recorded of them, several times, however they end.
 
 More of them, which have to be installed first, are in tests/ecosystem/test_enforced.py.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from enforced import ITSELF, THREADS, Workload, enforced, hold, recorded
+from enforced import ENDINGS, ITSELF, THREADS, Workload, enforced, hold, recorded
 from running_kernel import require_x86_64
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ finally:
 """
 
 
+OFTEN = [2, pytest.param(10, marks=pytest.mark.long("more often: what differs from run to run"))]
+
+
 def workload(name: str, directory: Path) -> Workload:
     if name == "shell":
         return Workload(["/bin/sh", "-c", SHELL])
@@ -64,23 +68,35 @@ def workload(name: str, directory: Path) -> Workload:
     return Workload([sys.executable, "-I", "-c", PYTHON])
 
 
+@pytest.mark.parametrize("times", OFTEN)
 @pytest.mark.parametrize("name", ["shell", "threads", "dies"])
-def test_a_program_ends_as_it_does_without_a_filter(name: str, tmp_path: Path) -> None:
-    hold(workload(name, tmp_path), tmp_path)
+def test_a_program_ends_as_it_does_without_a_filter(name: str, times: int, tmp_path: Path) -> None:
+    made = replace(workload(name, tmp_path), times=times)
+    hold(made, tmp_path, ENDINGS if times > 2 else ENDINGS[:2])
 
 
+@pytest.mark.parametrize("times", OFTEN)
 @pytest.mark.parametrize("name", ["threads", "dies"])
-def test_what_was_ended_by_a_signal_can_end_by_itself(name: str, tmp_path: Path) -> None:
+def test_what_was_ended_by_a_signal_can_end_by_itself(
+    name: str, times: int, tmp_path: Path
+) -> None:
     """Its recording shows no end, of threads or of the process."""
     made = workload(name, tmp_path)
     policy = tmp_path / "recorded.yml"
     assert recorded(policy, made, "SIGHUP").code == 128 + 1
-    for outcome in enforced(policy, made, ITSELF, 10):
+    for outcome in enforced(policy, made, ITSELF, times):
         assert (outcome.code, outcome.said) == (0, "ready\n"), policy.read_text()
 
 
-@pytest.mark.parametrize("shell", ["sh", "bash", "mksh", "zsh"])
-def test_a_pipe_can_break_that_did_not(shell: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", OFTEN)
+@pytest.mark.parametrize(
+    "shell",
+    [
+        "sh",
+        *[pytest.param(x, marks=pytest.mark.long("more shells")) for x in ("bash", "mksh", "zsh")],
+    ],
+)
+def test_a_pipe_can_break_that_did_not(shell: str, times: int, tmp_path: Path) -> None:
     """Sort catches SIGPIPE, removes its files, and ends by it, which a recording may not show."""
     found = shutil.which(shell)
     if found is None:
@@ -91,7 +107,7 @@ def test_a_pipe_can_break_that_did_not(shell: str, tmp_path: Path) -> None:
     )
     policy = tmp_path / "recorded.yml"
     assert recorded(policy, whole, ITSELF).said == "1\n2\ndone\n"
-    for outcome in enforced(policy, broken, ITSELF, 10):
+    for outcome in enforced(policy, broken, ITSELF, times):
         assert (outcome.code, outcome.said) == (0, "1\n10\ndone\n"), policy.read_text()
 
 
@@ -103,5 +119,5 @@ def test_a_shell_can_wait_longer_than_it_did(tmp_path: Path) -> None:
     )
     policy = tmp_path / "recorded.yml"
     assert recorded(policy, quick, ITSELF).code == 0
-    for outcome in enforced(policy, slow, ITSELF, 5):
+    for outcome in enforced(policy, slow, ITSELF, 2):
         assert (outcome.code, outcome.said) == (0, "done\n"), policy.read_text()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import seccompgen
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_policies import (
     ALLOW,
@@ -75,6 +75,7 @@ def test_an_argument_that_is_something_else_on_an_abi_is_left_alone(tmp_path: Pa
     assert answer(made, "mmap", 0, 0, 7) == ALLOW
 
 
+@settings(max_examples=25)
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -86,7 +86,13 @@ def repeat(tmp_path: Path, command: list[str], *options: str) -> tuple[str, Path
     return again.stdout, policy
 
 
-@pytest.mark.parametrize("options", [(), ("--args",)], ids=["calls", "arguments"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param((), id="calls", marks=pytest.mark.long("less than with arguments")),
+        pytest.param(("--args",), id="arguments"),
+    ],
+)
 def test_python_reads_and_writes_json(tmp_path: Path, options: tuple[str, ...]) -> None:
     out, _ = repeat(tmp_path, python(JSON), *options)
     assert out == "4915\n"
@@ -98,7 +104,16 @@ def test_python_keeps_a_database(tmp_path: Path) -> None:
     assert {"pwrite64", "fdatasync"} <= {*calls(policy)}
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "forkserver",
+        *[
+            pytest.param(method, marks=pytest.mark.long("other ways to start processes"))
+            for method in ("fork", "spawn")
+        ],
+    ],
+)
 def test_python_computes_in_processes(tmp_path: Path, method: str) -> None:
     script = tmp_path / "main.py"
     script.write_text(MULTIPROCESSING)

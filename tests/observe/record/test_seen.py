@@ -70,8 +70,13 @@ def seen(policy: Path, command: Sequence[str | Path], *options: str) -> list[tup
     "body",
     [
         "call(121, 0)",
-        "os.fork() or call(121, 0)",
-        "threading.Thread(target=lambda: call(121, 0)).start()",
+        *[
+            pytest.param(body, marks=pytest.mark.long("a part of those below"))
+            for body in (
+                "os.fork() or call(121, 0)",
+                "threading.Thread(target=lambda: call(121, 0)).start()",
+            )
+        ],
         "os.fork() or os.fork() or threading.Thread(target=lambda: call(121, 0)).start()",
         "os.execv('/bin/sh', ['sh', '-c', f'{sys.executable} -I -c \"{inner}\"'])",
         "become = lambda: os.execv(sys.executable, ['p', '-I', '-c', inner])\n"
@@ -310,7 +315,7 @@ def test_each_of_many_busy_processes_has_its_turn(tmp_path: Path) -> None:
     code = """
 import os, signal
 busy = []
-for _ in range(200):
+for _ in range(100):
     pid = os.fork()
     if not pid:
         while True:

@@ -42,7 +42,17 @@ def python(policy: Path, code: str, *options: str) -> Any:
     return json.loads(done.out)
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=[path.stem for path in SAMPLES])
+@pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=[pytest.mark.long("somebody else's sample")] if path != SAMPLES[0] else [],
+        )
+        for path in SAMPLES
+    ],
+)
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_a_sample_refuses_the_network_and_nothing_else(
     options: list[str], sample: Path, tmp_path: Path
@@ -155,22 +165,21 @@ def test_what_cannot_be_run_is_said_as_env_says_it(tmp_path: Path, options: list
 
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_a_place_that_cannot_be_searched_is_passed_by(no_parent: Path, options: list[str]) -> None:
-    words = [PYTHON, "-m", "seccompgen", "run", *options, str(no_parent), "--"]
     path = "/" + "x" * 5000
+    env = {"PATH": f"{path}:{os.environ['PATH']}"}
     for command, code in (("true", 0), ("no-such-command", 126), (f"{path}/true", 126)):
-        done = subprocess.run(
-            [*words, command],
-            env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == code, done.stderr
-        assert done.stderr.endswith("cannot be executed: File name too long\n" if code else "")
+        done = forked("run", *options, no_parent, "--", command, env=env)
+        assert done.code == code, done.err
+        assert done.err.endswith("cannot be executed: File name too long\n" if code else "")
 
 
-@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        *[pytest.param([n], marks=pytest.mark.long("one, where all are tried")) for n in range(3)],
+        [0, 1, 2],
+    ],
+)
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_standard_streams_that_are_closed_stay_so(
     no_parent: Path, tmp_path: Path, options: list[str], closed: list[int]

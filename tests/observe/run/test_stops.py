@@ -161,8 +161,12 @@ def job(no_parent: Path, tmp_path: Path) -> Iterator[Callable[..., Job]]:
 @pytest.mark.parametrize(
     ("supervisor", "number"),
     [
-        *(("notify", "TSTP"), ("notify", "STOP"), ("ptrace", "TSTP"), ("ptrace", "STOP")),
-        ("record", "TSTP"),
+        ("notify", "TSTP"),
+        ("ptrace", "STOP"),
+        *[
+            pytest.param(*which, marks=pytest.mark.long("the same stops under other supervisors"))
+            for which in (("notify", "STOP"), ("ptrace", "TSTP"), ("record", "TSTP"))
+        ],
     ],
 )
 def test_a_job_that_is_continued_goes_on_whenever_that_comes(
@@ -186,7 +190,13 @@ def test_a_job_that_is_continued_goes_on_whenever_that_comes(
     assert held >= LEAST_HELD
 
 
-@pytest.mark.parametrize("first", ["stays", "ends"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param("stays", marks=pytest.mark.long("less than where its first thread ends")),
+        "ends",
+    ],
+)
 @pytest.mark.parametrize("supervisor", SUPERVISORS)
 def test_a_job_of_busy_threads_stops_and_goes_on(
     supervisor: str, first: str, job: Callable[..., Job], tmp_path: Path

@@ -25,7 +25,19 @@ kernel.require_x86_64()
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 HOWS = {"plain": "", "notify": "--trace --by notify", "ptrace": "--trace --by ptrace"}
-hows = pytest.mark.parametrize("how", HOWS.values(), ids=HOWS.keys())
+
+
+def hows(*often: str) -> pytest.MarkDecorator:
+    """Have a test for each way to run a command; those that are not named are long."""
+    long = pytest.mark.long("the same keys under the other supervisors")
+    return pytest.mark.parametrize(
+        "how",
+        [
+            pytest.param(words, id=name, marks=[] if name in often else [long])
+            for name, words in HOWS.items()
+        ],
+    )
+
 
 COUNTER = """
 import signal, sys
@@ -102,7 +114,7 @@ def command(tmp_path: Path, no_parent: Path) -> str:
     return f"cd {tmp_path}; {sys.executable} -m seccompgen run %s {no_parent} -- "
 
 
-@hows
+@hows("plain", "notify", "ptrace")
 def test_ctrl_c_reaches_the_command_once(how: str, shell: Shell, command: str) -> None:
     shell.type(f"{command % how} {sys.executable} counter.py; echo code $?\n")
     shell.wait_for("ready")
@@ -112,7 +124,7 @@ def test_ctrl_c_reaches_the_command_once(how: str, shell: Shell, command: str) -
     assert shell.wait_for(r"code \d+") == "code 9"
 
 
-@hows
+@hows("ptrace")
 def test_ctrl_c_ends_a_command_that_does_not_care(how: str, shell: Shell, command: str) -> None:
     code = "import signal; signal.signal(2, signal.SIG_DFL); print(1 + 1, flush=True); input()"
     shell.type("PROMPT_COMMAND='echo code $?'; ")
@@ -123,7 +135,7 @@ def test_ctrl_c_ends_a_command_that_does_not_care(how: str, shell: Shell, comman
     assert shell.wait_for(r"code \d+") == "code 130"
 
 
-@hows
+@hows("notify")
 def test_ctrl_z_stops_the_job_and_fg_goes_on(how: str, shell: Shell, command: str) -> None:
     shell.type(f"{command % how} {sys.executable} stopper.py\n")
     shell.wait_for("ready")
@@ -139,7 +151,7 @@ def test_ctrl_z_stops_the_job_and_fg_goes_on(how: str, shell: Shell, command: st
     assert shell.wait_for(r"code \d+") == "code 0"
 
 
-@hows
+@hows("ptrace")
 def test_a_command_that_reads_in_the_background_is_stopped(
     how: str, shell: Shell, command: str
 ) -> None:

@@ -75,8 +75,22 @@ def test_permissive_lets_all_through_and_tells(how: list[str], forbid: Callable[
 
 
 @both
-@pytest.mark.parametrize("handler", ["SIG_DFL", "SIG_IGN", "lambda *_: None"])
-@pytest.mark.parametrize("action", ["kill_process", "kill_thread"])
+@pytest.mark.parametrize(
+    ("action", "handler"),
+    [
+        ("kill_process", "lambda *_: None"),
+        ("kill_thread", "SIG_IGN"),
+        *[
+            pytest.param(*which, marks=pytest.mark.long("the other handlers for each action"))
+            for which in (
+                ("kill_process", "SIG_DFL"),
+                ("kill_process", "SIG_IGN"),
+                ("kill_thread", "SIG_DFL"),
+                ("kill_thread", "lambda *_: None"),
+            )
+        ],
+    ],
+)
 def test_who_is_killed_ends_by_sigsys_whatever_it_does_about_signals(
     how: list[str], handler: str, action: str, forbid: Callable[..., Path]
 ) -> None:

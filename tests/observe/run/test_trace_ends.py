@@ -30,7 +30,16 @@ kernel.require_x86_64()
 
 
 @both
-@pytest.mark.parametrize("crash", ["os.abort()", "os._exit(3)", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize(
+    "crash",
+    [
+        "os.kill(os.getpid(), 9)",
+        *[
+            pytest.param(crash, marks=pytest.mark.long("other ends"))
+            for crash in ("os.abort()", "os._exit(3)")
+        ],
+    ],
+)
 def test_a_target_that_crashes_or_exits_at_once(
     how: list[str], crash: str, no_parent: Path
 ) -> None:
