@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from command import snapshot
+from command import seccompgen, snapshot
 from seccompgen.core.errors import OutsideError
 from seccompgen.io import outputs
 from seccompgen.io.outputs import Outputs
@@ -49,7 +49,7 @@ def test_killed_while_staging_it_leaves_nothing(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     Outputs(files(tree, b"old", 3)).write()
     before = snapshot(tmp_path)
-    for delay in (0.001, 0.003, 0.01, 0.03):
+    for delay in (0.003, 0.03):
         writer = os.fork()
         if writer == 0:
             outputs._commit = lambda *_: signal.pause()  # however long the sleep takes
@@ -120,9 +120,12 @@ WRITING = {
 
 def tell(words: list[str], name: str, cwd: Path, limit: str = "unlimited") -> tuple[int, str]:
     """Run a command with OUT called ``name``; return its exit code and its last line of errors."""
-    (cwd / "a.yml").write_text(POLICY)
-    shell = ["bash", "-c", f'ulimit -f {limit}; exec "$@"', ""]
     words = [word.replace("OUT", name) for word in words]
+    (cwd / "a.yml").write_text(POLICY)
+    if limit == "unlimited":
+        done = seccompgen(*words, cwd=cwd)
+        return done.code, (done.err.splitlines() or [""])[-1]
+    shell = ["bash", "-c", f'ulimit -f {limit}; exec "$@"', ""]
     run = subprocess.run(
         [*shell, sys.executable, "-m", "seccompgen", *words],
         cwd=cwd,

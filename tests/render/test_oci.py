@@ -57,7 +57,10 @@ def test_the_files_are_those_that_were_looked_at(tmp_path: Path) -> None:
 
 
 @needs_libseccomp
-@pytest.mark.parametrize("name", ["no_exec", "no_network"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("no_exec", marks=pytest.mark.long("a second blocklist")), "no_network"],
+)
 def test_stock_filters(name: str, tmp_path: Path) -> None:
     arches = ["x86_64", "aarch64", "riscv64", "loongarch64"]
     head = f"include: [{ROOT}/policies/{name}.yml]\narches: [{', '.join(arches)}]\n"
@@ -93,7 +96,9 @@ def test_each_abi_that_has_profiles_is_proved_above() -> None:
 
 
 @needs_libseccomp
-@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize(
+    "level", [1, pytest.param(2, marks=pytest.mark.long("the profile is the same"))]
+)
 def test_stock_allowlists(level: int, tmp_path: Path) -> None:
     head = f"include: [{ROOT}/policies/compute_only.yml]\narches: [x86_64, aarch64]\n"
     path = written(head + CONTAINER, tmp_path)
@@ -162,7 +167,7 @@ def test_random_policies(tmp_path: Path) -> None:
     rng = random.Random(7)
     tables, several, proved = shipped_tables(), 0, 0
     path = tmp_path / "demo.yml"
-    while proved < 5:
+    while proved < 3:
         path.write_text(json.dumps(random_policy(rng)))
         try:
             policy, _ = load_policy(path, tables)
@@ -173,7 +178,7 @@ def test_random_policies(tmp_path: Path) -> None:
         prove_profile(path, "x86_64", tmp_path, rng.choice([1, 2]))
         several += sum(bool(rule.matches) for rule in made.rules) > 4
         proved += 1
-    assert several > 4
+    assert several > 2
 
 
 def test_a_wrong_profile_is_found(tmp_path: Path) -> None:

@@ -68,7 +68,15 @@ def came_back(path: Path, where: Path) -> tuple[set[str], dict[str, str]]:
     return same, refused
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[pytest.mark.long("policies of others")] if name in production() else []
+        )
+        for name in NAMES
+    ],
+)
 def test_a_realistic_policy_comes_back(name: str, tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     path.write_text(json.dumps({**translated(corpus()[name]), **CONTAINER}))
@@ -80,7 +88,17 @@ def test_the_corpus_is_whole() -> None:
     assert len(production().keys() & set(NAMES)) == 49
 
 
-@pytest.mark.parametrize("path", STOCK, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=path.stem,
+            marks=[] if path.stem == "web_worker" else [pytest.mark.long("smaller policies")],
+        )
+        for path in STOCK
+    ],
+)
 def test_a_stock_policy_comes_back(path: Path, tmp_path: Path) -> None:
     """Or it says that a call could be made through socketcall, which a profile cannot tell."""
     ours = tmp_path / "policy.yml"
