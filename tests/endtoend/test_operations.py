@@ -81,8 +81,17 @@ def policy(*tests: dict[str, object], call: str = "getppid") -> str:
     )
 
 
-@pytest.mark.parametrize("argument", [0, 5])
-@pytest.mark.parametrize("width", [32, 64])
+@pytest.mark.parametrize(
+    ("width", "argument"),
+    [
+        (32, 0),
+        (64, 5),
+        *[
+            pytest.param(*which, marks=pytest.mark.long("the same operations at the other offsets"))
+            for which in ((32, 5), (64, 0))
+        ],
+    ],
+)
 @pytest.mark.parametrize("operation", MEANING)
 def test_operations(
     generate: Callable[[str], Any], operation: str, width: int, argument: int

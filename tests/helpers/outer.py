@@ -25,7 +25,7 @@ import running_kernel as kernel
 from running_kernel import ALLOW, ERRNO, NR_PRCTL, NR_SECCOMP, always, instruction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 INNER = 33
 """The errno by which the filter under test answers getppid(2)."""
@@ -228,7 +228,7 @@ def check(rules: tuple[Rule, ...], seen: Seen, flags: int, *, nnp: bool) -> bool
     return True
 
 
-def try_library(path: Path, flags: int) -> None:
+def try_library(path: Path, flags: int, sandboxes: Sequence[tuple[Rule, ...]] = SANDBOXES) -> None:
     """Try the function ``go`` of a library, which returns a negative errno, or a descriptor or 0.
 
     It installs a filter that answers getppid(2) as `FILTER` does.
@@ -242,7 +242,7 @@ def try_library(path: Path, flags: int) -> None:
         return f"done {result if flags & kernel.NEW_LISTENER else -1}"
 
     nnp = os.geteuid() != 0
-    told = [check(rules, attempt(rules, install, nnp=nnp), flags, nnp=True) for rules in SANDBOXES]
+    told = [check(rules, attempt(rules, install, nnp=nnp), flags, nnp=True) for rules in sandboxes]
     assert 5 < sum(told) < len(told)
 
 

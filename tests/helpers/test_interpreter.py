@@ -319,6 +319,10 @@ def seccomp_works() -> bool:
 needs_kernel = pytest.mark.skipif(not seccomp_works(), reason="needs seccomp on x86_64 Linux")
 
 
+OF_THE_TESTS = pytest.mark.long("the tests' own interpreter, which changes hardly ever")
+
+
+@OF_THE_TESTS
 @needs_kernel
 @pytest.mark.parametrize("program", (REFUSED | ACCEPTED).values(), ids=(REFUSED | ACCEPTED).keys())
 def test_check_agrees_with_the_kernel(program: list[tuple[int, int, int, int]]) -> None:
@@ -361,6 +365,7 @@ def random_program(rng: random.Random, length: int) -> list[tuple[int, int, int,
     return program
 
 
+@OF_THE_TESTS
 @needs_kernel
 def test_run_agrees_with_the_kernel() -> None:
     rng = random.Random(2)
@@ -401,6 +406,7 @@ def test_run_agrees_with_the_kernel() -> None:
 # --- libseccomp's programs -------------------------------------------------------------------
 
 
+@OF_THE_TESTS
 @pytest.mark.skipif(not libseccomp.is_here(), reason="needs python3-seccomp on x86_64")
 def test_runs_libseccomps_programs_as_the_oracle_reads_the_policy() -> None:
     numbers = {"read": 0, "write": 1, "socket": 41, "ioctl": 16, "openat": 257}

@@ -126,7 +126,17 @@ def check(python: str, tmp_path: Path, way: str) -> list[str]:
     return [name for name in value["loaded"] if "ctypes" in name]
 
 
-@pytest.mark.parametrize("way", WAYS)
+LEAN_FIRST = [
+    "lean",
+    *[
+        pytest.param(way, marks=pytest.mark.long("the other ways, which the running Python shows"))
+        for way in WAYS
+        if way != "lean"
+    ],
+]
+
+
+@pytest.mark.parametrize("way", LEAN_FIRST)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_version(version: str, way: str, tmp_path: Path) -> None:
     python = find_interpreter(version)
@@ -135,18 +145,25 @@ def test_every_version(version: str, way: str, tmp_path: Path) -> None:
     assert check(python, tmp_path, way) == WAYS[way]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("python", [sys.executable, "/usr/bin/python3"])
-def test_the_running_and_the_system_python(python: str, way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", LEAN_FIRST)
+def test_the_system_python(way: str, tmp_path: Path) -> None:
+    python = "/usr/bin/python3"
     assert os.access(python, os.X_OK)
     assert check(python, tmp_path, way) == WAYS[way]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_running_python(way: str, tmp_path: Path) -> None:
+    assert check(sys.executable, tmp_path, way) == WAYS[way]
 
 
 PYPY = shutil.which("pypy3")
 
 
 @pytest.mark.skipif(PYPY is None, reason="needs pypy3")
-@pytest.mark.parametrize("way", ["loaded", "public"])
+@pytest.mark.parametrize(
+    "way", [pytest.param("loaded", marks=pytest.mark.long("a second way")), "public"]
+)
 def test_pypy(way: str, tmp_path: Path) -> None:
     assert PYPY
     assert ("ctypes" in check(PYPY, tmp_path, way)) == (way == "public")
@@ -169,7 +186,7 @@ leave(7)
 """
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", LEAN_FIRST)
 @pytest.mark.parametrize("version", [*VERSIONS, "system", "pypy"])
 def test_install_makes_no_call_after_the_last(version: str, way: str, tmp_path: Path) -> None:
     others = {"system": "/usr/bin/python3", "pypy": PYPY}
@@ -281,7 +298,7 @@ for question in (_runtime.running_abi, _runtime.mode, _runtime.no_new_privs,
 """
 
 
-@pytest.mark.parametrize("system", ["win32", "darwin", "freebsd14", "emscripten", "cygwin"])
+@pytest.mark.parametrize("system", ["win32", "darwin"])
 def test_another_system_has_no_filters_and_says_so(system: str, tmp_path: Path) -> None:
     done = run(sys.executable, ELSEWHERE, kernel.always(kernel.ALLOW), tmp_path, system)
     assert done.stderr == ""

@@ -20,17 +20,27 @@ from runtime_template import install, runtime
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from outer import Rule
+
 kernel.require_x86_64()
 
 FLAGS = (0, 0, TSYNC, NEW_LISTENER, TSYNC | TSYNC_ESRCH | NEW_LISTENER)
 
-SANDBOXES = [*SYSTEMATIC, *map(chance_sandbox, range(100))]
+BY_CHANCE = [*map(chance_sandbox, range(100))]
+MORE = pytest.mark.long("more sandboxes that are made by chance")
 
 
-def test_python_under_any_sandbox() -> None:
+@pytest.mark.parametrize(
+    "sandboxes",
+    [
+        pytest.param([*SYSTEMATIC[::2], *BY_CHANCE[:20]], id="some"),
+        pytest.param([*SYSTEMATIC, *BY_CHANCE], id="all", marks=MORE),
+    ],
+)
+def test_python_under_any_sandbox(sandboxes: list[tuple[Rule, ...]]) -> None:
     root = privileges.gainable()
     told = []
-    for seed, rules in enumerate(SANDBOXES):
+    for seed, rules in enumerate(sandboxes):
         chance = random.Random(seed)
         flags, nnp = chance.choice(FLAGS), not root or chance.random() < 0.7
         loaded = chance.random() < 0.5
@@ -63,8 +73,9 @@ int go(void) { int result = demo_install(); return result < 0 ? -errno : result;
 """
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=MORE)])
 @pytest.mark.parametrize(("name", "flags"), [("", 0), ("new_listener", NEW_LISTENER)])
-def test_c_under_any_sandbox(name: str, flags: int, tmp_path: Path) -> None:
+def test_c_under_any_sandbox(name: str, flags: int, every: int, tmp_path: Path) -> None:
     gcc = shutil.which("gcc")
     if gcc is None:
         pytest.skip("needs gcc")
@@ -74,4 +85,4 @@ def test_c_under_any_sandbox(name: str, flags: int, tmp_path: Path) -> None:
     (tmp_path / "demo.c").write_text(C)
     options = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     subprocess.run([gcc, *options, "-o", "demo.so", "demo.c"], cwd=tmp_path, check=True)
-    outer.try_library(tmp_path / "demo.so", flags)
+    outer.try_library(tmp_path / "demo.so", flags, outer.SANDBOXES[::every])

@@ -138,13 +138,17 @@ def every_moment(
     return seen
 
 
+EVERY = pytest.mark.long("a signal at every moment, not at every few")
+
+
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=EVERY)])
 @pytest.mark.parametrize(
     ("program", "flags"), [(ASK, NEW_LISTENER), (ONCE, 0)], ids=["listener", "once"]
 )
 def test_what_a_handler_kept_from_returning_can_be_had_again(
-    program: bytes, flags: int, moment: Any
+    program: bytes, flags: int, step: int, moment: Any
 ) -> None:
-    seen = every_moment(moment, program, flags, 1, lambda: None)
+    seen = every_moment(moment, program, flags, step, lambda: None)
     assert seen[0]["moment"] > 100  # so many moments came before the filter was in force
     assert {case["filters"] for case in seen} == {1}
     if flags:
@@ -182,8 +186,9 @@ def test_what_is_kept_is_the_threads_own() -> None:
     assert kernel.run(child).value == [1, [1]]
 
 
-def test_a_handler_while_ctypes_is_loaded(moment: Any) -> None:
-    seen = every_moment(moment, ONCE, 0, 7, unload_ctypes)
+@pytest.mark.parametrize("step", [29, pytest.param(7, marks=EVERY)])
+def test_a_handler_while_ctypes_is_loaded(moment: Any, step: int) -> None:
+    seen = every_moment(moment, ONCE, 0, step, unload_ctypes)
     assert seen[0]["moment"] > 300  # CPython 3.13 has half as many moments as 3.11
     assert {case["filters"] for case in seen} == {1}
 
