@@ -19,7 +19,15 @@ from command import ROOT, seccompgen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from _pytest.mark import ParameterSet
+
 PAGES = ["asyncio", "multiprocessing", "subprocess", "threads"]
+
+
+def some(*often: str) -> list[ParameterSet]:
+    """Return the pages as parameters, of which all but ``often`` are for `make test-long`."""
+    long = pytest.mark.long("the same as on the other pages")
+    return [pytest.param(page, marks=[] if page in often else long) for page in PAGES]
 
 
 def shown_by(*pages: str) -> set[str]:
@@ -46,7 +54,7 @@ def test_a_page_shows_what_happens(page: str, tmp_path: Path) -> None:
         assert "Traceback" not in visit.log
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", some("subprocess"))
 def test_the_same_happens_with_the_systems_python(page: str, tmp_path: Path) -> None:
     if not Path("/usr/bin/python3").exists():
         pytest.skip("there is no /usr/bin/python3")
@@ -54,7 +62,7 @@ def test_the_same_happens_with_the_systems_python(page: str, tmp_path: Path) -> 
         assert visit.differences() == []
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", some("subprocess", "threads"))
 def test_without_a_filter_nothing_is_refused(page: str, tmp_path: Path) -> None:
     walkthrough.assert_free(walkthrough.follow(page, tmp_path, walkthrough.free))
 
@@ -161,7 +169,14 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("change", [str, walkthrough.killing, walkthrough.broken])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(str, marks=pytest.mark.long("lost as where the filter kills")),
+        walkthrough.killing,
+        pytest.param(walkthrough.broken, marks=pytest.mark.long("lost as above")),
+    ],
+)
 @pytest.mark.parametrize("example", ["process_pool"], indirect=True)
 def test_of_lost_jobs_an_executor_tells(example: Path, change: Callable[[Path], object]) -> None:
     """The traps that the page warns of: a late import that is refused, one for which the process

@@ -43,7 +43,10 @@ def run(python: str, place: Path, *names: str) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize(
+    "python",
+    [PYTHONS[0], *[pytest.param(p, marks=pytest.mark.long("another Python")) for p in PYTHONS[1:]]],
+)
 def test_the_broker_does_what_its_readme_shows(python: str, tmp_path: Path) -> None:
     shown = example(BROKER, tmp_path / "file_broker")
     commands = [line for line in shown.splitlines() if line.startswith("$ python3 main.py")]
@@ -91,7 +94,6 @@ def test_one_command_generates_examples_and_all_else(tmp_path: Path) -> None:
     # Filters that nobody commits are not made.
     assert said(seccompgen("tables", "--check", cwd=tree))[0] == 0
     assert seccompgen("build", cwd=example).code == 0
-    assert said(seccompgen("tables", "--check", cwd=tree))[0] == 0
     policy.write_text(f"default_action: errno(EACCES)\n{rest}")
     module = example / "sandbox" / "worker" / "__init__.py"
     stale = seccompgen("tables", "--check", cwd=tree)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import click
 import pytest
 import running_kernel as kernel
 from command import ROOT
+from seccompgen.cli import command
 from shown import RUN_BY, build_scene, console_blocks, named_files, pages, same
 from transcript import BIN, play
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from shown import Block
@@ -23,6 +27,8 @@ kernel.require_x86_64()
 
 BLOCKS = [block for page in pages() for block in console_blocks(page)]
 HERE = [block for block in BLOCKS if not block.runner and not block.reason]
+SHOWS_NOTHING = pytest.mark.long("commands whose output no page shows: see the test of their words")
+OUR_COMMAND = re.compile(r"(?:^|[|&] *)seccompgen (?P<words>(?:'[^'\n]*'|[^|;&<>\n'])+)")
 WRONG = {2, 3, 126, 127}
 """Exit codes of a command that is not understood, or lacks what it needs."""
 
@@ -43,7 +49,17 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("block", HERE, ids=name)
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(
+            block,
+            id=name(block),
+            marks=[] if any(step.output for step in block.steps()) else [SHOWS_NOTHING],
+        )
+        for block in HERE
+    ],
+)
 def test_commands_do_what_is_shown(block: Block, scene: Path, tmp_path: Path) -> None:
     place = tmp_path / "project"
     shutil.copytree(scene, place, symlinks=True)
@@ -53,6 +69,27 @@ def test_commands_do_what_is_shown(block: Block, scene: Path, tmp_path: Path) ->
     if recorded := _RECORDS.match(block.text):
         (place / recorded["file"]).unlink(missing_ok=True)
     follow([block], place)
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))
+def test_all_words_of_our_commands_are_understood(page: str) -> None:
+    """Also of blocks that are not run: a command that has no such option, or argument."""
+    for block in BLOCKS:
+        if block.page == page:
+            for words in ours(block):
+                of, rest = cast("click.Command", command), words
+                if isinstance(of, click.Group) and not words[0].startswith("-"):
+                    found = command.get_command(click.Context(of), words[0])
+                    assert found, (name(block), words)
+                    of, rest = found, words[1:]
+                of.make_parser(click.Context(of)).parse_args(rest)
+
+
+def ours(block: Block) -> Iterator[list[str]]:
+    """Yield the words of each command of ours in a block, up to a pipe or redirection."""
+    for step in block.steps():
+        for found in OUR_COMMAND.finditer(step.command):
+            yield shlex.split(found["words"], comments=True)
 
 
 def test_the_first_own_policy_is_written_as_shown(tmp_path: Path) -> None:
