@@ -26,13 +26,11 @@ _DECIDES = {
 
 _LONGEST = (
     # Other files take what the first two compile from the cache of the run.
-    *("stock/test_programs", "compile/test_corpus", "compile/test_across_releases"),
-    *("pipeline/test_means", "compile/test_large_policies", "cli/test_tables"),
-    *("compile/test_figures", "project/test_shown_commands", "compile/test_objectives"),
-    *("verify/test_provers", "compile/test_programs"),
-    *("verify/test_indistinguishable", "policy/test_json_schema", "filters/test_forms"),
-    *("kernel/test_parse", "render/test_oci_round_trip"),
-    *("distribute/test_init", "runtime/test_sandboxes"),
+    *("stock/test_programs", "compile/test_corpus", "compile/test_large_policies"),
+    *("pipeline/test_means", "cli/test_tables", "verify/test_indistinguishable"),
+    *("policy/test_json_schema", "filters/test_forms", "render/test_sources", "cli/test_history"),
+    *("lint/test_historic", "compile/test_programs", "pipeline/test_depfile"),
+    *("distribute/test_pytest_plugin", "compile/test_objectives", "verify/test_provers"),
     *("ecosystem/test_enforced", "ecosystem/test_packages", "ecosystem/test_site"),
     *("ecosystem/test_languages", "ecosystem/test_bazel", "ecosystem/test_newcomer"),
     *("ecosystem/test_wheels", "ecosystem/test_servers", "ecosystem/test_scan_toolchains"),

@@ -121,11 +121,11 @@ class _Server:
         atexit.register(self._end)
 
     def run(self, order: fork_server.Order, out: int, err: int) -> int:
-        """Run a command to its end, but no longer than two minutes; return its status."""
+        """Run a command to its end, but no longer than a test may take; return its status."""
         with self._lock:
             fork_server.send(self._sock, pickle.dumps(tuple(order)), (out, err))
             pid = int(fork_server.receive(self._sock)[0])
-            if not select.select([self._sock], [], [], 120)[0]:
+            if not select.select([self._sock], [], [], 280)[0]:
                 os.kill(pid, signal.SIGKILL)
             status, seconds = fork_server.receive(self._sock)[0].split()
             cpu_budget.note_served(self._pid, float(seconds))

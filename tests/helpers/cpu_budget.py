@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CEILING = 30.0
+CEILING = 5.0
 """The seconds of CPU that a test of `make test` may use; they are counted from set-up to teardown.
 
 A test that uses more fails. Most use less than a tenth of a second, and few more than one."""
