@@ -66,6 +66,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "report.html"
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page about two ABIs, which has all parts that a page can have."""
+    directory = tmp_path_factory.mktemp("several")
+    abis = ("--arch", "x86_64", "--arch", "aarch64")
+    arguments = ("web_worker", *abis, "--against", "no_exec", "-o", "report.html")
+    assert inside("report", *arguments, cwd=directory).code == 0
+    return directory / "report.html"
+
+
 class Watched:
     """A page, and all that it complains of."""
 
@@ -207,12 +217,12 @@ def test_the_tree_folds_by_keyboard(watched: Watched) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", [400, 1280])
-def test_axe_finds_nothing(browser: Browser, report: Path, scheme: Any, width: int) -> None:
+def test_axe_finds_nothing(browser: Browser, several: Path, scheme: Any, width: int) -> None:
     if not AXE.is_file():
         pytest.skip("no axe-core here; `make report-rules` fetches it")
     # Only what the tests inject needs the policy out of its way.
     options = {"bypass_csp": True, "viewport": {"width": width, "height": 900}}
-    one = Watched(browser, report, color_scheme=scheme, **options)
+    one = Watched(browser, several, color_scheme=scheme, **options)
     one.page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     try_call(one.page, "openat", "0 0 O_CREAT")
     one.page.add_script_tag(path=str(AXE))
@@ -222,8 +232,8 @@ def test_axe_finds_nothing(browser: Browser, report: Path, scheme: Any, width: i
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_telephone_does_not_scroll_sideways(browser: Browser, report: Path, scheme: Any) -> None:
-    one = Watched(browser, report, color_scheme=scheme, viewport={"width": 400, "height": 800})
+def test_a_telephone_does_not_scroll_sideways(browser: Browser, several: Path, scheme: Any) -> None:
+    one = Watched(browser, several, color_scheme=scheme, viewport={"width": 400, "height": 800})
     for step in ("", "for (const each of document.querySelectorAll('details')) each.open = true"):
         one.page.evaluate(step or "0")
         assert one.page.evaluate("document.documentElement.scrollWidth") == 400
