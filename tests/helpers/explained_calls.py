@@ -42,7 +42,7 @@ def filters() -> list[Path]:
 
 def explainers(stride: int = 1) -> Iterator[Explainer]:
     """Yield an explainer for each filter, less those whose files say not that they are policies."""
-    for path in filters()[::stride]:
+    for path in filters()[stride - 1 :: stride]:
         try:
             yield Explainer(path, TABLES, [X86_64])
         except ValueError:  # pragma: no cover - a policy that is no policy
