@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def test_only_files_are_read_and_only_so_much(tmp_path: Path) -> None:
 
 
 def test_a_pipe_of_the_shell_is_read() -> None:
-    disasm = f"{sys.executable} -m seccompgen disasm"
+    disasm = f"{shlex.quote(sys.executable)} -m seccompgen disasm"
     script = f"{disasm} <(sleep 0.1; cat no_exec.yml) && cat no_exec.yml | {disasm} /dev/stdin"
     run = subprocess.run(
         ["bash", "-c", script],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -161,7 +162,7 @@ def test_a_full_disk_takes_no_recording(names: str, tmp_path: Path) -> None:
     full, other = tmp_path / "full", tmp_path / "other"
     full.mkdir()
     other.mkdir()
-    script = FULL.format(full=full, names=names, python=sys.executable)
+    script = FULL.format(full=full, names=names, python=shlex.quote(sys.executable))
     if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no namespaces here")
     if any(Path(sys.executable).is_relative_to(name) for name in names.split()):

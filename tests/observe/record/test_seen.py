@@ -78,7 +78,7 @@ def seen(policy: Path, command: Sequence[str | Path], *options: str) -> list[tup
             )
         ],
         "os.fork() or os.fork() or threading.Thread(target=lambda: call(121, 0)).start()",
-        "os.execv('/bin/sh', ['sh', '-c', f'{sys.executable} -I -c \"{inner}\"'])",
+        "os.execv('/bin/sh', ['sh', '-c', f'\"{sys.executable}\" -I -c \"{inner}\"'])",
         "become = lambda: os.execv(sys.executable, ['p', '-I', '-c', inner])\n"
         "threading.Thread(target=become).start()\nimport time; time.sleep(100)",
         "os.spawnv(os.P_NOWAIT, sys.executable, ['p', '-I', '-c', inner]); os._exit(0)",

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import sys
 import termios
@@ -111,12 +112,12 @@ def shell() -> Iterator[Shell]:
 def command(tmp_path: Path, no_parent: Path) -> str:
     (tmp_path / "counter.py").write_text(COUNTER)
     (tmp_path / "stopper.py").write_text(STOPPER)
-    return f"cd {tmp_path}; {sys.executable} -m seccompgen run %s {no_parent} -- "
+    return f"cd {tmp_path}; {shlex.quote(sys.executable)} -m seccompgen run %s {no_parent} -- "
 
 
 @hows("plain", "notify", "ptrace")
 def test_ctrl_c_reaches_the_command_once(how: str, shell: Shell, command: str) -> None:
-    shell.type(f"{command % how} {sys.executable} counter.py; echo code $?\n")
+    shell.type(f"{command % how} {shlex.quote(sys.executable)} counter.py; echo code $?\n")
     shell.wait_for("ready")
     shell.type("\x03")
     # SI_KERNEL: the terminal's own, and no second one from a supervisor.
@@ -128,7 +129,7 @@ def test_ctrl_c_reaches_the_command_once(how: str, shell: Shell, command: str) -
 def test_ctrl_c_ends_a_command_that_does_not_care(how: str, shell: Shell, command: str) -> None:
     code = "import signal; signal.signal(2, signal.SIG_DFL); print(1 + 1, flush=True); input()"
     shell.type("PROMPT_COMMAND='echo code $?'; ")
-    shell.type(f'{command % how} {sys.executable} -c "{code}"\n')
+    shell.type(f'{command % how} {shlex.quote(sys.executable)} -c "{code}"\n')
     shell.wait_for(r"\b2\r")
     shell.type("\x03")
     # The shell sees a command that SIGINT ended, and not one that exits.
@@ -137,7 +138,7 @@ def test_ctrl_c_ends_a_command_that_does_not_care(how: str, shell: Shell, comman
 
 @hows("notify")
 def test_ctrl_z_stops_the_job_and_fg_goes_on(how: str, shell: Shell, command: str) -> None:
-    shell.type(f"{command % how} {sys.executable} stopper.py\n")
+    shell.type(f"{command % how} {shlex.quote(sys.executable)} stopper.py\n")
     shell.wait_for("ready")
     for _ in range(2):
         shell.type("\x1a")
@@ -155,7 +156,7 @@ def test_ctrl_z_stops_the_job_and_fg_goes_on(how: str, shell: Shell, command: st
 def test_a_command_that_reads_in_the_background_is_stopped(
     how: str, shell: Shell, command: str
 ) -> None:
-    shell.type(f"{command % how} {sys.executable} stopper.py &\n")
+    shell.type(f"{command % how} {shlex.quote(sys.executable)} stopper.py &\n")
     shell.wait_for("ready")
     shell.wait_for(r"\[1\]\+ +\d+ Stopped", poke="jobs -l\n")
     shell.type("fg\n")
