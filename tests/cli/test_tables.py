@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import RENEW, checkout, seccompgen, snapshot
+from cpu_budget import apart
 from seccompgen.kernel.shipped import LOCK_NAME, MATRIX_NAME, SHIPPED
 from upstream import MINIATURE, NEW, OLD, TREES, Upstream, on_real_files
 
@@ -48,7 +49,7 @@ def upstream() -> Iterator[Upstream]:
 @cache
 def moved() -> dict[str, bytes]:
     """Return what the miniature's checkout is after a bump to OTHER."""
-    with TemporaryDirectory() as directory, Upstream() as server:
+    with apart(), TemporaryDirectory() as directory, Upstream() as server:
         tree = checkout(Path(directory) / "checkout", MINIATURE)
         assert seccompgen("tables", "--tag", OTHER, "--from", server.url, cwd=tree).code == 0
         return snapshot(tree)

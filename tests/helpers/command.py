@@ -210,7 +210,8 @@ def _made_once(name: str, make: Callable[[Path], None]) -> Path:
     if kept.exists():
         return kept
     unfinished = kept.with_suffix(f".{os.getpid()}")
-    make(unfinished)
+    with cpu_budget.apart():
+        make(unfinished)
     with contextlib.suppress(OSError):  # another process was sooner
         unfinished.rename(kept)
     return kept

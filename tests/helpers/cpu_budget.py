@@ -6,6 +6,7 @@ much the same on a machine that is busy otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from pathlib import Path
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 CEILING = 5.0
 """The seconds of CPU that a test of `make test` may use; they are counted from set-up to teardown.
 
-A test that uses more fails. Most use less than a tenth of a second, and few more than one."""
+Most use less than a tenth of a second, and few more than one. What is made for the whole run does
+not count: see `apart`."""
 
 GROSS = 2.0
-"""The multiple of its minutes at which the whole run fails; processors differ in speed."""
+"""The multiple of its budget at which a test or a run fails: processors differ, and busy ones take
+twice as long for the same."""
 
 _FREE = ("long", "ecosystem", "kernels")
 """Marks of tests that have no ceiling each."""
@@ -42,6 +45,21 @@ def used() -> float:
     """Return the seconds of CPU that this process and its children have used."""
     user, system, of_children, of_system, _ = os.times()
     return user + system + of_children + of_system + sum(_served.values())
+
+
+_apart = [0.0]
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Count what is made for all tests of a run as no test's own."""
+    before, counted = used(), _apart[0]
+    yield
+    _apart[0] = counted + used() - before
+
+
+def _own() -> float:
+    return used() - _apart[0]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,7 +94,7 @@ class _Counting:
 
     def pytest_runtest_logstart(self) -> None:
         """Begin before what is set up for the test."""
-        self._before = used()
+        self._before = _own()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -84,11 +102,13 @@ class _Counting:
     ) -> Iterator[None]:
         """Fail a test that has used more than it may; its teardown is reported last."""
         if call.when == "teardown":
-            item.user_properties.append(("cpu", used() - self._before))
+            item.user_properties.append(("cpu", _own() - self._before))
         report = cast("pytest.TestReport", (yield))
         if call.when == "teardown" and report.passed:
-            seconds = used() - self._before
-            if seconds > CEILING and not any(item.get_closest_marker(name) for name in _FREE):
+            seconds = _own() - self._before
+            if seconds > CEILING * GROSS and not any(
+                item.get_closest_marker(name) for name in _FREE
+            ):
                 report.outcome = "failed"
                 report.longrepr = _TOO_DEAR.format(seconds=seconds, ceiling=CEILING)
         return report  # type: ignore[return-value]  # pluggy's wrappers return what they got

@@ -7,6 +7,8 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from cpu_budget import apart
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,7 +24,8 @@ def once_a_run(name: str, make: Callable[[], _T]) -> _T:
     if kept.exists():
         found: _T = pickle.loads(kept.read_bytes())
         return found
-    made = make()
+    with apart():
+        made = make()
     kept.parent.mkdir(parents=True, exist_ok=True)
     unfinished = kept.with_suffix(f".{os.getpid()}")
     unfinished.write_bytes(pickle.dumps(made))
