@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from kernel_trees import read_tree
+from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position
+from seccompgen.kernel.parse import assemble
 from seccompgen.kernel.parse.expressions import Macro
 from seccompgen.kernel.parse.served import Served, served_by_header, served_by_table
+from seccompgen.kernel.parse.sources import VIEWS
 from seccompgen.kernel.parse.tbl import read_rows
+from seccompgen.kernel.parse.tree import Tree
+from upstream import MINIATURE, NEW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,3 +87,10 @@ def test_macros_of_a_header(bits: int, expected: Mapping[str, Served]) -> None:
     macros = {name: Macro(name, str(nr), Position("h")) for name, nr in values.items()}
     numbers = {"read": 0, "fcntl": 25, "ioctl": 29, "lseek": 62, "none": 63}
     assert served_by_header(numbers, macros, (None, HEADER), bits) == expected
+
+
+def test_arms_calls_have_entries_on_the_kernel_of_arm64_as_well() -> None:
+    made = assemble._table(NEW, ABIS["arm"], VIEWS["arm"], Tree(read_tree(MINIATURE, NEW)))
+    assert made
+    assert made[1]["clone"] == Served("sys_clone", "compat_sys_clone")
+    assert made[1]["getpid"] == Served("sys_getpid", "")
