@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside
+from verify_command import raw
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +91,15 @@ def test_what_is_no_filter_is_told_of_both_sides(here: Path) -> None:
     run = inside("subset", "a.yml", "b.yml", cwd=here)
     assert run.code == 2
     assert {line.split(":")[0] for line in run.err.splitlines()} == {"a.yml", "b.yml"}
+
+
+def test_numbers_without_a_name_are_shown_one_by_one_or_as_a_stretch(tmp_path: Path) -> None:
+    ld, jeq, jge, jgt, ret = 0x20, 0x15, 0x35, 0x25, 0x06
+    head = [(ld, 0, 0, 4), (jeq, 1, 0, 0xC000003E), (ret, 0, 0, 0x80000000), (ld, 0, 0, 0)]
+    refuse, allow = (ret, 0, 0, 0x00050001), (ret, 0, 0, 0x7FFF0000)
+    some = [(jeq, 3, 0, 0x258), (jge, 0, 1, 0x2BC), (jgt, 0, 1, 0x2BE)]
+    raw(tmp_path / "a.bpf", *head, *some, refuse, allow)
+    raw(tmp_path / "b.bpf", *head, refuse)
+    run = inside("subset", "a.bpf", "b.bpf", "--arch", "x86_64", cwd=tmp_path)
+    assert run.code == 1
+    assert "  numbers 0x258, 0x2bc-0x2be on x86_64: a.bpf says allow" in run.out

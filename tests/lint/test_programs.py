@@ -84,3 +84,13 @@ def test_what_cannot_be_followed_is_said(tmp_path: Path) -> None:
     found = lint_program(tmp_path, *code)
     assert "mixed-words" in found
     assert found["mixed-words"].severity.value == "note"
+
+
+def test_an_abi_that_a_program_answers_for_is_no_foreign_one(tmp_path: Path) -> None:
+    """Its own numbers count there: it is asked what it forgot, and not why it is open."""
+    i386 = [(LD, 0, 0, NR), (JEQ, 0, 1, 11), (RET, 0, 0, EPERM), *END]
+    both = [(LD, 0, 0, ARCH), (JEQ, 6, 0, X86_64), (JEQ, 1, 0, I386), (RET, 0, 0, KILL), *i386]
+    native = [(JEQ, 1, 0, EXECVE), (JEQ, 0, 1, EXECVEAT), (RET, 0, 0, EPERM), *END]
+    found = lint_program(tmp_path, *both, HEAD[3], *X32, *native)
+    assert found.keys() == {"exec-twin"}
+    assert found["exec-twin"].abis == ("i386",)
