@@ -87,6 +87,9 @@ def test_every_abi_with_filters_has_a_target_and_no_two_are_told_alike() -> None
     for form in FORMATS:
         told = [getattr(target, form) for target in TARGETS.values() if getattr(target, form)]
         assert len(set(told)) == len(told) >= 13
+    for name, target in TARGETS.items():
+        rest = f'pointer_width = "{ABIS[name].bits}", target_endian = "{ABIS[name].byte_order}")'
+        assert target.rust is None or target.rust.endswith(rest)
 
 
 # --- C, with the compiler that `make test` needs anyway -------------------------------------------

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import running_kernel as kernel
 from interpreters import find_interpreter
-from runtime_template import TEMPLATE
+from runtime_template import TEMPLATE, runtime
+from seccompgen.core.abis import ABIS
+from seccompgen.kernel.shipped import shipped_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -185,3 +187,10 @@ def test_a_filter_is_put_in_force_without_the_rest(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_flags_are_those_of_the_kernels_headers() -> None:
+    facts = shipped_tables().facts
+    for name in ("_TSYNC", "_NEW_LISTENER", "_TSYNC_ESRCH", "_WAIT_KILLABLE_RECV"):
+        value = facts.value(f"SECCOMP_FILTER_FLAG{name}", ABIS["x86_64"])
+        assert getattr(runtime, name) == value
