@@ -1,5 +1,8 @@
 """Put a finished seccomp filter in force: what of a generated filter runs when all is well.
 
+`install` confines the calling thread, and the threads and processes it starts from then on. Threads
+that run already stay unconfined; with TSYNC every thread of the process is confined.
+
 A generated module holds a program for each ABI and hands them to `install`. `supported`,
 `action_available`, `no_new_privs` and `mode` answer what a program may ask before and after.
 `set_no_new_privs` sets that bit alone. `marker` stands where `install` will be, while there is no
@@ -113,11 +116,9 @@ def install(
     byte order. ``flags`` are SECCOMP_FILTER_FLAG_*. ``actions`` are the SECCOMP_RET_* values
     that the program can return, without data.
 
-    The calling thread is confined, and the threads and processes it starts from then on. Threads
-    that run already stay unconfined; with TSYNC every thread of the process is confined.
-
-    Returns the listener's file descriptor (close-on-exec) where ``flags`` has NEW_LISTENER, and -1
-    otherwise.
+    The calling thread is confined, and the threads and processes it starts from then on; with
+    TSYNC every thread of the process. Returns the listener's file descriptor (close-on-exec)
+    where ``flags`` has NEW_LISTENER, and -1 otherwise.
 
     Raises SeccompError, with no filter in force, where anything at all is in the way. What can
     be found out beforehand is, so that then nothing has changed; but no_new_privs, once set,

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNION = {
-    "cli": "combine common completing examples reading",
+    "cli": "combine commands common completing reading",
     "core": "abis ages argument_families constant_families errnos errors facts foreign "
-    "known_families model multiplexed naming objective problems program reach releases sets "
-    "spelling styled tables text word wording",
+    "known_families model multiplexed naming objective problems program published reach "
+    "releases sets spelling styled tables text word wording",
     "filters": "combine lift load locate raw_abis",
     "io": "console outputs reading streams",
     "kernel": "constants_file entry_points fact_files prototypes_file shipped since_file",

@@ -172,7 +172,8 @@ class _Sum:
                 csv.writer(file).writerows((f"{s:.2f}", test) for s, test in self._dearest())
 
     def _total(self) -> float:
-        return self._of_workers + used()
+        # Where there are workers, they are this process's children, waited for or not.
+        return sum(os.times()[:2]) + self._of_workers if self._of_workers else used()
 
     def _dearest(self) -> list[tuple[float, str]]:
         return sorted(((s, test) for test, s in self._of_tests.items()), reverse=True)

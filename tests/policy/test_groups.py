@@ -207,7 +207,7 @@ WRONG = {
         "groups: {mine: [], yours: read, his: [1]}\nsyscalls: [{action: allow, names: [read]}]\n",
         [
             "p.yml:3:16: 'mine' must not be empty",
-            "p.yml:3:27: 'yours' must be a list, not 'read'",
+            "p.yml:3:27: 'yours' must be a list, not 'read': write [read]",
             "p.yml:3:39: an item here must be text, not 1",
         ],
     ),

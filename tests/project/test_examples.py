@@ -80,6 +80,7 @@ def test_the_page_shows_parts_of_the_broker() -> None:
     assert [block for block in parts if block not in (BROKER / "main.py").read_text()] == []
 
 
+@pytest.mark.long("compiles a whole checkout, as make generate does at each run")
 def test_one_command_generates_examples_and_all_else(tmp_path: Path) -> None:
     """A run that is killed leaves either all of it old or all of it new."""
     tree = checkout(tmp_path / "checkout")

@@ -91,7 +91,8 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
-        if self.get_command(ctx, word) is None and word[:1].isalnum():
+        known = ctx.resilient_parsing or self.get_command(ctx, word)  # the first: for completion
+        if not known and word[:1].isalnum():
             ctx.fail(f"No such command {word!r}{_meant(word, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
 

@@ -15,7 +15,6 @@ from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
 from seccompgen.policy.formats import PLAIN_READING, Format, Reading, translate
 from seccompgen.policy.formats.detect import shows_ours
-from seccompgen.policy.formats.unread import unread
 from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_policies
@@ -213,6 +212,8 @@ def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) ->
             bounds = {one.kind for one in error.diagnostics} == {Problem.TOO_LARGE}
             if bounds or means.reading.format or not content.strip():
                 raise
+            from seccompgen.policy.formats.unread import unread  # noqa: PLC0415 - few need it
+
             if other := unread(content):
                 raise InputError(
                     Diagnostic(other, Position(file), Problem.MALFORMED_FILE)

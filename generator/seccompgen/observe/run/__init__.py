@@ -17,5 +17,6 @@
     symbols         the names in ELF files
     places          the place in native code where a call was made
     python          the lines of Python where a thread is
+    folding         refusals that repeat, as one with a count
     refusal         a filter's answer to a call, and the rule behind it
 """
