@@ -105,6 +105,7 @@ def test_build_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long("compiles many policies")
 def test_vendor_does_what_the_command_does(file: Path, tmp_path: Path) -> None:
     assert inside("vendor", file, tmp_path / "command").code == 0
     written = vendor(file, tmp_path / "library")
@@ -121,6 +122,7 @@ def test_vendor_does_what_the_command_does(file: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "values").exists()
 
 
+@pytest.mark.long("compiles many policies")
 def test_verify_proves_programs_and_shows_what_differs(file: Path, tmp_path: Path) -> None:
     for source in (POLICY, file, str(file)):
         verdicts = verify(source)

@@ -131,6 +131,7 @@ def test_a_value_is_the_text_that_it_writes(tmp_path: Path) -> None:
     assert meaning_of(path) == meaning_of(document_of(WHOLE))
 
 
+@pytest.mark.few(3, "compiles many policies")
 @pytest.mark.parametrize("name", sorted(stock_policies()))
 def test_stock_policies_go_round(name: str, tmp_path: Path) -> None:
     value = read_filter(name)
@@ -141,6 +142,7 @@ def test_stock_policies_go_round(name: str, tmp_path: Path) -> None:
     assert read_filter(path) == value
 
 
+@pytest.mark.long("compiles many policies")
 @settings(max_examples=8)
 @given(policies(plain_tables(), "x86_64"))
 def test_a_value_means_what_its_file_means(
@@ -161,6 +163,7 @@ WRONG_TEXT = st.text(max_size=8) | st.sampled_from(
 )
 
 
+@pytest.mark.long("compiles many policies")
 @given(WRONG_TEXT, WRONG_TEXT)
 def test_any_text_is_what_it_was(
     tmp_path_factory: pytest.TempPathFactory, description: str, abi: str

@@ -55,6 +55,7 @@ def build(*args: str, cwd: Path) -> list[str]:
 # --- what would change ---------------------------------------------------------------------------
 
 
+@pytest.mark.few(3, "runs commands on many filters")
 @pytest.mark.parametrize("form", FILES)
 def test_check_says_what_would_change(form: str, here: Path) -> None:
     build("--format", form, cwd=here)
@@ -77,6 +78,7 @@ def test_check_says_what_would_change(form: str, here: Path) -> None:
     assert len(told) == len(FILES[form])
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_check_says_the_same_as_vendor_does(here: Path) -> None:
     build(cwd=here)
     assert inside("vendor", "worker.yml", "sandbox", cwd=here).code == 0
@@ -95,6 +97,7 @@ def test_check_says_the_same_as_vendor_does(here: Path) -> None:
         )
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_check_tells_what_is_edited_what_is_ours_and_what_is_asked_for(here: Path) -> None:
     build(cwd=here)
     (line,) = build("--check", "--no-bitmap", "--arch", "x86_64", cwd=here)
@@ -119,6 +122,7 @@ def test_check_tells_what_is_edited_what_is_ours_and_what_is_asked_for(here: Pat
     assert "its programs cannot be compared" in line
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_check_says_which_tables_and_profile_are_others(here: Path) -> None:
     kernel = ROOT / "generator" / "seccompgen" / "kernel"
     lock = shutil.copytree(kernel, here / "tables") / "kernel.lock.toml"
@@ -230,6 +234,7 @@ def while_replacing(pause: Callable[[], None]) -> None:
     once_before(outputs, "_rename_all", pause)
 
 
+@pytest.mark.few(1, "runs commands on many filters")
 @pytest.mark.parametrize(
     "args",
     [("build", "worker.yml", "-o", "{}"), ("vendor", "worker.yml", "{}")],
@@ -255,6 +260,7 @@ def while_compiling_either(pause: Callable[[], None]) -> None:
     while_compiling(pause)
 
 
+@pytest.mark.few(1, "runs commands on many filters")
 @pytest.mark.parametrize("name", ["build", "vendor"])
 def test_one_that_replaces_is_waited_for(name: str, here: Path) -> None:
     """By the other kind, into the same place."""
@@ -279,6 +285,7 @@ def test_one_that_replaces_is_waited_for(name: str, here: Path) -> None:
     assert inside("build", "worker.yml", "-o", "out", "--check", cwd=here).code == 0
 
 
+@pytest.mark.few(1, "runs commands on many filters")
 @pytest.mark.parametrize(
     "args", [("build", "worker.yml", "-o", "out"), ("vendor", "worker.yml", "out")]
 )
@@ -296,6 +303,7 @@ def test_a_slow_one_does_not_bring_back_what_has_changed_meanwhile(
     assert snapshot(here / "out") == after
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_so_does_one_of_a_project_to_which_a_policy_was_added(here: Path) -> None:
     (here / "policies").mkdir()
     (here / "worker.yml").rename(here / "policies" / "worker.yml")
@@ -326,6 +334,7 @@ def test_a_combination_is_made_anew_as_well(here: Path, monkeypatch: pytest.Monk
     assert inside(*both, "--check", cwd=here).code == 0
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_what_is_read_from_a_pipe_is_read_once(here: Path) -> None:
     reader, writer = os.pipe()
     os.write(writer, b"read: 7\n")

@@ -258,6 +258,7 @@ def test_what_an_editor_leaves_beside_the_filters_is_no_filter(tmp_path: Path) -
     assert (run.code, run.err) == (0, "")
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(
         '[tool.seccompgen]\npolicies = "seccomp"\noutput = "myapp/sandbox"\n'
@@ -281,6 +282,7 @@ def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     assert sandbox == {*inside_of("other"), *FILES, "__init__.py", "py.typed"}
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_without_a_policy_it_builds_the_project(tmp_path: Path) -> None:
     tree = checkout(tmp_path / "checkout")
     before = snapshot(tree)
@@ -303,6 +305,7 @@ def test_a_description_cannot_break_out_of_its_docstring(tmp_path: Path) -> None
     assert run.stdout.split() == ["True", "False"]
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_disasm_reads_policy_module_and_raw_alike(policy: Path, tmp_path: Path) -> None:
     seccompgen("build", policy, "-o", tmp_path)
     seccompgen("build", policy, "--format", "bpf", "-o", tmp_path)
@@ -451,6 +454,7 @@ def small_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkout(tmp_path_factory.mktemp("small"))
 
 
+@pytest.mark.long("runs commands on many filters")
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(words=st.lists(WORDS, max_size=6))
 def test_no_command_line_is_a_traceback(small_checkout: Path, words: list[str]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from command import inside, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_no_file_that_is_there_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.policy").write_text("read: 1\n")
     (tmp_path / "mine.yml").write_text("# mine\n")
@@ -39,6 +41,7 @@ READS = [{"syscall": "read"}, {"syscall": "exit_group"}]
 WRITES = [{"syscall": "write", "args": [{"index": 0, "type": "dword", "op": "eq", "val": 1}]}]
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_each_filter_of_a_file_becomes_a_policy_in_a_directory(tmp_path: Path) -> None:
     (tmp_path / "vmm.json").write_text(vmm(main=READS, api=WRITES))
     run = inside("convert", "vmm.json", "-o", "out/", "--for", "x86_64", cwd=tmp_path)

@@ -162,6 +162,7 @@ def test_wrong_words_are_told(here: Path, words: tuple[str, ...], says: str) -> 
     assert run.err.splitlines()[0].startswith(says)
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_a_default_that_changes_everywhere_is_told_once(here: Path) -> None:
     everywhere = BASE.replace("arches: [x86_64, aarch64]\n", "").replace(
         "names: [socket]", "names: [socket]\n  multiplexed: errno"
@@ -363,6 +364,7 @@ def test_git_shows_the_meaning_of_modules_and_raw_programs(
     assert shown.count(MEANING) == 4  # two ABIs, in two forms
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_what_was_added_to_a_module_is_never_hidden(repository: Path) -> None:
     module = repository / "sandbox" / "worker" / "_x86_64.py"
     kept = module.read_bytes()
@@ -416,6 +418,7 @@ def test_calls_of_new_tables_are_told_with_the_answers_of_a_policy(tmp_path: Pat
     assert inside("diff", "--tables-before", older, raw).code == 0
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_a_new_project_in_git_gets_attributes_unless_there_are_some(tmp_path: Path) -> None:
     outside = inside("init", cwd=_directory(tmp_path / "outside"))
     assert ".gitattributes" not in outside.out

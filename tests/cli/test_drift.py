@@ -88,6 +88,7 @@ def test_bases_that_mean_nothing_are_refused(
     assert told in run.err
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_drift_exits_with_one_if_anything_would_break(here: Path) -> None:
     run = inside("drift", "threads.yml", "fixed.yml", cwd=here)
     assert run.code == 1
@@ -150,6 +151,7 @@ def test_a_base_may_be_a_kernel(tmp_path: Path) -> None:
     assert "\nfrom linux:6.10 to linux:6.12, Linux v7.3.4: 1 filter, none of which" in run.out
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_the_newer_tag_is_read_from_where_it_is_said_to_be(tmp_path: Path) -> None:
     policy = "arches: [x86_64]\ndefault_action: errno(EPERM)\nsyscalls:\n"
     policy += "- {action: allow, names: [read, exit_group]}\n"

@@ -206,6 +206,7 @@ def test_programs_without_rules_tell_the_instruction(here: Path) -> None:
     assert module["cases"][0]["rule"]["label"] == "instruction 64, made from worker.yml"
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_foreign_policies_tell_their_own_lines(here: Path) -> None:
     profile = ROOT / "tests" / "data" / "policies" / "container-default.json"
     (one,) = answers(here, str(profile), "getpid", "--arch", "x86_64")

@@ -162,6 +162,7 @@ def applied(here: Path, change: dict[str, Any], policy: str = "worker.yml") -> P
 ALLOW = 0x7FFF0000
 
 
+@pytest.mark.few(5, "runs commands on many filters")
 @pytest.mark.parametrize("call", ["socket", "connect", "ptrace", "mmap"])
 @pytest.mark.parametrize("shift", [0, 4])
 def test_a_change_permits_the_call_and_leaves_the_others(here: Path, call: str, shift: int) -> None:
@@ -316,6 +317,7 @@ SIGINFO = (
 )
 
 
+@pytest.mark.few(9, "runs commands on many filters")
 @pytest.mark.parametrize(
     "lines",
     [

@@ -22,6 +22,7 @@ def guests() -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.few(3, "runs commands on many filters")
 @pytest.mark.parametrize("guest", guests())
 def test_each_line_comes_back_as_the_rule_that_refused(tmp_path: Path, guest: str) -> None:
     abi = guest.removesuffix("-newest").removesuffix("-6.1").partition("-on-")[0]

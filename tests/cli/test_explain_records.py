@@ -26,6 +26,7 @@ def records(log: str, policy: str) -> list[dict[str, Any]]:
     return [one for one in told if "syscall" in one]
 
 
+@pytest.mark.few(1, "runs commands on many filters")
 @pytest.mark.parametrize("log", ["dmesg.txt", "audit.log", "ausearch.txt", "ausearch-i.txt"])
 def test_each_record_comes_back_as_the_rule_that_refused(log: str) -> None:
     told = {policy: records(log, policy) for policy in ("refused.yml", "refused.conf")}
@@ -97,6 +98,7 @@ RULES = {
 """The calls of each kernel, with the line of the rule that answered, and the action."""
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_records_of_kernels_of_eight_architectures() -> None:
     kernels = [
         line[2:] for line in (DATA / "kernels.txt").read_text().splitlines() if line[:1] == "#"

@@ -58,6 +58,7 @@ def test_a_server_a_template_and_a_repository_give_one_history(
     assert shown.startswith("x86_64              451 cachestat  since 6.2\n")
 
 
+@pytest.mark.long("brings a checkout to another tag")
 def test_the_history_in_json(trees: Path, tmp_path: Path) -> None:
     words = ("--history", "v6.1,v6.4", "--from", trees / "{tag}", "-o", tmp_path / "t", "--json")
     history = json.loads(seccompgen("tables", *words).out)["history"]
@@ -91,6 +92,7 @@ def test_what_cannot_be_read_changes_nothing(
     assert not out.exists()
 
 
+@pytest.mark.long("brings a checkout to another tag")
 def test_a_repository_without_the_tag_says_so(trees: Path, tmp_path: Path) -> None:
     source = write_repository(trees, tmp_path / "linux")
     words = ("--from", source, "-o", tmp_path / "out")
@@ -106,6 +108,7 @@ def test_a_repository_without_the_tag_says_so(trees: Path, tmp_path: Path) -> No
     assert (run.code, run.err.startswith("cannot run git: ")) == (3, True), run.err
 
 
+@pytest.mark.long("brings a checkout to another tag")
 def test_a_project_has_its_history_written_and_checked(trees: Path, tmp_path: Path) -> None:
     tree = checkout(tmp_path / "checkout", MINIATURE)
     words = ("tables", "--history", RANGE, "--from", trees / "{tag}")
@@ -166,6 +169,7 @@ def test_a_bump_adds_its_release(tmp_path: Path, patch_level: int, first: str) -
     assert since["x86_64"]["newer_still"] == f"7.{patch_level + 1}"
 
 
+@pytest.mark.long("brings a checkout to another tag")
 def test_tables_of_an_older_seccompgen_have_the_history_of_this_one(tmp_path: Path) -> None:
     assert seccompgen("tables", "-o", tmp_path).code == 0
     whole = snapshot(tmp_path)

@@ -42,6 +42,7 @@ def as_json(here: Path, *words: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.few(10, "runs commands on many filters")
 @pytest.mark.parametrize(("name", "code"), [("bad", 1), ("good", 0), ("noted", 0)])
 @pytest.mark.parametrize("form", ["text", "json", "sarif", "github", "gitlab"])
 def test_errors_and_warnings_exit_with_one(here: Path, name: str, code: int, form: str) -> None:

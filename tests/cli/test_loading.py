@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -79,6 +81,7 @@ def _left(place: Path, variable: str | None) -> tuple[list[str], int, str | None
     return modules, threads, after
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_union_loads_what_it_needs_and_starts_no_threads(tmp_path: Path) -> None:
     modules, threads, variable = _left(tmp_path, None)
     assert (threads, variable) == (0, None)
@@ -92,6 +95,7 @@ def test_union_loads_what_it_needs_and_starts_no_threads(tmp_path: Path) -> None
     assert not {one.partition(".")[0] for one in modules} & SLOW
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_number_of_threads_that_somebody_chose_is_left_alone(tmp_path: Path) -> None:
     assert _left(tmp_path, "2")[2] == "2"
 

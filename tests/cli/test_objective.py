@@ -85,6 +85,7 @@ CASES: list[tuple[list[str], list[str]]] = [
 ]
 
 
+@pytest.mark.few(3, "runs commands on many filters")
 @pytest.mark.parametrize(("options", "expected"), CASES)
 def test_a_banner_says_what_is_not_the_default(
     here: Path, options: list[str], expected: list[str]
@@ -99,6 +100,7 @@ def redo(module: Path) -> list[str]:
     return shlex.split(line[1])
 
 
+@pytest.mark.few(2, "runs commands on many filters")
 @pytest.mark.parametrize("options", [options for options, _ in CASES])
 def test_the_command_in_a_banner_makes_it_again(here: Path, options: list[str]) -> None:
     banner_of(here, *options)
@@ -122,6 +124,7 @@ def test_a_profile_may_have_any_name_that_prints(here: Path) -> None:
     assert (run.code, "unprintable" in run.err) == (2, True)
 
 
+@pytest.mark.few(1, "runs commands on many filters")
 @pytest.mark.parametrize(
     ("options", "objective"),
     [
@@ -145,6 +148,7 @@ def test_the_compiler_is_told(tmp_path: Path, options: list[str], objective: Obj
     assert made != compile_policy(policy, ABIS["x86_64"], TABLES).to_bytes()
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_the_compiler_is_told_of_the_profile(here: Path) -> None:
     """By what it kept: a program that was made for the same profile, and for no other."""
     path, out = here / "worker.yml", here / "o"

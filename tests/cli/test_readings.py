@@ -33,6 +33,7 @@ def here(tmp_path: Path) -> Path:
 TWO = ("a.json", "a.json", "--arch", "x86_64")
 
 
+@pytest.mark.few(1, "runs commands on many filters")
 @pytest.mark.parametrize("command", ["equiv", "subset", "diff"])
 def test_one_file_is_read_in_two_ways(command: str, here: Path) -> None:
     run = inside(command, *TWO, "--caps", "1:CAP_SYS_ADMIN", "--caps", "2:", cwd=here)
@@ -82,6 +83,7 @@ def test_what_is_said_of_nothing_is_refused(words: tuple[str, ...], told: str, h
 # --- what is made of them says how they were read ------------------------------------------------
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_a_module_is_proved_as_its_policy_was_read(here: Path) -> None:
     """Without a word of that: the command in its banner has it."""
     words = ("build", "a.json", "--arch", "x86_64", "--caps", "CAP_SYS_ADMIN", "-o", "out")

@@ -46,6 +46,7 @@ def test_wrong_input_is_told_and_nothing_is_run(
     assert (tmp_path / "mine.yml").read_text() == "# mine\n"
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_beside_a_schema_the_policy_leads_editors_to_it(tmp_path: Path) -> None:
     def recorded(*words: str) -> str:
         run = inside("record", "-o", "p.yml", *words, cwd=tmp_path)

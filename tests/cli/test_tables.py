@@ -70,6 +70,7 @@ def test_nothing_is_fetched_at_the_pin_even_without_generated(tree: Path) -> Non
     assert snapshot(tree) == before
 
 
+@pytest.mark.long("brings a checkout to another tag")
 def test_a_bump_says_what_changes_and_changes_all_of_it(
     tree: Path, bumped: dict[str, bytes]
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_bump_of_the_real_tables(tmp_path: Path) -> None:
     assert "generated/seccomp_filters/tables/s390.py" in snapshot(tree)
 
 
+@pytest.mark.long("brings a checkout to another tag")
 def test_a_directory_and_a_tarball_give_the_same_as_a_server(tmp_path: Path) -> None:
     tarball = tmp_path / "linux-6.1.176.tar.xz"
     source = MINIATURE / OTHER
@@ -248,6 +250,7 @@ def test_killed_at_any_moment_the_tree_is_the_old_or_the_new_one(
     assert any(interrupted)
 
 
+@pytest.mark.long("brings a checkout to another tag")
 def test_a_run_waits_for_the_one_before_it(tree: Path) -> None:
     missing = tree / "generated" / "seccomp_filters" / "no_exec" / "__init__.py"
     missing.unlink()
@@ -269,6 +272,7 @@ def test_a_run_waits_for_the_one_before_it(tree: Path) -> None:
     assert missing.exists()
 
 
+@pytest.mark.long("brings a checkout to another tag")
 def test_tables_leave_filters_in_the_same_directory_alone(tmp_path: Path) -> None:
     policy = tmp_path / "worker.yml"
     policy.write_text("default_action: errno\nsyscalls: [{action: allow, names: [read]}]\n")
@@ -332,6 +336,7 @@ def test_an_edited_matrix_is_refused(tree: Path) -> None:
     assert "syscalls.csv" in run.err
 
 
+@pytest.mark.few(4, "brings a checkout to another tag")
 @pytest.mark.parametrize(
     ("args", "message"),
     [

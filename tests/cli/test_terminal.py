@@ -35,6 +35,7 @@ def test_a_terminal_shows_colours_and_otherwise_the_same(wrong: Path) -> None:
     assert COLOUR.sub("", shown) == seccompgen("build", "p.yml", "-o", "o", cwd=wrong).err
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_answers_have_their_colours() -> None:
     shown = on_terminal(*DIFFERENT)
     assert "\x1b[31mrefuted\x1b[0m" in shown
@@ -54,6 +55,7 @@ def test_findings_have_colours_and_a_caret(tmp_path: Path) -> None:
     assert COLOUR.sub("", shown) == seccompgen("lint", "p.yml", cwd=tmp_path).out
 
 
+@pytest.mark.few(1, "runs commands on many filters")
 @pytest.mark.parametrize(
     ("args", "env"),
     [
@@ -117,6 +119,7 @@ def test_help_lists_all_under_headings_with_the_usual_ones_first() -> None:
     assert text.endswith("\n  man seccompgen\n")
 
 
+@pytest.mark.few(24, "runs commands on many filters")
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_ends_with_examples_and_the_page(name: str) -> None:
     text = seccompgen(name, "--help").out

@@ -114,6 +114,7 @@ def named(policy: dict[str, Any]) -> set[str]:
     return found
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     ("stock", "abi"),
     long_but(
@@ -132,6 +133,7 @@ def test_stock_policies_change_for_no_call_that_they_do_not_name(
     assert found <= named(read_policy(path))
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     "name",
     long_but(

@@ -215,6 +215,7 @@ def as_rules(policy: dict[str, Any]) -> list[libseccomp.Rule]:
     return rules
 
 
+@pytest.mark.few(1, "compiles many programs")
 @few_and_many(4, 8)
 @pytest.mark.parametrize("level", [1, 2])
 def test_random_policies(level: int, examples: int) -> None:

@@ -144,6 +144,7 @@ def far_where_false(diagram: Drawn, target: int, count: int) -> tuple[int, list[
     return root, [*(U32 & ~one for one in some(bits)), U32, 0, MARK, MARK & MASK]
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize("far", [far_where_true, far_where_false])
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_a_target_gets_one_copy_exactly_if_it_is_out_of_reach(
@@ -174,6 +175,7 @@ def test_a_target_gets_one_copy_exactly_if_it_is_out_of_reach(
 # --- both targets out of reach -----------------------------------------------------------------
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize("branches", [(NEAR, FAR), (FAR, NEAR)], ids=["near first", "far first"])
 def test_a_copy_for_one_branch_may_push_the_other_out_of_reach(branches: tuple[int, int]) -> None:
     seen = set()
@@ -233,6 +235,7 @@ def woven(rng: random.Random, size: int, reach: int) -> tuple[Drawn, int]:
     return diagram, nodes[-1]
 
 
+@pytest.mark.few(2, "compiles many programs")
 @pytest.mark.parametrize("reach", [5, 150, 300, 500])
 @pytest.mark.parametrize("seed", long_but([0], range(3), "more diagrams of each kind"))
 def test_woven_diagrams(seed: int, reach: int) -> None:
@@ -247,6 +250,7 @@ def test_woven_diagrams(seed: int, reach: int) -> None:
     assert len(ways) > (50 if reach >= 300 else -1)
 
 
+@pytest.mark.long("compiles many programs")
 def test_a_chain_of_any_length_does_not_recurse() -> None:
     diagram = Drawn()
     root, numbers = far_where_true(diagram, diagram.leaf(FAR), 20_000)

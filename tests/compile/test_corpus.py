@@ -63,6 +63,7 @@ def test_ours_have_every_difficulty() -> None:
     assert {path.suffix for path in OURS.iterdir()} >= {".yml", ".json", ".policy", ".frequency"}
 
 
+@pytest.mark.few(9, "compiles many programs")
 @pytest.mark.parametrize("name", EACH_NAME)
 def test_the_compiled_policy_means_what_the_corpus_says(name: str) -> None:
     entry = corpus()[name]
@@ -91,6 +92,7 @@ def test_the_compiled_policy_means_what_the_corpus_says(name: str) -> None:
     assert answers == reachable | {entry["default"], FOREIGN}
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     ("name", "abis"),
     [

@@ -69,6 +69,7 @@ def test_random_policies_take_no_more_work_than_they_did(
     assert shared.words.restrictions <= restrictions
 
 
+@pytest.mark.long("compiles many programs")
 def test_a_second_abi_asks_little_that_is_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

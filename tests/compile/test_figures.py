@@ -74,6 +74,7 @@ FEWEST = {"ours": 9, "production": 48}
 of_each_corpus = pytest.mark.parametrize("which", EACH_SET)
 
 
+@pytest.mark.few(4, "compiles many programs")
 @of_each_corpus
 @pytest.mark.parametrize("figure", list(FIGURES))
 def test_the_geometric_mean_over_all_policies(which: str, figure: str) -> None:
@@ -106,6 +107,7 @@ def test_the_default_profile_of_containers(which: str, column: str) -> None:
     assert getattr(found, column) <= OF_CONTAINERS[which][column]
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     "abi",
     long_but(

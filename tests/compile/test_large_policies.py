@@ -77,6 +77,7 @@ SHORT_LISTS = [
 ]
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     ("abi", "kind", "count"), long_but(SHORT_LISTS, LISTS, "longer lists, around each power of two")
 )
@@ -108,6 +109,7 @@ def test_a_list_of_values_is_that_list(abi: str, kind: str, count: int) -> None:
 AROUND_255 = [("x86_64", count) for count in range(253, 258)] + [("s390x", 255), ("s390x", 256)]
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     ("abi", "count"),
     long_but(
@@ -233,6 +235,7 @@ def lowest(groups: list[Group]) -> list[tuple[int, ...]]:
     return found
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize("what", long_but(SOON, FINISHES, "larger policies of each kind"))
 def test_compiling_comes_to_an_end(what: str) -> None:
     groups = FINISHES[what]
@@ -256,6 +259,7 @@ def test_compiling_comes_to_an_end(what: str) -> None:
         assert len(assert_means(program, meaning, calls)) >= 2
 
 
+@pytest.mark.long("compiles many programs")
 def test_a_program_that_is_too_long_is_an_error_and_no_file(tmp_path: Path) -> None:
     rng = random.Random(0)
     # Six arguments of each of many calls are sooner compiled than as many values of one argument.
@@ -300,6 +304,7 @@ SOME_OBJECTIVES = [
 ]
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     ("optimize", "bitmap", "abi"),
     long_but(

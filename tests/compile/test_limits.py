@@ -136,6 +136,7 @@ def test_every_size_around_the_longest_jump(count: int) -> None:
     assert_means(program, meaning, calls)
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     ("count", "abi"),
     long_but([(300, "s390x")], [(1000, "x86_64"), (300, "s390x")], "three times as many values"),

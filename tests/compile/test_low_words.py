@@ -46,6 +46,7 @@ def words_looked_at(program: bytes, abi: str) -> list[tuple[int, bool]]:
     return [((k - ARGS) // 8, (k % 8 == 4) == (order == "little")) for k in loads]
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize("abi", NARROW)
 def test_a_comparison_is_one_of_32_bits_and_costs_as_much(abi: str) -> None:
     for seed in SEEDS:
@@ -57,6 +58,7 @@ def test_a_comparison_is_one_of_32_bits_and_costs_as_much(abi: str) -> None:
         assert not any(high for _, high in looked_at)
 
 
+@pytest.mark.few(2, "compiles many programs")
 @pytest.mark.parametrize("abi", OTHERS)
 def test_where_all_64_bits_count_they_are_looked_at(abi: str) -> None:
     policy = of_64_bits(random_policy(abi, random.Random(0), 20, 6))

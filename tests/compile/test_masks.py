@@ -98,6 +98,7 @@ def sharing(alternatives: list[tuple[int, int]]) -> Rules:
     return [[equal(0, 0), masked(1, *one), equal(2, 2)] for one in alternatives]
 
 
+@pytest.mark.few(7, "compiles many programs")
 @pytest.mark.parametrize("optimize", list(Optimize))
 @pytest.mark.parametrize("count", [4, 5, 8, 12])
 def test_what_masks_share_is_asked_once(count: int, optimize: Optimize) -> None:
@@ -112,6 +113,7 @@ def test_a_mask_is_taken_once_for_all_values_under_it(count: int, length: int) -
     assert figures(policy(sharing(repeating(count)))) == (length, length - 4)
 
 
+@pytest.mark.long("compiles many programs")
 def test_what_masks_share_is_asked_once_where_other_arguments_make_them_many() -> None:
     """Masks on two arguments have no small diagram in any order: the plain way shares as well."""
     rng = random.Random(0)
@@ -134,6 +136,7 @@ def test_the_masks_of_libseccomps_own_test(goal: Optimize, length: int) -> None:
     assert figures(policy(rules, "kill_process"), Objective(goal)) == (length, length - 1)
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize("width", [32, 64])
 @pytest.mark.parametrize("masks", [(0x7, 0x70, 0x700, 0x7000), (0x3, 0x6, 0xC, 0x18)])
 def test_only_these_bits_is_not_taken_for_zero(masks: tuple[int, ...], width: int) -> None:
@@ -187,6 +190,7 @@ def test_all_of_several_bits_are_asked_at_once_where_length_counts() -> None:
     assert figures(policy(rules), Objective(SIZE))[0] == 12  # load, mask, compare with 7
 
 
+@pytest.mark.few(2, "compiles many programs")
 @pytest.mark.parametrize("seed", long_but(range(8), range(30), "more random masks"))
 def test_random_masks_on_one_word_mean_what_they_say(seed: int) -> None:
     rng = random.Random(seed)

@@ -124,6 +124,7 @@ CASES |= {
 by_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
+@pytest.mark.few(28, "compiles many programs")
 @by_case
 @pytest.mark.parametrize("default", ["allow", "log"])
 @pytest.mark.parametrize("abi", LITTLE_AND_BIG)
@@ -145,6 +146,7 @@ def test_comparisons_of_one_call_are_not_mixed_up(abi: str, default: str, case: 
     assert_means(program, meaning, interesting_calls(policy, plain_tables(), abi))
 
 
+@pytest.mark.few(6, "compiles many programs")
 @pytest.mark.skipif(not kernel.IS_X86_64, reason="asks the running kernel, in x86_64's numbers")
 @by_case
 def test_the_running_kernel_does_not_mix_them_up_either(case: Case) -> None:
@@ -195,6 +197,7 @@ def test_a_rule_that_a_wider_one_swallows_is_an_error(hider: Group) -> None:
 # --- what the accumulator holds -------------------------------------------------------------------
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize("abi", LITTLE_AND_BIG)
 def test_a_number_is_never_compared_with_an_argument(abi: str) -> None:
     """Every call is refused for an argument that equals another call's number, in either word."""
@@ -223,6 +226,7 @@ def test_a_number_is_never_compared_with_an_argument(abi: str) -> None:
 # --- calls through other ABIs ---------------------------------------------------------------------
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize("abi", ["x86_64", "i386", "x32", "aarch64", "s390x", "mips64"])
 def test_a_blocklist_is_no_open_door_for_other_abis(abi: str) -> None:
     groups = [plain("errno(11)", "ptrace", "mount"), rule("errno(12)", NARROW, name="ioctl")]

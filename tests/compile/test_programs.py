@@ -47,6 +47,7 @@ def test_the_oracle_knows_every_abi_with_filters() -> None:
     assert set(PRESENT) == set(plain_tables())
 
 
+@pytest.mark.long("compiles many programs")
 def test_random_policies_are_as_varied_as_they_should_be() -> None:
     seen: Counter[object] = Counter()
 
@@ -107,6 +108,7 @@ def test_random_policies_where_abis_share_an_audit_value(examples: int) -> None:
     compile_random_policies(["x86_64", "x32", "i386"], examples)
 
 
+@pytest.mark.few(3, "compiles many programs")
 @pytest.mark.parametrize("abi", PRESENT)
 def test_one_policy_for_every_abi_at_once_and_all_its_compat_abis(abi: str) -> None:
     compat = [other for other in ABIS[abi].same_kernel if other not in GONE]

@@ -91,6 +91,7 @@ def test_a_test_is_found_where_there_is_one(data: st.DataObject) -> None:
         assert all(holds(found.relation, found.k, value) != found.holds for value in no)
 
 
+@pytest.mark.long("compiles many programs")
 @bounded
 @given(SETS, SETS)
 def test_a_test_between_any_two_sets_is_one_of_all_tests(yes: set[int], no: set[int]) -> None:

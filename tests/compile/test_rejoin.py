@@ -298,6 +298,7 @@ def random_diagram(rng: random.Random) -> Drawn:
     return Drawn(trees, {nr: rng.choice([1, 1, 1, 2, 9, 40]) for nr in NUMBERS})
 
 
+@pytest.mark.long("compiles many programs")
 @bounded
 @given(st.randoms(use_true_random=False), st.sampled_from([0, 2, 10, None]))
 def test_any_diagram_stays_what_it_is(rng: random.Random, price: float | None) -> None:
@@ -317,6 +318,7 @@ def test_any_diagram_stays_what_it_is(rng: random.Random, price: float | None) -
         assert dearer <= price * (len(before) - len(after)) // 8
 
 
+@pytest.mark.long("compiles many programs")
 def test_random_diagrams_have_places_that_rejoin() -> None:
     found = dict.fromkeys((0, None), 0)
     for seed in range(40):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from longer import few_and_many
@@ -67,6 +68,7 @@ def in_another_process(path: Path, hash_seed: str) -> dict[str, str]:
     return dict(line.split() for line in done.stdout.splitlines())
 
 
+@pytest.mark.long("compiles many programs")
 def test_the_same_bytes_under_any_hash_seed(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     path.write_text(json.dumps(POLICY))

@@ -69,6 +69,7 @@ def executed(tree: Tree, weights: Sequence[int], depth: int = 0) -> tuple[int, i
     raise AssertionError(tree)
 
 
+@pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     ("weights", "deep"),
     [

@@ -46,6 +46,7 @@ def made(name: str, abi_name: str) -> list[Sequence[Instruction]]:
     return [program, again.instructions]
 
 
+@pytest.mark.long("compiles many programs")
 def test_programs_are_the_same_after_any_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls of these share parts: what is planned first decides on the best way of another."""
     jobs = [("vm-gpu", "x86_64"), ("vm-net", "x86_64"), ("vm-net", "aarch64")]
@@ -89,6 +90,7 @@ def test_a_call_leads_into_a_simpler_one_whatever_their_numbers(
     assert len(program.instructions) == length
 
 
+@pytest.mark.long("compiles many programs")
 def test_abis_search_no_word_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls have other numbers there, and come in another order."""
     monkeypatch.setattr(plans._kept, "plans", Plans())

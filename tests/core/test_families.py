@@ -34,6 +34,7 @@ NOT_EXPORTED = {
 """Words that a user of the kernel knows, and that its own exported headers may lack."""
 
 
+@pytest.mark.few(35, "tries many values")
 @pytest.mark.parametrize(
     "family", FAMILIES, ids=["-".join(place) + f"-{n}" for n, place in enumerate(FAMILIES.values())]
 )

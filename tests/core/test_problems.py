@@ -67,6 +67,7 @@ def lacking(tree: ast.AST) -> list[int]:
     return [one.lineno for one in without]
 
 
+@pytest.mark.few(2, "tries many values")
 @pytest.mark.parametrize("room", ["api", "filters", "policy"])
 def test_every_diagnostic_has_a_kind(room: str) -> None:
     """It is given one where it is made, or by the error that it is raised with."""

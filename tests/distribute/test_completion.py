@@ -32,6 +32,7 @@ def completed(line: str, *words: str, cwd: Path = ROOT) -> list[str]:
     return run.stdout.splitlines()
 
 
+@pytest.mark.few(2, "makes projects and builds them")
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [

@@ -51,6 +51,7 @@ def test_there_is_a_kind_for_each_stock_policy() -> None:
     assert set(KINDS) == stock_policies().keys()
 
 
+@pytest.mark.few(1, "makes projects and builds them")
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_an_empty_directory_it_makes_a_project(tmp_path: Path, kind: str) -> None:
     run = inside("init", "--policy", kind, cwd=tmp_path)
@@ -60,6 +61,7 @@ def test_in_an_empty_directory_it_makes_a_project(tmp_path: Path, kind: str) -> 
     assert sorted(wrote) == sorted(snapshot(tmp_path))
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_what_it_makes_builds_and_passes(tmp_path: Path) -> None:
     for kind in KINDS:
         assert inside("init", "--policy", kind, cwd=tmp_path).code == 0
@@ -78,6 +80,7 @@ def test_what_it_makes_builds_and_passes(tmp_path: Path) -> None:
 MORE = pytest.mark.long("simpler layouts")
 
 
+@pytest.mark.few(1, "makes projects and builds them")
 @pytest.mark.parametrize(
     ("there", "output", "package"),
     [
@@ -114,6 +117,7 @@ def test_filters_go_where_the_program_can_import_them(
     assert snapshot(tmp_path).items() >= before.items()
 
 
+@pytest.mark.few(1, "makes projects and builds them")
 @pytest.mark.parametrize(
     "text",
     [
@@ -143,6 +147,7 @@ def test_pyproject_is_added_to_and_nothing_of_it_changes(tmp_path: Path, text: s
     assert elsewhere.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_a_second_run_changes_nothing_and_a_second_policy_joins(tmp_path: Path) -> None:
     inside("init", cwd=tmp_path)
     before = snapshot(tmp_path)
@@ -160,6 +165,7 @@ def test_a_second_run_changes_nothing_and_a_second_policy_joins(tmp_path: Path) 
     }
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_the_policy_leads_editors_to_the_schema_beside_it(tmp_path: Path) -> None:
     assert inside("init", cwd=tmp_path).code == 0
     policies = tmp_path / "seccomp"
@@ -180,6 +186,7 @@ def test_files_that_are_there_are_kept_even_dangling_links(tmp_path: Path) -> No
     assert (link.is_symlink(), link.exists()) == (True, False)
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_it_follows_what_pyproject_says_already(tmp_path: Path) -> None:
     text = '[tool.seccompgen]\npolicies = "p/q"\noutput = "a/b"\n'
     (tmp_path / "pyproject.toml").write_text(text)
@@ -221,6 +228,7 @@ def test_where_there_is_no_place_it_says_so_and_writes_nothing(
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_the_page_shows_what_it_does(tmp_path: Path) -> None:
     (tmp_path / "myapp").mkdir()
     (tmp_path / "myapp" / "__init__.py").touch()

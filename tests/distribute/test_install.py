@@ -66,6 +66,7 @@ def binaries(elsewhere: Path, wheel: Path) -> Path:
     return environment / "bin"
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_the_wheel_holds_what_generation_needs(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     templates = {

@@ -113,6 +113,7 @@ def test_a_suite_is_recorded_and_runs_under_the_result(
     assert "socket() on x86_64: errno(EPERM) by default_action" in refused.stderr
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_rules_that_no_test_reaches_and_refusals_that_none_notices(
     project: Path, recorded: str
 ) -> None:
@@ -201,6 +202,7 @@ def test_each_refusal_is_counted_and_its_test_named(
     )
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_filters_of_the_tests_own_are_said(project: Path) -> None:
     (project / "test_it.py").write_text(OWN)
     (project / "suite.yml").write_text("default_action: allow\nsyscalls: []\n")
@@ -208,6 +210,7 @@ def test_filters_of_the_tests_own_are_said(project: Path) -> None:
     assert "a process installed a filter of its own" in own.stderr
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_both_at_once_record_what_was_refused_as_well(project: Path, recorded: str) -> None:
     (project / "old.yml").write_text(recorded)
     options = ["--seccompgen-record", "suite.yml", "--seccompgen-enforce", "old.yml"]

@@ -44,6 +44,7 @@ def application(built: Path) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+@pytest.mark.few(7, "makes projects and builds them")
 @pytest.mark.parametrize(
     "options",
     [[], ["-O"], ["-OO"], ["-I"], ["-S"], ["-ISO"], ["-W", "error", "-X", "dev"]],
@@ -54,6 +55,7 @@ def test_under_the_interpreters_options(application: Path, options: list[str]) -
     assert said([sys.executable, *options, application]) == refused(optimize)
 
 
+@pytest.mark.few(2, "makes projects and builds them")
 @pytest.mark.parametrize("version", ["3.9", "3.10", "3.12", "3.13", "3.14"])
 def test_under_other_pythons(application: Path, version: str) -> None:
     python = find_interpreter(version)

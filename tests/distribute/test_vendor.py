@@ -71,6 +71,7 @@ def test_a_package_is_what_build_gives_with_a_manifest(project: Path) -> None:
     assert not (project / "app" / "__init__.py").exists()
 
 
+@pytest.mark.few(1, "makes projects and builds them")
 @pytest.mark.parametrize("dest", ["app/sandbox", "app/alone.py"])
 def test_again_it_changes_nothing_and_check_says_so(project: Path, dest: str) -> None:
     before = snapshot(project)
@@ -251,6 +252,7 @@ def test_a_statement_more_in_a_single_file_is_seen(project: Path, statement: str
 AGAIN = "seccompgen vendor app/sandbox"
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_a_changed_policy_makes_it_stale_and_shows_a_call(project: Path) -> None:
     edit(project / "worker.yml", "read, write", "read, close, write")
     for dest, file in (
@@ -375,6 +377,7 @@ def test_a_file_that_it_did_not_write_is_not_overwritten(project: Path) -> None:
     assert inside("vendor", "mine", "--check", cwd=project).code == 0
 
 
+@pytest.mark.long("makes projects and builds them")
 def test_what_build_wrote_is_taken_over_where_it_is_fresh(project: Path) -> None:
     assert inside("build", "worker.yml", "-o", "built", cwd=project).code == 0
     edit(project / "worker.yml", "read, write", "read, close, write")
@@ -400,6 +403,7 @@ def test_a_policy_that_moved_makes_the_manifest_stale(project: Path) -> None:
     assert inside("vendor", "app/sandbox", "--check", cwd=project).code == 0
 
 
+@pytest.mark.few(2, "makes projects and builds them")
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [

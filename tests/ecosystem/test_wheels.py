@@ -285,6 +285,7 @@ def test_the_page_shows_what_the_example_does(tmp_path: Path, example: Example) 
     assert all(line in pyproject for line in table.splitlines())
 
 
+@pytest.mark.long("builds the wheel and installs it")
 def test_settings_in_hatchs_table_are_pointed_to_ours(tmp_path: Path) -> None:
     project = HATCHLING.copy(tmp_path)
     with (project / "pyproject.toml").open("a") as file:

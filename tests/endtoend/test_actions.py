@@ -45,6 +45,7 @@ def test_allow(generate: Callable[[str], Any]) -> None:
     assert outcome.value == [[os.getpid(), 0], [-1, errno.EPERM]]
 
 
+@pytest.mark.few(4, "tries each case in the kernel")
 @pytest.mark.parametrize(
     ("action", "number"),
     [
@@ -164,6 +165,7 @@ def test_install_on_import_confines(generate: Callable[[str], Any]) -> None:
     assert kernel.run(child).value == [-1, errno.EACCES]
 
 
+@pytest.mark.few(5, "tries each case in the kernel")
 @pytest.mark.parametrize(
     ("flags", "number"),  # SECCOMP_FILTER_FLAG_*, as linux/seccomp.h has them
     [

@@ -21,6 +21,7 @@ of_each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=[path.stem for p
 NR_CLONE, CLONE_NEWUSER, SIGCHLD = 56, 0x10000000, 17
 
 
+@pytest.mark.few(1, "tries each case in the kernel")
 @of_each_sample
 def test_it_builds_from_the_command_line(sample: Path, tmp_path: Path) -> None:
     run = seccompgen("build", sample, "-o", tmp_path / "filters")
@@ -29,6 +30,7 @@ def test_it_builds_from_the_command_line(sample: Path, tmp_path: Path) -> None:
     assert "argument 0 of clone, newsp, is an address there" in run.err  # on s390x
 
 
+@pytest.mark.few(1, "tries each case in the kernel")
 @of_each_sample
 def test_it_refuses_network_calls_and_new_processes(
     sample: Path, generate: Callable[[str], Any]

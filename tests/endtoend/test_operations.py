@@ -118,6 +118,7 @@ def test_operations(
     assert ask_of(module, asked) == expected
 
 
+@pytest.mark.few(1, "tries each case in the kernel")
 @pytest.mark.parametrize("mask", [0xFF, 0xFF00000000, 0x80000000_00000001, 2**64 - 1, 2**32])
 def test_masked_equal(generate: Callable[[str], Any], mask: int) -> None:
     for value in (0, mask, mask & -mask):
@@ -160,6 +161,7 @@ WHEN: dict[str, Callable[[int], bool]] = {
 }
 
 
+@pytest.mark.few(2, "tries each case in the kernel")
 @pytest.mark.parametrize("when", WHEN)
 def test_expressions(generate: Callable[[str], Any], when: str) -> None:
     """getppid has no arguments, so all of what a caller passes counts."""

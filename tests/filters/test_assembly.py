@@ -49,6 +49,7 @@ def goes_round(*programs: Program) -> None:
         assert one.to_bytes() == other.to_bytes(), text
 
 
+@pytest.mark.few(1, "makes and proves filters of many forms")
 @pytest.mark.parametrize("name", STOCK)
 def test_the_stock_filters_go_round_on_all_abis(name: str) -> None:
     found = load_filter(ROOT / "generated/seccomp_filters" / name, TABLES).programs
@@ -326,6 +327,7 @@ def test_no_text_does_harm(text: str) -> None:
 # --- the commands --------------------------------------------------------------------------------
 
 
+@pytest.mark.long("makes and proves filters of many forms")
 def test_the_command_is_the_inverse_of_disasm(tmp_path: Path) -> None:
     shown = inside("disasm", "no_exec")
     (tmp_path / "no_exec.s").write_text(shown.out)

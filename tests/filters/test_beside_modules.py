@@ -26,6 +26,7 @@ def spoil(path: Path, addition: str) -> None:
     path.write_text(path.read_text() + addition)
 
 
+@pytest.mark.long("makes and proves filters of many forms")
 def test_the_runtime_beside_counts(sandbox: Path) -> None:
     here = sandbox
     other = "not what this seccompgen writes; generate it again, or leave it out with --no-runtime"
@@ -57,6 +58,7 @@ def test_the_runtime_beside_counts(sandbox: Path) -> None:
         (here / place).unlink()
 
 
+@pytest.mark.few(1, "makes and proves filters of many forms")
 @pytest.mark.parametrize(
     "place",
     [
@@ -76,6 +78,7 @@ def test_what_is_no_part_of_a_package_is_told(sandbox: Path, place: str) -> None
     assert (run.code, run.err) == (1, text)
 
 
+@pytest.mark.long("makes and proves filters of many forms")
 def test_bytecode_that_python_runs_whatever_the_source_says_is_told(sandbox: Path) -> None:
     """Of another source, with the hash of ours; what an import leaves behind is no finding."""
     other = sandbox / "other.py"
@@ -153,6 +156,7 @@ def test_one_module_with_the_runtime_beside_it_is_read_still(tmp_path: Path) -> 
     assert run.code == 0, run.err
 
 
+@pytest.mark.long("makes and proves filters of many forms")
 def test_what_goes_before_a_single_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "m.yml").write_text(POLICY.format(setting="").replace("user_notif", "log"))
     assert inside("vendor", "m.yml", "m.py", "--single-file", cwd=tmp_path).code == 0

@@ -39,6 +39,7 @@ def stock(abi: str) -> dict[str, tuple[Instruction, ...]]:
     return found
 
 
+@pytest.mark.long("makes and proves filters of many forms")
 def test_the_stock_policies_are_one_program_shorter_than_their_stack() -> None:
     parts = parts_of(sorted((ROOT / "policies").glob("*.yml")), TABLES, REAL_ABIS["x86_64"])
     made = combine("all", Operation.INTERSECT, None, parts, TABLES, PLAIN_OPTIONS)

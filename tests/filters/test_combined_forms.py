@@ -132,6 +132,7 @@ def calls(policies: Sequence[dict[str, Any]]) -> Iterator[tuple[int, int, tuple[
         yield one.arch, one.nr, args
 
 
+@pytest.mark.few(1, "makes and proves filters of many forms")
 @few_and_many(2, 4)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("operation", ["intersect", "union", "subtract"])

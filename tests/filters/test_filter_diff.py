@@ -150,6 +150,7 @@ def told(diff: FilterDiff) -> set[tuple[str, str, str, str, str]]:
     }
 
 
+@pytest.mark.long("makes and proves filters of many forms")
 @pytest.mark.skipif(not DOCKER.exists(), reason="the corpus is not beside this checkout")
 def test_three_edits_of_dockers_profile_are_found_exactly(tmp_path: Path) -> None:
     profile = json.loads(DOCKER.read_text())
@@ -198,6 +199,7 @@ HOLES = {
 }
 
 
+@pytest.mark.few(2, "makes and proves filters of many forms")
 @pytest.mark.parametrize("name", HOLES)
 def test_two_releases_of_a_public_sandbox_differ_by_the_hole(name: str) -> None:
     holed, mended = HISTORIC / f"{name}.yml", HISTORIC / f"{name}.mended.yml"
@@ -211,6 +213,7 @@ def test_two_releases_of_a_public_sandbox_differ_by_the_hole(name: str) -> None:
 # --- one filter in several forms -----------------------------------------------------------------
 
 
+@pytest.mark.long("makes and proves filters of many forms")
 def test_a_filter_and_its_recompilations_differ_by_nothing(tmp_path: Path) -> None:
     policy = ROOT / "policies" / "no_network.yml"
     forms = [

@@ -174,6 +174,7 @@ def test_every_command_that_takes_a_filter_is_tried() -> None:
     assert takes - {"scan", "convert"} == {command.words[0] for command in COMMANDS.values()}
 
 
+@pytest.mark.few(7, "makes and proves filters of many forms")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_form_in_each_command(name: str, form: str, made: Path, tmp_path: Path) -> None:
@@ -210,6 +211,7 @@ def test_each_form_in_each_command(name: str, form: str, made: Path, tmp_path: P
 ALL = [(name, file) for name in COMMANDS for file in FOREIGN]
 
 
+@pytest.mark.few(5, "makes and proves filters of many forms")
 @pytest.mark.parametrize(
     ("name", "file"),
     long_but(ALL[::8], ALL, "every format in every command, of which each is tried with others"),
@@ -231,6 +233,7 @@ def test_each_format_in_each_command(name: str, file: str, made: Path, tmp_path:
     assert "Traceback" not in run.err
 
 
+@pytest.mark.few(24, "makes and proves filters of many forms")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_not_there_is_said_with_what_is_near(name: str, made: Path) -> None:
     for word, told in (
@@ -367,6 +370,7 @@ def test_what_combines_stock_policies_says_how_to_do_it_again(tmp_path: Path) ->
     assert inside("verify", "out/both", cwd=tmp_path).code == 0
 
 
+@pytest.mark.long("makes and proves filters of many forms")
 def test_the_option_of_pytest_from_outside(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_it():\n    assert True\n")
     import subprocess

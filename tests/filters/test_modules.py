@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STRIDES = (1, 1) if os.environ.get("SECCOMPGEN_TRIES") == "all" else (29, 7)
 
 
+@pytest.mark.few(1, "makes and proves filters of many forms")
 @pytest.mark.parametrize(
     "stride", long_but(STRIDES[:1], STRIDES, "each seventh change and not each 29th")
 )
@@ -55,6 +56,7 @@ def test_what_is_accepted_behaves_as_what_was_generated(
     assert same  # swapping the last of a list with itself, for one, changes nothing
 
 
+@pytest.mark.few(1, "makes and proves filters of many forms")
 def test_what_changes_nothing_is_accepted(generated: Path) -> None:
     """A formatter's layout, comments and line ends are nobody's business."""
     changed = generated.with_name("changed")
@@ -89,6 +91,7 @@ def test_weaker_before_it_is_called(generated: Path) -> None:
     (changed / "__init__.py").write_bytes(files["__init__.py"])
 
 
+@pytest.mark.few(3, "makes and proves filters of many forms")
 @pytest.mark.parametrize("lie", ["every other system call", "allow", "sets no_new_privs"])
 def test_a_docstring_that_lies(generated: Path, lie: str) -> None:
     source = (generated / "__init__.py").read_text()

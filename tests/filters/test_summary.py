@@ -177,6 +177,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.few(1, "makes and proves filters of many forms")
 @pytest.mark.parametrize(
     ("name", "abi"),
     long_but(
@@ -192,6 +193,7 @@ def test_a_stock_policy_as_its_summary_has_it_is_the_same_policy(
     assert says_what_it_does(loaded, ABIS[abi], tmp_path)
 
 
+@pytest.mark.few(1, "makes and proves filters of many forms")
 @pytest.mark.parametrize(
     "name", long_but(["no_network", "web_worker"], stock_policies(), "the other policies")
 )

@@ -20,6 +20,7 @@ def planned(abi: str) -> Plan:
     return Plan(abi, trials, frozenset(), runs, (), ())
 
 
+@pytest.mark.few(1, "makes what guests are asked")
 @pytest.mark.parametrize("abi", ["x86_64", "s390x", "mips64el", "ppc64le"])
 def test_explanations_are_the_answers_that_a_kernel_is_held_to(abi: str) -> None:
     assert list(explained(planned(abi))) == []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CEILING = 5.0
 """The seconds of CPU that a test of `make test` may use; they are counted from set-up to teardown.
@@ -78,12 +78,34 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Sum(config), "cpu sum")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test that is left out of `make test` without a reason."""
+    """Mark the cases that `few` leaves out; refuse what `make test` leaves out without a reason."""
+    _leave_few(items)
     for item in items:
         for mark in item.iter_markers("long"):
             if len(mark.args) != 1 or not isinstance(mark.args[0], str) or mark.kwargs:
                 raise pytest.UsageError(f'{item.nodeid}: write mark.long("reason")')
+
+
+def _leave_few(items: Sequence[pytest.Item]) -> None:
+    """Mark ``long`` all but a few cases of a test, those evenly spread over its cases.
+
+    The choice depends on the cases that were collected, of which a run of one file has the same.
+    """
+    cases: dict[tuple[str, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few") and not item.get_closest_marker("long"):
+            name = getattr(item, "originalname", item.name)
+            cases.setdefault((item.parent.nodeid if item.parent else "", name), []).append(item)
+    for several in cases.values():
+        mark = several[0].get_closest_marker("few")
+        assert mark
+        count, reason = mark.args
+        kept = {n * len(several) // count for n in range(count)}
+        for n, item in enumerate(several):
+            if n not in kept:
+                item.add_marker(pytest.mark.long(reason))
 
 
 class _Counting:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 CONFTEST = "import cpu_budget\ncpu_budget.CEILING = 0.15\n"
 BUSY = """\
@@ -29,7 +31,9 @@ def pytest_on(place: Path, content: str, *words: str) -> subprocess.CompletedPro
     """Run pytest with the budget alone on tests of this content."""
     (place / "conftest.py").write_text(CONFTEST)
     (place / "test_it.py").write_text(content)
-    (place / "pytest.ini").write_text("[pytest]\nmarkers =\n  ecosystem: e\n  long(reason): l\n")
+    (place / "pytest.ini").write_text(
+        "[pytest]\nmarkers =\n  ecosystem: e\n  long(reason): l\n  few(count, reason): f\n"
+    )
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "cpu_budget", "-q", *words],
         cwd=place,
@@ -51,6 +55,7 @@ def test_a_test_fails_by_the_cpu_that_it_and_its_children_use(tmp_path: Path) ->
     assert times["test_it.py::test_idle"] < 0.15 < times["test_it.py::test_free"]
 
 
+@pytest.mark.long("starts runs of pytest")
 def test_a_run_fails_that_uses_far_more_than_its_minutes(tmp_path: Path) -> None:
     content = "def test_it():\n    pass\n"
     assert [
@@ -62,3 +67,19 @@ def test_a_run_fails_that_uses_far_more_than_its_minutes(tmp_path: Path) -> None
 def test_what_is_left_out_says_why(tmp_path: Path) -> None:
     run = pytest_on(tmp_path, "import pytest\n@pytest.mark.long\ndef test_it(): pass\n")
     assert (run.returncode, 'write mark.long("reason")' in run.stderr) == (4, True)
+
+
+def test_few_cases_are_left_to_make_test_and_the_others_are_long(tmp_path: Path) -> None:
+    content = """\
+import pytest
+
+@pytest.mark.few(2, "why")
+@pytest.mark.parametrize("n", range(5))
+def test_it(n): pass
+"""
+    kept, left = (
+        pytest_on(tmp_path, content, "--collect-only", "-m", which).stdout.splitlines()
+        for which in ("not long", "long")
+    )
+    assert kept[:2] == ["test_it.py::test_it[0]", "test_it.py::test_it[2]"]
+    assert left[:3] == [f"test_it.py::test_it[{n}]" for n in (1, 3, 4)]

@@ -47,6 +47,7 @@ def test_the_files_are_chosen_before_anything_is_collected() -> None:
     assert "cli/test_explain.py" not in near
 
 
+@pytest.mark.few(1, "starts runs of pytest")
 @pytest.mark.parametrize(
     ("seconds", "code", "said"), [(60, 0, "1 passed"), (-60, 1, "Nothing ran, so nothing is known")]
 )

@@ -89,6 +89,7 @@ REASONS = {
 }
 
 
+@pytest.mark.long("runs commands against what fails, one by one")
 def test_nothing_prints_but_the_console() -> None:
     found = {
         str(path.relative_to(PACKAGE)): {*prints_in(path.read_text())}
@@ -191,6 +192,7 @@ TEXTS = {
 }
 
 
+@pytest.mark.few(19, "runs commands against what fails, one by one")
 @pytest.mark.parametrize("name", TEXTS)
 def test_what_a_file_says(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(TEXTS[name], newline="")
@@ -281,6 +283,7 @@ def test_what_a_project_says(tmp_path: Path, content: str) -> None:
         assert_shown(run)
 
 
+@pytest.mark.long("runs commands against what fails, one by one")
 def test_what_a_manifest_says(tmp_path: Path) -> None:
     (tmp_path / "p.yml").write_text(POLICY)
     assert inside("vendor", "p.yml", "app", "--no-cache", cwd=tmp_path).code == 0
@@ -327,6 +330,7 @@ class _Hostile(BaseHTTPRequestHandler):
         self.wfile.write(b"HTTP/1.1 " + answer + b"Content-Length: 0\r\n\r\n")
 
 
+@pytest.mark.long("runs commands against what fails, one by one")
 def test_what_a_server_says(tmp_path: Path) -> None:
     with HTTPServer(("127.0.0.1", 0), _Hostile) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -339,6 +343,7 @@ def test_what_a_server_says(tmp_path: Path) -> None:
         server.shutdown()
 
 
+@pytest.mark.long("runs commands against what fails, one by one")
 def test_what_a_process_calls_itself(tmp_path: Path) -> None:
     kernel.require_x86_64()
     (tmp_path / "p.yml").write_text(

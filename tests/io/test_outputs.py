@@ -23,6 +23,7 @@ def files(directory: Path, content: bytes, count: int = 400) -> dict[Path, bytes
     return {directory / f"{i % 7}" / f"{i}.py": content for i in range(count)}
 
 
+@pytest.mark.long("runs commands against what fails, one by one")
 def test_killed_in_the_middle_of_the_commit_it_still_ends(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     Outputs(files(tree, b"old")).write()
@@ -139,6 +140,7 @@ def tell(words: list[str], name: str, cwd: Path, limit: str = "unlimited") -> tu
     return run.returncode, (run.stderr.splitlines() or [""])[-1]
 
 
+@pytest.mark.few(1, "runs commands against what fails, one by one")
 @pytest.mark.parametrize(("words", "first"), WRITING.values(), ids=WRITING)
 def test_a_disk_that_takes_no_more(words: list[str], first: str, tmp_path: Path) -> None:
     """A limit on the size of files fails in like manner, and a process can set it for itself."""
@@ -151,6 +153,7 @@ def test_a_disk_that_takes_no_more(words: list[str], first: str, tmp_path: Path)
     assert {path.name for path in tmp_path.rglob("*")} == {"a.yml"}
 
 
+@pytest.mark.few(14, "runs commands against what fails, one by one")
 @pytest.mark.parametrize(
     "words",
     [

@@ -70,6 +70,7 @@ def test_only_files_are_read_and_only_so_much(tmp_path: Path) -> None:
         read_file(tmp_path / "a\0b")
 
 
+@pytest.mark.long("runs commands against what fails, one by one")
 def test_a_pipe_of_the_shell_is_read() -> None:
     disasm = f"{shlex.quote(sys.executable)} -m seccompgen disasm"
     script = f"{disasm} <(sleep 0.1; cat no_exec.yml) && cat no_exec.yml | {disasm} /dev/stdin"
@@ -111,6 +112,7 @@ WORDS = {
 }
 
 
+@pytest.mark.few(10, "runs commands against what fails, one by one")
 @pytest.mark.parametrize("name", WORDS)
 def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(tmp_path: Path, name: str) -> None:
     (tmp_path / "p.yml").write_text(POLICY)
@@ -160,6 +162,7 @@ MUCH: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.few(1, "runs commands against what fails, one by one")
 @pytest.mark.parametrize("name", MUCH)
 def test_too_much_is_an_error_and_soon(tmp_path: Path, name: str) -> None:
     """Without the bounds these take from a minute to hours, gigabytes, or end in a traceback."""
@@ -281,6 +284,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here
 
 
+@pytest.mark.long("runs commands against what fails, one by one")
 def test_damaged_files_are_errors(originals: Path, tmp_path: Path) -> None:
     """Whatever is in them: a value, or an error that says where. Seeded, so always the same."""
     project = '[tool.seccompgen]\nlinux = "v7.3.4"\npolicies = "p"\nbitmap = false\n'
@@ -417,6 +421,7 @@ def opened_in(path: Path) -> set[str]:
 PACKAGE = ROOT / "generator" / "seccompgen"
 
 
+@pytest.mark.long("runs commands against what fails, one by one")
 def test_files_are_read_in_one_place() -> None:
     found = {str(path.relative_to(PACKAGE)): opened_in(path) for path in PACKAGE.rglob("*.py")}
     assert {name for name, opens in found.items() if opens} <= OTHERWISE.keys()

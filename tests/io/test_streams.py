@@ -52,12 +52,14 @@ def run(words: list[str], spoiled: dict[int, str]) -> tuple[int, str]:
     return done.returncode, done.stderr or ""
 
 
+@pytest.mark.few(1, "runs commands against what fails, one by one")
 @pytest.mark.parametrize(("words", "plain"), ON_STDOUT.values(), ids=ON_STDOUT)
 def test_a_result_that_cannot_be_written(words: list[str], plain: int) -> None:
     assert run(words, {})[0] == plain
     assert {how: run(words, {1: how}) for how in LOST} == {how: (3, LOST[how]) for how in LOST}
 
 
+@pytest.mark.few(1, "runs commands against what fails, one by one")
 @pytest.mark.parametrize(("words", "plain"), ON_STDERR.values(), ids=ON_STDERR)
 def test_an_error_that_cannot_be_written(words: list[str], plain: int) -> None:
     code, told = run(words, {})
@@ -67,6 +69,7 @@ def test_an_error_that_cannot_be_written(words: list[str], plain: int) -> None:
     assert {how: run(words, {2: how}) for how in LOST} == dict.fromkeys(LOST, (plain, ""))
 
 
+@pytest.mark.few(2, "runs commands against what fails, one by one")
 @pytest.mark.parametrize(("how", "code"), [("full", 3), ("left", 3), ("closed", 0)])
 def test_notes_that_cannot_be_written(tmp_path: Path, how: str, code: int) -> None:
     words = ["record", "-o", str(tmp_path / "a.yml"), "--", "true"]

@@ -119,6 +119,7 @@ def installed_release() -> tuple[int, int]:
     return major, minor
 
 
+@pytest.mark.few(20, "reads many headers")
 @pytest.mark.parametrize("abi", INSTALLED)
 def test_headers_of_the_distribution(abi: str) -> None:
     triplet, macros = INSTALLED[abi]

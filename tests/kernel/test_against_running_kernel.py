@@ -92,6 +92,7 @@ def test_traced_calls() -> None:
     assert len(names_differ) < 0.1 * compared, sorted(names_differ)
 
 
+@pytest.mark.long("reads many headers")
 def test_types_that_the_compiler_saw() -> None:
     functions = btf().functions()
     compared = 0

@@ -190,6 +190,7 @@ def test_a_header_that_is_damaged_is_refused_at_its_place(text: bytes, problem: 
     assert problem in str(diagnostic)
 
 
+@pytest.mark.few(3, "reads many headers")
 @pytest.mark.parametrize(
     "text",
     [
@@ -302,6 +303,7 @@ TRAPS: dict[str, tuple[str, Break]] = {
 }
 
 
+@pytest.mark.few(3, "reads many headers")
 @pytest.mark.parametrize("trap", TRAPS)
 def test_whoever_falls_into_a_trap_is_seen(trap: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, break_reader = TRAPS[trap]

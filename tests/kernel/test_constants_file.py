@@ -104,6 +104,7 @@ def _copy(directory: Path) -> Path:
     return directory
 
 
+@pytest.mark.long("reads many headers")
 def test_shipped_constants_are_read_when_they_are_asked_for() -> None:
     tables = shipped_tables()
     assert not isinstance(tables.facts.constants, dict)
@@ -112,6 +113,7 @@ def test_shipped_constants_are_read_when_they_are_asked_for() -> None:
     assert tables.facts.inputs["include/linux/socket.h"].size > 1000
 
 
+@pytest.mark.long("reads many headers")
 def test_a_doctored_file_is_refused(tmp_path: Path) -> None:
     place = _copy(tmp_path / "tables")
     file = place / "constants.csv"

@@ -54,6 +54,7 @@ def failure(spec: str | None, paths: Sequence[str] = PATHS, tag: str = NEW) -> s
 # Servers.
 
 
+@pytest.mark.few(1, "brings a checkout to another tag")
 @pytest.mark.parametrize("tag", [NEW, OLD])
 def test_everything(
     upstream: Upstream, kernel_tree: Path, tables_of: Callable[[str], Tables], tag: str

@@ -98,6 +98,7 @@ def test_shipped_facts_are_those_of_the_real_tree() -> None:
     assert tables_from(REAL, tables.tag).facts == replace(tables.facts, since={})
 
 
+@pytest.mark.long("reads many headers")
 def test_shipped_tables_are_what_their_files_say() -> None:
     quick, strict = shipped.shipped_tables(), shipped.load_tables(shipped.SHIPPED)
     assert isinstance(strict.tables, dict)

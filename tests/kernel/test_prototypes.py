@@ -297,6 +297,7 @@ def test_the_pin(call: str) -> None:
     assert {abi: shown(facts.prototype(call, ABIS[abi])) for abi in expected} == expected
 
 
+@pytest.mark.long("reads many headers")
 def test_no_parameter_of_the_pin_is_odd() -> None:
     tables = shipped_tables()
     for abi, known in tables.facts.prototypes.items():

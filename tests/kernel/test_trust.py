@@ -218,6 +218,7 @@ def test_what_libraries_say() -> None:
     assert "secret" not in without_credentials(text)
 
 
+@pytest.mark.few(6, "reads many headers")
 @pytest.mark.parametrize("url", [
     "http://me:secret@127.0.0.1:{port}/{{tag}}/{{path}}?token=secret",  # nobody listens there
     "http://me:secret@example.org/{{path}}",
@@ -247,6 +248,7 @@ def test_where_a_server_sends_to_is_shown_without_secrets(
     assert "secret" not in run.err
 
 
+@pytest.mark.long("reads many headers")
 def test_a_proxy_with_a_password(tmp_path: Path) -> None:
     for proxy in ("http://me:secret@127.0.0.1:1", "me:secret@127.0.0.1:1", "x://me:secret@h:1"):
         run = ask("https://example.org/{path}", tmp_path, https_proxy=proxy, HTTPS_PROXY=proxy)

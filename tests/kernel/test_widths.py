@@ -70,10 +70,12 @@ def planned() -> list[widths.Trial]:
 Tried = dict[str, widths.WidthsFound]
 
 
+@pytest.mark.long("reads many headers")
 def test_bits_that_are_not_read_make_no_difference(tried: Tried) -> None:
     assert tried["plain"].differences == ()
 
 
+@pytest.mark.long("reads many headers")
 def test_nor_do_they_under_the_stock_filters(tried: Tried) -> None:
     assert tried["filtered"].differences == ()
     under = {one.program for one in widths.filtered_trials("x86_64", TABLES)}

@@ -61,6 +61,7 @@ def test_there_are_many_and_each_has_a_link() -> None:
         assert one.story.endswith("."), one.name
 
 
+@pytest.mark.few(26, "asks the running kernel case by case")
 def test_it_is_found_where_it_is_wrong(case: Historic) -> None:
     found = findings_of(case.path)
     assert {one.kind.value for one in found} == set(case.codes)
@@ -72,10 +73,12 @@ def test_it_is_found_where_it_is_wrong(case: Historic) -> None:
     assert case.place in places
 
 
+@pytest.mark.few(23, "asks the running kernel case by case")
 def test_the_mended_filter_is_silent(case: Historic) -> None:
     assert findings_of(case.mended) == ()
 
 
+@pytest.mark.few(26, "asks the running kernel case by case")
 def test_an_interpreter_answers_as_lint_says(case: Historic) -> None:
     """The program, run by the tests' own interpreter, is of one mind with the witnesses."""
     program = program_of(case.path)
@@ -86,6 +89,7 @@ def test_an_interpreter_answers_as_lint_says(case: Historic) -> None:
         assert interpreter.run(program.to_bytes(), data, order).value == as_built(witness)
 
 
+@pytest.mark.few(3, "asks the running kernel case by case")
 def test_the_running_kernel_answers_as_lint_says(case: Historic) -> None:
     """A permitted call fares as without a filter; a refused one gets the filter's answer."""
     if not IS_X86_64 or case.abi.name not in {"x86_64", "i386"}:
@@ -107,6 +111,7 @@ def test_the_running_kernel_answers_as_lint_says(case: Historic) -> None:
             assert told(outcome) == answer & 0xFFFF
 
 
+@pytest.mark.few(6, "asks the running kernel case by case")
 @pytest.mark.parametrize(
     "name", [one.name for one in HISTORIC if one.codes[0] == "ignored-bits" and not one.is_program]
 )

@@ -82,6 +82,7 @@ def test_each_verdict_is_on_a_finding(there: list[str], found: set[tuple[str, st
             assert codes - frozenset().union(*seen.values()) == set(), policies
 
 
+@pytest.mark.few(1, "asks the running kernel case by case")
 @pytest.mark.parametrize("path", STOCK, ids=lambda path: path.stem)
 def test_stock_policies_are_silent(path: Path) -> None:
     assert lint_filter(path, shipped_tables()).findings == ()

@@ -29,6 +29,7 @@ def test_there_are_many_and_each_has_a_link() -> None:
         assert one.story.endswith("."), one.name
 
 
+@pytest.mark.few(4, "asks the running kernel case by case")
 @pytest.mark.parametrize("incident", NAMED, ids=lambda one: one.name)
 def test_the_call_and_the_release_are_named(incident: Incident) -> None:
     """The release is the first in the table that has what began in the one of the incident."""
@@ -38,6 +39,7 @@ def test_the_call_and_the_release_are_named(incident: Incident) -> None:
     assert found.witness is not None
 
 
+@pytest.mark.few(4, "asks the running kernel case by case")
 @pytest.mark.parametrize(
     "name",
     long_but(
@@ -54,6 +56,7 @@ def test_once_it_is_permitted_nothing_is_said_of_it(name: str) -> None:
     ]
 
 
+@pytest.mark.few(5, "asks the running kernel case by case")
 @pytest.mark.parametrize(
     "incident", [one for one in INCIDENTS if one.missed], ids=lambda one: one.name
 )

@@ -43,6 +43,7 @@ def test_what_an_allowlist_lacks(
     assert codes(tmp_path, form, text) == expected
 
 
+@pytest.mark.few(19, "asks the running kernel case by case")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("default", "abi", "names", "severity"),

@@ -57,6 +57,7 @@ def outcomes(program: bytes, found: list[Finding]) -> list[tuple[bool, bool]]:
     return told
 
 
+@pytest.mark.few(9, "asks the running kernel case by case")
 @pytest.mark.parametrize("code", policies())
 def test_the_kernel_answers_as_a_finding_says(tmp_path: Path, code: str) -> None:
     path = tmp_path / "bad.yml"

@@ -31,6 +31,7 @@ def test_each_code_has_a_section() -> None:
     assert sorted(PAGE_SECTIONS) == sorted(lint_codes())
 
 
+@pytest.mark.few(21, "asks the running kernel case by case")
 @pytest.mark.parametrize("code", [one for one in PAGE_SECTIONS if one not in UPGRADES])
 def test_the_policies_of_a_section(tmp_path: Path, code: str) -> None:
     bad, mended = PAGE_SECTIONS[code]
@@ -38,6 +39,7 @@ def test_the_policies_of_a_section(tmp_path: Path, code: str) -> None:
     assert codes_of(tmp_path / "mended.yml", mended, code) == set()
 
 
+@pytest.mark.few(2, "asks the running kernel case by case")
 @pytest.mark.parametrize("code", sorted(UPGRADES))
 def test_the_policies_of_a_section_on_upgrades(tmp_path: Path, code: str) -> None:
     """Each release of each library has more to say of a policy that is so short."""

@@ -107,6 +107,7 @@ def test_some_are_here_and_the_rest_is_compiled(policy: Path, place: Path) -> No
     assert len(snapshot(place)) == 2
 
 
+@pytest.mark.few(3, "builds again and again")
 @pytest.mark.parametrize(
     "change",
     [
@@ -181,6 +182,7 @@ OBJECTIVES = [
 ]
 
 
+@pytest.mark.long("builds again and again")
 def test_another_objective_is_compiled_for(policy: Path, place: Path) -> None:
     build(policy, place)
     for objective in OBJECTIVES:
@@ -215,6 +217,7 @@ def copy_of_the_source(directory: Path) -> Path:
     )
 
 
+@pytest.mark.long("builds again and again")
 def test_another_compiler_compiles(policy: Path, place: Path, tmp_path: Path) -> None:
     source = tmp_path / "generator"
     package = copy_of_the_source(source)
@@ -317,6 +320,7 @@ def test_a_compiler_that_changes_meanwhile_keeps_nothing(
     assert not list(place.iterdir())
 
 
+@pytest.mark.few(4, "builds again and again")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -351,6 +355,7 @@ def test_an_entry_under_another_name_is_made_anew(policy: Path, place: Path) -> 
     assert snapshot(place) == whole
 
 
+@pytest.mark.few(4, "builds again and again")
 @pytest.mark.parametrize(
     "payload",
     [b"", b"[]", b"{}", b"7", b'{"code": 1}', b'{"code": "00", "origins": [], "of": []}', b"\xff"],
@@ -433,6 +438,7 @@ def test_an_entry_of_the_future_drops_nothing(policy: Path, place: Path) -> None
     assert len(list(place.iterdir())) == 4
 
 
+@pytest.mark.long("builds again and again")
 def test_builds_at_the_same_time_do_not_disturb_each_other(policy: Path, place: Path) -> None:
     command = [sys.executable, "-c", BUILD, str(ROOT), str(policy), str(place)]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3)]
@@ -452,6 +458,7 @@ build_policy(Path(sys.argv[1]), shipped_tables(), means=BuildOptions(1, Path(sys
 """
 
 
+@pytest.mark.long("builds again and again")
 def test_another_process_finds_rules_for_several_abis(tmp_path: Path, place: Path) -> None:
     """The order of a set of names is another in each process."""
     policy = tmp_path / "p.yml"

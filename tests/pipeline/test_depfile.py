@@ -123,6 +123,7 @@ def test_the_page_shows_the_example_and_what_it_does(tmp_path: Path, name: str, 
     replay(commands, place)
 
 
+@pytest.mark.few(1, "builds again and again")
 @pytest.mark.parametrize("name", ["make", "ninja"])
 def test_names_with_what_the_syntax_is_made_of_are_still_names(tmp_path: Path, name: str) -> None:
     include = tmp_path / "a b$c#d:e" / "_x $y: #z.yml"
@@ -148,6 +149,7 @@ def test_names_with_what_the_syntax_is_made_of_are_still_names(tmp_path: Path, n
     assert command not in tool(name, tmp_path)
 
 
+@pytest.mark.long("builds again and again")
 def test_ninja_reads_the_file_by_itself_too(tmp_path: Path) -> None:
     (tmp_path / "w.yml").write_text(BASE)
     (tmp_path / "build.ninja").write_text(

@@ -244,6 +244,7 @@ def poison(cache: Path) -> None:
         entry.write_bytes(digest + b"\n" + text)
 
 
+@pytest.mark.long("builds again and again")
 def test_build_uses_what_it_kept_and_the_proofs_do_not(tmp_path: Path) -> None:
     policy, out = tmp_path / "p.yml", tmp_path / "out"
     policy.write_text(POLICY.replace(", s390x", ""))
@@ -275,6 +276,7 @@ def test_check_and_no_cache_keep_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.long("builds again and again")
 def test_vendor_uses_what_it_kept_and_its_check_does_not(tmp_path: Path) -> None:
     policy, dest = tmp_path / "p.yml", tmp_path / "sandbox"
     policy.write_text(POLICY.replace(", s390x", ""))

@@ -88,6 +88,7 @@ syscalls:
 """
 
 
+@pytest.mark.long("builds again and again")
 def test_files_of_a_policy(tmp_path: Path) -> None:
     (tmp_path / "demo.yml").write_text(POLICY)
     run = inside("build", "demo.yml", "--format", "seccompiler", "-o", "out", cwd=tmp_path)

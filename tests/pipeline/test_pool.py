@@ -33,6 +33,7 @@ def nothing_is_left() -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.few(2, "builds again and again")
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from seccompgen.core.errors import SeccompgenError
@@ -107,6 +108,7 @@ def try_to_build(content: bytes, ending: str) -> None:
             compile(source, path, "exec")
 
 
+@pytest.mark.long("reads many policies")
 @SLOW
 @given(mutated(), st.sampled_from(["json", "yml"]))
 @example(GOOD, "json")
@@ -144,6 +146,7 @@ PIECES = (
 YAML_WORDS = st.sampled_from(PIECES)
 
 
+@pytest.mark.long("reads many policies")
 @SLOW
 @given(st.lists(YAML_WORDS, max_size=25).map("".join), st.sampled_from(["yml", "toml"]))
 def test_what_almost_looks_like_a_policy(text: str, ending: str) -> None:

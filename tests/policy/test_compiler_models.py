@@ -200,6 +200,7 @@ def drawn_minijail(draw: random.Random, arch: str) -> MinijailPolicy:
     return MinijailPolicy(lines, filters, named.get(default, MINIJAIL_ACTIONS.get(default, 0)))
 
 
+@pytest.mark.few(1, "reads many policies")
 @pytest.mark.parametrize("abi", ["x86_64", "aarch64", "arm"])
 def test_minijails_policies_mean_what_its_compiler_makes_of_them(abi: str) -> None:
     draw, seen, bits = random.Random(1), Counter[str](), ABIS[abi].bits
@@ -297,6 +298,7 @@ def values_of(rules: Sequence[dict[str, Any]]) -> Iterator[int]:
             yield one["val"]
 
 
+@pytest.mark.few(1, "reads many policies")
 @pytest.mark.parametrize("abi", ["x86_64", "aarch64", "riscv64"])
 def test_seccompilers_filters_mean_what_it_makes_of_them(abi: str) -> None:
     draw, seen = random.Random(2), Counter[str]()
@@ -349,6 +351,7 @@ def for_libseccomp(rule: dict[str, Any], answer: int) -> libseccomp.Rule:
     return answer, number, tests
 
 
+@pytest.mark.long("reads many policies")
 @pytest.mark.skipif(not libseccomp.is_here(), reason="needs python3-seccomp of the system")
 def test_firecrackers_filters_mean_what_libseccomp_makes_of_them() -> None:
     draw, seen = random.Random(3), Counter[str]()

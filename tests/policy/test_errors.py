@@ -366,6 +366,7 @@ def test_a_repeated_rule_is_a_note(tmp_path: Path) -> None:
     assert notes(tmp_path, text + part) == ["p.yml:5:27: 'read' repeats p.yml:4:27"]
 
 
+@pytest.mark.few(3, "reads many policies")
 @pytest.mark.parametrize("bomb", [
     "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
 
+import pytest
 from grounding import NAMES, PLAIN, TABLES, group
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,9 +20,6 @@ from seccompgen.core.problems import Problem
 from seccompgen.policy import load_policy
 from seccompgen.verify import meaning as verified_meaning
 from strategies import assert_means
-
-if TYPE_CHECKING:
-    import pytest
 
 NUMBERS = st.sampled_from(
     [0, 1, 2, 3, 7, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 2**31 - 1, 2**31,
@@ -84,6 +81,7 @@ def expressions(names: tuple[str, ...]) -> st.SearchStrategy[str]:
     )
 
 
+@pytest.mark.long("reads many policies")
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.data())
 def test_expressions_mean_what_python_makes_of_them(

@@ -75,6 +75,7 @@ each_abi = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.few(1, "reads many policies")
 @each_abi
 def test_files_open_in_the_way_that_is_promised(abi: str, allowed: dict[str, Allowed]) -> None:
     create, truncate = CREATE.get(abi, 0x40), TRUNCATE.get(abi, 0x200)
@@ -122,6 +123,7 @@ def test_stdio_opens_and_sends_nothing_elsewhere(abi: str, allowed: dict[str, Al
             assert not stdio.allows(abi, call), call
 
 
+@pytest.mark.few(3, "reads many policies")
 @each_abi
 def test_sockets_are_of_the_promised_kind(abi: str, allowed: dict[str, Allowed]) -> None:
     stream, datagram, flags = STREAM.get(abi, 1), DATAGRAM.get(abi, 2), 0x80
@@ -134,6 +136,7 @@ def test_sockets_are_of_the_promised_kind(abi: str, allowed: dict[str, Allowed])
     assert allowed["unix"].allows(abi, "socketpair", 1, stream, 0)
 
 
+@pytest.mark.few(2, "reads many policies")
 @each_abi
 def test_threads_and_processes_stay_in_their_namespaces(
     abi: str, allowed: dict[str, Allowed]

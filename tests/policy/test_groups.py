@@ -265,6 +265,7 @@ def test_calls_that_a_group_should_refuse_and_earlier_rules_allow_are_a_note(
     assert note == "p.yml:5:26: earlier rules allow calls of @debug: kcmp, ptrace"
 
 
+@pytest.mark.few(1, "reads many policies")
 @pytest.mark.parametrize("leaf_first", [False, True])
 def test_groups_nest_to_a_depth(tmp_path: Path, leaf_first: bool) -> None:
     def chain(length: int) -> str:
@@ -279,6 +280,7 @@ def test_groups_nest_to_a_depth(tmp_path: Path, leaf_first: bool) -> None:
     assert all("deeper" in text for text in errors(tmp_path, chain(3000)))
 
 
+@pytest.mark.long("reads many policies")
 def test_no_policy_has_more_rules_than_can_be_read(tmp_path: Path) -> None:
     mentions = ", ".join(["'@system-service'"] * 1000)
     (found,) = errors(tmp_path, HEAD + f"syscalls: [{{action: allow, names: [{mentions}]}}]\n")

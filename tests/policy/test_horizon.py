@@ -127,6 +127,7 @@ def test_each_abi_has_its_own_releases() -> None:
     assert answer(text, "clone3", abi="riscv64") == ALLOW
 
 
+@pytest.mark.long("reads many policies")
 def test_compat_abis_are_answered_by_their_own_releases() -> None:
     # uretprobe is x86_64's alone; x32's numbers come under its audit value.
     text = rules(READ).replace("[x86_64]", "[x86_64]\ncompat_arches: [i386, x32]", 1)

@@ -145,11 +145,13 @@ def test_there_are_policies_to_try() -> None:
     assert len(corpus.ours()) >= 10
 
 
+@pytest.mark.few(7, "reads many policies")
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_policies_of_the_repository_are_accepted(path: Path) -> None:
     assert refusals(read(path)) == []
 
 
+@pytest.mark.few(3, "reads many policies")
 @pytest.mark.parametrize("name", corpus.EACH_NAME)
 def test_the_corpus_is_accepted(name: str) -> None:
     assert refusals(corpus.translated(corpus.corpus()[name])) == []
@@ -274,6 +276,7 @@ def test_it_agrees_with_the_checks(tmp_path: Path, examples: int) -> None:
     examine()
 
 
+@pytest.mark.long("reads many policies")
 def test_the_command_prints_and_writes_it(tmp_path: Path) -> None:
     text = schema_text(TABLES)
     run = inside("schema")

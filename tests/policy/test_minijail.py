@@ -71,6 +71,7 @@ def test_crosvm_means_what_was_found_without_us() -> None:
     assert proved == 46
 
 
+@pytest.mark.long("reads many policies")
 @needs_corpus
 def test_crosvm_for_aarch64_is_read() -> None:
     paths = sorted((CROSVM / "aarch64").glob("*.policy"))
@@ -93,6 +94,7 @@ def test_constants_are_minijails(abi: str) -> None:
     assert other <= {"NSIG"}
 
 
+@pytest.mark.long("reads many policies")
 def test_ours_mean_what_an_independent_reader_finds() -> None:
     read = sorted(corpus.OURS.glob("*.policy"))
     for path in read:

@@ -55,6 +55,7 @@ def same(file: Path, abi: str, other: FilterSemantics) -> bool:
     return isinstance(prove(ours, theirs), Proof)
 
 
+@pytest.mark.few(3, "reads many policies")
 @needs_libseccomp
 @pytest.mark.parametrize("abi", TRIED)
 def test_means_the_program(abi: str, tmp_path: Path) -> None:
@@ -68,6 +69,7 @@ def test_means_the_program(abi: str, tmp_path: Path) -> None:
         assert same(file, abi, peer.code), peer.pseudo_code
 
 
+@pytest.mark.few(2, "reads many policies")
 @needs_libseccomp
 @pytest.mark.parametrize("abi", ["x86_64", "arm", "s390x"])
 def test_means_the_rules_where_the_program_does_not(abi: str, tmp_path: Path) -> None:

@@ -202,6 +202,7 @@ def test_names_that_no_abi_has_are_notes_where_they_stand(tmp_path: Path) -> Non
 PIECES = st.sampled_from([*STRACE.splitlines(), *NAME_FIRST.splitlines(), "read: 1", "a:b", ""])
 
 
+@pytest.mark.long("reads many policies")
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.one_of(st.binary(max_size=60), st.lists(PIECES).map("\n".join).map(str.encode)))
 def test_whatever_is_in_a_file_it_is_counts_or_errors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_facts import known_facts
@@ -34,6 +35,7 @@ def covers(sets: Sets, boxes: list[Box], cuts: list[Box]) -> bool:
     return not left
 
 
+@pytest.mark.long("reads many policies")
 @settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_what_is_written_is_read_as_it_was(data: st.DataObject) -> None:

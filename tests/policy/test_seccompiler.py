@@ -79,6 +79,7 @@ def compared(one: dict[str, Any], abi: str, draw: random.Random, tmp_path: Path)
     return count
 
 
+@pytest.mark.few(3, "reads many policies")
 @pytest.mark.parametrize("abi", TRIED)
 @pytest.mark.parametrize("name", ["main", "api", "tracer"])
 def test_filters_mean_what_their_format_says(name: str, abi: str, tmp_path: Path) -> None:

@@ -236,6 +236,7 @@ syscalls:
 """
 
 
+@pytest.mark.few(1, "reads many policies")
 @pytest.mark.parametrize(
     ("default", "action"),
     [("errno(EACCES)", "allow"), ("allow", "allow"), ("kill_process", "allow")],

@@ -52,6 +52,7 @@ def present() -> list[peers.Peer]:
     return found
 
 
+@pytest.mark.long("does all that a page shows")
 def test_every_tool_that_is_here_is_right_on_a_small_policy() -> None:
     results = command.measure({"small": SMALL}, timed=False)
     assert results.calls == ()
@@ -134,6 +135,7 @@ def test_stock_policies_are_read(tmp_path: Path) -> None:
         policies.stock(file)
 
 
+@pytest.mark.long("does all that a page shows")
 def test_calls_are_timed_and_installs_too(tmp_path: Path) -> None:
     kernel.require_x86_64()
     if shutil.which("gcc") is None:
@@ -155,6 +157,7 @@ def test_calls_are_timed_and_installs_too(tmp_path: Path) -> None:
     assert all(time.least > 0 for row in installs for time in (row.bare, row.loaded))
 
 
+@pytest.mark.long("does all that a page shows")
 def test_processes_are_measured_from_their_start() -> None:
     kernel.require_x86_64()
     here = present()
@@ -307,6 +310,7 @@ def test_every_tool_has_a_colour() -> None:
     assert all(f'"{peer.name}":' in source for peer in peers.PEERS)
 
 
+@pytest.mark.long("does all that a page shows")
 def test_the_command_writes_what_it_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,7 @@ def shown_by(*pages: str) -> set[str]:
     return {steps[0].command.removeprefix("cd examples/") for steps in visits}
 
 
+@pytest.mark.few(1, "does all that a page shows")
 @pytest.mark.parametrize(
     "name", sorted({path.name for path in walkthrough.EXAMPLES} - shown_by(*PAGES))
 )
@@ -47,6 +48,7 @@ def test_filters_are_fresh_of_examples_whose_pages_are_followed_elsewhere(
     assert (run.code, run.out.splitlines()[-1]) == (0, "everything is up to date")
 
 
+@pytest.mark.few(1, "does all that a page shows")
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_what_happens(page: str, tmp_path: Path) -> None:
     for visit in walkthrough.follow(page, tmp_path):
@@ -79,6 +81,7 @@ def run(example: Path, *arguments: str, stdin: str = "") -> subprocess.Completed
     )
 
 
+@pytest.mark.few(4, "does all that a page shows")
 @pytest.mark.parametrize(
     ("example", "command"),
     [

@@ -94,6 +94,7 @@ def test_the_block_of_a_call_names_lines_of_the_policy_that_name_the_call(name: 
         assert named, (calls, file, number, rule)
 
 
+@pytest.mark.few(1, "does all that a page shows")
 @pytest.mark.parametrize("path", FILTERS, ids=lambda p: p.stem)
 def test_comments_say_what_the_bytes_do(path: Path) -> None:
     modules = sorted(path.glob("_[!_]*.py"))

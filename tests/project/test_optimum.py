@@ -50,6 +50,7 @@ def test_a_range_takes_two_tests() -> None:
     assert [node.kind for node in result.shape.nodes] == [Kind.LOAD, Kind.GE, Kind.GE]
 
 
+@pytest.mark.long("does all that a page shows")
 def test_values_that_differ_in_one_bit_take_a_mask() -> None:
     result = found(any_of(0x1702, 0x1706, 0x1722, 0x1726))
     assert (result.least, result.proof) == (5, Proof.SHORTEST)
@@ -86,6 +87,7 @@ def test_two_tests_that_fail_into_one_place_are_found() -> None:
     assert (result.given, result.least, result.proof) == (8, 7, Proof.SHORTEST)
 
 
+@pytest.mark.few(2, "does all that a page shows")
 @pytest.mark.parametrize("wanted", range(1, 256, 100))
 def test_no_shorter_program_is_missed(wanted: int) -> None:
     """Compare with all programs of two tests on a word of three bits."""
@@ -163,6 +165,7 @@ def test_masked_comparisons_are_understood() -> None:
     assert found(masked) == Found(5, 5, Proof.SHORTEST)
 
 
+@pytest.mark.long("does all that a page shows")
 def test_the_command_writes_what_it_found(tmp_path: Path) -> None:
     report = tmp_path / "OPTIMUM.md"
     command.main(["--most", "1", "--conflicts", "1000", "-o", str(report)])

@@ -65,6 +65,7 @@ def holds(place: Path) -> None:
     assert (run.stdout, run.returncode) == ("1\n", -31), run.stderr
 
 
+@pytest.mark.few(2, "does all that a page shows")
 @pytest.mark.parametrize("name", FILTERS)
 def test_policies_mean_what_they_meant(released: Path, name: str) -> None:
     policy = released / "policies" / FILTERS[name]
@@ -100,6 +101,7 @@ def test_modules_of_now_work_with_the_runtime_of_then(released: Path) -> None:
     holds(released / "new")
 
 
+@pytest.mark.few(1, "does all that a page shows")
 @pytest.mark.parametrize("vendored", ["sandbox", "alone.py"])
 def test_a_manifest_of_then_is_brought_up_to_date(released: Path, vendored: str) -> None:
     checked = inside("vendor", "--check", vendored, cwd=released)

@@ -99,6 +99,7 @@ def test_the_first_policy_is_that_of_the_example() -> None:
     assert shown.removeprefix("# worker.yml\n") == (EXAMPLE / "worker.yml").read_text()
 
 
+@pytest.mark.long("does all that a page shows")
 def test_costs_are_told_as_shown(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "build.md").read_text()
     (shown,) = [block for block in blocks("console", text) if "--costs" in block]
@@ -113,6 +114,7 @@ def test_costs_are_told_as_shown(tmp_path: Path) -> None:
     assert f"{x86_64['length']['cost']} ({x86_64['length']['bound']})" in lines[2]
 
 
+@pytest.mark.few(1, "does all that a page shows")
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_example_does_what_its_readme_shows(tmp_path: Path, python: str) -> None:
     if not Path(python).exists():

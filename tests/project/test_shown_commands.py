@@ -49,6 +49,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.few(1, "does all that a page shows")
 @pytest.mark.parametrize(
     "block",
     [
@@ -92,6 +93,7 @@ def ours(block: Block) -> Iterator[list[str]]:
             yield shlex.split(found["words"], comments=True)
 
 
+@pytest.mark.long("does all that a page shows")
 def test_the_first_own_policy_is_written_as_shown(tmp_path: Path) -> None:
     page = "docs/first-policy.md"
     for file, text in named_files(page).items():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import running_kernel as kernel
 from command import ROOT
 from deployed import lay_out, refused
@@ -40,6 +41,7 @@ def transcript(block: str, cwd: Path) -> str:
     return "".join(lines)
 
 
+@pytest.mark.long("does all that a page shows")
 def test_what_is_written_checked_and_run_as_shown(tmp_path: Path) -> None:
     shutil.copy(ROOT / "examples" / "word_count" / "worker.yml", tmp_path)
     shown = [block for block in BLOCKS if "seccompgen " in block]

@@ -63,6 +63,7 @@ def require_layout(text: str) -> None:
     assert black.format_str(text, mode=MODE) == text
 
 
+@pytest.mark.few(1, "renders and compiles many modules")
 @pytest.mark.parametrize("arches", ARCHES, ids=len)
 def test_every_turn_of_the_templates(arches: list[str], tmp_path: Path) -> None:
     usable = [name for name in arches if TABLES.tables[name].has_filters]
@@ -77,6 +78,7 @@ def test_every_turn_of_the_templates(arches: list[str], tmp_path: Path) -> None:
             require_layout(source)
 
 
+@pytest.mark.few(2, "renders and compiles many modules")
 @pytest.mark.parametrize("description", DESCRIPTIONS, ids=range(len(DESCRIPTIONS)))
 def test_every_description(description: str, tmp_path: Path) -> None:
     rule = "default_action: errno\nsyscalls: [{action: allow, names: [read]}]\n"

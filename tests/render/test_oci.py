@@ -69,6 +69,7 @@ def test_stock_filters(name: str, tmp_path: Path) -> None:
         assert prove_profile(path, abi, tmp_path / "out") > 20
 
 
+@pytest.mark.few(2, "renders and compiles many modules")
 @needs_libseccomp
 @pytest.mark.parametrize("abi", ["s390x", "ppc64", "ppc64le"])
 def test_short_profiles_for_other_abis(abi: str, tmp_path: Path) -> None:
@@ -162,6 +163,7 @@ def random_policy(rng: random.Random) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long("renders and compiles many modules")
 @needs_libseccomp
 def test_random_policies(tmp_path: Path) -> None:
     rng = random.Random(7)
@@ -280,6 +282,7 @@ def test_abis_without_profiles_are_left_out_and_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long("renders and compiles many modules")
 def test_check_tells_a_stale_profile(tmp_path: Path) -> None:
     written((GOLDEN / "container.yml").read_text(), tmp_path)
     check = ("build", "demo.yml", "--format", "oci", "-o", "out", "--check")
@@ -290,6 +293,7 @@ def test_check_tells_a_stale_profile(tmp_path: Path) -> None:
     assert said_but_warnings(inside(*check, cwd=tmp_path)) == expected
 
 
+@pytest.mark.few(1, "renders and compiles many modules")
 @pytest.mark.parametrize("form", ["oci", "spo"])
 def test_what_is_written_comes_back(form: str, tmp_path: Path) -> None:
     """`build` reads each profile back before it writes it; `equiv` does so from outside."""

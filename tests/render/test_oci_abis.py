@@ -73,6 +73,7 @@ def test_values_between_others_are_told_apart_on_every_abi(tmp_path: Path) -> No
     assert (run.code, "on x32: profile says" in run.err) == (2, True)
 
 
+@pytest.mark.long("renders and compiles many modules")
 @needs_libseccomp
 def test_random_policies_for_several_abis(tmp_path: Path) -> None:
     draw, written_ones, refused = random.Random(4), 0, 0

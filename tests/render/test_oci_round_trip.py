@@ -109,6 +109,7 @@ def test_a_stock_policy_comes_back(path: Path, tmp_path: Path) -> None:
     assert all("libseccomp gives socketcall the rules" in why for why in refused.values())
 
 
+@pytest.mark.long("renders and compiles many modules")
 def test_every_action_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "policy.yml"
     path.write_text(EVERY_ACTION)

@@ -129,6 +129,7 @@ def rows(program: Program) -> tuple[TreeRow, ...]:
     return decision_tree(program, TABLES)
 
 
+@pytest.mark.long("renders and compiles many modules")
 def test_a_page_has_these_parts(page: Page) -> None:
     assert "\n".join(page.headings) + "\n" == STRUCTURE
     assert page.scripts == [{"type": "application/json", "id": "data"}, {}]
@@ -168,6 +169,7 @@ def test_numbers_of_each_abi_are_in_the_data(page: Page) -> None:
         assert numbers[read] == TABLES.tables[abi].numbers["read"]
 
 
+@pytest.mark.long("renders and compiles many modules")
 def test_several_filters_share_a_page(directory: Path) -> None:
     run = inside(
         "report", "policy.yml", "no_exec", "--arch", "x86_64", "--against", "policy.yml",
@@ -218,6 +220,7 @@ def test_a_filter_of_one_answer_asks_nothing(directory: Path) -> None:
 # --- the tree ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long("renders and compiles many modules")
 def test_each_jump_has_one_row(program: Program, rows: tuple[TreeRow, ...]) -> None:
     jumps = [i for i, one in enumerate(program.instructions) if one.code & 7 == 5 and one.code != 5]
     assert sorted(row.at for row in rows) == jumps
@@ -265,6 +268,7 @@ def test_questions_are_in_names(rows: tuple[TreeRow, ...]) -> None:
 # --- abilities -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long("renders and compiles many modules")
 def test_abilities_are_what_the_stock_filters_promise() -> None:
     can = {
         name: {

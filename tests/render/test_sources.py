@@ -39,6 +39,7 @@ def build(policy: str, where: Path, *options: str, name: str = "demo") -> list[s
     return [f"{run.code}", *run.err.splitlines()] if run.code else []
 
 
+@pytest.mark.few(2, "renders and compiles many modules")
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_files_are_those_that_were_looked_at(form: str, tmp_path: Path) -> None:
     shutil.copy(GOLDEN / "demo.yml", tmp_path)
@@ -48,6 +49,7 @@ def test_the_files_are_those_that_were_looked_at(form: str, tmp_path: Path) -> N
     assert snapshot(tmp_path / "out") == wanted, f"if that is right: cd {GOLDEN} && {update}"
 
 
+@pytest.mark.few(1, "renders and compiles many modules")
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_program_is_the_one_of_the_raw_file(form: str, tmp_path: Path) -> None:
     """And stands under the condition that is its ABI's alone."""
@@ -172,6 +174,7 @@ def test_an_abi_without_a_program_is_an_error(tmp_path: Path) -> None:
     assert "no program fits the ABI that this is compiled for" in run.stderr
 
 
+@pytest.mark.long("renders and compiles many modules")
 @pytest.mark.skipif(not shutil.which("cc"), reason="needs cc")
 def test_the_page_does_what_it_shows(tmp_path: Path) -> None:
     assert follow("c.md", tmp_path) == 2
@@ -180,6 +183,7 @@ def test_the_page_does_what_it_shows(tmp_path: Path) -> None:
 # --- what is said ------------------------------------------------------------------------------
 
 
+@pytest.mark.few(2, "renders and compiles many modules")
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_banner_repeats_itself(form: str, tmp_path: Path) -> None:
     options = ["--format", form, "--arch", "x86_64", "--arch", "i386", "--optimize", "size"]
@@ -192,6 +196,7 @@ def test_the_banner_repeats_itself(form: str, tmp_path: Path) -> None:
     assert snapshot(tmp_path / "again") == first
 
 
+@pytest.mark.few(1, "renders and compiles many modules")
 @pytest.mark.parametrize("form", FORMATS)
 def test_check_tells_what_is_missing_stale_and_left_over(form: str, tmp_path: Path) -> None:
     check = ("build", "demo.yml", "--format", form, "-o", "out", "--check")
@@ -216,6 +221,7 @@ def test_check_tells_what_is_missing_stale_and_left_over(form: str, tmp_path: Pa
     assert module.read_text() == "int mine;\n"
 
 
+@pytest.mark.long("renders and compiles many modules")
 def test_a_go_program_that_its_policy_no_longer_has_goes(tmp_path: Path) -> None:
     assert not build(f"arches: [x86_64, s390x]\n{EVERYWHERE}", tmp_path, "--format", "go")
     mine = tmp_path / "out" / "demo" / "mine.go"
@@ -250,6 +256,7 @@ def test_names_that_a_language_refuses(form: str, name: str, what: str, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.few(5, "renders and compiles many modules")
 @pytest.mark.parametrize("form", ["python", "bpf", "c", "rust", "go", "oci"])
 def test_names_that_windows_reserves(form: str, tmp_path: Path) -> None:
     """Git cannot check such a file or directory out there, and Go imports it nowhere."""
@@ -274,6 +281,7 @@ def test_abis_that_a_language_lacks(form: str, language: str, tmp_path: Path) ->
     ]
 
 
+@pytest.mark.long("renders and compiles many modules")
 def test_a_listener_is_returned(tmp_path: Path) -> None:
     policy = """
 default_action: allow

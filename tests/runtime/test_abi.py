@@ -64,6 +64,7 @@ def test_n64_is_not_taken_for_n32() -> None:
         assert abi_of_elf(elf_header(8, 64, order, 0xFFFFFFFF)) == name
 
 
+@pytest.mark.long("tries interpreters, sandboxes or moments one by one")
 def test_nothing_else_is_taken_for_an_abi() -> None:
     known = {header_of(abi)[:20] for abi in WITH_FILTERS}
     for machine in range(0x10000):

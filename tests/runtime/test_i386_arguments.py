@@ -28,6 +28,7 @@ GARBAGE = (1 << 32, 0xFFFFFFFF << 32, 0x7FFFFFFF80000000 & ~U32)
 READ_HIGH, JUMP_EQUAL = 0x20, 0x15
 
 
+@pytest.mark.few(5, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("argument", range(6))
 def test_a_filter_sees_the_upper_half(argument: int) -> None:
     call = kernel.i386_call()
@@ -102,6 +103,7 @@ def made(call: Callable[..., int], add: int) -> dict[str, Any]:
     return results
 
 
+@pytest.mark.few(2, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("garbage", GARBAGE, ids=hex)
 def test_calls_get_the_lower_halves(garbage: int) -> None:
     call = kernel.i386_call()

@@ -136,6 +136,7 @@ LEAN_FIRST = [
 ]
 
 
+@pytest.mark.few(2, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("way", LEAN_FIRST)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_version(version: str, way: str, tmp_path: Path) -> None:
@@ -186,6 +187,7 @@ leave(7)
 """
 
 
+@pytest.mark.few(2, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("way", LEAN_FIRST)
 @pytest.mark.parametrize("version", [*VERSIONS, "system", "pypy"])
 def test_install_makes_no_call_after_the_last(version: str, way: str, tmp_path: Path) -> None:
@@ -244,6 +246,7 @@ except _runtime.SeccompError as error:
 """
 
 
+@pytest.mark.few(3, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("when", ["inside", "before"])
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
 def test_a_subinterpreter_with_a_gil_of_its_own(version: str, when: str, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_a_second_answer() -> None:
 # Descriptors
 
 
+@pytest.mark.few(6, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("close_on_exec", [True, False])
 @pytest.mark.parametrize("number", [None, 200])
 @pytest.mark.parametrize("at_once", [True, False])
@@ -168,6 +169,7 @@ def test_memory_is_read() -> None:
     assert told == [True, "050607"]
 
 
+@pytest.mark.few(5, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 4095, 4080])
 @pytest.mark.parametrize("place", ["start", "end"])
 def test_a_string_is_read_up_to_its_end(length: int, place: str) -> None:

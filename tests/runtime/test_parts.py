@@ -128,6 +128,7 @@ def test_the_words_are_imported_when_they_are_read(python: str, tmp_path: Path) 
 NR_OPENAT = 257
 
 
+@pytest.mark.few(6, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize(
     "lack",
     [

@@ -54,6 +54,7 @@ def asked(question: Callable[[], object], outer: bytes | None = None) -> Any:
 # supported()
 
 
+@pytest.mark.few(3, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize(
     ("outer", "answer"),
     [
@@ -95,11 +96,13 @@ def test_asking_changes_nothing() -> None:
 # action_available()
 
 
+@pytest.mark.few(7, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("action", ACTIONS)
 def test_this_kernel_has_every_action(action: str) -> None:
     assert asked(lambda: runtime.action_available(action)) is True
 
 
+@pytest.mark.few(6, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL])  # EINVAL: before 4.14
 @pytest.mark.parametrize("action", ACTIONS)
 def test_an_older_kernel_lacks_the_newer_actions(action: str, number: int) -> None:
@@ -226,6 +229,7 @@ def test_mode_where_the_filter_forbids_to_look() -> None:
     assert "/proc/thread-self/status cannot be read (Permission denied); mount /proc" in told[2]
 
 
+@pytest.mark.few(6, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize(
     ("text", "answer"),
     [

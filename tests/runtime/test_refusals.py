@@ -152,6 +152,7 @@ def test_a_sandbox_that_hides_whether_no_new_privs_is_set() -> None:
     refused(child, "no_new_privs", errno.EPERM, *expected, nnp=nnp)
 
 
+@pytest.mark.few(6, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("answer", [errno.EOPNOTSUPP, errno.EINVAL])  # EINVAL: before 4.14
 @pytest.mark.parametrize(
     ("action", "words"),
@@ -204,6 +205,7 @@ def lacking(flag: int) -> bytes:
     )
 
 
+@pytest.mark.few(6, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
@@ -231,6 +233,7 @@ def test_a_flag_that_the_runtime_does_not_know(flags: int) -> None:
     refused(under(ASKING_KILLS, flags=flags), "unknown_flag", errno.EINVAL, unknown, nnp=0)
 
 
+@pytest.mark.few(5, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("more", [0, FLAG_LOG, SPEC_ALLOW])
 @pytest.mark.parametrize(
     ("flags", "parts"),
@@ -259,6 +262,7 @@ def test_the_kernel_agrees_which_flags_go_together() -> None:
     assert kernel.run(child).value == [legal(flags) for flags in range(64)]
 
 
+@pytest.mark.few(6, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("flags", [flags for flags in range(64) if legal(flags)])
 def test_every_other_combination_is_put_in_force(flags: int) -> None:
     def child() -> object:

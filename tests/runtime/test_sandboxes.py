@@ -73,6 +73,7 @@ int go(void) { int result = demo_install(); return result < 0 ? -errno : result;
 """
 
 
+@pytest.mark.few(1, "tries interpreters, sandboxes or moments one by one")
 @pytest.mark.parametrize("every", [3, pytest.param(1, marks=MORE)])
 @pytest.mark.parametrize(("name", "flags"), [("", 0), ("new_listener", NEW_LISTENER)])
 def test_c_under_any_sandbox(name: str, flags: int, every: int, tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ COARSE = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.few(1, "tries interpreters, sandboxes or moments one by one")
 @COARSE
 @pytest.mark.parametrize(
     ("program", "flags"), [(ASK, NEW_LISTENER), (ONCE, 0)], ids=["listener", "once"]

@@ -107,6 +107,7 @@ def test_each_has_a_program_for_every_abi_that_it_can_speak_for() -> None:
     }
 
 
+@pytest.mark.few(2, "confines programs one by one")
 @pytest.mark.parametrize("policy", [path.stem for path in POLICIES])
 def test_calls_that_the_kernel_cannot_tell_apart_get_one_answer(policy: str) -> None:
     for abi, code in programs(policy).items():

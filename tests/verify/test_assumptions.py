@@ -86,6 +86,7 @@ def test_our_programs_are_proved_without_assuming_anything(abi: str) -> None:
     assert_proved(meaning_of(policy, abi), code)
 
 
+@pytest.mark.few(5, "proves many programs")
 @pytest.mark.parametrize("abi", ZERO)
 def test_a_test_of_a_word_that_is_always_zero_is_no_difference(abi: str) -> None:
     policy = policy_of(abi)
@@ -152,6 +153,7 @@ def test_calls_that_do_not_exist() -> None:
         assert Call(0, ABIS["i386"].audit_arch, (a, b, c, d, e, f)).exists
 
 
+@pytest.mark.long("proves many programs")
 def test_verify_and_equiv_say_what_is_assumed(tmp_path: Path) -> None:
     for abi in ("ppc", "m68k", "i386"):
         program = encode(wide(policy_of(abi)).instructions, architectures.ABIS[abi])

@@ -77,6 +77,7 @@ def assert_same_constant(program: Program, nr: int, arch: int) -> bool:
     return told
 
 
+@pytest.mark.long("proves many programs")
 @settings(PROPERTY, max_examples=400)
 @given(seed=st.integers(0, 2**32), length=st.integers(0, 12))
 @example(seed=0, length=0)

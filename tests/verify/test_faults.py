@@ -198,6 +198,7 @@ each = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.few(1, "proves many programs")
 @each
 def test_a_fault_is_found_and_shown(name: str) -> None:
     fault = FAULTS[name]

@@ -114,6 +114,7 @@ Those whose data can be seen are there twice.
 """
 
 
+@pytest.mark.few(5, "proves many programs")
 @pytest.mark.parametrize(
     ("older", "newer"), long_but(NEIGHBOURS, product(ACTIONS, ACTIONS), "every pair")
 )

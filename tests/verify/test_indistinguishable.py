@@ -104,6 +104,7 @@ def assert_a_pair(one: IndistinguishableCalls, code: Code, read: ReadBits) -> No
     assert one.answer != one.other_answer
 
 
+@pytest.mark.few(1, "proves many programs")
 @pytest.mark.parametrize(
     "abi",
     long_but(["x86_64", "s390x"], ["x86_64", "aarch64", "s390x", "mips64", "ppc64"], "more ABIs"),
@@ -120,6 +121,7 @@ def test_the_high_word_of_an_int_is_a_bit_too_many(abi: str) -> None:
     assert found(program(abi, "socket", *low_only(abi, 1, 5)), read) == ()
 
 
+@pytest.mark.long("proves many programs")
 def test_a_long_and_what_nobody_knows_count_as_a_whole() -> None:
     body = high_then_low("x86_64", 1, 5)
     code = program("x86_64", "socket", *body)
@@ -131,6 +133,7 @@ def test_a_long_and_what_nobody_knows_count_as_a_whole() -> None:
     assert found(code, bits_read(tables({"socket": [INT] * 3}, "i386"), ABIS["x86_64"])) == ()
 
 
+@pytest.mark.long("proves many programs")
 def test_an_argument_that_the_call_has_not_is_not_read() -> None:
     read = bits_read(tables({"socket": [INT, INT, INT], "getpid": []}, "x86_64"), ABIS["x86_64"])
     (one,) = found(program("x86_64", "socket", *low_only("x86_64", 3, 5)), read)
@@ -139,6 +142,7 @@ def test_an_argument_that_the_call_has_not_is_not_read() -> None:
     assert (one.argument, one.bit, one.call.args[0], one.answer) == (0, 0, 0, REFUSE)
 
 
+@pytest.mark.long("proves many programs")
 def test_sixteen_bits_are_read_of_a_mode() -> None:
     read = bits_read(tables({"mkdir": [LONG, MODE]}, "x86_64"), ABIS["x86_64"])
     masked = ((LD, 0, 0, 24), (AND, 0, 0, 0xF000), (JEQ, 0, 1, 0x4000), (RET, 0, 0, REFUSE))
@@ -161,6 +165,7 @@ def test_i386_reads_no_high_word_whatever_it_is() -> None:
     assert (one.argument, one.bit) == (1, 32)
 
 
+@pytest.mark.few(1, "proves many programs")
 @pytest.mark.parametrize("abi", ["m68k", "ppc", "csky"])
 def test_high_words_that_no_kernel_shows_make_no_pair(abi: str) -> None:
     code = program(abi, "openat", *high_then_low(abi, 1, 5))
@@ -230,6 +235,7 @@ def test_mips_takes_the_prototype_from_the_number_whatever_the_task_is_of() -> N
 ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 
+@pytest.mark.few(1, "proves many programs")
 @few_and_many(18, 50)
 @pytest.mark.parametrize("plain", [True, False], ids=["loads, masks, jumps", "all opcodes"])
 @pytest.mark.parametrize("byte_order", ORDERS)
@@ -315,6 +321,7 @@ def test_what_says_no_width_holds_for_random_policies(
         assert indistinguishable_calls(compiled(tmp_path, abi, rules), read) == (), seed
 
 
+@pytest.mark.few(1, "proves many programs")
 @pytest.mark.parametrize("abi", ["x86_64", "s390x"])
 def test_a_width_of_64_is_found_wherever_the_kernel_reads_less(abi: str, tmp_path: Path) -> None:
     numbers = TABLES.tables[abi].numbers
@@ -333,6 +340,7 @@ def test_a_width_of_64_is_found_wherever_the_kernel_reads_less(abi: str, tmp_pat
     assert len(less) > 20
 
 
+@pytest.mark.long("proves many programs")
 def test_a_mask_that_lets_one_bit_too_many_through_is_found(tmp_path: Path) -> None:
     rule = {"argument": 1, "operation": "Equal", "value": 0o700}
     code = compiled(tmp_path, "x86_64", [{"name": "mkdir", "arguments": [rule]}])

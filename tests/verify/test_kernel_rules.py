@@ -49,6 +49,7 @@ def test_every_opcode_in_the_middle_and_at_the_end() -> None:
     assert [code for code, verdict in zip(codes, end, strict=True) if verdict] == [0x06, 0x16]
 
 
+@pytest.mark.few(4, "proves many programs")
 @pytest.mark.parametrize(
     ("program", "verdict"),
     [
@@ -153,6 +154,7 @@ def drawn_programs(batch: list[Program]) -> None:
     VERDICTS.extend(taken(batch))
 
 
+@pytest.mark.long("proves many programs")
 def test_random_programs() -> None:
     VERDICTS.clear()
     drawn_programs()

@@ -24,6 +24,7 @@ def made() -> dict[str, Peer]:
     return {peer.abi: peer for peer in peers(asked)}
 
 
+@pytest.mark.few(2, "proves many programs")
 @pytest.mark.parametrize("abi", LEVELS)
 def test_they_answer_alike(abi: str) -> None:
     theirs = made()[abi]

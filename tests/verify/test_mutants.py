@@ -27,6 +27,7 @@ CHOSEN = [
 SOME = [("no_exec", "x86_64"), ("no_exec", "ppc64")]
 
 
+@pytest.mark.few(1, "proves many programs")
 @pytest.mark.parametrize(
     ("name", "abi"), long_but(SOME, [(one.name, one.abi) for one in CHOSEN], "the other filters")
 )

@@ -57,6 +57,7 @@ ALLOW, KILL = 0x7FFF0000, 0x80000000
 # --- policies and programs -----------------------------------------------------------------------
 
 
+@pytest.mark.few(1, "proves many programs")
 @few_and_many(2, 5)
 @pytest.mark.parametrize("abis", [("x86_64", "x32", "i386"), ("mips64", "ppc64", "s390x", "arm")])
 def test_both_prove_programs_of_random_policies(abis: tuple[str, ...], examples: int) -> None:
@@ -99,6 +100,7 @@ def assert_confirmed(
                 assert ran(left, call).value == ran(right, call).value, call
 
 
+@pytest.mark.few(1, "proves many programs")
 @few_and_many(60, 110)
 @pytest.mark.parametrize("plain", [True, False], ids=["loads, masks, jumps", "all opcodes"])
 @pytest.mark.parametrize("byte_order", ORDERS)
@@ -162,6 +164,7 @@ def test_sets_of_bits_have_the_values_that_questions_hold_for() -> None:
                 assert (found & one is not sets.nothing) == question.holds(value), question
 
 
+@pytest.mark.few(1, "proves many programs")
 @few_and_many(30, 60)
 @pytest.mark.parametrize("byte_order", ORDERS)
 def test_both_know_the_answer_to_one_call(
@@ -182,6 +185,7 @@ OPERATIONS = sorted(CONDITIONAL_JUMPS) + sorted(ARITHMETIC)
 EDGES = (0, 1, 4, 5, 6, 31, 0x80000000, U32)
 
 
+@pytest.mark.few(3, "proves many programs")
 @pytest.mark.parametrize("code", OPERATIONS, ids=[f"{code:#04x}" for code in OPERATIONS])
 def test_both_know_what_every_operation_does(code: int) -> None:
     rng = random.Random(code)
@@ -342,6 +346,7 @@ def test_too_many_classes_of_numbers_are_left_to_z3(monkeypatch: pytest.MonkeyPa
     assert_left_to_z3(code, other, "more than 1000 classes", monkeypatch)
 
 
+@pytest.mark.few(1, "proves many programs")
 @pytest.mark.parametrize("most", [10, 10_000])
 def test_too_many_steps_are_left_to_z3(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exhaustion, "MOST_STEPS", most)
@@ -362,6 +367,7 @@ def assert_left_to_z3(code: Code, other: Code, why: str, monkeypatch: pytest.Mon
         prove(code, code)
 
 
+@pytest.mark.long("proves many programs")
 def test_a_policy_of_too_many_classes_is_followed_by_its_bits() -> None:
     rules = [
         {

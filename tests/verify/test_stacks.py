@@ -54,6 +54,7 @@ def with_named_actions(code: Code) -> Code:
     return Code(named, code.byte_order)
 
 
+@pytest.mark.few(1, "proves many programs")
 @pytest.mark.parametrize("operation", Operation)
 def test_stacks(operation: Operation) -> None:
     seen: Counter[object] = Counter()
@@ -96,6 +97,7 @@ def one_answer_a_bit(rng: random.Random) -> Code:
     return little((LD_ABS, 0, 0, word), *tests, *rets)
 
 
+@pytest.mark.long("proves many programs")
 def test_laws_of_stacks() -> None:
     allow, kill = (little((RET, 0, 0, ret)) for ret in (ALLOW, KILL))
     for seed in range(12):

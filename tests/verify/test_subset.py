@@ -17,6 +17,7 @@ from seccompgen.verify import Method, Proof, Relation, prove
 from strategies import plain_tables, policies
 
 
+@pytest.mark.few(1, "proves many programs")
 @pytest.mark.parametrize("abi", ["x86_64", "i386"])
 def test_all_agree_on_pairs_of_random_policies(abi: str) -> None:
     seen: Counter[str] = Counter()
@@ -33,6 +34,7 @@ def test_all_agree_on_pairs_of_random_policies(abi: str) -> None:
     assert min(seen["Proof"], seen["Difference"]) > 0, seen
 
 
+@pytest.mark.long("proves many programs")
 @pytest.mark.skipif(not running_kernel.IS_X86_64, reason="needs Linux on x86_64")
 def test_the_kernel_agrees_where_both_filters_are_in_force() -> None:
     counts = filter_pairs.count_in_force(range(8))

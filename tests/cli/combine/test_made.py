@@ -75,6 +75,7 @@ def test_the_module_says_what_it_is_made_of_and_how(here: Path) -> None:
     )
 
 
+@pytest.mark.few(2, "runs commands on many filters")
 @pytest.mark.parametrize(
     ("args", "made", "title"),
     [
@@ -151,6 +152,7 @@ def test_check_writes_nothing_and_says_what_is_stale(here: Path) -> None:
     assert snapshot(here) == before
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_a_directory_is_all_the_filters_in_it(here: Path) -> None:
     package = here / "pkg"
     assert inside("build", "one.yml", "two.yml", "-o", "pkg", cwd=here).code == 0
@@ -211,6 +213,7 @@ def test_scratch_memory_is_followed(here: Path) -> None:
 # --- what is proved later ------------------------------------------------------------------------
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_verify_finds_the_parts_and_says_what_has_changed(here: Path) -> None:
     inside("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
     assert inside("verify", "out/both", cwd=here).code == 0

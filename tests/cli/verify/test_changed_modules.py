@@ -65,6 +65,7 @@ def test_a_module_that_may_install_something_else_is_never_proved(here: Path) ->
     assert [match[1] if (match := place.fullmatch(line)) else line for line in errors] == names
 
 
+@pytest.mark.few(3, "runs commands on many filters")
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
@@ -125,6 +126,7 @@ def test_all_that_is_wrong_with_all_files_is_told_at_once(here: Path) -> None:
     ]
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_a_banner_that_does_not_say_enough(here: Path) -> None:
     module = here / "worker.py"
     lines = module.read_text().splitlines(keepends=True)
@@ -211,6 +213,7 @@ def test_a_policy_that_leaves_an_abi_out_now_is_stale(here: Path) -> None:
     )
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_a_file_that_is_included_counts_as_well(tmp_path: Path) -> None:
     (tmp_path / "base.yml").write_text("syscalls:\n- {action: allow, names: [read]}\n")
     (tmp_path / "worker.yml").write_text(
@@ -232,6 +235,7 @@ def test_a_file_that_is_included_counts_as_well(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_a_policy_is_looked_for_beside_the_module_in_the_project_and_here(here: Path) -> None:
     package = here / "package"
     package.mkdir()
@@ -266,6 +270,7 @@ def test_a_module_against_another_policy_than_its_own(here: Path) -> None:
     ]
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_the_tables_are_those_that_it_was_made_from(here: Path) -> None:
     tables = ROOT / "generator" / "seccompgen" / "kernel"
     shutil.copytree(tables, here / "tables")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.few(2, "runs commands on many filters")
 @pytest.mark.parametrize(
     ("left", "right"),
     [
@@ -76,6 +77,7 @@ def test_abis_that_only_one_has_are_a_difference(here: Path) -> None:
     assert failed(run) == (2, ["other.yml: not for s390x: its arches leave that out"])
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_programs_of_others_with_scratch_memory_and_x(tmp_path: Path) -> None:
     returns = [(0x06, 0, 0, ALLOW), (0x06, 0, 0, EPERM)]
     raw(tmp_path / "plain.bpf", LD_NR, (0x15, 0, 1, 60), *returns)
@@ -105,6 +107,7 @@ def test_instructions_of_others_are_listed_by_their_names(tmp_path: Path) -> Non
     assert texts[6:] == ["jeq x else allow", "ret a", "ret allow"]
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_an_argument_that_was_looked_at_is_shown_even_if_it_is_0(tmp_path: Path) -> None:
     refused = (0x06, 0, 0, EPERM)
     raw(tmp_path / "a.bpf", LD_ARG0, (0x15, 0, 1, 0), (0x06, 0, 0, ALLOW), refused)

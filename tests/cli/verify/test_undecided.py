@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 from command import inside, seccompgen
 from verify_command import (
     ALLOW,
@@ -53,6 +54,7 @@ def test_undecided_is_neither_yes_nor_no(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_what_is_undecided_does_not_hide_what_is_refuted(here: Path) -> None:
     sum_is(here / "sum.bpf", 5, 65)
     raw(here / "open.bpf", (0x06, 0, 0, ALLOW))
@@ -103,6 +105,7 @@ def socket_of_64_bits(path: Path) -> None:
     path.write_text(head + rule)
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_calls_that_the_kernel_cannot_tell_apart_get_one_answer(here: Path) -> None:
     run = inside("verify", "worker.yml", "worker.py", "pkg/worker", cwd=here)
     assert (run.code, run.out.splitlines()[-1]) == (0, ONE_ANSWER)

@@ -225,6 +225,7 @@ def test_what_is_not_understood_is_told_with_what_to_do(
 # --- a project -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long("runs commands on many filters")
 def test_without_files_it_verifies_the_project(here: Path) -> None:
     (here / "pyproject.toml").write_text(
         '[tool.seccompgen]\npolicies = "seccomp"\noutput = "out"\n'

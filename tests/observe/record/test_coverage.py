@@ -7,6 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from command import seccompgen
 from recorded_policies import HARMLESS, MARKER, python
 from recording import record
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 require_x86_64()
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_a_workload_beside_a_policy(policy: Path) -> None:
     """Rules that nothing reached, and calls that would have been refused, are told."""
     policy.write_text(
@@ -57,6 +59,7 @@ def test_a_workload_beside_a_policy(policy: Path) -> None:
     assert (alone.code, alone.err) == (2, "--skip-unreached is for --against\n")
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_what_would_be_refused_is_told_as_by_run_trace(policy: Path, tmp_path: Path) -> None:
     """The same calls with the same arguments, rules and places, each kind of call by itself."""
     policy.write_text(
@@ -118,6 +121,7 @@ thread.join()
     )
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_what_is_told_of_refusals_does_not_grow_with_what_is_called(policy: Path) -> None:
     policy.write_text(
         "default_action: allow\n"
@@ -160,6 +164,7 @@ def test_what_came_before_the_marker_is_not_looked_at(policy: Path) -> None:
     assert [frame["python"][0] for frame in one["seen"]] == ["<string>:4 in after"]
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_a_policy_lets_through_what_it_was_recorded_from(policy: Path) -> None:
     command = python("import json")
     assert record(policy, command, "--args").code == 0

@@ -68,6 +68,7 @@ def workload(name: str, directory: Path) -> Workload:
     return Workload([sys.executable, "-I", "-c", PYTHON])
 
 
+@pytest.mark.few(1, "records programs, and runs them under the result")
 @pytest.mark.parametrize("times", OFTEN)
 @pytest.mark.parametrize("name", ["shell", "threads", "dies"])
 def test_a_program_ends_as_it_does_without_a_filter(name: str, times: int, tmp_path: Path) -> None:
@@ -75,6 +76,7 @@ def test_a_program_ends_as_it_does_without_a_filter(name: str, times: int, tmp_p
     hold(made, tmp_path, ENDINGS if times > 2 else ENDINGS[:2])
 
 
+@pytest.mark.few(1, "records programs, and runs them under the result")
 @pytest.mark.parametrize("times", OFTEN)
 @pytest.mark.parametrize("name", ["threads", "dies"])
 def test_what_was_ended_by_a_signal_can_end_by_itself(
@@ -111,6 +113,7 @@ def test_a_pipe_can_break_that_did_not(shell: str, times: int, tmp_path: Path) -
         assert (outcome.code, outcome.said) == (0, "1\n10\ndone\n"), policy.read_text()
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_a_shell_can_wait_longer_than_it_did(tmp_path: Path) -> None:
     """Where a child has ended before the shell waits for it, the recording shows no sleep."""
     script = "sleep $0 & sleep $1; wait; echo done"

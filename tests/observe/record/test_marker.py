@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 from command import seccompgen
 from recorded_policies import HARMLESS, MARKER, load, python
 from recording import calls, record, run
@@ -57,6 +58,7 @@ def test_a_question_of_the_runtime_is_no_marker(policy: Path) -> None:
     assert record(policy, python(asked), "--startup-marker").code == 1
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_installing_a_generated_filter_marks(policy: Path, tmp_path: Path) -> None:
     """And a program that does so, under the result, does what it did."""
     lax = tmp_path / "lax.yml"

@@ -61,6 +61,7 @@ def test_a_part_of_what_was_seen_needs_no_rule(tmp_path: Path) -> None:
     assert len([rule for rule in made.rules if rule.name == "mprotect"]) == 2
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_too_many_values_say_nothing(tmp_path: Path) -> None:
     values = [{1: request} for request in range(MOST_VALUES + 1)]
     made = written(tmp_path, recorded("x86_64", ioctl=values, read=[{}]))
@@ -75,6 +76,7 @@ def test_an_argument_that_is_something_else_on_an_abi_is_left_alone(tmp_path: Pa
     assert answer(made, "mmap", 0, 0, 7) == ALLOW
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 @settings(max_examples=25)
 @given(
     st.lists(
@@ -186,6 +188,7 @@ def test_what_a_run_brings_with_it(
 # Merging
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_runs_are_merged(policy: Path) -> None:
     first_run, second_run = (
         python(f"import os; print({source} is not ...)")
@@ -201,6 +204,7 @@ def test_runs_are_merged(policy: Path) -> None:
         assert again.stdout == "True\n", again.stderr
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_what_is_known_runs_unseen(policy: Path) -> None:
     command = python("import os; print(os.getsid(0) >= 0)")
     assert record(policy, command, "--args").code == 0
@@ -228,6 +232,7 @@ def test_a_marker_is_seen_whatever_is_known(policy: Path, tmp_path: Path) -> Non
     assert "getsid" in calls(policy)
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_machines_are_merged_without_running_anything(policy: Path, tmp_path: Path) -> None:
     assert record(policy, ["/bin/true"]).code == 0
     other = tmp_path / "other.yml"

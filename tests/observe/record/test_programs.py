@@ -98,6 +98,7 @@ def test_python_reads_and_writes_json(tmp_path: Path, options: tuple[str, ...]) 
     assert out == "4915\n"
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_python_keeps_a_database(tmp_path: Path) -> None:
     out, policy = repeat(tmp_path, python(SQLITE, tmp_path / "base"))
     assert out == "4950\n"
@@ -121,12 +122,14 @@ def test_python_computes_in_processes(tmp_path: Path, method: str) -> None:
     assert out == "5050\n"
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_python_serves_under_load(tmp_path: Path) -> None:
     out, policy = repeat(tmp_path, python(SERVER), "--args")
     assert out == "160\n"
     assert {"accept4", "listen", "socket"} <= {*calls(policy)}
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_coreutils_die_of_nothing(tmp_path: Path) -> None:
     """With kill_process for the rest, a single call that was not seen would be the end."""
     shell = shutil.which("sh")

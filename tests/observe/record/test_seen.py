@@ -94,6 +94,7 @@ def test_every_process_and_thread_is_seen(policy: Path, body: str) -> None:
     assert ("x86_64", "getsid") not in found
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_it_finds_what_strace_finds(tmp_path: Path) -> None:
     """Sets compared, as the benchmark does. Only what depends on when threads run may differ."""
     strace = shutil.which("strace")
@@ -134,6 +135,7 @@ def test_calls_through_another_abi_are_recorded_as_such(policy: Path, tmp_path: 
     assert [abi.name for abi in written.compat_arches] == ["i386"]
 
 
+@pytest.mark.few(1, "records programs, and runs them under the result")
 @pytest.mark.parametrize("options", [(), ("--args",)], ids=["calls", "arguments"])
 def test_calls_that_stand_for_others_are_told_apart(
     policy: Path, tmp_path: Path, options: tuple[str, ...]
@@ -181,6 +183,7 @@ int main(int count, char **words)
 """
 
 
+@pytest.mark.few(1, "records programs, and runs them under the result")
 @pytest.mark.parametrize("words", [[], ["clone3"]], ids=["clone", "clone3"])
 def test_what_wants_no_tracer_is_traced_all_the_same(
     policy: Path, tmp_path: Path, words: list[str]
@@ -280,6 +283,7 @@ def anywhere() -> Iterator[Path]:
         yield Path(directory)
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 @pytest.mark.root("makes a setuid program, and becomes another user")
 def test_it_needs_no_privileges_and_says_what_it_cannot_see(anywhere: Path) -> None:
     found = shutil.which("id")
@@ -316,6 +320,7 @@ def test_a_process_that_is_traced_already_is_refused(policy: Path) -> None:
     assert not inner.exists()
 
 
+@pytest.mark.long("records programs, and runs them under the result")
 def test_each_of_many_busy_processes_has_its_turn(tmp_path: Path) -> None:
     """The kernel tells of the latest first, and they soon are at their next call."""
     code = """

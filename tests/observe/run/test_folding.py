@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from command import seccompgen
 from seccompgen.core.abis import ABIS
 from seccompgen.core.deciding import DecidingRule
@@ -69,6 +70,7 @@ def test_sites_are_apart_and_their_number_has_a_bound() -> None:
     assert found.index(("call0", 1, 2)) < found.index(("end", 0, 0))
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_a_program_that_tries_again_and_again(tmp_path: Path) -> None:
     """The end's count comes also where a signal ends the command."""
     policy = tmp_path / "p.yml"

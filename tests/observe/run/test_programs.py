@@ -64,6 +64,7 @@ def near_misses(words: tuple[int, ...], bits: int) -> Iterator[tuple[int, ...]]:
             yield (*words[:at], words[at] ^ 1 << bit, *words[at + 1 :])
 
 
+@pytest.mark.few(3, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("abi", [*WIDE, *NARROW])
 def test_the_token_opens_the_calls_it_is_for_and_nothing_else(
     abi: str, programs: dict[str, tuple[Instruction, ...]]
@@ -183,6 +184,7 @@ def changed(means: Meaning, *before: Case, question: ActionKind | None = None) -
     return Meaning(means.abi, (*before, *cases))
 
 
+@pytest.mark.few(12, "runs programs under a tracer again and again")
 @pytest.mark.parametrize(
     "name", [name for name, table in TABLES.tables.items() if table.has_filters]
 )

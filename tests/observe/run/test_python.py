@@ -28,6 +28,7 @@ def codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from codes(constant)
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_offset_has_the_line_that_cpython_says(module: types.ModuleType) -> None:
     assert module.__file__

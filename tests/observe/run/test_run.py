@@ -113,6 +113,7 @@ def test_no_process_is_between(no_parent: Path) -> None:
     assert int(out) == child.pid
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_it_ends_as_the_command_ends(no_parent: Path, options: list[str]) -> None:
     assert run(*options, no_parent, "--", "true").code == 0
@@ -122,6 +123,7 @@ def test_it_ends_as_the_command_ends(no_parent: Path, options: list[str]) -> Non
         assert killed.code == -number
 
 
+@pytest.mark.few(2, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_a_command_starts_that_may_not_execute(options: list[str]) -> None:
     code = """
@@ -142,6 +144,7 @@ def test_the_filter_is_in_force_from_the_first_instruction_on(tmp_path: Path) ->
     assert run(policy, "--", "true").code == -signal.SIGSYS
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_what_cannot_be_run_is_said_as_env_says_it(tmp_path: Path, options: list[str]) -> None:
     policy = tmp_path / "strict.yml"
@@ -163,6 +166,7 @@ def test_what_cannot_be_run_is_said_as_env_says_it(tmp_path: Path, options: list
         assert done.err.endswith(f"{text}\n")
 
 
+@pytest.mark.few(2, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_a_place_that_cannot_be_searched_is_passed_by(no_parent: Path, options: list[str]) -> None:
     path = "/" + "x" * 5000
@@ -195,6 +199,7 @@ def test_standard_streams_that_are_closed_stay_so(
     assert report.read_text().strip() == "".join(str(n) for n in range(3) if n not in closed)
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_a_parent_that_ignores_its_children_changes_nothing(
     no_parent: Path, options: list[str]
@@ -218,6 +223,7 @@ def test_a_script_without_an_interpreter_is_the_shells(tmp_path: Path) -> None:
     assert done.out == f"it is from {script}\n", done.err
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("options", [[], ["--trace"]])
 def test_the_command_finds_what_it_would_find_without(no_parent: Path, options: list[str]) -> None:
     # No Python, which would ignore signals itself; getppid is the shell's affair.
@@ -244,6 +250,7 @@ def test_the_environment_is_exactly_what_it_was(no_parent: Path) -> None:
     assert sorted(done.stdout.splitlines()) == sorted(f"{k}={v}" for k, v in environment.items())
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is missing")
 def test_the_kernel_logs_on_request(no_parent: Path, tmp_path: Path) -> None:
     """Seen from outside: what log lines the kernel writes then depends on the machine."""
@@ -263,6 +270,7 @@ print(json.dumps([line.split()[1] for line in open("/proc/self/status")
 """
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 @pytest.mark.root("may do without no_new_privs")
 def test_no_new_privs_is_the_policys_to_say_and_the_command_lines(tmp_path: Path) -> None:
     keeps = tmp_path / "keeps.yml"
@@ -286,6 +294,7 @@ def without_rights(words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_privileges_are_kept_only_by_who_may(no_parent: Path, options: list[str]) -> None:
     words = [PYTHON, "-m", "seccompgen", "run", *options, "--keep-privs", str(no_parent)]
@@ -310,6 +319,7 @@ main()
 """
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_a_refusal_is_told_where_the_child_has_ended_before_anybody_looks(no_parent: Path) -> None:
     """A busy machine may run the child to its end first; this supervisor waits for that."""
     options = ["--trace", "--by", "ptrace", "--keep-privs"]
@@ -363,6 +373,7 @@ def test_calls_that_other_abis_lack_are_no_news_here(tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, f"{policy}:4:27: note: 'acct' repeats {policy}:3:33\n")
 
 
+@pytest.mark.few(2, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_a_program_for_another_abi_is_told_beforehand(
     no_parent: Path, i386_program: Path, options: list[str]

@@ -88,6 +88,7 @@ def test_what_a_generated_filter_refuses_is_told(tmp_path: Path) -> None:
     assert (done.code, done.out) == (0, alone.stdout)
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_the_policy_stands_in_the_place_of_the_programs_filter(no_parent: Path) -> None:
     code = "print(ask()); install(); print(os.getuid() >= 0, ask(), _runtime.mode()[1])"
     done, told, said = traced(no_parent, code)
@@ -105,6 +106,7 @@ def _filters() -> int:
     return _runtime.mode()[1] or 0
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_a_marker_marks_and_a_question_does_not(no_parent: Path) -> None:
     """The runtime's question begins with the call that a marker is."""
     code = (
@@ -119,6 +121,7 @@ def test_a_marker_marks_and_a_question_does_not(no_parent: Path) -> None:
     assert (done.out, len(told)) == ("13\n", 1)
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_what_installing_takes_is_not_refused_after_a_marker(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yml"
     policy.write_text("default_action: allow\nsyscalls: [{action: errno, names: [seccomp]}]\n")
@@ -139,6 +142,7 @@ print(answers)
 """
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize(
     ("flags", "answers"), [("", ["made", 13]), ("flags: [tsync]\n", [13, 13])], ids=["one", "all"]
 )
@@ -155,6 +159,7 @@ def test_threads_are_confined_as_the_policy_says(
     assert traced(policy, THREADS.replace("install()", "install(1)"))[0].out == "[13, 13]\n"
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_what_was_started_before_is_left_alone_and_what_comes_after_is_not(no_parent: Path) -> None:
     code = """
 read, write = os.pipe()
@@ -176,6 +181,7 @@ os.wait()
     assert len(told) == 2
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_of_many_children_each_is_as_far_as_its_parent(no_parent: Path) -> None:
     """Children and the word of their parents come in any order, from two parents at once."""
     code = """

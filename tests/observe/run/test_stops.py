@@ -211,6 +211,7 @@ def test_a_job_of_busy_threads_stops_and_goes_on(
     assert one.end() == 5
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("supervisor", SUPERVISORS)
 def test_a_job_that_is_stopped_before_its_command_begins_goes_on(
     supervisor: str, job: Callable[..., Job], tmp_path: Path
@@ -222,6 +223,7 @@ def test_a_job_that_is_stopped_before_its_command_begins_goes_on(
     assert one.end() == 5
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("supervisor", SUPERVISORS)
 def test_a_job_that_ends_before_its_command_begins_ends_by_the_signal(
     supervisor: str, job: Callable[..., Job], tmp_path: Path

@@ -115,6 +115,7 @@ def command(tmp_path: Path, no_parent: Path) -> str:
     return f"cd {tmp_path}; {shlex.quote(sys.executable)} -m seccompgen run %s {no_parent} -- "
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @hows("plain", "notify", "ptrace")
 def test_ctrl_c_reaches_the_command_once(how: str, shell: Shell, command: str) -> None:
     shell.type(f"{command % how} {shlex.quote(sys.executable)} counter.py; echo code $?\n")

@@ -63,6 +63,7 @@ def test_one_forbidden_call_among_ten_thousand_is_told(how: list[str], tmp_path:
     assert Path(told[2]).read_bytes()[offset - 2 : offset] == b"\x0f\x05"
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 def test_permissive_lets_all_through_and_tells(how: list[str], forbid: Callable[..., Path]) -> None:
     policy = forbid("kill_process")
@@ -124,6 +125,7 @@ print(json.dumps([result, [[c.data, c.code, c.nr, c.arch] for c in caught]]))
     assert traced(how, policy, ignores)[0].code == -signal.SIGSYS
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_a_trap_tells_an_i386_program_what_the_kernel_tells(
     forbid: Callable[..., Path], i386_handler: Path
 ) -> None:
@@ -141,6 +143,7 @@ def test_a_trap_tells_an_i386_program_what_the_kernel_tells(
     assert by_notify == (*kernels[:2], -1, *kernels[3:])
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 @pytest.mark.parametrize("action", ["trace(7)", "user_notif", "errno(0)", "errno(ENOTTY)"])
 def test_other_actions_do_as_the_kernel_does(
@@ -160,6 +163,7 @@ def test_other_actions_do_as_the_kernel_does(
     assert len(told) == 1
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 def test_threads_children_and_what_they_execute_are_followed(
     how: list[str], forbid: Callable[..., Path]
@@ -285,6 +289,7 @@ def test_a_target_may_install_a_filter_of_its_own(how: list[str], no_parent: Pat
     assert "getppid" in done.err
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_a_listener_of_its_own_is_refused_by_the_kernel_and_told(no_parent: Path) -> None:
     words: list[str | Path] = [no_parent, "--", PYTHON, "-c", OWN_FILTER, "8"]
     done = run(*NOTIFY, *words)
@@ -295,6 +300,7 @@ def test_a_listener_of_its_own_is_refused_by_the_kernel_and_told(no_parent: Path
     assert run(no_parent, "--", PYTHON, "-c", OWN_FILTER, "8").out == "yes -1 -1\n"
 
 
+@pytest.mark.long("runs programs under a tracer again and again")
 def test_where_there_is_a_listener_above_it_traces_by_ptrace(
     no_parent: Path, tmp_path: Path
 ) -> None:
@@ -320,6 +326,7 @@ syscalls:
 """
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @pytest.mark.parametrize("command", ["run", "record"])
 def test_a_kernel_that_does_not_tell_calls_stops_it(command: str, tmp_path: Path) -> None:
     """As one before 5.3: neither is a call let through unseen, nor half a policy written."""
@@ -350,6 +357,7 @@ def test_reports_go_to_a_file_on_request(no_parent: Path, tmp_path: Path) -> Non
     assert last.startswith("seccompgen: refused 2 times: ")
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 def test_names_that_the_command_chose_are_shown_on_one_line_and_do_nothing(
     how: list[str], tmp_path: Path
@@ -385,6 +393,7 @@ except PermissionError:
         assert r"/\x1b[31m\r\x0b\xff\n: x>, 0o600)" in second
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 def test_a_report_that_cannot_be_written_ends_the_command(how: list[str], no_parent: Path) -> None:
     code = "import os; os.getppid(); print('went on', flush=True)"
@@ -406,6 +415,7 @@ def test_a_report_that_cannot_be_written_ends_the_command(how: list[str], no_par
     assert (silent.returncode, silent.stdout) == (3, b"")
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 def test_another_namespaces_proc_is_not_believed(
     how: list[str], forbid: Callable[..., Path]

@@ -49,6 +49,7 @@ def test_a_target_that_crashes_or_exits_at_once(
     assert run(*how, NO_EXEC, "--", "true").code == 0
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 def test_a_signal_to_the_supervisor_reaches_the_command(how: list[str], no_parent: Path) -> None:
     # A handler of Python's would wait for the end of a pause() that begins just after the signal.
@@ -69,6 +70,7 @@ def test_a_signal_to_the_supervisor_reaches_the_command(how: list[str], no_paren
         assert child.wait(120) == -signal.SIGTERM
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 @pytest.mark.parametrize("orphaned", [False, True])
 def test_it_stops_with_the_command_and_continues_it(
@@ -83,6 +85,7 @@ def test_it_stops_with_the_command_and_continues_it(
         assert child.wait(120) == 5
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 def test_processes_that_outlive_the_command_are_watched_on(
     how: list[str], no_parent: Path, tmp_path: Path
@@ -106,6 +109,7 @@ os._exit(5)
     assert done.exists()
 
 
+@pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 def test_when_the_supervisor_is_killed_the_command_is_not_left_unconfined(
     how: list[str], forbid: Callable[..., Path], tmp_path: Path

@@ -33,6 +33,7 @@ def interpreters() -> dict[str, str]:
     return found
 
 
+@pytest.mark.few(2, "runs programs under a tracer again and again")
 @pytest.mark.parametrize(("python", "_release"), interpreters().items())
 def test_the_line_of_python_is_told_for_releases_that_are_known(
     python: str, _release: str, no_parent: Path, tmp_path: Path
@@ -78,6 +79,7 @@ thread.join()
     assert told == [[f"{script}:{line}" for line in lines] for lines in expected]
 
 
+@pytest.mark.few(2, "runs programs under a tracer again and again")
 @pytest.mark.parametrize(
     ("python", "how"),
     [*((python, NOTIFY) for python in interpreters()), (PYTHON, PTRACE)],

@@ -130,6 +130,7 @@ def test_a_system_program_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         assert not outcome(tmp_path / "cut", content[:size]), size
 
 
+@pytest.mark.long("follows many programs")
 def test_damaged_programs_never_raise_anything_else(tmp_path: Path) -> None:
     content = compiled(tmp_path, SOURCE, "-O2", "-static-pie").read_bytes()
     rng = random.Random(1)
@@ -150,6 +151,7 @@ def test_a_library_that_is_not_found_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "policy.yml").exists()
 
 
+@pytest.mark.long("follows many programs")
 def test_a_path_that_is_no_text_is_shown_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"odd \xff")
     path.write_bytes(compiled(tmp_path, SOURCE).read_bytes())

@@ -33,6 +33,7 @@ OPTIMISED = pytest.mark.parametrize("optimise", ["-O0", "-O1", "-O2", "-Os"])
 LINKED = pytest.mark.parametrize("link", ["-no-pie", "-static-pie"])
 
 
+@pytest.mark.few(11, "follows many programs")
 @OPTIMISED
 @LINKED
 @pytest.mark.parametrize(
@@ -116,6 +117,7 @@ def test_numbers_are_found(
         assert names(found) == expected
 
 
+@pytest.mark.few(16, "follows many programs")
 @OPTIMISED
 @pytest.mark.parametrize(
     ("source", "why"),

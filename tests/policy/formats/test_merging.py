@@ -72,6 +72,7 @@ def test_pairs(name: str) -> None:
     assert list(verdicts(left, right, FEW).values()) == expected
 
 
+@pytest.mark.long("reads many policies")
 def test_random_pairs_with_z3_as_the_referee() -> None:
     """The settled rules are never looser than both filters; those first proposed are."""
     found, _ = random_pairs(25, 2)

@@ -416,6 +416,7 @@ def differing(count: int, seed: int, where: Path) -> tuple[int, list[dict[str, A
     return compared, found
 
 
+@pytest.mark.long("reads many policies")
 @needs_libseccomp
 def test_random_profiles_are_what_libseccomp_makes_of_them(tmp_path: Path) -> None:
     compared, found = differing(40, 1, tmp_path)
