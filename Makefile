@@ -62,7 +62,7 @@ test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 9
 
 test-long: $(READY) system
-	$(BIN)/pytest -m "long and not ecosystem" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 12
+	$(BIN)/pytest -m "long and not ecosystem" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 20
 
 # As root. An ordinary user's `make test` skips these, root's runs them as well.
 test-root: $(READY) system
