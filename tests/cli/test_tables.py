@@ -213,6 +213,7 @@ def _start(tree: Path, tag: str, url: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.long("writes and kills whole trees")
 @pytest.mark.parametrize(
     "moments",
     [

@@ -169,8 +169,8 @@ def test_own():
 @pytest.mark.parametrize(
     "workers",
     [
-        pytest.param((), id="one process", marks=pytest.mark.long("xdist's names are the same")),
-        pytest.param(("-n", "2"), id="xdist"),
+        pytest.param((), id="one process"),
+        pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.long("starts workers of xdist")),
     ],
 )
 def test_each_refusal_is_counted_and_its_test_named(
