@@ -346,7 +346,7 @@ def try_with(python: Python, wheel: Path, wanted: list[str], place: Path) -> Non
         committed = ROOT / "generated" / "seccomp_filters" / module
         assert (place / "out" / module).read_bytes() == committed.read_bytes()
     (place / "wrong.yml").write_text("default_action: [\n")
-    done = run(*tool, "build", "wrong.yml", cwd=place)
+    done = run(*tool, "build", "wrong.yml", "-o", "out", cwd=place)
     assert done.returncode == 2
     assert done.stderr.startswith("wrong.yml:")
     assert run(*tool, "nosuch", cwd=place).returncode == 2

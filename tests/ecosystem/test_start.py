@@ -385,7 +385,7 @@ def test_postgresql(place: Path) -> None:
     env = {**page.env, **client}
     program("postgres", env["PATH"])
     # It refuses to be root, who is somebody else in a user namespace of its own.
-    user = ["unshare", "--user", "--map-user=1000"] if os.geteuid() == 0 else []
+    user = ["unshare", "--user", "--map-user=65534"] if os.geteuid() == 0 else []
     made = subprocess.run(
         [*user, "initdb", "-D", "data", "-A", "trust", "-U", "postgres", "--no-sync"],
         cwd=place,

@@ -351,8 +351,8 @@ def test_setuptools_leads_to_a_package_that_was_not_there_when_it_looked(
         "from top import notification\n" + main.read_text().replace("adder.sandbox", "top")
     )
     # With what a listener needs, a file that not every package has.
-    with (project / SETUPTOOLS.policy).open("a") as policy:
-        policy.write("flags: [new_listener]\n")
+    policy = project / SETUPTOOLS.policy
+    policy.write_text(policy.read_text().replace("flags: []", "flags: [new_listener]"))
     settings = f"{{'editable_mode': {mode!r}}}"
     code = f"import build; build.ProjectBuilder('.').build('editable', '../dist', {settings})"
     with zipfile.ZipFile(built("-c", code, cwd=project)) as archive:
