@@ -115,7 +115,7 @@ class FilterSummary:
 
 
 class Permission(Enum):
-    """What a filter says to an ability: the word for it."""
+    """A filter's word on an ability."""
 
     YES = "yes"
     PARTLY = "partly"

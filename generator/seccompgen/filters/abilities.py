@@ -238,7 +238,7 @@ def abilities(loaded: LoadedFilter, tables: Tables) -> tuple[Ability, ...]:
 
 
 class _Part(NamedTuple):
-    """What a filter says to one call that gives an ability, on one ABI.
+    """A filter's answer to one call that gives an ability, on one ABI.
 
     ``permitted`` are the arguments that give it and are permitted, ``others`` those that give it
     and are not. It is ``whole`` if all that count are permitted.

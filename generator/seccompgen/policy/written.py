@@ -38,7 +38,7 @@ _MOST_HINTS = 50
 """The most unknown names that get a suggestion; each is compared with every known name."""
 _MOST_RULES = 100_000
 _PREFIX = re.compile(r"(?:__x64_)?sys_|SYS_|(?:__)?NR_")
-"""What stands before the name of a call in the kernel's sources and in C."""
+"""Prefixes of a call's name in the kernel's sources and in C."""
 _READINGS = {None: Reading.KERNEL, 32: Reading.U32, 64: Reading.U64}
 
 

@@ -134,7 +134,7 @@ class _Rest(NamedTuple):
 
 
 class _Longest(NamedTuple):
-    """How many instructions run at most for some calls, and the calls for which so many run."""
+    """The most instructions that run for some calls, and the calls for which so many run."""
 
     instructions: int
     calls: str
