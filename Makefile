@@ -9,8 +9,8 @@
 # make test-kernels   try the filters on kernels of nine architectures, under QEMU, and write
 #                 docs/kernels.md; REFRESH=1 asks for the newest of these kernels
 # make test-ecosystem   the tests that need compilers, containers and servers
-# make test-weekly   what these two leave out: all attacks and more policies in each guest, more
-#                 compilers, two Debians, the container image; an hour or more
+# make test-weekly   what all of these leave out: more sizes and ABIs, all attacks and more policies
+#                 in each guest, more compilers, two Debians, the container image; an hour or more
 # make check      freshness, lint, types, proofs, tests
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
 # make site       build the documentation's pages in build/site; a warning is an error
@@ -62,7 +62,7 @@ test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 9
 
 test-long: $(READY) system
-	$(BIN)/pytest -m "long and not ecosystem" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 20
+	$(BIN)/pytest -m "long and not (weekly or ecosystem)" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 15
 
 # As root. An ordinary user's `make test` skips these, root's runs them as well.
 test-root: $(READY) system
@@ -89,6 +89,7 @@ test-ecosystem: $(VENV)/.ecosystem $(VENV)/.site system ecosystem editor report-
 test-weekly: $(VENV)/.ecosystem $(VENV)/.site system ecosystem debootstrap qemu
 	GUESTS=all $(BIN)/pytest -m kernels -o faulthandler_timeout=1800 -n 2 --dist worksteal tests/guests
 	$(BIN)/pytest -m "ecosystem and long" $(ECOSYSTEM_TESTS)
+	$(BIN)/pytest -m "weekly and not ecosystem" -n auto --dist loadfile --no-loadscope-reorder
 
 check: fresh lint types proof test
 

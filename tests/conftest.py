@@ -53,7 +53,7 @@ def _keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc
     if mallopt:
-        mallopt(_TRIM_THRESHOLD, 1 << 30)
+        mallopt(_TRIM_THRESHOLD, 1 << 27)
         mallopt(_TOP_PAD, 1 << 24)
         mallopt(_MMAP_THRESHOLD, 1 << 25)
 

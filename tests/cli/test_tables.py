@@ -101,6 +101,7 @@ def test_a_bump_says_what_changes_and_changes_all_of_it(
 
 
 @on_real_files
+@pytest.mark.weekly("the miniature trees show it, and a real bump is tried whole")
 def test_a_bump_of_the_real_tables(tmp_path: Path) -> None:
     """The shipped tables are those of the real pin, and only the real files have declarations."""
     tree = checkout(tmp_path / "checkout")
@@ -147,7 +148,7 @@ MORE_FAULTS += ["redirect-loop"]
     [
         *FAULTS,
         *[
-            pytest.param(fault, where, marks=pytest.mark.long("kernel/test_fetch has these faults"))
+            pytest.param(fault, where, marks=pytest.mark.weekly("test_fetch has these faults"))
             for where in ("*", ONE)
             for fault in MORE_FAULTS
             if (fault, where) not in FAULTS
@@ -219,7 +220,7 @@ def _start(tree: Path, tag: str, url: str) -> subprocess.Popen[bytes]:
     [
         pytest.param((0.4, 0.8), id="two"),
         pytest.param(
-            (0.2, 0.35, 0.5, 0.65, 0.8, 0.95), id="six", marks=pytest.mark.long("more moments")
+            (0.2, 0.35, 0.5, 0.65, 0.8, 0.95), id="six", marks=pytest.mark.weekly("more moments")
         ),
     ],
 )

@@ -67,7 +67,7 @@ KINDS = ["scattered", "scattered over both words", "every third", "multiples of 
 
 
 LISTS = [
-    *itertools.product(["x86_64"], KINDS[:1], [63, 64, 65, 127, 128, 129, 500]),
+    *itertools.product(["x86_64"], KINDS[:1], [63, 64, 65, 129]),
     *itertools.product(["x86_64"], KINDS[1:], [64, 129]),
     *itertools.product(["s390x"], KINDS[:2], [64, 129]),
 ]
@@ -106,7 +106,7 @@ def test_a_list_of_values_is_that_list(abi: str, kind: str, count: int) -> None:
         assert_means(program, meaning, calls_of(abi, [(0, v, 5) for v in values[:3]], name))
 
 
-AROUND_255 = [("x86_64", count) for count in range(253, 258)] + [("s390x", 255), ("s390x", 256)]
+AROUND_255 = [("x86_64", count) for count in (254, 255, 256)] + [("s390x", 256)]
 
 
 @pytest.mark.few(1, "compiles many programs")
@@ -214,7 +214,6 @@ FINISHES = {
         rule("errno(11)", [arg(5, "!&", 1 << 40), arg(0, ">=", 5 * HIGH)])
     ],
     "500 values": one_of_scattered(500),
-    "2000 values": one_of_scattered(2000),
     "1000 rules of one call": chain_of_scattered(1000),
     "1000 rules of 334 calls": three_for_each("x86_64"),
     "rules that overlap in every argument": overlapping(20),

@@ -116,7 +116,7 @@ def clauses(count: int) -> Rules:
     ]
 
 
-AROUND_255 = (250, 253, 254, 255, 256, 257, 259)
+AROUND_255 = (253, 254, 255, 256, 257)
 
 
 @pytest.mark.parametrize("count", long_but([256], AROUND_255, "each size around 255"))
@@ -139,7 +139,7 @@ def test_every_size_around_the_longest_jump(count: int) -> None:
 @pytest.mark.few(1, "compiles many programs")
 @pytest.mark.parametrize(
     ("count", "abi"),
-    long_but([(300, "s390x")], [(1000, "x86_64"), (300, "s390x")], "three times as many values"),
+    long_but([(300, "s390x")], [(600, "x86_64"), (300, "s390x")], "twice as many values"),
 )
 @pytest.mark.parametrize("family", [many_values, many_answers, exceptions])
 def test_very_many_values(family: Callable[[int], Rules], count: int, abi: str) -> None:

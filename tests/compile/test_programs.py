@@ -51,7 +51,7 @@ def test_the_oracle_knows_every_abi_with_filters() -> None:
 def test_random_policies_are_as_varied_as_they_should_be() -> None:
     seen: Counter[object] = Counter()
 
-    @settings(bounded, max_examples=60)
+    @settings(bounded, max_examples=150)
     @given(policy=policies(plain_tables(), "x86_64"))
     def look_at(policy: dict[str, Any]) -> None:
         table = plain_tables()["x86_64"]

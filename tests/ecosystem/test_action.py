@@ -178,6 +178,7 @@ def test_who_may_not_write_comments_has_the_summary(runner: Runner, tmp_path: Pa
     assert any("The comment cannot be written" in line for line in job.annotations())
 
 
+@MORE
 def test_a_shallow_checkout_gets_its_base(runner: Runner, tmp_path: Path) -> None:
     whole = hosted(tmp_path / "repository")
     whole.change()
@@ -196,6 +197,7 @@ def test_a_base_that_is_none_is_a_failure(runner: Runner, tmp_path: Path) -> Non
     assert job.steps() == {"verify": True, "diff": False}
 
 
+@MORE
 def test_a_push_compares_nothing_and_the_action_brings_its_own_release(
     runner: Runner, tmp_path: Path
 ) -> None:

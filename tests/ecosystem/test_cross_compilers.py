@@ -50,8 +50,6 @@ TARGETS = {
     "sh": ("sh4-linux-gnu", ("-ml",)),
 }
 PACKAGES = {target: f"cpp-14-{target}" for target, _ in TARGETS.values()}
-USUAL = ("arm", "s390x", "ppc", "mips64n32el", "sparc64")
-"""ABIs whose constants differ from others' the most, of both byte orders."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +67,7 @@ def packages(request: pytest.FixtureRequest) -> dict[str, Package]:
 
 
 @pytest.mark.parametrize(
-    "abi", long_but(USUAL, TARGETS, "a compiler and 18,000 constants for each, which change rarely")
+    "abi", long_but(["sparc64"], TARGETS, "18,000 constants each, which change with the pin alone")
 )
 def test_a_cross_compiler_gives_every_constant_the_same_value(
     abi: str, packages: dict[str, Package], tmp_path: Path

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ecosystem.test_record import NGINX, redis_session, under_load
 from enforced import ENDINGS, ITSELF, THREADS, Workload, enforced, hold, recorded
+from longer import long_but
 from running_kernel import i386_call, require_x86_64
 from servers import free_port, get
 
@@ -359,7 +360,9 @@ COMPILED = {
 }
 
 
-@pytest.mark.parametrize("language", COMPILED)
+@pytest.mark.parametrize(
+    "language", long_but(COMPILED.keys() - {"java"}, COMPILED, "a minute under the tracer")
+)
 def test_compiled_programs(language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, name, line = COMPILED[language]
     source, out = tmp_path / name, tmp_path / "program"

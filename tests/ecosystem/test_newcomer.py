@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import RENEW, ROOT, inside
+from longer import long_but
 from released import built_wheel, commit, lay_out, pins, plain_path, run
 from ruamel.yaml import YAML
 from shown import same
@@ -57,14 +58,18 @@ def bare(home: Path) -> dict[str, str]:
     }
 
 
-def test_a_clone_is_set_up_and_a_filter_refuses(clone: Path, tmp_path: Path) -> None:
-    """The other command there is the suite, which .ci/run begins with: test_clean_machine."""
-    first, then = (steps(one) for one in blocks("console", FROM_A_CLONE))
+@pytest.mark.long("sets up all: .ci/run begins with both commands, as test_clean_machine says")
+def test_a_clone_is_set_up(clone: Path, tmp_path: Path) -> None:
+    first, _ = (steps(one) for one in blocks("console", FROM_A_CLONE))
     assert [step.command for step in first] == ["make generate\n", "make test\n"]
-    env = bare(tmp_path)
-    ((code, said),) = play([first[0].command], clone, env, scrubbed=True)
+    ((code, said),) = play([first[0].command], clone, bare(tmp_path), scrubbed=True)
     assert (code, same(first[0].output, said)) == (0, True), said
-    (refused,) = then  # by a traceback, which play takes for a defect
+
+
+def test_a_filter_refuses(clone: Path, tmp_path: Path) -> None:
+    _, (refused,) = (steps(one) for one in blocks("console", FROM_A_CLONE))
+    # It ends by a traceback, which play takes for a defect.
+    env = bare(tmp_path)
     command = ["bash", "-c", f"exec 2>&1\n{refused.command}"]
     run = subprocess.run(command, cwd=clone, env=env, capture_output=True, text=True, check=False)
     assert (run.returncode, same(refused.output, run.stdout)) == (1, True), run.stdout
@@ -175,7 +180,9 @@ def confined(cwd: Path) -> list[bool]:
     return [filtered for _, filtered in sorted(found)]
 
 
-@pytest.mark.parametrize("example", ["hatchling", "setuptools"])
+@pytest.mark.parametrize(
+    "example", long_but(["setuptools"], ["hatchling", "setuptools"], "test_wheels tries both")
+)
 def test_pip_gets_the_plugin_for_who_builds_a_wheel(
     tmp_path: Path, environment: dict[str, str], example: str
 ) -> None:

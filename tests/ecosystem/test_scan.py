@@ -259,9 +259,7 @@ def test_a_go_server_with_c_is_read(tmp_path: Path) -> None:
     assert serve(tmp_path, path) <= found["syscalls"]
 
 
-@pytest.mark.parametrize(
-    "arch", long_but(["arm64"], ["386", "arm64"], "compiles Go's library anew")
-)
+@pytest.mark.parametrize("arch", long_but([], ["386", "arm64"], "compiles Go's library anew"))
 def test_go_programs_of_other_architectures_are_read(tmp_path: Path, arch: str) -> None:
     path = go_program(tmp_path, GO_SERVER, arch=arch)
     found = scanned(path)

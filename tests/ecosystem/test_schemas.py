@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command import ROOT, inside
 from corpus import NAMES, corpus, translated
+from longer import long_but
 from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def exported(policy: str, where: Path) -> dict[str, Any]:
 
 
 @needs_schemas
-@pytest.mark.parametrize("name", STOCK)
+@pytest.mark.parametrize("name", long_but(["no_exec"], STOCK, "the same with longer profiles"))
 def test_stock_policies(name: str, tmp_path: Path) -> None:
     arches = "[x86_64, aarch64, riscv64]"
     head = f"include: [{ROOT}/policies/{name}.yml]\narches: {arches}\n"

@@ -174,7 +174,7 @@ def test_every_command_that_takes_a_filter_is_tried() -> None:
     assert takes - {"scan", "convert"} == {command.words[0] for command in COMMANDS.values()}
 
 
-@pytest.mark.few(7, "makes and proves filters of many forms")
+@pytest.mark.few(7, "makes and proves filters of many forms", long=40)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_form_in_each_command(name: str, form: str, made: Path, tmp_path: Path) -> None:
@@ -211,10 +211,12 @@ def test_each_form_in_each_command(name: str, form: str, made: Path, tmp_path: P
 ALL = [(name, file) for name in COMMANDS for file in FOREIGN]
 
 
-@pytest.mark.few(5, "makes and proves filters of many forms")
+@pytest.mark.few(5, "makes and proves filters of many forms", long=20)
 @pytest.mark.parametrize(
     ("name", "file"),
-    long_but(ALL[::8], ALL, "every format in every command, of which each is tried with others"),
+    long_but(
+        ALL[::8], ALL, "every format in every command, of which each is tried with others", long=20
+    ),
 )
 def test_each_format_in_each_command(name: str, file: str, made: Path, tmp_path: Path) -> None:
     command = COMMANDS[name]

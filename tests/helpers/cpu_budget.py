@@ -1,7 +1,7 @@
-"""A pytest plugin that counts the CPU time of each test and of the run, and holds both to a budget.
+"""A pytest plugin that counts the CPU time of each test and of the run, and the memory of workers.
 
-Counted is what the worker uses, and the processes that it has waited for. Unlike a clock, that is
-much the same on a machine that is busy otherwise.
+It holds them to a budget. Counted is what the worker uses, and the processes that it has waited
+for. Unlike a clock, that is much the same on a machine that is busy otherwise.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import contextlib
 import csv
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+_T = TypeVar("_T")
 
 CEILING = 5.0
 """The seconds of CPU that a test of `make test` may use; they are counted from set-up to teardown.
@@ -27,7 +29,13 @@ GROSS = 2.0
 """The multiple of its budget at which a test or a run fails: processors differ, and busy ones take
 twice as long for the same."""
 
-_FREE = ("long", "ecosystem", "kernels")
+LONG = 6
+"""How many cases of a test `make test-long` tries beside those of `make test`, unless told."""
+
+MEGABYTES = 600
+"""The most memory that a worker may ever have resident; the run fails where one had more."""
+
+_FREE = ("long", "weekly", "ecosystem", "kernels")
 """Marks of tests that have no ceiling each."""
 
 _DEAREST = 5
@@ -80,32 +88,62 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the cases that `few` leaves out; refuse what `make test` leaves out without a reason."""
+    """Mark the cases that `few` leaves out; refuse what is left out without a reason."""
     _leave_few(items)
     for item in items:
-        for mark in item.iter_markers("long"):
-            if len(mark.args) != 1 or not isinstance(mark.args[0], str) or mark.kwargs:
-                raise pytest.UsageError(f'{item.nodeid}: write mark.long("reason")')
+        for name in ("long", "weekly"):
+            for mark in item.iter_markers(name):
+                if len(mark.args) != 1 or not isinstance(mark.args[0], str) or mark.kwargs:
+                    raise pytest.UsageError(f'{item.nodeid}: write mark.{name}("reason")')
+        if weekly := item.get_closest_marker("weekly"):
+            item.add_marker(pytest.mark.long(*weekly.args))
 
 
 def _leave_few(items: Sequence[pytest.Item]) -> None:
-    """Mark ``long`` all but a few cases of a test, those evenly spread over its cases.
+    """Mark all but a few cases of a test, those evenly spread over its cases.
 
-    The choice depends on the cases that were collected, of which a run of one file has the same.
+    ``few(count, reason)`` leaves ``count`` to `make test`, ``long=`` more of them to `make
+    test-long`, and the others to `make test-weekly`. The choice depends on the cases that were
+    collected, of which a run of one file has the same.
     """
     cases: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("few") and not item.get_closest_marker("long"):
+        if item.get_closest_marker("few") and not (
+            item.get_closest_marker("long") or item.get_closest_marker("weekly")
+        ):
             name = getattr(item, "originalname", item.name)
             cases.setdefault((item.parent.nodeid if item.parent else "", name), []).append(item)
     for several in cases.values():
         mark = several[0].get_closest_marker("few")
         assert mark
         count, reason = mark.args
-        kept = {n * len(several) // count for n in range(count)}
-        for n, item in enumerate(several):
-            if n not in kept:
-                item.add_marker(pytest.mark.long(reason))
+        left = []
+        for item in all_but(count, several):
+            # Where a test has a smaller and a larger size, the larger one shows what this would.
+            if item.get_closest_marker("smaller"):
+                item.add_marker(pytest.mark.weekly(reason))
+            else:
+                left.append(item)
+        weekly = all_but(mark.kwargs.get("long", LONG), left)
+        for item in left:
+            item.add_marker((pytest.mark.weekly if item in weekly else pytest.mark.long)(reason))
+
+
+def all_but(count: int, cases: Sequence[_T]) -> list[_T]:
+    """Return ``cases`` without ``count`` of them, those evenly spread."""
+    count = min(count, len(cases))
+    kept = {n * len(cases) // count for n in range(count)}
+    return [case for n, case in enumerate(cases) if n not in kept]
+
+
+def _peak() -> float:
+    """Return the most memory that this process has had resident, in megabytes.
+
+    getrusage would tell that of the process that started this one, if it had more: Linux keeps
+    `maxrss` across execve(2).
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 class _Counting:
@@ -139,13 +177,15 @@ class _Counting:
         """Hand on what the whole process has used, collecting included."""
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput["cpu"] = used()
+            session.config.workeroutput["megabytes"] = _peak()
 
 
 _TOO_DEAR = """\
 This test used {seconds:.1f} s of CPU. A test of `make test` may use {ceiling:g}.
 Make it cheaper: read what is committed, make it once (helpers/once_a_run.py), try fewer sizes, run
-the command in a fork (helpers/command.py). What shows more of the same goes to `make test-long`:
-mark it @pytest.mark.long("why it takes long"), or one parameter with pytest.param(marks=...)."""
+the command in a fork (helpers/command.py). What shows more goes to `make test-long`: mark it
+@pytest.mark.long("why it takes long"), or one parameter with pytest.param(marks=...). What shows
+the same at other sizes or on other ABIs is @pytest.mark.weekly("why")."""
 
 
 class _Sum:
@@ -155,6 +195,7 @@ class _Sum:
         self._config = config
         self._of_tests: dict[str, float] = {}
         self._of_workers = 0.0
+        self._largest = 0.0
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take what a test has used from its last report."""
@@ -164,12 +205,16 @@ class _Sum:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
         """Take what a worker has used; one that crashed does not say."""
-        self._of_workers += getattr(node, "workeroutput", {}).get("cpu", 0.0)
+        output = getattr(node, "workeroutput", {})
+        self._of_workers += output.get("cpu", 0.0)
+        self._largest = max(self._largest, output.get("megabytes", 0.0))
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a run that is otherwise fine if it has used far more than its minutes."""
+        """Fail a run that is otherwise fine if it used far more than its minutes, or its memory."""
         minutes = self._config.getoption("--cpu-minutes")
-        if minutes and session.exitstatus == 0 and self._total() > minutes * 60 * GROSS:
+        if not minutes or session.exitstatus != 0:
+            return
+        if self._total() > minutes * 60 * GROSS or self._megabytes() > MEGABYTES:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -184,6 +229,9 @@ class _Sum:
             )
             if total > minutes * 60:
                 terminalreporter.line("That is more than the budget in the Makefile.")
+            terminalreporter.line(
+                f"memory: the largest worker had {self._megabytes():.0f} of {MEGABYTES} MB"
+            )
             for seconds, test in self._dearest()[:_DEAREST]:
                 terminalreporter.line(f"{seconds:6.1f} s  {test}")
 
@@ -196,6 +244,9 @@ class _Sum:
     def _total(self) -> float:
         # Where there are workers, they are this process's children, waited for or not.
         return sum(os.times()[:2]) + self._of_workers if self._of_workers else used()
+
+    def _megabytes(self) -> float:
+        return self._largest or _peak()
 
     def _dearest(self) -> list[tuple[float, str]]:
         return sorted(((s, test) for test, s in self._of_tests.items()), reverse=True)

@@ -1,8 +1,9 @@
-"""The budget of CPU time: a test fails that uses too much, and a run that far exceeds it."""
+"""The budget: a test fails that uses too much CPU time, and a run that far exceeds it or memory."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,8 @@ def pytest_on(place: Path, content: str, *words: str) -> subprocess.CompletedPro
     (place / "conftest.py").write_text(CONFTEST)
     (place / "test_it.py").write_text(content)
     (place / "pytest.ini").write_text(
-        "[pytest]\nmarkers =\n  ecosystem: e\n  long(reason): l\n  few(count, reason): f\n"
+        "[pytest]\nmarkers =\n  ecosystem: e\n  long(reason): l\n  weekly(reason): w\n"
+        "  few(count, reason): f\n  smaller: s\n"
     )
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "cpu_budget", "-q", *words],
@@ -64,6 +66,14 @@ def test_a_run_fails_that_uses_far_more_than_its_minutes(tmp_path: Path) -> None
     ] == [1, 0]
 
 
+@pytest.mark.long("starts runs of pytest")
+def test_a_run_fails_whose_worker_is_too_large(tmp_path: Path) -> None:
+    content = "import cpu_budget\n\ndef test_it():\n    cpu_budget.MEGABYTES = 5\n"
+    run = pytest_on(tmp_path, content, "--cpu-minutes=9")
+    assert run.returncode == 1
+    assert re.search(r"the largest worker had \d+ of 5 MB", run.stdout)
+
+
 def test_what_is_left_out_says_why(tmp_path: Path) -> None:
     run = pytest_on(tmp_path, "import pytest\n@pytest.mark.long\ndef test_it(): pass\n")
     assert (run.returncode, 'write mark.long("reason")' in run.stderr) == (4, True)
@@ -83,3 +93,31 @@ def test_it(n): pass
     )
     assert kept[:2] == ["test_it.py::test_it[0]", "test_it.py::test_it[2]"]
     assert left[:3] == [f"test_it.py::test_it[{n}]" for n in (1, 3, 4)]
+
+
+@pytest.mark.long("starts runs of pytest")
+def test_more_of_them_and_what_a_larger_size_shows_are_left_to_the_week(tmp_path: Path) -> None:
+    content = """\
+import pytest
+from longer import few_and_many
+
+@pytest.mark.few(1, "why", long=2)
+@pytest.mark.parametrize("n", range(5))
+def test_cases(n): pass
+
+@pytest.mark.few(1, "why")
+@few_and_many(3, 9)
+@pytest.mark.parametrize("n", "ab")
+def test_sizes(n, examples): pass
+"""
+    kept, long, weekly = (
+        [
+            line.removeprefix("test_it.py::test_")
+            for line in pytest_on(tmp_path, content, "--collect-only", "-m", which).stdout.split()
+            if "::" in line
+        ]
+        for which in ("not long", "long and not weekly", "weekly")
+    )
+    assert kept == ["cases[0]", "sizes[a-3]"]
+    assert long == ["cases[1]", "cases[3]", "sizes[a-9]", "sizes[b-9]"]
+    assert weekly == ["cases[2]", "cases[4]", "sizes[b-3]"]

@@ -85,7 +85,7 @@ def test_no_jobs_at_all_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "compiled", long_but([False], [False, True], "it compiles a program that is too long")
+    "compiled", long_but([False], [False, True], "it compiles a program that is too long", long=0)
 )
 def test_errors_of_all_policies_come_in_their_order(tmp_path: Path, compiled: bool) -> None:
     paths = [tmp_path / name for name in ("a.yml", "b.yml", "c.yml", "d.yml", "class.yml")]

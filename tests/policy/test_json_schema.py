@@ -165,7 +165,7 @@ def test_policies_on_pages_are_accepted(page: Path) -> None:
             assert refusals(data) == [], text
 
 
-@few_and_many(2, 20)
+@few_and_many(2, 8)
 def test_random_policies_are_accepted(examples: int, tmp_path: Path) -> None:
     for seed in range(examples):
         policy = random_policy(tmp_path, seed, 40, TABLES)

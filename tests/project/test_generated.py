@@ -28,7 +28,7 @@ STOCK = {"compute_only", "no_exec", "no_network", "web_worker"}
 TABLES = shipped_tables()
 
 
-@pytest.mark.long("`make fresh` says the same, of all that is committed")
+@pytest.mark.weekly("`make fresh` says the same, of all that is committed")
 def test_it_is_what_the_sources_give_and_nothing_else() -> None:
     project = find_project(ROOT)
     assert project

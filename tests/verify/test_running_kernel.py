@@ -141,7 +141,7 @@ def test_what_the_kernel_does_is_what_the_policy_says(examples: int) -> None:
     assert total > 200 * examples
 
 
-@pytest.mark.long("test_limits compiles large programs, test_kernel_rules installs the longest")
+@pytest.mark.weekly("test_limits compiles large programs, test_kernel_rules installs the longest")
 def test_a_program_near_the_limit() -> None:
     rng = random.Random(5)
     entries = [

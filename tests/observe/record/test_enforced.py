@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from enforced import ENDINGS, ITSELF, THREADS, Workload, enforced, hold, recorded
+from longer import few_and_many
 from running_kernel import require_x86_64
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ finally:
 """
 
 
-OFTEN = [2, pytest.param(10, marks=pytest.mark.long("more often: what differs from run to run"))]
+OFTEN = few_and_many(2, 6, "times")
 
 
 def workload(name: str, directory: Path) -> Workload:
@@ -69,7 +70,7 @@ def workload(name: str, directory: Path) -> Workload:
 
 
 @pytest.mark.few(1, "records programs, and runs them under the result")
-@pytest.mark.parametrize("times", OFTEN)
+@OFTEN
 @pytest.mark.parametrize("name", ["shell", "threads", "dies"])
 def test_a_program_ends_as_it_does_without_a_filter(name: str, times: int, tmp_path: Path) -> None:
     made = replace(workload(name, tmp_path), times=times)
@@ -77,7 +78,7 @@ def test_a_program_ends_as_it_does_without_a_filter(name: str, times: int, tmp_p
 
 
 @pytest.mark.few(1, "records programs, and runs them under the result")
-@pytest.mark.parametrize("times", OFTEN)
+@OFTEN
 @pytest.mark.parametrize("name", ["threads", "dies"])
 def test_what_was_ended_by_a_signal_can_end_by_itself(
     name: str, times: int, tmp_path: Path
@@ -90,7 +91,7 @@ def test_what_was_ended_by_a_signal_can_end_by_itself(
         assert (outcome.code, outcome.said) == (0, "ready\n"), policy.read_text()
 
 
-@pytest.mark.parametrize("times", OFTEN)
+@OFTEN
 @pytest.mark.parametrize(
     "shell",
     [
