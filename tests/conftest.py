@@ -5,7 +5,11 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import resource
 import signal
+import sys
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import corpus
@@ -16,7 +20,6 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _DECIDES = {
     *("MAKEFLAGS", "MAKELEVEL", "MFLAGS"),
@@ -51,15 +54,18 @@ def _keep_freed_memory() -> None:
 
     Otherwise a third of their time goes into pages that the kernel takes back and clears again.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc
+    mallopt = getattr(_LIBC, "mallopt", None)
     if mallopt:
-        mallopt(_TRIM_THRESHOLD, 1 << 27)
+        mallopt(_TRIM_THRESHOLD, 1 << 30)
         mallopt(_TOP_PAD, 1 << 24)
         mallopt(_MMAP_THRESHOLD, 1 << 25)
 
 
+_LIBC = ctypes.CDLL(None)  # of glibc, or there is nothing to keep or to give back
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _keep_freed_memory()
+_MUCH = 250 << 20
+"""The bytes of memory with which a process forgets at the end of a file what that has made."""
 
 
 def pytest_report_header() -> str:
@@ -111,6 +117,26 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory / "cache"))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten() -> Iterator[None]:
+    """Have a large process forget what the compiler knows of a file's policies."""
+    yield
+    with Path("/proc/self/statm").open() as file:
+        resident = int(file.read().split()[1]) * resource.getpagesize()
+    if resident < _MUCH:
+        return
+    for name, module in [*sys.modules.items()]:
+        if name.startswith("seccompgen.compile."):
+            for kept in vars(module).values():
+                if hasattr(kept, "cache_clear"):
+                    kept.cache_clear()
+                elif isinstance(kept, threading.local):
+                    vars(kept).clear()
+    gc.collect()
+    if hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
 
 
 @pytest.fixture

@@ -114,6 +114,7 @@ def test_the_default_profile_of_containers(which: str, column: str) -> None:
         ["mips64n32", "s390x"],
         sorted(plain_tables().keys() - {"x86_64"}),
         "every ABI; test_programs and test_stock try each with smaller policies",
+        long=3,
     ),
 )
 def test_what_is_allowed_whatever_its_arguments_is_in_the_bitmap_of_every_abi(abi: str) -> None:

@@ -35,19 +35,7 @@ from seccompgen.core.objective import Objective, Optimize, Profile
 from strategies import assert_means, compiled, plain_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forgotten() -> Iterator[None]:
-    """Have the compiler forget what it knows of these policies, a gigabyte that nobody needs."""
-    yield
-    for name, module in sys.modules.items():
-        if name.startswith("seccompgen.compile."):
-            for kept in vars(module).values():
-                if hasattr(kept, "cache_clear"):
-                    kept.cache_clear()
 
 
 # --- jumps that get longer ------------------------------------------------------------------------

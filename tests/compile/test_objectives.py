@@ -188,7 +188,7 @@ def test_under_a_profile_speed_executes_no_more_than_balanced(which: str) -> Non
     assert total[SPEED] < total[SIZE]
 
 
-@pytest.mark.few(1, "compiles many programs")
+@pytest.mark.few(1, "compiles many programs", long=3)
 @of_each_corpus
 @pytest.mark.parametrize("bitmap", [True, False])
 @pytest.mark.parametrize("optimize", [BALANCED, SPEED])

@@ -183,7 +183,7 @@ MOMENTS = [
 
 @pytest.mark.parametrize(
     ("command", "delay"),
-    long_but([(COMMANDS[0], 0.1)], MOMENTS, "more moments, and each way to start the command"),
+    long_but([(COMMANDS[0], 0.1)], MOMENTS, "more moments, and ways to start the command", long=3),
 )
 def test_ctrl_c_stops_all_without_a_traceback(
     tmp_path: Path, command: list[str], delay: float | None

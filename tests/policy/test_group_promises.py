@@ -71,7 +71,7 @@ def allowed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Allowed]:
 
 
 each_abi = pytest.mark.parametrize(
-    "abi", long_but(["x86_64", "i386", "alpha", "mips", "s390x"], DIFFERENT, "more ABIs")
+    "abi", long_but(["x86_64", "i386", "alpha", "mips", "s390x"], DIFFERENT, "more ABIs", long=2)
 )
 
 

@@ -132,7 +132,7 @@ def test_comments_hold_no_indices_and_banners_no_clock_or_host(path: Path) -> No
         assert re.fullmatch(pattern, line)
 
 
-@pytest.mark.long("black on all modules; render/test_layout tries the templates")
+@pytest.mark.weekly("black on all modules; render/test_layout tries the templates")
 def test_black_would_change_nothing() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "black", "--check", "-l", "100", "-t", "py39", PACKAGE],

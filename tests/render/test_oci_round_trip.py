@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from corpus import NAMES, corpus, production, translated
+from longer import long_but
 from proving import TABLES
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading, Runtime
@@ -70,12 +71,9 @@ def came_back(path: Path, where: Path) -> tuple[set[str], dict[str, str]]:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            name, marks=[pytest.mark.long("policies of others")] if name in production() else []
-        )
-        for name in NAMES
-    ],
+    long_but(
+        [one for one in NAMES if one not in production()], NAMES, "policies of others", long=16
+    ),
 )
 def test_a_realistic_policy_comes_back(name: str, tmp_path: Path) -> None:
     path = tmp_path / "policy.json"

@@ -27,7 +27,7 @@ kernel.require_x86_64()
 FLAGS = (0, 0, TSYNC, NEW_LISTENER, TSYNC | TSYNC_ESRCH | NEW_LISTENER)
 
 BY_CHANCE = [*map(chance_sandbox, range(100))]
-MORE = pytest.mark.long("more sandboxes that are made by chance")
+MORE = pytest.mark.weekly("more sandboxes that are made by chance")
 
 
 @pytest.mark.parametrize(

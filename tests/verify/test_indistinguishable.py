@@ -236,7 +236,7 @@ ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 
 @pytest.mark.few(1, "proves many programs")
-@few_and_many(18, 50)
+@few_and_many(18, 30)
 @pytest.mark.parametrize("plain", [True, False], ids=["loads, masks, jumps", "all opcodes"])
 @pytest.mark.parametrize("byte_order", ORDERS)
 def test_both_methods_agree_on_random_programs_and_an_interpreter_with_them(
@@ -307,9 +307,7 @@ def compiled(directory: Path, abi: str, rules: Iterable[dict[str, Any]]) -> Code
 @pytest.mark.parametrize(
     "abi",
     long_but(
-        ["x86_64", "i386", "s390x"],
-        ["x86_64", "i386", "s390x", "mips64", "mipsel", "arm", "x32"],
-        "more ABIs",
+        ["x86_64", "s390x"], ["x86_64", "i386", "s390x", "mips64", "x32"], "more ABIs", long=2
     ),
 )
 def test_what_says_no_width_holds_for_random_policies(

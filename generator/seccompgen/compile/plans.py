@@ -45,8 +45,8 @@ _ALIKE: tuple[Sample, ...] = (((0,) * 6, ALL_SAMPLES),)
 
 _MOST_SEARCHES = 1 << 12
 _MOST_PARTS = 1 << 14
-_MOST_NODES = 1 << 20
-_MOST_CELLS = 1 << 24
+_MOST_NODES = 1 << 18
+_MOST_CELLS = 1 << 22
 """More is not kept from program to program. A cell has eight bytes, a node a hundred or two."""
 
 

@@ -52,7 +52,7 @@ finally:
 """
 
 
-OFTEN = few_and_many(2, 6, "times")
+OFTEN = few_and_many(2, 4, "times")
 
 
 def workload(name: str, directory: Path) -> Workload:
