@@ -1,7 +1,10 @@
 """Files of a git revision, copied into a directory of their own, where nothing else is found.
 
 Git is asked for names and contents alone: no hook, filter or attribute of the repository has a say.
-A revision may be somebody else's: no path and no link leads out of the directory.
+A revision may be somebody else's: no path and no link leads out of the directory. So may be the
+repository's configuration: no program that it names is started, and nothing is fetched.
+
+Sources: git(1), "ENVIRONMENT VARIABLES"; git-config(1); partial-clone.txt of git's documentation.
 """
 
 from __future__ import annotations
@@ -23,9 +26,26 @@ if TYPE_CHECKING:
     from typing import IO
 
 _ENTRY = re.compile(
-    rb"(?P<mode>[0-7]{6}) blob (?P<hash>[0-9a-f]{40,64}) +(?P<size>[0-9]+)\t(?P<path>.+)", re.DOTALL
+    rb"(?P<mode>[0-7]{6}) blob (?P<hash>[0-9a-f]{40,64}) +(?P<size>[0-9]+|BAD)\t(?P<path>.+)",
+    re.DOTALL,
 )
+_ABSENT = b"BAD"
+"""The size of a file that the repository does not have."""
 _LINK = b"120000"
+
+_ENVIRONMENT = {
+    # A partial clone gets what it lacks by itself, from where and by the program that its
+    # configuration says. Git before 2.45 does not know the first, and obeys the second.
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "",
+    # What a hash stands for is what was hashed, and a commit has the parents that it says.
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": f"{os.devnull}/none",  # Git complains of one that is there.
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+_OPTIONS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+"""No command used here asks for a file system monitor or a hook; these are for those to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +68,13 @@ def repository(start: Path) -> Path:
     inside = any((directory / ".git").exists() for directory in (start, *start.parents))
     if not inside and "GIT_DIR" not in os.environ:
         raise InputError(f"{start} is in no git repository; without --git, name two filters")
-    top = _git(start, "rev-parse", "--show-toplevel").rstrip(b"\n")
-    return Path(os.fsdecode(top))
+    top = Path(os.fsdecode(_git(start, "rev-parse", "--show-toplevel").rstrip(b"\n")))
+    if "GIT_WORK_TREE" not in os.environ and not _is_inside(start, top):
+        raise InputError(
+            f"{start} is not in the work tree of its git repository, {top}: see core.worktree in the"
+            " repository's configuration; without --git, name two filters"
+        )
+    return top
 
 
 def revisions(text: str, top: Path) -> tuple[str, str]:
@@ -78,7 +103,7 @@ def files_of(revision: str, top: Path, wanted: Callable[[str], bool]) -> Iterato
     for line in _git(top, "ls-tree", "-r", "-z", "-l", "--full-tree", tree).split(b"\0"):
         match = _ENTRY.fullmatch(line)
         path = os.fsdecode(match["path"]) if match else ""
-        if match and int(match["size"]) <= MAX_FILTER and _stays_inside(path) and wanted(path):
+        if match and _stays_inside(path) and wanted(path) and _size(match) <= MAX_FILTER:
             entries.append((match["mode"], match["hash"], path))
     with tempfile.TemporaryDirectory(prefix="seccompgen-") as directory:
         root = Path(os.path.realpath(directory))
@@ -105,11 +130,23 @@ def files_at_tag(tag: str, top: Path, paths: Sequence[str], largest: int) -> dic
     listed = _git(top, "ls-tree", "-r", "-z", "-l", "--full-tree", f"refs/tags/{tag}", "--", *paths)
     entries = [match for line in listed.split(b"\0") if (match := _ENTRY.fullmatch(line))]
     for entry in entries:
-        if int(entry["size"]) > largest:
+        if _size(entry) > largest:
             path = f"{tag}:{os.fsdecode(entry['path'])}"
             raise InputError(f"{path}: larger than {largest} bytes, which no such file is")
     names = [os.fsdecode(entry["path"]) for entry in entries]
     return dict(zip(names, _contents([entry["hash"] for entry in entries], top), strict=True))
+
+
+def _size(entry: re.Match[bytes]) -> int:
+    if entry["size"] == _ABSENT:
+        path = os.fsdecode(entry["path"])
+        raise OutsideError(f"{path}: the git repository lacks this file of the revision; {_GET}")
+    return int(entry["size"])
+
+
+_GET = (
+    "if it is a partial clone, 'git fetch --refetch --no-filter' gets all; else 'git fsck' says why"
+)
 
 
 def _tree_of(revision: str, top: Path) -> str:
@@ -167,9 +204,7 @@ def _next_content(stream: IO[bytes]) -> bytes:
     """Return the next content that ``git cat-file --batch`` writes."""
     head = stream.readline().split()
     if len(head) != 3:
-        raise OutsideError(
-            "git cat-file does not give a file of this revision: 'git fsck' says why"
-        )
+        raise OutsideError(f"git cat-file does not give a file of this revision; {_GET}")
     size = int(head[2])
     content = stream.read(size)
     if len(content) != size or stream.read(1) != b"\n":
@@ -194,9 +229,10 @@ def _run(where: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 def _started(where: Path, *arguments: str, stdin: IO[bytes] | int) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
-    command = ["git", "-C", str(where), *arguments]
+    command = ["git", *_OPTIONS, "-C", str(where), *arguments]
+    env = {**os.environ, **_ENVIRONMENT}
     try:
-        return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe)  # noqa: S603 - git
+        return subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, env=env)  # noqa: S603 - git
     except OSError as error:
         text = f"cannot run git: {error.strerror}; install it, or do without revisions"
         raise OutsideError(text) from None
