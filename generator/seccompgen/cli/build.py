@@ -141,7 +141,7 @@ def build(
     tables = read_tables(tables_directory)
     how = means(cached=not (check or no_cache), jobs=jobs)
     policies = policies_named(words, "build")
-    project = None if words else find_project(Path.cwd())
+    project = None if words else find_project(Path.cwd(), reading.outside)
     if not words and project is None:
         raise InputError(
             "name a policy file: there is no pyproject.toml with [tool.seccompgen] here"
@@ -160,7 +160,7 @@ def build(
     require_writable(directory)
 
     def compile_all() -> Compiled:
-        project = None if words else find_project(Path.cwd())
+        project = None if words else find_project(Path.cwd(), reading.outside)
         with progress("compiling") as report:
             if project:
                 from seccompgen.pipeline.project_files import project_filters  # noqa: PLC0415

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from seccompgen.core.errors import Diagnostic
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
@@ -81,11 +82,14 @@ def read_tables(directory: Path | None) -> Tables:
     return load_tables(directory) if directory else shipped_tables()
 
 
-def required_project() -> Project:
-    """Return the project that the current directory lies in; raise InputError without one."""
+def required_project(reading: Reading) -> Project:
+    """Return the project that the current directory lies in; raise InputError without one.
+
+    It may name what ``reading`` allows.
+    """
     from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
-    project = find_project(Path.cwd())
+    project = find_project(Path.cwd(), reading.outside)
     if project is None:
         raise InputError(
             "name a policy or a filter: there is no pyproject.toml with [tool.seccompgen] here"
@@ -129,12 +133,12 @@ def all_filters(words: Iterable[str]) -> tuple[Path, ...]:
     return _paths(locate_all(words))
 
 
-def project_policies() -> list[Path]:
+def project_policies(reading: Reading) -> list[Path]:
     """Return the project's policies, as one would name them here."""
     here = Path.cwd()
     return [
         path.relative_to(here) if path.is_relative_to(here) else path
-        for path in required_project().policy_files()
+        for path in required_project(reading).policy_files()
     ]
 
 

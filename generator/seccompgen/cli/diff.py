@@ -166,7 +166,7 @@ def _under_tables(
     from seccompgen.filters.tables_diff import diff_tables  # noqa: PLC0415 - keeps --help fast
     from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
-    project = None if words else find_project(Path.cwd())
+    project = None if words else find_project(Path.cwd(), reading.outside)
     paths = project.policy_files() if project else all_filters(words)
     if not paths:
         raise InputError("name FILTERs to look at with these tables")

@@ -86,9 +86,8 @@ def drift(
     newer = _newer(tag, source, tables)
     upgrade = upgrade_of(from_base, to_base or "newest")
     only = require_abi(arch) if arch else None
-    found = drift_of_all(
-        all_filters(words) if words else project_policies(), tables, newer, upgrade, only, reading
-    )
+    paths = all_filters(words) if words else project_policies(reading)
+    found = drift_of_all(paths, tables, newer, upgrade, only, reading)
     about = f"{upgrade.label}, Linux {newer.tag}"
     if as_json:
         meant = {"from": from_base, "to": upgrade.to_name, "before": tables.tag, "after": newer.tag}

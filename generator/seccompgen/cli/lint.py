@@ -101,7 +101,7 @@ def lint(
     only = require_abi(arch) if arch else None
     reports: list[LintReport] = []
     wrong: list[object] = []
-    for path in all_filters(words) if words else project_policies():
+    for path in all_filters(words) if words else project_policies(reading):
         try:
             reports.append(lint_filter(path, tables, only, reading, upgrade))
         except InputError as error:

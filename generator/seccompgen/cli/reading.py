@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import click
@@ -155,10 +157,12 @@ def _with_readings(
     def wrapped(**options: Any) -> object:
         said = {name: options.pop(name) for name in _READ}
         places = sorted({place for values in said.values() for place, _ in values if place})
-        own = {place: _reading(said, place) for place in places}
-        return command(readings=Readings(_reading(said, None), own), **options)
+        outside = options.pop("outside")
+        own = {place: replace(_reading(said, place), outside=outside) for place in places}
+        others = replace(_reading(said, None), outside=outside)
+        return command(readings=Readings(others, own), **options)
 
-    for option in (*reversed(_OPTIONS), from_option):
+    for option in (outside_option, *reversed(_OPTIONS), from_option):
         wrapped = option(wrapped)
     return wrapped
 
@@ -198,6 +202,15 @@ def _only_base(said: list[_Said]) -> str | None:
 
 
 _READ = ("from_format", "caps", "kernel", "runtime", "thread", "abis", "systemd")
+outside_option = click.option(
+    "--allow-outside",
+    "outside",
+    metavar="DIR",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Read files below DIR as well where a policy names one; repeatable. Default: those of its "
+    "project, or of its own directory.",
+)
 
 
 def _reading(said: Mapping[str, tuple[_Said, ...]], place: int | None) -> Reading:

@@ -25,6 +25,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
+from seccompgen.cli.reading import outside_option
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.io.console import print_json
@@ -54,6 +55,7 @@ from seccompgen.io.console import print_json
 @click.option("--force", is_flag=True, help="Overwrite files that are not as they were vendored.")
 @no_cache_option
 @tables_option
+@outside_option
 @json_option
 def vendor(
     places: tuple[str, ...],
@@ -61,6 +63,7 @@ def vendor(
     optimize: str | None,
     profile: Path | None,
     tables_directory: Path | None,
+    outside: tuple[Path, ...],
     *,
     single_file: bool,
     no_bitmap: bool,
@@ -96,7 +99,7 @@ def vendor(
 
     def read_request() -> vendoring.Request:
         if not words:
-            return vendoring.recorded_request(dest)
+            return vendoring.recorded_request(dest, outside)
         goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
         return vendoring.Request(dest, single_file, found, only, goal)
 

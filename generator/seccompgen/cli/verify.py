@@ -90,7 +90,7 @@ def verify(
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
     policy_path = policy_named(policy_word, "--policy") if policy_word else None
-    targets = dict.fromkeys(all_filters(words), policy_path) if words else _project_modules()
+    targets = dict.fromkeys(all_filters(words), policy_path) if words else _project_modules(reading)
     claims: list[Claim] = []
     stale: list[Diagnostic] = []
     wrong: list[Diagnostic] = []
@@ -116,11 +116,11 @@ def verify(
     _report(claims, list(dict.fromkeys(stale)), method, tables, as_json=as_json)
 
 
-def _project_modules() -> dict[Path, Path | None]:
+def _project_modules(reading: Reading) -> dict[Path, Path | None]:
     """Return the packages that the project's policies are generated to, with these policies."""
     from seccompgen.pipeline.build import module_name  # noqa: PLC0415 - keeps --help fast
 
-    project = required_project()
+    project = required_project(reading)
     return {project.output / module_name(policy.stem): policy for policy in project.policy_files()}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 
 class Format(Enum):
@@ -46,7 +47,8 @@ class Reading:
     such as CAP_SYS_ADMIN, and ``kernel`` its release, such as (6, 1); None where nothing was said.
     ``thread`` names one filter of a file that has several. ``abis`` are those that a file is for
     which does not say it itself, by our names; none for the format's own default. ``systemd`` is
-    the release whose groups count, such as 257.
+    the release whose groups count, such as 257. ``outside`` are directories below which policies
+    may name files as well (`io.reach`); they are no part of what a policy means.
     """
 
     format: Format | None = None
@@ -56,6 +58,7 @@ class Reading:
     thread: str | None = None
     abis: tuple[str, ...] = ()
     systemd: int | None = None
+    outside: tuple[Path, ...] = field(default=(), compare=False)
 
     def options(self, place: int = 0) -> tuple[str, ...]:
         """Return the words by which a command line makes these choices.

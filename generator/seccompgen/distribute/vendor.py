@@ -24,6 +24,7 @@ from seccompgen.filters.manifest import (
     sha256,
 )
 from seccompgen.io.outputs import Outputs
+from seccompgen.io.reach import beyond
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import are_current, build_policies, is_device
 from seccompgen.pipeline.files import filter_files
@@ -177,8 +178,12 @@ def check_dest(dest: Path, *, single_file: bool) -> None:
         raise InputError(f"{dest}: is not a directory: choose another name")
 
 
-def recorded_request(dest: Path) -> Request:
-    """Return what the manifest of ``dest`` says was vendored there. Raises InputError without."""
+def recorded_request(dest: Path, outside: Sequence[Path] = ()) -> Request:
+    """Return what the manifest of ``dest`` says was vendored there.
+
+    Raises InputError without one, and where it names files that lie neither below the directory or
+    project that ``dest`` is in nor below ``outside``.
+    """
     path = manifest_path(dest)
     manifest = read_manifest(path)
     if manifest is None:
@@ -190,7 +195,11 @@ def recorded_request(dest: Path) -> Request:
     problems, policies = [], []
     for one in manifest.filters:
         policy = stock.get(one.policy) if one.stock else _from_manifest(path, one.policy)
-        if policy is None or not policy.is_file():
+        reason = beyond(policy, dest, outside) if policy and not one.stock else ""
+        if reason:
+            text = f"cannot read {policy}: {reason}"
+            problems.append(Diagnostic(text, Position(str(path.parent / one.file))))
+        elif policy is None or not policy.is_file():
             what = "stock policy" if one.stock else "policy"
             text = f"its {what} {policy or one.policy} is not there: restore it, or name it anew"
             problems.append(Diagnostic(text, Position(str(path.parent / one.file))))
@@ -199,7 +208,9 @@ def recorded_request(dest: Path) -> Request:
     if problems:
         # What was made of it cannot be compared, but it can still be told whether it was touched.
         raise InputError(*problems, *_edited(path, manifest))
-    profile = manifest.profile
+    profile = _from_manifest(path, manifest.profile.name) if manifest.profile else None
+    if profile and (reason := beyond(profile, dest, outside)):
+        raise InputError(Diagnostic(f"cannot read {profile}: {reason}", Position(str(path))))
     return Request(
         dest,
         manifest.single_file,
@@ -208,7 +219,7 @@ def recorded_request(dest: Path) -> Request:
         Objective(
             manifest.optimize,
             manifest.bitmap,
-            read_profile(_from_manifest(path, profile.name)) if profile else None,
+            read_profile(profile) if profile else None,
         ),
         recorded=True,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +40,7 @@ from seccompgen.filters.module import (
     read_banner,
     require_same,
 )
+from seccompgen.io.reach import beyond
 from seccompgen.io.reading import MAX_FILTER, read_file, read_start
 from seccompgen.pipeline.build import PLAIN_OPTIONS, difference_text
 from seccompgen.pipeline.files import support_files
@@ -211,9 +212,11 @@ def _claims_of_programs(
             message = f"{path}: say with --policy which policy these instructions are for"
             raise InputError(message, kind=Problem.POLICY_NEEDED)
         if banner.made:
-            return _claims_of_combined(loaded, module, banner, banner.made, tables)
-        policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
-        reading = banner.reading() if reading == PLAIN_READING else reading
+            return _claims_of_combined(loaded, module, banner, banner.made, tables, reading.outside)
+        advice = "name its policy with --policy"
+        policy_path = _find(path, *banner.policies[-1], advice, reading.outside)
+        if reading == PLAIN_READING:
+            reading = replace(banner.reading(), outside=reading.outside)
     made_for = [ABIS[name] for name in loaded.programs]
     policy, _ = load_policy_for(policy_path, made_for, tables, reading)
     stale: list[Diagnostic] = []
@@ -239,11 +242,12 @@ def _claims_of_combined(
     banner: Banner,
     made: tuple[Operation, str],
     tables: Tables,
+    outside: Sequence[Path],
 ) -> tuple[list[Claim], list[Diagnostic]]:
     """Return the claims that programs made of several filters answer as these do together."""
     path, programs = loaded.path, loaded.programs
     advice = "put a copy beside the module"
-    files = [_find(path, *part, advice) for part in banner.parts]
+    files = [_find(path, *part, advice, outside) for part in banner.parts]
     only = ABIS[next(iter(programs))] if len(programs) == 1 else None
     readings = [banner.reading(place) for place in range(1, len(files) + 1)]
     parts = parts_of(files, tables, only, readings)
@@ -312,7 +316,7 @@ def _has_banner(path: Path) -> bool:
     return True
 
 
-def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
+def _find(path: Path, name: str, sha256: str, advice: str, outside: Sequence[Path]) -> Path:
     """Return the file that a banner names, by the manifest, beside the module, or in the project.
 
     Of several it is one that has not changed, if there is one; the stock policy of that name counts
@@ -321,16 +325,24 @@ def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
     projects = [find_project(place) for place in (path.absolute().parent, Path.cwd())]
     places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
     recorded = vendored_from(path)
-    there = [recorded] if recorded and recorded.name == name and recorded.is_file() else []
-    there += [
-        one for one in (place / name for place in places) if one.is_file() or is_filter_package(one)
-    ]
+    # A manifest lies in the package, and names what lies beside that.
+    named = [(path.parent, recorded)] if recorded and recorded.name == name else []
+    named += [(place / path.name, place / name) for place in places]
+    there, problems = [], []
+    for namer, one in named:
+        if one.is_file() or is_filter_package(one):
+            if reason := beyond(one, namer, outside):
+                problems.append(f"cannot read {one}: {reason}")
+            else:
+                there.append(one)
     there += [file for file in stock_policies().values() if file.name == name]
     for candidate in there:
         if filter_sha256(candidate) == sha256:
             return candidate
     if there:
         return there[0]
+    if problems:
+        raise InputError(*problems, kind=Problem.UNREADABLE_FILE)
     looked = ", ".join(map(str, places))
     text = f"what it was made from, {name}, is not to be found in {looked}; {advice}"
     raise InputError(Diagnostic(text, Position(str(path)), Problem.SOURCE_MISSING))

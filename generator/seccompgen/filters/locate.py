@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
 from seccompgen.core.problems import Problem
+from seccompgen.io.reach import beyond
 from seccompgen.pipeline.packages import INIT_NAME, holds_program, is_filter_package
 from seccompgen.policy.document import POLICY_SUFFIXES
 from seccompgen.policy.stock import stock_policies
@@ -219,4 +220,10 @@ def filters_in(directory: Path) -> list[Path]:
     if not found:
         text = "no filters in this directory"
         raise InputError(Diagnostic(text, Position(str(directory)), Problem.NO_FILTERS))
+    # Who names a directory has not looked at where the links in it lead.
+    strange = [path for path in found if beyond(path, path)]
+    if strange:
+        text = "a link that leads elsewhere: to have that read, name the link itself"
+        told = (Diagnostic(text, Position(str(path))) for path in strange)
+        raise InputError(*told, kind=Problem.UNREADABLE_FILE)
     return found

@@ -144,7 +144,8 @@ def _loaded(path: Path, tree: FileTree, trees: Trees, tables: Tables) -> LoadedF
     # In the work tree, places are told as the user would name them.
     shown = path if tree.label else Path(os.path.relpath(path, trees.start))
     try:
-        return load_filter(shown, tables, trees.only, trees.reading)
+        reading = replace(trees.reading, outside=(tree.root,)) if tree.label else trees.reading
+        return load_filter(shown, tables, trees.only, reading)
     except InputError as error:
         raise InputError(*(_placed(one, tree) for one in error.diagnostics)) from None
 

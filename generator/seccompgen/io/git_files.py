@@ -71,8 +71,8 @@ def repository(start: Path) -> Path:
     top = Path(os.fsdecode(_git(start, "rev-parse", "--show-toplevel").rstrip(b"\n")))
     if "GIT_WORK_TREE" not in os.environ and not _is_inside(start, top):
         raise InputError(
-            f"{start} is not in the work tree of its git repository, {top}: see core.worktree in the"
-            " repository's configuration; without --git, name two filters"
+            f"{start} is not in the work tree of its git repository, {top}: see core.worktree in"
+            " its configuration; without --git, name two filters"
         )
     return top
 

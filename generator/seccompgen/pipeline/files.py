@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
@@ -206,6 +207,7 @@ class Compiled(NamedTuple):
 
             main = [Path(one.policy.sources[-1][0]) for one in self.built]
             now = read_project(self.project.pyproject)
+            now = now and replace(now, outside=self.project.outside)
             if now != self.project or now.policy_files() != main:
                 return False
         return are_current(self.built)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.objective import Optimize
+from seccompgen.core.problems import Problem
+from seccompgen.io.reach import beyond
 from seccompgen.io.reading import decode_text, parse_toml, read_file, read_input
 from seccompgen.policy.document import POLICY_SUFFIXES
 
@@ -30,6 +32,7 @@ class Project:
     package that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``,
     a file or None, make the objective of every filter (`objective.Objective`). ``committed`` means
     that the package is under version control, so that who builds a wheel is not to change it.
+    ``outside`` are directories beside its own in which it may name files; a command line says it.
     """
 
     pyproject: Path
@@ -40,6 +43,7 @@ class Project:
     bitmap: bool
     profile: Path | None
     committed: bool
+    outside: tuple[Path, ...] = field(default=(), compare=False)
 
     @property
     def root(self) -> Path:
@@ -52,7 +56,10 @@ class Project:
         return self.root / "generator" / "seccompgen" / "kernel"
 
     def policy_files(self) -> list[Path]:
-        """Return the policy files, sorted; those that start with ``_`` are only included."""
+        """Return the policy files, sorted; those that start with ``_`` are only included.
+
+        Raises InputError if there are none, or one leads out of the project.
+        """
         found = [
             path
             for path in sorted(self.policies.glob("*"))
@@ -60,7 +67,14 @@ class Project:
         ]
         if not found:
             raise InputError(f"no policy files in {self.policies}")
+        for path in found:
+            self.require_reach(path)
         return found
+
+    def require_reach(self, path: Path) -> None:
+        """Raise InputError if ``path``, which the project names, leads out of it: `io.reach`."""
+        if reason := beyond(path, self.pyproject, self.outside):
+            raise InputError(f"cannot read {path}: {reason}", kind=Problem.UNREADABLE_FILE)
 
     def with_pin(self, tag: str) -> bytes:
         """Return the text of pyproject.toml with the pin at ``tag``, nothing else changed."""
@@ -76,14 +90,14 @@ class Project:
         return text[: pin.start("tag")] + tag.encode() + text[pin.end("tag") :]
 
 
-def find_project(start: Path) -> Project | None:
+def find_project(start: Path, outside: tuple[Path, ...] = ()) -> Project | None:
     """Return the project that ``start`` lies in: the nearest pyproject.toml that names us."""
     for directory in (start, *start.parents):
         pyproject = directory / "pyproject.toml"
         if pyproject.is_file():
             project = read_project(pyproject)
             if project:
-                return project
+                return replace(project, outside=outside)
     return None
 
 

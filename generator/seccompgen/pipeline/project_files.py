@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen.core.foreign import Reading
 from seccompgen.core.model import FilterFlag
 from seccompgen.io.outputs import Outputs
 from seccompgen.kernel import lockfile
@@ -54,8 +55,11 @@ def project_filters(
     means: BuildOptions = PLAIN_OPTIONS,
 ) -> tuple[list[Built], dict[Path, bytes]]:
     """Return every filter of ``project`` and the files of its filter package."""
+    if project.profile:
+        project.require_reach(project.profile)
     objective = read_objective(project.optimize, bitmap=project.bitmap, profile=project.profile)
-    built = build_policies(project.policy_files(), tables, (), progress, objective, means)
+    reading = Reading(outside=project.outside)
+    built = build_policies(project.policy_files(), tables, (), progress, objective, means, reading)
     files = filter_files(built, tables, project.output, means=means)
     ours = project.kernel.is_dir()
     if ours:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
 from seccompgen.core.model import FilterFlag
 from seccompgen.core.problems import Problem
+from seccompgen.io.reach import require_reach
 from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
 from seccompgen.policy.formats import PLAIN_READING, Format, Reading, translate
 from seccompgen.policy.formats.detect import shows_ours
 from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
-from seccompgen.policy.stock import stock_policies
+from seccompgen.policy.stock import stock_directory, stock_policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,12 +83,14 @@ class Layer(NamedTuple):
 class _Means(NamedTuple):
     """The tables and the choices that a policy is read with.
 
-    ``instead`` are texts that count for those of files, by their names.
+    ``instead`` are texts that count for those of files, by their names. ``named`` is the file that
+    includes the others.
     """
 
     tables: Tables
     reading: Reading
     instead: Mapping[str, bytes]
+    named: pathlib.Path
 
 
 def layers_of(
@@ -106,7 +109,8 @@ def layers_of(
         return [_layer_in_memory(source)]
     done: dict[pathlib.Path, Layer] = {}
     problems: list[Diagnostic] = []
-    _read_layer(source, None, (), done, problems, notes, _Means(tables, reading, instead or {}))
+    means = _Means(tables, reading, instead or {}, source)
+    _read_layer(source, None, (), done, problems, notes, means)
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return list(done.values())
@@ -181,6 +185,8 @@ def _read_layer(
         problems.append(Diagnostic(text, included_at, Problem.DEEP_INCLUDE))
         return
     try:
+        if chain:
+            require_reach(path, means.named, (*means.reading.outside, stock_directory()))
         # Only what is named on the command line may be a pipe of the shell.
         content = means.instead.get(str(path)) or read_file(path, MAX_POLICY, pipes=not chain)
     except OSError as error:

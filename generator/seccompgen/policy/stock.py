@@ -11,5 +11,9 @@ _PLACES = (_PACKAGE / "policies", _PACKAGE.parents[1] / "policies")
 
 def stock_policies() -> dict[str, Path]:
     """Return the file of each stock policy, by the name that it goes by, sorted."""
-    place = next(place for place in _PLACES if place.is_dir())
-    return {path.stem: path for path in sorted(place.glob("*.yml"))}
+    return {path.stem: path for path in sorted(stock_directory().glob("*.yml"))}
+
+
+def stock_directory() -> Path:
+    """Return the directory that they lie in."""
+    return next(place for place in _PLACES if place.is_dir())

@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import (
+    MOST_HINTS,
+    Diagnostic,
+    InputError,
+    Position,
+    cannot,
+    did_you_mean,
+)
 from seccompgen.core.problems import Problem
-from seccompgen.io.reading import decode_text, read_file
-from seccompgen.policy.document import MAX_POLICY
 from seccompgen.policy.formats.draft import Draft, Entry
 
 if TYPE_CHECKING:
@@ -70,7 +75,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     Beside it lie SECCOMP_ALLOWLIST_COMMON.TXT, SECCOMP_BLOCKLIST_COMMON.TXT and
     SECCOMP_PRIORITY.TXT; ``reading.thread``, such as app, adds the lists of that name.
     """
-    draft = Draft(file)
+    draft = Draft(file, outside=reading.outside)
     faults: list[Diagnostic] = []
     base = _calls(text, file, faults)
     names = tables.calls
@@ -217,9 +222,10 @@ def _lists(
 
 
 def _beside(draft: Draft, path: Path) -> str:
-    content = read_file(path, MAX_POLICY)
-    draft.read(str(path), content)
-    return decode_text(content, str(path))
+    try:
+        return draft.read(path)
+    except OSError as error:
+        raise InputError(cannot("read", path, error), kind=Problem.UNREADABLE_FILE) from None
 
 
 def _priority(draft: Draft, names: frozenset[str], faults: list[Diagnostic]) -> list[str]:

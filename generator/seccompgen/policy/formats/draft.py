@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path as Directory
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.policy.document import Document
+from seccompgen.io.reach import read_named
+from seccompgen.io.reading import decode_text
+from seccompgen.policy.document import MAX_POLICY, Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +33,8 @@ class Draft:
 
     ``notes`` are worth telling but no errors; ``sources`` are the files that were read besides,
     with their sha256. ``profile`` is how often each call is made, where the file tells.
-    ``remarks`` are comments that go above a group of rules, by its index.
+    ``remarks`` are comments that go above a group of rules, by its index. ``outside`` are
+    directories below which the file may name others as well.
     """
 
     file: str
@@ -38,6 +42,7 @@ class Draft:
     sources: list[tuple[str, str]] = field(default_factory=list)
     profile: dict[str, int] = field(default_factory=dict)
     remarks: dict[int, str] = field(default_factory=dict)
+    outside: tuple[Directory, ...] = ()
     _data: dict[str, Any] = field(default_factory=dict)
     _keys: dict[Path, Position] = field(default_factory=dict)
     _values: dict[Path, Position] = field(default_factory=dict)
@@ -67,9 +72,15 @@ class Draft:
         """Say something above the group that was added last."""
         self.remarks[len(self._data["syscalls"]) - 1] = text
 
-    def read(self, file: str, content: bytes) -> None:
-        """Note that another file was read as well."""
-        self.sources.append((file, hashlib.sha256(content).hexdigest()))
+    def read(self, path: Directory) -> str:
+        """Return the text of another file that this one names, or that lies beside it.
+
+        Raises OSError if it cannot be read, or may not be, and InputError if it is no text.
+        """
+        content = read_named(path, Directory(self.file), MAX_POLICY, self.outside)
+        text = decode_text(content, str(path))
+        self.sources.append((str(path), hashlib.sha256(content).hexdigest()))
+        return text
 
     @property
     def groups(self) -> Mapping[int, Position]:

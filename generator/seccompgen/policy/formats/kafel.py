@@ -23,8 +23,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32
 from seccompgen.core.problems import Problem
-from seccompgen.io.reading import decode_text, read_file
-from seccompgen.policy.document import MAX_POLICY
 from seccompgen.policy.formats.draft import Draft
 from seccompgen.policy.formats.exact import ExactRules, is_other_abis
 from seccompgen.policy.formats.kafel_conditions import (
@@ -85,7 +83,7 @@ _Statements = list[_Block | _Use]
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return the policy in ``text``. Raises InputError with every error."""
-    draft = Draft(file)
+    draft = Draft(file, outside=reading.outside)
     words = Words(draft, Path(file).parent)
     parser = _Parser(words.read(_source(text, file, draft)), words.errors)
     parser.program()
@@ -138,12 +136,10 @@ def _source(text: str, file: str, draft: Draft) -> Source:
         return config
     path = Path(file).parent / config.path
     try:
-        content = read_file(path, MAX_POLICY)
+        return Source(str(path), draft.read(path))
     except OSError as error:
         what = f"cannot read {path}: {error.strerror}"
         raise InputError(Diagnostic(what, config.at, Problem.UNREADABLE_FILE)) from None
-    draft.read(str(path), content)
-    return Source(str(path), decode_text(content, str(path)))
 
 
 class _Parser:

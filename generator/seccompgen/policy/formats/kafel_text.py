@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import U64
 from seccompgen.core.problems import Problem
-from seccompgen.io.reading import decode_text, read_file
-from seccompgen.policy.document import MAX_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,8 +142,7 @@ class Words:
                 self._fail(f"unprintable characters in {name!r}", at, Problem.UNPRINTABLE_NAME)
                 continue
             try:
-                content = read_file(path, MAX_POLICY)
-                text = decode_text(content, str(path))
+                text = self._draft.read(path)
             except OSError as error:
                 reason = f"cannot read {path}: {error.strerror}"
                 self._fail(reason, at, Problem.UNREADABLE_FILE)
@@ -153,5 +150,4 @@ class Words:
             except InputError as error:
                 self.errors += error.diagnostics
                 continue
-            self._draft.read(str(path), content)
             self._read(Source(str(path), text), depth + 1)

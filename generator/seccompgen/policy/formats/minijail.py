@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import ERRNO_NAMES
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64
 from seccompgen.core.problems import Problem
-from seccompgen.io.reading import decode_text, read_input
-from seccompgen.policy.document import MAX_POLICY
 from seccompgen.policy.formats.by_number import Call, NumberedPolicy, NumberedRule
 from seccompgen.policy.formats.draft import Draft
 from seccompgen.policy.formats.minijail_grammar import (
@@ -59,7 +57,7 @@ _ORDERS = {"<", "<=", ">", ">="}
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return the policy that ``text`` says. Raises InputError with every error of all its files."""
-    reader = _Reader(Draft(file), tables)
+    reader = _Reader(Draft(file, outside=reading.outside), tables)
     reader.read_file(text, file)
     policy = NumberedPolicy(reader.default(), "kill_thread")
     filters = reader.filters
@@ -209,9 +207,9 @@ class _Reader:
         assert one.value
         named, beside = one.value.text, Path(one.position.file).parent
         path = beside / named
-        if named.startswith("/") and not path.exists():
+        if named.startswith("/") and not os.path.exists(path):  # noqa: PTH110 - false for too long a name
             path = beside / Path(named).name
-            if path.exists():
+            if os.path.exists(path):  # noqa: PTH110
                 text = f"{named} is not there: {path} is read instead"
                 self.draft.notes.append(
                     Diagnostic(text, one.value.position, Problem.INCLUDE_ELSEWHERE)
@@ -221,16 +219,13 @@ class _Reader:
             self._wrong(f"more than {_MOST_FILES} files are included", one.position)
             return None, str(path)
         try:
-            content = read_input(path, MAX_POLICY)
-            text = decode_text(content, str(path))
+            return self.draft.read(path), str(path)
+        except OSError as error:
+            text = cannot("read", path, error)
+            self.problems.append(Diagnostic(text, one.value.position, Problem.UNREADABLE_FILE))
         except InputError as error:
-            self.problems += (
-                Diagnostic(found.message, found.position or one.value.position, found.kind)
-                for found in error.diagnostics
-            )
-            return None, str(path)
-        self.draft.read(str(path), content)
-        return text, str(path)
+            self.problems += error.diagnostics
+        return None, str(path)
 
     # --- filters -----------------------------------------------------------------------------
 

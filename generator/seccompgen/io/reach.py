@@ -1,0 +1,69 @@
+"""How far a file's own words reach: where the files may lie that it names.
+
+Who checks a project may not trust it, and errors quote what they are about, into a log that others
+read. So what somebody's file names is read only below the directory of its project, or of its git
+checkout; where it is in neither, below its own; and below directories that the command line allows.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import InputError
+from seccompgen.io.reading import decode_text, parse_toml, read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_HANDED_OVER = ("/dev/", "/proc/")
+
+
+def reach_of(namer: Path) -> Path:
+    """Return the directory below which ``namer`` may name files, without links in its path.
+
+    What a shell hands over, such as ``/dev/stdin``, is taken to lie in the current directory.
+    """
+    named = str(namer)
+    directory = Path(os.path.realpath("." if named.startswith(_HANDED_OVER) else namer.parent))
+    for one in (directory, *directory.parents):
+        if _is_project(one / "pyproject.toml") or os.path.lexists(one / ".git"):
+            return one
+    return directory
+
+
+def beyond(path: Path, namer: Path, outside: Iterable[Path] = ()) -> str:
+    """Return why ``path``, which ``namer`` names, is not to be read; empty if it is.
+
+    Counted is where links lead. ``outside`` are further directories that may be read. Who changes
+    a link between this and the reading can do what the user can do who runs this.
+    """
+    target = Path(os.path.realpath(path))
+    reach = reach_of(namer)
+    if any(target.is_relative_to(os.path.realpath(one)) for one in (reach, *outside)):
+        return ""
+    return f"it lies outside of {reach}; '--allow-outside {target.parent}' permits that"
+
+
+def require_reach(path: Path, namer: Path, outside: Iterable[Path] = ()) -> None:
+    """Raise OSError if ``path``, which ``namer`` names, is not to be read; see `beyond`."""
+    if reason := beyond(path, namer, outside):
+        raise OSError(errno.EACCES, reason, str(path))
+
+
+def read_named(path: Path, namer: Path, limit: int, outside: Iterable[Path] = ()) -> bytes:
+    """Return the content of a file that another one names; raises OSError as both of these do."""
+    require_reach(path, namer, outside)
+    return read_file(path, limit)
+
+
+def _is_project(pyproject: Path) -> bool:
+    """Return True if there is a file, and it has a section for us: see `pipeline.project`."""
+    try:
+        data = parse_toml(decode_text(read_file(pyproject), str(pyproject)), str(pyproject))
+    except (OSError, InputError):
+        return False
+    tool = data.get("tool")
+    return isinstance(tool, dict) and isinstance(tool.get("seccompgen"), dict)
