@@ -30,6 +30,7 @@ from seccompgen.core.program import (
     programs_sha256,
 )
 from seccompgen.core.word import ARGS
+from seccompgen.filters.bytecode import is_of_source
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
 from seccompgen.filters.differing import CallClass, differing_calls
 from seccompgen.filters.load import compile_filter, load_filter
@@ -41,7 +42,7 @@ from seccompgen.filters.module import (
     require_same,
 )
 from seccompgen.io.reach import beyond
-from seccompgen.io.reading import MAX_FILTER, read_file, read_start
+from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import PLAIN_OPTIONS, difference_text
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.packages import beside_package, in_package, is_filter_package
@@ -426,7 +427,7 @@ def _strangers(path: Path, module: Module) -> list[Diagnostic]:
     others = [file for file in in_package(path) if file not in module.files]
     text = f"is no part of the filter {path.name}; remove it"
     found = [Diagnostic(text, Position(str(file)), Problem.SHADOWED_MODULE) for file in others]
-    found += [problem for file in module.files for problem in _hashed_bytecode(file)]
+    found += [problem for file in module.files for problem in _bytecode(file)]
     hidden = beside_package(path)
     if hidden.exists():
         text = f"Python imports the package {path.name} instead of this; remove it"
@@ -461,33 +462,37 @@ def _runtime_problems(path: Path, module: Module) -> list[Diagnostic]:
 
 
 def _instead_of(file: Path) -> list[Diagnostic]:
-    """Return what goes before ``file`` when Python looks for its name: packages, machine code."""
+    """Return what may go before ``file`` when Python looks for its name.
+
+    That is a package, machine code, and where the source is gone bytecode in its place.
+    """
     package = sorted(file.with_suffix("").glob("__init__.*"))
     beside = sorted(file.parent.glob(f"{glob.escape(file.stem)}.*"))
     text = f"Python imports this instead of {file.name}; remove it"
-    found = [*package, *(one for one in beside if one.suffix in {".so", ".pyd"})]
+    found = [*package, *(one for one in beside if one.suffix in {".so", ".pyd", ".pyc"})]
     others = [Diagnostic(text, Position(str(one)), Problem.SHADOWED_MODULE) for one in found]
-    return [*others, *_hashed_bytecode(file)]
+    return [*others, *_bytecode(file)]
 
 
-def _hashed_bytecode(file: Path) -> list[Diagnostic]:
-    """Return what Python runs in place of ``file`` because of a hash, or without any question.
+def _bytecode(file: Path) -> list[Diagnostic]:
+    """Return the bytecode that Python may run in place of ``file``, and is not what that says.
 
-    Whoever makes bytecode can write the hash of another source into it (PEP 552). The bytecode that
-    an import leaves behind has the time of its source instead, which a checkout does not keep.
+    It runs where the time and the size in it are those of the source, or a hash is, or it asks for
+    neither (PEP 552). Whoever makes it writes what fits, and archives keep times.
     """
     kept = sorted((file.parent / "__pycache__").glob(f"{glob.escape(file.stem)}.*.pyc"))
-    text = f"Python runs this bytecode, whatever {file.name} says; remove it"
+    text = f"Python may run this bytecode, whatever {file.name} says; remove it"
     return [
         Diagnostic(text, Position(str(one)), Problem.SHADOWED_MODULE)
         for one in kept
-        if _is_hashed(one)
+        if not _is_of(one, file)
     ]
 
 
-def _is_hashed(bytecode: Path) -> bool:
-    """Return whether its flags, which follow the four bytes of its version, say so."""
+def _is_of(bytecode: Path, file: Path) -> bool:
+    level = {".opt-1": 1, ".opt-2": 2}.get(bytecode.with_suffix("").suffix, 0)
     try:
-        return read_start(bytecode, 5)[4:] not in {b"", b"\0"}
+        contents = read_file(bytecode, MAX_FILTER), read_file(file, MAX_FILTER)
     except OSError:
-        return False  # Python takes the source, too
+        return False
+    return is_of_source(*contents, level)
