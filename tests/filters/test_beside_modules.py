@@ -210,3 +210,30 @@ def test_a_name_that_python_takes_for_an_encoding(tmp_path: Path) -> None:
         "Python would take its name for an encoding (PEP 263): rename the file\n"
     )
     assert not (tmp_path / "one.py").exists()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class _runtime:\n    FORMAT = 1\n    install = print\n",
+        "from . import m as _runtime\n",
+        "from .m import install as _runtime\n",
+        "from .m import *\n",
+        "from . import other\n",
+        "from os import path\n",
+        "import sys; sys.modules[__name__ + '._runtime'] = sys\n",
+        "__all__ = [print()]\n",
+        "_runtime: object = print\n",
+    ],
+)
+def test_code_that_runs_before_a_filter_is_told(sandbox: Path, code: str) -> None:
+    init = sandbox / "__init__.py"
+    init.write_text(f'"""What it is."""\n{code}')
+    run = inside("verify", "m", cwd=sandbox)
+    assert run.code == 1
+    assert run.err.startswith("__init__.py:2:1: this runs before the filters, and could replace ")
+    assert inside("verify", "m", "--no-runtime", cwd=sandbox).code == 0
+    init.write_text('"""What it is."""\nfrom __future__ import annotations\n\nfrom . import m\n')
+    assert inside("verify", "m", cwd=sandbox).code == 0
+    init.write_text('from .m import install\n\n__all__ = ["install"]\n')
+    assert inside("verify", "m", cwd=sandbox).code == 0

@@ -75,6 +75,8 @@ def copy(name: str, place: Path) -> Path:
     """Copy an example, and the policies that it includes, as they lie in a checkout."""
     with contextlib.suppress(FileExistsError):
         shutil.copytree(ROOT / "policies", place / "policies")
+        # Where these count as one project, as in a checkout, policies may include each other.
+        (place / "pyproject.toml").write_text("[tool.seccompgen]\n")
     example = place / "examples" / name
     leave = shutil.ignore_patterns("__pycache__", "queue")
     shutil.copytree(ROOT / "examples" / name, example, ignore=leave)

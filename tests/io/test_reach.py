@@ -142,6 +142,19 @@ def test_a_directory_of_policies_includes_others_of_its_project_or_checkout(tmp_
     assert reach_of(named) == named.parent
 
 
+def test_without_these_the_current_directory_counts_unless_it_has_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "common.yml").write_text(OURS)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "p.yml").write_text("include: [../common.yml]\n")
+    assert inside("verify", "web/p.yml", cwd=tmp_path).code == 0
+    assert inside("verify", "p.yml", cwd=tmp_path / "web").code == 2
+    for home in (tmp_path, tmp_path / "somebody"):
+        monkeypatch.setenv("HOME", str(home))
+        assert inside("verify", "web/p.yml", cwd=tmp_path).code == 2
+
+
 def test_who_names_a_link_has_it_read(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "here").mkdir()

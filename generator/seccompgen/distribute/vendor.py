@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.objective import Objective
+from seccompgen.filters.beside import bytecode_problems, package_problems
 from seccompgen.filters.changes import program_changes
 from seccompgen.filters.manifest import (
     MANIFEST_NAME,
@@ -146,7 +147,12 @@ class Vendoring:
 
     def findings(self) -> list[Finding]:
         """Return what is not as it should be, and how programs would change."""
-        return _beside(self, explained=True)[1]
+        found = _beside(self, explained=True)[1]
+        problems = [] if self.request.single_file else package_problems(self.request.dest)
+        for file in self.files:
+            problems += bytecode_problems(file) if file.suffix == ".py" else []
+        places = ((one, one.position.file if one.position else "") for one in problems)
+        return found + [Finding(Path(file), State.FOREIGN, one.message) for one, file in places]
 
 
 def _quoted(path: Path) -> str:

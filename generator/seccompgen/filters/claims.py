@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,28 +29,23 @@ from seccompgen.core.program import (
     programs_sha256,
 )
 from seccompgen.core.word import ARGS
-from seccompgen.filters.bytecode import is_of_source
+from seccompgen.filters.beside import runtime_problems, strangers
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
 from seccompgen.filters.differing import CallClass, differing_calls
 from seccompgen.filters.load import compile_filter, load_filter
 from seccompgen.filters.locate import vendored_from
 from seccompgen.filters.module import (
     filter_sha256,
-    parse_generated,
     read_banner,
-    require_same,
 )
 from seccompgen.io.reach import beyond
-from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import PLAIN_OPTIONS, difference_text
-from seccompgen.pipeline.files import support_files
-from seccompgen.pipeline.packages import beside_package, in_package, is_filter_package
+from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
 from seccompgen.policy import load_policy_for
 from seccompgen.policy.stock import stock_policies
-from seccompgen.render import Form, policy_docstrings
-from seccompgen.render.templates import EXPLAIN_NAME
+from seccompgen.render import policy_docstrings
 from seccompgen.verify import (
     SAME,
     Code,
@@ -196,8 +190,8 @@ def claims_of_programs(
     loaded = load_filter(path, tables, only)
     claims, problems = _claims_of_programs(loaded, policy_path, tables, reading)
     if loaded.module:
-        problems += _strangers(path, loaded.module)
-        problems += _runtime_problems(path, loaded.module) if with_runtime else []
+        problems += strangers(path, loaded.module)
+        problems += runtime_problems(path, loaded.module) if with_runtime else []
     return claims, problems
 
 
@@ -410,89 +404,3 @@ def _said_otherwise(path: Path, module: Module, *docstrings: str) -> list[Diagno
         return []
     text = "its docstring is not what seccompgen says of this policy; generate it again"
     return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)]
-
-
-# --- what is imported with a module --------------------------------------------------------------
-
-_ADVICE = "generate it again, or leave it out with --no-runtime"
-
-
-def _strangers(path: Path, module: Module) -> list[Diagnostic]:
-    """Return what Python imports instead of a filter, or could import from it, and is none of it.
-
-    A module for an ABI that the policy has no more is such a file.
-    """
-    if not path.is_dir():
-        return _instead_of(path)
-    others = [file for file in in_package(path) if file not in module.files]
-    text = f"is no part of the filter {path.name}; remove it"
-    found = [Diagnostic(text, Position(str(file)), Problem.SHADOWED_MODULE) for file in others]
-    found += [problem for file in module.files for problem in _bytecode(file)]
-    hidden = beside_package(path)
-    if hidden.exists():
-        text = f"Python imports the package {path.name} instead of this; remove it"
-        found.append(Diagnostic(text, Position(str(hidden)), Problem.SHADOWED_MODULE))
-    return found
-
-
-def _runtime_problems(path: Path, module: Module) -> list[Diagnostic]:
-    """Return what of the files that a filter imports is not as seccompgen writes it.
-
-    That is the runtime, and for a policy with a listener what its supervisor imports. What Python
-    would import instead of one of these is told as well. The sentences of errors may be missing, as
-    the runtime does without them.
-    """
-    if module.form is Form.SINGLE_FILE:
-        return []
-    files = support_files(path.parent, [module.settings.flags])
-    problems = [problem for file in files for problem in _instead_of(file)]
-    what = f"not what this seccompgen writes; {_ADVICE}"
-    for file, content in files.items():
-        try:
-            there = parse_generated(file, read_file(file, MAX_FILTER))
-            require_same(file, there.body, parse_generated(file, content).body, what)
-        except InputError as error:
-            problems += error.diagnostics
-        except OSError as error:
-            if file.name == EXPLAIN_NAME and isinstance(error, FileNotFoundError):
-                continue
-            text = f"cannot read what {path.name} imports: {error.strerror}; {_ADVICE}"
-            problems.append(Diagnostic(text, Position(str(file)), Problem.OTHER_RUNTIME))
-    return problems
-
-
-def _instead_of(file: Path) -> list[Diagnostic]:
-    """Return what may go before ``file`` when Python looks for its name.
-
-    That is a package, machine code, and where the source is gone bytecode in its place.
-    """
-    package = sorted(file.with_suffix("").glob("__init__.*"))
-    beside = sorted(file.parent.glob(f"{glob.escape(file.stem)}.*"))
-    text = f"Python imports this instead of {file.name}; remove it"
-    found = [*package, *(one for one in beside if one.suffix in {".so", ".pyd", ".pyc"})]
-    others = [Diagnostic(text, Position(str(one)), Problem.SHADOWED_MODULE) for one in found]
-    return [*others, *_bytecode(file)]
-
-
-def _bytecode(file: Path) -> list[Diagnostic]:
-    """Return the bytecode that Python may run in place of ``file``, and is not what that says.
-
-    It runs where the time and the size in it are those of the source, or a hash is, or it asks for
-    neither (PEP 552). Whoever makes it writes what fits, and archives keep times.
-    """
-    kept = sorted((file.parent / "__pycache__").glob(f"{glob.escape(file.stem)}.*.pyc"))
-    text = f"Python may run this bytecode, whatever {file.name} says; remove it"
-    return [
-        Diagnostic(text, Position(str(one)), Problem.SHADOWED_MODULE)
-        for one in kept
-        if not _is_of(one, file)
-    ]
-
-
-def _is_of(bytecode: Path, file: Path) -> bool:
-    level = {".opt-1": 1, ".opt-2": 2}.get(bytecode.with_suffix("").suffix, 0)
-    try:
-        contents = read_file(bytecode, MAX_FILTER), read_file(file, MAX_FILTER)
-    except OSError:
-        return False
-    return is_of_source(*contents, level)

@@ -1,8 +1,10 @@
 """How far a file's own words reach: where the files may lie that it names.
 
 Who checks a project may not trust it, and errors quote what they are about, into a log that others
-read. So what somebody's file names is read only below the directory of its project, or of its git
-checkout; where it is in neither, below its own; and below directories that the command line allows.
+read. So what somebody's file names is read only below the outermost directory above it that is a
+git checkout, or a project of ours; and below directories that the command line allows. Where there
+is none, the current directory counts if the file lies below it; else the file's own. The user's
+home, and what it lies in, is none of these, unless it is a project of ours.
 """
 
 from __future__ import annotations
@@ -28,10 +30,16 @@ def reach_of(namer: Path) -> Path:
     """
     named = str(namer)
     directory = Path(os.path.realpath("." if named.startswith(_HANDED_OVER) else namer.parent))
-    for one in (directory, *directory.parents):
-        if _is_project(one / "pyproject.toml") or os.path.lexists(one / ".git"):
+    here, home = (Path(os.path.realpath(one)) for one in (".", Path("~").expanduser()))
+    above = (directory, *directory.parents)
+    # A home may be under version control, and people stand in it, but it is no project for that.
+    homes = {home, *home.parents}
+    # The outermost: a repository of several projects shares policies between them.
+    for one in reversed(above):
+        own = one not in homes and os.path.lexists(one / ".git")
+        if own or _is_project(one / "pyproject.toml"):
             return one
-    return directory
+    return here if here in above and here not in homes else directory
 
 
 def beyond(path: Path, namer: Path, outside: Iterable[Path] = ()) -> str:
