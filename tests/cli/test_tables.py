@@ -138,7 +138,7 @@ def test_a_directory_and_a_tarball_give_the_same_as_a_server(tmp_path: Path) -> 
 
 
 ONE = "arch/x86/entry/syscalls/syscall_64.tbl"
-FAULTS: list[tuple[Fault, str]] = [("404", "*"), ("html", ONE), ("truncated", ONE)]
+FAULTS: list[tuple[Fault, str]] = [("truncated", ONE)]
 MORE_FAULTS: list[Fault] = ["404", "500", "html", "truncated", "endless", "stalled"]
 MORE_FAULTS += ["redirect-loop"]
 
@@ -296,6 +296,7 @@ def test_two_runs_at_once_do_not_mix(
     assert snapshot(tree) in (before, bumped)
 
 
+@pytest.mark.long("brings a checkout to another tag and spoils it file by file")
 def test_check_tells_stale_missing_and_superfluous(tree: Path) -> None:
     assert seccompgen("tables", "--check", cwd=tree).code == 0
     generated = tree / "generated" / "seccomp_filters"

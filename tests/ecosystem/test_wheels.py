@@ -241,6 +241,7 @@ def test_of_a_policy_that_is_gone_nothing_is_left(tmp_path: Path, example: Examp
     assert not (project / example.output / "more").exists()
 
 
+@pytest.mark.long("builds again and again")
 @pytest.mark.parametrize("example", BOTH)
 def test_committed_filters_are_checked_and_never_changed(tmp_path: Path, example: Example) -> None:
     project = example.copy(tmp_path)

@@ -17,6 +17,7 @@ from changed_modules import POLICY, accepted
 from command import ROOT, inside
 from runtime_template import FILES
 from seccompgen.core.errors import SeccompgenError
+from seccompgen.filters.beside import package_problems
 from seccompgen.filters.module import read_module
 from seccompgen.render import Form
 
@@ -227,13 +228,21 @@ def test_a_name_that_python_takes_for_an_encoding(tmp_path: Path) -> None:
     ],
 )
 def test_code_that_runs_before_a_filter_is_told(sandbox: Path, code: str) -> None:
+    (sandbox / "__init__.py").write_text(f'"""What it is."""\n{code}')
+    (told,) = package_problems(sandbox)
+    assert str(told.position).endswith("__init__.py:2:1")
+    assert told.message.startswith("this runs before the filters, and could replace them: keep ")
+
+
+def test_a_package_may_import_its_filters(sandbox: Path) -> None:
     init = sandbox / "__init__.py"
-    init.write_text(f'"""What it is."""\n{code}')
+    for harmless in (
+        '"""What it is."""\nfrom __future__ import annotations\n\nfrom . import m\n',
+        'from .m import install\n\n__all__ = ["install"]\n',
+    ):
+        init.write_text(harmless)
+        assert package_problems(sandbox) == []
+    init.write_text("from os import path\n")
     run = inside("verify", "m", cwd=sandbox)
-    assert run.code == 1
-    assert run.err.startswith("__init__.py:2:1: this runs before the filters, and could replace ")
+    assert (run.code, run.err.startswith("__init__.py:1:1: this runs before")) == (1, True)
     assert inside("verify", "m", "--no-runtime", cwd=sandbox).code == 0
-    init.write_text('"""What it is."""\nfrom __future__ import annotations\n\nfrom . import m\n')
-    assert inside("verify", "m", cwd=sandbox).code == 0
-    init.write_text('from .m import install\n\n__all__ = ["install"]\n')
-    assert inside("verify", "m", cwd=sandbox).code == 0

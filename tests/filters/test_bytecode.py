@@ -73,7 +73,7 @@ def test_no_bytes_are_too_strange(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(marshal, "loads", loads)
     whole = made_of(SOURCE)
-    for at in range(16, len(whole)):
+    for at in range(16, len(whole), 5):
         assert not is_of_source(whole[:at], SOURCE, 0)
         is_of_source(whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :], SOURCE, 0)
         is_of_source(whole[:at] + b"\xff" + whole[at + 1 :], SOURCE, 0)

@@ -82,6 +82,7 @@ def test_nor_do_they_under_the_stock_filters(tried: Tried) -> None:
     assert len(under) == 3  # no_exec compares no arguments
 
 
+@pytest.mark.long("tries each argument bit by bit")
 def test_that_the_kernel_looks_shows_for_most_arguments(tried: Tried) -> None:
     shown = tried["plain"].shown
     for abi, least in (("x86_64", 250), ("i386", 500)):

@@ -98,7 +98,7 @@ def test_each_abi_that_has_profiles_is_proved_above() -> None:
 
 @needs_libseccomp
 @pytest.mark.parametrize(
-    "level", [1, pytest.param(2, marks=pytest.mark.long("the profile is the same"))]
+    "level", [pytest.param(n, marks=pytest.mark.long("the largest stock policies")) for n in (1, 2)]
 )
 def test_stock_allowlists(level: int, tmp_path: Path) -> None:
     head = f"include: [{ROOT}/policies/compute_only.yml]\narches: [x86_64, aarch64]\n"

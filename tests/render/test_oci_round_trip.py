@@ -69,6 +69,7 @@ def came_back(path: Path, where: Path) -> tuple[set[str], dict[str, str]]:
     return same, refused
 
 
+@pytest.mark.few(6, "compiles many policies")
 @pytest.mark.parametrize(
     "name",
     long_but(
@@ -92,7 +93,7 @@ def test_the_corpus_is_whole() -> None:
         pytest.param(
             path,
             id=path.stem,
-            marks=[] if path.stem == "web_worker" else [pytest.mark.long("smaller policies")],
+            marks=[] if path.stem == "no_network" else [pytest.mark.long("larger policies")],
         )
         for path in STOCK
     ],
