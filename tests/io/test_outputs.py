@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import seccompgen, snapshot
-from seccompgen.core.errors import OutsideError
+from seccompgen.core.errors import InputError, OutsideError
 from seccompgen.io import outputs
 from seccompgen.io.outputs import Outputs
 
@@ -44,6 +44,44 @@ def test_killed_in_the_middle_of_the_commit_it_still_ends(tmp_path: Path) -> Non
     assert snapshot(tree) == {
         str(path.relative_to(tree)): data for path, data in files(tree, b"new").items()
     }
+
+
+def test_nothing_is_written_or_removed_where_a_link_leads(tmp_path: Path) -> None:
+    """A link below the directory that has all outputs; that one may be a link, for it was named."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "old.py").write_bytes(b"theirs")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "named").symlink_to("tree")
+    made = tmp_path / "named"
+    (made / "linked").symlink_to(elsewhere)
+    before = snapshot(elsewhere)
+    for files, orphans in (
+        ({"__init__.py": b"", "linked/new.py": b"ours"}, ()),
+        ({"__init__.py": b""}, ("linked/old.py",)),
+    ):
+        found = Outputs(
+            {made / name: content for name, content in files.items()},
+            frozenset(made / name for name in orphans),
+        )
+        with pytest.raises(InputError, match="linked: leads out of "):
+            found.write()
+        assert snapshot(elsewhere) == before
+        assert not (made / "__init__.py").exists()
+    Outputs({made / "__init__.py": b"", made / "own" / "new.py": b"ours"}).write()
+    assert (tmp_path / "tree" / "own" / "new.py").read_bytes() == b"ours"
+
+
+def test_no_bytecode_is_removed_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    theirs = tmp_path / "elsewhere" / "old.cpython-311.pyc"
+    theirs.touch()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "old.py").touch()
+    (tmp_path / "tree" / "__pycache__").symlink_to(tmp_path / "elsewhere")
+    Outputs({}, frozenset({tmp_path / "tree" / "old.py"})).write()
+    assert theirs.exists()
+    assert not (tmp_path / "tree" / "old.py").exists()
 
 
 def test_killed_while_staging_it_leaves_nothing(tmp_path: Path) -> None:

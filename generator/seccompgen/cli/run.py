@@ -222,6 +222,9 @@ def _reports(output: Path | None, *, as_json: bool) -> Iterator[Folding]:
 
     file: TextIO = sys.stderr
     if output:
+        # Whoever may write here could have put one there, and what it leads to would be lost.
+        if output.is_symlink() and output.parent != Path("/dev"):
+            raise InputError(f"{output}: is a link: name what it leads to, or remove it")
         # Not atomic on purpose: it is read while the command runs.
         file = output.open("w", encoding="utf-8", errors="backslashreplace")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,7 +35,6 @@ from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
@@ -82,6 +82,7 @@ def verify(
     beside it; a raw .bpf file; or a directory, for all that lie in it. Without any, all modules of
     the project that the current directory lies in.
     """
+    from seccompgen.filters.beside import unproved  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.claims import claims_of_policy, claims_of_programs  # noqa: PLC0415
     from seccompgen.filters.locate import FilterForm, kind_of  # noqa: PLC0415 - keeps --help fast
 
@@ -111,9 +112,22 @@ def verify(
                 claims += claims_of_policy(path, tables, only, means(cached=False), reading)
         except InputError as error:
             wrong += error.diagnostics
+    if not no_runtime:
+        for directory in _directories(words, reading):
+            stale += unproved(directory, targets.keys())
     if wrong:
         raise InputError(*dict.fromkeys(wrong))
     _report(claims, list(dict.fromkeys(stale)), method, tables, as_json=as_json)
+
+
+def _directories(words: Sequence[str], reading: Reading) -> list[Path]:
+    """Return the directories of which all filters are verified."""
+    from seccompgen.pipeline.packages import is_filter_package  # noqa: PLC0415
+
+    if not words:
+        return [required_project(reading).output]
+    paths = [Path(word) for word in words]
+    return [path for path in paths if path.is_dir() and not is_filter_package(path)]
 
 
 def _project_modules(reading: Reading) -> dict[Path, Path | None]:

@@ -15,11 +15,18 @@ from seccompgen.filters.bytecode import is_of_source
 from seccompgen.filters.module import parse_generated, require_same
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.files import support_files
-from seccompgen.pipeline.packages import INIT_NAME, beside_package, in_package, is_filter_package
+from seccompgen.pipeline.packages import (
+    INIT_NAME,
+    beside_package,
+    in_package,
+    is_filter_package,
+    is_ours,
+)
 from seccompgen.render import Form
-from seccompgen.render.templates import EXPLAIN_NAME
+from seccompgen.render.templates import EXPLAIN_NAME, NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from seccompgen.filters.module import Module
@@ -116,6 +123,26 @@ def _is_harmless(statement: ast.stmt, directory: Path) -> bool:
                 one.startswith(("_", "*")) for one in bound
             )
     return False
+
+
+def unproved(directory: Path, proved: Collection[Path]) -> list[Diagnostic]:
+    """Return what Python could import from a directory of filters, and is none of the ``proved``.
+
+    A filter whose banner is gone, and its programs with it, is such a thing. Our own tables, which
+    `tables --check` is about, are none.
+    """
+    if not (directory / RUNTIME_NAME).exists():
+        return []
+    support = {directory / name for name in (INIT_NAME, *RUNTIME_NAMES, NOTIFICATION_NAME)}
+    text = "is no filter that is proved: move it elsewhere, or name the filters that are meant"
+    return [
+        Diagnostic(text, Position(str(one)), Problem.FOREIGN_MODULE)
+        for one in in_package(directory)
+        if one not in support
+        and one not in proved
+        and not (one.name == "tables" and is_ours(one / INIT_NAME))
+        and not (one.is_dir() and not in_package(one))
+    ]
 
 
 def _instead_of(file: Path) -> list[Diagnostic]:

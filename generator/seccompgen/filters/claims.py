@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -312,35 +313,50 @@ def _has_banner(path: Path) -> bool:
 
 
 def _find(path: Path, name: str, sha256: str, advice: str, outside: Sequence[Path]) -> Path:
-    """Return the file that a banner names, by the manifest, beside the module, or in the project.
+    """Return the file that a banner names, by the manifest, or the project that the module is of.
 
-    Of several it is one that has not changed, if there is one; the stock policy of that name counts
-    last. ``advice`` is what to do if there is none at all.
+    Where neither says, it is beside the module, in the project or the current directory, or the
+    stock policy of that name: of several one that has not changed, if there is one. A file that is
+    called as a stock policy is, and is another, has to be named: it may have come along.
+    ``advice`` is what to do if there is none at all.
     """
-    projects = [find_project(place) for place in (path.absolute().parent, Path.cwd())]
-    places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
     recorded = vendored_from(path)
-    # A manifest lies in the package, and names what lies beside that.
-    named = [(path.parent, recorded)] if recorded and recorded.name == name else []
-    named += [(place / path.name, place / name) for place in places]
+    stock = [file for file in stock_policies().values() if file.name == name]
+    project = find_project(path.absolute().parent)
+    said = recorded is not None and recorded.name == name
+    if recorded and said:
+        # A manifest lies in the package, and names what lies beside that.
+        named = [(path.parent, recorded)]
+    elif project and path.absolute().parent == project.output:
+        named, said = [(project.pyproject, project.policies / name)], True
+    else:
+        here = find_project(Path.cwd())
+        projects = (one.policies for one in (project, here) if one)
+        places = dict.fromkeys([path.parent, *projects, Path()])
+        named = [(place / path.name, place / name) for place in places]
     there, problems = [], []
     for namer, one in named:
+        if one in stock:
+            continue
         if one.is_file() or is_filter_package(one):
             if reason := beyond(one, namer, outside):
                 problems.append(f"cannot read {one}: {reason}")
             else:
                 there.append(one)
-    there += [file for file in stock_policies().values() if file.name == name]
-    for candidate in there:
-        if filter_sha256(candidate) == sha256:
-            return candidate
-    if there:
-        return there[0]
     if problems:
         raise InputError(*problems, kind=Problem.UNREADABLE_FILE)
-    looked = ", ".join(map(str, places))
-    text = f"what it was made from, {name}, is not to be found in {looked}; {advice}"
-    raise InputError(Diagnostic(text, Position(str(path)), Problem.SOURCE_MISSING))
+    found = next(
+        (one for one in (*there, *stock) if filter_sha256(one) == sha256),
+        next(iter((*there, *stock)), None),
+    )
+    if found is None:
+        looked = ", ".join(str(one.parent) for _, one in named)
+        text = f"what it was made from, {name}, is not to be found in {looked}; {advice}"
+        raise InputError(Diagnostic(text, Position(str(path)), Problem.SOURCE_MISSING))
+    if stock and not said and filter_sha256(found) != filter_sha256(stock[0]):
+        text = f"{found} is not the stock policy of that name: if it is meant, {advice}"
+        raise InputError(Diagnostic(text, Position(str(path)), Problem.POLICY_NEEDED))
+    return found
 
 
 def _stale(
@@ -400,7 +416,9 @@ def _installed_otherwise(
 
 def _said_otherwise(path: Path, module: Module, *docstrings: str) -> list[Diagnostic]:
     """Return that a module's docstring, by which people know it, is none of ``docstrings``."""
-    if any(module.docstring.split() == docstring.split() for docstring in docstrings):
+    # As it is shown: formatters take blanks from the ends of lines, and indent it anew.
+    said = [inspect.cleandoc(one).rstrip() for one in (module.docstring, *docstrings)]
+    if said[0] in said[1:]:
         return []
     text = "its docstring is not what seccompgen says of this policy; generate it again"
     return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)]

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import Diagnostic, OutsideError, Position, cannot
+from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position, cannot
 from seccompgen.io.console import say
 from seccompgen.io.reading import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 _MODE = 0o666
 """Less the umask, as for every file that a program makes."""
@@ -68,12 +68,14 @@ class Outputs:
     def write(self) -> list[Path]:
         """Bring the tree to these outputs; return what changed. Unchanged files stay as they are.
 
-        Raises OutsideError if the file system refuses, before anything is replaced.
+        Raises OutsideError if the file system refuses, and InputError if a link leads from the
+        directory that has them all to somewhere else, before anything is replaced.
         """
         changed = self.changed()
         orphans = sorted(self.orphans)
         if not changed and not orphans:
             return []
+        _require_inside([*self.files, *orphans])
         with contextlib.ExitStack() as stack:
             staged = []
             for path in changed:
@@ -101,6 +103,24 @@ def exclusive(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _require_inside(paths: Collection[Path]) -> None:
+    """Raise InputError if a directory of ``paths``, below that of all of them, leads elsewhere.
+
+    That directory may be a link itself, for the user named it. What lies in it may have come along
+    with somebody's project: nothing is written, or removed, where such a link leads.
+    """
+    base = os.path.commonpath([os.path.abspath(path.parent) for path in paths])  # noqa: PTH100
+    real = os.path.realpath(base)
+    strange = {
+        path.parent
+        for path in paths
+        if not Path(os.path.realpath(path.parent)).is_relative_to(real)
+    }
+    if strange:
+        text = f"leads out of {base}, where nothing is written or removed: remove this link"
+        raise InputError(*(Diagnostic(text, Position(str(one))) for one in sorted(strange)))
 
 
 @contextlib.contextmanager
@@ -201,6 +221,8 @@ def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
 def _leave_nothing_of(path: Path) -> None:
     """Remove what a Python module leaves behind: its bytecode, and directories that are empty."""
     cache = path.parent / "__pycache__"
+    if cache.is_symlink():
+        return
     with contextlib.suppress(OSError):
         for bytecode in cache.glob(f"{glob.escape(path.stem)}.*.pyc"):
             bytecode.unlink()

@@ -441,3 +441,12 @@ def test_the_page_shows_what_is_told() -> None:
         return re.sub(r"(python[\d.]*\[|socket\.py:|\+0x)[0-9a-f]+", "", text)
 
     assert without_what_differs(told) == without_what_differs(line)
+
+
+def test_a_report_is_not_written_where_a_link_leads(tmp_path: Path, no_parent: Path) -> None:
+    (tmp_path / "theirs").write_text("kept\n")
+    (tmp_path / "report").symlink_to("theirs")
+    done = run("--trace", "-o", tmp_path / "report", no_parent, "--", "true")
+    assert done.code == 2
+    assert done.err.endswith("report: is a link: name what it leads to, or remove it\n")
+    assert (tmp_path / "theirs").read_text() == "kept\n"
