@@ -87,9 +87,9 @@ def package_problems(directory: Path) -> list[Diagnostic]:
     proof of a filter says anything about a process that runs it first.
     """
     init = directory / INIT_NAME
-    if not init.exists():
-        return []
     found = _instead_of(init)
+    if not init.exists():
+        return found
     try:
         tree = parse_generated(init, read_file(init, MAX_FILTER))
     except InputError as error:
