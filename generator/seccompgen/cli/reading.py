@@ -208,8 +208,8 @@ outside_option = click.option(
     metavar="DIR",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Read files below DIR as well where a policy names one; repeatable. Default: those of its "
-    "project, or of its own directory.",
+    help="Read files below DIR as well where a policy or a manifest names one; repeatable. "
+    "Default: those of its project or git checkout.",
 )
 
 

@@ -105,7 +105,7 @@ def package_problems(directory: Path) -> list[Diagnostic]:
     return found
 
 
-_OWN_PACKAGE = "keep them in a package of their own, or leave this out with --no-runtime"
+_OWN_PACKAGE = "keep them in a package of their own"
 
 
 def _is_harmless(statement: ast.stmt, directory: Path) -> bool:
@@ -176,7 +176,8 @@ def bytecode_problems(file: Path) -> list[Diagnostic]:
 def _is_of(bytecode: Path, file: Path) -> bool:
     level = {".opt-1": 1, ".opt-2": 2}.get(bytecode.with_suffix("").suffix, 0)
     try:
-        contents = read_file(bytecode, MAX_FILTER), read_file(file, MAX_FILTER)
-    except OSError:
+        content = read_file(bytecode, MAX_FILTER)
+        source = parse_generated(file, read_file(file, MAX_FILTER))
+    except (OSError, InputError):
         return False
-    return is_of_source(*contents, level)
+    return is_of_source(content, source, level)

@@ -12,12 +12,19 @@ from __future__ import annotations
 import importlib.util
 import marshal
 import struct
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ast
 
 _HEADER = 16
 """Bytes of a .pyc before its code: magic number, flags, and a time and a size or a hash."""
 _REFERENCED = 0x80
 """FLAG_REF: the object is one that others refer to, by its place among these."""
 _DEEPEST = 100
+_MOST = 1 << 26
+"""Bytes of the one form of what a source compiles to, which repeats what is referred to."""
 _SIZES = {"i": 4, "g": 8, "y": 16}
 """Bytes of an int, a float and a complex number."""
 _STRINGS = {"s": b"s", **dict.fromkeys("utaAzZ", b"u")}
@@ -30,7 +37,7 @@ class _OtherError(Exception):
     """The bytes are not those of any code that this Python makes."""
 
 
-def is_of_source(bytecode: bytes, source: bytes, optimize: int) -> bool:
+def is_of_source(bytecode: bytes, source: ast.Module, optimize: int) -> bool:
     """Return whether a .pyc has the code that this Python makes of ``source``.
 
     ``optimize`` is 0, or 1 or 2 as after ``python -O``.
@@ -38,10 +45,12 @@ def is_of_source(bytecode: bytes, source: bytes, optimize: int) -> bool:
     if not bytecode.startswith(importlib.util.MAGIC_NUMBER):
         return False
     try:
-        code = compile(source, "", "exec", dont_inherit=True, optimize=optimize)
-        expected = _Reader(marshal.dumps(code), len(source) << 8).all()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they would show parts of the file
+            code = compile(source, "", "exec", dont_inherit=True, optimize=optimize)
+        expected = _Reader(marshal.dumps(code), _MOST).all()
         return _Reader(bytecode[_HEADER:], len(expected)).all() == expected
-    except (_OtherError, SyntaxError, ValueError):
+    except (_OtherError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 
 
