@@ -19,7 +19,7 @@ UNION = {
     "known_families model multiplexed naming objective problems program published reach "
     "releases sets spelling styled tables text word wording",
     "filters": "combine lift load locate raw_abis",
-    "io": "console outputs reading streams",
+    "io": "console outputs reach reading streams",
     "kernel": "constants_file entry_points fact_files prototypes_file shipped since_file",
     "pipeline": "build files packages pool threads",
     "policy": "conditions dead document expressions form formats formats.detect ground groups "

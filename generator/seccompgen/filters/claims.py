@@ -343,7 +343,7 @@ def _find(path: Path, name: str, sha256: str, advice: str, outside: Sequence[Pat
                 problems.append(f"cannot read {one}: {reason}")
             else:
                 there.append(one)
-    if problems:
+    if problems and not there:
         raise InputError(*problems, kind=Problem.UNREADABLE_FILE)
     found = next(
         (one for one in (*there, *stock) if filter_sha256(one) == sha256),
