@@ -57,12 +57,13 @@ pages: $(READY)
 companions: $(READY)
 	PYTHONPATH=tests:generator $(BIN)/python -m companions $(ARGS)
 
-# A budget for all tests together, in minutes of CPU; one test may use what helpers/cpu_budget.py says.
+# A budget for all tests together, in minutes of CPU, and for each worker, in MB; one test may use what
+# helpers/cpu_budget.py says.
 test: $(READY) system
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 9
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 9 --worker-megabytes 600
 
 test-long: $(READY) system
-	$(BIN)/pytest -m "long and not (weekly or ecosystem)" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 15
+	$(BIN)/pytest -m "long and not (weekly or ecosystem)" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 20 --worker-megabytes 900
 
 # As root. An ordinary user's `make test` skips these, root's runs them as well.
 test-root: $(READY) system

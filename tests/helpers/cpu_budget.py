@@ -32,9 +32,6 @@ twice as long for the same."""
 LONG = 6
 """How many cases of a test `make test-long` tries beside those of `make test`, unless told."""
 
-MEGABYTES = 600
-"""The most memory that a worker may ever have resident; the run fails where one had more."""
-
 _FREE = ("long", "weekly", "ecosystem", "kernels")
 """Marks of tests that have no ceiling each."""
 
@@ -75,6 +72,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("CPU")
     group.addoption(
         "--cpu-minutes", type=float, help="fail if the run uses far more CPU than these minutes"
+    )
+    group.addoption(
+        "--worker-megabytes", type=int, help="fail if a worker ever had more memory resident"
     )
     group.addoption("--cpu-times", type=Path, help="write the CPU seconds of each test to this CSV")
 
@@ -211,15 +211,16 @@ class _Sum:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a run that is otherwise fine if it used far more than its minutes, or its memory."""
-        minutes = self._config.getoption("--cpu-minutes")
-        if not minutes or session.exitstatus != 0:
-            return
-        if self._total() > minutes * 60 * GROSS or self._megabytes() > MEGABYTES:
+        minutes, megabytes = map(self._config.getoption, ("--cpu-minutes", "--worker-megabytes"))
+        if session.exitstatus == 0 and (
+            (minutes and self._total() > minutes * 60 * GROSS)
+            or (megabytes and self._megabytes() > megabytes)
+        ):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what the run has used, and its dearest tests."""
-        minutes = self._config.getoption("--cpu-minutes")
+        minutes, megabytes = map(self._config.getoption, ("--cpu-minutes", "--worker-megabytes"))
         if minutes:
             total = self._total()
             apart = total - sum(self._of_tests.values())
@@ -229,8 +230,9 @@ class _Sum:
             )
             if total > minutes * 60:
                 terminalreporter.line("That is more than the budget in the Makefile.")
+            most = f" of {megabytes}" if megabytes else ""
             terminalreporter.line(
-                f"memory: the largest worker had {self._megabytes():.0f} of {MEGABYTES} MB"
+                f"memory: the largest worker had {self._megabytes():.0f}{most} MB"
             )
             for seconds, test in self._dearest()[:_DEAREST]:
                 terminalreporter.line(f"{seconds:6.1f} s  {test}")
