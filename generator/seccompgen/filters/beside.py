@@ -1,4 +1,4 @@
-"""What Python imports with a filter, or instead of it: whether that is as seccompgen writes it.
+"""The files that Python imports with a filter, or instead of it, beside those that it should have.
 
 Nothing of it is run.
 """

@@ -1,4 +1,4 @@
-"""How far a file's own words reach: where the files may lie that it names.
+"""The reach of a file's own words: where the files may lie that it names.
 
 Who checks a project may not trust it, and errors quote what they are about, into a log that others
 read. So what somebody's file names is read only below the outermost directory above it that is a
