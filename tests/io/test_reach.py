@@ -155,6 +155,20 @@ def test_without_these_the_current_directory_counts_unless_it_has_all(
         assert inside("verify", "web/p.yml", cwd=tmp_path).code == 2
 
 
+def test_a_tree_of_links_reaches_what_it_stands_for(tmp_path: Path) -> None:
+    """Bazel lays out each source of an action as a link, in a directory of its own."""
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "action").mkdir()
+    (tmp_path / "sources" / "base.yml").write_text(OURS)
+    (tmp_path / "sources" / "p.yml").write_text("include: [base.yml]\n")
+    for name in ("base.yml", "p.yml"):
+        (tmp_path / "action" / name).symlink_to(tmp_path / "sources" / name)
+    assert inside("verify", "p.yml", cwd=tmp_path / "action").code == 0
+    (tmp_path / "action" / "p.yml").unlink()
+    (tmp_path / "action" / "p.yml").write_text("include: [base.yml]\n")
+    assert inside("verify", "p.yml", cwd=tmp_path / "action").code == 2
+
+
 def test_who_names_a_link_has_it_read(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "here").mkdir()

@@ -221,7 +221,7 @@ def filters_in(directory: Path) -> list[Path]:
         text = "no filters in this directory"
         raise InputError(Diagnostic(text, Position(str(directory)), Problem.NO_FILTERS))
     # Who names a directory has not looked at where the links in it lead.
-    strange = [path for path in found if beyond(path, path)]
+    strange = [path for path in found if beyond(path, directory / path.name)]
     if strange:
         text = "a link that leads elsewhere: to have that read, name the link itself"
         told = (Diagnostic(text, Position(str(path))) for path in strange)

@@ -56,8 +56,13 @@ def beyond(path: Path, namer: Path, outside: Iterable[Path] = ()) -> str:
 
 
 def require_reach(path: Path, namer: Path, outside: Iterable[Path] = ()) -> None:
-    """Raise OSError if ``path``, which ``namer`` names, is not to be read; see `beyond`."""
-    if reason := beyond(path, namer, outside):
+    """Raise OSError if ``path``, which the policy ``namer`` names, is not to be read; see `beyond`.
+
+    A build may lay out links to all its sources, as Bazel does. So where the policy is a link, what
+    that leads to reaches as far as it would by itself: its text is that file's.
+    """
+    own = reach_of(Path(os.path.realpath(namer)))
+    if reason := beyond(path, namer, (own, *outside)):
         raise OSError(errno.EACCES, reason, str(path))
 
 
