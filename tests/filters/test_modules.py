@@ -63,12 +63,13 @@ def test_what_changes_nothing_is_accepted(generated: Path) -> None:
     for file, content in contents(generated).items():
         source = content.decode()
         banner = source[: source.index('"""')]
+        *shown, code = source.split('"""', 2)
         for text in (
             source,
             source.replace("\n", "\r\n"),
             banner + ast.unparse(ast.parse(source)) + "\n",
             source + "# a remark\n\n\n",
-            source.replace("    ", "  "),
+            '"""'.join((*shown, code.replace("    ", "  "))),
         ):
             (changed / file).write_bytes(text.encode())
             assert accepted(changed)

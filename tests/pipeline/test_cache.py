@@ -266,7 +266,7 @@ def test_what_decides_a_program_is_what_is_loaded_to_make_one(policy: Path, tmp_
     )
     loaded = subprocess.run(
         [sys.executable, "-c", LOADED, task], capture_output=True, text=True, check=True
-    ).stdout.split()
+    ).stdout.splitlines()
     named = {str(path) for path in cache_module.deciding_files(package)}
     assert set(loaded) <= named
     beyond = {str(Path(path).relative_to(package)) for path in named - set(loaded)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -327,7 +328,11 @@ def _find(path: Path, name: str, sha256: str, advice: str, outside: Sequence[Pat
     if recorded and said:
         # A manifest lies in the package, and names what lies beside that.
         named = [(path.parent, recorded)]
-    elif project and path.absolute().parent == project.output:
+    elif (
+        project
+        and path.absolute().parent == project.output
+        and os.path.lexists(project.policies / name)
+    ):
         named, said = [(project.pyproject, project.policies / name)], True
     else:
         here = find_project(Path.cwd())
