@@ -101,6 +101,6 @@ def test_no_bytes_are_too_strange(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_reference_to_what_it_is_in_is_none() -> None:
     """A tuple that holds itself is none that a compiler writes, and has no one form."""
-    reader = bytecode._Reader(b"\xa9\x01r\0\0\0\0", 100)
+    reader = bytecode._CodeReader(b"\xa9\x01r\0\0\0\0", 100)
     with pytest.raises(bytecode._OtherError):
         reader.all()

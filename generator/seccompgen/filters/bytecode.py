@@ -48,13 +48,13 @@ def is_of_source(bytecode: bytes, source: ast.Module, optimize: int) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they would show parts of the file
             code = compile(source, "", "exec", dont_inherit=True, optimize=optimize)
-        expected = _Reader(marshal.dumps(code), _MOST).all()
-        return _Reader(bytecode[_HEADER:], len(expected)).all() == expected
+        expected = _CodeReader(marshal.dumps(code), _MOST).all()
+        return _CodeReader(bytecode[_HEADER:], len(expected)).all() == expected
     except (_OtherError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 
 
-class _Reader:
+class _CodeReader:
     """Reads an object, and returns it in one form of at most ``most`` bytes.
 
     The limit is on what is written out: a few references to references could be more than any
