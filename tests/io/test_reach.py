@@ -155,6 +155,14 @@ def test_without_these_the_current_directory_counts_unless_it_has_all(
         assert inside("verify", "web/p.yml", cwd=tmp_path).code == 2
 
 
+def test_a_user_without_a_home_has_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Path.expanduser() raises RuntimeError where neither HOME nor the system knows one."""
+    monkeypatch.setattr("os.path.expanduser", lambda name: name)
+    assert reach_of(tmp_path / "p.yml") == tmp_path
+
+
 def test_a_tree_of_links_reaches_what_it_stands_for(tmp_path: Path) -> None:
     """Bazel lays out each source of an action as a link, in a directory of its own."""
     (tmp_path / "sources").mkdir()

@@ -30,7 +30,9 @@ def reach_of(namer: Path) -> Path:
     """
     named = str(namer)
     directory = Path(os.path.realpath("." if named.startswith(_HANDED_OVER) else namer.parent))
-    here, home = (Path(os.path.realpath(one)) for one in (".", Path("~").expanduser()))
+    # Where nobody knows a home, as for a user without a name, this leaves "~", which is none.
+    named_home = os.path.expanduser("~")  # noqa: PTH111 - Path.expanduser() raises RuntimeError
+    here, home = (Path(os.path.realpath(one)) for one in (".", named_home))
     above = (directory, *directory.parents)
     # A home may be under version control, and people stand in it, but it is no project for that.
     homes = {home, *home.parents}
