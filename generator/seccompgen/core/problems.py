@@ -158,6 +158,7 @@ class Problem(Enum):
     NO_WAIT = "no-wait"
     NO_RESTART = "no-restart"
     WRONG_FALLBACK = "wrong-fallback"
+    BROKEN_FALLBACK = "broken-fallback"
 
     # Findings: how a filter is installed
     NO_TSYNC = "no-tsync"

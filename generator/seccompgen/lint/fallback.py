@@ -1,9 +1,10 @@
 """New calls that are refused in a way in which libraries do not fall back on the old ones.
 
 A library that finds ENOSYS takes the kernel for an old one, and makes the older call. Any other
-answer it hands to the program, which fails. Sources: glibc's sysdeps/unix/sysv/linux
-(clone-internal.c, faccessat.c, fchmodat.c, fstatat64.c, closefrom.c, clock_gettime.c), GLib's
-glib/gspawn.c.
+answer it hands to the program, which fails. And so does the program if the older call is refused
+with the arguments that it then has. Sources: glibc's sysdeps/unix/sysv/linux (clone-internal.c,
+spawni.c, faccessat.c, fchmodat.c, fstatat64.c, closefrom.c, clock_gettime.c) and
+nptl/pthread_create.c, musl's src/thread/pthread_create.c, GLib's glib/gspawn.c.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.lint.finding import Finding, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from seccompgen.core.sets import Box
     from seccompgen.lint.view import FilterView
@@ -68,14 +69,104 @@ FALLBACKS = (
 )
 
 
+_THREAD = (0x3D0F00, 0x7D0F00)
+"""The flags with which glibc and musl have clone start a thread."""
+_FORK = 0x1200000
+"""CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID, to which glibc's fork adds SIGCHLD."""
+_SPAWN = 0x4100
+"""CLONE_VM | CLONE_VFORK, to which posix_spawn adds SIGCHLD."""
+
+
 def fallbacks(view: FilterView) -> Iterator[Finding]:
+    """Yield the new calls after whose refusal libraries do not make the older ones, or cannot."""
+    yield from _wrong_answers(view)
+    yield from _refused_next(view)
+
+
+def enosys_fix(call: str, view: FilterView) -> str:
+    """Return the advice to answer ``call`` with ENOSYS, and to permit what libraries make then."""
+    fix = f"answer {call} with errno(ENOSYS)"
+    refused = _refused_clones(view) if call == "clone3" else {}
+    return f"{fix}, and {_permit_clones(refused)}" if refused else fix
+
+
+def _refused_next(view: FilterView) -> Iterator[Finding]:
+    """Yield the calls that a rule answers with ENOSYS in vain: the older one is refused as well."""
+    if _is_denied(view, "clone3") and (refused := _refused_clones(view)):
+        users = " and ".join(refused)
+        box = next(iter(refused.values()))[1]
+        yield _broken("clone3", "clone", users, _permit_clones(refused), view, box)
+    # Who may open no file by its name need not look at one either.
+    if _is_denied(view, "statx") and any(map(view.permits, ("openat", "open"))):
+        older = [name for name in _STATS if view.has(name)]
+        if not any(map(view.permits, older)):
+            call = older[0] if older else "statx"
+            refusal = view.refusal(call)
+            if refusal:
+                yield _broken("statx", call, "libraries", f"permit {call}", view, refusal[0])
+
+
+def _is_denied(view: FilterView, call: str) -> bool:
+    """Return True for a call that the filter names to answer it with ENOSYS."""
+    answer = view.answer(call)
+    return (
+        answer is not None
+        and answer.only is not None
+        and view.is_enosys(answer.only)
+        and answer.only != view.default
+    )
+
+
+def _refused_clones(view: FilterView) -> dict[str, tuple[int, Box]]:
+    """Return who calls clone after clone3 in vain: the functions, with their flags.
+
+    A filter may permit threads and no processes, or the other way round. But if it permits
+    neither, clone is of no use to who calls clone3. And if it permits fork and programs, the C
+    library starts these by posix_spawn.
+    """
+    if not view.permits("clone"):
+        return {}
+    child = view.constant("SIGCHLD", 17)
+    thread = [view.refusal("clone", flags=flags) for flags in _THREAD]
+    spawn = view.refusal("clone", flags=_SPAWN | child)
+    refused = {}
+    if spawn and thread[0] and all(thread):
+        refused["pthread_create"] = _THREAD[0], thread[0][0]
+    starts = view.permits("execve") and not view.refusal("clone", flags=_FORK | child)
+    if spawn and (refused or starts):
+        refused["posix_spawn"] = _SPAWN | child, spawn[0]
+    return refused
+
+
+def _permit_clones(refused: Mapping[str, tuple[int, Box]]) -> str:
+    parts = (f"{flags:#x} for {user}" for user, (flags, _) in refused.items())
+    return f"permit clone with flags {' and '.join(parts)}"
+
+
+def _broken(call: str, older: str, users: str, fix: str, view: FilterView, box: Box) -> Finding:
+    if call == older:
+        then = f"and {view.abi.name} has no older call for that"
+    else:
+        then = f"after which {users} must call {older}: that is refused"
+    return Finding(
+        Problem.BROKEN_FALLBACK,
+        Severity.WARNING,
+        f"{call} is answered with ENOSYS, {then}",
+        fix,
+        (view.abi.name,),
+        witness=view.witness(view.call(older, box)),
+        programs=(view.program.name,),
+    )
+
+
+def _wrong_answers(view: FilterView) -> Iterator[Finding]:
     """Yield the new calls that are refused other than by ENOSYS while the older is permitted."""
     for one in FALLBACKS:
         answer = view.answer(one.call)
         if answer is None or answer.permitted or (one.narrow and view.abi.bits == 64):
             continue
         part = next((part for part in answer.parts if not view.is_enosys(part[1])), None)
-        older = next((name for name in one.older if _is_permitted(view, name)), None)
+        older = next(filter(view.permits, one.older), None)
         if part is None or older is None:
             continue
         box, ret = part
@@ -106,13 +197,8 @@ def _finding(
         Problem.WRONG_FALLBACK,
         severity,
         f"{one.call} is refused with {how}: {text}",
-        f"answer {one.call} with errno(ENOSYS)",
+        enosys_fix(one.call, view),
         (view.abi.name,),
         witness=view.witness(view.call(one.call, box)),
         programs=(view.program.name,),
     )
-
-
-def _is_permitted(view: FilterView, name: str) -> bool:
-    answer = view.answer(name)
-    return answer is not None and bool(answer.permitted)

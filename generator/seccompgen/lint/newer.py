@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import errno_name
-from seccompgen.core.model import RET_DATA_MAX, U64, ActionKind
+from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.releases import Release, Since
-from seccompgen.core.sets import EVERYTHING, NOTHING
 from seccompgen.core.text import some
-from seccompgen.lint.answers import permits
+from seccompgen.lint.fallback import enosys_fix
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.kin import are_kin
 
@@ -137,7 +136,7 @@ def _loader_calls(view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
         return
     rows = upgrade.companions.of(_USUAL, release, view.abi.name)
     loader = [row for row in rows if START in row.functions and not row.constant]
-    permitted = [call for call in _calls(loader) if _is_permitted(view, call)]
+    permitted = [call for call in _calls(loader) if view.permits(call)]
     for row in loader:
         refused = _refused(view, row)
         older = next((one for one in permitted if _extends(view, row.call, one)), "")
@@ -199,7 +198,7 @@ def _of_change(
         # A filter that knows the constants that were passed before tells of the function by them.
         score = max(whole, _score(view, old, share, rare=False)) if row.constant else whole
         fallback = _fallback(row, change.gained)
-        retried = [one for one in _retried(fallback, old) if _is_permitted(view, one)]
+        retried = [one for one in _retried(fallback, old) if view.permits(one)]
         if score < _MOST_OF_IT:  # openat, say, is permitted by many that never call the function
             retried = [one for one in retried if are_kin(one, row.call, still=True)]
         older = next(iter(retried), "")
@@ -224,7 +223,7 @@ def _of_new_function(view: FilterView, library: str, change: Change) -> Iterator
     Such a function has the name of a call, which is what programs then made by it.
     """
     calls = _calls(change.gained)
-    names = [one for one in change.functions if one not in calls and _is_permitted(view, one)]
+    names = [one for one in change.functions if one not in calls and view.permits(one)]
     for row in change.gained:
         refused = _refused(view, row)
         if row.constant or refused is None:
@@ -249,7 +248,7 @@ def _is_young(view: FilterView, call: str) -> bool:
 
 def _starts_programs(view: FilterView) -> bool:
     """Return True if programs start under the filter: else the loader has done its work before."""
-    return any(_is_permitted(view, call) for call in ("execve", "execveat"))
+    return any(view.permits(call) for call in ("execve", "execveat"))
 
 
 def _kin(view: FilterView, call: str, old: Sequence[str], new: Sequence[str]) -> str:
@@ -260,7 +259,7 @@ def _kin(view: FilterView, call: str, old: Sequence[str], new: Sequence[str]) ->
     found = (
         one
         for one in sorted(old, key=len, reverse=True)
-        if are_kin(one, call, still=one in new) and _is_permitted(view, one)
+        if are_kin(one, call, still=one in new) and view.permits(one)
     )
     return next(found, "")
 
@@ -297,7 +296,7 @@ def _score(
     for call in calls:
         if view.has(call):
             families.setdefault(call.partition("_")[0], []).append(call)
-    have = [call for call in calls if _is_permitted(view, call)]
+    have = [call for call in calls if view.permits(call)]
     if not have or (rare and not any(share.get(call, _RAREST) <= _RARE for call in have)):
         return 0.0
     whole = permitted = 0.0
@@ -306,11 +305,6 @@ def _score(
         whole += weight
         permitted += weight * sum(call in have for call in those) / len(those)
     return permitted / whole
-
-
-def _is_permitted(view: FilterView, call: str) -> bool:
-    answer = view.answer(call)
-    return answer is not None and bool(answer.permitted)
 
 
 def _refused(view: FilterView, row: Companion) -> tuple[Box, int] | None:
@@ -326,53 +320,23 @@ def _refused(view: FilterView, row: Companion) -> tuple[Box, int] | None:
 
 
 def _refusal(view: FilterView, row: Companion) -> tuple[Box, int] | None:
-    answer = view.answer(row.call)
-    if answer is None:
+    if not row.constant:
+        return view.refusal(row.call)
+    value = _constant(view, row)
+    if value is None or not view.permits(row.call):
         return None
-    inside = EVERYTHING
-    if row.constant:
-        place = _argument(view, row)
-        if place is None or not answer.permitted:
-            return None
-        n, value = place
-        inside = (*inside[:n], view.sets.masked(_low(view, row.call, n), value), *inside[n + 1 :])  # type: ignore[assignment] # six
-    elif answer.permitted:
-        return None
-    parts = [
-        (box, ret)
-        for part, ret in answer.parts
-        if NOTHING not in (box := tuple(map(view.sets.both, part, inside)))
-    ]
-    if any(permits(ret) for _, ret in parts):
-        return None
-    refused = (part for part in parts if _refuses(part[1]))
-    return next(refused, None)  # type: ignore[return-value] # six
+    return view.refusal(row.call, **{row.constant.partition("=")[0]: value})
 
 
-def _low(view: FilterView, call: str, n: int) -> int:
-    return min((1 << view.bits(call, n)) - 1, U64)
-
-
-def _refuses(ret: int) -> bool:
-    return ActionKind(ret & ~RET_DATA_MAX) not in {
-        ActionKind.ALLOW, ActionKind.LOG, ActionKind.TRACE, ActionKind.USER_NOTIF,
-    }  # fmt: skip
-
-
-def _argument(view: FilterView, row: Companion) -> tuple[int, int] | None:
-    """Return the index of the argument of a row's constant, and its value; None if unknown."""
-    name, _, text = row.constant.partition("=")
-    prototype = view.prototype(row.call)
-    n = prototype.index(name) if prototype else None
-    if n is None:
-        return None
+def _constant(view: FilterView, row: Companion) -> int | None:
+    """Return the value of a row's constant; None if unknown."""
     value = 0
-    for part in text.split("|"):
+    for part in row.constant.partition("=")[2].split("|"):
         one = view.facts.value(part, view.abi) if not part[:1].isdigit() else int(part, 0)
         if one is None:
             return None
         value |= one
-    return n, value & _low(view, row.call, n)
+    return value
 
 
 def _fallback(row: Companion, rows: Iterable[Companion]) -> Fallback | None:
@@ -437,7 +401,7 @@ def _finding(view: FilterView, upgrade: Upgrade, needs: Sequence[_Need]) -> Find
         severity = Severity.NOTE
     fix = f"permit {what}"
     if (first.sure or first.still) and _is_young(view, row.call):
-        fix = f"answer {row.call} with errno(ENOSYS)"
+        fix = enosys_fix(row.call, view)
     return Finding(
         Problem.NEWER_ARGUMENT if row.constant else Problem.NEWER_CALL,
         severity,

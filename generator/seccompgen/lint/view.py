@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errnos import errno_number
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32, U64, ActionKind
-from seccompgen.core.sets import NOTHING, Box, Sets
+from seccompgen.core.sets import EVERYTHING, NOTHING, Box, Sets
 from seccompgen.lint.answers import CallAnswer, CodeAnswers, MeaningAnswers, permits, refuses
 from seccompgen.lint.finding import Witness
 from seccompgen.verify import Code, Meaning
@@ -90,6 +90,40 @@ class FilterView:
         if found is None:
             found = self._answers[number] = CallAnswer(tuple(self._source.to(number)))
         return found
+
+    def permits(self, name: str) -> bool:
+        """Return True if a call is made with some arguments; False if nobody can tell."""
+        answer = self.answer(name)
+        return answer is not None and bool(answer.permitted)
+
+    def within(self, name: str, /, **values: int) -> tuple[tuple[Box, int], ...]:
+        """Return the answers to a call whose arguments have ``values``, by the kernel's names.
+
+        Nothing if the ABI lacks the call or such an argument, or if the answers cannot be told.
+        """
+        answer, prototype = self.answer(name), self.prototype(name)
+        inside = list(EVERYTHING)
+        for argument, value in values.items():
+            n = prototype.index(argument) if prototype else None
+            if n is None:
+                return ()
+            low = min((1 << self.bits(name, n)) - 1, U64)
+            inside[n] = self.sets.masked(low, value & low)
+        return tuple(
+            (both, ret)  # type: ignore[misc] # six
+            for box, ret in (answer.parts if answer else ())
+            if NOTHING not in (both := tuple(map(self.sets.both, box, inside)))
+        )
+
+    def refusal(self, name: str, /, **values: int) -> tuple[Box, int] | None:
+        """Return arguments with which a call is refused, and the answer to them.
+
+        None if with ``values`` the call is made by some of the other arguments.
+        """
+        parts = self.within(name, **values)
+        if any(permits(ret) for _, ret in parts):
+            return None
+        return next((part for part in parts if refuses(part[1])), None)
 
     # --- the filter as a whole ---------------------------------------------------------------
 

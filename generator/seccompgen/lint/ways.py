@@ -15,6 +15,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box
 from seccompgen.lint.answers import asks
 from seccompgen.lint.doors import WAYS, Door, Named, Way
+from seccompgen.lint.fallback import enosys_fix
 from seccompgen.lint.finding import Finding, Severity
 
 if TYPE_CHECKING:
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
 _SWAPPED = {("clone", 0): {"s390": 1, "s390x": 1}}
 """Arguments that stand elsewhere on some ABIs (CLONE_BACKWARDS2 in arch/s390/Kconfig)."""
 
-_ADVICE = {
-    "clone3": "answer clone3 with errno(ENOSYS): its flags are in memory; libraries fall back",
-    "openat2": "answer openat2 with errno(ENOSYS): its flags are in memory; libraries fall back",
-    "io_uring_setup": "answer io_uring_setup with errno(ENOSYS): programs take their other path",
-    "clone": "refuse clone with the same flags as well",
+_ENOSYS_BECAUSE = {
+    "clone3": "its flags are in memory; libraries fall back",
+    "openat2": "its flags are in memory; libraries fall back",
+    "io_uring_setup": "programs take their other path",
 }
-"""The fix, by the call that is left."""
+"""Why a call that is left should get ENOSYS."""
 
 
 def ways_in(view: FilterView) -> Iterator[Finding]:
@@ -99,12 +99,19 @@ def _through(way: Way, view: FilterView) -> Iterator[Finding]:
                 _severity(way, door, other, view),
                 f"{other.call}{part} is permitted, and {way.reason} as {door.call}, "
                 "which is refused" + ("" if door.where or _whole(door, view) else " in part"),
-                _ADVICE.get(other.call, f"refuse {other.call}{part} as well"),
+                _advice(other.call, part, view),
                 (view.abi.name,),
                 witness=view.witness(call),
                 beside=view.witness(refusal),
                 programs=(view.program.name,),
             )
+
+
+def _advice(call: str, part: str, view: FilterView) -> str:
+    """Return the fix for a call that is left, ``part`` of it."""
+    if call in _ENOSYS_BECAUSE:
+        return f"{enosys_fix(call, view)}: {_ENOSYS_BECAUSE[call]}"
+    return f"refuse {call}{' with the same flags' if call == 'clone' else part} as well"
 
 
 def _severity(way: Way, door: Door, other: Door, view: FilterView) -> Severity:
