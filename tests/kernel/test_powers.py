@@ -1,0 +1,76 @@
+"""The table of what calls give: every call of every ABI is in it, once, and can be read."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from seccompgen.core.errors import InputError
+from seccompgen.kernel.powers import Effect, powers
+from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.policy import load_policy
+from seccompgen.policy.document import read_document
+
+
+def test_every_call_has_a_line_without_a_condition() -> None:
+    """A call of newer tables fails this until powers.toml says what it gives, and why."""
+    always = Counter(call for line in powers().lines if not line.when for call in line.calls)
+    assert {call for call, lines in always.items() if lines > 1} == set()
+    calls = shipped_tables().calls
+    lacking = [call for call in sorted(calls) if not powers().of(call)]
+    assert lacking == []
+    assert [call for call in sorted(calls) if powers().of(call)[-1].when] == []
+
+
+def test_the_table_knows_no_other_calls() -> None:
+    named = {call for line in powers().lines for call in line.calls}
+    assert named | powers().refused.keys() | powers().hidden.keys() <= shipped_tables().calls
+
+
+def test_each_line_says_why() -> None:
+    for line in powers().lines:
+        assert line.reason, line.calls
+        assert not line.reason.endswith("."), line.calls
+        first = line.reason.split()[0].rstrip(",")
+        assert first in {"is", "was", "has"} or first.endswith("s"), line.reason
+
+
+def test_each_case_can_be_written_in_a_policy() -> None:
+    """On the first ABI that has the call: all that a condition names exists there."""
+    tables = shipped_tables()
+    for line in powers().lines:
+        if not line.when:
+            continue
+        for call in line.calls:
+            abi = next(name for name, one in tables.tables.items() if call in one.numbers)
+            text = (
+                f"{{arches: [{abi}], default_action: errno, multiplexed: errno, "
+                f"syscalls: [{{action: allow, names: [{call}], when: '{line.when}'}}]}}"
+            )
+            try:
+                load_policy(read_document(text.encode(), call), tables)
+            except InputError as error:
+                raise AssertionError(f"{call} on {abi}: {error}") from error
+
+
+def test_what_is_gone_is_made_by_no_kernel() -> None:
+    """A prototype is known of what has code: none of these has."""
+    tables = shipped_tables()
+    gone = {call for line in powers().lines if line.power.name == "gone" for call in line.calls}
+    made = {
+        (call, name)
+        for name, prototypes in tables.facts.prototypes.items()
+        for call in gone & prototypes.keys()
+    }
+    assert made == set()
+
+
+def test_the_effects_of_a_refusal() -> None:
+    refused = powers().refused
+    assert refused["brk"].effect is Effect.CRASH
+    assert refused["futex"].effect is Effect.SPIN
+    assert refused["write"].effect is Effect.SILENCE
+
+
+def test_a_free_number_gives_nothing() -> None:
+    (line,) = powers().of("unused18")
+    assert line.power.gives == ""
