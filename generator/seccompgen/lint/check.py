@@ -20,6 +20,7 @@ from seccompgen.lint.newer_kernel import newer_kernel
 from seccompgen.lint.noted import noted
 from seccompgen.lint.places import placed
 from seccompgen.lint.threads import unsynchronised
+from seccompgen.lint.twins import twins
 from seccompgen.lint.upgrade import UPGRADE_CODES, any_upgrade
 from seccompgen.lint.view import FilterView
 from seccompgen.lint.ways import racing_memory, ways_in
@@ -40,6 +41,7 @@ _CHECKS = (
     compared_arguments,
     decided_jumps,
     ways_in,
+    twins,
     racing_memory,
     cannot_live,
     fallbacks,

@@ -1,5 +1,6 @@
-"""Calls that do the same thing, for `ways`: which of them are doors to one room.
+"""Calls that do the same thing by other arguments, for `ways`: which of them are doors to one room.
 
+Calls that do the same whatever their arguments are follow from the table of powers (`twins`).
 A door says where each thing that matters, such as ``flags``, stands among its arguments, or what
 value it always has. What is neither lies in memory, where no filter can look: such a door does
 whatever its caller wants. Sources: the man pages of the calls; kernel/fork.c, fs/open.c,
@@ -9,6 +10,7 @@ io_uring/opdef.c, mm/mprotect.c at the pinned tag.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.multiplexed import MULTIPLEXED
@@ -27,10 +29,11 @@ class Named(NamedTuple):
 
 
 class Bits(NamedTuple):
-    """A condition: the argument has the bits of ``value`` under ``mask``; 0: that of ``value``."""
+    """A condition on an argument: it is ``value``, or has its bits, or it is anything else."""
 
     value: Named | int
     masked: bool = False
+    other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Way:
 
     ``reason`` completes "CALL is permitted, and ...". With ``flips``, an argument of the doors and
     a bit, only what is refused for that bit counts: with the bit cleared it is permitted.
+    ``in_part`` has only calls count that are permitted with other arguments. Of ``needs``, if there
+    are any, one must be permitted, too.
     """
 
     kind: Problem
@@ -64,6 +69,8 @@ class Way:
     doors: tuple[Door, ...]
     others: tuple[Door, ...] = ()
     flips: tuple[str, Named] | None = None
+    in_part: bool = False
+    needs: tuple[Door, ...] = ()
 
 
 _WARNING, _NOTE = Severity.WARNING, Severity.NOTE
@@ -117,19 +124,6 @@ _NEW_FILE = (
     Door("mknodat", {"mode": 2}),
 )
 """Calls that make a file, of any mode."""
-_FILE_CHANGES = (
-    same("unlink unlinkat"),
-    same("rename renameat renameat2"),
-    same("link linkat"),
-    same("symlink symlinkat"),
-    (Door("mkdir", {"mode": 1}), Door("mkdirat", {"mode": 2})),
-    (Door("mknod", {"mode": 1}), Door("mknodat", {"mode": 2})),
-    _CHMOD,
-    same("chown chown32 lchown lchown32 fchown fchown32 fchownat"),
-    same("setxattr lsetxattr fsetxattr setxattrat"),
-    same("removexattr lremovexattr fremovexattr removexattrat"),
-    same("truncate truncate64"),
-)
 _TIME64 = (
     "futex futex_time64",
     "clock_settime clock_settime64",
@@ -160,6 +154,8 @@ _TIME64 = (
     "setfsgid setfsgid32",
 )
 """Calls and what followed them on 32-bit ABIs, with the same arguments at the same places."""
+OTHER_FORMS = frozenset(pair for names in _TIME64 for pair in permutations(names.split(), 2))
+"""The same as pairs, in either order."""
 
 _RING = same(
     "socket connect bind listen accept accept4 sendto sendmsg recvfrom recvmsg shutdown openat "
@@ -177,10 +173,20 @@ _PROTECT = (
     Door("mmap", _PROT, not_on=_OLD_MMAP),
 )
 _WX = {"prot": (7,)}
+_EXECUTABLE = Bits(Named("PROT_EXEC", 4), True)
+
+_FASTOPEN = Bits(Named("MSG_FASTOPEN", 0x20000000), True)
+_INTERNET = Named("AF_INET", 2), Named("AF_INET6", 10)
+_OWNER = (
+    Door("fcntl", where={1: Bits(Named("F_SETOWN", 8))}),
+    Door("fcntl", where={1: Bits(Named("F_SETOWN_EX", 15))}),
+    Door("ioctl", where={1: Bits(Named("FIOSETOWN", 0x8901))}),
+    Door("ioctl", where={1: Bits(Named("SIOCSPGRP", 0x8902))}),
+)
+"""Calls that say who is signalled when something comes to a descriptor; F_SETSIG says by what."""
 
 WAYS: tuple[Way, ...] = (
     Way(Problem.OPEN_TWIN, _WARNING, "opens the same files", _OPEN),
-    Way(Problem.EXEC_TWIN, _WARNING, "executes the same programs", same("execve execveat")),
     Way(Problem.PROCESS_TWIN, _WARNING, "makes the same processes", _PROCESS),
     *(
         way
@@ -224,25 +230,12 @@ WAYS: tuple[Way, ...] = (
         same("fsopen fsmount move_mount open_tree open_tree_attr mount_setattr"),
     ),
     Way(
-        Problem.MODULE_TWIN,
-        _WARNING,
-        "loads the same kernel modules",
-        same("init_module finit_module"),
-    ),
-    Way(
-        Problem.MODULE_TWIN,
-        _WARNING,
-        "loads the same kernels",
-        same("kexec_load kexec_file_load"),
-    ),
-    Way(
         Problem.TRACING_TWIN,
         _NOTE,
         "attaches programs to the same events of the kernel",
         same("perf_event_open"),
         same("bpf"),
     ),
-    *(Way(Problem.FILE_TWIN, _WARNING, "changes the same files", doors) for doors in _FILE_CHANGES),
     Way(
         Problem.FILE_TWIN,
         _WARNING,
@@ -259,30 +252,83 @@ WAYS: tuple[Way, ...] = (
         (Door("unlinkat", where={2: Bits(Named("AT_REMOVEDIR", 0x200), True)}),),
     ),
     Way(
-        Problem.CLOCK_TWIN,
-        _WARNING,
-        "sets the same clock",
-        same("settimeofday clock_settime clock_settime64 stime"),
-    ),
-    Way(
-        Problem.CLOCK_TWIN,
-        _WARNING,
-        "adjusts the same clock",
-        same("adjtimex clock_adjtime clock_adjtime64"),
-    ),
-    Way(Problem.SOCKET_TWIN, _WARNING, "accepts the same connections", same("accept accept4")),
-    Way(
         Problem.SOCKET_TWIN,
         _WARNING,
         "sends the same messages",
         (Door("sendmsg", {"flags": 2}), Door("sendmmsg", {"flags": 3})),
     ),
     Way(
+        Problem.SOCKET_TWIN,
+        _WARNING,
+        "connects to the same addresses",
+        same("connect"),
+        (
+            Door("sendto", where={3: _FASTOPEN}),
+            Door("sendmsg", where={2: _FASTOPEN}),
+            Door("sendmmsg", where={3: _FASTOPEN}),
+        ),
+        needs=tuple(Door("socket", where={0: Bits(family)}) for family in _INTERNET),
+    ),
+    Way(
         Problem.SIGNAL_TWIN,
         _NOTE,
-        "signals the same processes",
-        same("kill"),
-        same("tkill tgkill pidfd_send_signal rt_sigqueueinfo"),
+        "has the same processes signalled",
+        same("kill tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo"),
+        _OWNER,
+    ),
+    Way(
+        Problem.ASYNC_SIGNALS,
+        _WARNING,
+        "has the same processes signalled",
+        _OWNER,
+        in_part=True,
+    ),
+    Way(
+        Problem.IDENTITY_TWIN,
+        _WARNING,
+        "becomes the same user",
+        (
+            *same("setuid setuid32", user=0),
+            *same("setreuid setreuid32 setresuid setresuid32", user=1),
+        ),
+    ),
+    Way(
+        Problem.IDENTITY_TWIN,
+        _WARNING,
+        "becomes of the same group",
+        (
+            *same("setgid setgid32", group=0),
+            *same("setregid setregid32 setresgid setresgid32", group=1),
+        ),
+    ),
+    Way(
+        Problem.LIMIT_TWIN,
+        _WARNING,
+        "sets the same limits",
+        (
+            Door("setrlimit", {"resource": 0}, {"pid": (0,)}),
+            Door("prlimit64", {"pid": 0, "resource": 1}, where={2: Bits(0, other=True)}),
+        ),
+    ),
+    Way(
+        Problem.LIMIT_TWIN,
+        _WARNING,
+        "sets the same priorities",
+        same("nice setpriority sched_setparam"),
+        same("sched_setattr"),
+    ),
+    Way(
+        Problem.LIMIT_TWIN,
+        _WARNING,
+        "sets the same priorities",
+        same("sched_setparam", pid=0),
+        same("sched_setscheduler", pid=0),
+    ),
+    Way(
+        Problem.KERNEL_TWIN,
+        _WARNING,
+        "installs the same filters",
+        (Door("seccomp"), Door("prctl", where={0: Bits(Named("PR_SET_SECCOMP", 22))})),
     ),
     *(
         Way(
@@ -298,6 +344,20 @@ WAYS: tuple[Way, ...] = (
         _WARNING,
         "makes the same memory executable",
         same("mprotect pkey_mprotect", **_PROT),
+    ),
+    Way(
+        Problem.EXECUTABLE_MEMORY,
+        _WARNING,
+        "makes the same memory executable",
+        (
+            Door("mmap2", _PROT, where={2: _EXECUTABLE}),
+            Door("mmap", _PROT, where={2: _EXECUTABLE}, not_on=_OLD_MMAP),
+        ),
+        (
+            Door("mprotect", _PROT, where={2: _EXECUTABLE}),
+            Door("pkey_mprotect", _PROT, where={2: _EXECUTABLE}),
+        ),
+        in_part=True,
     ),
     Way(
         Problem.EXECUTABLE_MEMORY,

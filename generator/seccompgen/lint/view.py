@@ -211,6 +211,11 @@ class FilterView:
         value = self.facts.value(name, self.abi)
         return usual if value is None else value
 
+    def lacks(self, name: str) -> bool:
+        """Return True if it is known that the ABI does not have a constant that others have."""
+        constant = self.facts.constants.get(name)
+        return constant is not None and constant.on(self.abi) is None
+
     # --- witnesses ---------------------------------------------------------------------------
 
     def call(self, name: str, box: Iterable[int]) -> Call:

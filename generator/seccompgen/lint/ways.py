@@ -14,7 +14,7 @@ from seccompgen.core.model import U32, U64
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box
 from seccompgen.lint.answers import asks
-from seccompgen.lint.doors import WAYS, Door, Named, Way
+from seccompgen.lint.doors import OTHER_FORMS, WAYS, Door, Named, Way
 from seccompgen.lint.fallback import enosys_fix
 from seccompgen.lint.finding import Finding, Severity
 
@@ -77,34 +77,43 @@ _ASKED_ABOUT = (
 
 def _through(way: Way, view: FilterView) -> Iterator[Finding]:
     others = [door for door in way.others or way.doors if _is_there(door, view)]
-    told: set[str] = set()
+    told: set[int] = set()
     for door in way.doors:
         asked = _is_there(door, view) and not door.only_other
         refused = _refused(door, way, view) if asked else []
-        if not refused:
+        if not refused or (way.needs and not any(_is_open(one, view) for one in way.needs)):
             continue
         for other in others:
-            if other is door or other.call in told:
+            if other is door or id(other) in told or _is_other_form(way, door, other):
                 continue
-            found = _common(door, refused, other, view)
-            if found is None:
-                continue
-            told.add(other.call)
-            box, own = found
-            call = view.call(other.call, box)
-            part = f" with {_parts_text(other, view)}" if other.where else ""
-            refusal = view.call(door.call, own)
-            yield Finding(
-                way.kind,
-                _severity(way, door, other, view),
-                f"{other.call}{part} is permitted, and {way.reason} as {door.call}, "
-                "which is refused" + ("" if door.where or _whole(door, view) else " in part"),
-                _advice(other.call, part, view),
-                (view.abi.name,),
-                witness=view.witness(call),
-                beside=view.witness(refusal),
-                programs=(view.program.name,),
-            )
+            found = common(door, refused, other, view)
+            if found is not None:
+                told.add(id(other))
+                yield finding_of(way, door, other, found, view)
+
+
+def _is_other_form(way: Way, door: Door, other: Door) -> bool:
+    """Return True for two forms of one call, which a way of their own is about."""
+    return way.kind is not Problem.TIME64_TWIN and (door.call, other.call) in OTHER_FORMS
+
+
+def finding_of(
+    way: Way, door: Door, other: Door, found: tuple[Box, Box], view: FilterView
+) -> Finding:
+    """Return the finding that ``other`` is permitted, and ``door`` is not, with these arguments."""
+    box, own = found
+    part = f" with {_parts_text(other, view)}" if other.where else ""
+    return Finding(
+        way.kind,
+        _severity(way, door, other, view),
+        f"{other.call}{part} is permitted, and {way.reason} as {door.call}, "
+        "which is refused" + ("" if door.where or _whole(door, view) else " in part"),
+        _advice(other.call, part, view),
+        (view.abi.name,),
+        witness=view.witness(view.call(other.call, box)),
+        beside=view.witness(view.call(door.call, own)),
+        programs=(view.program.name,),
+    )
 
 
 def _advice(call: str, part: str, view: FilterView) -> str:
@@ -129,6 +138,12 @@ def _is_there(door: Door, view: FilterView) -> bool:
     return view.has(door.call) and view.abi.name not in door.not_on
 
 
+def _is_open(door: Door, view: FilterView) -> bool:
+    """Return True if some of a door is permitted."""
+    answer = view.answer(door.call)
+    return answer is not None and any(True for _ in inside(answer.permitted, door, view))
+
+
 def _whole(door: Door, view: FilterView) -> bool:
     answer = view.answer(door.call)
     return answer is not None and not answer.permitted
@@ -136,16 +151,18 @@ def _whole(door: Door, view: FilterView) -> bool:
 
 def _parts_text(door: Door, view: FilterView) -> str:
     parts = []
-    for index, (value, masked) in door.where.items():
+    for index, (value, masked, other) in door.where.items():
         argument = _moved(door.call, index, view)
-        shown = value.name if isinstance(value, Named) else f"{value:#x}"
-        parts.append(f"argument {argument} {'&' if masked else '=='} {shown}")
+        shown = value.name if isinstance(value, Named) else f"{value:#x}" if value else "0"
+        parts.append(f"argument {argument} {'&' if masked else '!=' if other else '=='} {shown}")
     return " and ".join(parts)
 
 
 def _refused(door: Door, way: Way, view: FilterView) -> list[Box]:
     """Return what is refused on purpose of a door, by its own arguments."""
-    boxes = list(_inside(view.refused_on_purpose(door.call), door, view))
+    if way.in_part and _whole(door, view):
+        return []
+    boxes = list(inside(view.refused_on_purpose(door.call), door, view))
     if not boxes or way.flips is None:
         return boxes
     name, flag = way.flips
@@ -181,7 +198,7 @@ def _with_bit(sets: Sets, values: int, bit: int) -> int:
     return moved(values) if values != NOTHING else NOTHING
 
 
-def _inside(boxes: Iterable[Box], door: Door, view: FilterView) -> Iterator[Box]:
+def inside(boxes: Iterable[Box], door: Door, view: FilterView) -> Iterator[Box]:
     """Yield the parts of ``boxes`` that are of the door, among arguments as callers pass them."""
     boxes = tuple(boxes)
     if not boxes:
@@ -190,27 +207,29 @@ def _inside(boxes: Iterable[Box], door: Door, view: FilterView) -> Iterator[Box]
     limits = list(EVERYTHING)
     used = {_index(door, name, view) for name in door.takes}
     conditions = {_moved(door.call, n, view): bits for n, bits in door.where.items()}
+    names = [bits.value.name for bits in conditions.values() if isinstance(bits.value, Named)]
+    if any(map(view.lacks, names)):
+        return
     for n in used | conditions.keys():
         limits[n] = view.plain_values(view.bits(door.call, n))
-    for n, (value, masked) in conditions.items():
+    for n, (value, masked, other) in conditions.items():
         number = _value(value, view)
         mask = number if masked else U32
-        limits[n] = sets.both(limits[n], sets.masked(mask, number & mask))
+        values = sets.masked(mask, number & mask)
+        limits[n] = sets.minus(limits[n], values) if other else sets.both(limits[n], values)
     for box in boxes:
         part = tuple(map(sets.both, box, limits))
         if NOTHING not in part:
             yield part  # type: ignore[misc] # six
 
 
-def _common(
-    door: Door, refused: list[Box], other: Door, view: FilterView
-) -> tuple[Box, Box] | None:
+def common(door: Door, refused: list[Box], other: Door, view: FilterView) -> tuple[Box, Box] | None:
     """Return arguments of ``other`` that are permitted, and of ``door`` for the same, refused."""
     answer = view.answer(other.call)
     if answer is None:
         return None
     sets = view.sets
-    for permitted in _inside(answer.permitted, other, view):
+    for permitted in inside(answer.permitted, other, view):
         theirs = _meaning(permitted, other, view)
         for box in refused:
             ours = _meaning(box, door, view)

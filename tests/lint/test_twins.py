@@ -1,0 +1,157 @@
+"""Calls that give the same as a refused one: those of the table of powers, and by arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from linting import FORMS, findings
+from seccompgen.kernel.powers import powers
+from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.lint import Severity
+from seccompgen.lint.twins import _CODES, _LINES, _WORDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seccompgen.lint import Finding
+
+DENY = "default_action: allow\narches: [{abi}]\nsyscalls:\n- {{action: errno, names: [{names}]}}\n"
+IN_PART = (
+    "default_action: allow\narches: [x86_64]\nsyscalls:\n- action: errno\n  names_with_args:\n"
+)
+CONNECTS = {"sendto", "sendmsg", "sendmmsg"}
+
+
+def by_code(tmp_path: Path, text: str, form: str = "policy") -> dict[str, list[Finding]]:
+    path = tmp_path / "policy.yml"
+    path.write_text(text)
+    found: dict[str, list[Finding]] = {}
+    for one in findings(path, form, shipped_tables()):
+        found.setdefault(one.kind.value, []).append(one)
+    return found
+
+
+def opened(found: list[Finding]) -> set[str]:
+    return {one.message.split()[0] for one in found}
+
+
+def in_part(*rules: tuple[str, str]) -> str:
+    return IN_PART + "".join(f"  - {{name: {name}, when: '{when}'}}\n" for name, when in rules)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("abi", "names", "code", "left"),
+    [
+        ("x86_64", "setrlimit", "limit-twin", {"prlimit64"}),
+        ("x86_64", "prlimit64", "limit-twin", {"setrlimit"}),
+        ("x86_64", "setpriority, sched_setscheduler", "limit-twin", {"sched_setattr"}),
+        ("x86_64", "setuid", "identity-twin", {"setreuid", "setresuid"}),
+        ("i386", "setresgid32", "identity-twin",
+         {"setgid", "setgid32", "setregid", "setregid32"}),
+        ("x86_64", "connect", "socket-twin", CONNECTS),
+        ("x86_64", "add_key", "kernel-twin", {"keyctl", "request_key"}),
+        ("x86_64", "ioperm", "kernel-twin", {"iopl"}),
+        ("x86_64", "quotactl", "kernel-twin", {"quotactl_fd"}),
+        ("x86_64", "seccomp", "kernel-twin", {"prctl"}),
+        ("x86_64", "pivot_root", "mount-twin", {"chroot", "fchroot"}),
+        ("i386", "umount", "mount-twin", {"umount2"}),
+        ("x86_64", "kill, tkill, tgkill", "signal-twin",
+         {"pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "fcntl", "ioctl"}),
+    ],
+)  # fmt: skip
+def test_a_twin_of_a_refused_call(
+    tmp_path: Path, form: str, abi: str, names: str, code: str, left: set[str]
+) -> None:
+    found = by_code(tmp_path, DENY.format(abi=abi, names=names), form)
+    assert opened(found[code]) == left
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("call", "when", "code", "left"),
+    [
+        ("mmap", "prot & PROT_EXEC", "executable-memory",
+         {"mprotect", "pkey_mprotect", "personality", "shmat"}),
+        ("fcntl", "cmd == F_SETOWN", "async-signals", {"fcntl", "ioctl"}),
+        ("prctl", "option == PR_SET_SECCOMP", "kernel-twin", {"seccomp"}),
+        ("setrlimit", "resource == RLIMIT_CORE", "limit-twin", {"prlimit64"}),
+        ("setuid", "uid == 0", "identity-twin", {"setreuid", "setresuid"}),
+        ("chown", "user == 0", "file-twin", {"fchown", "fchownat", "lchown"}),
+    ],
+)  # fmt: skip
+def test_a_twin_by_arguments(
+    tmp_path: Path, form: str, call: str, when: str, code: str, left: set[str]
+) -> None:
+    found = by_code(tmp_path, in_part((call, when)), form)
+    assert opened(found[code]) == left
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(in_part(("setrlimit", "resource >= 0"), ("prlimit64", "new_rlim != 0")),
+                     id="the other only reads"),
+        pytest.param(in_part(("setuid", "uid == 0"), ("setreuid", "euid == 0"),
+                             ("setresuid", "euid == 0")), id="conditions that mean the same"),
+        pytest.param(in_part(("connect", "fd >= 0"), ("socket", "family in {AF_INET, AF_INET6}")),
+                     id="no socket that could connect"),
+        pytest.param(in_part(("unlinkat", "flag & AT_REMOVEDIR"), ("rmdir", "pathname >= 0")),
+                     id="a part that the other cannot"),
+        pytest.param(in_part(("mmap", "prot & PROT_EXEC and prot & PROT_WRITE"),
+                             ("mprotect", "prot & PROT_EXEC and prot & PROT_WRITE"),
+                             ("pkey_mprotect", "prot & PROT_EXEC and prot & PROT_WRITE"),
+                             ("personality", "personality & 0x400000"),
+                             ("shmat", "shmflg & SHM_EXEC")), id="never both at a time"),
+        pytest.param(DENY.format(abi="i386", names="fcntl, fcntl64"), id="all of fcntl"),
+        pytest.param(DENY.format(abi="x86_64", names="getuid, read, poll, stat64")
+                     .replace("stat64", "dup"), id="calls that give nothing"),
+    ],
+)  # fmt: skip
+def test_no_twin_is_left(tmp_path: Path, form: str, text: str) -> None:
+    assert {code for code in by_code(tmp_path, text, form) if code != "io-uring-way"} == set()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_allowlist_that_names_both_twins_meant_it(tmp_path: Path, form: str) -> None:
+    text = (
+        "default_action: errno\narches: [x86_64]\nsyscalls:\n"
+        "- {action: errno(EACCES), names: [setuid]}\n"
+        "- {action: allow, names: [exit_group, rt_sigreturn, read, setresuid]}\n"
+    )
+    (found,) = by_code(tmp_path, text, form)["identity-twin"]
+    assert found.severity is Severity.NOTE
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_allowlist_that_names_one_twin_is_no_finding(tmp_path: Path, form: str) -> None:
+    text = (
+        "default_action: errno\narches: [x86_64]\nsyscalls:\n- action: allow\n"
+        "  names: [exit_group, rt_sigreturn, read, setresuid, prlimit64, mprotect, sendto]\n"
+    )
+    assert by_code(tmp_path, text, form) == {}
+
+
+@pytest.mark.parametrize("abi", ["x86_64", "i386"])
+def test_whatever_gives_the_same_is_found(tmp_path: Path, abi: str) -> None:
+    """The first call of each line of the table is refused: all others on it are twins."""
+    numbers = shipped_tables().tables[abi].numbers
+    lines = [
+        [call for call in line.calls if call in numbers]
+        for line in powers().lines
+        if line.power.gives and not line.when
+    ]
+    shared = [calls for calls in lines if len(calls) > 1]
+    refused = ", ".join(calls[0] for calls in shared)
+    found = by_code(tmp_path, DENY.format(abi=abi, names=refused))
+    told = {name for several in found.values() for name in opened(several)}
+    assert {call for calls in shared for call in calls[1:]} - told == set()
+
+
+def test_what_is_said_of_kinds_and_lines_is_of_some() -> None:
+    assert (_CODES.keys() | _WORDS.keys()) <= {
+        kind for kind, one in powers().kinds.items() if one.gives
+    }
+    assert _LINES.keys() <= {line.calls[0] for line in powers().lines if len(line.calls) > 1}

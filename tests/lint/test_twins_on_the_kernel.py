@@ -1,0 +1,151 @@
+"""Twins on the running kernel: where one call is refused, the other does what it was refused for.
+
+What root alone can show is not here; that the kernel answers as findings say is in
+`test_on_the_kernel`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import resource
+import signal
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from linting import findings
+from running_kernel import ERRNO, install_raw, on_call, require_x86_64, run, syscall
+from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.pipeline.build import build_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+require_x86_64()
+
+OURS = 1234
+REFUSED = (-1, OURS)
+NR_MMAP, NR_MPROTECT, NR_GETPID, NR_CONNECT, NR_FCNTL, NR_SETUID = 9, 10, 39, 42, 72, 105
+NR_SCHED_SETSCHEDULER, NR_PRCTL, NR_SETRLIMIT, NR_ADD_KEY, NR_KEYCTL = 144, 157, 160, 248, 250
+NR_SCHED_SETATTR, NR_SECCOMP = 314, 317
+F_SETOWN, F_SETOWN_EX, F_SETSIG, F_OWNER_PID = 8, 15, 10, 1
+SCHED_BATCH = 3
+PR_SET_SECCOMP = 22
+MSG_FASTOPEN = 0x20000000
+KEYCTL_JOIN_SESSION_KEYRING = 1
+EXECUTABLE = mmap.PROT_READ | mmap.PROT_EXEC
+
+
+def prlimit64() -> tuple[object, bool]:
+    refused = syscall(NR_SETRLIMIT, resource.RLIMIT_NOFILE, address(struct.pack("=QQ", 32, 32)))
+    resource.prlimit(0, resource.RLIMIT_NOFILE, (32, 32))
+    return refused, resource.getrlimit(resource.RLIMIT_NOFILE) == (32, 32)
+
+
+def setresuid() -> tuple[object, bool]:
+    refused = syscall(NR_SETUID, os.getuid())
+    os.setresuid(os.getuid(), os.getuid(), os.getuid())
+    return refused, True
+
+
+def fast_open() -> tuple[object, bool]:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        name = struct.pack("!2xH4s8x", server.getsockname()[1], bytes([127, 0, 0, 1]))
+        name = struct.pack("=H", socket.AF_INET) + name[2:]
+        refused = syscall(NR_CONNECT, client.fileno(), address(name), len(name))
+        client.sendto(b"through", MSG_FASTOPEN, server.getsockname())
+        server.settimeout(30)
+        with server.accept()[0] as accepted:
+            return refused, accepted.recv(16) == b"through"
+
+
+def keyctl() -> tuple[object, bool]:
+    """It makes a keyring, which is a key that add_key would make."""
+    refused = syscall(NR_ADD_KEY, address(b"user\0"), address(b"name\0"), address(b"x"), 1, -3)
+    return refused, syscall(NR_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, 0)[0] > 0
+
+
+def sched_setattr() -> tuple[object, bool]:
+    refused = syscall(NR_SCHED_SETSCHEDULER, 0, SCHED_BATCH, address(struct.pack("=i", 0)))
+    attributes = struct.pack("=IIQiIQQQ", 48, SCHED_BATCH, 0, 0, 0, 0, 0, 0)
+    syscall(NR_SCHED_SETATTR, 0, address(attributes), 0)
+    return refused, os.sched_getscheduler(0) == SCHED_BATCH
+
+
+def owner() -> tuple[object, bool]:
+    """A process that is not ours to signal by F_SETOWN gets SIGKILL by a pipe."""
+    victim = os.fork()
+    if victim == 0:
+        signal.pause()
+    ours, theirs = os.pipe()
+    refused = syscall(NR_FCNTL, ours, F_SETOWN, victim)
+    fcntl.fcntl(ours, F_SETOWN_EX, struct.pack("=ii", F_OWNER_PID, victim))
+    fcntl.fcntl(ours, F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    os.write(theirs, b"x")
+    return refused, os.waitstatus_to_exitcode(os.waitpid(victim, 0)[1]) == -signal.SIGKILL
+
+
+def mprotect() -> tuple[object, bool]:
+    refused = syscall(NR_MMAP, 0, mmap.PAGESIZE, EXECUTABLE, 0x22, -1, 0)
+    memory = mmap.mmap(-1, mmap.PAGESIZE)
+    code = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    memory.write(b"\xb8\x2a\x00\x00\x00\xc3")  # mov eax, 42; ret
+    syscall(NR_MPROTECT, code, mmap.PAGESIZE, EXECUTABLE)
+    return refused, ctypes.CFUNCTYPE(ctypes.c_int)(code)() == 42
+
+
+def prctl() -> tuple[object, bool]:
+    program = on_call(NR_GETPID, ERRNO | 77)
+    filters = address(struct.pack("=HxxxxxxQ", len(program) // 8, address(program)))
+    refused = syscall(NR_SECCOMP, 1, 0, filters)
+    syscall(NR_PRCTL, PR_SET_SECCOMP, 2, filters)
+    return refused, syscall(NR_GETPID) == (-1, 77)
+
+
+_KEPT: list[object] = []
+
+
+def address(content: bytes) -> int:
+    """Return where ``content`` is in memory, until the process ends."""
+    _KEPT.append(ctypes.create_string_buffer(content, len(content)))
+    return ctypes.addressof(_KEPT[-1])  # type: ignore[arg-type] # a buffer
+
+
+@pytest.mark.parametrize(
+    ("rule", "message", "twin"),
+    [
+        ("names: [setrlimit]", "prlimit64", prlimit64),
+        ("names: [setuid]", "setresuid", setresuid),
+        ("names: [connect]", "sendto", fast_open),
+        ("names: [add_key]", "keyctl", keyctl),
+        ("names: [sched_setscheduler]", "sched_setattr", sched_setattr),
+        ("names: [fcntl], when: cmd == F_SETOWN", "fcntl", owner),
+        ("names: [mmap], when: prot & PROT_EXEC", "mprotect", mprotect),
+        ("names: [seccomp]", "prctl", prctl),
+    ],
+)
+def test_the_twin_does_what_is_refused(
+    tmp_path: Path, rule: str, message: str, twin: Callable[[], tuple[object, bool]]
+) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(
+        f"default_action: allow\narches: [x86_64]\nsyscalls:\n- {{action: errno({OURS}), {rule}}}\n"
+    )
+    tables = shipped_tables()
+    assert message in {one.message.split()[0] for one in findings(path, tables=tables)}
+    (program,) = build_policy(path, tables).programs
+
+    def confined() -> list[object]:
+        install_raw(program.to_bytes())
+        refused, done = twin()
+        return [refused == REFUSED, done]
+
+    outcome = run(confined)
+    assert outcome.error is None
+    assert outcome.value == [True, True]
