@@ -134,6 +134,20 @@ def test_an_allowlist_that_names_one_twin_is_no_finding(tmp_path: Path, form: st
     assert by_code(tmp_path, text, form) == {}
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("more", "severity"),
+    [("", Severity.NOTE), (", pidfd_send_signal, rt_sigqueueinfo", Severity.WARNING)],
+)
+def test_an_owner_of_a_descriptor_matters_where_no_signal_can_be_sent(
+    tmp_path: Path, form: str, more: str, severity: Severity
+) -> None:
+    names = f"kill, tkill, tgkill, rt_tgsigqueueinfo{more}"
+    found = by_code(tmp_path, DENY.format(abi="x86_64", names=names), form)["signal-twin"]
+    owners = [one for one in found if one.message.startswith("fcntl with argument 1 == F_SETOWN ")]
+    assert [one.severity for one in owners] == [severity]
+
+
 @pytest.mark.parametrize("abi", ["x86_64", "i386"])
 def test_whatever_gives_the_same_is_found(tmp_path: Path, abi: str) -> None:
     """The first call of each line of the table is refused: all others on it are twins."""

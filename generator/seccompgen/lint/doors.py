@@ -60,7 +60,7 @@ class Way:
     ``reason`` completes "CALL is permitted, and ...". With ``flips``, an argument of the doors and
     a bit, only what is refused for that bit counts: with the bit cleared it is permitted.
     ``in_part`` has only calls count that are permitted with other arguments. Of ``needs``, if there
-    are any, one must be permitted, too.
+    are any, one must be permitted, too, and all of ``shut`` refused.
     """
 
     kind: Problem
@@ -71,6 +71,7 @@ class Way:
     flips: tuple[str, Named] | None = None
     in_part: bool = False
     needs: tuple[Door, ...] = ()
+    shut: tuple[Door, ...] = ()
 
 
 _WARNING, _NOTE = Severity.WARNING, Severity.NOTE
@@ -177,6 +178,7 @@ _EXECUTABLE = Bits(Named("PROT_EXEC", 4), True)
 
 _FASTOPEN = Bits(Named("MSG_FASTOPEN", 0x20000000), True)
 _INTERNET = Named("AF_INET", 2), Named("AF_INET6", 10)
+_SIGNALS = same("kill tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo")
 _OWNER = (
     Door("fcntl", where={1: Bits(Named("F_SETOWN", 8))}),
     Door("fcntl", where={1: Bits(Named("F_SETOWN_EX", 15))}),
@@ -273,8 +275,17 @@ WAYS: tuple[Way, ...] = (
         Problem.SIGNAL_TWIN,
         _NOTE,
         "has the same processes signalled",
-        same("kill tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo"),
+        _SIGNALS,
         _OWNER,
+        needs=_SIGNALS,
+    ),
+    Way(
+        Problem.SIGNAL_TWIN,
+        _WARNING,
+        "has the same processes signalled",
+        _SIGNALS,
+        _OWNER,
+        shut=_SIGNALS,
     ),
     Way(
         Problem.ASYNC_SIGNALS,

@@ -81,7 +81,7 @@ def _through(way: Way, view: FilterView) -> Iterator[Finding]:
     for door in way.doors:
         asked = _is_there(door, view) and not door.only_other
         refused = _refused(door, way, view) if asked else []
-        if not refused or (way.needs and not any(_is_open(one, view) for one in way.needs)):
+        if not refused or not _matters(way, view):
             continue
         for other in others:
             if other is door or id(other) in told or _is_other_form(way, door, other):
@@ -90,6 +90,12 @@ def _through(way: Way, view: FilterView) -> Iterator[Finding]:
             if found is not None:
                 told.add(id(other))
                 yield finding_of(way, door, other, found, view)
+
+
+def _matters(way: Way, view: FilterView) -> bool:
+    """Return True if what a way needs is permitted, and what must be shut is."""
+    needed = not way.needs or any(_is_open(one, view) for one in way.needs)
+    return needed and not any(_is_open(one, view) for one in way.shut)
 
 
 def _is_other_form(way: Way, door: Door, other: Door) -> bool:
