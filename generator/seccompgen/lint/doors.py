@@ -189,6 +189,8 @@ _OWNER = (
 
 WAYS: tuple[Way, ...] = (
     Way(Problem.OPEN_TWIN, _WARNING, "opens the same files", _OPEN),
+    # In part as well: a descriptor that execveat may not execute is /proc/self/fd/N to execve.
+    Way(Problem.EXEC_TWIN, _WARNING, "executes the same programs", same("execve execveat")),
     Way(Problem.PROCESS_TWIN, _WARNING, "makes the same processes", _PROCESS),
     *(
         way

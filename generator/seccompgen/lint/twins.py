@@ -42,13 +42,13 @@ _CODES = {
 }
 """By kind; `Problem.KERNEL_TWIN` for all others."""
 _WORDS = {
+    "exec": "executes the same programs",
     "files-read": "learns the same of files",
     "files-write": "changes the same files",
     "files-own": "changes the same files",
 }
 """What completes "CALL is permitted, and ...", by kind; for others it is the line's reason."""
 _LINES = {
-    "execve": (Problem.EXEC_TWIN, Severity.WARNING, "executes the same programs"),
     "kill": (Problem.SIGNAL_TWIN, Severity.NOTE, "signals the same processes"),
     "accept": (Problem.SOCKET_TWIN, Severity.WARNING, "accepts the same connections"),
     "init_module": (Problem.MODULE_TWIN, Severity.WARNING, "loads the same kernel modules"),
