@@ -72,6 +72,8 @@ def test_a_twin_of_a_refused_call(
 @pytest.mark.parametrize(
     ("call", "when", "code", "left"),
     [
+        ("mmap", "prot & PROT_EXEC and prot & PROT_WRITE", "executable-memory",
+         {"mprotect", "pkey_mprotect", "personality", "shmat"}),
         ("mmap", "prot & PROT_EXEC", "executable-memory",
          {"mprotect", "pkey_mprotect", "personality", "shmat"}),
         ("fcntl", "cmd == F_SETOWN", "async-signals", {"fcntl", "ioctl"}),
@@ -105,6 +107,11 @@ def test_a_twin_by_arguments(
                              ("pkey_mprotect", "prot & PROT_EXEC and prot & PROT_WRITE"),
                              ("personality", "personality & 0x400000"),
                              ("shmat", "shmflg & SHM_EXEC")), id="never both at a time"),
+        pytest.param(in_part(("mmap", "prot & PROT_EXEC and flags & MAP_FIXED"),
+                             ("personality", "personality & 0x400000"),
+                             ("shmat", "shmflg & SHM_EXEC")), id="executable at other places"),
+        pytest.param(in_part(("connect", "addrlen > 28")), id="some of connect"),
+        pytest.param(DENY.format(abi="x86_64", names="prctl"), id="all of prctl"),
         pytest.param(DENY.format(abi="i386", names="fcntl, fcntl64"), id="all of fcntl"),
         pytest.param(DENY.format(abi="x86_64", names="getuid, read, poll, stat64")
                      .replace("stat64", "dup"), id="calls that give nothing"),
@@ -123,6 +130,20 @@ def test_an_allowlist_that_names_both_twins_meant_it(tmp_path: Path, form: str) 
     )
     (found,) = by_code(tmp_path, text, form)["identity-twin"]
     assert found.severity is Severity.NOTE
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("action", "there"), [("errno", False), ("errno(EACCES)", True)])
+def test_one_of_many_commands_is_refused_on_purpose_by_an_answer_of_its_own(
+    tmp_path: Path, form: str, action: str, there: bool
+) -> None:
+    text = (
+        "default_action: errno\narches: [x86_64]\nsyscalls:\n"
+        "- {action: allow, names: [exit_group, rt_sigreturn, read, seccomp, ioctl]}\n"
+        "- {action: allow, names: [prctl], when: option == PR_SET_NAME}\n"
+        f"- {{action: {action}, names: [prctl], when: option == PR_SET_SECCOMP}}\n"
+    )
+    assert ("kernel-twin" in by_code(tmp_path, text, form)) is there
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -42,7 +42,9 @@ class Door:
 
     ``takes`` maps what matters to the index of an argument, ``always`` to a value. ``not_on`` are
     ABIs on which a call of that name is another one. ``only_other`` are those that are refused for
-    reasons of their own: as a filter cannot look into them, that says nothing of the others.
+    reasons of their own: as a filter cannot look into them, that says nothing of the others. What
+    is refused ``in_part`` counts only where the call is permitted with other arguments, and not if
+    it falls to the default of an allowlist, as what is one of many commands does.
     """
 
     call: str
@@ -51,6 +53,7 @@ class Door:
     where: Mapping[int, Bits] = field(default_factory=dict)
     not_on: frozenset[str] = frozenset()
     only_other: bool = False
+    in_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,9 @@ class Way:
 
     ``reason`` completes "CALL is permitted, and ...". With ``flips``, an argument of the doors and
     a bit, only what is refused for that bit counts: with the bit cleared it is permitted.
-    ``in_part`` has only calls count that are permitted with other arguments. Of ``needs``, if there
-    are any, one must be permitted, too, and all of ``shut`` refused.
+    ``nowhere`` is an argument of calls that are permitted in part: only those of its values count
+    that are permitted with no others. Of ``needs``, if there are any, one must be permitted, too,
+    and all of ``shut`` refused.
     """
 
     kind: Problem
@@ -69,7 +73,7 @@ class Way:
     doors: tuple[Door, ...]
     others: tuple[Door, ...] = ()
     flips: tuple[str, Named] | None = None
-    in_part: bool = False
+    nowhere: str = ""
     needs: tuple[Door, ...] = ()
     shut: tuple[Door, ...] = ()
 
@@ -179,11 +183,14 @@ _EXECUTABLE = Bits(Named("PROT_EXEC", 4), True)
 _FASTOPEN = Bits(Named("MSG_FASTOPEN", 0x20000000), True)
 _INTERNET = Named("AF_INET", 2), Named("AF_INET6", 10)
 _SIGNALS = same("kill tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo")
-_OWNER = (
-    Door("fcntl", where={1: Bits(Named("F_SETOWN", 8))}),
-    Door("fcntl", where={1: Bits(Named("F_SETOWN_EX", 15))}),
-    Door("ioctl", where={1: Bits(Named("FIOSETOWN", 0x8901))}),
-    Door("ioctl", where={1: Bits(Named("SIOCSPGRP", 0x8902))}),
+_OWNER = tuple(
+    Door(call, where={1: Bits(Named(command, value))}, in_part=True)
+    for call, command, value in (
+        ("fcntl", "F_SETOWN", 8),
+        ("fcntl", "F_SETOWN_EX", 15),
+        ("ioctl", "FIOSETOWN", 0x8901),
+        ("ioctl", "SIOCSPGRP", 0x8902),
+    )
 )
 """Calls that say who is signalled when something comes to a descriptor; F_SETSIG says by what."""
 
@@ -272,6 +279,14 @@ WAYS: tuple[Way, ...] = (
             Door("sendmmsg", where={3: _FASTOPEN}),
         ),
         needs=tuple(Door("socket", where={0: Bits(family)}) for family in _INTERNET),
+        shut=same("connect"),
+    ),
+    Way(
+        Problem.SIGNAL_TWIN,
+        _NOTE,
+        "signals the same processes",
+        same("kill"),
+        same("tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo"),
     ),
     Way(
         Problem.SIGNAL_TWIN,
@@ -294,7 +309,6 @@ WAYS: tuple[Way, ...] = (
         _WARNING,
         "has the same processes signalled",
         _OWNER,
-        in_part=True,
     ),
     Way(
         Problem.IDENTITY_TWIN,
@@ -341,7 +355,10 @@ WAYS: tuple[Way, ...] = (
         Problem.KERNEL_TWIN,
         _WARNING,
         "installs the same filters",
-        (Door("seccomp"), Door("prctl", where={0: Bits(Named("PR_SET_SECCOMP", 22))})),
+        (
+            Door("seccomp"),
+            Door("prctl", where={0: Bits(Named("PR_SET_SECCOMP", 22))}, in_part=True),
+        ),
     ),
     *(
         Way(
@@ -370,7 +387,7 @@ WAYS: tuple[Way, ...] = (
             Door("mprotect", _PROT, where={2: _EXECUTABLE}),
             Door("pkey_mprotect", _PROT, where={2: _EXECUTABLE}),
         ),
-        in_part=True,
+        nowhere="prot",
     ),
     Way(
         Problem.EXECUTABLE_MEMORY,

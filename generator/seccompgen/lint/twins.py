@@ -55,6 +55,7 @@ _LINES = {
     "kexec_load": (Problem.MODULE_TWIN, Severity.WARNING, "loads the same kernels"),
     "settimeofday": (Problem.CLOCK_TWIN, Severity.WARNING, "sets the same clock"),
     "adjtimex": (Problem.CLOCK_TWIN, Severity.WARNING, "adjusts the same clock"),
+    "open_tree": (Problem.MOUNT_TWIN, Severity.WARNING, "mounts the same again"),
     "pivot_root": (Problem.MOUNT_TWIN, Severity.WARNING, "changes the same root directory"),
     "quotactl": (Problem.KERNEL_TWIN, Severity.WARNING, "sets the same quotas"),
     "add_key": (Problem.KERNEL_TWIN, Severity.WARNING, "uses the same keys of the kernel"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.model import U32, U64
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box
-from seccompgen.lint.answers import asks
+from seccompgen.lint.answers import asks, refuses
 from seccompgen.lint.doors import OTHER_FORMS, WAYS, Door, Named, Way
 from seccompgen.lint.fallback import enosys_fix
 from seccompgen.lint.finding import Finding, Severity
@@ -166,9 +166,16 @@ def _parts_text(door: Door, view: FilterView) -> str:
 
 def _refused(door: Door, way: Way, view: FilterView) -> list[Box]:
     """Return what is refused on purpose of a door, by its own arguments."""
-    if way.in_part and _whole(door, view):
+    if (door.in_part or way.nowhere) and _whole(door, view):
         return []
-    boxes = list(inside(view.refused_on_purpose(door.call), door, view))
+    refused = view.refused_on_purpose(door.call)
+    if refused and door.in_part and view.is_allowlist:
+        answer = view.answer(door.call)
+        assert answer is not None
+        refused = tuple(box for box, ret in answer.parts if refuses(ret) and ret != view.default)
+    boxes = list(inside(refused, door, view))
+    if way.nowhere:
+        boxes = _permitted_nowhere(boxes, door, way.nowhere, view)
     if not boxes or way.flips is None:
         return boxes
     name, flag = way.flips
@@ -187,6 +194,17 @@ def _refused(door: Door, way: Way, view: FilterView) -> list[Box]:
             if NOTHING not in both:
                 kept.append(both)
     return kept  # type: ignore[return-value] # six each
+
+
+def _permitted_nowhere(boxes: list[Box], door: Door, name: str, view: FilterView) -> list[Box]:
+    """Return the parts of ``boxes`` with values of an argument that no permitted call has."""
+    answer = view.answer(door.call)
+    n, sets = _index(door, name, view), view.sets
+    left = boxes
+    for permitted in answer.permitted if answer else ():
+        cut = ((*box[:n], sets.minus(box[n], permitted[n]), *box[n + 1 :]) for box in left)
+        left = [box for box in cut if NOTHING not in box]
+    return left
 
 
 def _with_bit(sets: Sets, values: int, bit: int) -> int:
