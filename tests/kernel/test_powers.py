@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from seccompgen.core.errors import InputError
 from seccompgen.kernel.powers import Effect, powers
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.policy.document import read_document
+from seccompgen.policy.groups import calls_of, stock_groups
 
 
 def test_every_call_has_a_line_without_a_condition() -> None:
@@ -74,3 +76,28 @@ def test_the_effects_of_a_refusal() -> None:
 def test_a_free_number_gives_nothing() -> None:
     (line,) = powers().of("unused18")
     assert line.power.gives == ""
+
+
+@pytest.mark.parametrize(
+    ("group", "kinds"),
+    [
+        ("stdio", ""),
+        ("io-event", ""),
+        ("sync", ""),
+        ("exec", "exec"),
+        ("setuid", "identity"),
+        ("mount", "mounts"),
+        ("cpath", "files-write"),
+        ("chown", "files-own"),
+    ],
+)
+def test_groups_promise_what_their_calls_give(group: str, kinds: str) -> None:
+    """The groups were sorted before the table, and separately."""
+    members = [one.name for one in calls_of(stock_groups()[group]) if not one.when]
+    given = {powers().of(call)[-1].power for call in members}
+    assert {one.name for one in given if one.gives} == set(kinds.split())
+
+
+def test_calls_that_give_the_same() -> None:
+    assert powers().same("iopl") == ("iopl", "ioperm")
+    assert powers().same("mknod") == ("mknod", "mknodat")

@@ -73,6 +73,10 @@ class Powers(NamedTuple):
             return (PowerLine(self.kinds[_GONE], (call,), "", "is a free number: ENOSYS"),)
         return self.by_call.get(call, ())
 
+    def same(self, call: str) -> tuple[str, ...]:
+        """Return the calls that give what ``call`` gives, cases aside; it is among them."""
+        return self.of(call)[-1].calls
+
 
 @lru_cache(maxsize=1)
 def powers() -> Powers:
