@@ -161,7 +161,7 @@ def test_gitlab_knows_a_finding_again_by_its_fingerprint(here: Path) -> None:
     (moved,) = report(here, "bad.yml")
     assert moved["location"]["lines"] == {"begin": 6}
     assert moved["fingerprint"] == before["fingerprint"]
-    (here / "bad.yml").write_text(BAD.replace("acct", "chroot"))
+    (here / "bad.yml").write_text(BAD.replace("acct", "syslog"))
     (other,) = report(here, "bad.yml")
     assert other["fingerprint"] != before["fingerprint"]
     shutil.copy(here / "bad.yml", here / "worse.yml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import resource
 import signal
@@ -39,6 +40,7 @@ def under(call: str, function: Callable[[], object]) -> Callable[[], object]:
 
     def confined() -> object:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        faulthandler.disable()
         install_raw(on_call(number, ERRNO | 1))
         return function()
 
