@@ -7,6 +7,7 @@ import errno
 import json
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -275,7 +276,7 @@ def _trace(
                 "its own and gets EBUSY, since --trace has one: trace it with --by ptrace"
             )
 
-    judge = judge_by(loaded.judged, tables, folding.add, listener, permissive=permissive)
+    judging = partial(judge_by, loaded.judged, tables, folding.add, permissive=permissive)
     confined = loaded.confinement(settings)
     flags = settings.flags | FilterFlag.NEW_LISTENER
     if by == "notify" or (by is None and notify.available()):
@@ -285,15 +286,15 @@ def _trace(
             settings=settings._replace(flags=flags),
         )
         try:
-            status = notify.supervise(command, questions, judge, _left_behind)
+            status = notify.supervise(command, questions, judging(listener), _left_behind)
         except FilterError as error:
             if by or error.errno not in _NO_LISTENER:
                 raise
         else:
             folding.finish()
             end_like(status)
-    questions = replace(confined, instructions=asking(confined.instructions, ActionKind.TRACE))
-    status = tracer.supervise(command, questions, judge, _left_behind)
+    judge = judging(lambda _: None)
+    status = tracer.supervise(command, confined, judge, tables, _say, _left_behind)
     folding.finish()
     end_like(status)
 
@@ -307,22 +308,15 @@ def _trace_after_marker(
     *,
     permissive: bool,
 ) -> NoReturn:
-    from seccompgen.core.model import ActionKind  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.observe.run import tracer  # noqa: PLC0415
-    from seccompgen.observe.run.notify_rewrite import asking, asking_about  # noqa: PLC0415
+    from seccompgen.observe.run import tracer  # noqa: PLC0415 - keeps --help fast
     from seccompgen.observe.run.refusal import judge_by  # noqa: PLC0415
     from seccompgen.observe.run.signals import end_like  # noqa: PLC0415
     from seccompgen.observe.run.startup import Startup  # noqa: PLC0415
-    from seccompgen.observe.run.steps import INSTALLERS  # noqa: PLC0415
 
-    abi, question = loaded.judged.abi, ActionKind.TRACE
-    several = [tables.tables[name] for name in (abi.name, *abi.siblings) if name in tables.tables]
     confined = loaded.confinement(settings)
-    asks = asking(confined.instructions, question)
-    questions = replace(confined, instructions=asking_about(INSTALLERS, several, asks, question))
     judge = judge_by(loaded.judged, tables, folding.add, lambda _: None, permissive=permissive)
     startup = Startup(tables, loaded.settings.flags, _say)
-    status = tracer.supervise(command, questions, judge, _left_behind, startup)
+    status = tracer.supervise(command, confined, judge, tables, _say, _left_behind, startup)
     folding.finish()
     if not startup.passed:
         _say("no process installed a filter or marked where it would, so that nothing was judged")

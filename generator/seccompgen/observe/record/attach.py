@@ -13,6 +13,7 @@ from seccompgen.observe.record.requests import answered_by
 from seccompgen.observe.record.seen import Seen
 from seccompgen.observe.record.tracer import Tracer, not_traceable
 from seccompgen.observe.run import ptrace
+from seccompgen.observe.run.patience import impatient
 from seccompgen.observe.run.process import Process, require_proc
 from seccompgen.policy.implied import CAUGHT
 
@@ -31,7 +32,7 @@ def attach(pids: Sequence[int], watch: Watch) -> Recording:
     """
     require_proc()
     tracer = Tracer(Seen(watch, attached=True))
-    with answered_by(lambda _: tracer.leave()):
+    with answered_by(lambda _: tracer.leave()), impatient():
         try:
             for pid in dict.fromkeys(pids):
                 _attach(tracer, pid)

@@ -26,6 +26,7 @@ from seccompgen.observe.record.untraced import change
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.events import EventKind, happened
 from seccompgen.observe.run.launch import Confinement, close, end, failure, killed_by, let_go, start
+from seccompgen.observe.run.patience import impatient
 from seccompgen.observe.run.process import Process, require_proc
 from seccompgen.observe.run.signals import JOB_CONTROL, stop_with
 
@@ -73,7 +74,7 @@ def trace(
             if number := killed_by(started):
                 raise NotStartedError(128 + number) from None
             raise OutsideError(not_traceable(error)) from None
-        with answered_by(tracer.requests.hear):
+        with answered_by(tracer.requests.hear), impatient():
             let_go(started)
             tracer.run()
     except BaseException:

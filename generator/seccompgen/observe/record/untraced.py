@@ -6,12 +6,15 @@ a tracer, so that all of its calls would fail with ENOSYS. Sources: clone(2), se
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.observe.run import ptrace
+from seccompgen.observe.run.patience import patiently
+from seccompgen.observe.run.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +46,12 @@ class Change:
         if not self.address:
             ptrace.set_first_argument(tid, self.abi, flags)
             return
-        with open(f"/proc/{tid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123 - no path
-            os.pwrite(memory.fileno(), _FLAGS.pack(flags), self.address)
+        patiently(lambda: _write(tid, self.address, _FLAGS.pack(flags)))
+
+
+def _write(tid: int, address: int, data: bytes) -> None:
+    with open(f"/proc/{tid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123 - no path
+        os.pwrite(memory.fileno(), data, address)
 
 
 def change(tid: int, name: str, abi: Abi, args: Sequence[int]) -> Change | None:
@@ -55,7 +62,8 @@ def change(tid: int, name: str, abi: Abi, args: Sequence[int]) -> Change | None:
     if name == "clone":
         found = Change(abi, args[0])
     else:
-        with open(f"/proc/{tid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123 - no path
-            data = os.pread(memory.fileno(), _FLAGS.size, args[0])
+        data = Process(tid).memory(args[0], _FLAGS.size)
+        if data is None:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         found = Change(abi, _FLAGS.unpack(data)[0], args[0])
     return found if found.flags & CLONE_UNTRACED else None

@@ -12,7 +12,9 @@
     notify          supervising by user notification     tracer      the same by ptrace
     ptrace          ptrace(2) as functions               events      wait statuses as events
     signals         a supervisor's own signals and end, as if it were the command
+    outranking      threads that a listener could let past the tracer, judged before any filter
     process         /proc's view of a process: memory, descriptors, mappings
+    patience        reads that may wait for ever, given up after a moment
     calls           a call as people read it             signatures  the types of its arguments
     symbols         the names in ELF files
     places          the place in native code where a call was made

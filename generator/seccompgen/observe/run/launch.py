@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from seccompgen.core.errors import OutsideError, SeccompgenError
-from seccompgen.core.model import FilterFlag
-from seccompgen.core.program import BPF_MAXINSNS, RET_K, actions_of, encode
+from seccompgen.core.model import ActionKind, FilterFlag
+from seccompgen.core.program import BPF_MAXINSNS, RET_K, Instruction, actions_of, encode
 from seccompgen.core.text import printable
 from seccompgen.observe.run.launch_token import Token, with_token
 from seccompgen.observe.run.notify_rewrite import lets_through
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from seccompgen.core.model import Settings
-    from seccompgen.core.program import Instruction
     from seccompgen.core.tables import Table
 
 EXIT_CANNOT_RUN = 126
@@ -183,6 +182,32 @@ def become(command: Command, confinement: Confinement) -> NoReturn:
         raise _filter_error(error) from None
 
 
+def is_below_listener(table: Table) -> bool:
+    """Return True if this process has a filter with a listener: then the kernel grants no other."""
+    from seccomp_filters import _runtime  # noqa: PLC0415 - generated: it may not be there yet
+
+    allow = encode((Instruction(RET_K, 0, 0, ActionKind.ALLOW.value),), table.abi)
+    programs = {table.abi.name: (table.numbers["seccomp"], allow)}
+    flags = FilterFlag.NEW_LISTENER.value
+    pid = _fork()
+    if pid == 0:
+        try:
+            _runtime.install("probe", programs, flags=flags, no_new_privs=True, actions=())
+        except OSError as error:
+            os._exit(int(error.errno == errno.EBUSY))
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # What compiled the policy may have left threads of BLAS. The child needs none of them:
+        # it makes a few calls that are prepared.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def start(
     command: Command, confinement: Confinement, *, mask: set[int | signal.Signals] | None = None
 ) -> Started:
@@ -202,11 +227,7 @@ def start(
     parent = os.getpid()
     if mask is None:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    with warnings.catch_warnings():
-        # What compiled the policy may have left threads of BLAS. The child needs none of them:
-        # it makes a few calls that are prepared, and becomes the command.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
+    pid = _fork()
     if pid == 0:
         ours.close()
         _in_child(launcher, theirs, parent, mask)

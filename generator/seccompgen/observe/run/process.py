@@ -12,8 +12,13 @@ import signal
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError
+from seccompgen.observe.run.patience import patiently
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _STRING_MAX = 4096
 """PATH_MAX; longer strings are cut."""
@@ -71,6 +76,7 @@ class Process:
     def __init__(self, tid: int) -> None:
         self.tid = tid
         self._place = Path(f"/proc/{tid}")
+        self._keeps_waiting = False
 
     @cached_property
     def status(self) -> dict[str, str]:
@@ -140,6 +146,10 @@ class Process:
         """Return True if the thread blocks the signal, or its process ignores it."""
         return self._in_set("SigBlk", number) or self._in_set("SigIgn", number)
 
+    def is_pending(self, number: int) -> bool:
+        """Return True if the signal was sent to the process, or this thread, and not taken yet."""
+        return self._in_set("ShdPnd", number) or self._in_set("SigPnd", number)
+
     def send(self, number: int) -> None:
         """Send the thread a signal; a thread that is gone gets none."""
         ctypes.CDLL(None).tgkill(self.pid, self.tid, int(number))
@@ -166,12 +176,26 @@ class Process:
         return int(words[word], 16) if len(words) > 2 else 0
 
     def memory(self, address: int, size: int) -> bytes | None:
-        """Return up to ``size`` bytes at ``address``; fewer where no more are mapped."""
-        try:
-            with (self._place / "mem").open("rb", buffering=0) as file:
-                return os.pread(file.fileno(), size, address)
-        except (OSError, OverflowError, ValueError):
+        """Return up to ``size`` bytes at ``address``; fewer where no more are mapped.
+
+        Memory that keeps a supervisor waiting is not tried again.
+        """
+        if self._keeps_waiting:
             return None
+        try:
+            return patiently(lambda: self._read(size, address))
+        except TimeoutError:
+            self._keeps_waiting = True
+            return None
+        except OSError:
+            return None
+
+    def _read(self, size: int, address: int) -> bytes | None:
+        with (self._place / "mem").open("rb", buffering=0) as file:
+            try:
+                return os.pread(file.fileno(), size, address)
+            except (OverflowError, ValueError):  # it is no address
+                return None
 
     def string(self, address: int, limit: int = _STRING_MAX) -> bytes | None:
         """Return the bytes at ``address`` up to a NUL, or the first ``limit`` of them."""
@@ -238,6 +262,15 @@ class Process:
             return str((self._place / name).readlink())
         except OSError:
             return None
+
+
+def processes_traced_by(pid: int) -> Iterator[Process]:
+    """Yield the processes whose first threads a process traces."""
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names
+        if name.isdecimal():
+            process = Process(int(name))
+            if process.status.get("TracerPid") == str(pid):
+                yield process
 
 
 def _mapping(line: str) -> Mapping:

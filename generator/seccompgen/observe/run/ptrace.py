@@ -36,12 +36,12 @@ SEIZE_OPTIONS = (
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 7, 128
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 """The signal of a stop at a call, after `proceed_to_call`."""
-OP_NONE, OP_ENTRY, OP_SECCOMP = 0, 1, 3
-"""Stops of a thread for `CallReader`: no call, one that begins, one that a filter asks about."""
+OP_NONE, OP_ENTRY, OP_EXIT, OP_SECCOMP = 0, 1, 2, 3
+"""Stops of a thread for `CallReader`: no call, one that begins or ends, one a filter asks about."""
 ABIS = frozenset({"x86_64", "aarch64"})
 """Those of which `skip_call` knows the registers."""
 
-_POKEUSER, _CONT, _DETACH, _SYSCALL = 6, 7, 17, 24
+_POKEUSER, _CONT, _DETACH, _SYSCALL, _SYSEMU = 6, 7, 17, 24, 31
 _GETEVENTMSG, _SETSIGINFO, _GETREGSET, _SETREGSET = 0x4201, 0x4203, 0x4204, 0x4205
 _SEIZE, _INTERRUPT, _LISTEN, _GET_SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
 _WALL = 0x40000000
@@ -50,13 +50,15 @@ _CHANGES = _WALL | os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
 _INFO = struct.Struct("=B3xI8x8xQ6Q")
 """``struct ptrace_syscall_info`` at the entry of a call: op, arch, nr, args."""
 _INSTRUCTION_POINTER = struct.Struct("=8xQ")
-_RAX, _ORIG_RAX = 8 * 10, 8 * 15
+_RAX, _ORIG_RAX, _RIP = 8 * 10, 8 * 15, 8 * 16
 """Offsets into ``struct user`` of x86_64."""
 _FIRST_ARGUMENT = {"x86_64": 8 * 14, "x32": 8 * 14, "i386": 8 * 5}
 """Offsets into ``struct user`` of x86_64: rdi, and rbx under the ABI of 32 bits."""
 _NT_PRSTATUS, _NT_ARM_SYSTEM_CALL = 1, 0x404
-_ARM64_REGISTERS = 34 * 8
+_ARM64_REGISTERS, _ARM64_PC = 34 * 8, 32 * 8
 """sizeof(struct user_pt_regs); x0 comes first."""
+_CALL_INSTRUCTION = {"x86_64": 2, "aarch64": 4}
+"""Bytes of the instruction by which a program calls the kernel, for its ABI of 32 bits as well."""
 
 # PyDLL keeps the GIL: there is one thread, and giving it up would cost more than the call.
 _ptrace = ctypes.PyDLL(None, use_errno=True).ptrace
@@ -94,6 +96,14 @@ def proceed(tid: int, number: int = 0) -> None:
 def proceed_to_call(tid: int, number: int = 0) -> None:
     """Let a stopped thread go on as `proceed` does, but stop at entry and exit of a call, too."""
     _ptrace(_SYSCALL, tid, 0, number)
+
+
+def proceed_to_skipped_call(tid: int, number: int = 0) -> None:
+    """Let a stopped thread go on, and stop it at its next call, which is not made.
+
+    No filter sees that either, unless `repeat_call` has it made.
+    """
+    _ptrace(_SYSEMU, tid, 0, number)
 
 
 def listen(tid: int) -> None:
@@ -170,18 +180,41 @@ class CallReader:
 
 
 def skip_call(tid: int, abi: str, result: int) -> None:
-    """Have the thread make no call (EVENT_SECCOMP), and take ``result`` for what it returned.
+    """Have the thread make no call, and take ``result`` for what it returned.
 
     ``abi`` is the tracer's own, one of ABIS.
     """
     if abi == "x86_64":
         _checked(_POKEUSER, tid, _ORIG_RAX, -1)
         _checked(_POKEUSER, tid, _RAX, result)
-        return
+    else:
+        _change_arm64(tid, 0, result)
+        _make_none(tid)
+
+
+def repeat_call(tid: int, abi: str, nr: int, behind: int) -> None:
+    """Have the thread make the call ``nr`` that it was let go to skip, by its instruction.
+
+    That ends at ``behind``. So the kernel repeats what a signal interrupted.
+    """
+    before = behind - _CALL_INSTRUCTION[abi]
+    if abi == "x86_64":
+        _checked(_POKEUSER, tid, _ORIG_RAX, -1)
+        _checked(_POKEUSER, tid, _RAX, nr)
+        _checked(_POKEUSER, tid, _RIP, before)
+    else:
+        _change_arm64(tid, _ARM64_PC, before)
+        _make_none(tid)
+
+
+def _change_arm64(tid: int, offset: int, value: int) -> None:
     registers = ctypes.create_string_buffer(_ARM64_REGISTERS)
     _registers(_GETREGSET, tid, _NT_PRSTATUS, registers)
-    struct.pack_into("=q", registers, 0, result)
+    struct.pack_into("=Q", registers, offset, value & U64)
     _registers(_SETREGSET, tid, _NT_PRSTATUS, registers)
+
+
+def _make_none(tid: int) -> None:
     none = ctypes.create_string_buffer(struct.pack("=i", -1), 4)
     _registers(_SETREGSET, tid, _NT_ARM_SYSTEM_CALL, none)
 
@@ -194,10 +227,7 @@ def set_first_argument(tid: int, abi: Abi, value: int) -> None:
     if abi.name in _FIRST_ARGUMENT:
         _checked(_POKEUSER, tid, _FIRST_ARGUMENT[abi.name], value)
     elif abi.name == "aarch64":
-        registers = ctypes.create_string_buffer(_ARM64_REGISTERS)
-        _registers(_GETREGSET, tid, _NT_PRSTATUS, registers)
-        struct.pack_into("=Q", registers, 0, value)
-        _registers(_SETREGSET, tid, _NT_PRSTATUS, registers)
+        _change_arm64(tid, 0, value)
     else:
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 

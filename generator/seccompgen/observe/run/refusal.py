@@ -7,6 +7,7 @@ which of its rules that is. Neither is the compiler's own view.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from seccompgen.core.deciding import DecidingRule
@@ -129,18 +130,21 @@ class JudgedFilter:
         """The ABI that the program is for."""
         return self.table.abi
 
-    @property
+    @cached_property
     def _code(self) -> Code:
         return Code(self.instructions, self.abi.byte_order)
+
+    def answer(self, call: Call) -> int:
+        """Return the SECCOMP_RET value for ``call``."""
+        answers = self._code if self.instructions or self.meaning is None else self.meaning
+        return answers.answer(call)
 
     def decide(self, call: Call, tables: Tables) -> tuple[int, DecidingRule]:
         """Return the SECCOMP_RET value for ``call``, and what decided it."""
         if self.meaning is None or self.policy is None:
             ret, path = self._code.run(call)
             return ret, DecidingRule(f"instruction {path[-1]}", self.file)
-        rule = deciding_rule(self.policy, self.meaning, call, tables)
-        answers = self._code if self.instructions else self.meaning
-        return answers.answer(call), rule
+        return self.answer(call), deciding_rule(self.policy, self.meaning, call, tables)
 
     def with_conditions(self, rule: DecidingRule, call: Call, tables: Tables) -> DecidingRule:
         """Return ``rule``, which decided ``call``, with what the policy asks of the arguments."""
@@ -185,7 +189,7 @@ def judge_by(
 
     def judge(asked: Notification, waits: Callable[[], bool]) -> Answer:
         process = Process(asked.tid)
-        ret, _ = judged.decide(asked.call, tables)
+        ret = judged.answer(asked.call)
         if lets_through(ret):
             if waits():
                 tell_of_listener(process)

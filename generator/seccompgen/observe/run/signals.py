@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from seccompgen.observe.run.launch import close, end, start
+from seccompgen.observe.run.patience import impatient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,8 @@ _HANDED_ON = frozenset(
 _BLOCKED = _HANDED_ON | {signal.SIGCHLD, signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU}
 JOB_CONTROL = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 """The signals by which a terminal stops a job."""
-_ENDS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
+ENDING = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
+"""The signals that ask to end."""
 _INFO = struct.Struct("=Iii116x")
 """The head of ``struct signalfd_siginfo``, 128 bytes: ssi_signo, ssi_errno, ssi_code."""
 _SFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
@@ -102,7 +104,8 @@ def supervised(command: Command, confinement: Confinement) -> Iterator[tuple[Sta
         started = start(command, confinement, mask=mask)
         signals = Signals()
         try:
-            yield started, signals
+            with impatient():
+                yield started, signals
         except BaseException:
             end(started)
             raise
@@ -120,7 +123,7 @@ def hand_on(came: ReceivedSignal, pid: int) -> None:
 
 def ends(came: ReceivedSignal) -> bool:
     """Return True if the signal asks a supervisor to end that has no command any more."""
-    return came.number in _ENDS
+    return came.number in ENDING
 
 
 def stop_with(pid: int, number: int, goes_on: Callable[[], bool]) -> None:
@@ -162,13 +165,14 @@ def _happened_to(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, changes) is not None
 
 
-def as_killed(status: int) -> int:
-    """Return the wait status of a process that a filter killed: SIGSYS, also where SIGKILL did it.
+def as_killed(status: int, number: int = signal.SIGSYS) -> int:
+    """Return the wait status of a process that ended by the signal ``number``, maybe with help.
 
-    A process that catches SIGSYS, which the kernel can overrule, a supervisor ends by SIGKILL.
+    A supervisor ends by SIGKILL what the kernel would have ended by that: a process that catches
+    SIGSYS, which the kernel can overrule.
     """
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    return int(signal.SIGSYS) if killed else status
+    return int(number) if killed else status
 
 
 def end_like(status: int) -> NoReturn:
