@@ -143,8 +143,9 @@ other
     look the error up in seccomp(2)
 
 no_module
-    a file of the runtime cannot be imported ({failure});
-    let it lie beside _runtime.py, and let limits and filters in force permit to open it
+    a file of the filter or its runtime cannot be imported ({failure});
+    let all that was generated lie together, and let limits and filters in force permit to open it,
+    or import it before they are
 
 no_proc
     {path} cannot be read ({error});

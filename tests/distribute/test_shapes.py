@@ -108,7 +108,7 @@ def test_the_runtime_of_an_older_seccompgen_is_named_in_a_zipapp(
     application: Path, tmp_path: Path
 ) -> None:
     runtime = application / "app" / "sandbox" / "_runtime.py"
-    runtime.write_text(runtime.read_text().replace("FORMAT = 1\n", ""))
+    runtime.write_text(runtime.read_text().replace("FORMAT = 1\n", "FORMAT = 0\n"))
     archive = tmp_path / "application.pyz"
     zipapp.create_archive(application, archive)
     code, out, error = said([sys.executable, archive])

@@ -7,7 +7,7 @@ import copy
 import itertools
 import sys
 import types
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.filters.claims import claims_of_programs
@@ -35,37 +35,38 @@ KINDS = {
 
 STATEMENTS = """\
 pass
-_programs = print
-_programs: dict = {}
-_programs.__code__ = install.__code__
-_programs = lambda abi: {}
-del _programs
+_Programs = print
+_Programs: dict = {}
+_Programs.__code__ = install.__code__
+_Programs = lambda abi: {}
+del _Programs
 PROGRAM = b""
 PROGRAM += b""
 NR_SECCOMP = 0
 NR_SECCOMP: int = 0
 _runtime = None
-_runtime.install = print
+_install = print
+_Programs.__getitem__ = print
 __name__ = "other"
-from ._other import _programs
+from ._other import _Programs
 from ._other import *
-from . import _other as _runtime
+from . import _other as _install
 import _runtime
 install()
 install = print
 install = lambda: None
 raise SystemExit
-assert not _programs
-(_programs := {})
+assert not _Programs
+(_Programs := {})
 globals().clear()
-exec("_programs = {}")
+exec("_Programs = {}")
 getattr = lambda *_: 2
 ImportError = print
 print = exec
 if True:
-    _programs = {}
+    _Programs = {}
 if False:
-    _programs = {}
+    _Programs = {}
 for install in (print,): pass
 while False: pass
 with open("/dev/null") as install: pass
@@ -79,7 +80,7 @@ def install() -> None:
     \"\"\"Nothing.\"\"\"
 def install() -> None:
     \"\"\"Weak.\"\"\"
-    _runtime.install(__name__, _programs, flags=0, no_new_privs=False, actions=(0,))
+    _install(__name__, _Programs, flags=0, no_new_privs=False, actions=(0,))
 async def install() -> None: pass
 class install: pass
 class _runtime:
@@ -92,12 +93,12 @@ __builtins__ = {}
 "a string"
 b"bytes"
 ...
-global _programs
+global _Programs
 import sys; sys.modules[__name__] = None
 """
 
 
-NAMES = ("install", "_runtime", "_x86_64", "_arm", "print", "_programs", "PROGRAM")
+NAMES = ("install", "_runtime", "_install", "_x86_64", "_arm", "print", "_Programs", "PROGRAM")
 
 
 def statements() -> list[ast.stmt]:
@@ -111,12 +112,11 @@ def behaviour(files: Mapping[str, bytes]) -> object:
     class Recorder(types.ModuleType):
         FORMAT = 1
 
-        def install(self, name: object, programs: object, **how: object) -> int:
-            asked.append((name, copy.deepcopy(programs), how))
+        def install(self, name: object, programs: Any, **how: object) -> int:
+            abi = asked[-1]
+            program = copy.deepcopy(programs[abi]) if abi in programs else None
+            asked.append((name, sorted(programs), program, how))
             return 7
-
-        def running_abi(self) -> object:
-            return asked[-1]
 
     def module(name: str, file: str) -> types.ModuleType:
         made = types.ModuleType(name)
@@ -225,7 +225,7 @@ def mutants(source: str, stride: int = 1) -> Iterator[tuple[str, str]]:
                     fresh, here = again()
                     setattr(here, field, name)
                     yield f"{field} {getattr(node, field)} to {name}", unparsed(fresh)
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.If):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.If):
             for i in range(len(node.body) + 1):
                 for extra in statements():
                     if not due():
@@ -237,12 +237,12 @@ def mutants(source: str, stride: int = 1) -> Iterator[tuple[str, str]]:
             for words in (
                 ("def", "@print\ndef"),
                 ("def", "async def"),
-                ("()", "(x=_programs.clear())"),
+                ("()", "(x=_Programs.clear())"),
                 ("()", "(*install)"),
-                ("()", "(_programs=())"),
-                ("()", "(_runtime=print)"),
-                (") -> None", ") -> _programs.clear()"),
-                (") -> int", ") -> _programs.clear()"),
+                ("()", "(_Programs=())"),
+                ("()", "(_install=print)"),
+                (") -> None", ") -> _Programs.clear()"),
+                (") -> int", ") -> _Programs.clear()"),
             ):
                 if due():
                     yield f"{words}", ast.unparse(tree).replace(*words)
@@ -277,9 +277,9 @@ def texts(source: str) -> dict[str, bytes]:
         "latin-1": data.replace(b'"""', b'"""\xe9', 1),
         "form feed": source.replace("\ninstall", "\n\finstall").encode() + b"\f\n",
         "nul": data + b"\0",
-        "nul and more": data + b"#\0\n_programs = {}\n",
-        "carriage return": data + b"# a comment\r_programs = {}\n",
-        "line separator": (source + "# a comment\u2028_programs = {}\n").encode(),
+        "nul and more": data + b"#\0\n_Programs = {}\n",
+        "carriage return": data + b"# a comment\r_Programs = {}\n",
+        "line separator": (source + "# a comment\u2028_Programs = {}\n").encode(),
         "bidi": (source[:doc] + "\u202e" + source[doc:]).encode(),
         "escape": (source[:doc] + "\x1b[2J" + source[doc:]).encode(),
         "zero width": (source + "# \u200b\n").encode(),
@@ -291,6 +291,6 @@ def texts(source: str) -> dict[str, bytes]:
         "sum": data + b"x = " + b"1+" * 50_000 + b"1\n",
         "digits": data + b"x = " + b"9" * 5000 + b"\n",
         "hexadecimal": data.replace(b"flags=", b"flags=0x" + b"f" * 5000 + b" or ", 1),
-        "continuation": data + b"\\\n_programs = {}\n",
-        "semicolon": data.replace(b"_programs = {", b"install = 1; _programs = {", 1),
+        "continuation": data + b"\\\n_Programs = {}\n",
+        "semicolon": data.replace(b"_Programs = {", b"install = 1; _Programs = {", 1),
     }

@@ -37,6 +37,9 @@ _RARE = (errno.ENOSYS, errno.EACCES, errno.EBUSY, errno.ESRCH, errno.ENOMEM, err
 # What a Python does while it loads and calls: openat read close fstat mmap mprotect munmap brk
 # futex lseek ioctl getrandom newfstatat getppid.
 _OTHERS = (257, 0, 3, 5, 9, 10, 11, 12, 202, 8, 16, 318, 262, 110)
+# And while it imports: fcntl getdents64 getcwd readlink stat madvise mremap pread64 gettid
+# clock_gettime.
+_WHILE_IMPORTING = (*_OTHERS, 72, 217, 79, 89, 4, 28, 25, 17, 186, 228)
 
 
 Condition = tuple[int, int, int, bool]
@@ -99,6 +102,26 @@ def chance_sandbox(seed: int, *, others: bool = True) -> tuple[Rule, ...]:
             tests += [(jump, 4 * chance.randrange(2, 16), value, chance.random() < 0.5)]
         usual = _ERRNOS if chance.random() < 0.8 else _RARE
         rules.append(Rule(nr, tuple(tests), chance.choice(usual)))
+    return tuple(rules)
+
+
+def lying_sandbox(seed: int) -> tuple[Rule, ...]:
+    """Return rules made from ``seed`` for all calls of an install() that has to import.
+
+    They answer with a success, or with any errno, those that only the kernel knows among them; but
+    not with EINTR, upon which Python tries again for ever.
+    """
+    chance = random.Random(seed)
+    rules = []
+    for _ in range(chance.choice((1, 1, 2, 2, 3, 4))):
+        nr = chance.choice((NR_PRCTL, NR_SECCOMP, *_WHILE_IMPORTING))
+        tests: tuple[Condition, ...] = ()
+        if nr in {NR_PRCTL, NR_SECCOMP} and chance.random() < 0.7:
+            tests = conditions(operation=chance.choice((1, 2, 38, 39)))
+        elif chance.random() < 0.3:
+            tests = ((_GREATER, 16 + 8 * chance.randrange(3), chance.choice((3, 64, 4096)), True),)
+        number = chance.choice((*_ERRNOS, *_RARE, errno.EMFILE, 512, 4095))
+        rules.append(Rule(nr, tests, number))
     return tuple(rules)
 
 

@@ -175,7 +175,7 @@ def test_a_filter_imports_the_runtime_and_to_install_one_program(name: str) -> N
 def test_a_filter_holds_constants_and_install_only(path: Path) -> None:
     tree = ast.parse((path / "__init__.py").read_text())
     kinds = [type(node).__name__ for node in tree.body]
-    assert kinds == ["Expr", "ImportFrom", "If", "FunctionDef", "FunctionDef"]
+    assert kinds == ["Expr", "ImportFrom", "ImportFrom", "If", "ClassDef", "FunctionDef"]
     for module in path.glob("_[!_]*.py"):
         tree = ast.parse(module.read_text())
         assert [type(node).__name__ for node in tree.body] == ["Expr", "Assign", "Assign"]
@@ -183,9 +183,7 @@ def test_a_filter_holds_constants_and_install_only(path: Path) -> None:
         assert sum(isinstance(constant, bytes) for constant in folded) == 1
 
 
-@pytest.mark.parametrize(
-    ("old", "new"), [("FORMAT = 1\n", ""), ("FORMAT = 1\n", "FORMAT = 0\n"), ("T = 1\n", "T = 2\n")]
-)
+@pytest.mark.parametrize(("old", "new"), [("FORMAT = 1\n", "FORMAT = 0\n"), ("T = 1\n", "T = 2\n")])
 def test_a_runtime_of_another_format_is_refused_by_name(tmp_path: Path, old: str, new: str) -> None:
     package = tmp_path / "app"
     package.mkdir()
@@ -202,6 +200,31 @@ def test_a_runtime_of_another_format_is_refused_by_name(tmp_path: Path, old: str
         f"ImportError: {runtime} does not fit app.no_network, which needs its format 1: "
         "generate both again, with one seccompgen"
     )
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "class _runtime:\n    FORMAT = 1\n    install = print\n    running_abi = print\n",
+        "from . import _runtime, other as _runtime\n",
+    ],
+)
+def test_no_name_in_the_package_above_replaces_the_runtime(tmp_path: Path, planted: str) -> None:
+    package = tmp_path / "app"
+    package.mkdir()
+    shutil.copytree(PACKAGE / "no_exec", package / "no_exec")
+    for path in PACKAGE.glob("_*.py"):
+        shutil.copy(path, package)
+    (package / "__init__.py").write_text(planted)
+    (package / "other.py").write_text("FORMAT = 1\ninstall = running_abi = print\n")
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import app.no_exec as m; m.install()\n"
+        "try: os.execv('/bin/true', ['true'])\nexcept PermissionError: print('refused')"
+    )
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", code, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (run.stdout, run.stderr) == ("refused\n", "")
 
 
 def test_tables_find_every_spelling() -> None:

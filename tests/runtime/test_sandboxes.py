@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import privileges
 import pytest
 import running_kernel as kernel
 from command import inside
-from outer import SYSTEMATIC, chance_sandbox, check
+from outer import SYSTEMATIC, chance_sandbox, check, lying_sandbox
 from running_kernel import ALLOW, KILL_PROCESS, NEW_LISTENER, TSYNC, TSYNC_ESRCH
 from runtime_template import install, runtime
 
@@ -58,6 +59,39 @@ def test_python_under_any_sandbox(sandboxes: list[tuple[Rule, ...]]) -> None:
         seen = outer.attempt(rules, attempt, nnp=not root)
         told.append(check(rules, seen, flags, nnp=nnp))
     assert 5 < sum(told) < len(told)
+
+
+LYING = [*map(lying_sandbox, range(3000))]
+
+
+@pytest.mark.parametrize(
+    "sandboxes",
+    [pytest.param(LYING[:40], id="some"), pytest.param(LYING, id="all", marks=MORE)],
+)
+def test_what_install_raises_is_a_seccomp_error(
+    sandboxes: list[tuple[Rule, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a filter whose program is still to be imported, and its sentence still to be read."""
+    (tmp_path / "demo.yml").write_text(POLICY.format(flags=""))
+    built = inside("build", "demo.yml", "-o", "lied_to", cwd=tmp_path)
+    assert built.code == 0, built.err
+    monkeypatch.syspath_prepend(tmp_path)
+    demo = importlib.import_module("lied_to.demo")
+    error = importlib.import_module("lied_to._runtime").SeccompError
+
+    def attempt() -> str:
+        try:
+            demo.install()
+        except error as refusal:
+            return f"refused {refusal.cause}" if str(refusal) else "raised nothing to say"
+        except Exception as other:  # noqa: BLE001, RUF100 - it is what is looked for
+            return f"raised {other!r}"
+        return "done -1"
+
+    seen = [outer.attempt(rules, attempt, nnp=True) for rules in sandboxes]
+    assert [one.told for one in seen if one.told.startswith("raised")] == []
+    confined = [check(rules, one, 0, nnp=True) for rules, one in zip(sandboxes, seen, strict=True)]
+    assert len(sandboxes) // 4 < sum(confined) < len(sandboxes)
 
 
 POLICY = """

@@ -88,10 +88,11 @@ class SeccompError(OSError):
             raise AttributeError(name)
         try:
             from ._explain import _words
-        except (ImportError, OSError):
+
+            return _words(self)[name]
+        except (ImportError, OSError, EOFError, MemoryError, SyntaxError, TypeError, ValueError):
             words = {"reason": str(self.args[1]), "remedy": f"see {self.cause} in docs/runtime.md"}
             return words.get(name, str(self.errno))
-        return _words(self)[name]
 
     @property
     def strerror(self) -> str:  # type: ignore[override] # made when it is asked for, as the others
@@ -121,9 +122,10 @@ def install(
     TSYNC every thread of the process. Returns the listener's file descriptor (close-on-exec)
     where ``flags`` has NEW_LISTENER, and -1 otherwise.
 
-    Raises SeccompError, with no filter in force, where anything at all is in the way. What can
-    be found out beforehand is, so that then nothing has changed; but no_new_privs, once set,
-    stays set if the kernel refuses the program itself (EACCES, EBUSY, EINVAL, ENOMEM, ESRCH).
+    Raises SeccompError, with no filter in force, where anything at all is in the way: also where
+    a sandbox around this process answers its calls with any error, or with a success that is none.
+    What can be found out beforehand is, so that then nothing has changed; but no_new_privs, once
+    set, stays set if the kernel refuses the program itself (EACCES, EBUSY, EINVAL, ENOMEM, ESRCH).
 
     An exception of a signal handler passes through, and may come when the filter is in force.
     Called again in the same thread, this then returns what it could not return before.
@@ -132,7 +134,8 @@ def install(
     abi = running_abi()
     if abi not in programs:
         raise _refusal(attempt, "wrong_abi", "ENOEXEC", abi=abi, programs=sorted(programs))
-    number, program = programs[abi]
+    # A package imports it only now.
+    number, program = _taken(attempt, "no_module", lambda: programs[abi])
     length, rest = divmod(len(program), _INSTRUCTION_SIZE)
     # The kernel reads the length as 16 bits: one that wraps would be another, shorter program.
     if rest or not 0 < length <= _MAX_INSTRUCTIONS:
@@ -246,9 +249,7 @@ def _running() -> "list[str]":
     arch, _, system = getattr(sys.implementation, "_multiarch", "").partition("-linux-")
     kind = ("64" if sys.maxsize > 2**32 else "32") + sys.byteorder[0] + "e"
     row = _row(arch, kind) if system else None
-    if row is None or row[0] == "riscv32":
-        row = _ask("proved_row", attempt, row, kind)
-    return row
+    return row if row and row[0] != "riscv32" else _ask("proved_row", attempt, row, kind)
 
 
 def _row(word: str, kind: str) -> "list[str] | None":
@@ -259,11 +260,33 @@ def _row(word: str, kind: str) -> "list[str] | None":
 
 def _ask(question: str, *words: object):  # type: ignore[no-untyped-def] # no Any: see _libc
     """Return the answer to one of `_QUESTIONS`. Raises SeccompError if they are out of reach."""
-    try:
+
+    def questions():  # type: ignore[no-untyped-def]
         from ._questions import _QUESTIONS
-    except (ImportError, OSError) as error:
-        raise _refusal("import _questions", "no_module", "ENOSYS", failure=str(error)) from error
-    return _QUESTIONS[question](*words)  # type: ignore[operator]
+
+        return _QUESTIONS
+
+    return _taken("import _questions", "no_module", questions)[question](*words)
+
+
+def _taken(attempt: str, label: str, take):  # type: ignore[no-untyped-def]
+    """Return what ``take`` imports. Raises SeccompError with ``label`` where that fails.
+
+    Where a sandbox answers for the kernel, a file can be cut or not be there, and an import ends in
+    any exception.
+    """
+    try:
+        return take()
+    except Exception as error:
+        # What cannot be had, cannot be had again; what a signal handler has raised, it does not.
+        try:
+            taken = take()
+        except Exception as again:
+            raise _refusal(attempt, label, "ENOSYS", failure=str(again) or repr(again)) from again
+        # An import takes a handler's OSError for a file that is not there, and goes on.
+        if not isinstance(error, (ImportError, MemoryError)):
+            raise
+        return taken
 
 
 class _Kernel:
@@ -275,18 +298,7 @@ class _Kernel:
 
     def __init__(self, attempt: str, number: int = 0, program: bytes = b"") -> None:
         self.attempt, self.program, self.number = attempt, program, number or int(_running()[1], 0)
-        try:
-            parts = _libc()
-        except (ImportError, OSError, AttributeError) as error:
-            # AttributeError: a module of another kind in its place, or a libc without the symbol.
-            # What this Python lacks, it lacks again; what a signal handler has raised, it does not.
-            try:
-                parts = _libc()
-            except (ImportError, OSError, AttributeError) as again:
-                raise _refusal(attempt, "no_ctypes", "ENOSYS", failure=str(again)) from again
-            # An import takes a handler's OSError for a file that is not there, and goes on.
-            if not isinstance(error, ImportError):
-                raise
+        parts = _taken(attempt, "no_ctypes", _libc)
         self.ctypes, self.int, self.long, self.libc_syscall, self.libc_prctl = parts
         # Both functions are variadic: argtypes names the fixed parameters only, so that libffi
         # passes the others as variadic ones, which some ABIs keep elsewhere.

@@ -39,76 +39,88 @@ install() sets no_new_privs; flags tsync. There is a program for each of
     m68k, sh, sheb, xtensa, csky
 """
 
-from .. import _runtime
+from .._runtime import FORMAT as _FORMAT
+from .._runtime import install as _install
 
-if getattr(_runtime, "FORMAT", 0) != 1:
+if _FORMAT != 1:
+    from .._runtime import __file__ as _file
+
     raise ImportError(
-        f"{_runtime.__file__} does not fit {__name__}, which needs its format 1: "
+        f"{_file} does not fit {__name__}, which needs its format 1: "
         "generate both again, with one seccompgen"
     )
 
 
-def _programs(abi: str) -> "dict[str, tuple[int, bytes]]":
-    """Return for ``abi`` its number of seccomp(2) and its program, imported for it alone.
+class _Programs(dict[str, "tuple[int, bytes]"]):
+    """Each ABI's number of seccomp(2) and program, imported when they are asked for."""
 
-    For any other ABI than these, return their names with no program, which install() refuses.
+    def __getitem__(self, abi: str) -> "tuple[int, bytes]":
+        if abi == "x86_64":
+            from ._x86_64 import NR_SECCOMP, PROGRAM
+        elif abi == "x32":
+            from ._x32 import NR_SECCOMP, PROGRAM
+        elif abi == "i386":
+            from ._i386 import NR_SECCOMP, PROGRAM
+        elif abi == "arm":
+            from ._arm import NR_SECCOMP, PROGRAM
+        elif abi == "aarch64":
+            from ._aarch64 import NR_SECCOMP, PROGRAM
+        elif abi == "riscv64":
+            from ._riscv64 import NR_SECCOMP, PROGRAM
+        elif abi == "riscv32":
+            from ._riscv32 import NR_SECCOMP, PROGRAM
+        elif abi == "loongarch64":
+            from ._loongarch64 import NR_SECCOMP, PROGRAM
+        elif abi == "loongarch32":
+            from ._loongarch32 import NR_SECCOMP, PROGRAM
+        elif abi == "s390x":
+            from ._s390x import NR_SECCOMP, PROGRAM
+        elif abi == "ppc64le":
+            from ._ppc64le import NR_SECCOMP, PROGRAM
+        elif abi == "ppc64":
+            from ._ppc64 import NR_SECCOMP, PROGRAM
+        elif abi == "ppc":
+            from ._ppc import NR_SECCOMP, PROGRAM
+        elif abi == "mips":
+            from ._mips import NR_SECCOMP, PROGRAM
+        elif abi == "mips64":
+            from ._mips64 import NR_SECCOMP, PROGRAM
+        elif abi == "mips64n32":
+            from ._mips64n32 import NR_SECCOMP, PROGRAM
+        elif abi == "mipsel":
+            from ._mipsel import NR_SECCOMP, PROGRAM
+        elif abi == "mips64el":
+            from ._mips64el import NR_SECCOMP, PROGRAM
+        elif abi == "mips64n32el":
+            from ._mips64n32el import NR_SECCOMP, PROGRAM
+        elif abi == "parisc":
+            from ._parisc import NR_SECCOMP, PROGRAM
+        elif abi == "parisc64":
+            from ._parisc64 import NR_SECCOMP, PROGRAM
+        elif abi == "alpha":
+            from ._alpha import NR_SECCOMP, PROGRAM
+        elif abi == "m68k":
+            from ._m68k import NR_SECCOMP, PROGRAM
+        elif abi == "sh":
+            from ._sh import NR_SECCOMP, PROGRAM
+        elif abi == "sheb":
+            from ._sheb import NR_SECCOMP, PROGRAM
+        elif abi == "xtensa":
+            from ._xtensa import NR_SECCOMP, PROGRAM
+        elif abi == "csky":
+            from ._csky import NR_SECCOMP, PROGRAM
+        return NR_SECCOMP, PROGRAM
+
+
+def install() -> None:
+    """Put the filter in force for the calling thread, and every other thread; it cannot be taken back.
+
+    Raises _runtime.SeccompError, with errno and a sentence that says what to do, if the kernel
+    does not take it; never returns without a filter in force.
     """
-    if abi == "x86_64":
-        from ._x86_64 import NR_SECCOMP, PROGRAM
-    elif abi == "x32":
-        from ._x32 import NR_SECCOMP, PROGRAM
-    elif abi == "i386":
-        from ._i386 import NR_SECCOMP, PROGRAM
-    elif abi == "arm":
-        from ._arm import NR_SECCOMP, PROGRAM
-    elif abi == "aarch64":
-        from ._aarch64 import NR_SECCOMP, PROGRAM
-    elif abi == "riscv64":
-        from ._riscv64 import NR_SECCOMP, PROGRAM
-    elif abi == "riscv32":
-        from ._riscv32 import NR_SECCOMP, PROGRAM
-    elif abi == "loongarch64":
-        from ._loongarch64 import NR_SECCOMP, PROGRAM
-    elif abi == "loongarch32":
-        from ._loongarch32 import NR_SECCOMP, PROGRAM
-    elif abi == "s390x":
-        from ._s390x import NR_SECCOMP, PROGRAM
-    elif abi == "ppc64le":
-        from ._ppc64le import NR_SECCOMP, PROGRAM
-    elif abi == "ppc64":
-        from ._ppc64 import NR_SECCOMP, PROGRAM
-    elif abi == "ppc":
-        from ._ppc import NR_SECCOMP, PROGRAM
-    elif abi == "mips":
-        from ._mips import NR_SECCOMP, PROGRAM
-    elif abi == "mips64":
-        from ._mips64 import NR_SECCOMP, PROGRAM
-    elif abi == "mips64n32":
-        from ._mips64n32 import NR_SECCOMP, PROGRAM
-    elif abi == "mipsel":
-        from ._mipsel import NR_SECCOMP, PROGRAM
-    elif abi == "mips64el":
-        from ._mips64el import NR_SECCOMP, PROGRAM
-    elif abi == "mips64n32el":
-        from ._mips64n32el import NR_SECCOMP, PROGRAM
-    elif abi == "parisc":
-        from ._parisc import NR_SECCOMP, PROGRAM
-    elif abi == "parisc64":
-        from ._parisc64 import NR_SECCOMP, PROGRAM
-    elif abi == "alpha":
-        from ._alpha import NR_SECCOMP, PROGRAM
-    elif abi == "m68k":
-        from ._m68k import NR_SECCOMP, PROGRAM
-    elif abi == "sh":
-        from ._sh import NR_SECCOMP, PROGRAM
-    elif abi == "sheb":
-        from ._sheb import NR_SECCOMP, PROGRAM
-    elif abi == "xtensa":
-        from ._xtensa import NR_SECCOMP, PROGRAM
-    elif abi == "csky":
-        from ._csky import NR_SECCOMP, PROGRAM
-    else:
-        return dict.fromkeys(
+    _install(
+        __name__,
+        _Programs.fromkeys(
             (
                 "x86_64",
                 "x32",
@@ -139,19 +151,7 @@ def _programs(abi: str) -> "dict[str, tuple[int, bytes]]":
                 "csky",
             ),
             (0, b""),
-        )
-    return {abi: (NR_SECCOMP, PROGRAM)}
-
-
-def install() -> None:
-    """Put the filter in force for the calling thread, and every other thread; it cannot be taken back.
-
-    Raises _runtime.SeccompError, with errno and a sentence that says what to do, if the kernel
-    does not take it; never returns without a filter in force.
-    """
-    _runtime.install(
-        __name__,
-        _programs(_runtime.running_abi()),
+        ),
         flags=1,
         no_new_privs=True,
         actions=(

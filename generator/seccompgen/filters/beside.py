@@ -83,8 +83,8 @@ def package_problems(directory: Path) -> list[Diagnostic]:
     """Return what the package that filters lie in runs before them, and could replace them by.
 
     An ``__init__.py`` may have a docstring, ``__all__``, and imports of the filters. What else it
-    does may be right; but ``from .. import _runtime`` takes what is called so in it, so that no
-    proof of a filter says anything about a process that runs it first.
+    does may be right; but it can put others in the place of a filter, and of its runtime in
+    `sys.modules`, so that no proof of a filter says anything about a process that runs it first.
     """
     init = directory / INIT_NAME
     found = _instead_of(init)

@@ -46,6 +46,8 @@ class Form(Enum):
     """Everything is in one file."""
     MODULE = "module"
     """One file holds the programs, the runtime lies beside: read, and not written any more."""
+    FORMER_PACKAGE = "former package"
+    """As PACKAGE, but it takes what the package above calls ``_runtime``: read, not written."""
 
 
 class _Section(NamedTuple):

@@ -22,33 +22,27 @@ install() sets no_new_privs; flags tsync. There is a program for each of
     x86_64, aarch64
 """
 
-from .. import _runtime
+from .._runtime import FORMAT as _FORMAT
+from .._runtime import install as _install
 
-if getattr(_runtime, "FORMAT", 0) != 1:
+if _FORMAT != 1:
+    from .._runtime import __file__ as _file
+
     raise ImportError(
-        f"{_runtime.__file__} does not fit {__name__}, which needs its format 1: "
+        f"{_file} does not fit {__name__}, which needs its format 1: "
         "generate both again, with one seccompgen"
     )
 
 
-def _programs(abi: str) -> "dict[str, tuple[int, bytes]]":
-    """Return for ``abi`` its number of seccomp(2) and its program, imported for it alone.
+class _Programs(dict[str, "tuple[int, bytes]"]):
+    """Each ABI's number of seccomp(2) and program, imported when they are asked for."""
 
-    For any other ABI than these, return their names with no program, which install() refuses.
-    """
-    if abi == "x86_64":
-        from ._x86_64 import NR_SECCOMP, PROGRAM
-    elif abi == "aarch64":
-        from ._aarch64 import NR_SECCOMP, PROGRAM
-    else:
-        return dict.fromkeys(
-            (
-                "x86_64",
-                "aarch64",
-            ),
-            (0, b""),
-        )
-    return {abi: (NR_SECCOMP, PROGRAM)}
+    def __getitem__(self, abi: str) -> "tuple[int, bytes]":
+        if abi == "x86_64":
+            from ._x86_64 import NR_SECCOMP, PROGRAM
+        elif abi == "aarch64":
+            from ._aarch64 import NR_SECCOMP, PROGRAM
+        return NR_SECCOMP, PROGRAM
 
 
 def install() -> None:
@@ -57,9 +51,15 @@ def install() -> None:
     Raises _runtime.SeccompError, with errno and a sentence that says what to do, if the kernel
     does not take it; never returns without a filter in force.
     """
-    _runtime.install(
+    _install(
         __name__,
-        _programs(_runtime.running_abi()),
+        _Programs.fromkeys(
+            (
+                "x86_64",
+                "aarch64",
+            ),
+            (0, b""),
+        ),
         flags=1,
         no_new_privs=True,
         actions=(
