@@ -202,7 +202,7 @@ def test_behind_a_startup_marker(policy: Path) -> None:
 def test_a_listener_above(policy: Path) -> None:
     """It lets all calls be made that it is asked about: one of `run --permissive`."""
     place = policy.parent / "made"
-    outer = [
+    outer: list[str | Path] = [
         "--permissive",
         *NOTIFY[1:],
         policy,
