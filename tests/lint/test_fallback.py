@@ -64,6 +64,12 @@ def test_what_is_called_after_enosys(tmp_path: Path, form: str, rules: str, brok
     assert found.get("broken-fallback") == ("warning" if broken else None)
 
 
+def test_what_is_newer_than_the_policy_is_not_named(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(f"kernel: v5.2\n{policy(permitted(LIVES, FORK))}")  # clone3 came with v5.3
+    assert findings(path) == []
+
+
 def test_an_abi_may_have_no_older_call(tmp_path: Path) -> None:
     path = tmp_path / "policy.yml"
     path.write_text(policy(permitted(f"{LIVES}, openat") + enosys("statx"), abi="riscv32"))

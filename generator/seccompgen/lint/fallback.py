@@ -102,19 +102,19 @@ def _refused_next(view: FilterView) -> Iterator[Finding]:
         if not any(map(view.permits, older)):
             call = older[0] if older else "statx"
             refusal = view.refusal(call)
-            if refusal:
+            if refusal and not (older and view.is_enosys(refusal[1])):
                 yield _broken("statx", call, "libraries", f"permit {call}", view, refusal[0])
 
 
 def _is_denied(view: FilterView, call: str) -> bool:
-    """Return True for a call that the filter names to answer it with ENOSYS."""
+    """Return True for a call that the filter names to answer it with ENOSYS.
+
+    A policy may say its kernel's release, after which other calls came. Of a program it is guessed.
+    """
     answer = view.answer(call)
-    return (
-        answer is not None
-        and answer.only is not None
-        and view.is_enosys(answer.only)
-        and answer.only != view.default
-    )
+    if answer is None or answer.only is None or not view.is_enosys(answer.only):
+        return False
+    return view.is_refused_by_rule(call) if view.policy else answer.only != view.default
 
 
 def _refused_clones(view: FilterView) -> dict[str, tuple[int, Box]]:

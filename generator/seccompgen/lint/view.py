@@ -178,11 +178,16 @@ class FilterView:
             return ()
         if answer.permitted or not self.is_allowlist or answer.only is None:
             return answer.refused
-        named = self.policy and any(
-            rule.name == name and rule.applies_to(self.abi) and refuses(rule.action.ret(self.abi))
-            for rule in self.policy.rules
+        return (
+            answer.refused if self.is_refused_by_rule(name) or answer.only != self.default else ()
         )
-        return answer.refused if named or answer.only != self.default else ()
+
+    def is_refused_by_rule(self, name: str) -> bool:
+        """Return True if a rule names a call to refuse it; of a program nobody knows."""
+        return self.policy is not None and any(
+            rule.name == name and rule.applies_to(self.abi) and refuses(rule.action.ret(self.abi))
+            for rule in self.policy.own_rules
+        )
 
     # --- arguments ---------------------------------------------------------------------------
 
