@@ -1,14 +1,18 @@
-"""What powers.toml says of refused calls, seen: programs crash, spin or take -1 for an answer."""
+"""What powers.toml says of refused calls, seen: programs crash, spin, or do not notice."""
 
 from __future__ import annotations
 
 import ctypes
 import faulthandler
+import mmap
 import os
+import platform
 import resource
 import signal
+import socket
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,9 +29,8 @@ LIBC = ctypes.CDLL(None)
 ALLOCATIONS = 3000
 
 
-def grow() -> None:
-    for _ in range(ALLOCATIONS):
-        LIBC.malloc(100_000)
+def grow() -> bool:
+    return all(LIBC.malloc(100_000) for _ in range(ALLOCATIONS))
 
 
 def handle() -> None:
@@ -35,13 +38,13 @@ def handle() -> None:
     os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def under(call: str, function: Callable[[], object]) -> Callable[[], object]:
+def under(call: str, function: Callable[[], object], errno: int = 1) -> Callable[[], object]:
     number = shipped_tables().tables["x86_64"].numbers[call]
 
     def confined() -> object:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         faulthandler.disable()
-        install_raw(on_call(number, ERRNO | 1))
+        install_raw(on_call(number, ERRNO | errno))
         return function()
 
     return confined
@@ -81,3 +84,49 @@ def test_a_thread_that_cannot_end_spins() -> None:
         return True
 
     assert run(under("exit", end)).value is True
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries spin")
+def test_a_lock_that_cannot_wait_ends_the_program() -> None:
+    assert powers().refused["futex"].effect is Effect.SPIN
+    lock = threading.Lock()
+
+    def wait() -> None:
+        lock.acquire()
+        lock.acquire(timeout=0.01)
+
+    assert run(under("futex", wait)).signal == signal.SIGABRT
+
+
+def test_memory_that_is_not_given_back() -> None:
+    assert powers().refused["munmap"].effect is Effect.SILENCE
+
+    def unmap() -> bool:
+        mmap.mmap(-1, 1 << 26).close()
+        return "/dev/zero" in Path("/proc/self/maps").read_text()
+
+    assert run(under("munmap", unmap)).value is True
+
+
+def test_more_is_refused_than_meant() -> None:
+    assert powers().refused["sendto"].effect is Effect.EXCESS
+
+    def send() -> int | None:
+        one, _ = socket.socketpair()
+        try:
+            return one.send(b"x")
+        except PermissionError as error:
+            return error.errno
+
+    assert run(under("sendto", send)).value == 1
+
+
+def test_errno_0_is_an_answer() -> None:
+    """For brk it is that of a kernel without room; whoever forks becomes a child of nobody."""
+    assert run(under("brk", grow, 0)).value is True
+
+    def fork() -> list[int]:
+        before = os.getpid()
+        return [os.fork(), os.getpid() - before]
+
+    assert run(under("clone", fork, 0)).value == [0, 0]

@@ -129,7 +129,6 @@ class Problem(Enum):
     POINTER_ARGUMENT = "pointer-argument"
     WRONG_ARGUMENT = "wrong-argument"
     ALWAYS_TRUE = "always-true"
-    WHOLE_FLAGS = "whole-flags"
 
     # Findings: the other way in
     OPEN_TWIN = "open-twin"
@@ -161,6 +160,8 @@ class Problem(Enum):
     NO_SIGRETURN = "no-sigreturn"
     NO_WAIT = "no-wait"
     NO_RESTART = "no-restart"
+    REFUSED_TOO_MUCH = "refused-too-much"
+    FALSE_SUCCESS = "false-success"
     WRONG_FALLBACK = "wrong-fallback"
     BROKEN_FALLBACK = "broken-fallback"
 

@@ -46,6 +46,7 @@ class Effect(Enum):
     CRASH = "crash"
     SPIN = "spin"
     SILENCE = "silence"
+    EXCESS = "excess"
 
 
 class Refused(NamedTuple):

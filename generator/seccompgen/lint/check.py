@@ -19,12 +19,12 @@ from seccompgen.lint.newer import newer_calls
 from seccompgen.lint.newer_kernel import newer_kernel
 from seccompgen.lint.noted import noted
 from seccompgen.lint.places import placed
+from seccompgen.lint.refusals import faked, unheeded
 from seccompgen.lint.threads import unsynchronised
 from seccompgen.lint.twins import twins
 from seccompgen.lint.upgrade import UPGRADE_CODES, any_upgrade
 from seccompgen.lint.view import FilterView
 from seccompgen.lint.ways import racing_memory, ways_in
-from seccompgen.lint.whole_flags import whole_flags
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -40,13 +40,14 @@ _STRANGE_ARCH = 0x12345678
 """An audit value that no kernel has."""
 _CHECKS = (
     compared_arguments,
-    whole_flags,
     decided_jumps,
     ways_in,
     twins,
     racing_memory,
     cannot_live,
     fallbacks,
+    unheeded,
+    faked,
 )
 
 

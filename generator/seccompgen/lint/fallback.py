@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.problems import Problem
+from seccompgen.lint.answers import permits
 from seccompgen.lint.finding import Finding, Severity
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ FALLBACKS = (
 )
 
 
-_THREAD = (0x3D0F00, 0x7D0F00)
+_THREADS = (0x3D0F00, 0x7D0F00)
 """The flags with which glibc and musl have clone start a thread."""
 _FORK = 0x1200000
 """CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID, to which glibc's fork adds SIGCHLD."""
@@ -126,16 +127,26 @@ def _refused_clones(view: FilterView) -> dict[str, tuple[int, Box]]:
     """
     if not view.permits("clone"):
         return {}
-    child = view.constant("SIGCHLD", 17)
-    thread = [view.refusal("clone", flags=flags) for flags in _THREAD]
-    spawn = view.refusal("clone", flags=_SPAWN | child)
+    spawning = _SPAWN | view.constant("SIGCHLD", 17)
+    thread = view.refusal("clone", flags=_THREADS[0])
+    spawn = view.refusal("clone", flags=spawning)
     refused = {}
-    if spawn and thread[0] and all(thread):
-        refused["pthread_create"] = _THREAD[0], thread[0][0]
-    starts = view.permits("execve") and not view.refusal("clone", flags=_FORK | child)
-    if spawn and (refused or starts):
-        refused["posix_spawn"] = _SPAWN | child, spawn[0]
+    if spawn and thread and not has_threads(view):
+        refused["pthread_create"] = _THREADS[0], thread[0]
+    if spawn and (refused or (view.permits("execve") and has_forks(view))):
+        refused["posix_spawn"] = spawning, spawn[0]
     return refused
+
+
+def has_threads(view: FilterView) -> bool:
+    """Return True if clone may start a thread."""
+    return any(permits(ret) for one in _THREADS for _, ret in view.within("clone", flags=one))
+
+
+def has_forks(view: FilterView) -> bool:
+    """Return True if clone may start a process."""
+    forking = _FORK | view.constant("SIGCHLD", 17)
+    return any(permits(ret) for _, ret in view.within("clone", flags=forking))
 
 
 def _permit_clones(refused: Mapping[str, tuple[int, Box]]) -> str:
