@@ -161,7 +161,7 @@ def test_equiv_compares_filters_of_every_kind(file: Path) -> None:
 
 
 def test_lint_finds_what_the_command_finds(tmp_path: Path) -> None:
-    test = NameWithConditions("personality", [Condition(0, Op.EQ, 8, width=64)])
+    test = NameWithConditions("syslog", [Condition(0, Op.EQ, 5, width=64)])
     groups = [SyscallGroup(Action.errno("EPERM"), names_with_args=[test])]
     loose = Policy(Action.ALLOW, groups, arches=["x86_64", "aarch64"])
     path = tmp_path / "loose.yml"

@@ -40,7 +40,7 @@ LOOSE = Policy(
     [
         SyscallGroup(
             Action.errno("EPERM"),
-            names_with_args=[NameWithConditions("personality", [Condition(0, Op.EQ, 8, width=64)])],
+            names_with_args=[NameWithConditions("syslog", [Condition(0, Op.EQ, 5, width=64)])],
         )
     ],
     arches=["x86_64"],

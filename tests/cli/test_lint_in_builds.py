@@ -15,7 +15,7 @@ default_action: allow
 syscalls:
 - action: errno
   names_with_args:
-  - {{name: personality, arguments: [{{argument: 0, operation: Equal, value: 8, width: {width}}}]}}
+  - {{name: syslog, arguments: [{{argument: 0, operation: Equal, value: 5, width: {width}}}]}}
 """
 
 
@@ -24,7 +24,7 @@ def test_a_finding_that_makes_a_promise_false_is_an_error(tmp_path: Path) -> Non
     for command in (["build", "bad.yml", "-o", "out"], ["vendor", "bad.yml", "out"]):
         run = seccompgen(*command, cwd=tmp_path)
         assert (run.code, run.out) == (2, "")
-        assert run.err.startswith("bad.yml:6:12: the kernel reads 32 bits of argument 0 of person")
+        assert run.err.startswith("bad.yml:6:12: the kernel reads 32 bits of argument 0 of syslog")
         assert run.err.endswith("[ignored-bits]; write width: 32\n")
         assert not (tmp_path / "out").exists()
     (tmp_path / "bad.yml").write_text(LINTED.format(width=32))

@@ -54,7 +54,17 @@ def test_a_program_that_refuses_one_door(tmp_path: Path) -> None:
         ([(LD, 0, 0, ARG0), (JGE, 0, 1, 0)], "always-true", 8),
         ([(LD, 0, 0, ARG0), (AND, 0, 0, 0xF8), (JEQ, 0, 1, 8)], None, 0),
         ([(LD, 0, 0, ARG0), (JGE, 0, 1, 1)], None, 0),
-        ([(LD, 0, 0, HIGH0), (JEQ, 0, 3, 0), (LD, 0, 0, ARG0), (JEQ, 0, 1, 8)], "ignored-bits", 8),
+        (
+            [
+                (LD, 0, 0, HIGH0),
+                (JEQ, 0, 4, 0),
+                (LD, 0, 0, ARG0),
+                (AND, 0, 0, 0xF8),
+                (JEQ, 0, 1, 8),
+            ],
+            "ignored-bits",
+            8,
+        ),
     ],
 )
 def test_a_comparison_in_a_program(

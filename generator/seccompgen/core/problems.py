@@ -129,6 +129,7 @@ class Problem(Enum):
     POINTER_ARGUMENT = "pointer-argument"
     WRONG_ARGUMENT = "wrong-argument"
     ALWAYS_TRUE = "always-true"
+    WHOLE_FLAGS = "whole-flags"
 
     # Findings: the other way in
     OPEN_TWIN = "open-twin"

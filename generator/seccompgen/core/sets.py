@@ -207,6 +207,23 @@ class Sets:
         self._above[mask, value] = result
         return result
 
+    def given(self, a: int, mask: int, value: int) -> int:
+        """Return the x that are in a once their bits under ``mask`` are those of ``value``."""
+        known: dict[int, int] = {}
+
+        def below(node: int) -> int:
+            if node <= ALL:
+                return node
+            level, zero, one = self.nodes[node]
+            bit = 1 << (BITS - 1 - level)
+            if mask & bit:
+                return below(one if value & bit else zero)
+            if node not in known:
+                known[node] = self.node(level, below(zero), below(one))
+            return known[node]
+
+        return below(a)
+
     def _at_least(self, mask: int, value: int) -> int:
         """Return the x for which ``x & mask >= value``."""
         return self.above(mask, value - 1) if value else ALL

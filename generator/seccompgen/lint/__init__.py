@@ -6,6 +6,7 @@
       | answers     the answers to one call, as exact sets of arguments
       | view        the filter through one ABI: answers by name, its default, what the kernel reads
       | arguments   comparisons that ask something else
+      | whole_flags words of flags that are compared as one value
       | noted       what reading the policy has told of already
       | jumps       jumps of a program that are decided before any call
       | ways        the other way in (doors: the calls that do the same)

@@ -25,6 +25,7 @@ from seccompgen.lint.twins import twins
 from seccompgen.lint.upgrade import UPGRADE_CODES, any_upgrade
 from seccompgen.lint.view import FilterView
 from seccompgen.lint.ways import racing_memory, ways_in
+from seccompgen.lint.whole_flags import whole_flags
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ _STRANGE_ARCH = 0x12345678
 """An audit value that no kernel has."""
 _CHECKS = (
     compared_arguments,
+    whole_flags,
     decided_jumps,
     ways_in,
     twins,

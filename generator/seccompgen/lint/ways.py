@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32, U64
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box
+from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Box
 from seccompgen.lint.answers import asks, refuses
 from seccompgen.lint.doors import OTHER_FORMS, WAYS, Door, Named, Way
 from seccompgen.lint.fallback import enosys_fix
@@ -21,7 +21,6 @@ from seccompgen.lint.finding import Finding, Severity
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from seccompgen.core.sets import Sets
     from seccompgen.lint.view import FilterView
 
 _SWAPPED = {("clone", 0): {"s390": 1, "s390x": 1}}
@@ -186,7 +185,7 @@ def _refused(door: Door, way: Way, view: FilterView) -> list[Box]:
     for box in boxes:
         for part in answer.permitted:
             # The arguments of ``box`` that are in ``part`` once the bit is cleared.
-            cleared = _with_bit(view.sets, part[n], bit)
+            cleared = view.sets.both(view.sets.given(part[n], bit, 0), view.sets.masked(bit, bit))
             both = tuple(
                 view.sets.both(a, cleared if m == n else b)
                 for m, (a, b) in enumerate(zip(box, part, strict=True))
@@ -205,21 +204,6 @@ def _permitted_nowhere(boxes: list[Box], door: Door, name: str, view: FilterView
         cut = ((*box[:n], sets.minus(box[n], permitted[n]), *box[n + 1 :]) for box in left)
         left = [box for box in cut if NOTHING not in box]  # type: ignore[misc] # six each
     return left
-
-
-def _with_bit(sets: Sets, values: int, bit: int) -> int:
-    """Return the values with ``bit`` set of which ``values`` has those without it."""
-    level = BITS - bit.bit_length()
-
-    def moved(node: int) -> int:
-        own, zero, one = sets.nodes[node]
-        if own > level:
-            return sets.node(level, NOTHING, node)
-        if own == level:
-            return sets.node(level, NOTHING, zero)
-        return sets.node(own, moved(zero), moved(one))
-
-    return moved(values) if values != NOTHING else NOTHING
 
 
 def inside(boxes: Iterable[Box], door: Door, view: FilterView) -> Iterator[Box]:
