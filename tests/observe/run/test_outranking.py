@@ -22,7 +22,7 @@ syscalls:
 """
 
 LISTENING = """
-import ctypes, fcntl, json, os, signal, socket, struct, sys, threading
+import ctypes, fcntl, json, mmap, os, signal, socket, struct, sys, threading
 body, path = sys.argv[1:]
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -96,6 +96,14 @@ def by_a_thread():
     thread = threading.Thread(target=os.execv, args=("/bin/mkdir", ["mkdir", path]))
     thread.start()
     thread.join()
+
+def by_i386():
+    code = mmap.mmap(-1, 8192, flags=0x22 | 0x40, prot=7)  # MAP_32BIT
+    at = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    # push rbx; mov eax, edi; mov ebx, esi; mov ecx, edx; int 0x80; pop rbx; ret
+    code.write(bytes.fromhex("5389f889f389d1cd805bc3").ljust(4096) + path.encode() + bytes(1))
+    i386 = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)(at)
+    say(i386(20, 0, 0) == os.getpid(), i386(39, at + 4096, 0o700), i386(64, 0, 0) == os.getppid())
 
 def for_all_threads(later=False):
     go, said = threading.Event(), []
@@ -175,6 +183,15 @@ def test_a_program_that_a_thread_executes(policy: Path) -> None:
     said, told, _ = listening(policy, "by_a_thread")
     assert said == [[[]]]
     assert [one["syscall"] for one in told] == ["mkdir"]
+
+
+@pytest.mark.long("runs programs under a tracer again and again")
+def test_a_call_of_another_abi(policy: Path) -> None:
+    kernel.i386_call()
+    policy.write_text(f"compat_arches: [i386]\n{POLICY}")
+    said, told, _ = listening(policy, "by_i386")
+    assert said == [[True, -13, True], [[39]]]
+    assert [one["abi"] for one in told] == ["i386"]
 
 
 @pytest.mark.long("runs programs under a tracer again and again")

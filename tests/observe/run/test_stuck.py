@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 kernel.require_x86_64()
 
 IN_A_FAULT = """
-import ctypes, fcntl, mmap, os, struct
+import ctypes, fcntl, mmap, os, signal, struct
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 libc = ctypes.CDLL(None, use_errno=True)
 faults = libc.syscall(323, 0)  # userfaultfd
 if faults < 0:
