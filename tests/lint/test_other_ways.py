@@ -14,8 +14,11 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
+from escape.attacks.rings import Ring
 from historic import FOLDER, OURS, program_of
 from running_kernel import install_raw, require_x86_64, run, syscall
+from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.pipeline.build import build_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +32,8 @@ AT_FDCWD = -100
 SETUID = 0o4755
 NR_MPROTECT, NR_CLONE, NR_EXECVE, NR_CHMOD, NR_PTRACE = 10, 56, 59, 90, 101
 NR_PROCESS_VM_WRITEV, NR_EXECVEAT, NR_PKEY_MPROTECT, NR_CLONE3 = 311, 322, 329, 435
-NR_FCHMODAT2 = 452
+NR_FCHMODAT2, NR_OPENAT, NR_IO_URING_SETUP, NR_IO_URING_ENTER = 452, 257, 425, 426
+IORING_OP_OPENAT = 18
 CLONE_NEWUTS, SIGCHLD = 0x04000000, 17
 REFUSED = (-1, OURS)
 
@@ -152,3 +156,34 @@ def test_clone3_makes_a_namespace() -> None:
     if told == [True, errno.EPERM]:
         pytest.skip("users may make no namespaces here")
     assert told == [True, "other"]
+
+
+def test_a_ring_reads_what_an_allowlist_does_not_open(tmp_path: Path) -> None:
+    """It permits no call that opens a file, and a ring to whoever sets one up."""
+    path = tmp_path / "policy.yml"
+    permitted = "exit_group, rt_sigreturn, read, write, close, mmap, munmap, brk, fstat, fcntl"
+    path.write_text(
+        "default_action: errno\narches: [x86_64]\nsyscalls:\n- action: allow\n"
+        f"  names: [{permitted}, io_uring_setup, io_uring_enter]\n"
+    )
+    (program,) = build_policy(path, shipped_tables()).programs
+    secret = tmp_path / "secret"
+    secret.write_text("read by a ring")
+
+    def read() -> list[object]:
+        name, params = ctypes.create_string_buffer(bytes(secret)), ctypes.create_string_buffer(120)
+        install_raw(program.to_bytes())
+        refused = syscall(NR_OPENAT, AT_FDCWD, ctypes.addressof(name), os.O_RDONLY)
+        number, error = syscall(NR_IO_URING_SETUP, 4, ctypes.addressof(params))
+        if number < 0:
+            return [refused, error]
+        ring = Ring(number, params)
+        ring.put(IORING_OP_OPENAT, AT_FDCWD, 0, ctypes.addressof(name), 0, os.O_RDONLY)
+        syscall(NR_IO_URING_ENTER, number, 1, 1, 1)
+        return [refused, os.read(ring.result(), 64).decode()]
+
+    refused, told = run(read).value
+    assert tuple(refused) == (-1, errno.EPERM)
+    if told in {errno.ENOSYS, errno.EPERM}:
+        pytest.skip("no io_uring here")
+    assert told == "read by a ring"

@@ -124,11 +124,37 @@ def test_no_finding_where_every_door_is_shut(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_an_allowlist_that_names_one_of_two_calls_is_no_finding(tmp_path: Path, form: str) -> None:
     text = HALF.format(
-        abi="x86_64", others="openat, clone3, clone, execve, sendmsg, io_uring_setup",
+        abi="x86_64", others="openat, clone3, clone, execve, sendmsg",
         name="ioctl", argument="{argument: 1, operation: Equal, value: 0x5401, width: 32}",
     )  # fmt: skip
     found = lint_text(tmp_path, text, form)
     assert not {code for code in found if code.endswith(("-twin", "-way"))}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("others", "shown"),
+    [
+        ("mmap", "openat"),
+        ("openat", "socket"),
+        ("open, socket", "connect"),
+        ("openat2, socket, connect", None),
+    ],
+)
+def test_a_ring_does_what_an_allowlist_does_not_name(
+    tmp_path: Path, form: str, others: str, shown: str | None
+) -> None:
+    """No rule can look behind it; and it adds nothing where a call that does the same is named."""
+    text = (
+        "default_action: errno\narches: [x86_64]\nsyscalls:\n- action: allow\n"
+        f"  names: [exit_group, rt_sigreturn, read, {others},\n    io_uring_setup]\n"
+    )
+    found = lint_text(tmp_path, text, form).get("io-uring-way", [])
+    assert [(one.message.rpartition(" as ")[2], one.severity) for one in found] == (
+        [(f"{shown}, which is refused", Severity.WARNING)] if shown else []
+    )
+    if form == "policy":  # the rule that permits it: there is none that refuses
+        assert [one.position and one.position.line for one in found] == [6] * len(found)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -10,7 +10,7 @@
       | noted       what reading the policy has told of already
       | jumps       jumps of a program that are decided before any call
       | ways        the other way in (doors: the calls that do the same)
-      | foreign     other ABIs of the kernel
+      | foreign     other ABIs of the kernel, and those that a filter answers for as well
       | living      what no program can do without
       | fallback    new calls refused so that libraries do not fall back
       | newer       what newer releases of libraries call (companions: the table; upgrade: from

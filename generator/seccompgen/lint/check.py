@@ -12,7 +12,7 @@ from seccompgen.core.sets import Sets
 from seccompgen.lint.arguments import compared_arguments
 from seccompgen.lint.fallback import fallbacks
 from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.foreign import foreign_abis
+from seccompgen.lint.foreign import foreign_abis, refused_less
 from seccompgen.lint.jumps import decided_jumps
 from seccompgen.lint.living import cannot_live
 from seccompgen.lint.newer import newer_calls
@@ -94,7 +94,15 @@ def _of_program(
         found += newer_kernel(one, upgrade, tables)
         yield from (placed(finding, one) for finding in found)
         yield from _not_followed(one)
-    yield from (placed(finding, served[0]) for finding in foreign_abis(served[0], foreign))
+    native = served[0]
+    yield from (placed(finding, native) for finding in foreign_abis(native, foreign))
+    for other in served[1:]:
+        for view, one, severity in (
+            (other, native, Severity.WARNING),
+            # Through another ABI alone something may be refused for faults of the kernel there.
+            (native, other, Severity.NOTE),
+        ):
+            yield from (placed(finding, one) for finding in refused_less(view, one, severity))
 
 
 def _told_once(found: list[Finding], newer: list[Finding], upgrade: Upgrade) -> list[Finding]:

@@ -64,7 +64,8 @@ class Way:
     a bit, only what is refused for that bit counts: with the bit cleared it is permitted.
     ``nowhere`` is an argument of calls that are permitted in part: only those of its values count
     that are permitted with no others. Of ``needs``, if there are any, one must be permitted, too,
-    and all of ``shut`` refused.
+    and all of ``shut`` refused. With ``by_default`` it counts as well what an allowlist does not
+    name, for no rule can look behind ``others``.
     """
 
     kind: Problem
@@ -76,6 +77,7 @@ class Way:
     nowhere: str = ""
     needs: tuple[Door, ...] = ()
     shut: tuple[Door, ...] = ()
+    by_default: bool = False
 
 
 _WARNING, _NOTE = Severity.WARNING, Severity.NOTE
@@ -435,6 +437,19 @@ WAYS: tuple[Way, ...] = (
         "does the same in the kernel, where no filter sees it",
         _RING,
         same("io_uring_setup"),
+    ),
+    *(
+        Way(
+            Problem.IO_URING_WAY,
+            _WARNING,
+            "does the same in the kernel, where no filter sees it",
+            same(names),
+            same("io_uring_setup"),
+            shut=same(seen),
+            by_default=True,
+        )
+        # What a ring adds nothing to, as it is permitted anyway.
+        for names, seen in (("openat", "openat open openat2"), ("socket connect", "socketcall"))
     ),
     *(
         Way(

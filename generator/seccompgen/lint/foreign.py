@@ -1,7 +1,7 @@
 """Other ABIs of the same kernel: calls through them that the filter does not refuse.
 
 A filter that does not look at the architecture, or at x32's bit, takes the numbers of another ABI
-for its own, or for unknown ones.
+for its own, or for unknown ones. One that answers for several may refuse a call through one alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ _TELLING = (
     "kill unlink unlinkat write ioctl"
 )
 """Calls that are looked at first, so that a witness shows something that matters."""
+
+
+_MOST_NAMED = 4
+"""So many calls are named in a finding."""
 
 
 def foreign_abis(native: FilterView, others: Iterable[FilterView]) -> Iterator[Finding]:
@@ -60,5 +64,36 @@ def _opened(name: str, native: FilterView, view: FilterView) -> Finding | None:
         (abi,),
         witness=view.witness(view.call(name, answer.permitted[0])),
         beside=native.witness(native.call(name, refused.refused[0])),
+        programs=(view.program.name,),
+    )
+
+
+def refused_less(view: FilterView, other: FilterView, severity: Severity) -> Iterator[Finding]:
+    """Yield a finding on the calls that are refused on purpose through the ABI of ``other`` alone.
+
+    The same filter answers for that of ``view``, and permits them whatever their arguments are.
+    """
+    names = dict.fromkeys((*_TELLING.split(), *other.table.numbers))
+    found = [
+        (name, answer.permitted[0], refused[0])
+        for name in names
+        if (refused := other.refused_on_purpose(name))
+        and (answer := view.answer(name))
+        and len(answer.permitted) == len(answer.parts)
+    ]
+    if not found:
+        return
+    name, permitted, refused_box = found[0]
+    named = ", ".join(one for one, _, _ in found[:_MOST_NAMED])
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    yield Finding(
+        Problem.FOREIGN_ABI,
+        severity,
+        f"what is refused through {other.abi.name} is permitted through {view.abi.name}, for which "
+        f"the filter answers as well: {named}{more}",
+        f"refuse them through {view.abi.name} as well",
+        (view.abi.name,),
+        witness=view.witness(view.call(name, permitted)),
+        beside=other.witness(other.call(name, refused_box)),
         programs=(view.program.name,),
     )

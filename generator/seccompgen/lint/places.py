@@ -18,14 +18,20 @@ if TYPE_CHECKING:
 def placed(finding: Finding, view: FilterView) -> Finding:
     """Return the finding with its place, unless it has one.
 
-    That is where the call is answered that is refused, or else the one that shows it.
+    That is where the call is answered that is refused, or else the one that shows it. In a policy
+    it is the second as well where no rule is for the first.
     """
     if finding.position or finding.instruction is not None or finding.witness is None:
         return finding
     shown = finding.beside or finding.witness
     if isinstance(view.side, Meaning) and view.policy:
-        name = view.table.names.get(shown.call.nr)
-        return replace(finding, position=_rule(view.side, view.policy, name, shown.call))
+        calls = [
+            shown.call,
+            *([finding.witness.call] if finding.witness.call.arch == view.arch else []),
+        ]
+        rules = (_rule(view.side, view.policy, view.table.names.get(one.nr), one) for one in calls)
+        position = next((one for one in rules if one), view.side.case(shown.call).origin.position)
+        return replace(finding, position=position)
     if isinstance(view.side, Code):
         path = view.side.run(shown.call)[1]
         if finding.beside and finding.beside.call.nr == finding.witness.call.nr:
@@ -34,15 +40,15 @@ def placed(finding: Finding, view: FilterView) -> Finding:
     return finding
 
 
-def _rule(side: Meaning, policy: ResolvedPolicy, name: str | None, call: Call) -> Position:
+def _rule(side: Meaning, policy: ResolvedPolicy, name: str | None, call: Call) -> Position | None:
     """Return where the rule stands that answers ``call``.
 
-    Where none does, that is the last rule for other calls of the name, or else the setting.
+    Where none does, that is the last rule for other calls of the name; None if there is none.
     """
     origin = side.case(call).origin
     named = [rule for rule in policy.rules if rule.name == name]
     same = [rule for rule in named if rule.origin == origin] or named[-1:]
-    return same[0].position if same else origin.position
+    return same[0].position if same else None
 
 
 def _together(path: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:

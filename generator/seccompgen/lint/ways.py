@@ -3,7 +3,7 @@
 Both are asked for what they answer, whatever the filter is made of. What is refused of the first is
 translated into the arguments of the second; a call that is left is the witness. An allowlist that
 simply names one of two calls is no finding: that refuses the other by default, not on purpose
-(`FilterView.refused_on_purpose`).
+(`FilterView.refused_on_purpose`). It is one where no rule can look behind the call that it names.
 """
 
 from __future__ import annotations
@@ -36,8 +36,15 @@ _ENOSYS_BECAUSE = {
 
 def ways_in(view: FilterView) -> Iterator[Finding]:
     """Yield a finding for each call by which something else that is refused can be done."""
+    told: set[tuple[Problem, int]] = set()
     for way in WAYS:
-        yield from _through(way, view)
+        for finding in _through(way, view):
+            assert finding.witness is not None
+            key = (finding.kind, finding.witness.call.nr)
+            # What is refused by default is of no weight beside what is refused on purpose.
+            if not way.by_default or key not in told:
+                yield finding
+            told.add(key)
 
 
 def racing_memory(view: FilterView) -> Iterator[Finding]:
@@ -168,6 +175,9 @@ def _refused(door: Door, way: Way, view: FilterView) -> list[Box]:
     if (door.in_part or way.nowhere) and _whole(door, view):
         return []
     refused = view.refused_on_purpose(door.call)
+    if way.by_default:
+        answer = view.answer(door.call)
+        refused = answer.refused if answer else ()
     if refused and door.in_part and view.is_allowlist:
         answer = view.answer(door.call)
         assert answer is not None

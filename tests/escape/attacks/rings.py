@@ -31,23 +31,41 @@ def _ring(scene: Scene) -> "tuple[int, ctypes.Array[ctypes.c_char]]":
         raise Unavailable(f"no io_uring here: {error.strerror}") from error
 
 
+class Ring:
+    """A ring, ``number`` by its descriptor, as io_uring_setup(2) has filled in ``params``."""
+
+    def __init__(self, number: int, params: "ctypes.Array[ctypes.c_char]") -> None:
+        fields = struct.unpack_from("=10I", params.raw, 0)
+        self._sq = struct.unpack_from("=8I", params.raw, 40)
+        self._cq = struct.unpack_from("=8I", params.raw, 80)
+        size = self._sq[6] + 4 * fields[0]
+        self._rings = mmap.mmap(number, max(size, self._cq[5] + 16 * fields[1]))
+        self._entries = mmap.mmap(number, 64 * fields[0], offset=0x10000000)
+
+    def put(self, operation: int, *fields: int) -> None:
+        """Put an operation into the ring: its descriptor, offset, address, length and flags."""
+        entry = struct.pack("=BBHiQQIIQHHiQQ", operation, 0, 0, *fields, 7, 0, 0, 0, 0, 0)
+        self._entries[:64] = entry
+        struct.pack_into("=I", self._rings, self._sq[6], 0)
+        tail = struct.unpack_from("=I", self._rings, self._sq[1])[0]
+        struct.pack_into("=I", self._rings, self._sq[1], tail + 1)
+
+    def result(self) -> int:
+        """Return what the first operation gave: negative for an errno."""
+        user_data, result = struct.unpack_from("=Qi", self._rings, self._cq[5])
+        assert user_data == 7
+        return int(result)
+
+
 @attack(no_network="sockets", compute_only="making", web_worker="kernel")
 def socket_by_a_ring_that_it_has(scene: Scene) -> Steps:
     """IORING_OP_SOCKET (Linux 5.19) through a ring that was set up before the filter."""
     number, params = _ring(scene)
-    fields = struct.unpack_from("=10I", params.raw, 0)
-    sq_off = struct.unpack_from("=8I", params.raw, 40)
-    cq_off = struct.unpack_from("=8I", params.raw, 80)
-    size = sq_off[6] + 4 * fields[0]
-    rings = mmap.mmap(number, max(size, cq_off[5] + 16 * fields[1]))
-    entries = mmap.mmap(number, 64 * fields[0], offset=0x10000000)
-    entries[:64] = struct.pack("=BBHiQQIIQHHiQQ", 45, 0, 0, 2, STREAM, 0, 0, 0, 7, 0, 0, 0, 0, 0)
-    struct.pack_into("=I", rings, sq_off[6], 0)
-    struct.pack_into("=I", rings, sq_off[1], struct.unpack_from("=I", rings, sq_off[1])[0] + 1)
+    ring = Ring(number, params)
+    ring.put(45, 2, STREAM, 0, 0, 0)
     yield
     scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
-    user_data, result = struct.unpack_from("=Qi", rings, cq_off[5])
-    assert user_data == 7
+    result = ring.result()
     if result < 0:
         raise Unavailable(f"IORING_OP_SOCKET: {os.strerror(-result)}")
     must_be_inet(result)
