@@ -109,13 +109,13 @@ def starts(program: bytes) -> list[bool]:
     [
         (
             RECORDED,
-            f"answer clone3 with errno(ENOSYS), and {PERMITS}: its flags are in memory; libraries "
-            "fall back",
+            "answer clone3 with errno(ENOSYS): its flags are in memory, and libraries fall back; "
+            f"{PERMITS}",
             True,
         ),
         (
             RECORDED + "- {action: errno(EPERM), names: [clone3]}\n",
-            f"answer clone3 with errno(ENOSYS), and {PERMITS}",
+            f"answer clone3 with errno(ENOSYS); {PERMITS}",
             False,
         ),
         (ADVISED, PERMITS, False),

@@ -84,11 +84,11 @@ def fallbacks(view: FilterView) -> Iterator[Finding]:
     yield from _refused_next(view)
 
 
-def enosys_fix(call: str, view: FilterView) -> str:
+def enosys_fix(call: str, view: FilterView, why: str = "") -> str:
     """Return the advice to answer ``call`` with ENOSYS, and to permit what libraries make then."""
-    fix = f"answer {call} with errno(ENOSYS)"
+    fix = f"answer {call} with errno(ENOSYS)" + (f": {why}" if why else "")
     refused = _refused_clones(view) if call == "clone3" else {}
-    return f"{fix}, and {_permit_clones(refused)}" if refused else fix
+    return f"{fix}; {_permit_clones(refused)}" if refused else fix
 
 
 def _refused_next(view: FilterView) -> Iterator[Finding]:

@@ -27,8 +27,8 @@ _SWAPPED = {("clone", 0): {"s390": 1, "s390x": 1}}
 """Arguments that stand elsewhere on some ABIs (CLONE_BACKWARDS2 in arch/s390/Kconfig)."""
 
 _ENOSYS_BECAUSE = {
-    "clone3": "its flags are in memory; libraries fall back",
-    "openat2": "its flags are in memory; libraries fall back",
+    "clone3": "its flags are in memory, and libraries fall back",
+    "openat2": "its flags are in memory, and libraries fall back",
     "io_uring_setup": "programs take their other path",
 }
 """Why a call that is left should get ENOSYS."""
@@ -131,7 +131,7 @@ def finding_of(
 def _advice(call: str, part: str, view: FilterView) -> str:
     """Return the fix for a call that is left, ``part`` of it."""
     if call in _ENOSYS_BECAUSE:
-        return f"{enosys_fix(call, view)}: {_ENOSYS_BECAUSE[call]}"
+        return enosys_fix(call, view, _ENOSYS_BECAUSE[call])
     return f"refuse {call}{' with the same flags' if call == 'clone' else part} as well"
 
 
