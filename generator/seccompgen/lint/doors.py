@@ -294,7 +294,7 @@ WAYS: tuple[Way, ...] = (
         Problem.SIGNAL_TWIN,
         _NOTE,
         "has the same processes signalled",
-        _SIGNALS,
+        same("kill"),
         _OWNER,
         needs=_SIGNALS,
     ),
