@@ -111,6 +111,13 @@ def test_a_twin_by_arguments(
                              ("personality", "personality & 0x400000"),
                              ("shmat", "shmflg & SHM_EXEC")), id="executable at other places"),
         pytest.param(in_part(("connect", "addrlen > 28")), id="some of connect"),
+        pytest.param(in_part(("connect", "fd >= 0"), ("sendto", "addr != 0"),
+                             ("sendmsg", "flags & MSG_FASTOPEN"),
+                             ("sendmmsg", "flags & MSG_FASTOPEN")), id="no address to connect to"),
+        pytest.param(in_part(("mmap", "prot & PROT_EXEC"), ("mprotect", "prot & PROT_EXEC"),
+                             ("pkey_mprotect", "prot & PROT_EXEC"),
+                             ("personality", "personality not in {0, 0xffffffff}"),
+                             ("shmat", "shmflg & SHM_EXEC")), id="personality only asks"),
         pytest.param(DENY.format(abi="x86_64", names="prctl"), id="all of prctl"),
         pytest.param(DENY.format(abi="i386", names="fcntl, fcntl64"), id="all of fcntl"),
         pytest.param(DENY.format(abi="x86_64", names="times, read, lseek, dup"),
@@ -119,6 +126,26 @@ def test_a_twin_by_arguments(
 )  # fmt: skip
 def test_no_twin_is_left(tmp_path: Path, form: str, text: str) -> None:
     assert {code for code in by_code(tmp_path, text, form) if code != "io-uring-way"} == set()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("call", "left"),
+    [
+        ("keyctl", {"add_key", "request_key"}),
+        ("quotactl", {"quotactl_fd"}),
+        ("quotactl_fd", set()),
+        ("accept4", set()),
+        ("statx", set()),
+    ],
+)
+def test_enosys_refuses_what_no_older_call_is_there_for(
+    tmp_path: Path, form: str, call: str, left: set[str]
+) -> None:
+    text = DENY.format(abi="x86_64", names=call).replace("errno,", "errno(ENOSYS),")
+    found = by_code(tmp_path, text, form)
+    twins = {code: several for code, several in found.items() if code.endswith("-twin")}
+    assert {name for several in twins.values() for name in opened(several)} == left
 
 
 @pytest.mark.parametrize("form", FORMS)

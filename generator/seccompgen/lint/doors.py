@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.core.model import U32
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.lint.finding import Severity
@@ -29,11 +30,15 @@ class Named(NamedTuple):
 
 
 class Bits(NamedTuple):
-    """A condition on an argument: it is ``value``, or has its bits, or it is anything else."""
+    """A condition on an argument: it is ``value``, or has its bits, or it is anything else.
+
+    A value of 32 bits that is ``none`` of it only asks, whatever its bits are.
+    """
 
     value: Named | int
     masked: bool = False
     other: bool = False
+    none: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +248,13 @@ WAYS: tuple[Way, ...] = (
         same("fsopen fsmount move_mount open_tree open_tree_attr mount_setattr"),
     ),
     Way(
+        Problem.MOUNT_TWIN,
+        _WARNING,
+        "changes what is mounted",
+        same("mount"),
+        same("umount umount2 oldumount"),
+    ),
+    Way(
         Problem.TRACING_TWIN,
         _NOTE,
         "attaches programs to the same events of the kernel",
@@ -276,7 +288,7 @@ WAYS: tuple[Way, ...] = (
         "connects to the same addresses",
         same("connect"),
         (
-            Door("sendto", where={3: _FASTOPEN}),
+            Door("sendto", where={3: _FASTOPEN, 4: Bits(0, other=True)}),
             Door("sendmsg", where={2: _FASTOPEN}),
             Door("sendmmsg", where={3: _FASTOPEN}),
         ),
@@ -396,7 +408,7 @@ WAYS: tuple[Way, ...] = (
         _WARNING,
         "makes all readable memory executable",
         _PROTECT,
-        (Door("personality", always=_WX, where={0: Bits(0x400000, True)}),),
+        (Door("personality", always=_WX, where={0: Bits(0x400000, True, none=U32)}),),
         ("prot", Named("PROT_EXEC", 4)),
     ),
     Way(

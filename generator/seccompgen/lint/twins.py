@@ -8,7 +8,7 @@ give by other arguments is in `doors`; a pair that has a way there is not looked
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import product
+from itertools import permutations, product
 from typing import TYPE_CHECKING
 
 from seccompgen.core.problems import Problem
@@ -16,6 +16,7 @@ from seccompgen.core.sets import ALL
 from seccompgen.kernel.powers import powers
 from seccompgen.lint.doors import WAYS, Door, Way
 from seccompgen.lint.finding import Severity
+from seccompgen.lint.kin import are_kin
 from seccompgen.lint.ways import common, finding_of, inside
 
 if TYPE_CHECKING:
@@ -96,16 +97,32 @@ def _elsewhere() -> frozenset[tuple[str, str]]:
 def _of_line(line: PowerLine, view: FilterView) -> Iterator[Finding]:
     calls = [call for call in line.calls if view.has(call)]
     told: set[str] = set()
-    for call in calls:
-        refused = view.refused_on_purpose(call)
-        for other in calls if refused else ():
-            if other in {call, *told} or (call, other) in _elsewhere():
-                continue
+    for call, other in permutations(calls, 2):
+        if other in told or (call, other) in _elsewhere():
+            continue
+        refused = view.refused_on_purpose(call) or _refused_for_good(call, other, view)
+        if refused:
             door, beside, boxes = _translated(call, other, refused, view)
             found = common(door, boxes, beside, view)
             if found is not None:
                 told.add(other)
                 yield finding_of(_way(line), door, beside, found, view)
+
+
+def _refused_for_good(call: str, other: str, view: FilterView) -> tuple[Box, ...]:
+    """Return what is refused of a call by ENOSYS, unless that leads libraries to the other one.
+
+    They come from newer calls to older ones. What falls to the default was not meant at all.
+    """
+    answer = view.answer(call)
+    if answer is None or answer.only is None or not view.is_enosys(answer.only):
+        return ()
+    if answer.only == view.default or are_kin(other, call):
+        return ()
+    since = view.facts.since.get(view.abi.name, {})
+    began, before = since.get(call), since.get(other)
+    older = began is None or before is None or before.latest < began.latest
+    return () if older else answer.refused
 
 
 def _way(line: PowerLine) -> Way:

@@ -163,7 +163,7 @@ def _whole(door: Door, view: FilterView) -> bool:
 
 def _parts_text(door: Door, view: FilterView) -> str:
     parts = []
-    for index, (value, masked, other) in door.where.items():
+    for index, (value, masked, other, _) in door.where.items():
         argument = _moved(door.call, index, view)
         shown = value.name if isinstance(value, Named) else f"{value:#x}" if value else "0"
         parts.append(f"argument {argument} {'&' if masked else '!=' if other else '=='} {shown}")
@@ -230,10 +230,12 @@ def inside(boxes: Iterable[Box], door: Door, view: FilterView) -> Iterator[Box]:
         return
     for n in used | conditions.keys():
         limits[n] = view.plain_values(view.bits(door.call, n))
-    for n, (value, masked, other) in conditions.items():
+    for n, (value, masked, other, none) in conditions.items():
         number = _value(value, view)
         mask = number if masked else U32
         values = sets.masked(mask, number & mask)
+        if none is not None:
+            values = sets.minus(values, sets.masked(U32, none))
         limits[n] = sets.minus(limits[n], values) if other else sets.both(limits[n], values)
     for box in boxes:
         part = tuple(map(sets.both, box, limits))

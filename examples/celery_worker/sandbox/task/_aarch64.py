@@ -13,10 +13,10 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x07\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x35\x00\x04\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
-    b"\x35\x00\x02\x00\x62\x00\x00\x00"  # jge  98 futex                -> from futex
-    b"\x15\x00\x21\x00\x28\x00\x00\x00"  # jeq  40 mount                -> errno(EPERM)
-    b"\x15\x00\x20\x1f\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM) else allow
-    # from futex:
+    b"\x35\x00\x01\x00\x29\x00\x00\x00"  # jge  41 pivot_root           -> from pivot_root
+    b"\x35\x00\x21\x20\x27\x00\x00\x00"  # jge  39 umount2              -> errno(EPERM) else allow
+    # from pivot_root:
+    b"\x15\x00\x20\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x1f\x1e\x75\x00\x00\x00"  # jeq  117 ptrace              -> errno(EPERM) else allow
     # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo

@@ -21,11 +21,11 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x1a\x19\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     # from fork:
-    b"\x35\x00\x02\x00\x66\x00\x00\x00"  # jge  102 getuid              -> from getuid
+    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 mount               -> from mount
     b"\x15\x00\x0c\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
     b"\x15\x00\x17\x16\x65\x00\x00\x00"  # jeq  101 ptrace              -> errno(EPERM) else allow
-    # from getuid:
-    b"\x15\x00\x16\x15\xa5\x00\x00\x00"  # jeq  165 mount               -> errno(EPERM) else allow
+    # from mount:
+    b"\x35\x00\x15\x16\xa7\x00\x00\x00"  # jge  167 swapon              -> allow else errno(EPERM)
     # from add_key:
     b"\x35\x00\x0a\x00\x51\x01\x00\x00"  # jge  337                     -> from pidfd_send_signal
     b"\x35\x00\x03\x00\x34\x01\x00\x00"  # jge  308 setns               -> from setns
