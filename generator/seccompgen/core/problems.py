@@ -143,6 +143,7 @@ class Problem(Enum):
     FILE_TWIN = "file-twin"
     CLOCK_TWIN = "clock-twin"
     SOCKET_TWIN = "socket-twin"
+    UNIX_DATAGRAMS = "unix-datagrams"
     SIGNAL_TWIN = "signal-twin"
     IDENTITY_TWIN = "identity-twin"
     LIMIT_TWIN = "limit-twin"

@@ -32,13 +32,15 @@ class Named(NamedTuple):
 class Bits(NamedTuple):
     """A condition on an argument: it is ``value``, or has its bits, or it is anything else.
 
-    A value of 32 bits that is ``none`` of it only asks, whatever its bits are.
+    A value of 32 bits that is ``none`` of it only asks, whatever its bits are. With
+    ``under``, a mask, only its bits count.
     """
 
     value: Named | int
     masked: bool = False
     other: bool = False
     none: int | None = None
+    under: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ _RING = same(
 )
 """The work that a ring of io_uring does for its owner (``IORING_OP_*``)."""
 
+_UNIX = Bits(Named("AF_UNIX", 1))
 _OLD_MMAP = frozenset({"i386", "s390", "s390x", "m68k"})
 """ABIs whose ``mmap`` has its arguments in memory (``sys_old_mmap``)."""
 _PROT = {"prot": 2}
@@ -294,6 +297,19 @@ WAYS: tuple[Way, ...] = (
         ),
         needs=tuple(Door("socket", where={0: Bits(family)}) for family in _INTERNET),
         shut=same("connect"),
+    ),
+    Way(
+        Problem.UNIX_DATAGRAMS,
+        _WARNING,
+        "reaches the same servers of datagrams",
+        (Door("socket", where={0: _UNIX}),),
+        tuple(
+            Door("socketpair", where={0: _UNIX, 1: Bits(Named(name, usual), under=0xF)})
+            for name, usual in (("SOCK_DGRAM", 2), ("SOCK_RAW", 3))
+        ),
+        needs=(*same("connect sendmsg sendmmsg"), Door("sendto", where={4: Bits(0, other=True)})),
+        shut=(Door("socket", where={0: _UNIX}),),
+        by_default=True,
     ),
     Way(
         Problem.SIGNAL_TWIN,

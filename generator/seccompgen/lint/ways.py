@@ -163,10 +163,11 @@ def _whole(door: Door, view: FilterView) -> bool:
 
 def _parts_text(door: Door, view: FilterView) -> str:
     parts = []
-    for index, (value, masked, other, _) in door.where.items():
+    for index, (value, masked, other, _, under) in door.where.items():
         argument = _moved(door.call, index, view)
         shown = value.name if isinstance(value, Named) else f"{value:#x}" if value else "0"
-        parts.append(f"argument {argument} {'&' if masked else '!=' if other else '=='} {shown}")
+        asked = f"argument {argument} & {under:#x}" if under else f"argument {argument}"
+        parts.append(f"{asked} {'&' if masked else '!=' if other else '=='} {shown}")
     return " and ".join(parts)
 
 
@@ -230,9 +231,9 @@ def inside(boxes: Iterable[Box], door: Door, view: FilterView) -> Iterator[Box]:
         return
     for n in used | conditions.keys():
         limits[n] = view.plain_values(view.bits(door.call, n))
-    for n, (value, masked, other, none) in conditions.items():
+    for n, (value, masked, other, none, under) in conditions.items():
         number = _value(value, view)
-        mask = number if masked else U32
+        mask = number if masked else under or U32
         values = sets.masked(mask, number & mask)
         if none is not None:
             values = sets.minus(values, sets.masked(U32, none))
