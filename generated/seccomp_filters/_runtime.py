@@ -42,6 +42,9 @@ _NEWEST_LEAN = (3, 14)
 
 _SYSTEMS = ("linux", "android")  # sys.platform where the kernel is Linux
 
+# What an import ends in where files are not as they should be.
+_LOADING = (ImportError, OSError, EOFError, MemoryError, SyntaxError, TypeError, ValueError)
+
 # In each thread, what its install() could not return as a signal handler's exception came: by flags
 # and program, no result or one.
 _unreturned = _local()
@@ -90,7 +93,7 @@ class SeccompError(OSError):
             from ._explain import _words
 
             return _words(self)[name]
-        except (ImportError, OSError, EOFError, MemoryError, SyntaxError, TypeError, ValueError):
+        except _LOADING:
             words = {"reason": str(self.args[1]), "remedy": f"see {self.cause} in docs/runtime.md"}
             return words.get(name, str(self.errno))
 
@@ -283,8 +286,9 @@ def _taken(attempt: str, label: str, take):  # type: ignore[no-untyped-def]
             taken = take()
         except Exception as again:
             raise _refusal(attempt, label, "ENOSYS", failure=str(again) or repr(again)) from again
-        # An import takes a handler's OSError for a file that is not there, and goes on.
-        if not isinstance(error, (ImportError, MemoryError)):
+        # The kernel's errors have a number. An import takes a handler's OSError for a file that is
+        # not there, and goes on.
+        if not isinstance(error, _LOADING) or getattr(error, "errno", 0) is None:
             raise
         return taken
 
@@ -312,8 +316,7 @@ class _Kernel:
 
     def seccomp(self, operation: int, flags: int, data: "bytes | None") -> "tuple[int, int]":
         """Pass the address of ``data``, which is put in memory, or a null pointer for None."""
-        if data is not None:
-            self.memory[: len(data)] = data
+        self.memory[: len(data or b"")] = data or b""
         words = (operation, flags, 0 if data is None else self.address, 0, 0, 0)
         result: int = self.libc_syscall(self.number, *map(self.long, words))
         return result, self.ctypes.get_errno() if result == -1 else 0

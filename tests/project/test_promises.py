@@ -19,7 +19,9 @@ import seccompgen
 from command import ROOT, inside
 from seccomp_filters._runtime import running_abi, supported
 from seccompgen.cli import command
+from seccompgen.core.errors import InputError
 from seccompgen.core.problems import Problem
+from seccompgen.filters.module import read_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +80,16 @@ def test_a_lock_that_an_older_seccompgen_wrote_is_read(released: Path) -> None:
     run = inside("build", *numbers, cwd=released)
     assert run.code == 0, run.err
     assert inside("equiv", "out/numbers", "alone.py", cwd=released).code == 0
+
+
+def test_the_runtime_in_a_single_file_counts_only_as_it_was(released: Path) -> None:
+    alone = released / "alone.py"
+    assert read_module(alone).programs
+    alone.write_text(
+        alone.read_text().replace("_EFAULT, _EINVAL = 14, 22", "_EFAULT, _EINVAL = 14, 0")
+    )
+    with pytest.raises(InputError, match="its runtime is not that of this seccompgen"):
+        read_module(alone)
 
 
 @needs_filters
