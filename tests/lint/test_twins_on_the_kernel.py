@@ -1,7 +1,7 @@
 """Twins on the running kernel: where one call is refused, the other does what it was refused for.
 
-What root alone can show is not here; that the kernel answers as findings say is in
-`test_on_the_kernel`.
+What root alone can show, ports and quotas, is not here; that the kernel answers as findings say
+is in `test_on_the_kernel`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import resource
 import signal
 import socket
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import privileges
 import pytest
 from linting import findings
 from running_kernel import ERRNO, install_raw, on_call, require_x86_64, run, syscall
@@ -24,7 +26,6 @@ from seccompgen.pipeline.build import build_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 require_x86_64()
 
@@ -32,7 +33,8 @@ OURS = 1234
 REFUSED = (-1, OURS)
 NR_MMAP, NR_MPROTECT, NR_GETPID, NR_CONNECT, NR_FCNTL, NR_SETUID = 9, 10, 39, 42, 72, 105
 NR_SCHED_SETSCHEDULER, NR_PRCTL, NR_SETRLIMIT, NR_ADD_KEY, NR_KEYCTL = 144, 157, 160, 248, 250
-NR_SCHED_SETATTR, NR_SECCOMP = 314, 317
+NR_PIVOT_ROOT, NR_MOUNT, NR_SCHED_SETATTR, NR_SECCOMP = 155, 165, 314, 317
+CLONE_NEWNS, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x4000, 0x40000, 2
 F_SETOWN, F_SETOWN_EX, F_SETSIG, F_OWNER_PID = 8, 15, 10, 1
 SCHED_BATCH = 3
 PR_SET_SECCOMP = 22
@@ -117,6 +119,18 @@ def address(content: bytes) -> int:
     return ctypes.addressof(_KEPT[-1])  # type: ignore[arg-type] # a buffer
 
 
+def filter_of(directory: Path, rule: str, message: str) -> bytes:
+    """Return the program of a policy that has a rule, and a finding that begins with a call."""
+    path = directory / "policy.yml"
+    path.write_text(
+        f"default_action: allow\narches: [x86_64]\nsyscalls:\n- {{action: errno({OURS}), {rule}}}\n"
+    )
+    tables = shipped_tables()
+    assert message in {one.message.split()[0] for one in findings(path, tables=tables)}
+    (program,) = build_policy(path, tables).programs
+    return program.to_bytes()
+
+
 @pytest.mark.parametrize(
     ("rule", "message", "twin"),
     [
@@ -133,19 +147,52 @@ def address(content: bytes) -> int:
 def test_the_twin_does_what_is_refused(
     tmp_path: Path, rule: str, message: str, twin: Callable[[], tuple[object, bool]]
 ) -> None:
-    path = tmp_path / "policy.yml"
-    path.write_text(
-        f"default_action: allow\narches: [x86_64]\nsyscalls:\n- {{action: errno({OURS}), {rule}}}\n"
-    )
-    tables = shipped_tables()
-    assert message in {one.message.split()[0] for one in findings(path, tables=tables)}
-    (program,) = build_policy(path, tables).programs
+    program = filter_of(tmp_path, rule, message)
 
     def confined() -> list[object]:
-        install_raw(program.to_bytes())
+        install_raw(program)
         refused, done = twin()
         return [refused == REFUSED, done]
 
     outcome = run(confined)
     assert outcome.error is None
     assert outcome.value == [True, True]
+
+
+def test_chroot_changes_the_root_that_pivot_root_may_not(tmp_path: Path) -> None:
+    privileges.require()
+    program = filter_of(tmp_path, "names: [pivot_root]", "chroot")
+
+    def confined() -> list[object]:
+        privileges.gain()
+        install_raw(program)
+        name = address(b".\0")
+        refused = syscall(NR_PIVOT_ROOT, name, name)
+        os.chroot(tmp_path)
+        return [refused == REFUSED, [one.name for one in Path("/").iterdir()]]
+
+    assert run(confined).value == [True, ["policy.yml"]]
+
+
+def test_umount2_uncovers_what_mount_may_not_change(tmp_path: Path) -> None:
+    privileges.require()
+    program = filter_of(tmp_path, "names: [mount]", "umount2")
+    libc = ctypes.CDLL(None, use_errno=True)
+    place = bytes(tmp_path)
+
+    def confined() -> list[object]:
+        privileges.gain()
+        done = libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None)
+        done = done or libc.mount(b"none", place, b"tmpfs", 0, None)
+        if done:
+            return [os.strerror(ctypes.get_errno())]
+        covered = [one.name for one in tmp_path.iterdir()]
+        install_raw(program)
+        refused = syscall(NR_MOUNT, 0, address(place + b"\0"), 0, MS_PRIVATE, 0)
+        libc.umount2(place, MNT_DETACH)
+        return [refused == REFUSED, covered, [one.name for one in tmp_path.iterdir()]]
+
+    told = run(confined).value
+    if len(told) == 1:
+        pytest.skip(f"nothing can be mounted here: {told[0]}")
+    assert told == [True, [], ["policy.yml"]]

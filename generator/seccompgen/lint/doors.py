@@ -286,6 +286,13 @@ WAYS: tuple[Way, ...] = (
         (Door("sendmsg", {"flags": 2}), Door("sendmmsg", {"flags": 3})),
     ),
     Way(
+        Problem.CLOCK_TWIN,
+        _WARNING,
+        "moves the same clock",  # ADJ_SETOFFSET
+        same("settimeofday clock_settime clock_settime64 stime"),
+        same("adjtimex clock_adjtime clock_adjtime64"),
+    ),
+    Way(
         Problem.SOCKET_TWIN,
         _WARNING,
         "connects to the same addresses",
