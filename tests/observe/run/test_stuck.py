@@ -6,7 +6,6 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-import privileges
 import pytest
 import running_kernel as kernel
 from tracing import PTRACE, PYTHON, both, children, start, state, wait_for
@@ -103,7 +102,6 @@ os.kill(os.getpid(), 15)
 def test_memory_that_never_comes_is_shown_as_its_address(
     how: list[str], no_parent: Path, tmp_path: Path
 ) -> None:
-    privileges.require()
     place, policy = tmp_path / "mounted", tmp_path / "policy.yml"
     place.mkdir()
     policy.write_text(no_parent.read_text().replace("getppid", "mkdir"))
