@@ -65,6 +65,26 @@ def test_what_is_refused_through_all_of_them(
     assert [one.severity for one in found if one.severity is not Severity.NOTE] == []
 
 
+@pytest.mark.parametrize(
+    ("name", "when", "shown"),
+    [
+        ("mmap", "prot & PROT_EXEC", "mmap2, mmap"),
+        ("socket", "family == AF_INET", "socketcall, socket"),
+    ],
+)
+def test_another_call_that_does_the_same_there(
+    tmp_path: Path, name: str, when: str, shown: str
+) -> None:
+    path = tmp_path / "policy.yml"
+    text = (
+        "default_action: allow\narches: [x86_64]\ncompat_arches: [i386]\nmultiplexed: allow\n"
+        f"syscalls:\n- {{action: errno, arches: [x86_64], names: [{name}], when: {when}}}\n"
+    )
+    path.write_text(text)
+    (found,) = (one for one in findings(path, tables=shipped_tables()) if one.abis == ("i386",))
+    assert found.message.endswith(f": {shown}")
+
+
 def test_calls_of_each_abi_without_another_meaning(tmp_path: Path) -> None:
     """An allowlist that names calls for one ABI, as libraries there need them, is none."""
     path = tmp_path / "policy.yml"

@@ -218,6 +218,18 @@ def test_threads_alone_are_no_word_on_namespaces(tmp_path: Path, form: str) -> N
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("bits", "bad"), [("0x10000000", True), ("0", False)])
+def test_a_namespace_of_whatever_type(tmp_path: Path, form: str, bits: str, *, bad: bool) -> None:
+    """setns(fd, 0) asks for no type; a rule for 0 refuses no type in particular."""
+    text = (
+        "default_action: allow\narches: [x86_64]\nsyscalls:\n- action: errno\n  names_with_args:\n"
+        f"  - {{name: setns, arguments: [{{argument: 1, operation: Equal, value: {bits}}}]}}\n"
+    )
+    found = lint_text(tmp_path, text, form).get("namespace-twin", [])
+    assert [one.witness and one.witness.call.args[1] for one in found] == ([0] if bad else [])
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_request_of_ioctl_beside_another(tmp_path: Path, form: str) -> None:
     text = """\
 default_action: allow

@@ -52,7 +52,8 @@ RULES = [
     Rule("mknodat", "mode & S_IFMT == S_IFREG", "0"),
     Rule("chmod", "mode == 0o4755", "0o4775"),
     Rule("clone", "flags == CLONE_NEWUSER|SIGCHLD", "CLONE_UNTRACED"),
-    Rule("unshare", "unshare_flags == CLONE_NEWNET", "CLONE_FS"),
+    Rule("unshare", "unshare_flags == CLONE_NEWNET", "CLONE_NEWUTS"),
+    Rule("setns", "nstype == CLONE_NEWUTS", "CLONE_NEWIPC"),
     Rule("personality", "personality == READ_IMPLIES_EXEC", "UNAME26"),
     Rule("futex", "op == FUTEX_LOCK_PI", "FUTEX_LOCK_PI_PRIVATE"),
     Rule("sched_setscheduler", "policy == SCHED_FIFO", "SCHED_RESET_ON_FORK"),
@@ -77,7 +78,7 @@ syscalls:
   - {name: chmod, when: mode & (S_ISUID|S_ISGID)}
   - {name: clone, when: not flags & CLONE_THREAD}
   - {name: unshare, when: unshare_flags & CLONE_NEWUSER}
-  - {name: setns, when: nstype == CLONE_NEWNET}
+  - {name: setns, when: nstype == 0 or nstype & CLONE_NEWNET}
   - {name: personality, when: personality != 0xffffffff}
   - {name: futex, when: 'op & FUTEX_CMD_MASK == FUTEX_LOCK_PI'}
   - {name: sched_setscheduler, when: 'policy & 0xff in {SCHED_FIFO, SCHED_RR}'}
@@ -99,6 +100,8 @@ syscalls:
   - {name: mmap, when: 'prot in {PROT_READ, PROT_READ|PROT_WRITE, PROT_READ|PROT_EXEC}'}
   - {name: openat, when: 'flags in {O_CLOEXEC, O_RDWR|O_CLOEXEC, O_CLOEXEC|O_DIRECTORY}'}
   - {name: open, when: flags & O_CLOEXEC and not flags & O_CREAT}
+  - {name: open_by_handle_at, when: flags & O_ACCMODE == O_RDONLY and not flags & O_TRUNC}
+  - {name: open_by_handle_at, when: 'flags & O_ACCMODE in {O_WRONLY, O_RDWR}'}
   - {name: clone, when: flags == 0x3d0f00}
   - {name: personality, when: 'personality in {0, 8, 0x20000, 0x20008, 0xffffffff}'}
   - {name: futex, when: 'op in {FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE, 0x189}'}

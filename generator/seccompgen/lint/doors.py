@@ -230,6 +230,16 @@ WAYS: tuple[Way, ...] = (
             ),
         )
     ),
+    *(
+        Way(
+            Problem.NAMESPACE_TWIN,
+            _WARNING,
+            "enters the same namespaces, of whatever type,",
+            (Door("setns", where={1: Bits(flag, True)}),),
+            (Door("setns", where={1: Bits(0)}),),
+        )
+        for flag in _NAMESPACES
+    ),
     Way(
         Problem.MEMORY_TWIN,
         _WARNING,

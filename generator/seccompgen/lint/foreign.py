@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.problems import Problem
-from seccompgen.lint.finding import Finding, Severity
+from seccompgen.lint.doors import WAYS, Door
+from seccompgen.lint.finding import Finding, Severity, Witness
+from seccompgen.lint.ways import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from seccompgen.core.sets import Box
     from seccompgen.lint.view import FilterView
 
 _TELLING = (
@@ -26,6 +29,16 @@ _TELLING = (
 
 _MOST_NAMED = 4
 """So many calls are named in a finding."""
+_ALSO: Mapping[str, tuple[Door, ...]] = {
+    "mmap": (Door("mmap2"),),
+    **{
+        door.call: way.others
+        for way in WAYS
+        if way.kind is Problem.MULTIPLEXED_WAY
+        for door in way.doors
+    },
+}
+"""Calls that other ABIs have in the place of a call."""
 
 
 def foreign_abis(native: FilterView, others: Iterable[FilterView]) -> Iterator[Finding]:
@@ -71,29 +84,38 @@ def _opened(name: str, native: FilterView, view: FilterView) -> Finding | None:
 def refused_less(view: FilterView, other: FilterView, severity: Severity) -> Iterator[Finding]:
     """Yield a finding on the calls that are refused on purpose through the ABI of ``other`` alone.
 
-    The same filter answers for that of ``view``, and permits them whatever their arguments are.
+    The same filter answers for that of ``view``, and permits them whatever their arguments are, or
+    another call that does the same.
     """
     names = dict.fromkeys((*_TELLING.split(), *other.table.numbers))
-    found = [
-        (name, answer.permitted[0], refused[0])
-        for name in names
-        if (refused := other.refused_on_purpose(name))
-        and (answer := view.answer(name))
-        and len(answer.permitted) == len(answer.parts)
-    ]
+    found: list[tuple[Door, Box, Witness]] = []
+    for name in names:
+        refused = other.refused_on_purpose(name)
+        for door in (*_ALSO.get(name, ()), Door(name)) if refused else ():
+            permitted = _whole(door, view)
+            if permitted is not None:
+                found.append((door, permitted, other.witness(other.call(name, refused[0]))))
     if not found:
         return
-    name, permitted, refused_box = found[0]
-    named = ", ".join(one for one, _, _ in found[:_MOST_NAMED])
-    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    door, permitted, beside = found[0]
+    calls = list(dict.fromkeys(one.call for one, _, _ in found))
+    more = f" and {len(calls) - _MOST_NAMED} more" if len(calls) > _MOST_NAMED else ""
     yield Finding(
         Problem.FOREIGN_ABI,
         severity,
         f"what is refused through {other.abi.name} is permitted through {view.abi.name}, for which "
-        f"the filter answers as well: {named}{more}",
+        f"the filter answers as well: {', '.join(calls[:_MOST_NAMED])}{more}",
         f"refuse them through {view.abi.name} as well",
         (view.abi.name,),
-        witness=view.witness(view.call(name, permitted)),
-        beside=other.witness(other.call(name, refused_box)),
+        witness=view.witness(view.call(door.call, permitted)),
+        beside=beside,
         programs=(view.program.name,),
     )
+
+
+def _whole(door: Door, view: FilterView) -> Box | None:
+    """Return some arguments of a door, all of which are permitted."""
+    answer = view.answer(door.call)
+    parts = list(inside((box for box, _ in answer.parts), door, view)) if answer else []
+    permitted = list(inside(answer.permitted, door, view)) if answer else []
+    return permitted[0] if permitted and len(permitted) == len(parts) else None

@@ -90,7 +90,7 @@ ADDED_FLAGS: Mapping[ConstantFamily, _Added] = {
     DESCRIPTOR_FLAGS: _added("O_CLOEXEC"),
     FILE_MODES: _added(f"{_PERMISSIONS} S_ISVTX"),
     CLONE_FLAGS: _added("CLONE_UNTRACED CLONE_IO"),
-    NAMESPACES: _added("CLONE_FS CLONE_NEWUTS"),
+    NAMESPACES: _added("CLONE_NEWUTS CLONE_NEWIPC"),
     PERSONALITIES: _added("UNAME26 SHORT_INODE ADDR_NO_RANDOMIZE"),
     FUTEX_OPERATIONS: _added("FUTEX_PRIVATE_FLAG", zero=True),
     SCHEDULERS: _added("SCHED_RESET_ON_FORK", zero=True),
@@ -106,8 +106,6 @@ ADDED_FLAGS: Mapping[ConstantFamily, _Added] = {
 
 CLONE_SYSVSEM is none: clone(CLONE_NEWIPC|CLONE_SYSVSEM) is an error.
 """
-_NOT_OF = {("setns", NAMESPACES)}
-"""Calls with an argument of such a family that do not take the flags."""
 _CREATING = {"open", "openat", "mq_open"}
 """Calls whose mode counts where O_CREAT is among their flags."""
 
@@ -121,12 +119,9 @@ class _Stronger(NamedTuple):
     other: str
 
 
-_STRONGER: Mapping[ConstantFamily, tuple[_Stronger, ...]] = {
-    OPEN_FLAGS: (
-        _Stronger("O_ACCMODE", "O_WRONLY", "O_RDWR", "O_RDONLY"),
-        _Stronger("O_ACCMODE", "O_RDONLY", "O_RDWR", "O_WRONLY"),
-    ),
-    FILE_MODES: (_Stronger("S_IFMT", "S_IFREG", "0", "S_IFIFO"),),
+_STRONGER: Mapping[ConstantFamily, _Stronger] = {
+    OPEN_FLAGS: _Stronger("O_ACCMODE", "O_WRONLY", "O_RDWR", "O_RDONLY"),
+    FILE_MODES: _Stronger("S_IFMT", "S_IFREG", "0", "S_IFIFO"),
 }
 
 
@@ -227,7 +222,7 @@ def _families(
     """Yield the families of an argument that have flags, with what other arguments are then."""
     argument = prototype.parameters[n].name
     own = family_of(name, argument)
-    if own and own in ADDED_FLAGS and (name, own) not in _NOT_OF:
+    if own and own in ADDED_FLAGS:
         yield own, _creates(view, prototype) if own is FILE_MODES and name in _CREATING else {}
     others, families = dependent_families(name, argument)
     at = next((i for i in map(prototype.index, others) if i is not None), None)
@@ -278,21 +273,19 @@ def _with_a_flag(word: _Word, others: Box, refused: int, permitted: int) -> Iter
 
 
 def _by_a_stronger(word: _Word, others: Box, refused: int, permitted: int) -> Iterator[Finding]:
-    """Yield values of a part that are refused, where one that does no less is permitted.
+    """Yield the value of a part that is refused, where one that does no less is permitted.
 
     The third value shows that no list of permitted words was meant.
     """
-    for names in _STRONGER.get(word.values.family, ()):
-        mask, weak, strong, third = (word.number(name) or 0 for name in names)
-        for other in word.unknown or word.added:
-            free = ((permitted, bits | more) for bits in (strong, third) for more in (0, other))
-            found = _fitting(
-                word, (refused, weak), (refused, weak | other), *free, mask=mask | other
-            )
-            if found != NOTHING:
-                value = word.view.sets.least(found)
-                yield _finding(word, others, value, value & ~mask | strong, whole=False)
-                break
+    names = _STRONGER.get(word.values.family)
+    mask, weak, strong, third = (word.number(name) or 0 for name in names or ("0",) * 4)
+    for other in (word.unknown or word.added) if mask else ():
+        free = ((permitted, bits | more) for bits in (strong, third) for more in (0, other))
+        found = _fitting(word, (refused, weak), (refused, weak | other), *free, mask=mask | other)
+        if found != NOTHING:
+            value = word.view.sets.least(found)
+            yield _finding(word, others, value, value & ~mask | strong, whole=False)
+            return
 
 
 def _fitting(word: _Word, first: tuple[int, int], *sides: tuple[int, int], mask: int) -> int:
