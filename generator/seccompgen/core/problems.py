@@ -129,6 +129,7 @@ class Problem(Enum):
     POINTER_ARGUMENT = "pointer-argument"
     WRONG_ARGUMENT = "wrong-argument"
     ALWAYS_TRUE = "always-true"
+    SIGNED_ORDER = "signed-order"
     WHOLE_FLAGS = "whole-flags"
 
     # Findings: the other way in

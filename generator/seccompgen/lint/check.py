@@ -20,6 +20,7 @@ from seccompgen.lint.newer_kernel import newer_kernel
 from seccompgen.lint.noted import noted
 from seccompgen.lint.places import placed
 from seccompgen.lint.refusals import faked, unheeded
+from seccompgen.lint.signed_order import signed_order
 from seccompgen.lint.threads import unsynchronised
 from seccompgen.lint.twins import twins
 from seccompgen.lint.upgrade import UPGRADE_CODES, any_upgrade
@@ -43,6 +44,7 @@ _CHECKS = (
     compared_arguments,
     whole_flags,
     decided_jumps,
+    signed_order,
     ways_in,
     twins,
     racing_memory,
