@@ -159,6 +159,18 @@ def test_a_ring_does_what_an_allowlist_does_not_name(
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("default", "name"), [("allow", "connect"), ("user_notif", "openat")])
+def test_a_ring_passes_by_a_supervisor(tmp_path: Path, form: str, default: str, name: str) -> None:
+    text = (
+        f"default_action: {default}\narches: [x86_64]\nflags: [new_listener]\nsyscalls:\n"
+        f"- {{action: user_notif, names: [{name}]}}\n- {{action: allow, names: [io_uring_setup]}}\n"
+        "- {action: errno(ENOSYS), names: [userfaultfd]}\n"
+    )
+    (found,) = lint_text(tmp_path, text, form)["io-uring-way"]
+    assert found.message.endswith(f" as {name}, which is asked about")
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("other", "bad"), [("open", True), ("creat", True), ("stat", False)])
 def test_a_condition_on_one_door_is_none_on_the_other(
     tmp_path: Path, form: str, other: str, bad: bool

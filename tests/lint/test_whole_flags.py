@@ -152,6 +152,17 @@ def test_masks_and_lists_of_words_are_none(tmp_path: Path, text: str, form: str)
     assert [one.message for one in whole(path, form)] == []
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_flag_gets_past_a_supervisor(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(
+        "default_action: allow\narches: [x86_64]\nflags: [new_listener]\nsyscalls:\n"
+        "- {action: user_notif, names: [openat], when: flags == O_WRONLY}\n"
+    )
+    (found,) = whole(path, form)
+    assert ": O_WRONLY is asked about, and O_WRONLY|O_CLOEXEC, " in found.message
+
+
 def test_the_flags_are_of_their_arguments() -> None:
     """Each is one of the constants of its family, and a single bit on every ABI that has it."""
     facts = shipped_tables().facts

@@ -72,7 +72,7 @@ class Way:
     ``nowhere`` is an argument of calls that are permitted in part: only those of its values count
     that are permitted with no others. Of ``needs``, if there are any, one must be permitted, too,
     and all of ``shut`` refused. With ``by_default`` it counts as well what an allowlist does not
-    name, for no rule can look behind ``others``.
+    name, and what a supervisor decides: no rule can look behind ``others``.
     """
 
     kind: Problem
@@ -494,7 +494,7 @@ WAYS: tuple[Way, ...] = (
             by_default=True,
         )
         # What a ring adds nothing to, as it is permitted anyway.
-        for names, seen in (("openat", "openat open openat2"), ("socket connect", "socketcall"))
+        for names, seen in (("openat", "open openat2"), ("socket connect", "socketcall"))
     ),
     *(
         Way(

@@ -115,15 +115,17 @@ def finding_of(
     """Return the finding that ``other`` is permitted, and ``door`` is not, with these arguments."""
     box, own = found
     part = f" with {_parts_text(other, view)}" if other.where else ""
+    beside = view.witness(view.call(door.call, own))
+    fate = "which is asked about" if asks(beside.ret) else "which is refused"
     return Finding(
         way.kind,
         _severity(way, door, other, view),
-        f"{other.call}{part} is permitted, and {way.reason} as {door.call}, "
-        "which is refused" + ("" if door.where or _whole(door, view) else " in part"),
+        f"{other.call}{part} is permitted, and {way.reason} as {door.call}, {fate}"
+        + ("" if door.where or _whole(door, view) else " in part"),
         _advice(other.call, part, view),
         (view.abi.name,),
         witness=view.witness(view.call(other.call, box)),
-        beside=view.witness(view.call(door.call, own)),
+        beside=beside,
         programs=(view.program.name,),
     )
 
@@ -178,7 +180,7 @@ def _refused(door: Door, way: Way, view: FilterView) -> list[Box]:
     refused = view.refused_on_purpose(door.call)
     if way.by_default:
         answer = view.answer(door.call)
-        refused = answer.refused if answer else ()
+        refused = (*answer.refused, *answer.asked) if answer else ()
     if refused and door.in_part and view.is_allowlist:
         answer = view.answer(door.call)
         assert answer is not None

@@ -34,6 +34,7 @@ from seccompgen.core.model import U32, U64
 from seccompgen.core.naming import Naming
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, NOTHING, Box
+from seccompgen.lint.answers import asks
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.verify import Meaning
 
@@ -165,12 +166,16 @@ class _Word:
         return [bit for bit in map(self.number, ADDED_FLAGS[self.values.family].flags) if bit]
 
     @cached_property
-    def unknown(self) -> list[int]:
-        """The bits that mean nothing in the argument, as far as anybody knows."""
+    def probes(self) -> list[int]:
+        """The bits that mean nothing in the argument, as far as anybody knows.
+
+        Where all have a meaning, that is the last of those that any value takes.
+        """
         known = 0
         for value in (*self.added, *self.values.flags, *self.values.part):
             known |= value & U32
-        return [1 << bit for bit in range(min(self.bits, 32)) if not known >> bit & 1]
+        unknown = [1 << bit for bit in range(min(self.bits, 32)) if not known >> bit & 1]
+        return unknown or self.added[-1:]
 
     def number(self, constant: str) -> int | None:
         """Return the value of a constant, or a number that is written."""
@@ -206,7 +211,7 @@ def whole_flags(view: FilterView) -> Iterator[Finding]:
     naming = Naming(view.facts)
     for name, answer in view.conditional():
         prototype = view.prototype(name)
-        if prototype is None or not answer.permitted or not answer.refused:
+        if prototype is None or not answer.permitted:
             continue
         for n in range(len(prototype.parameters)):
             if all(box[n] == ALL for box, _ in answer.parts):
@@ -241,7 +246,8 @@ def _creates(view: FilterView, prototype: Prototype) -> Mapping[int, int]:
 def _of_word(word: _Word, answer: CallAnswer) -> Iterator[Finding]:
     sets = word.view.sets
     permitted = word.groups(answer.permitted)
-    for others, values in word.groups(answer.refused).items():
+    # What a supervisor decides should not get past it either.
+    for others, values in word.groups((*answer.refused, *answer.asked)).items():
         refused = sets.both(values, word.plain)
         for with_them, passing in permitted.items():
             both = sets.common(others, with_them)
@@ -261,7 +267,7 @@ def _with_a_flag(word: _Word, others: Box, refused: int, permitted: int) -> Iter
     for flag in flags:
         left = sets.minus(_fitting(word, (refused, 0), (permitted, flag), mask=flag), done)
         found = NOTHING
-        for other in (word.unknown or flags) if left != NOTHING else ():
+        for other in word.probes if left != NOTHING else ():
             if other != flag:
                 every = ((permitted, bits) for bits in (flag, other, flag | other))
                 found = sets.either(found, _fitting(word, (left, 0), *every, mask=flag | other))
@@ -279,7 +285,7 @@ def _by_a_stronger(word: _Word, others: Box, refused: int, permitted: int) -> It
     """
     names = _STRONGER.get(word.values.family)
     mask, weak, strong, third = (word.number(name) or 0 for name in names or ("0",) * 4)
-    for other in (word.unknown or word.added) if mask else ():
+    for other in word.probes if mask else ():
         free = ((permitted, bits | more) for bits in (strong, third) for more in (0, other))
         found = _fitting(word, (refused, weak), (refused, weak | other), *free, mask=mask | other)
         if found != NOTHING:
@@ -324,15 +330,17 @@ def _finding(word: _Word, others: Box, shut: int, opened: int, *, whole: bool) -
         word.naming.value(word.name, n, call.args, view.abi) for call in (refused, permitted)
     )
     about = f"{word.name}'s {word.shown}"
+    witness = view.witness(refused)
+    fate = "is asked about" if asks(witness.ret) else "is refused"
     return Finding(
         Problem.WHOLE_FLAGS,
         Severity.ERROR,
-        f"{f'the filter compares {about} as a whole' if whole else about}: {weak} is refused, and "
+        f"{f'the filter compares {about} as a whole' if whole else about}: {weak} {fate}, and "
         f"{strong}, which does no less, is permitted",
         f"compare under a mask: {_masked(word, shut)}" if whole else f"refuse {strong} as well",
         (view.abi.name,),
         witness=view.witness(permitted),
-        beside=view.witness(refused),
+        beside=witness,
         programs=(view.program.name,),
     )
 
