@@ -47,6 +47,7 @@ def refuse(names: str, action: str = "errno", when: str = "") -> str:
         (refuse("setsockopt"), {"setsockopt": "note"}),
         (refuse("setsockopt", when="optname == 26"), {}),
         (refuse("socket, sendto, setsockopt, shutdown"), {}),
+        (refuse("connect, accept, accept4, sendto, setsockopt, shutdown"), {}),
         (refuse("tgkill"), {"tgkill": "note"}),
         (refuse("getpid"), {"getpid": "warning"}),
         (refuse("exit"), {"exit": "warning"}),

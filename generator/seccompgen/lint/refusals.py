@@ -59,8 +59,9 @@ def _has_only_threads(view: FilterView) -> bool:
 
 
 def _has_sockets(view: FilterView) -> bool:
-    """Return True if sockets may be made and read: who refuses all of that means it."""
-    return view.permits("socket") and view.permits("recvfrom")
+    """Return True if sockets may be made, connected and read: who refuses all of that means it."""
+    connected = any(map(view.permits, ("connect", "accept", "accept4")))
+    return connected and view.permits("socket") and view.permits("recvfrom")
 
 
 def _sends(view: FilterView) -> bool:
