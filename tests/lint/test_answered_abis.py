@@ -85,6 +85,19 @@ def test_another_call_that_does_the_same_there(
     assert found.message.endswith(f": {shown}")
 
 
+@pytest.mark.parametrize(("when", "bad"), [("", True), (", when: family == AF_INET6", False)])
+def test_calls_that_are_refused_in_part(tmp_path: Path, when: str, *, bad: bool) -> None:
+    """What has conditions through both ABIs, with whatever values, is left to its author."""
+    path = tmp_path / "policy.yml"
+    path.write_text(
+        "default_action: allow\narches: [x86_64]\ncompat_arches: [i386]\nmultiplexed: errno\n"
+        f"syscalls:\n- {{action: errno, arches: [x86_64], names: [socket]{when}}}\n"
+        "- {action: errno, arches: [i386], names: [socket], when: family == AF_INET}\n"
+    )
+    found = [one for one in findings(path, tables=shipped_tables()) if one.abis == ("i386",)]
+    assert ("foreign-abi" in {one.kind.value for one in found}) is bad
+
+
 def test_calls_of_each_abi_without_another_meaning(tmp_path: Path) -> None:
     """An allowlist that names calls for one ABI, as libraries there need them, is none."""
     path = tmp_path / "policy.yml"

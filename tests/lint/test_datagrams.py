@@ -35,6 +35,7 @@ syscalls:
   - {name: close, when: fd != 0}
 """
 PAIR = "  - {name: socketpair, when: '%s'}\n"
+SOCKET = "  - {name: socket, when: '%s'}\n"
 STREAMS = "type & 0xf in {SOCK_STREAM, SOCK_SEQPACKET}"
 
 
@@ -52,8 +53,14 @@ STREAMS = "type & 0xf in {SOCK_STREAM, SOCK_SEQPACKET}"
         (ALLOW % "sendmsg" + PAIR % STREAMS, False),
         (ALLOW % "sendmsg, sendto" + PAIR % "family == AF_UNIX", True),
         (ALLOW % "socketpair" + "  - {name: sendto, when: addr == 0}\n", False),
-        (ALLOW % "socketpair, sendmsg" + "  - {name: socket, when: family == AF_INET}\n", True),
-        (ALLOW % "socketpair, sendmsg" + "  - {name: socket, when: family == AF_UNIX}\n", False),
+        (ALLOW % "socketpair, sendmsg" + SOCKET % "family == AF_INET", True),
+        (ALLOW % "sendmsg" + PAIR % "type == SOCK_DGRAM|SOCK_CLOEXEC", True),
+        (ALLOW % "socketpair, sendmsg" + SOCKET % "family == AF_UNIX", False),
+        # Who permits streams of AF_UNIX has not refused it.
+        (
+            ALLOW % "socketpair, sendmsg" + SOCKET % "family == AF_UNIX and type == SOCK_STREAM",
+            False,
+        ),
     ],
 )
 def test_where_they_are_found(tmp_path: Path, form: str, text: str, *, found: bool) -> None:

@@ -71,7 +71,7 @@ syscalls:
   - {name: mmap, when: prot & PROT_EXEC and flags & MAP_ANONYMOUS}
   - {name: open, when: flags & O_ACCMODE != O_RDONLY}
   - {name: openat, when: flags & (O_WRONLY|O_RDWR|O_CREAT)}
-  - {name: fcntl, when: cmd == F_SETOWN}
+  - {name: fcntl, when: cmd == F_SETPIPE_SZ and arg == 4096}
   - {name: fcntl, when: cmd == F_SETFL and arg & FASYNC}
   - {name: ioctl, when: cmd == TIOCSTI}
   - {name: mknod, when: 'mode & S_IFMT in {S_IFCHR, S_IFBLK}'}
@@ -107,6 +107,7 @@ syscalls:
   - {name: futex, when: 'op in {FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE, 0x189}'}
   - {name: sched_setscheduler, when: policy == SCHED_RESET_ON_FORK}
   - {name: mknod, when: mode == S_IFIFO|0o600}
+  - {name: fchmod, when: mode & 0o222}
   - {name: fcntl, when: 'cmd in {F_GETFD, F_GETFL} or cmd == F_SETFL and arg == O_RDWR|O_NONBLOCK'}
 """
 

@@ -84,15 +84,15 @@ def _opened(name: str, native: FilterView, view: FilterView) -> Finding | None:
 def refused_less(view: FilterView, other: FilterView, severity: Severity) -> Iterator[Finding]:
     """Yield a finding on the calls that are refused on purpose through the ABI of ``other`` alone.
 
-    The same filter answers for that of ``view``, and permits them whatever their arguments are, or
-    another call that does the same.
+    The same filter answers for that of ``view``, and permits them, or another call that does the
+    same: whatever its arguments are, or some of those that all are refused.
     """
     names = dict.fromkeys((*_TELLING.split(), *other.table.numbers))
     found: list[tuple[Door, Box, Witness]] = []
     for name in names:
-        refused = other.refused_on_purpose(name)
+        refused, answer = other.refused_on_purpose(name), other.answer(name)
         for door in (*_ALSO.get(name, ()), Door(name)) if refused else ():
-            permitted = _whole(door, view)
+            permitted = _permitted(door, view, whole=bool(answer and answer.permitted))
             if permitted is not None:
                 found.append((door, permitted, other.witness(other.call(name, refused[0]))))
     if not found:
@@ -113,9 +113,13 @@ def refused_less(view: FilterView, other: FilterView, severity: Severity) -> Ite
     )
 
 
-def _whole(door: Door, view: FilterView) -> Box | None:
-    """Return some arguments of a door, all of which are permitted."""
+def _permitted(door: Door, view: FilterView, *, whole: bool) -> Box | None:
+    """Return permitted arguments of a door; None where none are, or ``whole`` and not all are."""
     answer = view.answer(door.call)
-    parts = list(inside((box for box, _ in answer.parts), door, view)) if answer else []
     permitted = list(inside(answer.permitted, door, view)) if answer else []
-    return permitted[0] if permitted and len(permitted) == len(parts) else None
+    if answer is None or not permitted:
+        return None
+    left = whole and len(list(inside((box for box, _ in answer.parts), door, view))) > len(
+        permitted
+    )
+    return None if left else permitted[0]
