@@ -184,9 +184,14 @@ class FilterView:
 
     def is_refused_by_rule(self, name: str) -> bool:
         """Return True if a rule names a call to refuse it; of a program nobody knows."""
-        return self.policy is not None and any(
-            rule.name == name and rule.applies_to(self.abi) and refuses(rule.action.ret(self.abi))
-            for rule in self.policy.own_rules
+        return name in self._refused_by_rules
+
+    @cached_property
+    def _refused_by_rules(self) -> frozenset[str]:
+        return frozenset(
+            rule.name
+            for rule in (self.policy.own_rules if self.policy else ())
+            if rule.applies_to(self.abi) and refuses(rule.action.ret(self.abi))
         )
 
     # --- arguments ---------------------------------------------------------------------------
