@@ -13,7 +13,9 @@ import os
 import resource
 import signal
 import socket
+import stat
 import struct
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,8 @@ require_x86_64()
 
 OURS = 1234
 REFUSED = (-1, OURS)
-NR_MMAP, NR_MPROTECT, NR_GETPID, NR_CONNECT, NR_FCNTL, NR_SETUID = 9, 10, 39, 42, 72, 105
+NR_MMAP, NR_MPROTECT, NR_GETPID, NR_SOCKET, NR_CONNECT, NR_FCNTL = 9, 10, 39, 41, 42, 72
+NR_SETUID, NR_OPENAT = 105, 257
 NR_SCHED_SETSCHEDULER, NR_PRCTL, NR_SETRLIMIT, NR_ADD_KEY, NR_KEYCTL = 144, 157, 160, 248, 250
 NR_PIVOT_ROOT, NR_MOUNT, NR_SCHED_SETATTR, NR_SECCOMP = 155, 165, 314, 317
 CLONE_NEWNS, MS_REC, MS_PRIVATE, MNT_DETACH = 0x20000, 0x4000, 0x40000, 2
@@ -110,6 +113,34 @@ def prctl() -> tuple[object, bool]:
     return refused, syscall(NR_GETPID) == (-1, 77)
 
 
+def mapped() -> tuple[object, bool]:
+    refused = syscall(NR_SOCKET, socket.AF_INET, socket.SOCK_STREAM, 0)
+    with socket.socket(socket.AF_INET6) as server, socket.socket(socket.AF_INET6) as client:
+        server.bind(("::ffff:127.0.0.1", 0))
+        server.listen()
+        client.connect(server.getsockname())
+        return refused, client.getpeername()[0] == "::ffff:127.0.0.1"
+
+
+def unnamed() -> tuple[object, bool]:
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "new")
+        creating = os.O_CREAT | os.O_WRONLY
+        refused = syscall(NR_OPENAT, -1, address(bytes(path) + b"\0"), creating, 0o600)
+        file = os.open(place, os.O_TMPFILE | os.O_WRONLY)
+        os.link(f"/proc/self/fd/{file}", path, src_dir_fd=file)  # so that Python calls linkat
+        return refused, path.exists()
+
+
+def regular() -> tuple[object, bool]:
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "new")
+        creating = os.O_CREAT | os.O_WRONLY
+        refused = syscall(NR_OPENAT, -1, address(bytes(path) + b"\0"), creating, 0o600)
+        os.mknod(path, 0o600 | stat.S_IFREG)
+        return refused, path.is_file()
+
+
 _KEPT: list[object] = []
 
 
@@ -142,6 +173,9 @@ def filter_of(directory: Path, rule: str, message: str) -> bytes:
         ("names: [fcntl], when: cmd == F_SETOWN", "fcntl", owner),
         ("names: [mmap], when: prot & PROT_EXEC", "mprotect", mprotect),
         ("names: [seccomp]", "prctl", prctl),
+        ("names: [socket], when: family == AF_INET", "socket", mapped),
+        ("names: [openat], when: flags & O_CREAT", "openat", unnamed),
+        ("names: [openat], when: flags & O_CREAT", "mknod", regular),
     ],
 )
 def test_the_twin_does_what_is_refused(

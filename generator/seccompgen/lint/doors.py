@@ -129,7 +129,8 @@ _CHMOD = (
     Door("fchmodat", {"mode": 2}),
     Door("fchmodat2", {"mode": 2}),
 )
-_CREATES = Bits(Named("O_CREAT", 0o100), True)
+_O_CREAT = Named("O_CREAT", 0o100)
+_CREATES = Bits(_O_CREAT, True)
 _NEW_FILE = (
     Door("open", {"mode": 2}, where={1: _CREATES}),
     Door("openat", {"mode": 3}, where={2: _CREATES}),
@@ -138,6 +139,19 @@ _NEW_FILE = (
     Door("mknodat", {"mode": 2}),
 )
 """Calls that make a file, of any mode."""
+_CREATING = (
+    Door("open", {"flags": 1}, where={1: _CREATES}),
+    Door("openat", {"flags": 2}, where={2: _CREATES}),
+)
+_UNNAMED = tuple(
+    Door(call, where={n: Bits(Named("__O_TMPFILE", 0o20000000), True)})
+    for call, n in (("open", 1), ("openat", 2))
+)
+"""Calls that make a file that gets its name later, by ``linkat``."""
+_REGULAR = tuple(
+    Door(call, where={n: Bits(Named("S_IFREG", 0o100000), under=0o170000)})
+    for call, n in (("mknod", 1), ("mknodat", 2))
+)
 _TIME64 = (
     "futex futex_time64",
     "clock_settime clock_settime64",
@@ -191,7 +205,19 @@ _WX = {"prot": (7,)}
 _EXECUTABLE = Bits(Named("PROT_EXEC", 4), True)
 
 _FASTOPEN = Bits(Named("MSG_FASTOPEN", 0x20000000), True)
-_INTERNET = Named("AF_INET", 2), Named("AF_INET6", 10)
+
+
+def _family(name: str, number: int) -> Door:
+    """Return the sockets of a family, of every type."""
+    return Door("socket", {"type": 1}, where={0: Bits(Named(name, number))}, in_part=True)
+
+
+_INTERNET = _family("AF_INET", 2), _family("AF_INET6", 10)
+_SMC = Door(
+    "socket",
+    {"type": 1},
+    where={0: Bits(Named("AF_SMC", 43)), 1: Bits(Named("SOCK_STREAM", 1), under=0xF)},
+)
 _SIGNALS = same("kill tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo")
 _OWNER = tuple(
     Door(call, where={1: Bits(Named(command, value))}, in_part=True)
@@ -254,6 +280,15 @@ WAYS: tuple[Way, ...] = (
         same("pidfd_getfd"),
     ),
     Way(
+        Problem.MEMORY_TWIN,
+        _WARNING,
+        "attaches to the same processes",
+        tuple(
+            Door("ptrace", where={0: Bits(Named(name, number))}, in_part=True)
+            for name, number in (("PTRACE_ATTACH", 16), ("PTRACE_SEIZE", 0x4206))
+        ),
+    ),
+    Way(
         Problem.MOUNT_TWIN,
         _WARNING,
         "mounts as well",
@@ -273,6 +308,18 @@ WAYS: tuple[Way, ...] = (
         "attaches programs to the same events of the kernel",
         same("perf_event_open"),
         same("bpf"),
+    ),
+    *(
+        Way(
+            Problem.OPEN_TWIN,
+            _WARNING,
+            "makes new files",
+            _CREATING,
+            others,
+            flips=("flags", _O_CREAT),
+            needs=needs,
+        )
+        for others, needs in ((_UNNAMED, same("linkat")), (_REGULAR, ()))
     ),
     Way(
         Problem.FILE_TWIN,
@@ -312,8 +359,37 @@ WAYS: tuple[Way, ...] = (
             Door("sendmsg", where={2: _FASTOPEN}),
             Door("sendmmsg", where={3: _FASTOPEN}),
         ),
-        needs=tuple(Door("socket", where={0: Bits(family)}) for family in _INTERNET),
+        needs=_INTERNET,
         shut=same("connect"),
+    ),
+    # IPv6 has addresses for those of IPv4, and SMC connects by TCP where the other end has no SMC.
+    # Whoever refuses a family with most others has not named it.
+    *(
+        Way(
+            Problem.SOCKET_TWIN,
+            _WARNING,
+            "reaches the same addresses",
+            (family,),
+            (other,),
+            needs=(_family("AF_VSOCK", 40),),
+        )
+        for family, other in (_INTERNET, (_INTERNET[0], _SMC), (_INTERNET[1], _SMC))
+    ),
+    Way(
+        Problem.SOCKET_TWIN,
+        _WARNING,
+        "reads and writes the same packets",
+        (_family("AF_PACKET", 17),),
+        (
+            Door(
+                "socket",
+                where={
+                    0: Bits(Named("AF_INET", 2)),
+                    1: Bits(Named("SOCK_PACKET", 10), under=0xF),
+                },
+            ),
+        ),
+        needs=(_family("AF_VSOCK", 40),),
     ),
     Way(
         Problem.UNIX_DATAGRAMS,

@@ -115,12 +115,15 @@ def finding_of(
     """Return the finding that ``other`` is permitted, and ``door`` is not, with these arguments."""
     box, own = found
     part = f" with {_parts_text(other, view)}" if other.where else ""
+    own_part = ""
+    if door.call == other.call and not any(bits.masked for bits in door.where.values()):
+        own_part = f" with {_parts_text(door, view)}"
     beside = view.witness(view.call(door.call, own))
     fate = "which is asked about" if asks(beside.ret) else "which is refused"
     return Finding(
         way.kind,
         _severity(way, door, other, view),
-        f"{other.call}{part} is permitted, and {way.reason} as {door.call}, {fate}"
+        f"{other.call}{part} is permitted, and {way.reason} as {door.call}{own_part}, {fate}"
         + ("" if door.where or _whole(door, view) else " in part"),
         _advice(other.call, part, view),
         (view.abi.name,),
