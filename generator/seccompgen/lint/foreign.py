@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.problems import Problem
-from seccompgen.lint.doors import WAYS, Door
+from seccompgen.lint.doors import WAYS
 from seccompgen.lint.finding import Finding, Severity, Witness
+from seccompgen.lint.way import Door
 from seccompgen.lint.ways import inside
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL
 from seccompgen.kernel.powers import powers
-from seccompgen.lint.doors import WAYS, Door, Way
+from seccompgen.lint.doors import WAYS
 from seccompgen.lint.finding import Severity
 from seccompgen.lint.kin import are_kin
+from seccompgen.lint.way import Door, Way
 from seccompgen.lint.ways import common, finding_of, inside
 
 if TYPE_CHECKING:

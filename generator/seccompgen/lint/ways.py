@@ -14,14 +14,16 @@ from seccompgen.core.model import U32, U64
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Box
 from seccompgen.lint.answers import asks, refuses
-from seccompgen.lint.doors import OTHER_FORMS, WAYS, Door, Named, Way
+from seccompgen.lint.doors import OTHER_FORMS, WAYS
 from seccompgen.lint.fallback import enosys_fix
 from seccompgen.lint.finding import Finding, Severity
+from seccompgen.lint.way import Named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from seccompgen.lint.view import FilterView
+    from seccompgen.lint.way import Door, Way
 
 _SWAPPED = {("clone", 0): {"s390": 1, "s390x": 1}}
 """Arguments that stand elsewhere on some ABIs (CLONE_BACKWARDS2 in arch/s390/Kconfig)."""
