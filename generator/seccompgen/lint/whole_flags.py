@@ -112,17 +112,36 @@ _CREATING = {"open", "openat", "mq_open"}
 
 
 class _Stronger(NamedTuple):
-    """Under ``mask``, ``passing`` does no less than ``refused``; ``other`` is a third value."""
+    """Under ``mask``, what ``passing`` does is refused with each of ``refused``.
 
+    Constants that make up a value are joined by ``|``. ``other`` is a value that is permitted as
+    well, so that no list of words was meant. ``calls`` are those that it is so for.
+    """
+
+    calls: str
     mask: str
     refused: str
     passing: str
     other: str
+    does: str = "does no less"
+    severity: Severity = Severity.ERROR
 
 
-_STRONGER: Mapping[ConstantFamily, _Stronger] = {
-    OPEN_FLAGS: _Stronger("O_ACCMODE", "O_WRONLY", "O_RDWR", "O_RDONLY"),
-    FILE_MODES: _Stronger("S_IFMT", "S_IFREG", "0", "S_IFIFO"),
+_OPENING = "open openat open_by_handle_at"
+_STRONGER: Mapping[ConstantFamily, tuple[_Stronger, ...]] = {
+    OPEN_FLAGS: (
+        _Stronger(f"{_OPENING} mq_open", "O_ACCMODE", "O_WRONLY", "O_RDWR", "O_RDONLY"),
+        _Stronger(
+            _OPENING,
+            "O_ACCMODE|O_TRUNC",
+            "O_WRONLY O_RDWR",
+            "O_RDONLY|O_TRUNC",
+            "O_RDONLY",
+            "empties the file",
+            Severity.WARNING,
+        ),
+    ),
+    FILE_MODES: (_Stronger("mknod mknodat", "S_IFMT", "S_IFREG", "0", "S_IFIFO"),),
 }
 
 
@@ -177,11 +196,15 @@ class _Word:
         unknown = [1 << bit for bit in range(min(self.bits, 32)) if not known >> bit & 1]
         return unknown or self.added[-1:]
 
-    def number(self, constant: str) -> int | None:
-        """Return the value of a constant, or a number that is written."""
-        if constant[0].isdigit():
-            return int(constant, 0)
-        return self.view.facts.value(constant, self.view.abi)
+    def number(self, constants: str) -> int:
+        """Return the value of constants, or numbers, that are joined; 0 where the ABI lacks one."""
+        found = 0
+        for name in constants.split("|"):
+            known = (
+                int(name, 0) if name[0].isdigit() else self.view.facts.value(name, self.view.abi)
+            )
+            found |= known or 0
+        return found
 
     def call(self, others: Box, value: int) -> Call:
         """Return a call with ``value``, whose other arguments are in the sets ``others``."""
@@ -275,23 +298,22 @@ def _with_a_flag(word: _Word, others: Box, refused: int, permitted: int) -> Iter
         # One for each rule, by its smallest value.
         values = {word.rule(others, value): value for value in reversed(_members(word, found))}
         for value in values.values():
-            yield _finding(word, others, value, value | flag, whole=True)
+            yield _finding(word, others, value, value | flag)
 
 
 def _by_a_stronger(word: _Word, others: Box, refused: int, permitted: int) -> Iterator[Finding]:
-    """Yield the value of a part that is refused, where one that does no less is permitted.
-
-    The third value shows that no list of permitted words was meant.
-    """
-    names = _STRONGER.get(word.values.family)
-    mask, weak, strong, third = (word.number(name) or 0 for name in names or ("0",) * 4)
-    for other in word.probes if mask else ():
-        free = ((permitted, bits | more) for bits in (strong, third) for more in (0, other))
-        found = _fitting(word, (refused, weak), (refused, weak | other), *free, mask=mask | other)
-        if found != NOTHING:
-            value = word.view.sets.least(found)
-            yield _finding(word, others, value, value & ~mask | strong, whole=False)
-            return
+    """Yield values of a part that are refused, where another one does what they do."""
+    for one in _STRONGER.get(word.values.family, ()):
+        mask, strong, third = map(word.number, (one.mask, one.passing, one.other))
+        weak = [word.number(value) for value in one.refused.split()]
+        for other in word.probes if word.name in one.calls.split() else ():
+            sides = [(refused, bits | more) for bits in weak for more in (0, other)]
+            sides += [(permitted, bits | more) for bits in (strong, third) for more in (0, other)]
+            found = _fitting(word, *sides, mask=mask | other)
+            if found != NOTHING:
+                value = word.view.sets.least(found)
+                yield _finding(word, others, value, value & ~mask | strong, one)
+                break
 
 
 def _fitting(word: _Word, first: tuple[int, int], *sides: tuple[int, int], mask: int) -> int:
@@ -319,10 +341,12 @@ def _members(word: _Word, values: int) -> list[int]:
     return found if left == NOTHING else found[:1]
 
 
-def _finding(word: _Word, others: Box, shut: int, opened: int, *, whole: bool) -> Finding:
+def _finding(
+    word: _Word, others: Box, shut: int, opened: int, part: _Stronger | None = None
+) -> Finding:
     """Return the finding that the value ``shut`` is refused, and ``opened`` is permitted.
 
-    ``whole``: because the word is compared as one value.
+    That is because the word is compared as one value, or of a ``part`` of it another value.
     """
     view, n = word.view, word.argument
     refused, permitted = word.call(others, shut), word.call(others, opened)
@@ -330,17 +354,18 @@ def _finding(word: _Word, others: Box, shut: int, opened: int, *, whole: bool) -
         word.naming.value(word.name, n, call.args, view.abi) for call in (refused, permitted)
     )
     about = f"{word.name}'s {word.shown}"
-    witness = view.witness(refused)
-    fate = "is asked about" if asks(witness.ret) else "is refused"
+    how = about if part else f"the filter compares {about} as a whole"
+    beside = view.witness(refused)
+    fate = "is asked about" if asks(beside.ret) else "is refused"
     return Finding(
         Problem.WHOLE_FLAGS,
-        Severity.ERROR,
-        f"{f'the filter compares {about} as a whole' if whole else about}: {weak} {fate}, and "
-        f"{strong}, which does no less, is permitted",
-        f"compare under a mask: {_masked(word, shut)}" if whole else f"refuse {strong} as well",
+        part.severity if part else Severity.ERROR,
+        f"{how}: {weak} {fate}, and {strong}, which {part.does if part else 'does no less'}, "
+        "is permitted",
+        f"refuse {strong} as well" if part else f"compare under a mask: {_masked(word, shut)}",
         (view.abi.name,),
         witness=view.witness(permitted),
-        beside=witness,
+        beside=beside,
         programs=(view.program.name,),
     )
 
