@@ -145,6 +145,14 @@ def test_no_twin_is_left(tmp_path: Path, form: str, text: str) -> None:
     assert {code for code in by_code(tmp_path, text, form) if code != "io-uring-way"} == set()
 
 
+@pytest.mark.parametrize(("abi", "known"), [("x86_64", True), ("mips64", False)])
+def test_a_command_whose_number_nobody_knows_is_none(tmp_path: Path, abi: str, known: bool) -> None:
+    """SIOCSPGRP is made of a type on MIPS, which the tables do not follow."""
+    text = in_part(("fcntl", "cmd == F_SETOWN")).replace("x86_64", abi)
+    found = by_code(tmp_path, text)["async-signals"]
+    assert any("SIOCSPGRP" in one.message for one in found) is known
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("call", "left"),
