@@ -160,7 +160,9 @@ def test_no_network(abi: str) -> None:
     assert len(io_uring) == 3
     assert {asked(name) for name in io_uring} == {no_such_call(abi)}
     assert asked("pidfd_getfd", 3, 4) == asked("pidfd_getfd", HIGH | 3, HIGH | 4) == refused(EPERM)
-    others = set(asked.numbers) - {*entrances, *io_uring, "pidfd_getfd"}
+    assert asked("request_key", 3, 4, 0, 5) == ALLOW  # what is there is found
+    assert asked("request_key", 3, 4, 1, 5) == refused(EACCES)
+    others = set(asked.numbers) - {*entrances, *io_uring, "pidfd_getfd", "request_key"}
     assert {asked(name, 2) for name in others} == {ALLOW}
 
 

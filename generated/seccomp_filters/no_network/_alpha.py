@@ -11,49 +11,55 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> from osf_pid_block
-    b"\x15\x00\x03\x00\x61\x00\x00\x00"  # jeq  97 socket               -> socket, socketpair
-    b"\x15\x00\x02\x00\x87\x00\x00\x00"  # jeq  135 socketpair          -> socket, socketpair
-    b"\x15\x00\x21\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
-    b"\x15\x00\x20\x1e\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
-    # socket, socketpair: no_network.yml:42
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x35\x00\x0a\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
+    b"\x15\x00\x07\x00\x61\x00\x00\x00"  # jeq  97 socket               -> socket, socketpair
+    b"\x15\x00\x06\x00\x87\x00\x00\x00"  # jeq  135 socketpair          -> socket, socketpair
+    b"\x35\x00\x02\x00\x97\x00\x00\x00"  # jge  151                     -> from osf_pid_block
+    b"\x15\x00\x25\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
+    b"\x15\x00\x24\x22\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
     # from osf_pid_block:
-    b"\x35\x00\x14\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group
-    b"\x35\x00\x07\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
-    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
-    b"\x15\x00\x19\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
-    b"\x15\x00\x18\x00\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS)
-    b"\x35\x00\x15\x17\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> allow else errno(ENOSYS)
+    b"\x15\x00\x23\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
+    b"\x15\x00\x22\x00\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS)
+    b"\x35\x00\x1f\x21\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> allow else errno(ENOSYS)
+    # socket, socketpair: no_network.yml:45
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1d\x16\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from osf_exportfs:
-    b"\x15\x00\x14\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> allow
-    b"\x15\x00\x13\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> allow
-    b"\x15\x00\x12\x14\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> allow else errno(ENOSYS)
+    b"\x35\x00\x10\x00\xb8\x01\x00\x00"  # jge  440 request_key         -> from request_key
+    b"\x35\x00\x08\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> from getpgid
+    b"\x35\x00\x03\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
+    b"\x15\x00\x19\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> allow
+    b"\x15\x00\x18\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> allow
+    b"\x15\x00\x17\x19\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> allow else errno(ENOSYS)
     # from osf_alt_sigpending:
-    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262                     -> from bdflush
-    b"\x35\x00\x03\x00\xe5\x00\x00\x00"  # jge  229                     -> from getpgid
     b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
-    b"\x35\x00\x10\x0e\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x17\x15\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else allow
     # from osf_swapon:
-    b"\x15\x00\x0f\x0d\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x16\x00\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS)
+    b"\x35\x00\x15\x13\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS) else allow
     # from getpgid:
-    b"\x15\x00\x0e\x00\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS)
-    b"\x35\x00\x0b\x0d\xe9\x00\x00\x00"  # jge  233 getpgid             -> allow else errno(ENOSYS)
+    b"\x35\x00\x05\x00\x93\x01\x00\x00"  # jge  403                     -> from exit_group
+    b"\x35\x00\x02\x00\x2c\x01\x00\x00"  # jge  300 bdflush             -> from bdflush
+    b"\x15\x00\x12\x00\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS)
+    b"\x35\x00\x11\x0f\x06\x01\x00\x00"  # jge  262                     -> errno(ENOSYS) else allow
     # from bdflush:
-    b"\x35\x00\x02\x00\x41\x01\x00\x00"  # jge  321 oldumount           -> from oldumount
-    b"\x35\x00\x00\x0b\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
-    b"\x15\x00\x0a\x08\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else allow
-    # from oldumount:
-    b"\x15\x00\x09\x00\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS)
-    b"\x35\x00\x08\x06\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x10\x00\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS)
+    b"\x15\x00\x0f\x0d\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else allow
     # from exit_group:
-    b"\x35\x00\x00\x05\x15\x02\x00\x00"  # jge  533                     else allow
-    b"\x35\x00\x06\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
-    b"\x35\x00\x01\x00\x1a\x02\x00\x00"  # jge  538 open_tree           -> from open_tree
-    b"\x15\x00\x02\x04\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> allow else errno(ENOSYS)
+    b"\x35\x00\x0c\x0e\x95\x01\x00\x00"  # jge  405 exit_group          -> allow else errno(ENOSYS)
+    # from request_key:
+    b"\x35\x00\x05\x00\xb9\x01\x00\x00"  # jge  441 keyctl              -> from keyctl
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x07\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    # from keyctl:
+    b"\x35\x00\x02\x00\x1a\x02\x00\x00"  # jge  538 open_tree           -> from open_tree
+    b"\x35\x00\x00\x04\x15\x02\x00\x00"  # jge  533                     else allow
+    b"\x15\x00\x03\x05\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> allow else errno(ENOSYS)
     # from open_tree:
+    b"\x35\x00\x04\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
     b"\x15\x00\x03\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x24\x02\x00\x00"  # jeq  548 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

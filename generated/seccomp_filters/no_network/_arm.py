@@ -17,67 +17,73 @@ PROGRAM = (
     b"\x35\x00\x0b\x00\x2d\x00\x00\x00"  # jge  45 brk                  -> from brk
     b"\x35\x00\x05\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
-    b"\x15\x00\x36\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
-    b"\x15\x00\x35\x34\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x3b\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
+    b"\x15\x00\x3a\x39\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else allow
     # from lseek:
-    b"\x15\x00\x34\x00\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS)
-    b"\x35\x00\x32\x33\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    b"\x15\x00\x39\x00\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS)
+    b"\x35\x00\x37\x38\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
     # from ptrace:
     b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
-    b"\x15\x00\x30\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> allow
-    b"\x15\x00\x2f\x30\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
+    b"\x15\x00\x35\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> allow
+    b"\x15\x00\x34\x35\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
     # from access:
-    b"\x15\x00\x2f\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
-    b"\x15\x00\x2e\x2d\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x34\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
+    b"\x15\x00\x33\x32\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
     # from brk:
     b"\x35\x00\x05\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x02\x00\x3a\x00\x00\x00"  # jge  58                      -> from umask
-    b"\x45\x00\x00\x2b\xc7\xff\xff\xff"  # jset 0xffffffc7              else errno(ENOSYS)
-    b"\x15\x00\x2a\x29\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
+    b"\x45\x00\x00\x30\xc7\xff\xff\xff"  # jset 0xffffffc7              else errno(ENOSYS)
+    b"\x15\x00\x2f\x2e\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
     # from umask:
-    b"\x35\x00\x00\x29\x3c\x00\x00\x00"  # jge  60 umask                else errno(ENOSYS)
-    b"\x35\x00\x28\x27\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x2e\x3c\x00\x00\x00"  # jge  60 umask                else errno(ENOSYS)
+    b"\x35\x00\x2d\x2c\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
     # from setreuid:
-    b"\x15\x00\x27\x00\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS)
-    b"\x15\x00\x26\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
-    b"\x15\x00\x25\x24\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x2c\x00\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS)
+    b"\x15\x00\x2b\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
+    b"\x15\x00\x2a\x29\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else allow
     # munmap and others:
     b"\x35\x00\x0d\x00\xa6\x00\x00\x00"  # jge  166                     -> poll and others
     b"\x35\x00\x06\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
     b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
-    b"\x15\x00\x21\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
-    b"\x35\x00\x1f\x20\x5b\x00\x00\x00"  # jge  91 munmap               -> allow else errno(ENOSYS)
+    b"\x15\x00\x26\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x35\x00\x24\x25\x5b\x00\x00\x00"  # jge  91 munmap               -> allow else errno(ENOSYS)
     # from syslog:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> from vhangup
-    b"\x35\x00\x1d\x1e\x67\x00\x00\x00"  # jge  103 syslog              -> allow else errno(ENOSYS)
+    b"\x35\x00\x22\x23\x67\x00\x00\x00"  # jge  103 syslog              -> allow else errno(ENOSYS)
     # from vhangup:
-    b"\x15\x00\x1c\x1d\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
+    b"\x15\x00\x21\x22\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
     # from wait4:
     b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> from init_module
-    b"\x15\x00\x1b\x00\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS)
-    b"\x15\x00\x1a\x19\x7b\x00\x00\x00"  # jeq  123                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x20\x00\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS)
+    b"\x15\x00\x1f\x1e\x7b\x00\x00\x00"  # jeq  123                     -> errno(ENOSYS) else allow
     # from init_module:
     b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
-    b"\x45\x00\x18\x17\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    b"\x45\x00\x1d\x1c\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
     # from quotactl:
-    b"\x15\x00\x17\x16\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x1c\x1b\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
     # poll and others:
     b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222                     -> gettid and others
-    b"\x35\x00\x14\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> allow
-    b"\x35\x00\x00\x14\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
-    b"\x35\x00\x13\x12\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x19\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> allow
+    b"\x35\x00\x00\x19\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
+    b"\x35\x00\x18\x17\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
     # gettid and others:
-    b"\x35\x00\x11\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow
-    b"\x35\x00\x00\x11\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
-    b"\x35\x00\x10\x0f\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x16\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow
+    b"\x35\x00\x00\x16\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
+    b"\x35\x00\x15\x14\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
     # from socketpair:
-    b"\x35\x00\x03\x00\x21\x01\x00\x00"  # jge  289 send                -> from send
-    # socket, socketpair: no_network.yml:42
+    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 send                -> from send
+    # socket, socketpair: no_network.yml:45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x15\x00\x11\x06\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from send:
-    b"\x35\x00\x00\x0a\x92\x01\x00\x00"  # jge  402                     else allow
+    b"\x35\x00\x06\x00\x92\x01\x00\x00"  # jge  402                     -> from clock_gettime64
+    b"\x15\x00\x00\x0f\x36\x01\x00\x00"  # jeq  310 request_key         else allow
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x0b\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    # from clock_gettime64:
     b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x09\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x08\x00\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS)

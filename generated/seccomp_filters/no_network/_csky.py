@@ -11,28 +11,32 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
+    b"\x35\x00\x04\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
-    b"\x15\x00\x0f\x0d\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x0e\x12\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
     # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x15\x00\x10\x0f\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from bind:
+    b"\x15\x00\x0c\x00\xda\x00\x00\x00"  # jeq  218 request_key         -> request_key
     b"\x35\x00\x06\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x35\x00\x01\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
-    b"\x35\x00\x08\x06\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x07\x0b\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
     # from wait4:
-    b"\x35\x00\x07\x05\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x06\x0a\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
     # from clock_gettime64:
-    b"\x35\x00\x06\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
-    b"\x15\x00\x05\x03\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x05\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
+    b"\x15\x00\x04\x08\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
     # from open_tree:
-    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x15\x00\x03\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
-    b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
+    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x02\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
+    b"\x15\x00\x00\x05\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
+    # request_key: no_network.yml:27, 45, 65
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x01\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
 )

@@ -11,16 +11,21 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\x67\x01\x00\x00"  # jge  359 socket              -> from socket
-    b"\x15\x00\x04\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
-    b"\x35\x00\x00\x11\xde\x00\x00\x00"  # jge  222                     else allow
-    b"\x15\x00\x12\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
-    b"\x45\x00\x00\x11\x20\xff\xff\xff"  # jset 0xffffff20              else errno(ENOSYS)
-    b"\x15\x00\x10\x0e\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:42
+    b"\x35\x00\x0b\x00\x67\x01\x00\x00"  # jge  359 socket              -> from socket
+    b"\x35\x00\x05\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> from gettid
+    b"\x15\x00\x01\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
+    b"\x35\x00\x15\x13\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
+    # socketcall: no_network.yml:45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x04\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x03\x0b\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x15\x00\x08\x10\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    # from gettid:
+    b"\x15\x00\x02\x00\x1f\x01\x00\x00"  # jeq  287 request_key         -> request_key
+    b"\x15\x00\x10\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
+    b"\x15\x00\x0f\x0d\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:65
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x0b\x03\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EACCES)
     # from socket:
     b"\x35\x00\x03\x00\x69\x01\x00\x00"  # jge  361 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo

@@ -11,52 +11,54 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x17\x00\x00\x00\x01\x64"  # jge  356 socket              -> from socket
-    b"\x00\x15\x13\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x35\x0c\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
-    b"\x00\x35\x05\x00\x00\x00\x00\x35"  # jge  53                      -> ioctl and others
+    b"\x00\x35\x19\x00\x00\x00\x01\x64"  # jge  356 socket              -> from socket
+    b"\x00\x35\x14\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
+    b"\x00\x15\x10\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x35\x06\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid and others
     b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
-    b"\x00\x15\x20\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
-    b"\x00\x35\x1f\x1d\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x22\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
+    b"\x00\x35\x21\x1f\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
     # from access:
-    b"\x00\x15\x1e\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
-    b"\x00\x15\x1d\x1b\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # ioctl and others:
-    b"\x00\x35\x03\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask and others
-    b"\x00\x35\x01\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
-    b"\x00\x15\x1a\x18\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # from setpgid:
-    b"\x00\x15\x17\x19\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x00\x15\x20\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x1f\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
+    b"\x00\x15\x1e\x1c\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
+    # setpgid and others:
+    b"\x00\x35\x04\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
+    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask and others
+    b"\x00\x15\x19\x1b\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # umask and others:
-    b"\x00\x15\x18\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
-    b"\x00\x15\x17\x15\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x1a\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x19\x17\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
     # from vhangup:
-    b"\x00\x35\x04\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
     b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
-    b"\x00\x15\x12\x14\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
+    b"\x00\x15\x15\x17\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
     # from wait4:
-    b"\x00\x15\x13\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
-    b"\x00\x35\x12\x10\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
-    # from getdents64:
-    b"\x00\x15\x11\x0f\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:42
+    b"\x00\x15\x16\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
+    b"\x00\x35\x15\x13\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
+    # socketcall: no_network.yml:45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x03\x0c\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x00\x15\x07\x10\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    # from getdents64:
+    b"\x00\x15\x01\x00\x00\x00\x01\x18"  # jeq  280 request_key         -> request_key
+    b"\x00\x15\x10\x0e\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:65
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x0c\x03\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EACCES)
     # from socket:
     b"\x00\x35\x03\x00\x00\x00\x01\x66"  # jge  358 bind                -> from bind
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
     # from bind:
+    b"\x00\x35\x09\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
     b"\x00\x35\x01\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
-    b"\x00\x35\x07\x05\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x06\x04\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
     # from semget:
-    b"\x00\x35\x06\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
-    b"\x00\x15\x05\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x05\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
+    b"\x00\x15\x04\x02\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
     # from open_tree:
-    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow

@@ -7,30 +7,36 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x1a\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\x1f\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x09\x00\x00\x00\x10\x59"  # jge  4185 setresuid          -> from setresuid
+    b"\x00\x35\x08\x00\x00\x00\x10\x59"  # jge  4185 setresuid          -> from setresuid
     b"\x00\x35\x05\x00\x00\x00\x10\x57"  # jge  4183 socket             -> from socket
     b"\x00\x15\x01\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
-    b"\x00\x35\x10\x16\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall: no_network.yml:42
+    b"\x00\x35\x15\x1b\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
+    # socketcall: no_network.yml:45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x03\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x02\x0d\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x00\x15\x09\x12\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from socket:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
+    b"\x00\x15\x10\x07\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from setresuid:
-    b"\x00\x35\x05\x00\x00\x00\x11\x4c"  # jge  4428 open_tree          -> from open_tree
-    b"\x00\x35\x01\x00\x00\x00\x11\x11"  # jge  4369                    -> from semget
-    b"\x00\x15\x0d\x07\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else allow
+    b"\x00\x35\x07\x00\x00\x00\x11\x11"  # jge  4369                    -> from semget
+    b"\x00\x15\x01\x00\x00\x00\x10\xb9"  # jeq  4281 request_key        -> request_key
+    b"\x00\x15\x13\x0d\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:45, 65
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x09\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
     # from semget:
-    b"\x00\x35\x0c\x00\x00\x00\x11\x49"  # jge  4425 io_uring_setup     -> errno(ENOSYS)
-    b"\x00\x15\x0b\x00\x00\x00\x11\x3f"  # jeq  4415                    -> errno(ENOSYS)
-    b"\x00\x35\x04\x0a\x00\x00\x11\x29"  # jge  4393 semget             -> allow else errno(ENOSYS)
+    b"\x00\x35\x0d\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x03\x00\x00\x00\x11\x4c"  # jge  4428 open_tree          -> from open_tree
+    b"\x00\x35\x0b\x00\x00\x00\x11\x49"  # jge  4425 io_uring_setup     -> errno(ENOSYS)
+    b"\x00\x15\x0a\x00\x00\x00\x11\x3f"  # jeq  4415                    -> errno(ENOSYS)
+    b"\x00\x35\x03\x09\x00\x00\x11\x29"  # jge  4393 semget             -> allow else errno(ENOSYS)
     # from open_tree:
-    b"\x00\x35\x09\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x04\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x15\x07\x00\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x11\x56"  # jeq  4438 pidfd_getfd        -> errno(EPERM)

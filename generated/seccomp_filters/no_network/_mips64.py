@@ -7,26 +7,32 @@ NR_SECCOMP = 5312
 # Answers calls of mips64.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x15\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
+    b"\x00\x15\x00\x1a\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x08\x00\x00\x00\x13\xbd"  # jge  5053 setsockopt         -> from setsockopt
-    b"\x00\x35\x04\x00\x00\x00\x13\xbc"  # jge  5052 socketpair         -> socket, socketpair
-    b"\x00\x15\x03\x00\x00\x00\x13\xb0"  # jeq  5040 socket             -> socket, socketpair
-    b"\x00\x35\x0c\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
-    b"\x00\x35\x00\x10\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x0f\x0e\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # socket, socketpair: no_network.yml:42
+    b"\x00\x35\x08\x00\x00\x00\x14\x78"  # jge  5240 request_key        -> from request_key
+    b"\x00\x15\x05\x00\x00\x00\x13\xb0"  # jeq  5040 socket             -> socket, socketpair
+    b"\x00\x15\x04\x00\x00\x00\x13\xbc"  # jeq  5052 socketpair         -> socket, socketpair
+    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000 read               -> read and others
+    b"\x00\x35\x00\x15\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x14\x13\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # read and others:
+    b"\x00\x15\x13\x0e\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else allow
+    # socket, socketpair: no_network.yml:45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
+    b"\x00\x15\x0c\x05\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    # from request_key:
+    b"\x00\x35\x05\x00\x00\x00\x14\x79"  # jge  5241 keyctl             -> from keyctl
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x07\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # from setsockopt:
-    b"\x00\x35\x01\x00\x00\x00\x14\xd1"  # jge  5329                    -> from pidfd_send_signal
-    b"\x00\x15\x0a\x05\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else allow
-    # from pidfd_send_signal:
-    b"\x00\x35\x06\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
-    b"\x00\x35\x01\x00\x00\x00\x15\x34"  # jge  5428 open_tree          -> from open_tree
-    b"\x00\x15\x02\x07\x00\x00\x15\x30"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
+    # from keyctl:
+    b"\x00\x35\x02\x00\x00\x00\x15\x34"  # jge  5428 open_tree          -> from open_tree
+    b"\x00\x35\x00\x04\x00\x00\x14\xd1"  # jge  5329                    else allow
+    b"\x00\x15\x03\x08\x00\x00\x15\x30"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
     # from open_tree:
+    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
     b"\x00\x15\x06\x00\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x15\x3e"  # jeq  5438 pidfd_getfd        -> errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow

@@ -7,26 +7,32 @@ NR_SECCOMP = 5312
 # Answers calls of mips64el.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x15\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
+    b"\x15\x00\x00\x1a\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\xbd\x13\x00\x00"  # jge  5053 setsockopt         -> from setsockopt
-    b"\x35\x00\x04\x00\xbc\x13\x00\x00"  # jge  5052 socketpair         -> socket, socketpair
-    b"\x15\x00\x03\x00\xb0\x13\x00\x00"  # jeq  5040 socket             -> socket, socketpair
-    b"\x35\x00\x0c\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
-    b"\x35\x00\x00\x10\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\x0f\x0e\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # socket, socketpair: no_network.yml:42
+    b"\x35\x00\x08\x00\x78\x14\x00\x00"  # jge  5240 request_key        -> from request_key
+    b"\x15\x00\x05\x00\xb0\x13\x00\x00"  # jeq  5040 socket             -> socket, socketpair
+    b"\x15\x00\x04\x00\xbc\x13\x00\x00"  # jeq  5052 socketpair         -> socket, socketpair
+    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000 read               -> read and others
+    b"\x35\x00\x00\x15\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x14\x13\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # read and others:
+    b"\x15\x00\x13\x0e\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else allow
+    # socket, socketpair: no_network.yml:45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
+    b"\x15\x00\x0c\x05\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    # from request_key:
+    b"\x35\x00\x05\x00\x79\x14\x00\x00"  # jge  5241 keyctl             -> from keyctl
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x07\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # from setsockopt:
-    b"\x35\x00\x01\x00\xd1\x14\x00\x00"  # jge  5329                    -> from pidfd_send_signal
-    b"\x15\x00\x0a\x05\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else allow
-    # from pidfd_send_signal:
-    b"\x35\x00\x06\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
-    b"\x35\x00\x01\x00\x34\x15\x00\x00"  # jge  5428 open_tree          -> from open_tree
-    b"\x15\x00\x02\x07\x30\x15\x00\x00"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
+    # from keyctl:
+    b"\x35\x00\x02\x00\x34\x15\x00\x00"  # jge  5428 open_tree          -> from open_tree
+    b"\x35\x00\x00\x04\xd1\x14\x00\x00"  # jge  5329                    else allow
+    b"\x15\x00\x03\x08\x30\x15\x00\x00"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
     # from open_tree:
+    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x15\x00\x06\x00\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x3e\x15\x00\x00"  # jeq  5438 pidfd_getfd        -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

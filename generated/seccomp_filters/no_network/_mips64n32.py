@@ -7,28 +7,33 @@ NR_SECCOMP = 6316
 # Answers calls of mips64n32.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x08\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
+    b"\x00\x15\x00\x09\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0b\x00\x00\x00\x17\xa5"  # jge  6053 setsockopt         -> from setsockopt
-    b"\x00\x35\x07\x00\x00\x00\x17\xa4"  # jge  6052 socketpair         -> socket, socketpair
-    b"\x00\x15\x06\x00\x00\x00\x17\x98"  # jeq  6040 socket             -> socket, socketpair
-    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> read and others
+    b"\x00\x35\x0b\x00\x00\x00\x18\x64"  # jge  6244 request_key        -> from request_key
+    b"\x00\x15\x08\x00\x00\x00\x17\x98"  # jeq  6040 socket             -> socket, socketpair
+    b"\x00\x15\x07\x00\x00\x00\x17\xa4"  # jeq  6052 socketpair         -> socket, socketpair
+    b"\x00\x35\x05\x00\x00\x00\x17\x70"  # jge  6000 read               -> read and others
     b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
-    b"\x00\x35\x01\x11\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    b"\x00\x35\x02\x16\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
     # from 0x1179:
-    b"\x00\x35\x00\x10\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
+    b"\x00\x35\x00\x15\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
+    b"\x00\x35\x14\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # read and others:
-    b"\x00\x35\x0c\x0e\x00\x00\x17\x70"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # socket, socketpair: no_network.yml:42
+    b"\x00\x15\x12\x10\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else allow
+    # socket, socketpair: no_network.yml:45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
+    b"\x00\x15\x0e\x05\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    # from request_key:
+    b"\x00\x35\x05\x00\x00\x00\x18\x65"  # jge  6245 keyctl             -> from keyctl
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x09\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # from setsockopt:
-    b"\x00\x35\x01\x00\x00\x00\x18\xbd"  # jge  6333                    -> from clock_gettime64
-    b"\x00\x15\x09\x07\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # from clock_gettime64:
-    b"\x00\x35\x03\x00\x00\x00\x19\x1c"  # jge  6428 open_tree          -> from open_tree
+    # from keyctl:
+    b"\x00\x35\x04\x00\x00\x00\x19\x1c"  # jge  6428 open_tree          -> from open_tree
+    b"\x00\x35\x00\x06\x00\x00\x18\xbd"  # jge  6333                    else allow
     b"\x00\x35\x07\x00\x00\x00\x19\x19"  # jge  6425 io_uring_setup     -> errno(ENOSYS)
     b"\x00\x15\x06\x00\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS)
     b"\x00\x35\x03\x05\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)

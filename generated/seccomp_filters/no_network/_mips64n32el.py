@@ -7,28 +7,33 @@ NR_SECCOMP = 6316
 # Answers calls of mips64n32el.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x08\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
+    b"\x15\x00\x00\x09\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0b\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> from setsockopt
-    b"\x35\x00\x07\x00\xa4\x17\x00\x00"  # jge  6052 socketpair         -> socket, socketpair
-    b"\x15\x00\x06\x00\x98\x17\x00\x00"  # jeq  6040 socket             -> socket, socketpair
-    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> read and others
+    b"\x35\x00\x0b\x00\x64\x18\x00\x00"  # jge  6244 request_key        -> from request_key
+    b"\x15\x00\x08\x00\x98\x17\x00\x00"  # jeq  6040 socket             -> socket, socketpair
+    b"\x15\x00\x07\x00\xa4\x17\x00\x00"  # jeq  6052 socketpair         -> socket, socketpair
+    b"\x35\x00\x05\x00\x70\x17\x00\x00"  # jge  6000 read               -> read and others
     b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
-    b"\x35\x00\x01\x11\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    b"\x35\x00\x02\x16\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
     # from 0x1179:
-    b"\x35\x00\x00\x10\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
+    b"\x35\x00\x00\x15\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
+    b"\x35\x00\x14\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # read and others:
-    b"\x35\x00\x0c\x0e\x70\x17\x00\x00"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # socket, socketpair: no_network.yml:42
+    b"\x15\x00\x12\x10\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else allow
+    # socket, socketpair: no_network.yml:45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
+    b"\x15\x00\x0e\x05\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    # from request_key:
+    b"\x35\x00\x05\x00\x65\x18\x00\x00"  # jge  6245 keyctl             -> from keyctl
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x09\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # from setsockopt:
-    b"\x35\x00\x01\x00\xbd\x18\x00\x00"  # jge  6333                    -> from clock_gettime64
-    b"\x15\x00\x09\x07\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # from clock_gettime64:
-    b"\x35\x00\x03\x00\x1c\x19\x00\x00"  # jge  6428 open_tree          -> from open_tree
+    # from keyctl:
+    b"\x35\x00\x04\x00\x1c\x19\x00\x00"  # jge  6428 open_tree          -> from open_tree
+    b"\x35\x00\x00\x06\xbd\x18\x00\x00"  # jge  6333                    else allow
     b"\x35\x00\x07\x00\x19\x19\x00\x00"  # jge  6425 io_uring_setup     -> errno(ENOSYS)
     b"\x15\x00\x06\x00\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS)
     b"\x35\x00\x03\x05\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)

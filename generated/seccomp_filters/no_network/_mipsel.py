@@ -7,30 +7,36 @@ NR_SECCOMP = 4352
 # Answers calls of mipsel.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x1a\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\x1f\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x09\x00\x59\x10\x00\x00"  # jge  4185 setresuid          -> from setresuid
+    b"\x35\x00\x08\x00\x59\x10\x00\x00"  # jge  4185 setresuid          -> from setresuid
     b"\x35\x00\x05\x00\x57\x10\x00\x00"  # jge  4183 socket             -> from socket
     b"\x15\x00\x01\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
-    b"\x35\x00\x10\x16\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall: no_network.yml:42
+    b"\x35\x00\x15\x1b\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
+    # socketcall: no_network.yml:45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x03\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x02\x0d\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x15\x00\x09\x12\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x15\x00\x10\x07\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from setresuid:
-    b"\x35\x00\x05\x00\x4c\x11\x00\x00"  # jge  4428 open_tree          -> from open_tree
-    b"\x35\x00\x01\x00\x11\x11\x00\x00"  # jge  4369                    -> from semget
-    b"\x15\x00\x0d\x07\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else allow
+    b"\x35\x00\x07\x00\x11\x11\x00\x00"  # jge  4369                    -> from semget
+    b"\x15\x00\x01\x00\xb9\x10\x00\x00"  # jeq  4281 request_key        -> request_key
+    b"\x15\x00\x13\x0d\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:45, 65
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x09\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # from semget:
-    b"\x35\x00\x0c\x00\x49\x11\x00\x00"  # jge  4425 io_uring_setup     -> errno(ENOSYS)
-    b"\x15\x00\x0b\x00\x3f\x11\x00\x00"  # jeq  4415                    -> errno(ENOSYS)
-    b"\x35\x00\x04\x0a\x29\x11\x00\x00"  # jge  4393 semget             -> allow else errno(ENOSYS)
+    b"\x35\x00\x0d\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x03\x00\x4c\x11\x00\x00"  # jge  4428 open_tree          -> from open_tree
+    b"\x35\x00\x0b\x00\x49\x11\x00\x00"  # jge  4425 io_uring_setup     -> errno(ENOSYS)
+    b"\x15\x00\x0a\x00\x3f\x11\x00\x00"  # jeq  4415                    -> errno(ENOSYS)
+    b"\x35\x00\x03\x09\x29\x11\x00\x00"  # jge  4393 semget             -> allow else errno(ENOSYS)
     # from open_tree:
-    b"\x35\x00\x09\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x04\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x15\x00\x07\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x56\x11\x00\x00"  # jeq  4438 pidfd_getfd        -> errno(EPERM)

@@ -11,52 +11,55 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x06\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
-    b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket, socketpair
-    b"\x00\x15\x01\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socket, socketpair
-    b"\x00\x15\x1e\x1d\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
-    # socket, socketpair: no_network.yml:42
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x1b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
+    b"\x00\x35\x0a\x00\x00\x00\x00\xa7"  # jge  167                     -> from poll
+    b"\x00\x15\x07\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket, socketpair
+    b"\x00\x15\x06\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socket, socketpair
+    b"\x00\x35\x01\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
+    b"\x00\x15\x21\x1f\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
     # from init_module:
-    b"\x00\x35\x0f\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
-    b"\x00\x35\x07\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> from setresgid
-    b"\x00\x35\x03\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> from setfsuid
     b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
-    b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    b"\x00\x45\x1f\x1d\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
     # from quotactl:
-    b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # from setfsuid:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> from poll
-    b"\x00\x15\x13\x12\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x1e\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
+    b"\x00\x15\x1d\x1b\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else allow
+    # socket, socketpair: no_network.yml:45
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x19\x11\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from poll:
-    b"\x00\x15\x11\x12\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
-    # from setresgid:
-    b"\x00\x35\x03\x00\x00\x00\x00\xce"  # jge  206 gettid              -> from gettid
-    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
-    b"\x00\x35\x0f\x0e\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x11\x00\x00\x00\x01\x0a"  # jge  266 keyctl              -> from keyctl
+    b"\x00\x35\x0b\x00\x00\x00\x01\x09"  # jge  265 request_key         -> request_key
+    b"\x00\x35\x05\x00\x00\x00\x00\xce"  # jge  206 gettid              -> from gettid
+    b"\x00\x35\x02\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
+    b"\x00\x35\x14\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> allow
+    b"\x00\x15\x13\x15\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
     # from lstat64:
-    b"\x00\x35\x0e\x0d\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x00\x14\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
+    b"\x00\x35\x13\x11\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
     # from gettid:
+    b"\x00\x35\x03\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> from io_setup
-    b"\x00\x35\x0c\x0b\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x10\x0e\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
     # from io_setup:
-    b"\x00\x35\x0b\x0a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x0f\x0d\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
     # from exit_group:
-    b"\x00\x35\x02\x00\x00\x00\x01\x65"  # jge  357                     -> from pidfd_send_signal
-    b"\x00\x15\x09\x00\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS)
-    b"\x00\x15\x08\x07\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x0e\x0c\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:45, 65
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x08\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
+    # from keyctl:
+    b"\x00\x35\x01\x00\x00\x00\x01\x65"  # jge  357                     -> from pidfd_send_signal
+    b"\x00\x15\x07\x05\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else allow
     # from pidfd_send_signal:
-    b"\x00\x35\x04\x00\x00\x00\x01\xb7"  # jge  439 faccessat2          -> from faccessat2
+    b"\x00\x35\x06\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x01\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
-    b"\x00\x15\x04\x05\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
+    b"\x00\x15\x02\x04\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # from open_tree:
-    b"\x00\x15\x00\x03\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         else allow
-    b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
-    # from faccessat2:
-    b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
+    b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
+    b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
     b"\x00\x06\x00\x00\x00\x05\x00\xfb"  # ret  errno(ENOSYS)
 )

@@ -11,27 +11,30 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x07\x00\x00\x00\x01\x4d"  # jge  333 socketpair          -> from socketpair
-    b"\x00\x15\x03\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x15\x06\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
-    b"\x00\x15\x14\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
-    b"\x00\x15\x13\x11\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:42
+    b"\x00\x35\x09\x00\x00\x00\x01\x0f"  # jge  271 keyctl              -> from keyctl
+    b"\x00\x15\x05\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x15\x02\x00\x00\x00\x01\x0e"  # jeq  270 request_key         -> request_key
+    b"\x00\x15\x17\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
+    b"\x00\x15\x16\x14\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:65
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x12\x08\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EACCES)
+    # socketcall: no_network.yml:45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x03\x0e\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
-    # from socketpair:
-    b"\x00\x35\x03\x00\x00\x00\x01\x4e"  # jge  334 send                -> from send
-    # socket, socketpair: no_network.yml:42
+    b"\x00\x15\x06\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x00\x15\x05\x0f\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    # from keyctl:
+    b"\x00\x35\x05\x00\x00\x00\x01\x6e"  # jge  366                     -> from mlock2
+    b"\x00\x15\x01\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
+    b"\x00\x15\x00\x0c\x00\x00\x01\x4d"  # jeq  333 socketpair          else allow
+    # socket, socketpair: no_network.yml:45, 65
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
+    b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # from send:
-    b"\x00\x35\x06\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
-    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
-    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> from mlock2
-    b"\x00\x35\x08\x06\x00\x00\x01\x6e"  # jge  366                     -> errno(ENOSYS) else allow
     # from mlock2:
+    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x02\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x00\x08\x00\x00\x01\x7a"  # jge  378 mlock2              else errno(ENOSYS)
     b"\x00\x35\x07\x05\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
     # from semget:
     b"\x00\x35\x06\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)

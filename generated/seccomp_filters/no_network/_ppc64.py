@@ -11,33 +11,42 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x08\x00\x00\x00\x00\xfe"  # jge  254                     -> from rtas
-    b"\x00\x15\x04\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x35\x00\x17\x00\x00\x00\xc0"  # jge  192                     else allow
-    b"\x00\x15\x18\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
-    b"\x00\x45\x00\x17\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
-    b"\x00\x35\x14\x16\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # socketcall: no_network.yml:42
+    b"\x00\x35\x09\x00\x00\x00\x00\xff"  # jge  255 rtas                -> from rtas
+    b"\x00\x15\x05\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x35\x00\x1d\x00\x00\x00\xc0"  # jge  192                     else allow
+    b"\x00\x35\x1e\x00\x00\x00\x00\xfe"  # jge  254                     -> errno(ENOSYS)
+    b"\x00\x15\x1d\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
+    b"\x00\x45\x00\x1c\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
+    b"\x00\x35\x19\x1b\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
+    # socketcall: no_network.yml:45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x07\x11\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x0c\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x00\x15\x0b\x16\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from rtas:
-    b"\x00\x35\x07\x00\x00\x00\x01\x6e"  # jge  366                     -> from mlock2
-    b"\x00\x15\x03\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
-    b"\x00\x15\x02\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socket, socketpair
-    b"\x00\x15\x0f\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
-    b"\x00\x15\x0e\x0c\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socket, socketpair: no_network.yml:42
+    b"\x00\x35\x07\x00\x00\x00\x01\x4d"  # jge  333 socketpair          -> from socketpair
+    b"\x00\x15\x02\x00\x00\x00\x01\x0e"  # jeq  270 request_key         -> request_key
+    b"\x00\x15\x06\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
+    b"\x00\x15\x14\x12\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:65
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x05\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x0e\x03\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EACCES)
+    # from socketpair:
+    b"\x00\x35\x03\x00\x00\x00\x01\x4e"  # jge  334 send                -> from send
+    # socket, socketpair: no_network.yml:45, 65
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
+    b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # from mlock2:
-    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
-    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> from semtimedop
-    b"\x00\x35\x00\x08\x00\x00\x01\x7a"  # jge  378 mlock2              else errno(ENOSYS)
-    b"\x00\x35\x07\x05\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
+    # from send:
+    b"\x00\x35\x06\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x02\x00\x00\x00\x01\x85"  # jge  389                     -> from semtimedop
+    b"\x00\x35\x00\x07\x00\x00\x01\x6e"  # jge  366                     else allow
+    b"\x00\x35\x06\x08\x00\x00\x01\x7a"  # jge  378 mlock2              -> allow else errno(ENOSYS)
     # from semtimedop:
-    b"\x00\x35\x00\x04\x00\x00\x01\x93"  # jge  403                     else allow
+    b"\x00\x35\x01\x00\x00\x00\x01\x93"  # jge  403                     -> from pidfd_send_signal
+    b"\x00\x35\x04\x06\x00\x00\x01\x88"  # jge  392 semtimedop          -> allow else errno(ENOSYS)
+    # from pidfd_send_signal:
     b"\x00\x15\x03\x05\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)

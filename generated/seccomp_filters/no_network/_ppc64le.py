@@ -11,33 +11,42 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\xfe\x00\x00\x00"  # jge  254                     -> from rtas
-    b"\x15\x00\x04\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
-    b"\x35\x00\x00\x17\xc0\x00\x00\x00"  # jge  192                     else allow
-    b"\x15\x00\x18\x00\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS)
-    b"\x45\x00\x00\x17\x1d\xff\xff\xff"  # jset 0xffffff1d              else errno(ENOSYS)
-    b"\x35\x00\x14\x16\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # socketcall: no_network.yml:42
+    b"\x35\x00\x09\x00\xff\x00\x00\x00"  # jge  255 rtas                -> from rtas
+    b"\x15\x00\x05\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
+    b"\x35\x00\x00\x1d\xc0\x00\x00\x00"  # jge  192                     else allow
+    b"\x35\x00\x1e\x00\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS)
+    b"\x15\x00\x1d\x00\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS)
+    b"\x45\x00\x00\x1c\x1d\xff\xff\xff"  # jset 0xffffff1d              else errno(ENOSYS)
+    b"\x35\x00\x19\x1b\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
+    # socketcall: no_network.yml:45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x07\x11\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x15\x00\x0b\x16\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from rtas:
-    b"\x35\x00\x07\x00\x6e\x01\x00\x00"  # jge  366                     -> from mlock2
-    b"\x15\x00\x03\x00\x46\x01\x00\x00"  # jeq  326 socket              -> socket, socketpair
-    b"\x15\x00\x02\x00\x4d\x01\x00\x00"  # jeq  333 socketpair          -> socket, socketpair
-    b"\x15\x00\x0f\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
-    b"\x15\x00\x0e\x0c\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socket, socketpair: no_network.yml:42
+    b"\x35\x00\x07\x00\x4d\x01\x00\x00"  # jge  333 socketpair          -> from socketpair
+    b"\x15\x00\x02\x00\x0e\x01\x00\x00"  # jeq  270 request_key         -> request_key
+    b"\x15\x00\x06\x00\x46\x01\x00\x00"  # jeq  326 socket              -> socket, socketpair
+    b"\x15\x00\x14\x12\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:65
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x05\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x0e\x03\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EACCES)
+    # from socketpair:
+    b"\x35\x00\x03\x00\x4e\x01\x00\x00"  # jge  334 send                -> from send
+    # socket, socketpair: no_network.yml:45, 65
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
+    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # from mlock2:
-    b"\x35\x00\x05\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
-    b"\x35\x00\x02\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> from semtimedop
-    b"\x35\x00\x00\x08\x7a\x01\x00\x00"  # jge  378 mlock2              else errno(ENOSYS)
-    b"\x35\x00\x07\x05\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else allow
+    # from send:
+    b"\x35\x00\x06\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
+    b"\x35\x00\x02\x00\x85\x01\x00\x00"  # jge  389                     -> from semtimedop
+    b"\x35\x00\x00\x07\x6e\x01\x00\x00"  # jge  366                     else allow
+    b"\x35\x00\x06\x08\x7a\x01\x00\x00"  # jge  378 mlock2              -> allow else errno(ENOSYS)
     # from semtimedop:
-    b"\x35\x00\x00\x04\x93\x01\x00\x00"  # jge  403                     else allow
+    b"\x35\x00\x01\x00\x93\x01\x00\x00"  # jge  403                     -> from pidfd_send_signal
+    b"\x35\x00\x04\x06\x88\x01\x00\x00"  # jge  392 semtimedop          -> allow else errno(ENOSYS)
+    # from pidfd_send_signal:
     b"\x15\x00\x03\x05\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # from open_tree:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)

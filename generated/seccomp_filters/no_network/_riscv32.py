@@ -11,59 +11,64 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
+    b"\x35\x00\x19\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x35\x00\x16\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
-    b"\x35\x00\x0c\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x0a\x00\x6c\x00\x00\x00"  # jge  108                     -> from timer_getoverrun
+    b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79                      -> from sync
     b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
-    b"\x15\x00\x25\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
-    b"\x15\x00\x24\x22\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x22\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
+    b"\x15\x00\x21\x25\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
     # from signalfd4:
-    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> from sync
-    b"\x35\x00\x1f\x21\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
+    b"\x35\x00\x24\x20\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
     # from sync:
-    b"\x35\x00\x00\x20\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
-    b"\x35\x00\x1f\x1d\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
+    b"\x35\x00\x02\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
+    b"\x35\x00\x00\x1e\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
+    b"\x35\x00\x1d\x21\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
     # from acct:
-    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> from timer_getoverrun
-    b"\x15\x00\x1d\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
-    b"\x15\x00\x1c\x1a\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x1c\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x1b\x1f\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
     # from timer_getoverrun:
-    b"\x45\x00\x08\x1b\x01\x00\x00\x00"  # jset 1 io_destroy            -> timer_getoverrun and others else errno(ENOSYS)
+    b"\x35\x00\x04\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
+    b"\x35\x00\x01\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x45\x00\x07\x18\x01\x00\x00\x00"  # jset 1 io_destroy            -> timer_getoverrun and others else errno(ENOSYS)
     # from syslog:
-    b"\x35\x00\x02\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
-    b"\x15\x00\x19\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
-    b"\x15\x00\x18\x16\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x17\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
+    b"\x15\x00\x16\x1a\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
     # from getrusage:
     b"\x35\x00\x03\x00\xb6\x00\x00\x00"  # jge  182                     -> from mq_notify
-    b"\x35\x00\x14\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    b"\x35\x00\x00\x15\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
-    b"\x35\x00\x14\x12\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x01\x00\xa9\x00\x00\x00"  # jge  169                     -> from getpid
+    b"\x35\x00\x17\x13\xa5\x00\x00\x00"  # jge  165 getrusage           -> allow else errno(ENOSYS)
+    # from getpid:
+    b"\x35\x00\x16\x12\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(ENOSYS)
     # from mq_notify:
-    b"\x35\x00\x11\x00\xc1\x00\x00\x00"  # jge  193 semop               -> allow
+    b"\x35\x00\x15\x00\xc1\x00\x00\x00"  # jge  193 semop               -> allow
     # timer_getoverrun and others:
-    b"\x45\x00\x10\x12\x08\x00\x00\x00"  # jset 8 getxattr              -> allow else errno(ENOSYS)
+    b"\x45\x00\x14\x10\x08\x00\x00\x00"  # jset 8 getxattr              -> allow else errno(ENOSYS)
     # from socket:
-    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0d\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x15\x00\x12\x11\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from bind:
+    b"\x15\x00\x0e\x00\xda\x00\x00\x00"  # jeq  218 request_key         -> request_key
     b"\x35\x00\x05\x00\x27\x01\x00\x00"  # jge  295                     -> from clock_gettime64
     b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
-    b"\x35\x00\x0b\x09\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x0a\x0e\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
     # from riscv_hwprobe:
-    b"\x15\x00\x0a\x00\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS)
-    b"\x15\x00\x09\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
-    b"\x15\x00\x08\x06\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x09\x00\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS)
+    b"\x15\x00\x08\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
+    b"\x15\x00\x07\x0b\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS) else allow
     # from clock_gettime64:
     b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
-    b"\x35\x00\x06\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
-    b"\x15\x00\x05\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
-    b"\x35\x00\x02\x04\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
+    b"\x35\x00\x05\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
+    b"\x15\x00\x04\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
+    b"\x35\x00\x07\x03\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
     # from open_tree:
-    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x00\x05\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
+    # request_key: no_network.yml:27, 45, 65
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x01\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
 )

@@ -11,24 +11,30 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
+    b"\x35\x00\x04\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
-    b"\x15\x00\x0c\x0a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x0b\x11\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
     # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x15\x00\x0f\x0e\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from bind:
+    b"\x15\x00\x09\x00\xda\x00\x00\x00"  # jeq  218 request_key         -> request_key
     b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
-    b"\x35\x00\x00\x05\xf4\x00\x00\x00"  # jge  244                     else allow
+    b"\x35\x00\x00\x0c\xf4\x00\x00\x00"  # jge  244                     else allow
     b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
-    b"\x35\x00\x03\x05\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
+    b"\x35\x00\x0a\x04\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
     # from pidfd_send_signal:
-    b"\x15\x00\x02\x04\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
+    b"\x15\x00\x09\x03\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # from open_tree:
-    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x00\x07\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
+    # request_key: no_network.yml:27, 45, 65
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x01\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
 )

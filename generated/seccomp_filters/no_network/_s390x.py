@@ -11,75 +11,78 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # s390x calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x32\x00\x00\x00\x01\x67"  # jge  359 socket              -> from socket
-    b"\x00\x15\x2e\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x35\x19\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs and others
+    b"\x00\x35\x2f\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> from statfs64
+    b"\x00\x15\x2b\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x35\x18\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs and others
     b"\x00\x35\x0b\x00\x00\x00\x00\x2e"  # jge  46                      -> from signal
     b"\x00\x35\x05\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> from ptrace
     b"\x00\x35\x02\x00\x00\x00\x00\x10"  # jge  16                      -> from lseek
-    b"\x00\x15\x39\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
-    b"\x00\x15\x38\x36\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x3c\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
+    b"\x00\x15\x3b\x39\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
     # from lseek:
-    b"\x00\x35\x00\x37\x00\x00\x00\x13"  # jge  19 lseek                else errno(ENOSYS)
-    b"\x00\x35\x36\x34\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else allow
+    b"\x00\x35\x00\x3a\x00\x00\x00\x13"  # jge  19 lseek                else errno(ENOSYS)
+    b"\x00\x35\x39\x37\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else allow
     # from ptrace:
     b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
-    b"\x00\x45\x00\x34\xff\xff\xff\xe3"  # jset 0xffffffe3              else errno(ENOSYS)
-    b"\x00\x35\x33\x31\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x00\x45\x00\x37\xff\xff\xff\xe3"  # jset 0xffffffe3              else errno(ENOSYS)
+    b"\x00\x35\x36\x34\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
     # from access:
-    b"\x00\x15\x32\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
-    b"\x00\x15\x31\x2f\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x35\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x34\x32\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # from signal:
     b"\x00\x35\x06\x00\x00\x00\x00\x44"  # jge  68                      -> from sigsuspend
     b"\x00\x35\x03\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\x2b\x2d\x00\x00\x00\x30"  # jeq  48 signal               -> allow else errno(ENOSYS)
+    b"\x00\x15\x2e\x30\x00\x00\x00\x30"  # jeq  48 signal               -> allow else errno(ENOSYS)
     # from acct:
-    b"\x00\x15\x2c\x2a\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x2f\x2d\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
     # from ioctl:
-    b"\x00\x45\x29\x00\xff\xff\xff\xc4"  # jset 0xffffffc4              -> allow
-    b"\x00\x15\x28\x2a\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x00\x45\x2c\x00\xff\xff\xff\xc4"  # jset 0xffffffc4              -> allow
+    b"\x00\x15\x2b\x2d\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # from sigsuspend:
     b"\x00\x35\x02\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
-    b"\x00\x45\x00\x28\x00\x00\x00\x08"  # jset 8 creat                 else errno(ENOSYS)
-    b"\x00\x15\x27\x25\x00\x00\x00\x4c"  # jeq  76                      -> errno(ENOSYS) else allow
+    b"\x00\x45\x00\x2b\x00\x00\x00\x08"  # jset 8 creat                 else errno(ENOSYS)
+    b"\x00\x15\x2a\x28\x00\x00\x00\x4c"  # jeq  76                      -> errno(ENOSYS) else allow
     # from symlink:
-    b"\x00\x35\x01\x00\x00\x00\x00\x5f"  # jge  95                      -> from getpriority
-    b"\x00\x15\x25\x23\x00\x00\x00\x54"  # jeq  84                      -> errno(ENOSYS) else allow
-    # from getpriority:
-    b"\x00\x45\x24\x22\xff\xff\xff\x9e"  # jset 0xffffff9e              -> errno(ENOSYS) else allow
+    b"\x00\x35\x0b\x00\x00\x00\x00\x5f"  # jge  95                      -> getpriority and others
+    b"\x00\x15\x28\x26\x00\x00\x00\x54"  # jeq  84                      -> errno(ENOSYS) else allow
     # statfs and others:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xc0"  # jge  192                     -> from lchown
+    b"\x00\x35\x0a\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x35\x05\x00\x00\x00\x00\x8a"  # jge  138                     -> from getdents
     b"\x00\x35\x02\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> from lookup_dcookie
-    b"\x00\x15\x20\x00\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS)
-    b"\x00\x15\x1f\x1d\x00\x00\x00\x6d"  # jeq  109                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x24\x00\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS)
+    b"\x00\x15\x23\x21\x00\x00\x00\x6d"  # jeq  109                     -> errno(ENOSYS) else allow
     # from lookup_dcookie:
-    b"\x00\x15\x1e\x00\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS)
-    b"\x00\x15\x1d\x1b\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x22\x00\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS)
+    b"\x00\x15\x21\x1f\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
     # from getdents:
-    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170                     -> from prctl
     b"\x00\x35\x01\x00\x00\x00\x00\xa4"  # jge  164                     -> from query_module
-    b"\x00\x35\x18\x1a\x00\x00\x00\x8d"  # jge  141 getdents            -> allow else errno(ENOSYS)
+    b"\x00\x35\x1d\x1f\x00\x00\x00\x8d"  # jge  141 getdents            -> allow else errno(ENOSYS)
     # from query_module:
-    b"\x00\x35\x17\x19\x00\x00\x00\xa7"  # jge  167 query_module        -> allow else errno(ENOSYS)
+    b"\x00\x15\x1c\x00\x00\x00\x00\xa7"  # jeq  167 query_module        -> allow
+    # getpriority and others:
+    b"\x00\x45\x1d\x1b\x00\x00\x00\x16"  # jset 22 umount               -> errno(ENOSYS) else allow
     # from prctl:
-    b"\x00\x45\x00\x18\xff\xff\xff\x54"  # jset 0xffffff54              else errno(ENOSYS)
-    b"\x00\x15\x17\x15\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x04\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> from setxattr
+    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lchown              -> from lchown
+    b"\x00\x15\x1a\x15\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else prctl and others
     # from lchown:
-    b"\x00\x35\x14\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> allow
-    b"\x00\x35\x03\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> from setxattr
-    b"\x00\x35\x01\x00\x00\x00\x00\xdd"  # jge  221                     -> from readahead
-    b"\x00\x35\x11\x13\x00\x00\x00\xc6"  # jge  198 lchown              -> allow else errno(ENOSYS)
-    # from readahead:
-    b"\x00\x15\x10\x12\x00\x00\x00\xde"  # jeq  222 readahead           -> allow else errno(ENOSYS)
+    b"\x00\x35\x00\x17\x00\x00\x00\xdd"  # jge  221                     else allow
+    b"\x00\x15\x16\x18\x00\x00\x00\xde"  # jeq  222 readahead           -> allow else errno(ENOSYS)
     # from setxattr:
-    b"\x00\x15\x11\x00\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS)
-    b"\x00\x35\x10\x0e\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:42
+    b"\x00\x15\x17\x00\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS)
+    b"\x00\x35\x16\x14\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
+    # socketcall: no_network.yml:45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x03\x0b\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x00\x15\x09\x11\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    # from statfs64:
+    b"\x00\x35\x05\x00\x00\x00\x01\x67"  # jge  359 socket              -> from socket
+    b"\x00\x15\x00\x0f\x00\x00\x01\x17"  # jeq  279 request_key         else allow
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x05\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x0b\x03\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EACCES)
     # from socket:
     b"\x00\x35\x03\x00\x00\x00\x01\x69"  # jge  361 bind                -> from bind
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
@@ -90,7 +93,8 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
     b"\x00\x35\x00\x04\x00\x00\x01\x83"  # jge  387                     else allow
     b"\x00\x35\x01\x00\x00\x00\x01\x93"  # jge  403                     -> from pidfd_send_signal
-    b"\x00\x35\x02\x04\x00\x00\x01\x88"  # jge  392 semtimedop          -> allow else errno(ENOSYS)
+    # prctl and others:
+    b"\x00\x45\x02\x04\x00\x00\x00\x38"  # jset 56                      -> allow else errno(ENOSYS)
     # from pidfd_send_signal:
     b"\x00\x15\x01\x03\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # from open_tree:

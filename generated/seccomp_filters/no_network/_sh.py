@@ -11,28 +11,33 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1d\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> from io_setup
-    b"\x15\x00\x19\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
-    b"\x35\x00\x0e\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
+    b"\x35\x00\x23\x00\x1f\x01\x00\x00"  # jge  287 keyctl              -> from keyctl
+    b"\x35\x00\x12\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
+    b"\x15\x00\x0e\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
     b"\x35\x00\x06\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid and others
     b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
-    b"\x15\x00\x2c\x00\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS)
-    b"\x35\x00\x2b\x29\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x30\x00\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS)
+    b"\x35\x00\x2f\x2d\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
     # from access:
-    b"\x15\x00\x2a\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
-    b"\x15\x00\x29\x00\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS)
-    b"\x15\x00\x28\x26\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x2e\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
+    b"\x15\x00\x2d\x00\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS)
+    b"\x15\x00\x2c\x2a\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
     # setpgid and others:
     b"\x35\x00\x04\x00\x65\x00\x00\x00"  # jge  101                     -> syslog and others
     b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> from umask
-    b"\x15\x00\x23\x25\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x15\x00\x27\x29\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # from umask:
-    b"\x15\x00\x24\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
-    b"\x15\x00\x23\x21\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x28\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
+    b"\x15\x00\x27\x25\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
     # syslog and others:
-    b"\x45\x00\x00\x22\x8a\xff\xff\xff"  # jset 0xffffff8a              else errno(ENOSYS)
-    b"\x15\x00\x21\x1f\x6e\x00\x00\x00"  # jeq  110                     -> errno(ENOSYS) else allow
+    b"\x45\x00\x00\x26\x8a\xff\xff\xff"  # jset 0xffffff8a              else errno(ENOSYS)
+    b"\x15\x00\x25\x23\x6e\x00\x00\x00"  # jeq  110                     -> errno(ENOSYS) else allow
+    # socketcall: no_network.yml:45
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x17\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x15\x00\x16\x20\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from wait4:
+    b"\x35\x00\x0d\x00\x1e\x01\x00\x00"  # jge  286 request_key         -> request_key
     b"\x35\x00\x06\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> from vfork
     b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> from poll
     b"\x15\x00\x1e\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
@@ -42,22 +47,23 @@ PROGRAM = (
     b"\x35\x00\x00\x1b\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
     b"\x35\x00\x1a\x18\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
     # from vfork:
-    b"\x35\x00\x00\x17\xde\x00\x00\x00"  # jge  222                     else allow
-    b"\x35\x00\x00\x18\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
-    b"\x35\x00\x17\x15\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:42
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x08\x12\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    b"\x35\x00\x03\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> from io_setup
+    b"\x35\x00\x00\x16\xde\x00\x00\x00"  # jge  222                     else allow
+    b"\x35\x00\x00\x17\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
+    b"\x35\x00\x16\x14\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
     # from io_setup:
-    b"\x35\x00\x04\x00\x5b\x01\x00\x00"  # jge  347 socketpair          -> from socketpair
-    b"\x15\x00\x04\x00\x54\x01\x00\x00"  # jeq  340 socket              -> socket, socketpair
-    b"\x15\x00\x11\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
-    b"\x15\x00\x10\x00\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS)
+    b"\x15\x00\x15\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
+    b"\x15\x00\x14\x12\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:65
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x10\x06\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EACCES)
+    # from keyctl:
+    b"\x35\x00\x02\x00\x5b\x01\x00\x00"  # jge  347 socketpair          -> from socketpair
+    b"\x15\x00\x02\x00\x54\x01\x00\x00"  # jeq  340 socket              -> socket, socketpair
     b"\x15\x00\x0f\x0d\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
     # from socketpair:
     b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 send                -> from send
-    # socket, socketpair: no_network.yml:42
+    # socket, socketpair: no_network.yml:45, 65
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -11,28 +11,33 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x1d\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> from io_setup
-    b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x35\x0e\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
+    b"\x00\x35\x23\x00\x00\x00\x01\x1f"  # jge  287 keyctl              -> from keyctl
+    b"\x00\x35\x12\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
+    b"\x00\x15\x0e\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x35\x06\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid and others
     b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
-    b"\x00\x15\x2c\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
-    b"\x00\x35\x2b\x29\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x30\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
+    b"\x00\x35\x2f\x2d\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
     # from access:
-    b"\x00\x15\x2a\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
-    b"\x00\x15\x29\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
-    b"\x00\x15\x28\x26\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x2e\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x2d\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
+    b"\x00\x15\x2c\x2a\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
     # setpgid and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101                     -> syslog and others
     b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> from umask
-    b"\x00\x15\x23\x25\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x00\x15\x27\x29\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # from umask:
-    b"\x00\x15\x24\x00\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS)
-    b"\x00\x15\x23\x21\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x28\x00\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS)
+    b"\x00\x15\x27\x25\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else allow
     # syslog and others:
-    b"\x00\x45\x00\x22\xff\xff\xff\x8a"  # jset 0xffffff8a              else errno(ENOSYS)
-    b"\x00\x15\x21\x1f\x00\x00\x00\x6e"  # jeq  110                     -> errno(ENOSYS) else allow
+    b"\x00\x45\x00\x26\xff\xff\xff\x8a"  # jset 0xffffff8a              else errno(ENOSYS)
+    b"\x00\x15\x25\x23\x00\x00\x00\x6e"  # jeq  110                     -> errno(ENOSYS) else allow
+    # socketcall: no_network.yml:45
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x17\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x00\x15\x16\x20\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from wait4:
+    b"\x00\x35\x0d\x00\x00\x00\x01\x1e"  # jge  286 request_key         -> request_key
     b"\x00\x35\x06\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> from vfork
     b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> from poll
     b"\x00\x15\x1e\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
@@ -42,22 +47,23 @@ PROGRAM = (
     b"\x00\x35\x00\x1b\x00\x00\x00\xa8"  # jge  168 poll                else errno(ENOSYS)
     b"\x00\x35\x1a\x18\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
     # from vfork:
-    b"\x00\x35\x00\x17\x00\x00\x00\xde"  # jge  222                     else allow
-    b"\x00\x35\x00\x18\x00\x00\x00\xe0"  # jge  224 gettid              else errno(ENOSYS)
-    b"\x00\x35\x17\x15\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall: no_network.yml:42
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x08\x12\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
+    b"\x00\x35\x03\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> from io_setup
+    b"\x00\x35\x00\x16\x00\x00\x00\xde"  # jge  222                     else allow
+    b"\x00\x35\x00\x17\x00\x00\x00\xe0"  # jge  224 gettid              else errno(ENOSYS)
+    b"\x00\x35\x16\x14\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
     # from io_setup:
-    b"\x00\x35\x04\x00\x00\x00\x01\x5b"  # jge  347 socketpair          -> from socketpair
-    b"\x00\x15\x04\x00\x00\x00\x01\x54"  # jeq  340 socket              -> socket, socketpair
-    b"\x00\x15\x11\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
-    b"\x00\x15\x10\x00\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS)
+    b"\x00\x15\x15\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
+    b"\x00\x15\x14\x12\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS) else allow
+    # request_key: no_network.yml:65
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x10\x06\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EACCES)
+    # from keyctl:
+    b"\x00\x35\x02\x00\x00\x00\x01\x5b"  # jge  347 socketpair          -> from socketpair
+    b"\x00\x15\x02\x00\x00\x00\x01\x54"  # jeq  340 socket              -> socket, socketpair
     b"\x00\x15\x0f\x0d\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
     # from socketpair:
     b"\x00\x35\x03\x00\x00\x00\x01\x5c"  # jge  348 send                -> from send
-    # socket, socketpair: no_network.yml:42
+    # socket, socketpair: no_network.yml:45, 65
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

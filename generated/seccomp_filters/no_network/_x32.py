@@ -7,72 +7,78 @@ NR_SECCOMP = 1073742141
 # Answers calls of x32.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x3b\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x41\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0d\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
-    b"\x15\x00\x09\x00\x29\x00\x00\x40"  # jeq  0x40000029 socket       -> socket, socketpair
-    b"\x15\x00\x08\x00\x35\x00\x00\x40"  # jeq  0x40000035 socketpair   -> socket, socketpair
-    b"\x35\x00\x03\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 and others
-    b"\x35\x00\x00\x35\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
-    b"\x45\x00\x00\x32\xf1\xff\xff\xbf"  # jset 0xbffffff1              else allow
-    b"\x35\x00\x34\x31\x0d\x00\x00\x40"  # jge  0x4000000d              -> errno(ENOSYS) else allow
-    # pread64 and others:
-    b"\x35\x00\x02\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown and others (1)
-    b"\x35\x00\x2f\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
-    b"\x35\x00\x31\x2e\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # shutdown and others (1):
-    b"\x45\x00\x23\x2d\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> shutdown and others (2) else allow
-    # socket, socketpair: no_network.yml:42
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x2b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x35\x00\x0f\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
+    b"\x15\x00\x0c\x00\x29\x00\x00\x40"  # jeq  0x40000029 socket       -> socket, socketpair
+    b"\x15\x00\x0b\x00\x35\x00\x00\x40"  # jeq  0x40000035 socketpair   -> socket, socketpair
+    b"\x35\x00\x05\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> access and others
+    b"\x35\x00\x00\x3b\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x35\x00\x00\x38\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x35\x00\x01\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
+    b"\x15\x00\x36\x39\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    # from pread64:
+    b"\x35\x00\x38\x35\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
+    # access and others:
+    b"\x35\x00\x02\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
+    b"\x35\x00\x00\x33\x2d\x00\x00\x40"  # jge  0x4000002d              else allow
+    b"\x45\x00\x27\x32\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> shutdown and others else allow
     # from clone:
-    b"\x35\x00\x15\x00\x11\x01\x00\x40"  # jge  0x40000111              -> from splice
-    b"\x35\x00\x08\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
-    b"\x35\x00\x02\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
-    b"\x15\x00\x29\x00\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS)
-    b"\x15\x00\x28\x25\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
+    b"\x15\x00\x34\x00\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS)
+    b"\x15\x00\x33\x30\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
+    # socket, socketpair: no_network.yml:45
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x2e\x18\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from rt_sigsuspend:
-    b"\x35\x00\x02\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> from personality
-    b"\x35\x00\x19\x00\x83\x00\x00\x40"  # jge  0x40000083              -> shutdown and others (2)
-    b"\x15\x00\x22\x25\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
-    # from personality:
-    b"\x15\x00\x24\x00\x9c\x00\x00\x40"  # jeq  0x4000009c              -> errno(ENOSYS)
-    b"\x15\x00\x23\x20\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else allow
+    b"\x35\x00\x18\x00\xfa\x00\x00\x40"  # jge  0x400000fa keyctl       -> from keyctl
+    b"\x35\x00\x12\x00\xf9\x00\x00\x40"  # jge  0x400000f9 request_key  -> request_key
+    b"\x35\x00\x05\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
+    b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> from utime
+    b"\x15\x00\x29\x2c\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    # from utime:
+    b"\x15\x00\x2b\x00\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS)
+    b"\x15\x00\x2a\x00\x9c\x00\x00\x40"  # jeq  0x4000009c              -> errno(ENOSYS)
+    b"\x15\x00\x29\x26\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else allow
     # from quotactl:
     b"\x35\x00\x06\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> from remap_file_pages
     b"\x35\x00\x03\x00\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> from io_destroy
     b"\x35\x00\x01\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
-    b"\x15\x00\x1c\x1f\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> allow else errno(ENOSYS)
+    b"\x15\x00\x22\x25\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> allow else errno(ENOSYS)
     # from getpmsg:
-    b"\x35\x00\x1e\x1b\xcd\x00\x00\x40"  # jge  0x400000cd              -> errno(ENOSYS) else allow
+    b"\x35\x00\x24\x21\xcd\x00\x00\x40"  # jge  0x400000cd              -> errno(ENOSYS) else allow
     # from io_destroy:
-    b"\x35\x00\x10\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> shutdown and others (2)
-    b"\x15\x00\x1c\x19\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS) else allow
+    b"\x35\x00\x15\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> shutdown and others
+    b"\x15\x00\x22\x1f\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS) else allow
     # from remap_file_pages:
     b"\x35\x00\x02\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
-    b"\x15\x00\x1a\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
-    b"\x15\x00\x19\x16\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
+    b"\x15\x00\x20\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
+    b"\x15\x00\x1f\x1c\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
     # from mq_getsetattr:
-    b"\x45\x00\x15\x00\x08\xff\xff\xbf"  # jset 0xbfffff08              -> allow
-    b"\x15\x00\x14\x17\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
-    # from splice:
-    b"\x35\x00\x0e\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> from open_tree
-    b"\x35\x00\x06\x00\x33\x01\x00\x40"  # jge  0x40000133              -> from setns
-    b"\x35\x00\x03\x00\x27\x01\x00\x40"  # jge  0x40000127              -> from perf_event_open
-    b"\x35\x00\x01\x00\x16\x01\x00\x40"  # jge  0x40000116              -> from utimensat
-    b"\x35\x00\x0f\x12\x13\x01\x00\x40"  # jge  0x40000113 splice       -> allow else errno(ENOSYS)
-    # from utimensat:
-    b"\x35\x00\x0e\x11\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow else errno(ENOSYS)
+    b"\x15\x00\x1b\x00\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow
+    b"\x15\x00\x1a\x1d\xf8\x00\x00\x40"  # jeq  0x400000f8 add_key      -> allow else errno(ENOSYS)
+    # request_key: no_network.yml:45, 65
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x16\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    # from keyctl:
+    b"\x35\x00\x0f\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> from open_tree
+    b"\x35\x00\x04\x00\x27\x01\x00\x40"  # jge  0x40000127              -> from perf_event_open
+    b"\x35\x00\x00\x12\x11\x01\x00\x40"  # jge  0x40000111              else allow
+    b"\x35\x00\x11\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow
+    b"\x35\x00\x00\x13\x13\x01\x00\x40"  # jge  0x40000113 splice       else errno(ENOSYS)
+    b"\x35\x00\x12\x0f\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
     # from perf_event_open:
-    b"\x35\x00\x0d\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> allow
+    b"\x35\x00\x04\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
+    b"\x35\x00\x01\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> from fanotify_init
     b"\x15\x00\x0c\x0f\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> allow else errno(ENOSYS)
-    # from setns:
-    b"\x35\x00\x03\x00\x47\x01\x00\x40"  # jge  0x40000147              -> from pkey_mprotect
-    b"\x35\x00\x01\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
-    # shutdown and others (2):
-    b"\x45\x00\x0c\x09\x0a\x00\x00\x00"  # jset 10 x86_64 mprotect      -> errno(ENOSYS) else allow
+    # from fanotify_init:
+    b"\x35\x00\x00\x0b\x33\x01\x00\x40"  # jge  0x40000133              else allow
+    # shutdown and others:
+    b"\x45\x00\x0d\x0a\x0a\x00\x00\x00"  # jset 10 x86_64 mprotect      -> errno(ENOSYS) else allow
     # from kcmp:
+    b"\x35\x00\x01\x00\x47\x01\x00\x40"  # jge  0x40000147              -> from pkey_mprotect
     b"\x15\x00\x0b\x08\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else allow
     # from pkey_mprotect:
     b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> from pidfd_send_signal

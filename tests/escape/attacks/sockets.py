@@ -331,6 +331,32 @@ def reopen_through_proc(scene: Scene) -> Steps:
         raise
 
 
+# --- Names ---------------------------------------------------------------------------------------
+# For a key of the type dns_resolver the kernel starts /sbin/request-key as root, to ask the DNS.
+
+
+def _resolve(ask: "Callable[..., int]", *strings: "bytes | int") -> None:
+    try:
+        ask("request_key", *strings, -2)  # KEY_SPEC_PROCESS_KEYRING
+    except OSError as error:
+        # It has tried. Without the program, or without a network, that is its answer.
+        if error.errno not in (errno.ENOKEY, errno.ENOENT):
+            raise
+
+
+@attack(no_network="names")
+def have_the_kernel_resolve_a_name(scene: Scene) -> Steps:
+    yield
+    _resolve(scene.call, b"dns_resolver\0", b"localhost\0", b"\0")
+
+
+@by_numbers(no_network="names")
+def have_a_name_resolved(scene: Scene, call: "Callable[..., int]") -> Steps:
+    words = [scene.low(word) for word in (b"dns_resolver\0", b"localhost\0", b"\0")]
+    yield
+    _resolve(call, *words)
+
+
 # --- Outside -------------------------------------------------------------------------------------
 
 
@@ -439,6 +465,21 @@ def trace_another(scene: Scene) -> Steps:
     scene.call("ptrace", 5, pid, ctypes.addressof(word), -1)  # PTRACE_POKEDATA, of a long
     scene.call("ptrace", 17, pid, 0, 0)  # PTRACE_DETACH
     _must_connect(scene)
+
+
+@outside(no_network="root")
+def an_interface_up_and_down(scene: Scene) -> Steps:
+    """By requests that any socket takes; here of a network of its own."""
+    scene.privileged()
+    scene.call("unshare", 0x40000000)  # CLONE_NEWNET
+    own = socket.socket(socket.AF_UNIX)
+    yield
+    import fcntl
+
+    for wanted in (1, 0):
+        fcntl.ioctl(own, 0x8914, struct.pack("=16sH22x", b"lo", wanted))  # SIOCSIFFLAGS, IFF_UP
+        flags = fcntl.ioctl(own, 0x8913, struct.pack("=16s24x", b"lo"))  # SIOCGIFFLAGS
+        assert struct.unpack_from("=H", flags, 16)[0] & 1 == wanted
 
 
 @outside(no_network="root")

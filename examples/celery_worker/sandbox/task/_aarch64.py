@@ -14,51 +14,57 @@ PROGRAM = (
     b"\x35\x00\x07\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x35\x00\x04\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
     b"\x35\x00\x01\x00\x29\x00\x00\x00"  # jge  41 pivot_root           -> from pivot_root
-    b"\x35\x00\x21\x20\x27\x00\x00\x00"  # jge  39 umount2              -> errno(EPERM) else allow
+    b"\x35\x00\x26\x20\x27\x00\x00\x00"  # jge  39 umount2              -> errno(EPERM) else allow
     # from pivot_root:
-    b"\x15\x00\x20\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
-    b"\x15\x00\x1f\x1e\x75\x00\x00\x00"  # jeq  117 ptrace              -> errno(EPERM) else allow
+    b"\x15\x00\x25\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x24\x1e\x75\x00\x00\x00"  # jeq  117 ptrace              -> errno(EPERM) else allow
     # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1c\x0e\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    b"\x15\x00\x1c\x21\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from bind:
-    b"\x15\x00\x19\x00\xdc\x00\x00\x00"  # jeq  220 clone               -> clone
-    b"\x35\x00\x0d\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
+    b"\x15\x00\x1c\x00\xda\x00\x00\x00"  # jeq  218 request_key         -> request_key
+    b"\x15\x00\x18\x00\xdc\x00\x00\x00"  # jeq  220 clone               -> clone
+    b"\x35\x00\x0c\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x35\x00\x06\x00\x0c\x01\x00\x00"  # jge  268 setns               -> from setns
     b"\x35\x00\x02\x00\xde\x00\x00\x00"  # jge  222 mmap                -> from mmap
-    b"\x35\x00\x00\x17\xd9\x00\x00\x00"  # jge  217 add_key             else allow
-    b"\x15\x00\x08\x17\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else errno(EPERM)
+    b"\x35\x00\x00\x16\xd9\x00\x00\x00"  # jge  217 add_key             else allow
+    b"\x15\x00\x1a\x1b\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else errno(EPERM)
     # from mmap:
     b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> from wait4
-    b"\x15\x00\x15\x14\xf1\x00\x00\x00"  # jeq  241 perf_event_open     -> errno(EPERM) else allow
+    b"\x15\x00\x19\x13\xf1\x00\x00\x00"  # jeq  241 perf_event_open     -> errno(EPERM) else allow
     # from wait4:
-    b"\x35\x00\x13\x10\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
+    b"\x35\x00\x12\x0f\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
     # from setns:
     b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 bpf                 -> from bpf
-    b"\x35\x00\x11\x00\x11\x01\x00\x00"  # jge  273 finit_module        -> allow
-    b"\x15\x00\x10\x11\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> allow else errno(EPERM)
+    b"\x35\x00\x10\x00\x11\x01\x00\x00"  # jge  273 finit_module        -> allow
+    b"\x15\x00\x0f\x15\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> allow else errno(EPERM)
     # from bpf:
-    b"\x35\x00\x0f\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> allow
-    b"\x15\x00\x00\x0f\x19\x01\x00\x00"  # jeq  281 execveat            else errno(EPERM)
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x35\x00\x0e\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> allow
+    b"\x15\x00\x12\x13\x19\x01\x00\x00"  # jeq  281 execveat            -> errno(EACCES) else errno(EPERM)
     # from pidfd_send_signal:
     b"\x35\x00\x06\x00\xb7\x01\x00\x00"  # jge  439 faccessat2          -> from faccessat2
     b"\x35\x00\x03\x00\xb1\x01\x00\x00"  # jge  433 fspick              -> from fspick
     b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x15\x00\x09\x06\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # from open_tree:
-    b"\x15\x00\x08\x09\xaf\x01\x00\x00"  # jeq  431 fsconfig            -> allow else errno(EPERM)
+    b"\x15\x00\x08\x0e\xaf\x01\x00\x00"  # jeq  431 fsconfig            -> allow else errno(EPERM)
     # from fspick:
     b"\x45\x00\x00\x07\x02\x00\x00\x00"  # jset 2 io_submit             else allow
-    b"\x45\x00\x03\x07\x49\xfe\xff\xff"  # jset 0xfffffe49              -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x03\x0c\x49\xfe\xff\xff"  # jset 0xfffffe49              -> errno(ENOSYS) else errno(EPERM)
     # from faccessat2:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x15\x00\x05\x00\xba\x01\x00\x00"  # jeq  442 mount_setattr       -> errno(EPERM)
-    b"\x15\x00\x04\x03\xd3\x01\x00\x00"  # jeq  467 open_tree_attr      -> errno(EPERM) else allow
+    b"\x15\x00\x0a\x00\xba\x01\x00\x00"  # jeq  442 mount_setattr       -> errno(EPERM)
+    b"\x15\x00\x09\x03\xd3\x01\x00\x00"  # jeq  467 open_tree_attr      -> errno(EPERM) else allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
-    # clone: no_exec.yml:28; no_network.yml:56; task.yml:9, 11, 15
+    # clone: no_exec.yml:28; task.yml:15
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x01\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x06\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
+    # request_key: no_exec.yml:40; no_network.yml:45, 59, 65; task.yml:9, 11, 15
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x01\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(EPERM)
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
 )

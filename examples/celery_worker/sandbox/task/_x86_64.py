@@ -7,29 +7,33 @@ NR_SECCOMP = 317
 # Answers calls of x86_64.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x27\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x2b\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x04\x00\x38\x00\x00\x00"  # jge  56 clone                -> from clone
-    b"\x15\x00\x01\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
-    b"\x15\x00\x00\x1f\x35\x00\x00\x00"  # jeq  53 socketpair           else allow
-    # socket, socketpair: no_network.yml:42
+    b"\x35\x00\x0a\x00\xa7\x00\x00\x00"  # jge  167 swapon              -> from swapon
+    b"\x15\x00\x07\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
+    b"\x15\x00\x06\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socket, socketpair
+    b"\x15\x00\x03\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
+    b"\x35\x00\x22\x00\xa5\x00\x00\x00"  # jge  165 mount               -> errno(EPERM)
+    b"\x15\x00\x15\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
+    b"\x15\x00\x20\x1f\x65\x00\x00\x00"  # jeq  101 ptrace              -> errno(EPERM) else allow
+    # clone: task.yml:15
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1d\x12\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
-    # from clone:
-    b"\x35\x00\x07\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> from add_key
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 fork                 -> from fork
+    b"\x45\x00\x1e\x1d\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socket, socketpair: no_network.yml:45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x1a\x19\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # from fork:
-    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 mount               -> from mount
-    b"\x15\x00\x0c\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
-    b"\x15\x00\x17\x16\x65\x00\x00\x00"  # jeq  101 ptrace              -> errno(EPERM) else allow
-    # from mount:
-    b"\x35\x00\x15\x16\xa7\x00\x00\x00"  # jge  167 swapon              -> allow else errno(EPERM)
-    # from add_key:
-    b"\x35\x00\x0a\x00\x51\x01\x00\x00"  # jge  337                     -> from pidfd_send_signal
-    b"\x35\x00\x03\x00\x34\x01\x00\x00"  # jge  308 setns               -> from setns
-    b"\x35\x00\x00\x13\xfb\x00\x00\x00"  # jge  251 ioprio_set          else errno(EPERM)
+    b"\x15\x00\x1b\x10\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    # from swapon:
+    b"\x35\x00\x06\x00\xfb\x00\x00\x00"  # jge  251 ioprio_set          -> from ioprio_set
+    b"\x15\x00\x01\x00\xf9\x00\x00\x00"  # jeq  249 request_key         -> request_key
+    b"\x35\x00\x19\x18\xf8\x00\x00\x00"  # jge  248 add_key             -> errno(EPERM) else allow
+    # request_key: no_network.yml:65
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x0b\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x15\x09\x00\x00\x00\x00"  # jeq  0                       -> errno(EPERM) else errno(EACCES)
+    # from ioprio_set:
+    b"\x35\x00\x09\x00\x51\x01\x00\x00"  # jge  337                     -> from pidfd_send_signal
+    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 setns               -> from setns
     b"\x15\x00\x12\x00\x10\x01\x00\x00"  # jeq  272 unshare             -> errno(EPERM)
     b"\x15\x00\x11\x10\x2a\x01\x00\x00"  # jeq  298 perf_event_open     -> errno(EPERM) else allow
     # from setns:

@@ -7,25 +7,33 @@ NR_SECCOMP = 317
 # Answers calls of x86_64.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x0b\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x15\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x15\x00\x0b\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
-    b"\x15\x00\x0a\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socket, socketpair
-    b"\x35\x00\x00\x0c\x51\x01\x00\x00"  # jge  337                     else allow
-    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
+    b"\x35\x00\x04\x00\xf9\x00\x00\x00"  # jge  249 request_key         -> from request_key
+    b"\x15\x00\x01\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
+    b"\x15\x00\x00\x0d\x35\x00\x00\x00"  # jeq  53 socketpair           else allow
+    # socket, socketpair: no_network.yml:45
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x0b\x05\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    # from request_key:
+    b"\x35\x00\x05\x00\xfa\x00\x00\x00"  # jge  250 keyctl              -> from keyctl
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x02\x00\x00\x00\x00"  # jeq  0                       else errno(EACCES)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x06\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    # from keyctl:
+    b"\x35\x00\x00\x04\x51\x01\x00\x00"  # jge  337                     else allow
+    b"\x35\x00\x05\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
     b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
-    b"\x15\x00\x09\x05\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
+    b"\x15\x00\x01\x06\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # from open_tree:
-    b"\x15\x00\x00\x08\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         else allow
+    b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
-    # socket, socketpair: no_network.yml:24, 42
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
 )
