@@ -128,7 +128,10 @@ def _child(
         gc.disable()
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # So that what the filter kills leaves no core file, and has none piped to a program. The
+        # hard limit stays: an attack of `crashes` raises the other.
+        hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        resource.setrlimit(resource.RLIMIT_CORE, (0 if hard == 0 else 1, hard))
         steps = body(scene)
         try:
             next(steps)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cpu_budget
 import pytest
 from escape.attack import ATTACKS, Outcome
 from escape.promises import POLICIES
@@ -21,6 +22,11 @@ ABI = "x86_64"
 @pytest.fixture(scope="session")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Outcome]]:
     """Return by policy, "" without one, and attack what came of it."""
+    with cpu_budget.apart():
+        return _made(tmp_path_factory)
+
+
+def _made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Outcome]]:
     directory = tmp_path_factory.mktemp("escape")
     package, folder = directory / "confining", directory / "folder"
     package.mkdir()
@@ -41,6 +47,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Ou
         "foreign": {name: dict(tables[name]) for name in FOREIGN[ABI]},
         "directory": str(directory),
         "folder": str(folder),
+        "own_machine": False,
         "policies": list(POLICIES),
         "attacks": [one.name for one in ATTACKS if one.exists(ABI)],
     }

@@ -2,10 +2,10 @@
 
 The plan has the process's "abi", its "numbers" of system calls by name, "foreign" ones by ABI and
 name, a "directory" with the package "confining" of stock filters, and an empty "folder" to work in.
-"attacks" and "policies" are the names of those to make, and to make them on. The outcomes are by
-policy ("" is without a filter) and attack; each is a kind and a detail. In a
-process of its own, because forks of the small process that this is cost little. Standard library
-only, Python 3.9 or newer.
+"own_machine" is true in a guest, where an attack may change what all processes share. "attacks" and
+"policies" are the names of those to make, and to make them on. The outcomes are by policy ("" is
+without a filter) and attack; each is a kind and a detail. In a process of its own, because forks of
+the small process that this is cost little. Standard library only, Python 3.9 or newer.
 """
 
 import importlib
@@ -44,7 +44,9 @@ def _outcome(
     os.mkdir(folder)
     with open(f"{folder}/old", "wb") as file:
         file.write(b"content")
-    found = tried(one.body, Scene(plan["abi"], plan["numbers"], plan["foreign"], folder), install)
+    abi, numbers, foreign, own = (plan[k] for k in ("abi", "numbers", "foreign", "own_machine"))
+    scene = Scene(abi, numbers, foreign, folder, own_machine=own)
+    found = tried(one.body, scene, install)
     for name in os.listdir(folder):
         if os.path.isdir(f"{folder}/{name}"):
             os.rmdir(f"{folder}/{name}")
@@ -61,8 +63,10 @@ def main() -> None:
         policy: importlib.import_module(f"confining.{policy}").install
         for policy in plan["policies"]
     }
-    for install in installs.values():
+    for policy, install in installs.items():
         assert callable(install)
+        # What it would import, before an attack becomes a user who may not read it.
+        importlib.import_module(f"confining.{policy}._{plan['abi']}")
     json.dump(outcomes(plan, installs), sys.stdout)
 
 

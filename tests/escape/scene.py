@@ -93,15 +93,23 @@ class Scene:
 
     ``abi`` and ``numbers`` are those of the process, ``foreign`` the numbers of other ABIs by name,
     ``folder`` a directory of its own, in which the file "old" has the content "content".
+    ``own_machine`` permits to change what all of the machine's processes share.
     """
 
     def __init__(
-        self, abi: str, numbers: "dict[str, int]", foreign: "dict[str, dict[str, int]]", folder: str
+        self,
+        abi: str,
+        numbers: "dict[str, int]",
+        foreign: "dict[str, dict[str, int]]",
+        folder: str,
+        *,
+        own_machine: bool = False,
     ) -> None:
         self.abi = abi
         self.numbers = numbers
         self.foreign = foreign
         self.folder = folder
+        self.own_machine = own_machine
         self.old = folder + "/old"
         self.new = folder + "/new"
         self._kept: list[object] = []
@@ -332,6 +340,24 @@ class Scene:
         assert code < 254, "the child failed"
         if code:
             raise OSError(code, os.strerror(code))
+
+    def goes_on_in_a_child(self, seen: "Callable[[], object]") -> None:
+        """Go on in a forked child, and look for the effect of its end, by ``seen``, in its parent.
+
+        For attacks that end the process. ``seen`` raises Foiled if it sees nothing. A child that
+        did not end by a signal, or with ESCAPED, has told why not, and that is what counts.
+        """
+        child = os.fork()
+        if child == 0:
+            return
+        status = os.waitpid(child, 0)[1]
+        has_told = os.WIFEXITED(status) and os.WEXITSTATUS(status) != ESCAPED
+        try:
+            seen()
+        except Foiled:
+            if not has_told:
+                raise
+        os._exit(os.WEXITSTATUS(status) if has_told else ESCAPED)
 
     def early_thread(self) -> "Callable[[Callable[[], object]], None]":
         """Start a thread now; what is returned has it do something later."""

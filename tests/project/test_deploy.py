@@ -6,7 +6,9 @@ Those that need packages are in tests/ecosystem.
 from __future__ import annotations
 
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -239,3 +241,28 @@ def test_every_page_is_followed_and_every_example_has_one() -> None:
     assert shown_by(*pages) == {example.name for example in walkthrough.EXAMPLES}
     for page in pages:
         assert "everything is up to date\n" in (walkthrough.PAGES / f"{page}.md").read_text()
+
+
+CRASH = "import ctypes; {}; ctypes.string_at(0)"
+
+
+def ended_by_a_crash(folder: Path, line: str, *before: str) -> bool:
+    """Have a Python say a line and crash; return whether that left a file."""
+    folder.mkdir()
+    command = [*before, sys.executable, "-I", "-c", CRASH.format(line)]
+    ended = subprocess.run(command, cwd=folder, check=False)
+    assert ended.returncode == -signal.SIGSEGV
+    return any(folder.iterdir())
+
+
+def test_what_the_page_says_keeps_a_crash_from_making_a_file(tmp_path: Path) -> None:
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    if not pattern or pattern[0] in "|@" or "/" in pattern or 0 <= hard < 1 << 24:
+        pytest.skip("a crash makes no file here")
+    page = (walkthrough.PAGES / "README.md").read_text()
+    line, limit = re.findall(r"\| `(ctypes.*?|prlimit .*?)(?: COMMAND)?` \|", page)
+    raised = ["prlimit", f"--core={hard if hard >= 0 else 'unlimited'}"]
+    assert ended_by_a_crash(tmp_path / "free", "0", *raised)
+    assert not ended_by_a_crash(tmp_path / "line", line, *raised)
+    assert not ended_by_a_crash(tmp_path / "limit", "0", *raised, *limit.split())

@@ -35,7 +35,7 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from osf_reboot:
     b"\x15\x00\x84\x3c\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount and others
-    # mmap: compute_only.yml:97
+    # mmap: compute_only.yml:103
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x81\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
@@ -46,7 +46,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x4b\x00\x00\x00"  # jeq  75 madvise              -> madvise
     b"\x15\x00\x7c\x00\x49\x00\x00\x00"  # jeq  73 munmap               -> allow
     b"\x15\x00\x7b\x7a\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x79\x64\x00\x00\x00"  # jge  0x64                    else allow
     b"\x35\x00\x78\x77\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -54,13 +54,13 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl (1)
     b"\x35\x00\x76\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
     b"\x35\x00\x74\x27\x57\x00\x00\x00"  # jge  87 gethostname          -> errno(EPERM) else osf_setitimer and others
-    # fcntl (1): compute_only.yml:57
+    # fcntl (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x73\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x6f\x70\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:57
+    # fcntl (2): compute_only.yml:63
     b"\x15\x00\x6f\x6e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from osf_select:
     b"\x35\x00\x27\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl (1)
@@ -115,11 +115,11 @@ PROGRAM = (
     b"\x35\x00\x00\x48\x55\x01\x00\x00"  # jge  341 mremap              else allow
     # osf_mount and others:
     b"\x45\x00\x46\x47\x27\x00\x00\x00"  # jset 39 setpgid              -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x44\x43\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x43\x42\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from pread64:
     b"\x35\x00\x1a\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> from semtimedop
@@ -133,13 +133,13 @@ PROGRAM = (
     b"\x15\x00\x3b\x00\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow
     b"\x15\x00\x3a\x00\x7a\x01\x00\x00"  # jeq  378 gettid              -> allow
     b"\x15\x00\x3a\x38\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x37\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x34\x35\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x33\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x33\x32\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_setaffinity:
@@ -172,12 +172,12 @@ PROGRAM = (
     b"\x15\x00\x1d\x1c\xe7\x01\x00\x00"  # jeq  487 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x1b\x1c\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -189,7 +189,7 @@ PROGRAM = (
     b"\x35\x00\x00\x11\x07\x02\x00\x00"  # jge  519 copy_file_range     else allow
     # exit_group and others:
     b"\x45\x00\x0f\x10\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:95, 103
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0d\x0e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

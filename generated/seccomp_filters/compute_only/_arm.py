@@ -42,7 +42,7 @@ PROGRAM = (
     b"\x45\x00\x94\x92\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # from acct:
     b"\x35\x00\x94\x91\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x91\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
@@ -106,11 +106,11 @@ PROGRAM = (
     # from getresuid:
     b"\x35\x00\x00\x28\xa9\x00\x00\x00"  # jge  169 nfsservctl          else mount and others
     b"\x35\x00\x65\x63\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x62\x60\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x61\x5f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x06\x00\xc1\x00\x00\x00"  # jge  193 truncate64          -> from truncate64
@@ -132,7 +132,7 @@ PROGRAM = (
     b"\x45\x00\x52\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
     # munmap and others:
     b"\x45\x00\x53\x51\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x51\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x50\x4e\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -142,13 +142,13 @@ PROGRAM = (
     b"\x35\x00\x09\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> from sched_getaffinity
     b"\x35\x00\x07\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
     b"\x35\x00\x0d\x00\xde\x00\x00\x00"  # jge  222                     -> mount and others
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x49\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x44\x46\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x15\x00\x45\x43\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x15\x00\x2f\x42\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1) else errno(EPERM)
@@ -178,12 +178,12 @@ PROGRAM = (
     b"\x15\x00\x33\x31\x66\x01\x00\x00"  # jeq  358 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x30\x32\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x2e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x2c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x2c\x2a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -194,7 +194,7 @@ PROGRAM = (
     b"\x15\x00\x27\x25\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
     # from membarrier:
     b"\x15\x00\x24\x26\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:89
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x22\x24\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -217,13 +217,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x35\x00\x16\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x35\x00\x13\x16\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x13\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x10\x11\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x0f\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0f\x0e\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

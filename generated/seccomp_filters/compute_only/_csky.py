@@ -38,17 +38,17 @@ PROGRAM = (
     b"\x15\x00\x5a\x59\x63\x00\x00\x00"  # jeq  99 set_robust_list      -> allow else errno(EPERM)
     # from nanosleep:
     b"\x35\x00\x58\x59\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x57\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1): compute_only.yml:57
+    # fcntl64 (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x54\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x50\x51\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (2): compute_only.yml:57
+    # fcntl64 (2): compute_only.yml:63
     b"\x15\x00\x50\x4f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from clock_gettime:
     b"\x35\x00\x00\x33\x74\x00\x00\x00"  # jge  116 syslog              else clock_gettime and others
@@ -68,11 +68,11 @@ PROGRAM = (
     b"\x15\x00\x43\x42\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # from sethostname:
     b"\x45\x00\x0e\x41\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname and others else errno(EPERM)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x3f\x3e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x3e\x3d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
     b"\x35\x00\x1f\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
@@ -94,7 +94,7 @@ PROGRAM = (
     b"\x35\x00\x05\x00\xf6\x00\x00\x00"  # jge  246                     -> from wait4
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
     b"\x35\x00\x2f\x2e\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x2d\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x2c\x2b\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -102,10 +102,10 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x2a\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
     b"\x35\x00\x28\x2a\x04\x01\x00\x00"  # jge  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x25\x24\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
@@ -113,7 +113,7 @@ PROGRAM = (
     b"\x15\x00\x22\x23\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
-    # mmap2, mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1f\x20\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -136,13 +136,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x15\x00\x12\x00\xa5\x01\x00\x00"  # jeq  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x12\x10\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0f\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0c\x0d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x0b\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0b\x0a\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

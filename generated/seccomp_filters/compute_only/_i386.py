@@ -31,7 +31,7 @@ PROGRAM = (
     # from dup:
     b"\x35\x00\x7d\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
     b"\x45\x00\x7d\x7c\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x7b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
@@ -75,11 +75,11 @@ PROGRAM = (
     # from getresgid:
     b"\x15\x00\x01\x00\xac\x00\x00\x00"  # jeq  172 prctl               -> prctl (1)
     b"\x15\x00\x5b\x5c\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x59\x58\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x58\x57\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x35\x00\x07\x00\xc5\x00\x00\x00"  # jge  197 fstat64             -> fstat64 and others
@@ -93,17 +93,17 @@ PROGRAM = (
     b"\x45\x00\x4f\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
     # fstat64 and others:
     b"\x45\x00\x4f\x4e\x09\x00\x00\x00"  # jset 9 link                  -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x4d\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x4c\x4b\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x4a\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x46\x47\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x15\x00\x46\x45\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x35\x00\x1d\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> from name_to_handle_at
@@ -141,10 +141,10 @@ PROGRAM = (
     b"\x15\x00\x2d\x2c\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
     # from preadv:
     b"\x35\x00\x2b\x2c\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x28\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -157,7 +157,7 @@ PROGRAM = (
     b"\x15\x00\x21\x22\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:89
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1e\x1f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -181,13 +181,13 @@ PROGRAM = (
     b"\x35\x00\x11\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     # readahead and others:
     b"\x45\x00\x11\x0f\x10\x00\x00\x00"  # jset 16 lchown               -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0e\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0b\x0c\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x0a\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0a\x09\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

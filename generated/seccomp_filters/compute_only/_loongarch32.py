@@ -45,17 +45,17 @@ PROGRAM = (
     b"\x35\x00\x00\x5f\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
     b"\x45\x00\x00\x60\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x5d\x5f\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x5c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1): compute_only.yml:57
+    # fcntl64 (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x59\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x55\x56\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64 (2): compute_only.yml:57
+    # fcntl64 (2): compute_only.yml:63
     b"\x15\x00\x55\x54\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from sched_getaffinity:
     b"\x35\x00\x0f\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
@@ -84,7 +84,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x41\x40\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x15\x00\x40\x3f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
     b"\x35\x00\x1d\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2, mprotect, pkey_mprotect
@@ -107,7 +107,7 @@ PROGRAM = (
     # from mlockall:
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
     b"\x35\x00\x31\x2f\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x2e\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x2d\x2c\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -116,7 +116,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
@@ -127,7 +127,7 @@ PROGRAM = (
     b"\x15\x00\x22\x23\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
-    # mmap2, mprotect, pkey_mprotect: compute_only.yml:89
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1f\x20\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -150,13 +150,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x15\x00\x11\x00\xa5\x01\x00\x00"  # jeq  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x11\x0f\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_time64 (1): compute_only.yml:115
+    # futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0e\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0b\x0c\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex_time64 (2): compute_only.yml:115
+    # futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x0a\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0a\x09\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -39,7 +39,7 @@ PROGRAM = (
     b"\x00\x45\x87\x89\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
     # from acct:
     b"\x00\x35\x88\x86\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x85\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
@@ -92,7 +92,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x5e\x5d\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x00\x15\x5d\x5c\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
@@ -125,13 +125,13 @@ PROGRAM = (
     b"\x00\x35\x47\x46\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from fcntl64:
     b"\x00\x35\x06\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x44\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x40\x41\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x15\x40\x3f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x00\x35\x01\x00\x00\x00\x00\xfd"  # jge  253 set_tid_address     -> setreuid and others
@@ -162,10 +162,10 @@ PROGRAM = (
     b"\x00\x35\x2d\x2e\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
     # from get_thread_area:
     b"\x00\x35\x2c\x2d\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x29\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -178,7 +178,7 @@ PROGRAM = (
     b"\x00\x45\x23\x22\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x7e"  # jge  382 pkey_alloc          -> from pkey_alloc
-    # mprotect, mmap2, pkey_mprotect: compute_only.yml:89
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x1f\x20\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -202,13 +202,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x00\x35\x12\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x10\x12\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x0f\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0c\x0d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x00\x45\x00\x0b\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0b\x0a\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -29,11 +29,11 @@ PROGRAM = (
     # from access:
     b"\x00\x45\x00\x6e\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
     b"\x00\x35\x6e\x6d\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x6c\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:97
+    # mmap: compute_only.yml:103
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x68\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
@@ -75,11 +75,11 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
     b"\x00\x15\x3c\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> futex, futex_time64 (1)
     b"\x00\x15\x4c\x4b\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x00\x35\x04\x00\x00\x00\x18\x44"  # jge  6212 fcntl64            -> from fcntl64
@@ -89,13 +89,13 @@ PROGRAM = (
     b"\x00\x35\x43\x42\x00\x00\x18\x43"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
     # from fcntl64:
     b"\x00\x35\x06\x00\x00\x00\x18\x45"  # jge  6213 set_tid_address    -> from set_tid_address
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x40\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x3c\x3d\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x15\x3c\x3b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from set_tid_address:
     b"\x00\x35\x08\x3b\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop and others else allow
@@ -123,7 +123,7 @@ PROGRAM = (
     b"\x00\x15\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -157,13 +157,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x00\x15\x12\x00\x00\x00\x19\x15"  # jeq  6421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x12\x10\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x0f\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0c\x0d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x00\x45\x00\x0b\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0b\x0a\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -29,11 +29,11 @@ PROGRAM = (
     # from access:
     b"\x45\x00\x00\x6e\x75\xe8\xff\xff"  # jset 0xffffe875              else errno(EPERM)
     b"\x35\x00\x6e\x6d\x86\x17\x00\x00"  # jge  6022 _newselect         -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x6c\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap: compute_only.yml:97
+    # mmap: compute_only.yml:103
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x68\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
@@ -75,11 +75,11 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x09\x18\x00\x00"  # jeq  6153 prctl              -> prctl (1)
     b"\x15\x00\x3c\x00\x32\x18\x00\x00"  # jeq  6194 futex              -> futex, futex_time64 (1)
     b"\x15\x00\x4c\x4b\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x49\x48\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x48\x47\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x35\x00\x04\x00\x44\x18\x00\x00"  # jge  6212 fcntl64            -> from fcntl64
@@ -89,13 +89,13 @@ PROGRAM = (
     b"\x35\x00\x43\x42\x43\x18\x00\x00"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
     # from fcntl64:
     b"\x35\x00\x06\x00\x45\x18\x00\x00"  # jge  6213 set_tid_address    -> from set_tid_address
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x40\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3c\x3d\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x15\x00\x3c\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from set_tid_address:
     b"\x35\x00\x08\x3b\x47\x18\x00\x00"  # jge  6215 semtimedop         -> semtimedop and others else allow
@@ -123,7 +123,7 @@ PROGRAM = (
     b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -157,13 +157,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x15\x00\x12\x00\x15\x19\x00\x00"  # jeq  6421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x12\x10\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0f\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0c\x0d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x0b\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0b\x0a\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -31,7 +31,7 @@ PROGRAM = (
     # from dup:
     b"\x00\x35\x8d\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
     b"\x00\x45\x8d\x8c\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x8b\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
@@ -66,7 +66,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\x77"  # jeq  119 madvise             -> madvise
     b"\x00\x45\x00\x73\xff\xff\xff\x8b"  # jset 0xffffff8b              else allow
     b"\x00\x15\x72\x71\x00\x00\x00\x76"  # jeq  118 fsync               -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x70\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x00\x35\x6f\x6e\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -93,11 +93,11 @@ PROGRAM = (
     b"\x00\x15\x60\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x5f\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
     b"\x00\x15\x5c\x5d\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x5a\x59\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x00\x15\x59\x58\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x05\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl, fcntl64 (1)
@@ -108,13 +108,13 @@ PROGRAM = (
     b"\x00\x35\x00\x55\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
     # mount and others:
     b"\x00\x45\x52\x53\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x51\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x4d\x4e\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x15\x4d\x4c\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x00\x35\x23\x00\x00\x00\x01\x54"  # jge  340 memfd_create        -> from memfd_create
@@ -160,7 +160,7 @@ PROGRAM = (
     b"\x00\x15\x00\x2d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x2b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x2a\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
@@ -199,13 +199,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x00\x35\x12\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x10\x12\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x0f\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0c\x0d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x00\x45\x00\x0b\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0b\x0a\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -41,7 +41,7 @@ PROGRAM = (
     # from getrlimit:
     b"\x00\x35\x00\x7c\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
     b"\x00\x15\x7b\x7a\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x79\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
@@ -65,7 +65,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\x77"  # jeq  119 madvise             -> madvise
     b"\x00\x45\x00\x69\xff\xff\xff\x8b"  # jset 0xffffff8b              else allow
     b"\x00\x15\x68\x67\x00\x00\x00\x76"  # jeq  118 fsync               -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x66\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x00\x35\x65\x64\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -97,7 +97,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x4f\x4e\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x00\x15\x4e\x4d\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x00\x4d\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
@@ -110,13 +110,13 @@ PROGRAM = (
     # from fcntl64:
     b"\x00\x15\x01\x00\x00\x00\x00\xca"  # jeq  202 fcntl64             -> fcntl, fcntl64 (1)
     b"\x00\x15\x47\x48\x00\x00\x00\xce"  # jeq  206 gettid              -> allow else errno(ENOSYS)
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x45\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x41\x42\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x15\x41\x40\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x00\x35\x18\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
@@ -128,7 +128,7 @@ PROGRAM = (
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x38\x39\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex: compute_only.yml:115
+    # futex: compute_only.yml:121
     b"\x00\x45\x00\x37\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x37\x36\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
@@ -164,12 +164,12 @@ PROGRAM = (
     b"\x00\x15\x1f\x1d\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
     # from preadv:
     b"\x00\x35\x1c\x1d\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x17\x16\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:

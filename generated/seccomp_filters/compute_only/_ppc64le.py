@@ -40,15 +40,15 @@ PROGRAM = (
     b"\x35\x00\x73\x60\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x45\x00\x71\x72\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
-    # fcntl (1): compute_only.yml:57
+    # fcntl (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x70\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x6c\x6d\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:57
+    # fcntl (2): compute_only.yml:63
     b"\x15\x00\x6c\x6b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x6a\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
@@ -87,11 +87,11 @@ PROGRAM = (
     b"\x15\x00\x4f\x00\xa6\x00\x00\x00"  # jeq  166 query_module        -> errno(EPERM)
     # stat and others:
     b"\x45\x00\x4f\x4e\x06\x00\x00\x00"  # jset 6 close                 -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x4c\x4b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x4b\x4a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x07\x00\xcd\x00\x00\x00"  # jge  205 madvise             -> madvise
@@ -104,7 +104,7 @@ PROGRAM = (
     # from pciconfig_read:
     b"\x35\x00\x00\x45\xc6\x00\x00\x00"  # jge  198 pciconfig_read      else errno(ENOSYS)
     b"\x15\x00\x44\x42\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x41\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x40\x3f\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -112,13 +112,13 @@ PROGRAM = (
     b"\x35\x00\x09\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> from sched_getaffinity
     b"\x15\x00\x01\x00\xdd\x00\x00\x00"  # jeq  221 futex               -> futex (1)
     b"\x15\x00\x3d\x3c\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x3b\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x38\x39\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x37\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x37\x36\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
@@ -150,12 +150,12 @@ PROGRAM = (
     b"\x15\x00\x21\x00\x3c\x01\x00\x00"  # jeq  316 dup3                -> allow
     # _llseek and others:
     b"\x45\x00\x1f\x20\x26\x00\x00\x00"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socket:
@@ -169,7 +169,7 @@ PROGRAM = (
     b"\x15\x00\x13\x14\x7a\x01\x00\x00"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
     # setreuid and others:
     b"\x45\x00\x11\x12\x82\x00\x00\x00"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:95, 103
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:

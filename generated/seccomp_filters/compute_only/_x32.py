@@ -15,7 +15,7 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x09\x00\x00\x40"  # jge  0x40000009 mmap         -> mmap
     b"\x35\x00\x00\x99\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
     b"\x45\x00\x96\x2b\xf9\xff\xff\xbf"  # jset 0xbffffff9              -> allow else read and others
-    # mmap: compute_only.yml:97
+    # mmap: compute_only.yml:103
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
@@ -33,7 +33,7 @@ PROGRAM = (
     b"\x35\x00\x87\x8c\x15\x00\x00\x40"  # jge  0x40000015 access       -> errno(EPERM) else errno(ENOSYS)
     # from select:
     b"\x45\x00\x05\x88\x01\x00\x00\x00"  # jset 1 x86_64 write          -> select and others else allow
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x86\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x85\x83\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -50,13 +50,13 @@ PROGRAM = (
     b"\x15\x00\x7e\x00\x3c\x00\x00\x40"  # jeq  0x4000003c exit         -> allow
     b"\x15\x00\x7d\x00\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow
     b"\x15\x00\x7f\x7a\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
-    # fcntl (1): compute_only.yml:57
+    # fcntl (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x7a\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x75\x77\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:57
+    # fcntl (2): compute_only.yml:63
     b"\x15\x00\x76\x74\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x1d\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
@@ -95,7 +95,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x5c\x5a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x15\x00\x5b\x59\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from arch_prctl:
     b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
@@ -107,13 +107,13 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xca\x00\x00\x40"  # jeq  0x400000ca futex        -> futex (1)
     b"\x15\x00\x55\x00\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow
     b"\x15\x00\x54\x52\xc9\x00\x00\x40"  # jeq  0x400000c9 time         -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x52\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x4f\x52\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x4e\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x50\x4d\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from io_destroy:
@@ -156,12 +156,12 @@ PROGRAM = (
     # from perf_event_open:
     b"\x35\x00\x2c\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> errno(EPERM)
     b"\x15\x00\x2b\x30\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x29\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x27\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x27\x25\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:

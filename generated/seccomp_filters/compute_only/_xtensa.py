@@ -27,17 +27,17 @@ PROGRAM = (
     b"\x35\x00\x64\x63\x36\x00\x00\x00"  # jge  54 fstat                -> allow else errno(EPERM)
     # flock and others:
     b"\x15\x00\x63\x62\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x61\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64, fcntl (1): compute_only.yml:57
+    # fcntl64, fcntl (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x5e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl64, fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x5a\x5b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64, fcntl (2): compute_only.yml:57
+    # fcntl64, fcntl (2): compute_only.yml:63
     b"\x15\x00\x5a\x59\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from mmap2:
     b"\x35\x00\x0f\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
@@ -47,7 +47,7 @@ PROGRAM = (
     b"\x35\x00\x05\x00\x76\x00\x00\x00"  # jge  118 exit                -> from exit
     b"\x15\x00\x01\x00\x5b\x00\x00\x00"  # jeq  91 madvise              -> madvise
     b"\x15\x00\x54\x53\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x52\x64\x00\x00\x00"  # jge  0x64                    else allow
     b"\x35\x00\x51\x50\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -55,11 +55,11 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
     b"\x35\x00\x00\x4f\x79\x00\x00\x00"  # jge  121 wait4               else allow
     b"\x35\x00\x0b\x4d\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address and others else errno(EPERM)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x4b\x4a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x4a\x49\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from personality:
     b"\x35\x00\x09\x00\xbf\x00\x00\x00"  # jge  191 futex               -> from futex
@@ -102,10 +102,10 @@ PROGRAM = (
     b"\x15\x00\x2d\x2b\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else errno(EPERM)
     # from preadv:
     b"\x35\x00\x2a\x2b\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from kcmp:
@@ -140,13 +140,13 @@ PROGRAM = (
     # from io_pgetevents_time64:
     b"\x15\x00\x12\x00\xa5\x01\x00\x00"  # jeq  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x12\x10\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x0f\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0c\x0d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x0b\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0b\x0a\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

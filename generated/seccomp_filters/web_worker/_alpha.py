@@ -29,14 +29,14 @@ PROGRAM = (
     b"\x15\x00\xd7\xd6\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
     b"\x35\x00\xd5\xd6\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xd3\xd4\x03\x26\x00\x00"  # jset 0x2603                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from osf_old_sigaction:
     b"\x35\x00\x02\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
     b"\x35\x00\x00\x0c\x31\x00\x00\x00"  # jge  49 osf_getlogin         else osf_old_sigaction and others
     b"\x35\x00\xd2\xce\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xcf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
@@ -72,29 +72,29 @@ PROGRAM = (
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\xb4\xb5\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl: compute_only.yml:57
+    # fcntl: compute_only.yml:63
     b"\x15\x00\xb4\xb3\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from osf_select:
     b"\x35\x00\x00\xb3\x60\x00\x00\x00"  # jge  96 setpriority          else allow
     b"\x45\x00\x00\xb1\x93\xff\xff\xff"  # jset 0xffffff93              else errno(EPERM)
     b"\x35\x00\xb1\xb0\x63\x00\x00\x00"  # jge  99 accept               -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
     b"\x15\x00\x00\xad\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
     b"\x45\x00\xab\xaa\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:81
+    # setsockopt (2): web_worker.yml:89
     b"\x15\x00\xaa\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\xa9\xa8\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (3): web_worker.yml:77, 81
+    # setsockopt (3): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
     b"\x15\x00\xa6\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x15\x00\xa5\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x15\x00\xa4\xa3\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:77
+    # setsockopt (4): web_worker.yml:85
     b"\x35\x00\xa2\xa3\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # from listen:
     b"\x35\x00\x0f\x00\x84\x00\x00\x00"  # jge  132 setgid              -> from setgid
@@ -124,13 +124,13 @@ PROGRAM = (
     b"\x15\x00\x8f\x00\x86\x00\x00\x00"  # jeq  134 shutdown            -> allow
     b"\x15\x00\x8e\x00\x8d\x00\x00\x00"  # jeq  141 getpeername         -> allow
     b"\x15\x00\x8d\x8c\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x8a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x88\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x88\x87\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x85\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
@@ -163,7 +163,7 @@ PROGRAM = (
     # from bdflush:
     b"\x35\x00\x00\x70\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
     b"\x15\x00\x6e\x6d\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x6b\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x6b\x6a\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -189,7 +189,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x59\x58\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x15\x00\x58\x57\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from pread64:
     b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> from utimes
@@ -205,13 +205,13 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x8a\x01\x00\x00"  # jeq  394 futex               -> futex (1)
     b"\x15\x00\x30\x00\x8c\x01\x00\x00"  # jeq  396 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x15\x00\x4e\x4c\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x4b\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x48\x49\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x47\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x47\x46\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from exit_group:
@@ -224,7 +224,7 @@ PROGRAM = (
     b"\x45\x00\x3f\x40\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else allow
     # from timer_create:
     b"\x35\x00\x3f\x3e\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> allow else errno(EPERM)
-    # clock_nanosleep: compute_only.yml:150
+    # clock_nanosleep: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x3d\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x3c\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
@@ -236,7 +236,7 @@ PROGRAM = (
     b"\x35\x00\x37\x36\xa9\x01\x00\x00"  # jge  425 stat64              -> allow else errno(EPERM)
     # from vserver:
     b"\x15\x00\x36\x35\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x33\x34\x03\x26\x00\x00"  # jset 0x2603                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
@@ -251,7 +251,7 @@ PROGRAM = (
     b"\x35\x00\x2c\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> allow
     # pread64 and others:
     b"\x45\x00\x2a\x2b\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
-    # utimensat: web_worker.yml:127
+    # utimensat: web_worker.yml:135
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -263,12 +263,12 @@ PROGRAM = (
     # from eventfd2:
     b"\x35\x00\x22\x00\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM)
     b"\x15\x00\x21\x22\xe9\x01\x00\x00"  # jeq  489 inotify_init1       -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -276,7 +276,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xf7\x01\x00\x00"  # jeq  503 sendmmsg            -> sendmmsg
     b"\x15\x00\x19\x00\xf6\x01\x00\x00"  # jeq  502 accept4             -> allow
     b"\x15\x00\x18\x17\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x15\x16\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -285,7 +285,7 @@ PROGRAM = (
     b"\x45\x00\x00\x13\x01\x00\x00\x00"  # jset 1 exit                  else allow
     # recvmsg and others:
     b"\x45\x00\x11\x12\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> from creat
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xf5\xf7\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xf3\xf5\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from creat:
@@ -50,12 +50,12 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xe1\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\xde\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\xda\x50\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x45\x00\x53\xdb\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x35\x00\x1c\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
@@ -93,7 +93,7 @@ PROGRAM = (
     b"\x15\x00\xc0\xc3\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from sysinfo:
     b"\x15\x00\xc2\xc1\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\xbd\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\xbe\xbc\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -132,7 +132,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\xa5\xa3\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x15\x00\xa4\xa2\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
@@ -166,13 +166,13 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
     b"\x15\x00\x8a\x8c\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x88\x8a\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:139
+    # fcntl64: web_worker.yml:147
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x88\x86\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x15\x00\x87\x85\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x35\x00\x4c\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
@@ -197,7 +197,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x0a\x00\x00\x00"  # jge  0xa                     -> clock_nanosleep          ; which_clock >= CLOCK_SGI_CYCLE
     b"\x35\x00\x73\x75\x08\x00\x00\x00"  # jge  8                       -> errno(EPERM) else allow  ; which_clock >= CLOCK_REALTIME_ALARM
-    # clock_nanosleep: compute_only.yml:150
+    # clock_nanosleep: compute_only.yml:161
     b"\x35\x00\x74\x51\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else clock_nanosleep, clock_nanosleep_time64
     # from statfs64:
     b"\x15\x00\x73\x71\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
@@ -208,28 +208,28 @@ PROGRAM = (
     b"\x15\x00\x00\x6d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x6d\x6b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x69\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x67\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x68\x66\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x63\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x62\x60\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x35\x00\x00\x61\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x60\x5e\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x35\x00\x5d\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
     b"\x15\x00\x5c\x5a\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x15\x00\x5b\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x5a\x58\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -270,19 +270,19 @@ PROGRAM = (
     b"\x35\x00\x08\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x01\x00\x71\x01\x00\x00"  # jge  369 prlimit64           -> prlimit64
     b"\x35\x00\x3c\x3e\x6f\x01\x00\x00"  # jge  367 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x38\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x38\x36\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x35\x00\x04\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x76\x01\x00\x00"  # jeq  374 sendmmsg            -> sendmmsg
     b"\x15\x00\x35\x33\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x31\x33\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -290,7 +290,7 @@ PROGRAM = (
     b"\x15\x00\x2f\x31\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x2c\x2e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -302,16 +302,16 @@ PROGRAM = (
     b"\x15\x00\x29\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> allow
     b"\x15\x00\x28\x00\x96\x01\x00\x00"  # jeq  406 clock_getres_time64 -> allow
     b"\x15\x00\x28\x25\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS) else errno(EPERM)
-    # clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep_time64: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x25\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x24\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
     b"\x35\x00\x00\x21\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
-    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:161
     b"\x35\x00\x20\x22\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
     b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:127
+    # utimensat, utimensat_time64: web_worker.yml:135
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -325,13 +325,13 @@ PROGRAM = (
     b"\x45\x00\x19\x17\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
     # from futex_time64:
     b"\x35\x00\x07\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x16\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x13\x14\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x12\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x12\x11\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xd5\xd6\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xd3\xd4\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -39,12 +39,12 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xc7\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\xc4\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\xc1\x46\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x45\x00\x49\xc1\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x35\x00\x15\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc (1)
@@ -66,11 +66,11 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
     b"\x45\x00\xb2\xb1\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:59
+    # socketcall (1): web_worker.yml:67
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
     b"\x45\x00\x00\xb0\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
     b"\x35\x00\xae\xaf\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:59
+    # socketcall (2): web_worker.yml:67
     b"\x35\x00\xad\xae\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
@@ -101,18 +101,18 @@ PROGRAM = (
     b"\x15\x00\x9a\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
     b"\x15\x00\x99\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
     b"\x15\x00\x98\x97\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x95\x96\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresgid:
     b"\x35\x00\x06\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x01\x00\xac\x00\x00\x00"  # jeq  172 prctl               -> prctl (1)
     b"\x15\x00\x92\x93\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x90\x8f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x8f\x8e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x35\x00\x06\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
@@ -139,13 +139,13 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
     b"\x15\x00\x7b\x7c\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x79\x7a\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:139
+    # fcntl64: web_worker.yml:147
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x78\x77\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x15\x00\x77\x76\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x35\x00\x02\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> from sched_getaffinity
@@ -172,7 +172,7 @@ PROGRAM = (
     b"\x15\x00\x66\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
     b"\x15\x00\x65\x00\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow
     b"\x15\x00\x65\x63\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x61\x62\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
@@ -192,13 +192,13 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
     b"\x15\x00\x56\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
     b"\x15\x00\x55\x54\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x52\x53\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x50\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x4f\x4e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from socketpair:
@@ -212,26 +212,26 @@ PROGRAM = (
     # from bind:
     b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 getsockopt          -> getsockopt
     b"\x35\x00\x46\x45\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x44\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x15\x00\x43\x42\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x3f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x3d\x3c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x35\x00\x00\x3c\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x3b\x3a\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x35\x00\x38\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
     b"\x15\x00\x37\x36\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x15\x00\x36\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x35\x34\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockname:
@@ -241,16 +241,16 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x72\x01\x00\x00"  # jeq  370 sendmsg             -> sendmsg
     b"\x15\x00\x2f\x00\x76\x01\x00\x00"  # jeq  374 userfaultfd         -> errno(EPERM)
     b"\x15\x00\x2e\x2f\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:79
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x2c\x2d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x2b\x2a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x06\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x26\x27\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -262,7 +262,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x97\x01\x00\x00"  # jeq  407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
     b"\x15\x00\x22\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> allow
     b"\x15\x00\x21\x20\x96\x01\x00\x00"  # jeq  406 clock_getres_time64 -> allow else errno(EPERM)
-    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x1f\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x1e\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
@@ -271,7 +271,7 @@ PROGRAM = (
     # from utimensat_time64:
     b"\x35\x00\x07\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:127
+    # utimensat, utimensat_time64: web_worker.yml:135
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x18\x17\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -283,13 +283,13 @@ PROGRAM = (
     b"\x45\x00\x13\x14\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
     # from futex_time64:
     b"\x35\x00\x07\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x11\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0e\x0f\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x0d\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0d\x0c\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -24,22 +24,22 @@ PROGRAM = (
     b"\x45\x00\x00\xa9\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
     b"\x15\x00\xa8\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\xa8\xa6\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xa5\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1): compute_only.yml:57; web_worker.yml:139
+    # fcntl64 (1): compute_only.yml:63; web_worker.yml:147
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)              ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)              ; cmd == F_SETFL
     b"\x15\x00\x9f\xa0\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl64 (2): compute_only.yml:57
+    # fcntl64 (2): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x9d\x9e\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64 (3): web_worker.yml:139
+    # fcntl64 (3): web_worker.yml:147
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)              ; cmd >= F_SETOWN_EX
     b"\x35\x00\x9c\x9b\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl64 (4): compute_only.yml:57
+    # fcntl64 (4): compute_only.yml:63
     b"\x15\x00\x9b\x9a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from openat:
     b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> from sched_getaffinity
@@ -94,7 +94,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x73\x72\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x15\x00\x72\x71\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
     b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
@@ -108,30 +108,30 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
     b"\x15\x00\x69\x00\xc8\x00\x00\x00"  # jeq  200 bind                -> errno(EPERM)
     b"\x15\x00\x68\x69\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM) else allow
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x67\x66\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x64\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x62\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x62\x61\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x5e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x5c\x5b\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x35\x00\x00\x5b\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x5a\x59\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x57\x56\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x15\x00\x56\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x55\x54\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -141,10 +141,10 @@ PROGRAM = (
     b"\x15\x00\x04\x00\xd1\x00\x00\x00"  # jeq  209 getsockopt          -> getsockopt
     b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x4e\x4f\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:79
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x4c\x4d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x4b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x15\x00\x4a\x49\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
@@ -154,7 +154,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x45\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x45\x44\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x42\x43\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from mmap2:
@@ -170,10 +170,10 @@ PROGRAM = (
     # from accept4:
     b"\x15\x00\x01\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x39\x3a\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x36\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x35\x34\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
@@ -183,13 +183,13 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x30\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
     b"\x15\x00\x30\x2e\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x2c\x2d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x2a\x2b\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x28\x29\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -202,7 +202,7 @@ PROGRAM = (
     b"\x15\x00\x22\x24\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
     # sync and others:
     b"\x45\x00\x22\x21\x02\x00\x00\x00"  # jset 2 io_submit             -> allow else errno(EPERM)
-    # clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep_time64: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x20\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x1f\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
@@ -226,7 +226,7 @@ PROGRAM = (
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex_time64
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0e\x0f\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex_time64: compute_only.yml:115
+    # futex_time64: compute_only.yml:121
     b"\x45\x00\x00\x0d\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0d\x0c\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

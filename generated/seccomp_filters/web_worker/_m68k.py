@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xe3\xe4\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xe1\xe2\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -46,12 +46,12 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xd0\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x00\xcd\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x00\x15\xca\x52\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x00\x45\x55\xca\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x00\x35\x15\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
@@ -73,15 +73,15 @@ PROGRAM = (
     b"\x00\x35\x00\x51\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
     b"\x00\x35\xbd\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
     b"\x00\x15\xbc\xba\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # socketcall (1): web_worker.yml:59
+    # socketcall (1): web_worker.yml:67
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
     b"\x00\x45\xb8\xb7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:59
+    # socketcall (2): web_worker.yml:67
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
     b"\x00\x45\x00\xb6\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x35\xb4\xb5\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (3): web_worker.yml:59
+    # socketcall (3): web_worker.yml:67
     b"\x00\x35\xb3\xb4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x05\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
@@ -92,7 +92,7 @@ PROGRAM = (
     b"\x00\x35\x0b\xb0\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup and others else errno(ENOSYS)
     # from sysinfo:
     b"\x00\x15\xad\xae\x00\x00\x00\x75"  # jeq  117 ipc                 -> errno(EPERM) else allow
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\xab\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\xab\xaa\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -123,11 +123,11 @@ PROGRAM = (
     b"\x00\x35\x99\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
     # mount and others:
     b"\x00\x45\x97\x98\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x95\x94\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x00\x15\x94\x93\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x11\x00\x00\x00\x00\xee"  # jge  238 madvise             -> from madvise
@@ -165,13 +165,13 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
     b"\x00\x15\x78\x79\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x76\x77\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:139
+    # fcntl64: web_worker.yml:147
     b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
     b"\x00\x35\x75\x74\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x15\x74\x73\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x00\x35\x73\x72\x00\x00\x00\xf6"  # jge  246 fadvise64           -> allow else errno(EPERM)
@@ -191,7 +191,7 @@ PROGRAM = (
     b"\x00\x15\x68\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
     b"\x00\x15\x67\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
     b"\x00\x15\x67\x65\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x63\x64\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
@@ -214,17 +214,17 @@ PROGRAM = (
     b"\x00\x35\x56\x57\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
     # from get_thread_area:
     b"\x00\x35\x55\x56\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x53\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x52\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x00\x15\x01\x00\x00\x00\x01\x65"  # jeq  357 socketpair          -> socketpair
     # unshare and others:
     b"\x00\x45\x4f\x50\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x4d\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -236,22 +236,22 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x47\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x15\x46\x45\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x00\x15\x00\x42\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x40\x3f\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x00\x35\x00\x3f\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x00\x15\x3e\x3d\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x35\x3b\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
     b"\x00\x15\x3a\x39\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x00\x15\x39\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x38\x37\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from sendto:
@@ -260,7 +260,7 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x01\x6f"  # jge  367 sendmsg             -> sendmsg
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x33\x32\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:79
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x30\x31\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from recvfrom:
@@ -268,13 +268,13 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x01\x74"  # jeq  372 sendmmsg            -> sendmmsg
     b"\x00\x15\x2d\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
     b"\x00\x15\x2c\x2d\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x2a\x2b\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from seccomp:
     b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 rseq                -> from rseq
     b"\x00\x15\x00\x28\x00\x00\x01\x7d"  # jeq  381 pkey_mprotect       else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x26\x27\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:
@@ -285,7 +285,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x01\x97"  # jeq  407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
     b"\x00\x15\x22\x00\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> allow
     b"\x00\x15\x21\x20\x00\x00\x01\x96"  # jeq  406 clock_getres_time64 -> allow else errno(EPERM)
-    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x1f\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x00\x35\x1e\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
@@ -293,7 +293,7 @@ PROGRAM = (
     b"\x00\x35\x1b\x1c\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:127
+    # utimensat, utimensat_time64: web_worker.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -305,13 +305,13 @@ PROGRAM = (
     b"\x00\x45\x14\x15\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else allow
     # from futex_time64:
     b"\x00\x35\x07\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x12\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0f\x10\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x00\x45\x00\x0e\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0e\x0d\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -17,7 +17,7 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x0f\xa5"  # jge  4005 open               -> open
     b"\x00\x35\xd9\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> allow
     b"\x00\x35\x0d\xdd\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xd5\xd6\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
@@ -41,12 +41,12 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xc7\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x00\xc4\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x00\x15\xc1\x68\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x00\x45\x6b\xc1\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x00\x35\x14\x00\x00\x00\x10\x15"  # jge  4117 ipc                -> from ipc (1)
@@ -68,11 +68,11 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
     b"\x00\x45\xb2\xb1\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:59
+    # socketcall (1): web_worker.yml:67
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
     b"\x00\x45\x00\xb0\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x35\xae\xaf\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:59
+    # socketcall (2): web_worker.yml:67
     b"\x00\x35\xad\xae\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x00\x0f\x00\x00\x10\x0d"  # jge  4109 unused109          else syslog and others
@@ -102,7 +102,7 @@ PROGRAM = (
     b"\x00\x15\x9b\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
     b"\x00\x15\x9a\x00\x00\x00\x10\x46"  # jeq  4166 nanosleep          -> allow
     b"\x00\x15\x99\x98\x00\x00\x10\x48"  # jeq  4168 accept             -> allow else errno(EPERM)
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x96\x97\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getpeername:
@@ -114,7 +114,7 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x10\x54"  # jge  4180 sendto             -> sendto
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x8f\x90\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x8d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
@@ -128,17 +128,17 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (1)
     b"\x00\x35\x85\x00\x00\x00\x00\x08"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
     b"\x00\x15\x84\x83\x00\x00\x00\x04"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:77
+    # setsockopt (1): web_worker.yml:85
     b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x82\x81\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x00\x35\x80\x81\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:77, 81
+    # setsockopt (3): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x35\x7e\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
     b"\x00\x15\x7d\x7c\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x00\x15\x7c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x7b\x7a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from shutdown:
@@ -148,7 +148,7 @@ PROGRAM = (
     b"\x00\x15\x77\x00\x00\x00\x10\x5a"  # jeq  4186 getresuid          -> allow
     b"\x00\x15\x76\x00\x00\x00\x10\x5c"  # jeq  4188 poll               -> allow
     b"\x00\x15\x75\x74\x00\x00\x10\x5f"  # jeq  4191 getresgid          -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x72\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -159,7 +159,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x6c\x6b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x00\x15\x6b\x6a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x05\x00\x00\x00\x10\x7a"  # jge  4218 madvise            -> madvise
@@ -170,7 +170,7 @@ PROGRAM = (
     b"\x00\x35\x3c\x65\x00\x00\x10\x6b"  # jge  4203 getcwd             -> ipc and others else errno(EPERM)
     # from truncate64:
     b"\x00\x45\x65\x64\xff\xff\xef\x84"  # jset 0xffffef84              -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x63\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x00\x35\x62\x61\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -183,13 +183,13 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
     b"\x00\x15\x59\x5a\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x57\x58\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:139
+    # fcntl64: web_worker.yml:147
     b"\x00\x35\x01\x00\x00\x00\x00\x24"  # jge  0x24                    -> fcntl, fcntl64 (2)       ; cmd >= F_OFD_GETLK
     b"\x00\x35\x56\x55\x00\x00\x00\x22"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x15\x55\x54\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x00\x15\x3f\x00\x00\x00\x10\x8e"  # jeq  4238 futex              -> futex, futex_time64 (1)
@@ -209,7 +209,7 @@ PROGRAM = (
     b"\x00\x15\x49\x00\x00\x00\x10\xbb"  # jeq  4283 set_thread_area    -> allow
     b"\x00\x15\x48\x00\x00\x00\x10\xc5"  # jeq  4293 fstatat64          -> allow
     b"\x00\x15\x4c\x46\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x44\x45\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
@@ -224,12 +224,12 @@ PROGRAM = (
     b"\x00\x35\x14\x00\x00\x00\x10\xe9"  # jge  4329 inotify_init1      -> ipc and others
     b"\x00\x35\x3d\x00\x00\x00\x10\xe5"  # jge  4325 eventfd2           -> allow
     b"\x00\x15\x3c\x3b\x00\x00\x10\xdf"  # jeq  4319 eventfd            -> allow else errno(EPERM)
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x39\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x37\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x36\x35\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -237,7 +237,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x11\x06"  # jge  4358 membarrier         -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x10\xf7"  # jeq  4343 sendmmsg           -> sendmmsg
     b"\x00\x15\x32\x31\x00\x00\x11\x01"  # jeq  4353 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x2f\x30\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -246,7 +246,7 @@ PROGRAM = (
     b"\x00\x45\x2e\x2d\x00\x00\x00\x03"  # jset 3                       -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x2a\x2b\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -259,7 +259,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x11\x37"  # jeq  4407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
     b"\x00\x15\x25\x00\x00\x00\x11\x33"  # jeq  4403 clock_gettime64    -> allow
     b"\x00\x15\x24\x23\x00\x00\x11\x36"  # jeq  4406 clock_getres_time64 -> allow else errno(EPERM)
-    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x22\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x00\x35\x21\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
@@ -267,7 +267,7 @@ PROGRAM = (
     b"\x00\x35\x1e\x1f\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
     b"\x00\x35\x04\x00\x00\x00\x11\x3d"  # jge  4413 pselect6_time64    -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:127
+    # utimensat, utimensat_time64: web_worker.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
@@ -281,13 +281,13 @@ PROGRAM = (
     b"\x00\x45\x15\x16\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # from futex_time64:
     b"\x00\x35\x07\x00\x00\x00\x11\x47"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x13\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x10\x15\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x00\x45\x00\x0f\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x13\x0e\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

@@ -21,14 +21,14 @@ PROGRAM = (
     b"\x00\x35\xa8\xa7\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # read and others:
     b"\x00\x15\xa3\xa4\x00\x00\x13\xa2"  # jeq  5026 mincore            -> errno(EPERM) else allow
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\xa1\xa2\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xa0\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x9c\x9d\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from madvise:
@@ -41,7 +41,7 @@ PROGRAM = (
     # from shmget:
     b"\x00\x35\x00\x95\x00\x00\x13\xa7"  # jge  5031 dup                else errno(EPERM)
     b"\x00\x45\x95\x94\xff\xff\xec\x4e"  # jset 0xffffec4e              -> allow else errno(EPERM)
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
@@ -51,7 +51,7 @@ PROGRAM = (
     b"\x00\x15\x00\x7b\x00\x00\x13\xb5"  # jeq  5045 sendmsg            else recvfrom and others
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x8c\x8d\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x8a\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -65,16 +65,16 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x81\x80\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:81
+    # setsockopt (1): web_worker.yml:89
     b"\x00\x15\x80\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x7f\x7e\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (2): web_worker.yml:77, 81
+    # setsockopt (2): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
     b"\x00\x15\x7c\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x00\x15\x7b\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x00\x15\x7a\x79\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:77
+    # setsockopt (3): web_worker.yml:85
     b"\x00\x35\x78\x79\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from getsockopt:
     b"\x00\x35\x0a\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
@@ -82,11 +82,11 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x13\xbf"  # jeq  5055 clone              -> clone
     b"\x00\x15\x75\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
     b"\x00\x15\x74\x73\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x71\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x71\x70\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x6f\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
     b"\x00\x15\x6e\x6d\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
@@ -96,10 +96,10 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl (2)
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl (1)                ; cmd == F_SETFL
     b"\x00\x15\x68\x69\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (1): compute_only.yml:57
+    # fcntl (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x66\x67\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl (2): compute_only.yml:57
+    # fcntl (2): compute_only.yml:63
     b"\x00\x15\x66\x65\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x00\x35\x06\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> from geteuid
@@ -133,20 +133,20 @@ PROGRAM = (
     b"\x00\x15\x39\x00\x00\x00\x14\x4c"  # jeq  5196 sched_getaffinity  -> sched_getaffinity, prlimit64
     b"\x00\x15\x50\x00\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow
     b"\x00\x15\x4f\x4e\x00\x00\x14\x4d"  # jeq  5197 cacheflush         -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x4d\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x4a\x4d\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x00\x45\x00\x49\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x4b\x48\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x45\x44\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x00\x15\x44\x43\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from exit_group:
     b"\x00\x35\x0a\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> from tgkill
@@ -156,7 +156,7 @@ PROGRAM = (
     # from semtimedop:
     b"\x00\x35\x3f\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> allow
     b"\x00\x15\x3e\x3d\x00\x00\x14\x5f"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
-    # clock_nanosleep: compute_only.yml:150
+    # clock_nanosleep: compute_only.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x3c\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x00\x35\x3b\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
@@ -169,7 +169,7 @@ PROGRAM = (
     b"\x00\x15\x35\x00\x00\x00\x14\x7a"  # jeq  5242 set_thread_area    -> allow
     b"\x00\x15\x34\x00\x00\x00\x14\x84"  # jeq  5252 newfstatat         -> allow
     b"\x00\x15\x36\x32\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x30\x31\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
@@ -198,15 +198,15 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x14\xb6"  # jeq  5302 sendmmsg           -> sendmmsg
     b"\x00\x15\x1f\x00\x00\x00\x14\xbc"  # jeq  5308 getdents64         -> allow
     b"\x00\x15\x1e\x1d\x00\x00\x14\xc1"  # jeq  5313 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x1b\x1c\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
@@ -214,7 +214,7 @@ PROGRAM = (
     b"\x00\x15\x01\x00\x00\x00\x14\xcb"  # jeq  5323 pkey_mprotect      -> mprotect, pkey_mprotect
     # recvfrom and others:
     b"\x00\x45\x13\x12\x00\x00\x00\x07"  # jset 7                       -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x10\x11\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

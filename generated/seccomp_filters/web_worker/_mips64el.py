@@ -21,14 +21,14 @@ PROGRAM = (
     b"\x35\x00\xa8\xa7\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # read and others:
     b"\x15\x00\xa3\xa4\xa2\x13\x00\x00"  # jeq  5026 mincore            -> errno(EPERM) else allow
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\xa1\xa2\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xa0\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x9c\x9d\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from madvise:
@@ -41,7 +41,7 @@ PROGRAM = (
     # from shmget:
     b"\x35\x00\x00\x95\xa7\x13\x00\x00"  # jge  5031 dup                else errno(EPERM)
     b"\x45\x00\x95\x94\x4e\xec\xff\xff"  # jset 0xffffec4e              -> allow else errno(EPERM)
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x92\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
@@ -51,7 +51,7 @@ PROGRAM = (
     b"\x15\x00\x00\x7b\xb5\x13\x00\x00"  # jeq  5045 sendmsg            else recvfrom and others
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8c\x8d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x8a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -65,16 +65,16 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x81\x80\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:81
+    # setsockopt (1): web_worker.yml:89
     b"\x15\x00\x80\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x7f\x7e\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # setsockopt (2): web_worker.yml:77, 81
+    # setsockopt (2): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
     b"\x15\x00\x7c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x15\x00\x7b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x15\x00\x7a\x79\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:77
+    # setsockopt (3): web_worker.yml:85
     b"\x35\x00\x78\x79\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from getsockopt:
     b"\x35\x00\x0a\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> from fcntl
@@ -82,11 +82,11 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xbf\x13\x00\x00"  # jeq  5055 clone              -> clone
     b"\x15\x00\x75\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
     b"\x15\x00\x74\x73\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x71\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x71\x70\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x6f\x00\x06\x00\x00\x00"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
     b"\x15\x00\x6e\x6d\xff\xff\x00\x00"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
@@ -96,10 +96,10 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)                ; cmd == F_SETFL
     b"\x15\x00\x68\x69\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (1): compute_only.yml:57
+    # fcntl (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x66\x67\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl (2): compute_only.yml:57
+    # fcntl (2): compute_only.yml:63
     b"\x15\x00\x66\x65\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x06\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> from geteuid
@@ -133,20 +133,20 @@ PROGRAM = (
     b"\x15\x00\x39\x00\x4c\x14\x00\x00"  # jeq  5196 sched_getaffinity  -> sched_getaffinity, prlimit64
     b"\x15\x00\x50\x00\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow
     b"\x15\x00\x4f\x4e\x4d\x14\x00\x00"  # jeq  5197 cacheflush         -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x4d\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x4a\x4d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x49\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x4b\x48\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x45\x44\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x44\x43\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from exit_group:
     b"\x35\x00\x0a\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> from tgkill
@@ -156,7 +156,7 @@ PROGRAM = (
     # from semtimedop:
     b"\x35\x00\x3f\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> allow
     b"\x15\x00\x3e\x3d\x5f\x14\x00\x00"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
-    # clock_nanosleep: compute_only.yml:150
+    # clock_nanosleep: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x3c\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x3b\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
@@ -169,7 +169,7 @@ PROGRAM = (
     b"\x15\x00\x35\x00\x7a\x14\x00\x00"  # jeq  5242 set_thread_area    -> allow
     b"\x15\x00\x34\x00\x84\x14\x00\x00"  # jeq  5252 newfstatat         -> allow
     b"\x15\x00\x36\x32\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x30\x31\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
@@ -198,15 +198,15 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xb6\x14\x00\x00"  # jeq  5302 sendmmsg           -> sendmmsg
     b"\x15\x00\x1f\x00\xbc\x14\x00\x00"  # jeq  5308 getdents64         -> allow
     b"\x15\x00\x1e\x1d\xc1\x14\x00\x00"  # jeq  5313 getrandom          -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1b\x1c\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
@@ -214,7 +214,7 @@ PROGRAM = (
     b"\x15\x00\x01\x00\xcb\x14\x00\x00"  # jeq  5323 pkey_mprotect      -> mprotect, pkey_mprotect
     # recvfrom and others:
     b"\x45\x00\x13\x12\x07\x00\x00\x00"  # jset 7                       -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x10\x11\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

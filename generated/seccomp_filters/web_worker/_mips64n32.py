@@ -31,7 +31,7 @@ PROGRAM = (
     b"\x00\x15\x00\xb7\x00\x00\x17\x88"  # jeq  6024 mremap             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\xb4\xb5\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xb3\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
@@ -50,12 +50,12 @@ PROGRAM = (
     b"\x00\x15\x00\x7b\x00\x00\x17\x9d"  # jeq  6045 sendmsg            else accept and others
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\xa5\xa6\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\xa3\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
     b"\x00\x15\xa2\xa1\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x9f\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -70,20 +70,20 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (1)
     b"\x00\x35\x96\x00\x00\x00\x00\x08"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
     b"\x00\x15\x95\x94\x00\x00\x00\x04"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:77
+    # setsockopt (1): web_worker.yml:85
     b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x93\x92\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x00\x35\x91\x92\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:77, 81
+    # setsockopt (3): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x35\x8f\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
     b"\x00\x15\x8e\x8d\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x00\x15\x8d\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x8c\x8b\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x8a\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
     b"\x00\x15\x89\x88\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
@@ -103,7 +103,7 @@ PROGRAM = (
     b"\x00\x35\x00\x7e\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl                    ; cmd >= F_SETLK
     b"\x00\x15\x7b\x23\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
-    # fcntl: compute_only.yml:57; web_worker.yml:138
+    # fcntl: compute_only.yml:63; web_worker.yml:146
     b"\x00\x45\x26\x7b\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from flock:
     b"\x00\x35\x06\x00\x00\x00\x17\xdb"  # jge  6107 setpgid            -> from setpgid
@@ -131,11 +131,11 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
     b"\x00\x15\x56\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> futex, futex_time64 (1)
     b"\x00\x15\x69\x68\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x66\x65\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x00\x15\x65\x64\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from cacheflush:
     b"\x00\x35\x32\x00\x00\x00\x18\xa4"  # jge  6308 setns              -> from setns
@@ -147,18 +147,18 @@ PROGRAM = (
     b"\x00\x15\x5e\x48\x00\x00\x18\x3d"  # jeq  6205 exit_group         -> allow else cacheflush and others
     # from epoll_create:
     b"\x00\x15\x5c\x5d\x00\x00\x18\x42"  # jeq  6210 remap_file_pages   -> errno(EPERM) else allow
-    # fcntl64 (1): compute_only.yml:57; web_worker.yml:139
+    # fcntl64 (1): compute_only.yml:63; web_worker.yml:147
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
     b"\x00\x15\x58\x59\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x56\x57\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl64 (2): web_worker.yml:139
+    # fcntl64 (2): web_worker.yml:147
     b"\x00\x35\x01\x00\x00\x00\x00\x24"  # jge  0x24                    -> fcntl, fcntl64 (2)       ; cmd >= F_OFD_GETLK
     b"\x00\x35\x55\x54\x00\x00\x00\x22"  # jge  0x22                    -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x15\x54\x53\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from set_tid_address:
     b"\x00\x35\x2f\x00\x00\x00\x18\x54"  # jge  6228 clock_nanosleep    -> clock_nanosleep, clock_nanosleep_time64
@@ -172,7 +172,7 @@ PROGRAM = (
     b"\x00\x15\x4d\x00\x00\x00\x18\x66"  # jeq  6246 set_thread_area    -> allow
     b"\x00\x15\x4c\x00\x00\x00\x18\x70"  # jeq  6256 newfstatat         -> allow
     b"\x00\x15\x4c\x4a\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x48\x49\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
@@ -200,10 +200,10 @@ PROGRAM = (
     b"\x00\x15\x00\x37\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x35\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x34\x33\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x31\x32\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setns:
@@ -214,7 +214,7 @@ PROGRAM = (
     b"\x00\x15\x2d\x2c\x00\x00\x18\xad"  # jeq  6317 getrandom          -> allow else errno(EPERM)
     # accept and others:
     b"\x00\x45\x2c\x2b\x00\x00\x00\x0b"  # jset 11                      -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x29\x2a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -226,7 +226,7 @@ PROGRAM = (
     # from clock_settime64:
     b"\x00\x15\x01\x00\x00\x00\x19\x07"  # jeq  6407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
     b"\x00\x15\x24\x23\x00\x00\x19\x06"  # jeq  6406 clock_getres_time64 -> allow else errno(EPERM)
-    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x22\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x00\x35\x21\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
@@ -235,7 +235,7 @@ PROGRAM = (
     # from utimensat_time64:
     b"\x00\x35\x09\x00\x00\x00\x19\x16"  # jge  6422 futex_time64       -> from futex_time64
     b"\x00\x35\x04\x00\x00\x00\x19\x0d"  # jge  6413 pselect6_time64    -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:127
+    # utimensat, utimensat_time64: web_worker.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
@@ -249,13 +249,13 @@ PROGRAM = (
     b"\x00\x45\x14\x15\x00\x00\x00\x0a"  # jset 10                      -> errno(EPERM) else allow
     # from futex_time64:
     b"\x00\x35\x07\x00\x00\x00\x19\x17"  # jge  6423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x12\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0f\x10\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x00\x45\x00\x0e\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0e\x0d\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

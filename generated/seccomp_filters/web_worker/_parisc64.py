@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xd0\xd1\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xce\xcf\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -42,12 +42,12 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xc1\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x00\xbe\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x00\x15\xbb\x64\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x00\x45\x68\xbb\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from socketpair:
     b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> from sendto
@@ -93,11 +93,11 @@ PROGRAM = (
     b"\x00\x35\x9b\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
     # settimeofday and others:
     b"\x00\x45\x99\x9a\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x98\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x00\x35\x97\x96\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x94\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x94\x93\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -127,7 +127,7 @@ PROGRAM = (
     b"\x00\x15\x82\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
     b"\x00\x15\x83\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x82\x81\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x7e\x7f\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from prctl:
@@ -135,11 +135,11 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x7b\x7a\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x00\x15\x7a\x79\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x45\x79\x4b\x00\x00\x00\x09"  # jset 9 link                  -> allow else setitimer and others
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (4)           ; level == IPPROTO_TCP
     b"\x00\x15\x00\x75\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
@@ -147,16 +147,16 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (2)
     b"\x00\x15\x73\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
     b"\x00\x15\x72\x71\x00\x00\x00\x08"  # jeq  8                       -> allow else errno(EPERM)  ; optname == SO_KEEPALIVE
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
     b"\x00\x15\x70\x6f\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:77
+    # setsockopt (3): web_worker.yml:85
     b"\x00\x35\x6e\x6f\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (4): web_worker.yml:77, 81
+    # setsockopt (4): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (5)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x6c\x6b\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5): web_worker.yml:81
+    # setsockopt (5): web_worker.yml:89
     b"\x00\x15\x6b\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x6a\x69\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -181,27 +181,27 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl64                  ; cmd >= F_GETLK
     b"\x00\x15\x00\x58\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x55\x56\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: compute_only.yml:57; web_worker.yml:139
+    # fcntl64: compute_only.yml:63; web_worker.yml:147
     b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> fcntl, fcntl64 (2)       ; cmd >= F_GETOWN
     b"\x00\x45\x54\x00\xff\xff\xff\xf2"  # jset 0xfffffff2              -> allow
     b"\x00\x35\x53\x52\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x15\x52\x51\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x00\x35\x51\x52\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
     # from readahead:
     b"\x00\x15\x01\x00\x00\x00\x00\xd2"  # jeq  210 futex               -> futex (1)
     b"\x00\x15\x4f\x4e\x00\x00\x00\xd1"  # jeq  209 sendfile64          -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x4d\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x4a\x4b\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x00\x45\x00\x49\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x49\x48\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
@@ -240,7 +240,7 @@ PROGRAM = (
     b"\x00\x35\x00\x1a\x00\x00\x01\x22"  # jge  290 get_robust_list     else setsid and others
     # setitimer and others:
     b"\x00\x45\x2c\x2d\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # utimensat: web_worker.yml:127
+    # utimensat: web_worker.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
@@ -256,19 +256,19 @@ PROGRAM = (
     b"\x00\x15\x22\x23\x00\x00\x01\x3a"  # jeq  314 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
     b"\x00\x35\x22\x21\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fanotify_init:
     b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x19\x18\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x16\x17\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -277,7 +277,7 @@ PROGRAM = (
     b"\x00\x35\x13\x00\x00\x00\x01\x5e"  # jge  350 io_pgetevents       -> errno(EPERM)
     # setsid and others:
     b"\x00\x45\x13\x12\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x10\x11\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xd5\xd6\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xd3\xd4\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -39,12 +39,12 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xc7\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x00\xc4\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x00\x15\xc1\x3f\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x00\x45\x42\xc1\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x00\x35\x15\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> from ipc (1)
@@ -66,11 +66,11 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
     b"\x00\x45\xb2\xb1\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:59
+    # socketcall (1): web_worker.yml:67
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
     b"\x00\x45\x00\xb0\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x35\xae\xaf\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:59
+    # socketcall (2): web_worker.yml:67
     b"\x00\x35\xad\xae\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
@@ -99,18 +99,18 @@ PROGRAM = (
     b"\x00\x15\x9b\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
     b"\x00\x15\x9a\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
     b"\x00\x15\x99\x98\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x96\x97\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresgid:
     b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
     b"\x00\x15\x93\x94\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x91\x90\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x00\x15\x90\x8f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x00\x35\x04\x00\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> from ftruncate64
@@ -129,15 +129,15 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
     b"\x00\x15\x82\x83\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x80\x81\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64: web_worker.yml:139
+    # fcntl64: web_worker.yml:147
     b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
     b"\x00\x35\x7f\x7e\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x15\x7e\x7d\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x7c\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x00\x35\x7b\x7a\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -187,10 +187,10 @@ PROGRAM = (
     # from inotify_init1:
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
     b"\x00\x45\x59\x5a\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x57\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x56\x55\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
@@ -198,7 +198,7 @@ PROGRAM = (
     b"\x00\x15\x00\x54\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x52\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x4f\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -212,15 +212,15 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x00\x15\x46\x45\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:77
+    # setsockopt (1): web_worker.yml:85
     b"\x00\x35\x00\x45\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x00\x15\x44\x43\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:81
+    # setsockopt (2): web_worker.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x00\x35\x41\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
     b"\x00\x15\x40\x3f\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x00\x15\x3f\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x3e\x3d\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -228,7 +228,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x3b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x00\x15\x3a\x39\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:79
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x37\x38\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from recvmsg:
@@ -237,7 +237,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x5e"  # jge  350 setns               -> from setns
     b"\x00\x35\x01\x00\x00\x00\x01\x5d"  # jge  349 sendmmsg            -> sendmmsg
     b"\x00\x35\x32\x33\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> errno(EPERM) else allow
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x30\x31\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setns:
@@ -253,7 +253,7 @@ PROGRAM = (
     # from pkey_mprotect:
     b"\x00\x35\x04\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
     b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x25\x26\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:
@@ -262,7 +262,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x01\x97"  # jeq  407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
     b"\x00\x15\x23\x00\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> allow
     b"\x00\x15\x22\x21\x00\x00\x01\x96"  # jeq  406 clock_getres_time64 -> allow else errno(EPERM)
-    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x20\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x00\x35\x1f\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
@@ -271,7 +271,7 @@ PROGRAM = (
     # from utimensat_time64:
     b"\x00\x35\x07\x00\x00\x00\x01\xa6"  # jge  422 futex_time64        -> from futex_time64
     b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:127
+    # utimensat, utimensat_time64: web_worker.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -283,13 +283,13 @@ PROGRAM = (
     b"\x00\x45\x15\x14\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from futex_time64:
     b"\x00\x35\x07\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x12\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0f\x10\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x00\x45\x00\x0e\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0e\x0d\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

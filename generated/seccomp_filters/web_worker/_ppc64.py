@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xca\xcb\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xc8\xc9\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -40,14 +40,14 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xbb\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x00\xb8\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x03\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x00\x15\xb5\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\xb3\xb4\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x00\x45\x00\xb3\xff\xff\xff\xf8"  # jset 0xfffffff8              else allow
     b"\x00\x15\xb2\xb1\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from mpx:
@@ -65,15 +65,15 @@ PROGRAM = (
     b"\x00\x15\xa8\xa7\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
     b"\x00\x35\xa6\x9a\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
-    # socketcall (1): web_worker.yml:59
+    # socketcall (1): web_worker.yml:67
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
     b"\x00\x45\xa4\xa3\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:59
+    # socketcall (2): web_worker.yml:67
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
     b"\x00\x45\x00\xa2\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x35\xa0\xa1\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (3): web_worker.yml:59
+    # socketcall (3): web_worker.yml:67
     b"\x00\x35\x9f\xa0\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
@@ -82,7 +82,7 @@ PROGRAM = (
     # from olduname:
     b"\x00\x35\x9c\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
     b"\x00\x15\x9b\x9a\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x98\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x98\x97\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -102,18 +102,18 @@ PROGRAM = (
     b"\x00\x15\x8d\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
     b"\x00\x15\x8c\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
     b"\x00\x15\x8b\x8a\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x88\x89\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresgid:
     b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
     b"\x00\x15\x85\x86\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x83\x82\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x00\x15\x82\x81\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x00\x35\x02\x00\x00\x00\x00\xbb"  # jge  187 getpmsg             -> from getpmsg
@@ -129,16 +129,16 @@ PROGRAM = (
     b"\x00\x15\x79\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
     b"\x00\x15\x78\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
     b"\x00\x15\x78\x76\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x75\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x72\x73\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x00\x45\x00\x71\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x71\x70\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x6e\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x00\x35\x6d\x6c\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -192,12 +192,12 @@ PROGRAM = (
     b"\x00\x35\x08\x00\x00\x00\x01\x49"  # jge  329 listen              -> from listen
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
     b"\x00\x45\x46\x47\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x44\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x42\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x41\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
@@ -208,7 +208,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x3a\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x3a\x39\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x37\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
@@ -220,25 +220,25 @@ PROGRAM = (
     b"\x00\x15\x00\x32\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x2f\x30\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x2e\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x00\x15\x2d\x2c\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x00\x15\x00\x29\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x27\x26\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x00\x35\x00\x26\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x00\x15\x25\x24\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x22\x21\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x00\x15\x21\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x20\x1f\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from name_to_handle_at:
@@ -246,7 +246,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x5d"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x00\x15\x1c\x1b\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x19\x1a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -258,7 +258,7 @@ PROGRAM = (
     b"\x00\x15\x15\x14\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x11\x12\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:

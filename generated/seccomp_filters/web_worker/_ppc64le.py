@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xca\xcb\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xc8\xc9\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -40,14 +40,14 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xbb\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\xb8\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\xb5\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\xb3\xb4\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x45\x00\x00\xb3\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
     b"\x15\x00\xb2\xb1\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from mpx:
@@ -65,15 +65,15 @@ PROGRAM = (
     b"\x15\x00\xa8\xa7\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
     b"\x35\x00\xa6\x9a\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
-    # socketcall (1): web_worker.yml:59
+    # socketcall (1): web_worker.yml:67
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
     b"\x45\x00\xa4\xa3\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:59
+    # socketcall (2): web_worker.yml:67
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
     b"\x45\x00\x00\xa2\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
     b"\x35\x00\xa0\xa1\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (3): web_worker.yml:59
+    # socketcall (3): web_worker.yml:67
     b"\x35\x00\x9f\xa0\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
@@ -82,7 +82,7 @@ PROGRAM = (
     # from olduname:
     b"\x35\x00\x9c\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
     b"\x15\x00\x9b\x9a\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x98\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x98\x97\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -102,18 +102,18 @@ PROGRAM = (
     b"\x15\x00\x8d\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
     b"\x15\x00\x8c\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
     b"\x15\x00\x8b\x8a\xa7\x00\x00\x00"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x88\x89\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresgid:
     b"\x35\x00\x06\x00\xb5\x00\x00\x00"  # jge  181 chown               -> from chown
     b"\x15\x00\x01\x00\xab\x00\x00\x00"  # jeq  171 prctl               -> prctl (1)
     b"\x15\x00\x85\x86\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x83\x82\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x82\x81\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x35\x00\x02\x00\xbb\x00\x00\x00"  # jge  187 getpmsg             -> from getpmsg
@@ -129,16 +129,16 @@ PROGRAM = (
     b"\x15\x00\x79\x00\xca\x00\x00\x00"  # jeq  202 getdents64          -> allow
     b"\x15\x00\x78\x00\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow
     b"\x15\x00\x78\x76\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x75\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x72\x73\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x71\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x71\x70\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x6e\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x6d\x6c\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -192,12 +192,12 @@ PROGRAM = (
     b"\x35\x00\x08\x00\x49\x01\x00\x00"  # jge  329 listen              -> from listen
     b"\x15\x00\x01\x00\x45\x01\x00\x00"  # jeq  325 prlimit64           -> prlimit64
     b"\x45\x00\x46\x47\xbe\xfe\xff\xff"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x44\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x42\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x41\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
@@ -208,7 +208,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x3a\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x3a\x39\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x37\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
@@ -220,25 +220,25 @@ PROGRAM = (
     b"\x15\x00\x00\x32\x55\x01\x00\x00"  # jeq  341 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x2f\x30\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x2e\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x15\x00\x2d\x2c\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x29\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x27\x26\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x35\x00\x00\x26\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x25\x24\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x22\x21\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x15\x00\x21\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x20\x1f\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from name_to_handle_at:
@@ -246,7 +246,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x5d\x01\x00\x00"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x15\x00\x1c\x1b\x67\x01\x00\x00"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x19\x1a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -258,7 +258,7 @@ PROGRAM = (
     b"\x15\x00\x15\x14\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x83\x01\x00\x00"  # jge  387 rseq                -> from rseq
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x11\x12\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from rseq:

@@ -28,21 +28,21 @@ PROGRAM = (
     # from close:
     b"\x35\x00\x00\x8f\x3d\x00\x00\x00"  # jge  61 getdents64           else close and others
     b"\x35\x00\x93\x94\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else allow
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x91\x92\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x90\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x8d\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x15\x00\x8a\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x88\x89\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x45\x00\x00\x88\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
     b"\x15\x00\x87\x86\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readlinkat:
@@ -50,7 +50,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x58\x00\x00\x00"  # jeq  88 utimensat            -> utimensat
     b"\x15\x00\x83\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
     b"\x35\x00\x82\x83\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM) else allow
-    # utimensat: web_worker.yml:127
+    # utimensat: web_worker.yml:135
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x80\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -60,13 +60,13 @@ PROGRAM = (
     b"\x15\x00\x7c\x00\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM)
     b"\x15\x00\x7b\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x7a\x7b\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x79\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x76\x77\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x75\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x75\x74\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from kexec_load:
@@ -74,7 +74,7 @@ PROGRAM = (
     b"\x35\x00\x07\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
     b"\x35\x00\x01\x00\x73\x00\x00\x00"  # jge  115 clock_nanosleep     -> clock_nanosleep
     b"\x35\x00\x70\x6f\x71\x00\x00\x00"  # jge  113 clock_gettime       -> allow else errno(EPERM)
-    # clock_nanosleep: compute_only.yml:150
+    # clock_nanosleep: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x6e\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x6d\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
@@ -101,24 +101,24 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
     b"\x45\x00\x00\x5c\x02\x00\x00\x00"  # jset 2 io_submit             else allow
     b"\x35\x00\x5b\x5a\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x58\x57\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x57\x56\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from mq_open:
     b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
     b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
     b"\x15\x00\x53\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
     b"\x35\x00\x53\x52\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x50\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x4e\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x4e\x4d\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
@@ -130,28 +130,28 @@ PROGRAM = (
     b"\x15\x00\x04\x00\xd1\x00\x00\x00"  # jeq  209 getsockopt          -> getsockopt
     b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x43\x44\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:79
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x41\x42\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x40\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x15\x00\x3f\x3e\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x3b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x39\x38\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x35\x00\x00\x38\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x37\x36\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x34\x33\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x15\x00\x33\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x32\x31\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from mremap:
@@ -160,7 +160,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x2d\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x2d\x2c\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x2a\x2b\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from mmap:
@@ -181,22 +181,22 @@ PROGRAM = (
     b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x1d\x1c\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x11\x12\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x06"  # jge  6 close                 -> from close
     b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open
     b"\x00\x35\x6a\xe3\x00\x00\x00\x01"  # jge  1 exit                  -> exit and others else errno(ENOSYS)
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xdf\xe0\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
@@ -50,14 +50,14 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xcb\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57; web_worker.yml:138
+    # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x00\xc8\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x03\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
     b"\x00\x15\xc5\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\xc3\xc4\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:57; web_worker.yml:138
+    # fcntl (2): compute_only.yml:63; web_worker.yml:146
     b"\x00\x45\x00\xc3\xff\xff\xff\xf8"  # jset 0xfffffff8              else allow
     b"\x00\x15\xc2\xc1\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from setpgid:
@@ -91,11 +91,11 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
     b"\x00\x45\xab\xaa\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:59
+    # socketcall (1): web_worker.yml:67
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
     b"\x00\x45\x00\xa9\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x35\xa7\xa8\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:59
+    # socketcall (2): web_worker.yml:67
     b"\x00\x35\xa6\xa7\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from lookup_dcookie
@@ -109,7 +109,7 @@ PROGRAM = (
     b"\x00\x35\xa0\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
     b"\x00\x35\x00\xa0\x00\x00\x00\x72"  # jge  114 wait4               else errno(ENOSYS)
     b"\x00\x15\x9e\x9d\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x9b\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x9b\x9a\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -137,11 +137,11 @@ PROGRAM = (
     b"\x00\x15\x8a\x00\x00\x00\x00\xa8"  # jeq  168 poll                -> allow
     b"\x00\x15\x88\x00\x00\x00\x00\xa7"  # jeq  167 query_module        -> errno(EPERM)
     b"\x00\x15\x87\x89\x00\x00\x00\xa9"  # jeq  169 nfsservctl          -> errno(EPERM) else errno(ENOSYS)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x85\x84\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x00\x15\x84\x83\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x0c\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> from madvise
@@ -175,13 +175,13 @@ PROGRAM = (
     b"\x00\x15\x6d\x00\x00\x00\x00\xec"  # jeq  236 gettid              -> allow
     b"\x00\x15\x6d\x00\x00\x00\x00\xdf"  # jeq  223                     -> errno(ENOSYS)
     b"\x00\x15\x6c\x6a\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS) else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x69\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x66\x67\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x00\x45\x00\x65\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x65\x64\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from exit_group:
@@ -189,7 +189,7 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x01\x06"  # jge  262 clock_nanosleep     -> clock_nanosleep
     b"\x00\x35\x00\x61\x00\x00\x00\xfe"  # jge  254 timer_create        else allow
     b"\x00\x35\x60\x5f\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
-    # clock_nanosleep: compute_only.yml:150
+    # clock_nanosleep: compute_only.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x5e\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x00\x35\x5d\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
@@ -198,7 +198,7 @@ PROGRAM = (
     # from statfs64:
     b"\x00\x35\x01\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat
     b"\x00\x35\x58\x5a\x00\x00\x01\x09"  # jge  265 statfs64            -> errno(EPERM) else errno(ENOSYS)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x56\x57\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
@@ -232,14 +232,14 @@ PROGRAM = (
     b"\x00\x15\x00\x41\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x3f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x3e\x3d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
     b"\x00\x35\x02\x00\x00\x00\x01\x66"  # jge  358 sendmmsg            -> sendmmsg
     b"\x00\x35\x3c\x00\x00\x00\x01\x64"  # jge  356 membarrier          -> allow
     b"\x00\x15\x3b\x3a\x00\x00\x01\x5d"  # jeq  349 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x38\x39\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from socket:
@@ -257,21 +257,21 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x2d\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x00\x15\x2c\x2b\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x00\x15\x00\x28\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x26\x25\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x00\x35\x00\x25\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x00\x15\x24\x23\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x00\x45\x21\x20\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x00\x15\x20\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x1f\x1e\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockname:
@@ -279,10 +279,10 @@ PROGRAM = (
     b"\x00\x15\x04\x00\x00\x00\x01\x71"  # jeq  369 sendto              -> sendto
     b"\x00\x15\x01\x00\x00\x00\x01\x72"  # jeq  370 sendmsg             -> sendmsg
     b"\x00\x15\x1a\x1b\x00\x00\x01\x77"  # jeq  375 copy_file_range     -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:79
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x18\x19\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
@@ -293,7 +293,7 @@ PROGRAM = (
     b"\x00\x45\x00\x11\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
     # getcwd and others:
     b"\x00\x45\x11\x10\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from semtimedop:

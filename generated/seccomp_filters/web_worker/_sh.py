@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xe6\xe7\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xe4\xe5\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -77,11 +77,11 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
     b"\x45\x00\xbb\xba\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:59
+    # socketcall (1): web_worker.yml:67
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
     b"\x45\x00\x00\xb9\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
     b"\x35\x00\xb7\xb8\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:59
+    # socketcall (2): web_worker.yml:67
     b"\x35\x00\xb6\xb7\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
@@ -130,7 +130,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x94\x93\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x15\x00\x93\x92\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
@@ -159,16 +159,16 @@ PROGRAM = (
     b"\x15\x00\x00\x78\xdd\x00\x00\x00"  # jeq  221 fcntl64             else getdents64 and others
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x15\x00\x7c\x7d\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7a\x7b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64: web_worker.yml:139
+    # fcntl64: web_worker.yml:147
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x79\x78\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (3): compute_only.yml:57
+    # fcntl, fcntl64 (3): compute_only.yml:63
     b"\x15\x00\x78\x77\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x35\x00\x23\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
@@ -196,7 +196,7 @@ PROGRAM = (
     b"\x15\x00\x65\x00\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow
     b"\x15\x00\x65\x00\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS)
     b"\x15\x00\x64\x62\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x60\x61\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
@@ -218,7 +218,7 @@ PROGRAM = (
     b"\x15\x00\x00\x55\x53\x01\x00\x00"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x53\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x52\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
@@ -226,7 +226,7 @@ PROGRAM = (
     b"\x15\x00\x00\x50\x5d\x01\x00\x00"  # jeq  349 sendto              else allow
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x4e\x4d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x4b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -240,18 +240,18 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x42\x41\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:77
+    # setsockopt (1): web_worker.yml:85
     b"\x35\x00\x00\x41\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x40\x3f\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:81
+    # setsockopt (2): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x35\x00\x3d\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
     b"\x15\x00\x3c\x3b\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x15\x00\x3b\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x3a\x39\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x38\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x15\x00\x37\x36\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
@@ -264,7 +264,7 @@ PROGRAM = (
     # from recvmsg:
     b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 sendmmsg            -> sendmmsg
     b"\x35\x00\x2f\x30\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> errno(EPERM) else allow
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x2d\x2e\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setns:
@@ -273,7 +273,7 @@ PROGRAM = (
     b"\x15\x00\x2b\x2a\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x27\x28\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -285,7 +285,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x97\x01\x00\x00"  # jeq  407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
     b"\x15\x00\x22\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> allow
     b"\x15\x00\x21\x20\x96\x01\x00\x00"  # jeq  406 clock_getres_time64 -> allow else errno(EPERM)
-    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x1f\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x1e\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
@@ -293,7 +293,7 @@ PROGRAM = (
     b"\x35\x00\x1b\x1c\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:127
+    # utimensat, utimensat_time64: web_worker.yml:135
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -305,13 +305,13 @@ PROGRAM = (
     b"\x45\x00\x15\x14\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
     # from futex_time64:
     b"\x35\x00\x07\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x12\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0f\x10\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x0e\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0e\x0d\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

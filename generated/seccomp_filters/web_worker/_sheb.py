@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xe6\xe7\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xe4\xe5\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
@@ -77,11 +77,11 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
     b"\x00\x45\xbb\xba\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:59
+    # socketcall (1): web_worker.yml:67
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
     b"\x00\x45\x00\xb9\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x35\xb7\xb8\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:59
+    # socketcall (2): web_worker.yml:67
     b"\x00\x35\xb6\xb7\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
@@ -130,7 +130,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x94\x93\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x00\x15\x93\x92\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x06\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
@@ -159,16 +159,16 @@ PROGRAM = (
     b"\x00\x15\x00\x78\x00\x00\x00\xdd"  # jeq  221 fcntl64             else getdents64 and others
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
-    # fcntl, fcntl64 (1): compute_only.yml:57
+    # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x00\x15\x7c\x7d\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl, fcntl64 (2): compute_only.yml:57
+    # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x7a\x7b\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64: web_worker.yml:139
+    # fcntl64: web_worker.yml:147
     b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
     b"\x00\x35\x79\x78\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
-    # fcntl, fcntl64 (3): compute_only.yml:57
+    # fcntl, fcntl64 (3): compute_only.yml:63
     b"\x00\x15\x78\x77\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x00\x35\x23\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
@@ -196,7 +196,7 @@ PROGRAM = (
     b"\x00\x15\x65\x00\x00\x00\x01\x2c"  # jeq  300 fstatat64           -> allow
     b"\x00\x15\x65\x00\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS)
     b"\x00\x15\x64\x62\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x60\x61\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
@@ -218,7 +218,7 @@ PROGRAM = (
     b"\x00\x15\x00\x55\x00\x00\x01\x53"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x53\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x52\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
@@ -226,7 +226,7 @@ PROGRAM = (
     b"\x00\x15\x00\x50\x00\x00\x01\x5d"  # jeq  349 sendto              else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x4e\x4d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x4b\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -240,18 +240,18 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x00\x15\x42\x41\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:77
+    # setsockopt (1): web_worker.yml:85
     b"\x00\x35\x00\x41\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x00\x15\x40\x3f\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:81
+    # setsockopt (2): web_worker.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x00\x35\x3d\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
     b"\x00\x15\x3c\x3b\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x00\x15\x3b\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x3a\x39\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x38\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x00\x15\x37\x36\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
@@ -264,7 +264,7 @@ PROGRAM = (
     # from recvmsg:
     b"\x00\x35\x01\x00\x00\x00\x01\x6b"  # jge  363 sendmmsg            -> sendmmsg
     b"\x00\x35\x2f\x30\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> errno(EPERM) else allow
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x2d\x2e\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setns:
@@ -273,7 +273,7 @@ PROGRAM = (
     b"\x00\x15\x2b\x2a\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x27\x28\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -285,7 +285,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x01\x97"  # jeq  407 clock_nanosleep_time64 -> clock_nanosleep, clock_nanosleep_time64
     b"\x00\x15\x22\x00\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> allow
     b"\x00\x15\x21\x20\x00\x00\x01\x96"  # jeq  406 clock_getres_time64 -> allow else errno(EPERM)
-    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:161
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x1f\x00\x00\x00\x08"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x00\x35\x1e\x00\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow
@@ -293,7 +293,7 @@ PROGRAM = (
     b"\x00\x35\x1b\x1c\x80\x00\x00\x00"  # jge  0x80000000              -> errno(EPERM) else allow
     # from utimensat_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:127
+    # utimensat, utimensat_time64: web_worker.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -305,13 +305,13 @@ PROGRAM = (
     b"\x00\x45\x15\x14\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from futex_time64:
     b"\x00\x35\x07\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x12\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
     b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex, futex_time64 (2)
     b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
     b"\x00\x15\x0f\x10\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x00\x45\x00\x0e\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
     b"\x00\x45\x0e\x0d\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

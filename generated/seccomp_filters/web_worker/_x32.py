@@ -40,7 +40,7 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x2c\x00\x00\x40"  # jge  0x4000002c sendto       -> sendto
     b"\x35\x00\x00\xbe\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
     b"\x35\x00\xbd\xbb\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\xb9\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
@@ -50,7 +50,7 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> socketpair
     b"\x35\x00\x00\xb9\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
     b"\x15\x00\xb3\xb5\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
-    # socketpair: web_worker.yml:99
+    # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\xb1\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -76,7 +76,7 @@ PROGRAM = (
     b"\x15\x00\x9f\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x9d\x9f\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl: compute_only.yml:57; web_worker.yml:138
+    # fcntl: compute_only.yml:63; web_worker.yml:146
     b"\x45\x00\x00\x9e\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
     b"\x15\x00\x9d\x9b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
@@ -108,7 +108,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x88\x86\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x15\x00\x87\x85\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from arch_prctl:
     b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
@@ -120,13 +120,13 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xca\x00\x00\x40"  # jeq  0x400000ca futex        -> futex (1)
     b"\x15\x00\x81\x00\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow
     b"\x15\x00\x80\x7e\xc9\x00\x00\x40"  # jeq  0x400000c9 time         -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x7e\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x7b\x7e\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x7a\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x7c\x79\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
@@ -148,7 +148,7 @@ PROGRAM = (
     b"\x35\x00\x6c\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> allow
     b"\x15\x00\x6b\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
     b"\x15\x00\x6d\x68\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
-    # clock_nanosleep: compute_only.yml:150
+    # clock_nanosleep: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x68\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x67\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
@@ -162,7 +162,7 @@ PROGRAM = (
     # from mq_getsetattr:
     b"\x35\x00\x5e\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
     b"\x15\x00\x5d\x62\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x5b\x5d\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
@@ -174,7 +174,7 @@ PROGRAM = (
     b"\x35\x00\x00\x58\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
     b"\x35\x00\x00\x31\x13\x01\x00\x40"  # jge  0x40000113 splice       else unshare and others
     b"\x35\x00\x59\x54\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
-    # utimensat: web_worker.yml:127
+    # utimensat: web_worker.yml:135
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x52\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -190,12 +190,12 @@ PROGRAM = (
     b"\x35\x00\x00\x4c\x26\x01\x00\x40"  # jge  0x40000126 inotify_init1 else allow
     b"\x35\x00\x00\x10\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open else io_cancel and others
     b"\x15\x00\x4d\x48\x2b\x01\x00\x40"  # jeq  0x4000012b              -> errno(ENOSYS) else errno(EPERM)
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x46\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x44\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x44\x42\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -212,7 +212,7 @@ PROGRAM = (
     b"\x35\x00\x00\x3b\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
     # io_cancel and others:
     b"\x45\x00\x3d\x38\x09\x00\x00\x00"  # jset 9 x86_64 mmap           -> errno(ENOSYS) else errno(EPERM)
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x36\x38\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -241,7 +241,7 @@ PROGRAM = (
     b"\x45\x00\x00\x26\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
     # unshare and others:
     b"\x45\x00\x28\x23\x27\x00\x00\x00"  # jset 39 x86_64 getpid        -> errno(ENOSYS) else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x23\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
@@ -249,7 +249,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> from rt_sigqueueinfo
     b"\x15\x00\x01\x00\x06\x02\x00\x40"  # jeq  0x40000206 sendmsg      -> sendmsg
     b"\x45\x00\x1f\x1d\xf6\xfd\xff\xbf"  # jset 0xbffffdf6              -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:79
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1b\x1d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from rt_sigqueueinfo:
@@ -260,7 +260,7 @@ PROGRAM = (
     # from rt_tgsigqueueinfo:
     b"\x15\x00\x01\x00\x1a\x02\x00\x40"  # jeq  0x4000021a sendmmsg     -> sendmmsg
     b"\x15\x00\x17\x15\x19\x02\x00\x40"  # jeq  0x40000219 recvmmsg     -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x13\x15\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setsockopt:
@@ -271,14 +271,14 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x0e\x0c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:77
+    # setsockopt (1): web_worker.yml:85
     b"\x35\x00\x00\x0d\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x0c\x0a\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:81
+    # setsockopt (2): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x09\x07\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x15\x00\x08\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x07\x05\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:

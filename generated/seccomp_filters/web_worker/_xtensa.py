@@ -32,18 +32,18 @@ PROGRAM = (
     b"\x35\x00\xab\xac\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
     # from fstat:
     b"\x15\x00\xaa\xab\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xa8\xa9\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from fcntl64:
     b"\x15\x00\x05\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x15\x00\x01\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
     b"\x15\x00\xa6\xa5\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xa4\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64: web_worker.yml:139
+    # fcntl64: web_worker.yml:147
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x06\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)     ; cmd >= F_SETOWN
     b"\x35\x00\x09\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN_EX
@@ -53,13 +53,13 @@ PROGRAM = (
     b"\x35\x00\x07\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> from setxattr
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN
-    # fcntl64, fcntl (1): compute_only.yml:57
+    # fcntl64, fcntl (1): compute_only.yml:63
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)       ; cmd == F_SETFL
     b"\x15\x00\x98\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
-    # fcntl64, fcntl (2): compute_only.yml:57
+    # fcntl64, fcntl (2): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x96\x97\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
-    # fcntl64, fcntl (3): compute_only.yml:57
+    # fcntl64, fcntl (3): compute_only.yml:63
     b"\x15\x00\x96\x95\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from setxattr:
     b"\x15\x00\x6b\x52\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect else setxattr and others
@@ -67,11 +67,11 @@ PROGRAM = (
     b"\x15\x00\x05\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
     b"\x15\x00\x01\x00\x5b\x00\x00\x00"  # jeq  91 madvise              -> madvise
     b"\x15\x00\x92\x91\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x90\x64\x00\x00\x00"  # jge  0x64                    else allow
     b"\x35\x00\x8f\x8e\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # mremap: web_worker.yml:149
+    # mremap: web_worker.yml:157
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x8c\x8d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setsockopt:
@@ -82,15 +82,15 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x86\x85\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:77
+    # setsockopt (1): web_worker.yml:85
     b"\x35\x00\x00\x85\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x84\x83\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:81
+    # setsockopt (2): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
     b"\x35\x00\x81\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
     b"\x15\x00\x80\x7f\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x15\x00\x7f\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x7e\x7d\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from getsockopt:
@@ -137,7 +137,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x5c\x5b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:170
+    # prctl: compute_only.yml:181
     b"\x15\x00\x5b\x5a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from personality:
     b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
@@ -177,7 +177,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x20\x01\x00\x00"  # jeq  288 openat              -> openat
     b"\x15\x00\x40\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
     b"\x15\x00\x3f\x3e\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
-    # openat: web_worker.yml:109
+    # openat: web_worker.yml:117
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3c\x3d\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from utimensat:
@@ -196,7 +196,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> from kcmp
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x30\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x2f\x2e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from kcmp:
@@ -207,7 +207,7 @@ PROGRAM = (
     b"\x15\x00\x2a\x2b\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> from pkey_alloc
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x27\x28\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
@@ -219,7 +219,7 @@ PROGRAM = (
     # from clock_nanosleep_time64:
     b"\x35\x00\x0e\x00\xa6\x01\x00\x00"  # jge  422 futex_time64        -> from futex_time64
     b"\x35\x00\x05\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
-    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:150
+    # clock_nanosleep, clock_nanosleep_time64: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x20\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x1f\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
@@ -228,7 +228,7 @@ PROGRAM = (
     # from timer_gettime64:
     b"\x35\x00\x03\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
     b"\x15\x00\x00\x1a\x9c\x01\x00\x00"  # jeq  412 utimensat_time64    else errno(EPERM)
-    # utimensat, utimensat_time64: web_worker.yml:127
+    # utimensat, utimensat_time64: web_worker.yml:135
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:
@@ -238,13 +238,13 @@ PROGRAM = (
     b"\x15\x00\x16\x14\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_time64:
     b"\x35\x00\x07\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
-    # futex, futex_time64 (1): compute_only.yml:115
+    # futex, futex_time64 (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x12\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex, futex_time64 (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x0f\x10\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex, futex_time64 (2): compute_only.yml:115
+    # futex, futex_time64 (2): compute_only.yml:121
     b"\x45\x00\x00\x0e\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x0e\x0d\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_rr_get_interval_time64:

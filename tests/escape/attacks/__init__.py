@@ -4,7 +4,7 @@ import importlib
 
 SUBJECTS = (
     *("sockets", "rings", "programs", "memory", "files", "processes", "neighbours"),
-    *("connections", "kernel"),
+    *("connections", "kernel", "crashes"),
 )
 
 

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Generator
 
 from escape.attack import attack, by_numbers, outside
-from escape.scene import HIGH, IS_64_BIT, Foiled, Scene, Unavailable
+from escape.scene import ANOTHER_USER, HIGH, IS_64_BIT, Foiled, Scene, Unavailable
 
 Steps = Generator[None, None, None]
 
@@ -411,3 +411,17 @@ def change_the_timestamps_of_what_is_open(scene: Scene) -> Steps:
     number = os.open(scene.old, os.O_RDONLY)
     os.utime(number, (1, 1))
     assert os.stat(scene.old).st_mtime == 1
+
+
+@outside(web_worker="timestamps")
+def change_the_timestamps_of_what_another_owns(scene: Scene) -> Steps:
+    """To now: for that, to be permitted to write is enough."""
+    scene.privileged()
+    os.chmod(scene.old, 0o666)
+    os.utime(scene.old, (1, 1))
+    number = os.open(scene.old, os.O_RDONLY)
+    os.setresgid(ANOTHER_USER, ANOTHER_USER, ANOTHER_USER)
+    os.setresuid(ANOTHER_USER, ANOTHER_USER, ANOTHER_USER)
+    yield
+    os.utime(number)
+    assert os.fstat(number).st_mtime > 1

@@ -1,6 +1,7 @@
 """The kernel: namespaces, mounts, BPF, rings, keys, modules, users, and the machine itself."""
 
 import ctypes
+import fcntl
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ from errno import (
     ENOENT,
     ENOEXEC,
     ENOKEY,
+    ENOPKG,
     ENOPROTOOPT,
     ENOSPC,
     EOPNOTSUPP,
@@ -22,6 +24,9 @@ from escape.attack import attack, outside
 from escape.scene import HIGH, IS_64_BIT, Foiled, Scene, Unavailable, narrow
 
 Steps = Generator[None, None, None]
+
+_MACHINE = os.uname().machine
+IOC_WATCH_QUEUE_SET_SIZE = 0x20005760 if _MACHINE.startswith(("mips", "ppc")) else 0x5760
 
 
 def _asks(
@@ -196,6 +201,16 @@ _asks("ask_for_a_key", lambda s: s.call(
 _asks("ask_for_a_key_of_a_helper", lambda s: s.call(
     "request_key", b"user\0", b"none\0", b"x\0", -2), reached=(ENOKEY, ENOENT))  # fmt: skip
 _asks("control_keys", lambda s: s.call("keyctl", 0, -2, 1))
+
+
+def _watch_keys(scene: Scene) -> None:
+    """Have the kernel write into a pipe what becomes of keys; the pipe alone gives nothing."""
+    reader, _ = os.pipe2(os.O_EXCL)  # O_NOTIFICATION_PIPE
+    fcntl.ioctl(reader, IOC_WATCH_QUEUE_SET_SIZE, 1)
+    scene.call("keyctl", 32, -4, reader, 1)  # KEYCTL_WATCH_KEY, KEY_SPEC_USER_KEYRING
+
+
+_asks("watch_keys", _watch_keys, missing=(EINVAL, ENOPKG, EOPNOTSUPP))
 
 # Rings, asynchronous input and output, watching
 _asks("asynchronous_io", lambda s: s.call("io_setup", 1, bytes(8)))

@@ -13,7 +13,18 @@ import time
 from collections.abc import Callable, Generator
 
 from escape.attack import attack, by_numbers, outside
-from escape.scene import HIGH, IS_64_BIT, SECONDS, Foiled, Scene, Unavailable, narrow
+from escape.scene import (
+    ANOTHER_USER,
+    ESCAPED,
+    HIGH,
+    IS_64_BIT,
+    SECONDS,
+    Foiled,
+    Neighbour,
+    Scene,
+    Unavailable,
+    narrow,
+)
 
 Steps = Generator[None, None, None]
 
@@ -25,6 +36,9 @@ FIOASYNC = termios.FIOASYNC
 FIOSETOWN, SIOCSPGRP = (0x8004667C, 0x80047308) if IS_MIPS else (0x8901, 0x8902)
 # _IOW, of which MIPS and powerpc have the direction elsewhere.
 TIOCSIG = 0x80045436 if IS_MIPS or MACHINE.startswith("ppc") else 0x40045436
+TIOCLINUX = 0x5483 if IS_MIPS else 0x541C
+SO_PEERPIDFD = 77
+DN_ACCESS = 1
 
 # --- Starting ------------------------------------------------------------------------------------
 
@@ -151,6 +165,47 @@ def signal_by_a_pidfd_that_it_has(scene: Scene) -> Steps:
     neighbour.must_die()
 
 
+def _prepared(scene: Scene, prepare: "Callable[[], object]", missing: str) -> Neighbour:
+    """Start a neighbour that prepares something, and has when this returns, then waits for its end.
+
+    Raises Unavailable, with what is ``missing``, where the kernel refuses it.
+    """
+    told, tells = os.pipe()
+
+    def wait() -> None:
+        try:
+            kept = prepare()
+        except OSError:
+            os.write(tells, b"-")
+            return
+        os.write(tells, b"x")
+        time.sleep(60)
+        del kept
+
+    neighbour = scene.neighbour(wait)
+    if os.read(told, 1) != b"x":
+        raise Unavailable(missing)
+    return neighbour
+
+
+@attack(compute_only="signals", web_worker="others")
+def signal_by_the_pidfd_of_a_peer(scene: Scene) -> Steps:
+    """SO_PEERPIDFD takes no number, and is answered under web_worker; to use it is refused."""
+    peer, own = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    peer.bind(f"\0peer-{os.getpid()}")
+    neighbour = _prepared(scene, peer.listen, "no AF_UNIX")
+    own.connect(peer.getsockname())
+    yield
+    try:
+        pidfd = own.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
+    except OSError as error:
+        if error.errno == errno.ENOPROTOOPT:
+            raise Unavailable("Linux before 6.5 has no SO_PEERPIDFD") from error
+        raise
+    scene.call("pidfd_send_signal", pidfd, signal.SIGTERM, 0, 0)
+    neighbour.must_die()
+
+
 @attack(compute_only="signals", web_worker="others", abis=("x86_64",))
 def kill_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
@@ -247,6 +302,18 @@ def typed_into_a_terminal(scene: Scene) -> Steps:
             raise Unavailable("the kernel was told not to have TIOCSTI") from error
         raise
     neighbour.must_die()
+
+
+@attack(compute_only="signals", web_worker="others")
+def ask_a_console(scene: Scene) -> Steps:
+    """TIOCLINUX, by which root pastes into a console, ^C too; here it asks for the shift key."""
+    scene.privileged()
+    try:
+        console = os.open("/dev/tty1", os.O_RDWR | os.O_NOCTTY)
+    except OSError as error:
+        raise Unavailable("there is no virtual console") from error
+    yield
+    fcntl.ioctl(console, TIOCLINUX, b"\x06")
 
 
 @attack(compute_only="signals", web_worker="others", abis=("x86_64",))
@@ -424,3 +491,64 @@ def end_of_a_pipe(scene: Scene) -> Steps:
     yield
     os.close(reader)
     neighbour.must_die()
+
+
+@outside(web_worker="signals it causes")
+def open_what_another_has_a_lease_on(scene: Scene) -> Steps:
+    """SIGIO to who has the lease; opening waits until it has given it up, or ended."""
+
+    def lease() -> int:
+        number = os.open(scene.old, os.O_RDWR)
+        fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        return number
+
+    neighbour = _prepared(scene, lease, "the file system has no leases")
+    yield
+    os.open(scene.old, os.O_RDONLY)
+    neighbour.must_die()
+
+
+@outside(compute_only="signals it causes", web_worker="signals it causes")
+def read_where_another_watches(scene: Scene) -> Steps:
+    """SIGIO to who watches the directory of a file that is read."""
+    number = os.open(scene.old, os.O_RDONLY)
+
+    def watch() -> int:
+        folder = os.open(scene.folder, os.O_RDONLY)
+        fcntl.fcntl(folder, F_NOTIFY, DN_ACCESS)
+        return folder
+
+    neighbour = _prepared(scene, watch, "the kernel has no dnotify")
+    yield
+    os.read(number, 1)
+    neighbour.must_die()
+
+
+@outside(compute_only="signals it causes", web_worker="signals it causes")
+def end_of_a_session(scene: Scene) -> Steps:
+    """SIGHUP to the foreground of the terminal of the session that ends; another user's process."""
+    _, slave = os.openpty()
+    lives, kept = os.pipe()
+    told, tells = os.pipe()
+
+    def hung_up() -> None:
+        os.close(kept)
+        if not select.select([lives], [], [], SECONDS)[0]:
+            raise Foiled("the foreground lives on")
+
+    scene.goes_on_in_a_child(hung_up)
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    foreground = os.fork()
+    if foreground == 0:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        if os.geteuid() == 0:
+            os.setresuid(ANOTHER_USER, ANOTHER_USER, ANOTHER_USER)
+        os.write(tells, b"x")
+        time.sleep(2 * SECONDS)
+        os._exit(0)
+    os.read(told, 1)
+    os.tcsetpgrp(slave, foreground)
+    yield
+    os._exit(ESCAPED)

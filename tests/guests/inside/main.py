@@ -44,7 +44,7 @@ def main() -> bytes:
     nrs = plan.stock["numbers"]
     maker = confined.Confined(plan.abi, nrs, plan.real)
     os.makedirs(FOLDER, exist_ok=True)
-    attacks = {**plan.escape, "numbers": nrs, "folder": FOLDER}
+    attacks = {**plan.escape, "numbers": nrs, "folder": FOLDER, "own_machine": True}
     installs = {
         policy: importlib.import_module(f"app.sandbox.{policy}").install
         for policy in plan.escape["policies"]

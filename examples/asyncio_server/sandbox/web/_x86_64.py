@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xa0\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # open: web_worker.yml:109
+    # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x9c\x9d\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mremap:
@@ -30,7 +30,7 @@ PROGRAM = (
     b"\x35\x00\x05\x00\x20\x00\x00\x00"  # jge  32 dup                  -> from dup
     b"\x15\x00\x01\x00\x1c\x00\x00\x00"  # jeq  28 madvise              -> madvise
     b"\x15\x00\x96\x95\x1a\x00\x00\x00"  # jeq  26 msync                -> allow else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x94\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x93\x92\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -40,10 +40,10 @@ PROGRAM = (
     b"\x15\x00\x04\x00\x2c\x00\x00\x00"  # jeq  44 sendto               -> sendto
     b"\x15\x00\x01\x00\x2e\x00\x00\x00"  # jeq  46 sendmsg              -> sendmsg
     b"\x15\x00\x8e\x8f\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:71
+    # sendmsg: web_worker.yml:79
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8c\x8d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:70
+    # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x8a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
@@ -57,32 +57,32 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x81\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x81\x80\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # getsockopt: web_worker.yml:89
+    # getsockopt: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x7f\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x15\x00\x7e\x7d\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
-    # setsockopt (1): web_worker.yml:77, 81
+    # setsockopt (1): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
     b"\x15\x00\x00\x7a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x78\x77\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (2): web_worker.yml:77
+    # setsockopt (2): web_worker.yml:85
     b"\x35\x00\x00\x77\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
     b"\x15\x00\x76\x75\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:81
+    # setsockopt (3): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
     b"\x45\x00\x73\x72\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:81
+    # setsockopt (4): web_worker.yml:89
     b"\x15\x00\x72\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x71\x70\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from clone:
     b"\x35\x00\x05\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
     b"\x15\x00\x01\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
     b"\x15\x00\x6e\x49\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else fork and others
-    # clone: web_worker.yml:161
+    # clone: web_worker.yml:169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x6b\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x6b\x6a\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -94,7 +94,7 @@ PROGRAM = (
     b"\x15\x00\x65\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x63\x64\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl: compute_only.yml:57; web_worker.yml:138
+    # fcntl: compute_only.yml:63; web_worker.yml:146
     b"\x45\x00\x00\x63\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
     b"\x15\x00\x62\x61\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
@@ -124,20 +124,20 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xca\x00\x00\x00"  # jeq  202 futex               -> futex (1)
     b"\x15\x00\x4f\x00\xba\x00\x00\x00"  # jeq  186 gettid              -> allow
     b"\x15\x00\x4e\x4d\xc9\x00\x00\x00"  # jeq  201 time                -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x4c\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x49\x4d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x48\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x4b\x47\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x44\x43\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x43\x42\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x35\x00\x06\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
@@ -151,7 +151,7 @@ PROGRAM = (
     # from clock_gettime:
     b"\x15\x00\x01\x00\xe6\x00\x00\x00"  # jeq  230 clock_nanosleep     -> clock_nanosleep
     b"\x35\x00\x39\x3a\xea\x00\x00\x00"  # jge  234 tgkill              -> errno(EPERM) else allow
-    # clock_nanosleep: compute_only.yml:150
+    # clock_nanosleep: compute_only.yml:161
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x38\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
     b"\x35\x00\x37\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
@@ -190,22 +190,22 @@ PROGRAM = (
     b"\x15\x00\x1f\x00\x2b\x01\x00\x00"  # jeq  299 recvmmsg            -> allow
     b"\x15\x00\x1e\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
     b"\x15\x00\x1d\x1c\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x04\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x49\x01\x00\x00"  # jeq  329 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x11\x12\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect: compute_only.yml:89
+    # mprotect, pkey_mprotect: compute_only.yml:95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:

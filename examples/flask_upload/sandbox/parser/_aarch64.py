@@ -34,26 +34,26 @@ PROGRAM = (
     b"\x45\x00\x56\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
     b"\x15\x00\x55\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x54\x55\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # futex (1): compute_only.yml:115
+    # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x53\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
     b"\x15\x00\x50\x51\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:115
+    # futex (2): compute_only.yml:121
     b"\x45\x00\x00\x4f\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
     b"\x45\x00\x4f\x4e\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
-    # ioctl: compute_only.yml:66, 69
+    # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x4c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:57
+    # fcntl (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x49\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x45\x46\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl (2): compute_only.yml:57
+    # fcntl (2): compute_only.yml:63
     b"\x15\x00\x45\x44\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from clock_gettime:
     b"\x35\x00\x05\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
@@ -79,11 +79,11 @@ PROGRAM = (
     b"\x15\x00\x33\x32\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # from sethostname:
     b"\x45\x00\x12\x31\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname and others else errno(EPERM)
-    # prctl (1): compute_only.yml:170
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x2f\x2e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:170
+    # prctl (2): compute_only.yml:181
     b"\x15\x00\x2e\x2d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
     b"\x35\x00\x13\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
@@ -95,7 +95,7 @@ PROGRAM = (
     # from mq_open:
     b"\x35\x00\x00\x26\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
     b"\x35\x00\x25\x26\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # mmap: compute_only.yml:97
+    # mmap: compute_only.yml:103
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
@@ -108,7 +108,7 @@ PROGRAM = (
     # from mlockall:
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
     b"\x35\x00\x1e\x1c\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else errno(EPERM)
-    # madvise: compute_only.yml:85
+    # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x1b\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x1a\x19\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -116,19 +116,19 @@ PROGRAM = (
     b"\x35\x00\x08\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x17\x16\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # prlimit64: compute_only.yml:168
+    # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x12\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:168, 169
+    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x11\x10\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
     b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mmap, mprotect, pkey_mprotect
     b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mmap, mprotect, pkey_mprotect: compute_only.yml:89, 97
+    # mmap, mprotect, pkey_mprotect: compute_only.yml:95, 103
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
