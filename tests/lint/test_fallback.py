@@ -35,6 +35,9 @@ def enosys(call: str) -> str:
     return f"- {{action: errno(ENOSYS), names: [{call}]}}\n"
 
 
+NO_NAMES = "- {action: allow, names: [newfstatat], when: arg3 == AT_EMPTY_PATH}\n"
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("rules", "broken"),
@@ -55,12 +58,15 @@ def enosys(call: str) -> str:
         (permitted(f"{LIVES}, openat") + enosys("statx"), True),
         (permitted(f"{LIVES}, openat, newfstatat") + enosys("statx"), False),
         (permitted(LIVES) + enosys("statx"), False),
+        # by their descriptors they can
+        (permitted(f"{LIVES}, openat") + NO_NAMES + enosys("statx"), True),
     ],
 )
 def test_what_is_called_after_enosys(tmp_path: Path, form: str, rules: str, broken: bool) -> None:
     path = tmp_path / "policy.yml"
     path.write_text(policy(rules))
-    found = {one.kind.value: one.severity.value for one in findings(path, form)}
+    tables = shipped_tables()
+    found = {one.kind.value: one.severity.value for one in findings(path, form, tables)}
     assert found.get("broken-fallback") == ("warning" if broken else None)
 
 
@@ -68,6 +74,13 @@ def test_what_is_newer_than_the_policy_is_not_named(tmp_path: Path) -> None:
     path = tmp_path / "policy.yml"
     path.write_text(f"kernel: v5.2\n{policy(permitted(LIVES, FORK))}")  # clone3 came with v5.3
     assert findings(path) == []
+
+
+def test_the_advice_on_statx_follows_names(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(policy(permitted(f"{LIVES}, openat") + NO_NAMES))
+    (found,) = findings(path, tables=shipped_tables())
+    assert found.fix == "answer statx with errno(ENOSYS); permit newfstatat of names as well"
 
 
 def test_an_abi_may_have_no_older_call(tmp_path: Path) -> None:

@@ -87,8 +87,11 @@ def fallbacks(view: FilterView) -> Iterator[Finding]:
 def enosys_fix(call: str, view: FilterView, why: str = "") -> str:
     """Return the advice to answer ``call`` with ENOSYS, and to permit what libraries make then."""
     fix = f"answer {call} with errno(ENOSYS)" + (f": {why}" if why else "")
-    refused = _refused_clones(view) if call == "clone3" else {}
-    return f"{fix}; {_permit_clones(refused)}" if refused else fix
+    if call == "clone3" and (refused := _refused_clones(view)):
+        return f"{fix}; {_permit_clones(refused)}"
+    if call == "statx" and (stat := _refused_stat(view)):
+        return f"{fix}; permit {stat[0]} of names as well"
+    return fix
 
 
 def _refused_next(view: FilterView) -> Iterator[Finding]:
@@ -97,14 +100,27 @@ def _refused_next(view: FilterView) -> Iterator[Finding]:
         users = " and ".join(refused)
         box = next(iter(refused.values()))[1]
         yield _broken("clone3", "clone", users, _permit_clones(refused), view, box)
-    # Who may open no file by its name need not look at one either.
-    if _is_denied(view, "statx") and any(map(view.permits, ("openat", "open"))):
-        older = [name for name in _STATS if view.has(name)]
-        if not any(map(view.permits, older)):
-            call = older[0] if older else "statx"
-            refusal = view.refusal(call)
-            if refusal and not (older and view.is_enosys(refusal[1])):
-                yield _broken("statx", call, "libraries", f"permit {call}", view, refusal[0])
+    if _is_denied(view, "statx") and (stat := _refused_stat(view)):
+        call, box = stat
+        yield _broken("statx", call, "libraries", f"permit {call}", view, box)
+
+
+def _refused_stat(view: FilterView) -> tuple[str, Box] | None:
+    """Return the call that looks at a file by its name, and is refused, where files are opened.
+
+    None if an older one of them is permitted, or if all of them get ENOSYS, on purpose.
+    """
+    if not any(map(view.permits, ("openat", "open"))):
+        return None
+    first = None
+    for call in [name for name in _STATS if view.has(name)] or ["statx"]:
+        prototype = view.prototype(call)
+        by_name = {"flag": 0} if prototype and prototype.index("flag") is not None else {}
+        refusal = view.refusal(call, **by_name)
+        if refusal is None or (call != "statx" and view.is_enosys(refusal[1])):
+            return None
+        first = first or (call, refusal[0])
+    return first
 
 
 def _is_denied(view: FilterView, call: str) -> bool:
