@@ -98,6 +98,16 @@ def test_calls_that_are_refused_in_part(tmp_path: Path, when: str, *, bad: bool)
     assert ("foreign-abi" in {one.kind.value for one in found}) is bad
 
 
+def test_another_call_is_told_of_once(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(
+        "default_action: allow\narches: [x86_64]\ncompat_arches: [i386]\nmultiplexed: allow\n"
+        "syscalls:\n- {action: errno, names: [socket], when: family == AF_INET}\n"
+    )
+    found = [one for one in findings(path, tables=shipped_tables()) if one.abis == ("i386",)]
+    assert [one.kind.value for one in found] == ["multiplexed-way"]
+
+
 def test_calls_of_each_abi_without_another_meaning(tmp_path: Path) -> None:
     """An allowlist that names calls for one ABI, as libraries there need them, is none."""
     path = tmp_path / "policy.yml"

@@ -92,7 +92,9 @@ def refused_less(view: FilterView, other: FilterView, severity: Severity) -> Ite
     found: list[tuple[Door, Box, Witness]] = []
     for name in names:
         refused, answer = other.refused_on_purpose(name), other.answer(name)
-        for door in (*_ALSO.get(name, ()), Door(name)) if refused else ():
+        # Where the call is refused there, too, a way of that ABI's own is about the others.
+        also = () if view.refused_on_purpose(name) else _ALSO.get(name, ())
+        for door in (*also, Door(name)) if refused else ():
             permitted = _permitted(door, view, whole=bool(answer and answer.permitted))
             if permitted is not None:
                 found.append((door, permitted, other.witness(other.call(name, refused[0]))))
