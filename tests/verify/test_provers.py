@@ -156,7 +156,7 @@ def test_sets_of_bits_have_the_values_that_questions_hold_for() -> None:
     values = (0, 1, 5, 6, 0x60, 0x7FFFFFFF, 0x80000000, 0x80000005, U32)
     for mask in (U32, 1, 6, 0x80000000, 0x80000006, 0x7FFFFFFF):
         for k, more in itertools.product({value & mask for value in values}, (False, True)):
-            question, sets = Question(Word.low(ARGS), mask, k, more), BitSets()
+            question, sets = Question(Word.low(ARGS), mask, k, more), BitSets(lambda _: None)
             found = sets.true(question)
             for value in values:
                 one = sets.true(Question(Word.low(ARGS), U32, value))

@@ -69,14 +69,22 @@ if TYPE_CHECKING:
 
 
 def compile_policy(
-    policy: ResolvedPolicy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
+    policy: ResolvedPolicy,
+    abi: Abi,
+    tables: Tables,
+    objective: Objective = DEFAULT_OBJECTIVE,
+    *,
+    in_order: bool = False,
 ) -> CompiledProgram:
     """Compile ``policy`` for ``abi``, one of its ``arches``, to be good at ``objective``.
+
+    With ``in_order`` the rules of a call that has many are tested as they stand in the policy,
+    which makes the longest program, and the easiest to prove.
 
     Raises InputError if the program would be longer than the kernel takes, naming the rules
     that cost most.
     """
-    making = ProgramBuilder(abi, policy.compat_of(abi), objective)
+    making = ProgramBuilder(abi, policy.compat_of(abi), objective, in_order=in_order)
     lines = number_lines(policy, abi, tables, making.functions)
     bad_arch = policy.bad_arch_action.ret(abi), policy.bad_arch_origin
     program = making.program(lines, bad_arch, policy.arches_origin, Hints.of_rules(policy.rules))
@@ -91,7 +99,15 @@ class ProgramBuilder:
     The boxes and functions of ``lines`` given to it must be those of its ``functions``.
     """
 
-    def __init__(self, abi: Abi, compat: tuple[Abi, ...], objective: Objective) -> None:
+    def __init__(
+        self,
+        abi: Abi,
+        compat: tuple[Abi, ...],
+        objective: Objective,
+        *,
+        in_order: bool = False,
+    ) -> None:
+        self._in_order = in_order
         self._abi = abi
         self._compat = compat
         self._objective = objective
@@ -113,7 +129,7 @@ class ProgramBuilder:
         """
         abi, sets, graph = self._abi, self.functions.sets, Diagram()
         paid = prices(self._objective)
-        arguments = Arguments(self._plans, graph, abi, paid, hints)
+        arguments = Arguments(self._plans, graph, abi, paid, hints, in_order=self._in_order)
         ret, origin = otherwise
         foreign = graph.leaf(ret, (origin,))
         weighed: list[WeightedLine] = []
@@ -142,7 +158,13 @@ class ProgramBuilder:
             instructions, origins = assemble(graph, root)
             costs = cost(instructions, weighed, abi)
             return CompiledProgram(
-                abi, instructions, origins, compat=self._compat, cost=costs, bound=least
+                abi,
+                instructions,
+                origins,
+                compat=self._compat,
+                cost=costs,
+                bound=least,
+                in_order=tuple(dict.fromkeys(arguments.in_order)),
             )
 
         trees = finished(roots)
@@ -152,7 +174,7 @@ class ProgramBuilder:
         if shared == roots:
             return trees
         shorter = finished(shared)
-        return shorter if _pays(shorter.cost, trees.cost, price) else trees
+        return shorter if not self._in_order and _pays(shorter.cost, trees.cost, price) else trees
 
 
 def _pays(new: Cost, old: Cost, price: float | None) -> bool:

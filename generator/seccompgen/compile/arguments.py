@@ -14,6 +14,7 @@ a quarter if length is what counts.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ from seccompgen.compile.tree import (
     less,
 )
 from seccompgen.compile.word_search import TooManyError
+from seccompgen.compile.words import TooWideError
 from seccompgen.core.model import U32, Op, comparisons
 from seccompgen.core.program import word_offset
 from seccompgen.core.word import Word, argument_words
@@ -54,6 +56,10 @@ if TYPE_CHECKING:
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Rule
+
+
+_FEW_CASES = 8
+"""So many rules of a call are planned even where rules are to be tested in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,14 @@ class Arguments:
     """The plans of all functions of one program."""
 
     def __init__(
-        self, plans: Plans, graph: Diagram, abi: Abi, prices: Prices, hints: Hints
+        self,
+        plans: Plans,
+        graph: Diagram,
+        abi: Abi,
+        prices: Prices,
+        hints: Hints,
+        *,
+        in_order: bool = False,
     ) -> None:
         self._plans = plans
         self._graph = graph
@@ -90,6 +103,9 @@ class Arguments:
         self._known: dict[Sampled, Plan] = {}
         self._used: set[Plan] = set()
         self._budget = Budget()
+        self._all_in_order = in_order
+        self.in_order: list[Origin] = []
+        """The first rule of each call whose rules are tested in order for want of a better plan."""
         self._built: dict[tuple[Plan, int], tuple[NodeId, list[NodeId], list[TreeEnd]]] = {}
 
     def plans(self, asked: Sequence[tuple[Answer, Sequence[Sample]]]) -> list[Plan]:
@@ -107,9 +123,12 @@ class Arguments:
         asked = self._plans.sampled(answer.function, samples)
         self._budget.begin_call()
         try:
+            if self._all_in_order and len(answer.cases) > _FEW_CASES:
+                raise TooManyError
             plan = self._plan(asked)
         except TooManyError:
             if answer.cases:
+                self.in_order.append(answer.cases[0][2])
                 return self._chain(answer)
             self._budget.begin_call(stubborn=True)
             plan = self._plan(asked)
@@ -134,7 +153,7 @@ class Arguments:
             for condition, ret, origin in answer.cases
         ]
         otherwise = graph.leaf(answer.function.default, answer.default_origins)
-        return chain(graph, cases, otherwise, self._abi)
+        return chain(graph, cases, otherwise, self._abi, as_written=self._all_in_order)
 
     def _chain(self, answer: Answer) -> Plan:
         node = self._chained(self._graph, answer)
@@ -151,9 +170,16 @@ class Arguments:
     def _planned(self, asked: Sampled) -> Plan:
         if not asked.words:
             return self._plans.constant(asked)
-        words = self._budget.words_to_try(asked.words, len(asked.function.rules))
-        ways = tuple([self._way(asked, word) for word in words])
-        return self._plans.best(ways, self._used, self._sharing)
+        tried = self._budget.words_to_try(asked.words, len(asked.function.rules))
+        ways: list[Way] = []
+        for place, word in enumerate(asked.words):
+            if place >= tried and ways:
+                break
+            with suppress(TooWideError):
+                ways.append(self._way(asked, word))
+        if not ways:
+            raise TooManyError
+        return self._plans.best(tuple(ways), self._used, self._sharing)
 
     def _way(self, asked: Sampled, word: Word) -> Way:
         parts = self._plans.parts(asked, word)

@@ -40,8 +40,8 @@ class Budget:
         self.stubborn = stubborn
         self._functions = 0
 
-    def words_to_try(self, words: tuple[Word, ...], rules: int) -> tuple[Word, ...]:
-        """Return which of ``words`` a function of so many ``rules`` may begin with, and charge it.
+    def words_to_try(self, words: tuple[Word, ...], rules: int) -> int:
+        """Return with how many of ``words`` a function of so many ``rules`` is tried; charge it.
 
         Raises TooManyError where nothing is left to spend.
         """
@@ -51,7 +51,7 @@ class Budget:
         if self._functions > _TRIED_FOR_CALL or self._steps > _TRIED:
             words = words[:1]
         self._steps += len(words) * (_STEPS + rules)
-        return words
+        return len(words)
 
     def charge_search(self, intervals: int) -> None:
         """Note that a word of so many intervals was searched."""

@@ -45,18 +45,25 @@ def chain(
     rules: Sequence[tuple[Predicate | None, NodeId, Origin]],
     otherwise: NodeId,
     abi: Abi,
+    *,
+    as_written: bool = False,
 ) -> NodeId:
     """Return the diagram of ``rules``: the first whose condition holds gives its node.
 
-    ``abi`` is the program's: its kernel lays out the arguments, whichever ABI the call is of.
+    ``abi`` is the program's: its kernel lays out the arguments, whichever ABI the call is of. With
+    ``as_written`` every rule asks for itself, in its place.
     """
     cases = [
         _Case(tuple(dict.fromkeys(_by_word(condition))), matched, (origin,))
         for condition, matched, origin in rules
     ]
+    builder = _Chain(graph, abi)
+    if as_written:
+        for case in reversed(cases):
+            otherwise = builder.all_of(case.tests, case.matched, otherwise, case.origins)
+        return otherwise
     common = [test for test in cases[0].tests if all(test in case.tests for case in cases)]
     origins = tuple(dict.fromkeys(origin for case in cases for origin in case.origins))
-    builder = _Chain(graph, abi)
     node = otherwise
     stretches = [list(stretch) for _, stretch in groupby(cases, key=lambda case: case.matched)]
     for stretch in reversed(stretches):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seccompgen.compile.words import TooWideError
 from seccompgen.core.sets import ALL, NOTHING, Sets
 
 if TYPE_CHECKING:
@@ -26,18 +27,23 @@ class Cofactors:
     def __init__(self, sets: Sets, words: Words) -> None:
         self._sets = sets
         self._words = words
-        self._known: dict[tuple[tuple[int, ...], bool], tuple[WordId, list[dict[int, int]]]] = {}
+        self._known: dict[
+            tuple[tuple[int, ...], bool], tuple[WordId, list[dict[int, int]]] | None
+        ] = {}
 
     def of(self, roots: tuple[int, ...], word: Word) -> tuple[WordId, list[dict[int, int]]]:
         """Return what each value of ``word`` leaves of ``roots``, sets of its argument.
 
         The outcomes of the first are places in the second, which maps roots to what is left of
-        each, without those of which nothing is.
+        each, without those of which nothing is. Raises TooWideError where that is too much.
         """
         key = roots, word.is_high
-        found = self._known.get(key)
+        if key not in self._known:
+            self._known[key] = None
+            self._known[key] = self._of(roots, 0 if word.is_high else _WORD)
+        found = self._known[key]
         if found is None:
-            found = self._known[key] = self._of(roots, 0 if word.is_high else _WORD)
+            raise TooWideError
         return found
 
     def _of(self, roots: tuple[int, ...], top: int) -> tuple[WordId, list[dict[int, int]]]:

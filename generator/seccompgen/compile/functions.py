@@ -77,6 +77,7 @@ class Functions:
 
     def __init__(self, sets: Sets, words: Words) -> None:
         self.sets = sets
+        self._order = sets.order.__getitem__
         self._words = words
         self._support: dict[int, int] = {ALL: 0, NOTHING: 0}
         self._same: dict[ArgumentFunction, ArgumentFunction] = {}
@@ -133,23 +134,23 @@ class Functions:
                     box = rule[0]
                     alike.setdefault((*box[:argument], *box[argument + 1 :]), []).append(rule)
                 if len(alike) < len(group):
-                    changed = True
-                    group = [self._united(rules, argument) for rules in alike.values()]
+                    united = [
+                        one for rules in alike.values() for one in self._united(rules, argument)
+                    ]
+                    changed |= len(united) < len(group)
+                    group = united
         return group
 
-    def _united(self, rules: Sequence[_Rule], argument: int) -> _Rule:
-        """Return the union of rules that differ in ``argument`` only."""
+    def _united(self, rules: list[_Rule], argument: int) -> list[_Rule]:
+        """Return the union of rules that differ in ``argument`` only; these if it is too large."""
         if len(rules) == 1:
-            return rules[0]
+            return rules
         box, ret, _ = rules[0]
-        parts = sorted({rule[0][argument] for rule in rules})
-        while len(parts) > 1:  # in pairs, so that thousands do not cost their square
-            pairs = zip(parts[::2], parts[1::2], strict=False)
-            odd = parts[-1:] if len(parts) % 2 else []
-            parts = [self.sets.either(a, b) for a, b in pairs] + odd
-        union = (*box[:argument], parts[0], *box[argument + 1 :])
+        union = self.sets.united(sorted({rule[0][argument] for rule in rules}, key=self._order))
+        if union is None:
+            return rules
         sources = tuple(sorted({place for rule in rules for place in rule[2]}))
-        return union, ret, sources  # type: ignore[return-value] # six parts
+        return [((*box[:argument], union, *box[argument + 1 :]), ret, sources)]  # type: ignore[list-item] # six parts
 
     def _without_hidden(self, rules: list[_Rule]) -> list[_Rule]:
         """Leave out rules inside one earlier box; only tried where that is few comparisons."""

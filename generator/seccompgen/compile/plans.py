@@ -46,6 +46,8 @@ _ALIKE: tuple[Sample, ...] = (((0,) * 6, ALL_SAMPLES),)
 _MOST_SEARCHES = 1 << 12
 _MOST_PARTS = 1 << 14
 _MOST_NODES = 1 << 18
+_UNBOUNDED = 1 << 62
+"""These sets are for many programs: where one ends must not depend on those before it."""
 _MOST_CELLS = 1 << 22
 """More is not kept from program to program. A cell has eight bytes, a node a hundred or two."""
 
@@ -131,7 +133,7 @@ class Plans:
 
     def __init__(self) -> None:
         self.words = Words()
-        self.functions = Functions(Sets(), self.words)
+        self.functions = Functions(Sets(most=_UNBOUNDED), self.words)
         self._searches: dict[tuple[tuple[tuple[int, int], ...], int], WordSearches] = {}
         self._sampled: dict[tuple[ArgumentFunction, tuple[Sample, ...]], Sampled] = {}
         self._parts: dict[tuple[Sampled, Word], Parts] = {}

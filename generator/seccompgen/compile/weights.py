@@ -41,7 +41,9 @@ _BEYOND = 130
 _SEEN_IN_BITMAP = 0.02
 """The weight of a measured call that the bitmap answers."""
 _MOST_CHECKED = 64
-_MOST_PIECES = 16
+_MOST_CUTS = 2_000
+_MOST_NODES = 100_000
+"""So often rules of a call are cut off others, and the parts left may have so many nodes."""
 _REFUSED_SAMPLE = 32
 """One in so many of a call's arguments is taken to be refused."""
 _SAMPLE = 6
@@ -131,24 +133,50 @@ def samples(answer: Answer, sets: Sets) -> Samples:
     The alternatives of a call are taken to be equally frequent, refused ones to be rare. Of
     ``several`` half of the weight is on the least values, the rest on others, lest one value speak
     for all: "only these bits" is not always 0. Beyond ``_MOST_CHECKED`` rules nobody looks
-    whether an earlier one takes the arguments.
+    whether an earlier one takes the arguments, nor where that is much work.
     """
     found = Samples([], [])
     if not answer.function.rules:
         return found
     boxes = [box for box, _ in answer.asked]
+    cutting = _Cutting(sets)
     for place, (box, allowed) in enumerate(answer.asked):
-        pieces = [box]
-        for other in boxes[:place] if len(boxes) <= _MOST_CHECKED else ():
-            pieces = [p for piece in pieces[:_MOST_PIECES] for p in sets.without(piece, other)]
-        if pieces:
-            least, *others = _members(pieces[0], sets)
+        own = cutting.left(box, boxes[:place]) if len(boxes) <= _MOST_CHECKED else box
+        if own:
+            least, *others = _members(own, sets)
             weight = _SAMPLE * (_REFUSED_SAMPLE if allowed else 1)
             share = weight // (2 * len(others)) if others else 0
             found.least.append((least, weight))
             found.several.append((least, weight - share * len(others)))
             found.several.extend((args, share) for args in others)
     return found
+
+
+class _Cutting:
+    """Cuts earlier rules of one call off later ones, as long as that is little work."""
+
+    def __init__(self, sets: Sets) -> None:
+        self._sets = sets
+        self._cuts = self._nodes = 0
+
+    def left(self, box: Box, earlier: Sequence[Box]) -> Box | None:
+        """Return the first part of ``box`` that none of ``earlier`` has; None if they have it all.
+
+        Where that is too much work, it is ``box`` itself.
+        """
+        waiting = [(box, 0)]
+        while waiting:
+            part, place = waiting.pop()
+            if place == len(earlier):
+                return part
+            if self._cuts > _MOST_CUTS or self._nodes > _MOST_NODES:
+                return box
+            left = self._sets.without(part, earlier[place])
+            if left != [part]:
+                self._cuts += 1
+                self._nodes += sum(self._sets.size(own) for one in left for own in one)
+            waiting += [(one, place + 1) for one in reversed(left)]
+        return None
 
 
 def _members(box: Box, sets: Sets) -> list[tuple[int, ...]]:

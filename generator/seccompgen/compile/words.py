@@ -22,7 +22,14 @@ YES, NO = "yes", "no"
 _CHOSEN_MAX = 1 << 20
 """Results of `Words.where`, and of `Words.restricted`, kept at a time; a hundred megabytes each."""
 
+_MOST_JOINED = 400_000
+"""What `Words.join` may look at, in sets at a node; real policies need some thousands."""
+
 WordId: TypeAlias = int
+
+
+class TooWideError(Exception):
+    """A word leaves too many different things of the sets that look at it."""
 
 
 class Words:
@@ -75,15 +82,21 @@ class Words:
         """Return, for each value of the word at levels ``top`` to ``top + 31``, what is left.
 
         The outcome is a tuple of pairs: the place of a root that has the value, and what is left
-        of it below the word.
+        of it below the word. Raises TooWideError where these are too many: a few dozen masks can
+        leave any combination of each other.
         """
         memo: dict[tuple[tuple[int, int], ...], WordId] = {}
         nodes = sets.nodes
+        looked_at = 0
 
         def walk(active: tuple[tuple[int, int], ...]) -> WordId:
+            nonlocal looked_at
             found = memo.get(active)
             if found is not None:
                 return found
+            looked_at += len(active)
+            if looked_at > _MOST_JOINED:
+                raise TooWideError
             level = top + BITS
             for _, node in active:
                 own = nodes[node][0]
@@ -94,10 +107,12 @@ class Words:
                 halves = []
                 for half in (1, 2):
                     below = []
-                    for place, node in active:
-                        inner = nodes[node][half] if nodes[node][0] == level else node
-                        if inner != NOTHING:
-                            below.append((place, inner))
+                    for pair in active:
+                        node = pair[1]
+                        if nodes[node][0] != level:
+                            below.append(pair)
+                        elif (inner := nodes[node][half]) != NOTHING:
+                            below.append((pair[0], inner))
                     halves.append(walk(tuple(below)))
                 found = self.node(level - top, *halves)
             memo[active] = found

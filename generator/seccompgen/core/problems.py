@@ -113,6 +113,7 @@ class Problem(Enum):
     REPLACED_FILTER = "replaced-filter"
     NOT_COMBINED = "not-combined"
     LONG_PROGRAM = "long-program"
+    RULES_IN_ORDER = "rules-in-order"
     WRONG_PROGRAM = "wrong-program"
 
     # Why a filter cannot be followed

@@ -96,12 +96,14 @@ class CompiledProgram(Program):
     """The program of a policy for ``abi``.
 
     ``compat`` are the further ABIs it answers for. ``cost`` is what it costs, ``bound`` what no
-    program for the same policy can undercut, in each of the three.
+    program for the same policy can undercut, in each of the three. ``in_order`` has the first rule
+    of each call whose rules are tested one after the other, since better ways were too much work.
     """
 
     compat: tuple[Abi, ...] = field(kw_only=True)
     cost: Cost = field(kw_only=True)
     bound: Cost = field(kw_only=True)
+    in_order: tuple[Origin, ...] = field(kw_only=True, default=())
 
 
 def actions_of(instructions: Iterable[Instruction]) -> tuple[int, ...]:

@@ -5,9 +5,10 @@ A rule's condition is a conjunction of comparisons, so the arguments that satisf
 less the boxes of the rules before it, is empty; the default is, if the boxes cover everything.
 
 Subtracting a box cuts up to six boxes out of one, which can grow exponentially with rules that
-overlap in many arguments. Beyond ``_MOST_BOXES`` the rule is taken to be alive: a dead rule may
-go unreported there, a live one is never called dead. Boxes that differ in one argument are
-merged as they come, so lists of thousands of values stay one box.
+overlap in many arguments, and the sets of values grow with them. The work on the rules of a call
+is counted; where it is too much, a rule is taken to be alive: a dead rule may go unreported, a live
+one is never called dead. Boxes that differ in one argument are merged as they come, so lists of
+thousands of values stay one box.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.core.errors import Diagnostic, UndecidedError
 from seccompgen.core.model import condition_for
+from seccompgen.core.problems import Problem
 from seccompgen.core.sets import EVERYTHING, NOTHING, Box, Sets
 
 if TYPE_CHECKING:
     from seccompgen.core.model import Rule
 
-_MOST_BOXES = 256
+_MOST_STEPS = 200_000
+"""So often a box is looked at beside another, for all rules of a call."""
+_MOST_NODES = 50_000
+_NODES_OF_A_RULE = 400
+"""So many nodes the sets of these boxes may have, and so many more for each rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,49 +61,87 @@ def reach(rules: tuple[Rule, ...], argument_bits: int = 64) -> Reach:
     """Return what calls reach among ``rules``, all for one system call.
 
     ``argument_bits`` of each argument count, 32 or 64. Most ABIs have the same calls, so the same
-    question comes up for each: hence the cache.
+    question comes up for each: hence the cache. Raises UndecidedError, with its place, for a
+    condition whose values are too many to tell.
     """
-    sets = Sets()
-    seen: list[tuple[Box, Rule]] = []
-    covered: list[Box] = []
+    sets = Sets(_MOST_NODES + _NODES_OF_A_RULE * len(rules))
+    covered = _Covered(sets)
+    alive = []
     dead = []
     for index, rule in enumerate(rules):
-        box = sets.box(condition_for(rule.condition, argument_bits))
-        if NOTHING in box:
-            dead.append(DeadRule(index, rule, ()))
-        elif _is_covered(sets, box, covered):
-            dead.append(DeadRule(index, rule, _hiders(sets, box, seen)))
+        try:
+            box = sets.box(condition_for(rule.condition, argument_bits))
+            hiders = covered.hiders(box)
+            if hiders is None:
+                covered.add(box, rule)
+        except UndecidedError:
+            hiders = None if _is_ever_true(rule, argument_bits) else ()
+        if hiders is None:
+            alive.append(rule)
         else:
-            seen.append((box, rule))
-            _cover(sets, covered, box)
-    rest = not _is_covered(sets, EVERYTHING, covered)
-    return Reach(tuple(rule for _, rule in seen), tuple(dead), rest)
+            dead.append(DeadRule(index, rule, hiders))
+    return Reach(tuple(alive), tuple(dead), covered.leaves_some())
 
 
-def _cover(sets: Sets, covered: list[Box], box: Box) -> None:
-    """Add ``box`` to ``covered``, into a box that differs from it in one argument if it can."""
-    for i, other in enumerate(covered):
-        merged = sets.merged(box, other)
-        if merged is not None:
-            covered[i] = merged
-            return
-    covered.append(box)
+def _is_ever_true(rule: Rule, argument_bits: int) -> bool:
+    """Return True if some arguments satisfy the condition of ``rule``, looked at by itself."""
+    try:
+        return NOTHING not in Sets().box(condition_for(rule.condition, argument_bits))
+    except UndecidedError:
+        text = f"the condition for {rule.name!r} has too many cases to tell apart"
+        raise UndecidedError(
+            Diagnostic(f"{text}; divide it, or compare fewer masks", rule.position),
+            kind=Problem.TOO_MANY_CASES,
+        ) from None
 
 
-def _is_covered(sets: Sets, box: Box, covered: list[Box]) -> bool:
-    left = [box]
-    for cut in covered:
-        left = [piece for part in left for piece in sets.without(part, cut)]
-        if not left:
+class _Covered:
+    """The boxes of the rules so far. Each of its methods may raise UndecidedError."""
+
+    def __init__(self, sets: Sets) -> None:
+        self._sets = sets
+        self._seen: list[tuple[Box, Rule]] = []
+        self._boxes: list[Box] = []
+        self._steps = 0
+
+    def add(self, box: Box, rule: Rule) -> None:
+        """Add ``box``, into a box that differs from it in one argument if it can."""
+        self._seen.append((box, rule))
+        for i, other in enumerate(self._boxes):
+            merged = self._sets.merged(box, other)
+            if merged is not None:
+                self._boxes[i] = merged
+                return
+        self._boxes.append(box)
+
+    def hiders(self, box: Box) -> tuple[Rule, ...] | None:
+        """Return the rules that have all of ``box``: one, or else all that share in it.
+
+        None where they leave some of it. An empty box has no rules.
+        """
+        if NOTHING in box:
+            return ()
+        if not self._has(box):
+            return None
+        for other, rule in self._seen:
+            if not self._sets.without(box, other):
+                return (rule,)
+        return tuple(rule for other, rule in self._seen if self._sets.without(box, other) != [box])
+
+    def leaves_some(self) -> bool:
+        """Return True if some calls are in none of the boxes, and where that is not known."""
+        try:
+            return not self._has(EVERYTHING)
+        except UndecidedError:
             return True
-        if len(left) > _MOST_BOXES:
-            return False
-    return False
 
-
-def _hiders(sets: Sets, box: Box, seen: list[tuple[Box, Rule]]) -> tuple[Rule, ...]:
-    """Return the one earlier rule that covers ``box``, or else all that share in it."""
-    for other, rule in seen:
-        if not sets.without(box, other):
-            return (rule,)
-    return tuple(rule for other, rule in seen if sets.without(box, other) != [box])
+    def _has(self, box: Box) -> bool:
+        left = [box]
+        for cut in self._boxes:
+            self._steps += len(left)
+            if self._steps > _MOST_STEPS:
+                raise UndecidedError("too many rules to compare", kind=Problem.TOO_MANY_CASES)
+            left = [piece for part in left for piece in self._sets.without(part, cut)]
+            if not left:
+                return True
+        return False

@@ -9,12 +9,15 @@ low word the lower half, and a walk from zero to one meets the values in ascendi
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
+from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32, U64, Comparison, Op, comparisons
+from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.model import Predicate
 
@@ -22,6 +25,13 @@ BITS = 64
 """The level of NOTHING and ALL: beyond the last bit."""
 NOTHING, ALL = 0, 1
 """The empty set and the set of all 64-bit values."""
+
+MOST_NODES = 500_000
+"""So many nodes may be made, some 250 MB; the largest real policies need a hundredth."""
+_STEPS_OF_A_NODE = 20
+"""So many unions, intersections and parts of them may be made for each of the nodes."""
+_MOST_MORE = 2_000
+"""A union may have so many nodes more than its parts."""
 
 _PRIME = (1 << 61) - 1
 _A, _B = 0x123456789ABCDEF, 0xFEDCBA987654321
@@ -33,13 +43,21 @@ Box: TypeAlias = tuple[int, int, int, int, int, int]
 EVERYTHING: Box = (ALL,) * 6
 
 
+def _too_many() -> UndecidedError:
+    return UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
+
+
 class Sets:
     """Sets as nodes (level, set where that bit is 0, set where it is 1), each made once.
 
-    Level 0 is bit 63, level 63 is bit 0.
+    Level 0 is bit 63, level 63 is bit 0. What would make more than ``most`` nodes raises
+    UndecidedError: a few dozen masks can have billions of combinations.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_NODES) -> None:
+        self._most = most
+        self._most_steps = _STEPS_OF_A_NODE * most
+        self._steps = 0
         self.nodes: list[tuple[int, int, int]] = [(BITS, 0, 0), (BITS, 0, 0)]
         # The least and the greatest member, bits above the node's level taken as 0 and as 1.
         self._least = [U64, 0]
@@ -63,7 +81,10 @@ class Sets:
         key = (level, zero, one)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = len(self.nodes)
+            found = len(self.nodes)
+            if found >= self._most:
+                raise _too_many()
+            self._known[key] = found
             self.nodes.append(key)
             bit = 1 << (BITS - 1 - level)
             self._least.append(self._least[one] | bit if zero == NOTHING else self._least[zero])
@@ -71,6 +92,49 @@ class Sets:
             self._greatest.append(greatest)
             self.order.append((self.order[zero] ^ level + _A) * (self.order[one] + _B) % _PRIME)
         return found
+
+    @contextmanager
+    def within(self, nodes: int, steps: int) -> Iterator[None]:
+        """Let what follows make so many nodes in so many steps; raise UndecidedError beyond."""
+        before = self._most, self._most_steps
+        self._most = min(self._most, len(self.nodes) + nodes)
+        self._most_steps = min(self._most_steps, self._steps + steps)
+        try:
+            yield
+        finally:
+            self._most, self._most_steps = before
+
+    @contextmanager
+    def attempt(self, nodes: int) -> Iterator[None]:
+        """Do as `within`, and forget all nodes made where they are too many.
+
+        So there is room for other sets; nobody else may have kept the numbers of these.
+        """
+        mark = len(self.nodes)
+        try:
+            with self.within(nodes, _STEPS_OF_A_NODE * nodes):
+                yield
+        except UndecidedError:
+            self._forget(mark)
+            raise
+
+    def _forget(self, mark: int) -> None:
+        """Drop the nodes from ``mark`` on, and all that was found out about them."""
+        for each in (self.nodes, self._least, self._greatest, self.order):
+            del each[mark:]
+        self._known = {key: node for key, node in self._known.items() if node < mark}
+        self._masked = {key: node for key, node in self._masked.items() if node < mark}
+        self._above = {key: node for key, node in self._above.items() if node < mark}
+        self._members = {key: value for key, value in self._members.items() if key[0] < mark}
+        self._minus, self._both = (
+            {key: node for key, node in pairs.items() if max(*key, node) < mark}
+            for pairs in (self._minus, self._both)
+        )
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > self._most_steps:
+            raise _too_many()
 
     def _branches(self, a: int, b: int) -> tuple[int, int, int, int, int]:
         """Return the first level that a or b look at, and both sets where it is 0 and 1."""
@@ -87,6 +151,7 @@ class Sets:
             return NOTHING
         if b == NOTHING:
             return a
+        self._step()
         found = self._minus.get((a, b))
         if found is None:
             level, zero_a, one_a, zero_b, one_b = self._branches(a, b)
@@ -102,6 +167,7 @@ class Sets:
             return b
         if a > b:
             a, b = b, a
+        self._step()
         found = self._both.get((a, b))
         if found is None:
             level, zero_a, one_a, zero_b, one_b = self._branches(a, b)
@@ -113,12 +179,58 @@ class Sets:
         """Return what is in a or in b."""
         return self.minus(ALL, self.both(self.minus(ALL, a), self.minus(ALL, b)))
 
+    def united(self, parts: Sequence[int]) -> int | None:
+        """Return the union of ``parts``, two by two, so that thousands do not cost their square.
+
+        None where it is far larger than they are, as that of masks can be. How large a set is does
+        not depend on what was made before it, so that the answer is the same in every process.
+        """
+        sized = [(part, self.size(part)) for part in parts]
+        while len(sized) > 1:
+            odd = sized[-1:] if len(sized) % 2 else []
+            made = []
+            for (a, size_a), (b, size_b) in zip(sized[::2], sized[1::2], strict=False):
+                most = size_a + size_b + _MOST_MORE
+                union = self._either_within(a, b, most)
+                size = None if union is None else self.size(union)
+                if union is None or size is None or size > most:
+                    return None
+                made.append((union, size))
+            sized = made + odd
+        return sized[0][0]
+
+    def _either_within(self, a: int, b: int, most: int) -> int | None:
+        """Return what `either` does, or None once it is certain to have more than ``most`` nodes.
+
+        All nodes that are made for it are its own, or of the complements of all three.
+        """
+        before, self._most = self._most, min(self._most, len(self.nodes) + 4 * most)
+        try:
+            return self.either(a, b)
+        except UndecidedError:
+            if len(self.nodes) >= before:
+                raise
+            return None
+        finally:
+            self._most = before
+
     def has(self, a: int, value: int) -> bool:
         """Return True if ``value`` is in a."""
         while a > ALL:
             level, zero, one = self.nodes[a]
             a = one if value >> (BITS - 1 - level) & 1 else zero
         return a == ALL
+
+    def size(self, a: int) -> int:
+        """Return the number of nodes that a is made of."""
+        seen: set[int] = set()
+        stack = [a]
+        while stack:
+            at = stack.pop()
+            if at > ALL and at not in seen:
+                seen.add(at)
+                stack += self.nodes[at][1:]
+        return len(seen)
 
     def least(self, a: int) -> int:
         """Return the smallest member of a, which must have one."""
@@ -214,6 +326,7 @@ class Sets:
         def below(node: int) -> int:
             if node <= ALL:
                 return node
+            self._step()
             level, zero, one = self.nodes[node]
             bit = 1 << (BITS - 1 - level)
             if mask & bit:

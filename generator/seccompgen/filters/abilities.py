@@ -241,6 +241,12 @@ class _Part(NamedTuple):
     asked: bool
 
 
+_UNTOLD = _Part([EVERYTHING], [], whole=True, asked=False)
+"""Where it cannot be told, all counts as permitted."""
+_MOST_NODES = 20_000
+"""So many nodes the sets of one answer may need; beyond, it cannot be told."""
+
+
 class _Finder:
     def __init__(self, loaded: LoadedFilter, tables: Tables) -> None:
         self._sets = Sets()
@@ -292,15 +298,19 @@ class _Finder:
     def _part(self, view: FilterView, given: _Given) -> _Part:
         answer = view.answer(given.name)
         if answer is None:  # it cannot be told
-            return _Part([EVERYTHING], [], whole=True, asked=False)
+            return _UNTOLD
         wanted = self._conditions.boxes(given.name, given.when, view.abi)
         plain = self._conditions.boxes(given.name, given.plain or given.when, view.abi)
-        return _Part(
-            self._common(answer.permitted, wanted),
-            self._left(wanted, answer.permitted),
-            whole=not self._left(plain, answer.permitted),
-            asked=bool(self._common(answer.asked, wanted)),
-        )
+        try:
+            with self._sets.attempt(_MOST_NODES):
+                return _Part(
+                    self._common(answer.permitted, wanted),
+                    self._left(wanted, answer.permitted),
+                    whole=not self._left(plain, answer.permitted),
+                    asked=bool(self._common(answer.asked, wanted)),
+                )
+        except UndecidedError:
+            return _UNTOLD
 
     def _common(self, some: Iterable[Box], others: Sequence[Box]) -> list[Box]:
         both = (self._sets.common(one, other) for one in some for other in others)

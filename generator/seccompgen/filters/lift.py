@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 _NR, _ARCH = Word.low(NR), Word.low(ARCH)
 _ACTIONS = {kind.value for kind in ActionKind}
-_MOST_STEPS = 2_000_000
+_MOST_STEPS = 500_000
+_MOST_BOXES = 5_000
+_MOST_NODES = 100_000
+"""So many boxes one call may have, and so many new nodes their sets; real filters have dozens."""
 _MOST_SPANS = 2000
 
 
@@ -127,7 +130,8 @@ class _Lift:
         of_class = [0] * len(self._numbers.members)
         left = self._numbers.all
         while left:
-            alike, boxes = self._answers(arch, left)
+            with self._sets.attempt(_MOST_NODES):
+                alike, boxes = self._answers(arch, left)
             left ^= alike
             answer = self._answer(boxes)
             answers.setdefault(answer.function, answer)
@@ -182,6 +186,8 @@ class _Lift:
             step = self._follower.step(state)
             if not isinstance(step, Ask):
                 found.append((box, _known(step)))
+                if len(found) > _MOST_BOXES:
+                    raise _too_many()
                 continue
             self._count()
             question, true, false = step
@@ -214,7 +220,7 @@ class _Lift:
     def _count(self) -> None:
         self._steps += 1
         if self._steps > _MOST_STEPS:
-            raise UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
+            raise _too_many()
 
     # --- what the search may try -------------------------------------------------------------
 
@@ -229,6 +235,10 @@ class _Lift:
             if question.mask not in {0, U32} and not question.more:
                 masks.setdefault(word, {})[question.mask, question.k] = None
         return Hints({word: tuple(found) for word, found in masks.items()}, constants)
+
+
+def _too_many() -> UndecidedError:
+    return UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
 
 
 def _with(box: Box, argument: int, part: int) -> Box:

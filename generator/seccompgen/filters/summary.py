@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from seccompgen.verify.oracle import Case
 
 _UNTOLD = "it depends on the arguments, too intricately to be told"
+_MOST_NODES = 20_000
+"""So many nodes the sets may need that tell one answer."""
 _X32_NUMBERS = "numbers of x32, which have bit 30"
 
 
@@ -154,7 +156,8 @@ class _Summarizer:
     def _answers(self, view: FilterView, name: str, nr: int) -> tuple[CallAnswer, ...]:
         try:
             parts = self._parts(view, nr)
-            return self._told(parts, view, name)
+            with self._sets.attempt(_MOST_NODES):
+                return self._told(parts, view, name)
         except UndecidedError as error:
             reason = error.diagnostics[0].message
             self._undecided[f"{name} on {view.abi.name}: {_UNTOLD} ({reason})"] = None

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _MOST_STEPS = 50_000
 """So many comparisons are followed for one call; real filters need some hundreds."""
+_MOST_NODES = 20_000
+_NODES_OF_A_TEST = 200
+"""So many nodes its sets may have, and so many more for each case or instruction."""
 
 Parts: TypeAlias = list[tuple[Box, int]]
 """Disjoint boxes of arguments, each with the SECCOMP_RET value of its calls."""
@@ -98,7 +101,15 @@ class MeaningAnswers:
         return frozenset().union(*asking)
 
     def to(self, number: int) -> Parts:
-        """Return what the first case that holds says, for every box of arguments."""
+        """Return what the first case that holds says, for every box of arguments.
+
+        Raises UndecidedError where that is too much work.
+        """
+        with self._sets.attempt(_MOST_NODES + _NODES_OF_A_TEST * len(self._cases)):
+            return self._to(number)
+
+    def _to(self, number: int) -> Parts:
+        steps = 0
         found: Parts = []
         left: list[Box] = [EVERYTHING]
         for case, numbers in self._cases:
@@ -116,7 +127,8 @@ class MeaningAnswers:
                     found.append((inside, case.ret))
                     rest += self._sets.without(part, box)
             left = rest
-            if len(found) + len(left) > _MOST_STEPS:
+            steps += len(left)
+            if len(found) + steps > _MOST_STEPS:
                 raise UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
             if not left:
                 break
@@ -161,9 +173,14 @@ class CodeAnswers:
         self._arch = arch
         self._sets = sets
         self._machine = follower(code)
+        self._length = len(code.instructions)
 
     def to(self, number: int) -> Parts:
         """Follow the program for one number and all arguments at once. Raises UndecidedError."""
+        with self._sets.attempt(_MOST_NODES + _NODES_OF_A_TEST * self._length):
+            return self._to(number)
+
+    def _to(self, number: int) -> Parts:
         steps = 0
         found: Parts = []
         waiting: list[tuple[State, Box]] = [(self._machine.start, EVERYTHING)]

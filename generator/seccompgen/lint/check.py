@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from seccompgen.lint.upgrade import Upgrade
     from seccompgen.verify import Code, Meaning
 
+_MOST_NODES, _MOST_STEPS = 200_000, 2_000_000
+"""What a check may need for one ABI, in sets; real policies need 5,000 and 20,000."""
 _STRANGE_ARCH = 0x12345678
 """An audit value that no kernel has."""
 _CHECKS = (
@@ -91,20 +93,35 @@ def _of_program(
 ) -> Iterator[Finding]:
     served, foreign = views_of(abi, side, subject, tables, sets)
     for one in served:
-        found = [finding for check in _CHECKS for finding in check(one)]
-        found = _told_once(found, list(newer_calls(one, upgrade)), upgrade)
-        found += newer_kernel(one, upgrade, tables)
+        found = [finding for check in _CHECKS for finding in _all_of(check(one), one)]
+        found = _told_once(found, _all_of(newer_calls(one, upgrade), one), upgrade)
+        found += _all_of(newer_kernel(one, upgrade, tables), one)
         yield from (placed(finding, one) for finding in found)
-        yield from _not_followed(one)
     native = served[0]
-    yield from (placed(finding, native) for finding in foreign_abis(native, foreign))
+    yield from (
+        placed(finding, native) for finding in _all_of(foreign_abis(native, foreign), native)
+    )
     for other in served[1:]:
         for view, one, severity in (
             (other, native, Severity.WARNING),
             # Through another ABI alone something may be refused for faults of the kernel there.
             (native, other, Severity.NOTE),
         ):
-            yield from (placed(finding, one) for finding in refused_less(view, one, severity))
+            less = _all_of(refused_less(view, one, severity), one)
+            yield from (placed(finding, one) for finding in less)
+    for one in served:
+        yield from _not_followed(one)
+
+
+def _all_of(findings: Iterable[Finding], view: FilterView) -> list[Finding]:
+    """Return what a check finds; what it cannot tell is noted with ``view``."""
+    found = []
+    try:
+        with view.sets.within(_MOST_NODES, _MOST_STEPS):
+            found += findings
+    except UndecidedError as error:
+        view.undecided[""] = error
+    return found
 
 
 def _told_once(found: list[Finding], newer: list[Finding], upgrade: Upgrade) -> list[Finding]:

@@ -63,7 +63,7 @@ class FilterView:
         self.undecided: dict[str, UndecidedError] = {}
         # By call and constant the refusal that `newer` found, or that there is none.
         self.refusals: dict[tuple[str, str], tuple[Box, int] | None] = {}
-        self._answers: dict[int, CallAnswer] = {}
+        self._answers: dict[int, CallAnswer | UndecidedError] = {}
         self._plain: dict[int, int] = {}
         self._enosys = ActionKind.ERRNO.value | errno_number("ENOSYS", self.abi)
 
@@ -88,7 +88,13 @@ class FilterView:
         """Return the answers to the call ``number``. Raises UndecidedError."""
         found = self._answers.get(number)
         if found is None:
-            found = self._answers[number] = CallAnswer(tuple(self._source.to(number)))
+            try:
+                found = CallAnswer(tuple(self._source.to(number)))
+            except UndecidedError as error:
+                found = error
+            self._answers[number] = found
+        if isinstance(found, UndecidedError):
+            raise found
         return found
 
     def permits(self, name: str) -> bool:

@@ -19,7 +19,9 @@ from seccompgen.core.errors import (
 )
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
+from seccompgen.core.problems import Problem
 from seccompgen.core.program import CompiledProgram
+from seccompgen.core.text import some
 from seccompgen.io.reading import read_file
 from seccompgen.kernel import shipped
 from seccompgen.pipeline.pool import spread
@@ -27,10 +29,10 @@ from seccompgen.policy.document import name_of
 from seccompgen.verify import kernel_objections, meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.model import Origin, ResolvedPolicy
     from seccompgen.core.objective import Optimize
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.cache import ProgramCache
@@ -226,8 +228,23 @@ def _build(
         except InputError as error:
             problems.extend(error.diagnostics)
         else:
-            built.append(Built(item.policy, programs, (*about_profile, *item.notes), objective))
+            notes = (*about_profile, *item.notes, *_in_order(programs))
+            built.append(Built(item.policy, programs, notes, objective))
     return built, problems
+
+
+def _in_order(programs: Iterable[CompiledProgram]) -> Iterator[Diagnostic]:
+    """Yield a note for each call whose rules are tested as they stand, and on which ABIs."""
+    abis: dict[Origin, list[str]] = {}
+    for program in programs:
+        for origin in program.in_order:
+            abis.setdefault(origin, []).append(program.abi.name)
+    for origin, names in abis.items():
+        text = (
+            f"from here on the rules of a call are tested one after the other on {some(names)}: "
+            "to find a better way took too much work; fewer masks make a shorter filter"
+        )
+        yield Diagnostic(text, origin.position, Problem.RULES_IN_ORDER)
 
 
 def _about_profile(objective: Objective, tables: Tables) -> tuple[Diagnostic, ...]:

@@ -158,7 +158,10 @@ def _placeless(policy: ResolvedPolicy) -> ResolvedPolicy:
 
 def _entry(program: CompiledProgram, files: Mapping[str, str]) -> bytes:
     numbers: dict[Origin, int] = {}
-    of = [[numbers.setdefault(o, len(numbers)) for o in each] for each in program.origins]
+    of, in_order = (
+        [[numbers.setdefault(o, len(numbers)) for o in each] for each in some]
+        for some in (program.origins, [program.in_order])
+    )
     where = [(o.label, _placed(o.position, files)) for o in numbers]
     places = [(label, at.file, at.line, at.column, at.path) for label, at in where]
     data = {
@@ -167,6 +170,7 @@ def _entry(program: CompiledProgram, files: Mapping[str, str]) -> bytes:
         "bound": astuple(program.bound),
         "origins": places,
         "of": of,
+        "in_order": in_order[0],
     }
     return json.dumps(data, separators=(",", ":")).encode()
 
@@ -193,6 +197,7 @@ def _read(place: int, name: str, policy: ResolvedPolicy, abi: Abi) -> CompiledPr
             compat=policy.compat_of(abi),
             cost=Cost(*data["cost"]),
             bound=Cost(*data["bound"]),
+            in_order=tuple(origins[i] for i in data["in_order"]),
         )
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.compile import compile_policy
+from seccompgen.core.errors import InputError, UndecidedError
 from seccompgen.verify import Code, Difference, kernel_objections, meaning, prove
 
 if TYPE_CHECKING:
@@ -25,10 +26,25 @@ def compile_proved(
     """Return the program of ``policy`` for ``abi``, and where it is not what the policy means.
 
     The second is None for a proved program, and for one that the kernel would not take, of which
-    `verify.kernel_objections` tells. Raises what `compile_policy` and `prove` raise.
+    `verify.kernel_objections` tells. A program that cannot be proved is replaced by one that tests
+    rule after rule. Raises what `compile_policy` and `prove` raise.
     """
     program = compile_policy(policy, abi, tables, objective)
     if kernel_objections(program.instructions):
         return program, None
-    found = prove(meaning(policy, abi, tables), Code(program.instructions, abi.byte_order))
-    return program, found if isinstance(found, Difference) else None
+    try:
+        return program, _difference(program, policy, tables)
+    except UndecidedError as error:
+        try:
+            program = compile_policy(policy, abi, tables, objective, in_order=True)
+        except InputError:  # too long
+            raise error from None
+        return program, _difference(program, policy, tables)
+
+
+def _difference(
+    program: CompiledProgram, policy: ResolvedPolicy, tables: Tables
+) -> Difference | None:
+    code = Code(program.instructions, program.abi.byte_order)
+    found = prove(meaning(policy, program.abi, tables), code)
+    return found if isinstance(found, Difference) else None

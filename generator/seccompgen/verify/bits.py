@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from seccompgen.verify.followers import Question
 
 _BITS = 32
+_STEPS = 10
+"""What a node costs in memory counts, too: half a kilobyte with what is known of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,9 +45,13 @@ class ValueSet:
 
 
 class BitSets:
-    """The sets of one word, in the place of a `partition.Classes`: ``all``, ``true``, ``least``."""
+    """The sets of one word, in the place of a `partition.Classes`: ``all``, ``true``, ``least``.
 
-    def __init__(self) -> None:
+    Steps are told to ``count``; a new node counts for ``_STEPS``.
+    """
+
+    def __init__(self, count: Callable[[int], None]) -> None:
+        self._count = count
         self._known: dict[tuple[int, ValueSet, ValueSet], ValueSet] = {}
         self._both: dict[tuple[ValueSet, ValueSet], ValueSet] = {}
         self._xor: dict[tuple[ValueSet, ValueSet], ValueSet] = {}
@@ -57,6 +65,7 @@ class BitSets:
         key = (level, zero, one)
         found = self._known.get(key)
         if found is None:
+            self._count(_STEPS)
             found = self._known[key] = ValueSet(level, zero, one, full=False, sets=self)
         return found
 
@@ -75,6 +84,7 @@ class BitSets:
             return b
         found = self._both.get((a, b))
         if found is None:
+            self._count(1)
             level = min(a.level, b.level)
             (a0, a1), (b0, b1) = self._halves(a, level), self._halves(b, level)
             found = self._node(level, self.both(a0, b0), self.both(a1, b1))
@@ -89,6 +99,7 @@ class BitSets:
             return a if b is self.nothing else b
         found = self._xor.get((a, b))
         if found is None:
+            self._count(1)
             level = min(a.level, b.level)
             if level == _BITS:  # the two are all and nothing, in some order
                 return self.all

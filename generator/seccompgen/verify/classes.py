@@ -22,6 +22,7 @@ from seccompgen.core.word import ARCH, ARGS, FIELDS, NR, WORDS, Word
 from seccompgen.verify.bits import BitSets
 from seccompgen.verify.call import Call
 from seccompgen.verify.followers import Ask, Question, follower
+from seccompgen.verify.induction import Induction
 from seccompgen.verify.partition import Classes, classes_of
 from seccompgen.verify.relation import SAME, Relation
 
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
     from seccompgen.verify.followers import Follower, State
     from seccompgen.verify.stack import FilterSemantics
 
-MOST_STEPS = 10_000_000
-"""So many comparisons are followed, some seconds; then z3 is the better way."""
+MOST_STEPS = 4_000_000
+"""So many comparisons are followed, some seconds; then z3 is the better way. The largest of 115
+real policies needs 15,000."""
+_MOST_MASKS = 24
+"""Words asked under more masks fall into too many classes; it takes long to find that out."""
+_MANY = 32
+"""Where the two ask more of the arguments it is first tried by `induction`."""
 MOST_CLASSES = 100_000
 """So many classes the numbers may fall into,"""
 MOST_CLASSES_OF_ARGUMENTS = 5_000
@@ -138,6 +144,10 @@ class Exploration:
             for question in _IS_ZERO:
                 only = self._words[question.word].true(question)
                 calls = _with(calls, question.word, only)
+        if len(asked) > _MANY:
+            induction = Induction(left[0], right[0], self._divided, self._holds)
+            if induction.proves(left[1], right[1], calls):
+                return len(asked)
         count = 0
         for outer, answer in self.followed(*left, calls, pausing=False):
             for inner, other in self.followed(*right, outer, pausing=False):
@@ -145,6 +155,16 @@ class Exploration:
                 if answer != other and not self._holds(answer, other):
                     return self._call(inner)
         return count
+
+    def _divided(self, box: Box, question: Question) -> tuple[Box | None, Box | None]:
+        """Return the parts of ``box`` where the answer is yes, and no; None for an empty one."""
+        self._count(1)
+        word = question.word
+        own = box[word]
+        yes = own & self._words[word].true(question)
+        if not yes or yes == own:
+            return (box, None) if yes else (None, box)
+        return _with(box, word, yes), _with(box, word, own ^ yes)
 
     def _holds(self, answer: State | int, other: State | int) -> bool:
         assert isinstance(answer, int)
@@ -155,9 +175,11 @@ class Exploration:
         found = self._known.get(questions)
         if found is None:
             try:
+                if len({question.mask for question in questions}) > _MOST_MASKS:
+                    raise UndecidedError
                 found = classes_of(questions, MOST_CLASSES_OF_ARGUMENTS)
             except UndecidedError:
-                found = BitSets()
+                found = BitSets(self._count)
             self._known[questions] = found
         return found
 

@@ -84,6 +84,11 @@ class Follower(ABC):
             found = self._steps[state] = self._next(state.value)
         return found
 
+    def case(self, state: State) -> int | None:
+        """Return the place of the case to which ``state`` of a policy belongs; else None."""
+        del state
+        return None
+
     def _state(self, value: Hashable) -> State:
         found = self._states.get(value)
         if found is None:
@@ -110,6 +115,11 @@ class _MeaningFollower(Follower):
     def __init__(self, meaning: Meaning) -> None:
         super().__init__(_InCase())
         self._cases = meaning.cases
+
+    def case(self, state: State) -> int:
+        """Return the place of the case to which ``state`` belongs."""
+        assert isinstance(state.value, _InCase)
+        return state.value.case
 
     def _next(self, state: _InCase) -> Step:
         case = self._cases[state.case]

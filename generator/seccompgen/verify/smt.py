@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from seccompgen.verify.oracle import FieldTest
     from seccompgen.verify.stack import FilterSemantics, Stack
 
+_MOST_WORK = 10_000_000
+"""What z3 may spend on a question, in its own units, that count steps: some five seconds."""
+
 Term: TypeAlias = Any
 """A z3 expression; z3 has no types that say more."""
 
@@ -125,6 +128,7 @@ def answered_otherwise(
 
 def _solver(fields: _Fields, zero: frozenset[int]) -> z3.Solver:
     solver = z3.SolverFor("QF_BV", ctx=fields.context)
+    solver.set("rlimit", _MOST_WORK)
     for arch in sorted(zero):
         high_words = z3.Concat([fields.word(Word.high(field)) for field in range(ARGS, FIELDS)])
         solver.add(z3.Implies(fields.fields[ARCH] == arch, high_words == 0))
