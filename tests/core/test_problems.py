@@ -28,9 +28,9 @@ no-restart no-rules no-sigreturn no-such-argument no-such-filter no-tsync no-wai
 not-in-minijail not-in-oci-profile not-in-seccompiler not-in-unit number-without-arches open-twin
 other-filter other-runtime other-tables pointer-argument pointer-compared policy-needed process-twin
 racing-memory refused-program refused-too-much repeated-abi repeated-group repeated-rule
-replaced-filter rule-skipped scattered-numbers several-filters shadowed-module signal-twin
-signed-order socket-twin source-missing stale-module stock-policy-meant time64-twin too-large
-too-many-cases too-many-errors tools-differ tracing-twin tty-injection uncertain-age
+replaced-filter rule-skipped rules-in-order scattered-numbers several-filters shadowed-module
+signal-twin signed-order socket-twin source-missing stale-module stock-policy-meant time64-twin
+too-large too-many-cases too-many-errors tools-differ tracing-twin tty-injection uncertain-age
 unfounded-ignore unix-datagrams unknown-abi unknown-action unknown-argument unknown-call
 unknown-constant unknown-group unknown-ignore unknown-key unknown-profiled-call unprintable-name
 unreadable-file unserved-abi unused-ignore value-too-wide whole-flags wrong-argument wrong-assembly

@@ -11,8 +11,9 @@ What is optimal
     else has; where none is, those that the largest combinations of that label lack.
 
 What is not
-    Past ``_MOST_STATES`` states only the test is tried that takes most to one label. Other masks
-    than the policy's are not compared with numbers.
+    Past ``_FEW_STATES`` states only the test is tried that takes most to one label, and past
+    ``_MOST_STATES`` the search gives up. Other masks than the policy's are not compared with
+    numbers.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _MOST_BITS = 10
 _MOST_NODES = 400
 """Larger diagrams are not looked at."""
-_MOST_STATES = 500
+_FEW_STATES, _MOST_STATES = 500, 1_000
 _MOST_LACKING = 3
 """So many of the largest combinations of a label are tried."""
 _MOST_KEPT = 32
@@ -108,6 +109,10 @@ def _cube(together: Sequence[int], mask: int, k: int) -> _Cube | None:
     return _Cube(asked, wanted) if wanted else None
 
 
+class _TooManyStatesError(Exception):
+    """The search takes too long."""
+
+
 class _Best:
     """The best tests from each state on, where combinations of bits are seen as ``weights`` say.
 
@@ -125,7 +130,16 @@ class _Best:
         self._costs: dict[_State, int] = {}
         self._weights: dict[_State, int] = {}
         self.choices: dict[_State, _Choice] = {}
-        self._cost(asked.start)
+        self.gave_up = False
+        try:
+            self._cost(asked.start)
+        except _TooManyStatesError:
+            self.gave_up = True
+
+    @property
+    def states(self) -> int:
+        """How many states were looked at."""
+        return len(self._costs)
 
     def weight(self, state: _State) -> int:
         """Return how much comes to ``state``."""
@@ -157,6 +171,8 @@ class _Best:
             return 0
         choices = self._asked.choices(state)
         if len(self._costs) > _MOST_STATES:
+            raise _TooManyStatesError
+        if len(self._costs) > _FEW_STATES:
             choices = [max(choices, key=self._worth)]
         test = self.weight(state) * SCALE + self._price
         least, best = 0, None
@@ -206,6 +222,16 @@ class BitSearch:
             weights[point] = weights.get(point, 0) + weight
         self._start = asked.start
         self._best = _best(asked, tuple(sorted(weights.items())), rest, price)
+
+    @property
+    def gave_up(self) -> bool:
+        """True if there were too many states to find a tree."""
+        return self._best.gave_up
+
+    @property
+    def states(self) -> int:
+        """How many states were looked at."""
+        return self._best.states
 
     def best(self, ends: Costs) -> WordTrees:
         """Return the best trees where labels end as ``ends`` say."""

@@ -3,7 +3,8 @@
 Every order of words is tried until a call has cost ``_TRIED_FOR_CALL`` functions, or the program
 ``_TRIED`` steps; from then on the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL``
 functions of one call, or ``_PLANNED`` steps, planning is given up: some sets of rules have no
-small diagram in any order. A step is about what one rule adds to the time that a word takes.
+small diagram in any order. A step is about what one rule adds to the time that a word takes; a
+state in a search for bits is one, too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Budget:
 
     def __init__(self) -> None:
         self.stubborn = False
-        self._functions = self._steps = self._intervals = 0
+        self._functions = self._steps = self._intervals = self._states = 0
 
     def begin_call(self, *, stubborn: bool = False) -> None:
         """Note that what follows is spent on another call."""
@@ -46,16 +47,17 @@ class Budget:
         Raises TooManyError where nothing is left to spend.
         """
         self._functions += 1
-        if self._functions > _PLANNED_FOR_CALL or self._steps > _PLANNED:
+        if self._functions > _PLANNED_FOR_CALL or self._steps + self._states > _PLANNED:
             raise TooManyError
         if self._functions > _TRIED_FOR_CALL or self._steps > _TRIED:
             words = words[:1]
         self._steps += len(words) * (_STEPS + rules)
         return len(words)
 
-    def charge_search(self, intervals: int) -> None:
-        """Note that a word of so many intervals was searched."""
+    def charge_search(self, intervals: int, states: int) -> None:
+        """Note that a word of so many intervals was searched, and so many states of its bits."""
         self._intervals += intervals
+        self._states += states
 
     @property
     def is_rough(self) -> bool:

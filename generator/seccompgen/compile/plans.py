@@ -84,7 +84,8 @@ class Way:
     """One way to take a function apart, with the tests on its first word.
 
     ``labels[n]`` is the plan that label n of the trees stands for. ``costs`` count from before the
-    load; ``size`` is the load and the tests. ``intervals`` were searched for it.
+    load; ``size`` is the load and the tests. ``intervals`` were searched for it, and ``states`` of
+    bits.
     """
 
     parts: Parts
@@ -93,6 +94,7 @@ class Way:
     costs: Costs
     size: int
     intervals: int
+    states: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,7 +207,7 @@ class Plans:
         key = parts, searches, labels, rough, stubborn
         found = self._ways.get(key)
         if found is None:
-            trees, costs, size, intervals = searches.best(
+            found_trees = searches.best(
                 parts.line,
                 parts.seen,
                 _UNSEEN_HIGH if parts.word.is_high else _UNSEEN,
@@ -213,7 +215,7 @@ class Plans:
                 rough=rough,
                 stubborn=stubborn,
             )
-            found = self._ways[key] = Way(parts, labels, trees, costs, size, intervals)
+            found = self._ways[key] = Way(parts, labels, *found_trees)
         return found
 
     def best(self, ways: tuple[Way, ...], used: AbstractSet[Plan], sharing: int) -> Plan:

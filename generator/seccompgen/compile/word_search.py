@@ -56,13 +56,15 @@ class TooManyError(Exception):
 class Searched(NamedTuple):
     """The result of a search: ``trees``, what they cost from before the load on, and their tests.
 
-    ``costs`` are for a unit of weight, ``size`` counts the load too; ``intervals`` were searched.
+    ``costs`` are for a unit of weight, ``size`` counts the load too. ``intervals`` were searched,
+    and ``states`` of bits.
     """
 
     trees: WordTrees
     costs: Costs
     size: int
     intervals: int
+    states: int
 
 
 class WordSearches:
@@ -91,9 +93,7 @@ class WordSearches:
             effort = ROUGH if rough else WORD
             search = WordSearch(self._facts, ends, effort, stubborn=stubborn)
             candidates = search.best(line, seen, rest)
-            self._known[key] = (
-                None if candidates is None else _searched(candidates.cheapest, search.searched)
-            )
+            self._known[key] = None if candidates is None else _searched(candidates, search)
             self.cells += search.cells
         found = self._known[key]
         if found is None:
@@ -101,11 +101,12 @@ class WordSearches:
         return found
 
 
-def _searched(trees: WordTrees, intervals: int) -> Searched:
+def _searched(candidates: Candidates, search: WordSearch) -> Searched:
+    trees = candidates.cheapest
     costs = trees.costs // trees.weight
     costs[trees.costs >= IMPOSSIBLE] = IMPOSSIBLE
     costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
-    return Searched(trees, costs, 1 + trees.tests(), intervals)
+    return Searched(trees, costs, 1 + trees.tests(), search.searched, search.states)
 
 
 class Candidates:
@@ -138,7 +139,8 @@ class WordSearch:
 
     ``facts`` come with the price of a test, and the masks to try. A ``stubborn`` search goes on
     where others give up, for rules that cannot be tested one after the other. ``searched`` counts
-    the intervals that were searched, ``cells`` the numbers in tables that are kept for them.
+    the intervals that were searched, ``states`` those of searches for bits, ``cells`` the numbers
+    in tables that are kept for them.
     """
 
     def __init__(
@@ -156,7 +158,7 @@ class WordSearch:
         self._price = facts.price
         self._effort = effort
         self._stubborn = stubborn
-        self.searched = self.cells = 0
+        self.searched = self.states = self.cells = 0
         self._tried = self._tested_by_bits = self._restrictions = self._searched_bits = 0
         self._known: dict[tuple[WordId, Seen, int], Candidates] = {}
         self._interval_trees: dict[tuple[Item, ...], IntervalTree] = {}
@@ -204,7 +206,9 @@ class WordSearch:
             self._searched_bits += 1
             search = self._facts.bits(asked.line, asked.seen, asked.rest)
             if search is not None:
-                yield partial(search.best, self._ends)
+                self.states += search.states
+                if not search.gave_up:
+                    yield partial(search.best, self._ends)
 
     def _by_list(self, asked: _Question) -> Iterator[Callable[[], WordTrees]]:
         """Yield trees that test one mask after the other, until few intervals are left."""

@@ -115,7 +115,7 @@ def _of_program(
 
 def _all_of(findings: Iterable[Finding], view: FilterView) -> list[Finding]:
     """Return what a check finds; what it cannot tell is noted with ``view``."""
-    found = []
+    found: list[Finding] = []
     try:
         with view.sets.within(_MOST_NODES, _MOST_STEPS):
             found += findings
