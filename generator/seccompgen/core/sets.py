@@ -131,7 +131,8 @@ class Sets:
             for pairs in (self._minus, self._both)
         )
 
-    def _step(self) -> None:
+    def step(self) -> None:
+        """Count one step of whoever follows sets."""
         self._steps += 1
         if self._steps > self._most_steps:
             raise _too_many()
@@ -151,7 +152,7 @@ class Sets:
             return NOTHING
         if b == NOTHING:
             return a
-        self._step()
+        self.step()
         found = self._minus.get((a, b))
         if found is None:
             level, zero_a, one_a, zero_b, one_b = self._branches(a, b)
@@ -167,7 +168,7 @@ class Sets:
             return b
         if a > b:
             a, b = b, a
-        self._step()
+        self.step()
         found = self._both.get((a, b))
         if found is None:
             level, zero_a, one_a, zero_b, one_b = self._branches(a, b)
@@ -326,7 +327,7 @@ class Sets:
         def below(node: int) -> int:
             if node <= ALL:
                 return node
-            self._step()
+            self.step()
             level, zero, one = self.nodes[node]
             bit = 1 << (BITS - 1 - level)
             if mask & bit:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seccompgen.verify.followers import Follower, Question
 
 _MOST_STEPS = 500_000
+_MOST_NODES = 150_000
 _HIGH_BITS = 32
 
 CallBox: TypeAlias = tuple[int, ...]
@@ -29,7 +30,7 @@ class Following:
     """Follows filters on boxes of calls, all over the same ``sets``."""
 
     def __init__(self) -> None:
-        self.sets = Sets()
+        self.sets = Sets(_MOST_NODES)
         self._steps = 0
         self._asked: dict[Question, int] = {}
         self._high_words_are_zero = self.sets.masked(U32 << 32, 0)

@@ -158,6 +158,7 @@ def _stretches(sets: Sets, values: int, level: int) -> Iterator[_Part]:
     waiting = [(values, level, 0)]
     while waiting:
         node, level, base = waiting.pop()
+        sets.step()
         own, zero, one = sets.nodes[node]
         if node == ALL:
             yield base, base | (1 << BITS - level) - 1

@@ -6,7 +6,8 @@
       | oracle                | machine             | stack
     Meaning                 Code                  Stack
       +-----------------------+---------------------+
-      | classes: every class of calls is tried, by asking both sides (followers, partition, bits)
+      | classes: every class of calls is tried, by asking both sides (followers, partition, bits);
+      |     where a call has many rules, rule after rule (induction)
       | smt: z3 refutes that any call differs, or shows one
       | relation: equal answers, or none more permissive
     Proof | Difference

@@ -1,10 +1,9 @@
 """Decide by induction over the cases of a policy whether a program goes on as they do.
 
-`classes` follows every combination of answers, which multiply where there are many. A program
-that tests rule after rule needs no combinations: where a case of the policy fails, the program comes
-to one place, whichever of its tests failed. If from there on it answers as the later cases do,
-*whatever the arguments are*, then it does so for the calls that come there. So a claim is made of a
-case and a place of the program:
+`classes` follows every combination of answers, which multiply where there are many. A program that
+tests rule after rule needs none: where a case of the policy fails, it comes to one place, whichever
+of its tests failed. If from there on it answers as the later cases do, for *all* arguments, then it
+does so for the calls that come there. So a claim is made of a case and a place of the program:
 
     from here on, both give the same answer to every call.
 
