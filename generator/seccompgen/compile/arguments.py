@@ -191,7 +191,7 @@ class Arguments:
             rough=self._budget.is_rough,
             stubborn=self._budget.stubborn,
         )
-        self._budget.charge_search(way.intervals, way.states)
+        self._budget.charge_search(way.intervals, way.bits)
         return way
 
     # --- building ---------------------------------------------------------------------------

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _MOST_BITS = 10
 _MOST_NODES = 400
 """Larger diagrams are not looked at."""
-_FEW_STATES, _MOST_STATES = 500, 1_000
+_FEW_STATES, _MOST_STATES = 500, 3_000
 _MOST_LACKING = 3
 """So many of the largest combinations of a label are tried."""
 _MOST_KEPT = 32

@@ -4,7 +4,7 @@ Every order of words is tried until a call has cost ``_TRIED_FOR_CALL`` function
 ``_TRIED`` steps; from then on the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL``
 functions of one call, or ``_PLANNED`` steps, planning is given up: some sets of rules have no
 small diagram in any order. A step is about what one rule adds to the time that a word takes; a
-state in a search for bits is one, too.
+state in a search for bits is two.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 from seccompgen.compile.word_search import TooManyError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from seccompgen.compile.bittrees import BitSearch
     from seccompgen.core.word import Word
 
 _TRIED_FOR_CALL = 100
@@ -35,6 +38,7 @@ class Budget:
     def __init__(self) -> None:
         self.stubborn = False
         self._functions = self._steps = self._intervals = self._states = 0
+        self._bits: set[BitSearch] = set()
 
     def begin_call(self, *, stubborn: bool = False) -> None:
         """Note that what follows is spent on another call."""
@@ -47,17 +51,19 @@ class Budget:
         Raises TooManyError where nothing is left to spend.
         """
         self._functions += 1
-        if self._functions > _PLANNED_FOR_CALL or self._steps + self._states > _PLANNED:
+        if self._functions > _PLANNED_FOR_CALL or self._steps + 2 * self._states > _PLANNED:
             raise TooManyError
         if self._functions > _TRIED_FOR_CALL or self._steps > _TRIED:
             words = words[:1]
         self._steps += len(words) * (_STEPS + rules)
         return len(words)
 
-    def charge_search(self, intervals: int, states: int) -> None:
-        """Note that a word of so many intervals was searched, and so many states of its bits."""
+    def charge_search(self, intervals: int, bits: Collection[BitSearch]) -> None:
+        """Note that a word of so many intervals was searched, and its ``bits``, each once."""
         self._intervals += intervals
-        self._states += states
+        new = set(bits) - self._bits
+        self._states += sum(search.states for search in new)
+        self._bits |= new
 
     @property
     def is_rough(self) -> bool:

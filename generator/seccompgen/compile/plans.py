@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
+    from seccompgen.compile.bittrees import BitSearch
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import ArgumentFunction, Derived
     from seccompgen.compile.linefacts import Seen
@@ -84,8 +85,8 @@ class Way:
     """One way to take a function apart, with the tests on its first word.
 
     ``labels[n]`` is the plan that label n of the trees stands for. ``costs`` count from before the
-    load; ``size`` is the load and the tests. ``intervals`` were searched for it, and ``states`` of
-    bits.
+    load; ``size`` is the load and the tests. ``intervals`` were searched for it, and
+    ``bits``.
     """
 
     parts: Parts
@@ -94,7 +95,7 @@ class Way:
     costs: Costs
     size: int
     intervals: int
-    states: int
+    bits: tuple[BitSearch, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from seccompgen.compile.wordtrees import IntervalTree, OneLabel, Split
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from seccompgen.compile.bittrees import BitSearch
     from seccompgen.compile.decisionlist import ListStep
     from seccompgen.compile.linefacts import Helpful, LineFacts, Seen
     from seccompgen.compile.search import Effort
@@ -28,7 +29,8 @@ Sample: TypeAlias = tuple[tuple[int, ...], int]
 _SIMPLE = 3
 """Words with more intervals are searched for masks as well."""
 _MOST_BIT_SEARCHES = 16
-"""So many functions of a word are searched for tests of bits."""
+_MOST_BIT_STATES = 3_000
+"""So many functions of a word are searched for tests of bits, until these had so many states."""
 _FEW_AFTER = 16
 _MOST_TAILS = 4
 """Lists of masks may end where so few intervals are left; so many ends are tried."""
@@ -57,14 +59,14 @@ class Searched(NamedTuple):
     """The result of a search: ``trees``, what they cost from before the load on, and their tests.
 
     ``costs`` are for a unit of weight, ``size`` counts the load too. ``intervals`` were searched,
-    and ``states`` of bits.
+    and ``bits``.
     """
 
     trees: WordTrees
     costs: Costs
     size: int
     intervals: int
-    states: int
+    bits: tuple[BitSearch, ...]
 
 
 class WordSearches:
@@ -106,7 +108,7 @@ def _searched(candidates: Candidates, search: WordSearch) -> Searched:
     costs = trees.costs // trees.weight
     costs[trees.costs >= IMPOSSIBLE] = IMPOSSIBLE
     costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
-    return Searched(trees, costs, 1 + trees.tests(), search.searched, search.states)
+    return Searched(trees, costs, 1 + trees.tests(), search.searched, tuple(search.bits))
 
 
 class Candidates:
@@ -139,8 +141,8 @@ class WordSearch:
 
     ``facts`` come with the price of a test, and the masks to try. A ``stubborn`` search goes on
     where others give up, for rules that cannot be tested one after the other. ``searched`` counts
-    the intervals that were searched, ``states`` those of searches for bits, ``cells`` the numbers
-    in tables that are kept for them.
+    the intervals that were searched, ``cells`` the numbers in tables that are kept for them;
+    ``bits`` are the searches for tests of bits.
     """
 
     def __init__(
@@ -158,8 +160,10 @@ class WordSearch:
         self._price = facts.price
         self._effort = effort
         self._stubborn = stubborn
-        self.searched = self.states = self.cells = 0
-        self._tried = self._tested_by_bits = self._restrictions = self._searched_bits = 0
+        self.searched = self.cells = 0
+        self.bits: list[BitSearch] = []
+        self._tried = self._tested_by_bits = self._restrictions = 0
+        self._searched_bits = self._states = 0
         self._known: dict[tuple[WordId, Seen, int], Candidates] = {}
         self._interval_trees: dict[tuple[Item, ...], IntervalTree] = {}
 
@@ -202,11 +206,12 @@ class WordSearch:
 
     def _by_few_bits(self, asked: _Question) -> Iterator[Callable[[], WordTrees]]:
         """Yield the best trees of tests of bits, where few of these matter."""
-        if self._searched_bits < _MOST_BIT_SEARCHES:
+        if self._searched_bits < _MOST_BIT_SEARCHES and self._states < _MOST_BIT_STATES:
             self._searched_bits += 1
             search = self._facts.bits(asked.line, asked.seen, asked.rest)
             if search is not None:
-                self.states += search.states
+                self.bits.append(search)
+                self._states += search.states
                 if not search.gave_up:
                     yield partial(search.best, self._ends)
 
