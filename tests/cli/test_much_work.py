@@ -92,7 +92,7 @@ def _limit() -> None:
         [("masks of one word", "lint"), ("pairs", "explain")],
         product(POLICIES, COMMANDS),
         "a policy that asks for much work takes seconds",
-        48,
+        10,
     ),
 )
 def test_no_command_takes_more_than_steps_allow(policy: str, command: str, tmp_path: Path) -> None:
