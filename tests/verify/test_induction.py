@@ -116,4 +116,4 @@ def test_it_proves_nothing_that_does_not_hold(
             else:
                 assert isinstance(prove(means, mutant.code, [Method.Z3]), Proof), mutant
             seen[type(found).__name__] += 1
-    assert min(seen["Proof"], seen["Difference"]) > examples, seen
+    assert min(seen["Proof"], seen["Difference"]) > examples // 3, seen
