@@ -138,7 +138,7 @@ class _Best:
 
     @property
     def states(self) -> int:
-        """How many states were looked at."""
+        """The number of states that were looked at."""
         return len(self._costs)
 
     def weight(self, state: _State) -> int:
@@ -230,7 +230,7 @@ class BitSearch:
 
     @property
     def states(self) -> int:
-        """How many states were looked at."""
+        """The number of states that were looked at."""
         return self._best.states
 
     def best(self, ends: Costs) -> WordTrees:

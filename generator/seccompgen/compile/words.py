@@ -23,7 +23,7 @@ _CHOSEN_MAX = 1 << 20
 """Results of `Words.where`, and of `Words.restricted`, kept at a time; a hundred megabytes each."""
 
 _MOST_JOINED = 400_000
-"""What `Words.join` may look at, in sets at a node; real policies need some thousands."""
+"""The most that `Words.join` looks at, in sets at a node; real policies need 275."""
 
 WordId: TypeAlias = int
 

@@ -41,7 +41,7 @@ class PowerLine(NamedTuple):
 
 
 class Effect(Enum):
-    """What becomes of a program whose call is refused by an errno, and that is not prepared."""
+    """The fate of a program whose call is refused by an errno, and that is not prepared."""
 
     CRASH = "crash"
     SPIN = "spin"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from seccompgen.verify import Code, Meaning
 
 _MOST_NODES, _MOST_STEPS = 200_000, 2_000_000
-"""What a check may need for one ABI, in sets; real policies need 5,000 and 20,000."""
+"""The most that a check needs for one ABI, in sets; real policies need 5,000 and 20,000."""
 _STRANGE_ARCH = 0x12345678
 """An audit value that no kernel has."""
 _CHECKS = (

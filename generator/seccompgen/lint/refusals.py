@@ -111,7 +111,7 @@ _WEIGHTS = {
     Effect.SILENCE: Severity.NOTE,
     Effect.EXCESS: Severity.NOTE,
 }
-"""How much it weighs that a filter names a call of which no case says that."""
+"""The weight where a filter names a call of which no case says it."""
 
 
 def unheeded(view: FilterView) -> Iterator[Finding]:
@@ -183,7 +183,7 @@ _FAKED = {
         "inotify_init1 userfaultfd"
     ),
 }
-"""What a program does whose call returns 0, by calls."""
+"""The effect on a program whose call returns 0, by calls."""
 
 
 def faked(view: FilterView) -> Iterator[Finding]:

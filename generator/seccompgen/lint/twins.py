@@ -49,7 +49,7 @@ _WORDS = {
     "files-write": "changes the same files",
     "files-own": "changes the same files",
 }
-"""What completes "CALL is permitted, and ...", by kind; for others it is the line's reason."""
+"""The end of "CALL is permitted, and ...", by kind; for others it is the reason of the line."""
 _LINES = {
     "kill": (Problem.SIGNAL_TWIN, Severity.NOTE, "signals the same processes"),
     "accept": (Problem.SOCKET_TWIN, Severity.WARNING, "accepts the same connections"),

@@ -161,7 +161,7 @@ class _Word:
 
     @cached_property
     def bits(self) -> int:
-        """How many low bits the kernel reads."""
+        """The number of low bits that the kernel reads."""
         return self.view.bits(self.name, self.argument)
 
     @cached_property
@@ -176,7 +176,7 @@ class _Word:
 
     @cached_property
     def spelling(self) -> Spelling:
-        """How values of the argument are written."""
+        """The form in which values of the argument are written."""
         return self.naming.spelling(self.values.family, self.view.abi, self.bits)
 
     @cached_property

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BITS = 32
 _STEPS = 10
-"""What a node costs in memory counts, too: half a kilobyte with what is known of it."""
+"""A node counts for its memory, too: half a kilobyte with what is known of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import FilterSemantics, Stack
 
 _MOST_WORK = 10_000_000
-"""What z3 may spend on a question, in its own units, that count steps: some five seconds."""
+"""The most that z3 spends on a question, in units of its own that count steps; some seconds."""
 
 Term: TypeAlias = Any
 """A z3 expression; z3 has no types that say more."""
