@@ -55,7 +55,7 @@ class _Worker:
 
 
 _workers: list[_Worker] = []
-"""That of `impatient`, if it is asked for."""
+"""The worker of `impatient`, once it was asked for."""
 
 
 @contextlib.contextmanager
