@@ -216,7 +216,7 @@ def as_rules(policy: dict[str, Any]) -> list[libseccomp.Rule]:
 
 
 @pytest.mark.few(1, "compiles many programs")
-@few_and_many(4, 8)
+@few_and_many(2, 8)
 @pytest.mark.parametrize("level", [1, 2])
 def test_random_policies(level: int, examples: int) -> None:
     rng = random.Random(level)

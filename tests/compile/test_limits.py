@@ -152,7 +152,7 @@ def test_many_names(count: int) -> None:
     compiled_right(many_names(count), "x86_64")
 
 
-@pytest.mark.parametrize("count", long_but([20], [1, 20, 24, 60], "fewer and more rules"))
+@pytest.mark.parametrize("count", long_but([], [1, 20, 24, 60], "many rules"))
 def test_deep_ands(count: int) -> None:
     program = compiled_right(deep_ands(count), "x86_64")
     assert len(program) // 8 > 24 * count

@@ -136,7 +136,7 @@ def test_the_masks_of_libseccomps_own_test(goal: Optimize, length: int) -> None:
     assert figures(policy(rules, "kill_process"), Objective(goal)) == (length, length - 1)
 
 
-@pytest.mark.few(1, "compiles many programs")
+@pytest.mark.long("compiles many programs; the test above has such masks")
 @pytest.mark.parametrize("width", [32, 64])
 @pytest.mark.parametrize("masks", [(0x7, 0x70, 0x700, 0x7000), (0x3, 0x6, 0xC, 0x18)])
 def test_only_these_bits_is_not_taken_for_zero(masks: tuple[int, ...], width: int) -> None:

@@ -64,6 +64,7 @@ def test_what_is_missed_is_said_so(incident: Incident) -> None:
     assert naming(incident) is None, "it is named by now: remove the line that says why not"
 
 
+@pytest.mark.long("asks what lint says of every incident")
 def test_the_page_has_them_all() -> None:
     """Its table is the one that ``python tests/helpers/incidents.py`` prints."""
     page = (ROOT / "docs" / "drift.md").read_text()

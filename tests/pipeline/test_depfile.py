@@ -124,7 +124,7 @@ def test_the_page_shows_the_example_and_what_it_does(tmp_path: Path, name: str, 
     replay(commands, place)
 
 
-@pytest.mark.few(1, "builds again and again")
+@pytest.mark.long("builds again and again")
 @pytest.mark.parametrize("name", ["make", "ninja"])
 def test_names_with_what_the_syntax_is_made_of_are_still_names(tmp_path: Path, name: str) -> None:
     include = tmp_path / "a b$c#d:e" / "_x $y: #z.yml"

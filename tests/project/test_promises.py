@@ -113,7 +113,7 @@ def test_modules_of_now_work_with_the_runtime_of_then(released: Path) -> None:
     holds(released / "new")
 
 
-@pytest.mark.few(1, "does all that a page shows")
+@pytest.mark.long("does all that a page shows")
 @pytest.mark.parametrize("vendored", ["sandbox", "alone.py"])
 def test_a_manifest_of_then_is_brought_up_to_date(released: Path, vendored: str) -> None:
     checked = inside("vendor", "--check", vendored, cwd=released)

@@ -58,7 +58,7 @@ ALLOW, KILL = 0x7FFF0000, 0x80000000
 
 
 @pytest.mark.few(1, "proves many programs")
-@few_and_many(2, 5)
+@few_and_many(1, 5)
 @pytest.mark.parametrize("abis", [("x86_64", "x32", "i386"), ("mips64", "ppc64", "s390x", "arm")])
 def test_both_prove_programs_of_random_policies(abis: tuple[str, ...], examples: int) -> None:
     @settings(bounded, max_examples=examples)
