@@ -174,7 +174,7 @@ def _await(process: Running, workload: Workload) -> str:
 
 def recorded(policy: Path, workload: Workload, ending: str) -> Outcome:
     """Record a run, which kills what it did not see, and return how it went."""
-    record = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy)]
+    record = [sys.executable, "-m", "seccompgen", "record", "--exact", "-o", str(policy)]
     words = [*record, "--default-action", "kill_process", "--", *workload.command]
     (outcome,) = finish([start(words, None, workload.directory)], workload, ending)
     assert policy.exists(), outcome

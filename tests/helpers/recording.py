@@ -25,8 +25,10 @@ os.execv(words[0], words)
 
 
 def record(policy: Path, command: Sequence[str | Path], *options: str | Path) -> Result:
-    """Record ``command``, a path and its arguments, into ``policy``."""
-    return seccompgen("record", "-o", policy, *options, "--", *command, cwd=policy.parent)
+    """Record exactly what ``command``, a path and its arguments, calls into ``policy``."""
+    return seccompgen(
+        "record", "-o", policy, "--exact", *options, "--", *command, cwd=policy.parent
+    )
 
 
 def confined(policy: Path, command: Sequence[str | Path]) -> list[str]:

@@ -48,10 +48,15 @@ _SEEN_SHOWN = 10
     help="The policy file to write, in YAML.",
 )
 @click.option(
+    "--exact",
+    is_flag=True,
+    help="Allow the calls that were seen and no others, one a line: what differs is refused.",
+)
+@click.option(
     "--args",
     "constrained",
     is_flag=True,
-    help="Allow only the socket families, ioctl requests, protections, ... that were seen.",
+    help="As --exact, and only the socket families, ioctl requests, ... that were seen.",
 )
 @click.option(
     "--startup-marker",
@@ -102,6 +107,7 @@ def record(
     tables_directory: Path | None,
     reading: Reading,
     *,
+    exact: bool,
     constrained: bool,
     after_marker: bool,
     skip_unreached: bool,
@@ -140,7 +146,9 @@ def record(
     tables = read_tables(tables_directory)
     known = tuple(_load(path, tables, reading) for path in known_files)
     against = _load(against_file, tables, reading) if against_file else None
-    wish = RecordRequest(constrained, after_marker, known, against)
+    wish = RecordRequest(
+        exact or constrained or not output, constrained, after_marker, known, against
+    )
     recording = None
     table = _own_table(tables)
     name = words[0] if words else Process(pids[0]).name if pids else ""
@@ -205,7 +213,7 @@ def _own_table(tables: Tables) -> Table:
 
 def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     """Refuse to lose a policy that somebody wrote, or the recording, before anything is run."""
-    from seccompgen.observe.record.session import HEADING  # noqa: PLC0415
+    from seccompgen.observe.record.session import HEADINGS  # noqa: PLC0415
     from seccompgen.policy.modeline import MODELINE  # noqa: PLC0415
 
     if output.suffix not in {".yml", ".yaml"}:
@@ -225,7 +233,8 @@ def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     if not output.exists() or output in known_files:
         return
     start = read_start(output, 1 << 10).decode(errors="replace")
-    if not start.removeprefix(MODELINE).startswith(f"# {HEADING}"):
+    headings = tuple(f"# {heading}" for heading in HEADINGS)
+    if not start.removeprefix(MODELINE).startswith(headings):
         raise InputError(
             f"{output}: is there, and was not recorded; write elsewhere, or add to it with --merge"
         )

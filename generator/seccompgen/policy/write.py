@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.model import FilterFlag
+from seccompgen.core.model import Action, FilterFlag
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.text import printable
+from seccompgen.policy.groups import MARK, calls_of, find_stock_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Action, Predicate
+    from seccompgen.core.model import Predicate
     from seccompgen.core.releases import Release
     from seccompgen.core.tables import Tables
 
@@ -32,6 +33,24 @@ class Allowed:
     comment: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Rules of one ``action`` below a comment, ``heading``.
+
+    ``groups`` are mentions of groups of the language, with a comment behind all of them. ``calls``
+    are as in `write_policy`; with ``strict`` each is for those ABIs alone that need it. A section
+    that is ``offered`` is a comment itself: whoever takes out the marks before its rules has them.
+    """
+
+    heading: str
+    calls: Mapping[Abi, Sequence[Allowed]] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    comment: str = ""
+    action: Action = Action.ALLOW
+    strict: bool = False
+    offered: bool = False
+
+
 def write_policy(
     description: str,
     calls: Mapping[Abi, Iterable[Allowed]],
@@ -44,6 +63,7 @@ def write_policy(
     kernel: Release | None = None,
     unknown_action: Action | None = None,
     flags: FilterFlag = FilterFlag.TSYNC,
+    sections: Sequence[Section] = (),
 ) -> str:
     """Return a policy file that allows ``calls`` and answers ``default_action`` to all others.
 
@@ -53,17 +73,19 @@ def write_policy(
     or have no such names. A number in place of a name is for the ABIs alone that need it.
     ``kernel`` is the release that the calls were chosen from. ``heading`` becomes a comment at the
     top. The same values give the same text; names are sorted, one a line, so that differences read
-    well.
+    well. ``sections`` follow in their order, each a few rules that name what belongs together; the
+    first rule that matches a call decides it.
 
     Raises ValueError for no ABI, no call, and a name that the tables of none of the ABIs have.
     """
     merged = _merge(calls)
-    if not merged:
+    if not calls or not (merged or sections):
         raise ValueError("a policy needs an ABI and a call")
     known = [tables.tables[abi.name] for abi in calls]
     unknown = [name for name in merged if all(table.number_of(name) is None for table in known)]
     if unknown:
         raise ValueError(f"no ABI of the policy has {', '.join(unknown)}")
+    written = [_SectionWriter(one, tuple(calls), tables) for one in sections]
     entries = [
         entry
         for name, wanted in merged.items()
@@ -83,7 +105,9 @@ def write_policy(
     lines.append(f"default_action: {default_action}")
     if unknown_action:
         lines.append(f"unknown_action: {unknown_action}")
-    if any(_is_unseen(one, tables, calls) for one in entries):
+    unseen = [(one.name, one.when) for one in entries]
+    unseen += [condition for one in written for condition in one.conditions()]
+    if any(_is_unseen(name, when, tables, calls) for name, when in unseen):
         lines.append(f"multiplexed: {default_action} # where no filter sees the arguments")
     lines.append(f"flags: [{', '.join(flags.names)}]")
     lines.append("syscalls:")
@@ -96,6 +120,8 @@ def write_policy(
     for abis in dict.fromkeys(one.abis for one in entries if one.abis):
         alike = [one for one in entries if one.abis == abis]
         lines += _groups(alike, f"arches: [{', '.join(abis)}]")
+    for one in written:
+        lines += one.lines()
     return "\n".join(lines) + "\n"
 
 
@@ -116,7 +142,9 @@ def _names(abis: Iterable[Abi]) -> str:
     return ", ".join(abi.name for abi in abis)
 
 
-def _merge(calls: Mapping[Abi, Iterable[Allowed]]) -> dict[str, dict[Abi, Allowed]]:
+def _merge(
+    calls: Mapping[Abi, Iterable[Allowed]], *, sort: bool = True
+) -> dict[str, dict[Abi, Allowed]]:
     """Join what is said of each name on an ABI: alternatives add up, and no condition beats any."""
     merged: dict[str, dict[Abi, Allowed]] = {}
     for abi, wanted in calls.items():
@@ -126,15 +154,23 @@ def _merge(calls: Mapping[Abi, Iterable[Allowed]]) -> dict[str, dict[Abi, Allowe
             always = not one.conditions or not old.conditions
             conditions = () if always else tuple(dict.fromkeys(old.conditions + one.conditions))
             same[abi] = Allowed(one.name, conditions, old.comment or one.comment)
-    return dict(sorted(merged.items()))
+    return dict(sorted(merged.items())) if sort else merged
 
 
 def _entries(
-    name: str, wanted: Mapping[Abi, Allowed], abis: Sequence[Abi], tables: Tables
+    name: str,
+    wanted: Mapping[Abi, Allowed],
+    abis: Sequence[Abi],
+    tables: Tables,
+    *,
+    strict: bool = False,
 ) -> Iterator[_Entry]:
     """Yield what is written of a call: one entry, or one for each condition that some ABIs have."""
     comment = next((one.comment for one in wanted.values() if one.comment), "")
     numbered = name.lstrip("-").isdecimal()
+    if strict:
+        yield from _strict_entries(name, comment, wanted, abis, tables)
+        return
     if not all(one.conditions for one in wanted.values()):
         yield _Entry(name, comment, "", tuple(abi.name for abi in wanted) if numbered else ())
         return
@@ -149,6 +185,25 @@ def _entries(
             and all(abi in some or _is_readable(text, name, abi, tables) for abi in has)
         )
         yield _Entry(name, comment, text, () if alone else tuple(abi.name for abi in some))
+
+
+def _strict_entries(
+    name: str,
+    comment: str,
+    wanted: Mapping[Abi, Allowed],
+    abis: Sequence[Abi],
+    tables: Tables,
+) -> Iterator[_Entry]:
+    """Yield an entry for each condition on a call, for the ABIs that need it."""
+    has = {abi for abi in abis if tables.tables[abi.name].number_of(name) is not None}
+    texts: dict[str, list[Abi]] = {}
+    for abi, one in wanted.items():
+        text = tables.naming.alternatives(one.conditions, name, abi) if one.conditions else ""
+        texts.setdefault(text, []).append(abi)
+    for text, some in texts.items():
+        numbered = name.lstrip("-").isdecimal()
+        everywhere = not numbered and set(some) == has
+        yield _Entry(name, comment, text, () if everywhere else tuple(abi.name for abi in some))
 
 
 def _is_readable(text: str, call: str, abi: Abi, tables: Tables) -> bool:
@@ -181,10 +236,10 @@ def _lines(text: str) -> list[str]:
     return lines if text.strip() else []
 
 
-def _is_unseen(one: _Entry, tables: Tables, abis: Iterable[Abi]) -> bool:
-    """Return True if a call with conditions can also be made where these cannot be seen."""
-    way = entrance(one.name)
-    return bool(one.when and way) and any(
+def _is_unseen(name: str, when: str, tables: Tables, abis: Iterable[Abi]) -> bool:
+    """Return True if a call with a condition can also be made where that cannot be seen."""
+    way = entrance(name)
+    return bool(when and way) and any(
         way is not None and way[0] in tables.tables[abi.name].numbers for abi in abis
     )
 
@@ -208,9 +263,67 @@ def _groups(entries: Sequence[_Entry], setting: str) -> Iterator[str]:
                 yield from _wrapped(one.when)
 
 
-def _wrapped(expression: str) -> Iterator[str]:
+class _SectionWriter:
+    """A section, written for ABIs."""
+
+    def __init__(self, section: Section, abis: tuple[Abi, ...], tables: Tables) -> None:
+        self._section = section
+        self._tables = tables
+        known = [tables.tables[abi.name] for abi in abis]
+        self._rules: dict[_SectionRule, list[str]] = {}
+        if section.groups:
+            rule = _SectionRule("", (), False, section.comment)
+            self._rules[rule] = [f"'{MARK}{name}'" for name in section.groups]
+        for name, wanted in _merge(section.calls, sort=False).items():
+            optional = any(table.number_of(name) is None for table in known)
+            for one in _entries(name, wanted, list(abis), tables, strict=section.strict):
+                rule = _SectionRule(one.when, one.abis, optional and not one.abis, one.comment)
+                self._rules.setdefault(rule, []).append(name)
+
+    def conditions(self) -> Iterator[tuple[str, str]]:
+        """Yield the calls of the section and their conditions, empty for none."""
+        if self._section.offered:
+            return
+        for rule, names in self._rules.items():
+            yield from ((name, rule.when) for name in names)
+        for name in self._section.groups:
+            group = find_stock_group(name)
+            yield from ((one.name, one.when) for one in (calls_of(group) if group else ()))
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of the section."""
+        if not self._rules:
+            return
+        yield from (f"# {line}".rstrip() for line in _lines(self._section.heading))
+        for rule, names in self._rules.items():
+            for line in self._rule(rule, names):
+                yield f"#{line}" if self._section.offered else line
+
+    def _rule(self, rule: _SectionRule, names: Sequence[str]) -> Iterator[str]:
+        yield f"- action: {self._section.action}"
+        if rule.abis:
+            yield f"  arches: [{', '.join(rule.abis)}]"
+        if rule.optional:
+            yield "  optional: true # not on all of these ABIs"
+        words = printable(" ".join(rule.comment.split()))
+        listed = list(_wrapped(f"[{', '.join(names)}]", "  names: ", "    "))
+        yield from listed[:-1]
+        yield listed[-1] + (f" # {words}" if words else "")
+        if rule.when:
+            yield from _wrapped(rule.when, "  when: ", "    ")
+
+
+class _SectionRule(NamedTuple):
+    """What the calls of a rule have in common."""
+
+    when: str
+    abis: tuple[str, ...]
+    optional: bool
+    comment: str
+
+
+def _wrapped(expression: str, first: str = "    when: ", rest: str = "      ") -> Iterator[str]:
     """Yield the lines of an expression; YAML reads the break of a line as a blank."""
-    first, rest = "    when: ", "      "
     if len(first + expression) <= _WIDTH:
         yield first + expression
         return

@@ -68,7 +68,7 @@ def ask(server: subprocess.Popen[str], word: str) -> None:
 
 def watch(policy: Path, *pids: int) -> subprocess.Popen[str]:
     """Start to record processes; returns when it does."""
-    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy)]
+    words = [sys.executable, "-m", "seccompgen", "record", "--exact", "-o", str(policy)]
     words += [word for pid in pids for word in ("-p", str(pid))]
     recorder = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     assert recorder.stderr
@@ -167,7 +167,8 @@ def test_children_from_before_are_named(tmp_path: Path) -> None:
     assert shell.stdout
     child = int(shell.stdout.readline())
     policy = tmp_path / "recorded.yml"
-    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), "-p", str(shell.pid)]
+    words = [sys.executable, "-m", "seccompgen", "record", "--exact", "-o", str(policy)]
+    words += ["-p", str(shell.pid)]
     recorder = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     assert recorder.stderr
     assert f"not {child}, which it started before" in recorder.stderr.readline()

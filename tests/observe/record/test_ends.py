@@ -29,7 +29,17 @@ def policy(tmp_path: Path) -> Path:
 
 def begin(policy: Path, *command: str) -> subprocess.Popen[str]:
     """Start recording ``command``, in a process group of its own, as a shell starts a job."""
-    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), "--", *command]
+    words = [
+        sys.executable,
+        "-m",
+        "seccompgen",
+        "record",
+        "--exact",
+        "-o",
+        str(policy),
+        "--",
+        *command,
+    ]
     pipe = subprocess.PIPE
     return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, process_group=0)
 
@@ -69,7 +79,7 @@ def waiting(policy: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
 
 
 def test_another_namespaces_proc_is_not_believed(policy: Path) -> None:
-    words = ["record", "-o", str(policy), "--", "true"]
+    words = ["record", "--exact", "-o", str(policy), "--", "true"]
     done = in_pid_namespace(*words)
     assert (done.code, policy.exists()) == (3, False)
     assert done.err.startswith("/proc is not mounted, or is another PID namespace's")
@@ -92,7 +102,7 @@ thread.join()
 
 
 def test_a_parent_that_ignores_its_children_changes_nothing(policy: Path) -> None:
-    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), "--"]
+    words = [sys.executable, "-m", "seccompgen", "record", "--exact", "-o", str(policy), "--"]
     done = subprocess.run(
         [*words, "sh", "-c", "sleep 0; exit 37"],
         preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
@@ -153,7 +163,7 @@ mount -t tmpfs -o size=64k none {full}
 cd {full}
 for name in {names}; do mount --bind . $name; done
 cat /dev/zero > zeros
-exec {python} -m seccompgen record -o recorded.yml -- true
+exec {python} -m seccompgen record --exact -o recorded.yml -- true
 """
 
 

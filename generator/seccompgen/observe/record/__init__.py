@@ -13,7 +13,13 @@
     observations   `Recording`: the calls that were seen, as frozen values
     implied        calls that a run needs though it need not show them
     constrainable  arguments whose values select what a call does, such as ioctl's request
-    generalise     from recorded values to conditions
-    merge          several runs and machines as one
+    cases          which line of the table of powers a call is on, by its arguments
+    origins        the places that calls came from: program and function
+    closure        from calls that were used to what is permitted, by what calls give
+    grants         what a closure permits, call by call, and what that covers
+    known          what known policies permit, by the table of powers
+    sections       a closure as the text of a policy, kind by kind
+    generalise     with --exact: from recorded values to conditions
+    merge          with --exact: several runs and machines as one
     coverage       a workload beside a policy: refused calls, and rules that nothing reached
 """

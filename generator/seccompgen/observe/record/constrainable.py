@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import U32, U64
+from seccompgen.core.model import U32, U64, Comparison, Op
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
-    from seccompgen.core.facts import Facts
+    from seccompgen.core.facts import Facts, Prototype
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,27 @@ class Worth:
 
     ``bits`` is True where it is a set of flags, False where it is one of several values. The
     kernel reads ``width`` bits of it, 32 or 64; of a 64-bit argument it then ignores the rest.
+    With ``part`` only these bits select something.
     """
 
     name: str
     index: int
     bits: bool = False
     width: int = 32
+    part: int = 0
 
     @property
     def mask(self) -> int:
-        """The bits that the kernel reads."""
-        return U64 if self.width == 64 else U32
+        """The bits that count."""
+        return self.part or (U64 if self.width == 64 else U32)
+
+    def condition(self, value: int) -> Comparison:
+        """Return the condition that the argument is ``value``; of flags, that it has no others."""
+        if self.bits:
+            return Comparison(self.index, Op.NO_BITS, ~value & self.mask, width=self.width)
+        if self.part:
+            return Comparison(self.index, Op.MASKED_EQ, value, self.part, self.width)
+        return Comparison(self.index, Op.EQ, value, width=self.width)
 
 
 _WORTH = {
@@ -58,6 +68,22 @@ _WORTH = {
     "socketpair": Worth("family", 0),
     "unshare": Worth("unshare_flags", 0, bits=True, width=64),
 }
+_SOCKET = (Worth("family", 0), Worth("type", 1, part=0xF), Worth("protocol", 2))
+_OPTION = (Worth("level", 1), Worth("optname", 2))
+_SELECTORS = {
+    "socket": _SOCKET,
+    "socketpair": _SOCKET,
+    "getsockopt": _OPTION,
+    "setsockopt": _OPTION,
+    **dict.fromkeys(
+        (
+            *("kill", "tkill", "tgkill", "pidfd_send_signal"),
+            *("rt_sigqueueinfo", "rt_tgsigqueueinfo"),
+        ),
+        (Worth("sig", 1),),
+    ),
+}
+"""By calls, where that is more than `_WORTH` has."""
 # Without prototypes: calls of the same name that take something else there. A pointer to all
 # arguments (old_mmap), the stack before the flags (CLONE_BACKWARDS2).
 _OTHERWISE = {
@@ -71,6 +97,24 @@ def worth(name: str, abi: Abi, facts: Facts) -> Worth | None:
     known, prototype = _WORTH.get(name), facts.prototype(name, abi)
     if known is None or prototype is None:
         return None if abi.name in _OTHERWISE.get(name, ()) else known
+    return _on(prototype, known)
+
+
+def selectors(name: str, abi: Abi, facts: Facts) -> tuple[Worth, ...]:
+    """Return the arguments of a call on ``abi`` that select what it gives, where it is mighty.
+
+    These are more than one of some calls: the family, type and protocol of a socket.
+    """
+    prototype = facts.prototype(name, abi)
+    if prototype is None or name not in _SELECTORS:
+        about = worth(name, abi, facts)
+        return (about,) if about else ()
+    found = (_on(prototype, one) for one in _SELECTORS[name])
+    return tuple(one for one in found if one)
+
+
+def _on(prototype: Prototype, known: Worth) -> Worth | None:
+    """Return an argument as a prototype has it; None if that lacks it."""
     index = prototype.index(known.name)
     if index is None:
         return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import Comparison, Op, Predicate
 from seccompgen.core.multiplexed import is_multiplexed, stands_for
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.observations import abi_of, name_of
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Predicate
     from seccompgen.core.tables import Tables
     from seccompgen.observe.record.constrainable import Worth
     from seccompgen.observe.record.observations import Arguments, CallNumber, Recording
@@ -84,11 +84,4 @@ def _conditions(about: Worth, calls: Iterable[Arguments]) -> tuple[Predicate, ..
     if not all(about.index in arguments for arguments in kept):
         return ()
     seen = sorted({arguments[about.index] & about.mask for arguments in kept})
-    if not about.bits:
-        tests = [Comparison(about.index, Op.EQ, value, width=about.width) for value in seen]
-    else:
-        tests = [
-            Comparison(about.index, Op.NO_BITS, ~one & about.mask, width=about.width)
-            for one in seen
-        ]
-    return tuple(tests)
+    return tuple(about.condition(value) for value in seen)

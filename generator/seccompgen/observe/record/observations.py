@@ -9,7 +9,7 @@ from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
 from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
@@ -26,10 +26,19 @@ class CallNumber(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ArgumentBits:
-    """An argument of a call, 0 to 5, of which the bits in ``mask`` are kept."""
+    """An argument of a call, 0 to 5, of which the bits in ``mask`` are kept.
+
+    With ``among``, only these values are told apart: all others are kept as `other`.
+    """
 
     index: int
     mask: int
+    among: frozenset[int] | None = None
+
+    @property
+    def other(self) -> int:
+        """A value that is none of ``among``."""
+        return next(value for value in range(U32) if value not in (self.among or ()))
 
 
 Arguments: TypeAlias = tuple[tuple[int, int], ...]
@@ -71,7 +80,8 @@ class Recording:
     ``threads`` and ``processes`` are True if one was started by what was recorded.
     ``before_marker`` is how many threads the process had that came to its marker, the most of all.
     ``catches`` are the signals of `policy.implied.CAUGHT` that a process had a handler for.
-    ``attached`` is True if what was recorded ran already.
+    ``attached`` is True if what was recorded ran already. ``origins`` are the places that what
+    gives something was first called from, by call and line of the table of powers.
 
     Where the workload was held against a policy, ``reached`` are the parts of it that answered each
     call, and ``refusals`` counts what it refuses, by what was seen of it. ``more_refused`` are
@@ -89,6 +99,7 @@ class Recording:
     before_marker: int = 0
     catches: frozenset[int] = frozenset()
     attached: bool = False
+    origins: Mapping[Hashable, str] = field(default_factory=dict)
     reached: frozenset[tuple[CallNumber, Origin]] = frozenset()
     refusals: Mapping[tuple[CallNumber, Arguments], Mapping[Sighting, int]] = field(
         default_factory=dict

@@ -7,6 +7,7 @@ keys are kept apart as long as it may come to a marker, which makes what was bef
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from seccompgen.observe.record.answers import Against
     from seccompgen.observe.record.observations import ArgumentBits, Arguments, RunEnd
+    from seccompgen.observe.record.origins import Origins
 
     Key = tuple[int, ...]
 
@@ -33,6 +35,7 @@ LABELLED = 0x7E577E57
 The plugin of pytest makes such a call; the label is text that ends in a NUL, and may change.
 """
 STARTS = frozenset({"clone", "clone3"})
+CLONE3 = "clone3"
 HANDLES = frozenset({"rt_sigaction", "sigaction"})
 ALWAYS_SEEN = frozenset({*INSTALLERS, *STARTS, *HANDLES})
 """Calls that install filters, start what is to be traced, or catch signals: none runs unseen."""
@@ -49,7 +52,8 @@ class Watch:
     ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
     None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
     Of a call as many combinations of arguments are kept as ``most`` says; where there are more,
-    none is. What counts is held ``against`` a policy, if there is one.
+    none is. What counts is held ``against`` a policy, if there is one. Of what counts it is also
+    said where it was first called, as ``origins`` finds out.
     """
 
     arguments: Callable[[CallNumber], Sequence[ArgumentBits]]
@@ -57,6 +61,7 @@ class Watch:
     most: int
     after_marker: bool = False
     against: Against | None = None
+    origins: Origins | None = None
 
 
 class Calls:
@@ -122,13 +127,26 @@ class Traced:
 class _Kind:
     """The treatment of a call: ``keep`` are index and mask of arguments; ``name`` is its name.
 
-    ``judged`` are those that the policy looks at.
+    Where few values of an argument are told apart, ``among`` has them and what all others are kept
+    as, for each of ``keep``; it is empty where that is so of none. ``judged`` are the arguments
+    that the policy looks at.
     """
 
     number: CallNumber
     keep: tuple[tuple[int, int], ...]
+    among: tuple[tuple[frozenset[int] | None, int], ...]
     judged: tuple[tuple[int, int], ...]
     name: str | None
+
+    def kept(self, args: Sequence[int]) -> Key:
+        """Return what is kept of arguments."""
+        kept = tuple([args[index] & mask for index, mask in self.keep])
+        if not self.among:
+            return kept
+        return tuple(
+            value if among is None or value in among else other
+            for value, (among, other) in zip(kept, self.among, strict=True)
+        )
 
 
 @dataclass
@@ -181,6 +199,7 @@ class Seen:
             before_marker=self._before_marker,
             catches=frozenset(self.catches),
             attached=self.attached,
+            origins=self.watch.origins.found() if self.watch.origins else {},
         )
 
     def _kept(self, key: Key) -> tuple[CallNumber, Arguments]:
@@ -228,7 +247,7 @@ class Seen:
         if kind is None:
             kind = self._kinds[key] = self._kind(key)
         if kind.keep:
-            key += tuple(call[3 + index] & mask for index, mask in kind.keep)
+            key += kind.kept(_shown(tid, kind, call[3:]))
         if key not in process.seen.keys:
             process.seen.add(key)
         # Who has a filter is stopped at the entry, and once more where that lets the call through.
@@ -236,15 +255,19 @@ class Seen:
         counts = process.marked or not self.watch.after_marker
         if self._verdicts and first and counts:
             self._judge(tid, process, call, kind)
+        if self.watch.origins and counts and key not in self.watch.origins.settled:
+            self.watch.origins.look(tid, key, *self._kept(key))
         return kind.name if kind.name in ALWAYS_SEEN else None
 
     def _kind(self, key: Key) -> _Kind:
         number = CallNumber(key[0], key[1] & U32)
         keep, against = self.watch.arguments(number), self.watch.against
         judged = against.arguments(number) if against else ()
+        lumps = any(one.among is not None for one in keep)
         return _Kind(
             number,
             tuple((one.index, one.mask) for one in keep),
+            tuple((one.among, one.other) for one in keep) if lumps else (),
             tuple((one.index, one.mask) for one in judged),
             self.watch.names(number),
         )
@@ -305,3 +328,11 @@ class Seen:
         process.owes = False
         first, process.filtered = not process.filtered, True
         return first
+
+
+def _shown(tid: int, kind: _Kind, args: Sequence[int]) -> Sequence[int]:
+    """Return the arguments of a call; of clone3 the flags, which it has in memory, first."""
+    if kind.name != CLONE3:
+        return args
+    flags = Process(tid).memory(args[0], 8) or b""
+    return (int.from_bytes(flags, sys.byteorder), *args[1:])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.core.abis import apart_by_kernel
 from seccompgen.core.errors import AnswerNo, InputError, Position
 from seccompgen.core.model import U32, Action, ActionKind, FilterFlag
 from seccompgen.core.multiplexed import is_multiplexed
@@ -13,28 +14,36 @@ from seccompgen.core.program import RET_K, Instruction
 from seccompgen.core.releases import Release
 from seccompgen.lint.companions import shipped_companions
 from seccompgen.lint.younger import only_newer
+from seccompgen.observe.record.cases import Cases
+from seccompgen.observe.record.closure import close, uses
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
+from seccompgen.observe.record.known import known_policy, uses_of
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.observations import ArgumentBits, abi_of, name_of
+from seccompgen.observe.record.origins import Origins
+from seccompgen.observe.record.sections import draft, sections
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace
 from seccompgen.observe.run.launch import Command
 from seccompgen.policy.write import write_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
     from pathlib import PurePath
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
     from seccompgen.lint.companions import Companions
-    from seccompgen.observe.record.observations import CallNumber, Recording
-    from seccompgen.policy.write import Allowed
+    from seccompgen.observe.record.observations import Arguments, CallNumber, Recording
+    from seccompgen.policy.write import Allowed, Section
 
 HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
-"""The first line of every policy that is written here."""
+"""The first line of policies of exactly what was seen."""
+CLOSED_HEADING = "Recorded by seccompgen record: what the run used, by what it gives."
+"""The first line of all others."""
+HEADINGS = (HEADING, CLOSED_HEADING)
 
 _TRACE = Action(ActionKind.TRACE)
 
@@ -43,12 +52,14 @@ _TRACE = Action(ActionKind.TRACE)
 class RecordRequest:
     """A request for a recording.
 
-    With ``constrained`` calls are allowed only with the arguments that were seen, where these are
-    worth it. With ``after_marker`` only what follows a process's marker counts. What ``known``
-    policies allow runs at full speed, unseen, and is part of the result. Calls are held ``against``
-    a policy, for `coverage.coverage`; then nothing runs unseen.
+    With ``exact`` calls are allowed that were seen, and no others; if ``constrained``, only with
+    the arguments that were seen, where these are worth it. With ``after_marker`` only what follows
+    a process's marker counts. What ``known`` policies allow runs at full speed, unseen, and is part
+    of the result. Calls are held ``against`` a policy, for `coverage.coverage`; then nothing runs
+    unseen.
     """
 
+    exact: bool = False
     constrained: bool = False
     after_marker: bool = False
     known: tuple[ResolvedPolicy, ...] = ()
@@ -67,8 +78,10 @@ def observe(
     def name(number: CallNumber) -> str | None:
         return name_of(number, tables)
 
+    cases = Cases(tables)
+
     def arguments(number: CallNumber) -> list[ArgumentBits]:
-        return _arguments(number, name(number), wish, tables)
+        return _arguments(number, name(number), wish, cases, tables)
 
     known = () if wish.against else wish.known
     against = None
@@ -76,7 +89,12 @@ def observe(
         from seccompgen.observe.record.coverage import held_against  # noqa: PLC0415 - only where it is asked for
 
         against = held_against(wish.against, table.abi, tables)
-    watch = Watch(arguments, name, MOST_LOOKED_AT, wish.after_marker, against)
+
+    def sort(number: CallNumber, arguments: Arguments) -> Hashable | None:
+        return _sort(number, arguments, cases, tables)
+
+    origins = None if wish.exact else Origins(sort)
+    watch = Watch(arguments, name, MOST_LOOKED_AT, wish.after_marker, against, origins)
     if not isinstance(command, Command):
         from seccompgen.observe.record.attach import attach  # noqa: PLC0415 - only where it is asked for
 
@@ -91,13 +109,24 @@ def observe(
     return recording
 
 
+def _sort(
+    number: CallNumber, arguments: Arguments, cases: Cases, tables: Tables
+) -> Hashable | None:
+    """Return by what a call is told from others of which it is said where they come from."""
+    abi, name = abi_of(number), name_of(number, tables)
+    line = cases.line(name, abi, dict(arguments)) if name and abi else None
+    return (abi.name, name, line) if abi and line and line.power.gives else None
+
+
 def _arguments(
-    number: CallNumber, name: str | None, wish: RecordRequest, tables: Tables
+    number: CallNumber, name: str | None, wish: RecordRequest, cases: Cases, tables: Tables
 ) -> list[ArgumentBits]:
     """Return the arguments of a call to keep."""
     abi = abi_of(number)
     if name is None or abi is None:
         return []
+    if not wish.exact:
+        return cases.kept(name, abi)
     masks: dict[int, int] = {0: U32} if is_multiplexed(name) else {}
     about = worth(name, abi, tables.facts) if wish.constrained else None
     if about:
@@ -145,6 +174,39 @@ def policy_text(
     Calls that are newer than ``tables`` fail with ENOSYS under the policy, as on a kernel that does
     not have them. Raises InputError where there is nothing to allow.
     """
+    make = _exact if wish.exact else _closed
+    arches, compat_arches, calls, tsync, sections = make(recording, wish, tables, output)
+    known = next((policy.description for policy in wish.known if policy.description), "")
+    # Who wrote flags: [] has no threads to confine; where nobody said, all are.
+    decided = any(not one.foreign and one.without_flags is None for one in wish.known)
+    return write_policy(
+        known or f"What {command or 'several workloads'} calls.",
+        calls,
+        default_action,
+        tables,
+        HEADING if wish.exact else CLOSED_HEADING,
+        arches=arches,
+        compat_arches=compat_arches,
+        kernel=Release.parse(tables.tag),
+        flags=FilterFlag.TSYNC if tsync or not decided else FilterFlag(0),
+        sections=sections,
+    )
+
+
+class _Content(NamedTuple):
+    """The ABIs of a policy, the calls that it allows, and the sections that follow these."""
+
+    arches: tuple[Abi, ...]
+    compat_arches: tuple[Abi, ...]
+    calls: Mapping[Abi, Iterable[Allowed]]
+    tsync: bool
+    sections: tuple[Section, ...] = ()
+
+
+def _exact(
+    recording: Recording | None, wish: RecordRequest, tables: Tables, output: PurePath
+) -> _Content:
+    """Return the calls that were seen, and those that known policies allow."""
     several = [needs_of_policy(policy, tables) for policy in wish.known]
     if recording:
         calls = allowed_calls(recording, tables, constrained=wish.constrained)
@@ -152,25 +214,42 @@ def policy_text(
             several.append(needs_of_calls(calls, tsync=recording.before_marker > 1))
     needs = merge(several, Position(str(output)))
     if not any(needs.calls.values()):
-        raise InputError("nothing was called, so there is no policy to write")
-    known = next((policy.description for policy in wish.known if policy.description), "")
+        raise _nothing()
     companions = shipped_companions()
-    # Who wrote flags: [] has no threads to confine; where nobody said, all are.
-    decided = any(not one.foreign and one.without_flags is None for one in wish.known)
-    return write_policy(
-        known or f"What {command or 'several workloads'} calls.",
-        {
-            abi: [_with_release(one, companions, abi) for one in calls]
-            for abi, calls in needs.calls.items()
-        },
-        default_action,
-        tables,
-        HEADING,
-        arches=needs.arches,
-        compat_arches=needs.compat_arches,
-        kernel=Release.parse(tables.tag),
-        flags=FilterFlag.TSYNC if needs.tsync or not decided else FilterFlag(0),
+    released = {
+        abi: [_with_release(one, companions, abi) for one in calls]
+        for abi, calls in needs.calls.items()
+    }
+    return _Content(needs.arches, needs.compat_arches, released, needs.tsync)
+
+
+def _closed(
+    recording: Recording | None, wish: RecordRequest, tables: Tables, _output: PurePath
+) -> _Content:
+    """Return what a reviewer would permit of what was used, and what known policies permit."""
+    cases = Cases(tables)
+    known = [known_policy(policy) for policy in wish.known]
+    used = [use for one in known for use in uses_of(one, cases)]
+    seen = list(uses(recording, cases, tables)) if recording else []
+    several = [(policy.arches, policy.compat_arches) for policy in wish.known]
+    several.append(apart_by_kernel(dict.fromkeys(one.abi for one in seen)))
+    arches = tuple(dict.fromkeys(abi for own, _ in several for abi in own))
+    compat = tuple(dict.fromkeys(abi for _, others in several for abi in others))
+    abis = tuple(dict.fromkeys((*arches, *compat)))
+    if not abis:
+        raise _nothing()
+    closure = close([*used, *seen], abis, cases, tables)
+    made = draft(closure, seen, known, cases, tables)
+    tsync = bool(recording and recording.before_marker > 1)
+    tsync = tsync or any(policy.flags & FilterFlag.TSYNC for policy in wish.known)
+    return _Content(
+        *(arches, compat, dict.fromkeys(abis, ()), tsync),
+        tuple(sections(made, cases, tables)),
     )
+
+
+def _nothing() -> InputError:
+    return InputError("nothing was called, so there is no policy to write")
 
 
 def _with_release(one: Allowed, companions: Companions, abi: Abi) -> Allowed:

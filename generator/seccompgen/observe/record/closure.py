@@ -1,0 +1,297 @@
+"""From the calls that were used to what is permitted: what a reviewer would write of a run.
+
+What gives nothing is permitted whole, whether the run did it or not: refusing it protects nobody,
+and crashes, spins or mutes. What gives something is permitted by what it gives. Of an ordinary kind
+that was used all is permitted: who renamed files may remove them. Of a mighty kind only the line of
+the table is that was used, for calls that do the same, with conditions where arguments decide.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.model import All, Comparison, Op, comparisons
+from seccompgen.core.multiplexed import is_multiplexed
+from seccompgen.kernel.powers import powers
+from seccompgen.observe.record.cases import CLONE3
+from seccompgen.observe.record.constrainable import selectors
+from seccompgen.observe.record.observations import abi_of, name_of
+from seccompgen.policy.implied import RunFacts, implied
+from seccompgen.policy.write import Allowed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Predicate
+    from seccompgen.core.tables import Tables
+    from seccompgen.kernel.powers import Power, PowerLine
+    from seccompgen.observe.record.cases import Cases
+    from seccompgen.observe.record.constrainable import Worth
+    from seccompgen.observe.record.observations import Arguments, Recording
+
+ORDINARY = frozenset(
+    {"files-read", "files-write", "exec", "processes", "unix", "internet", "connect", "listen"}
+)
+"""Kinds that give something and are permitted whole where they were used."""
+ON_DEMAND = frozenset({"confinement", "gone"})
+"""Kinds that give nothing and are permitted only where they were used."""
+_OPENED_BY = {
+    "listen": frozenset({"listen", "accept", "accept4"}),
+    "processes": frozenset({"clone", "clone3", "fork", "vfork"}),
+}
+"""Calls by which a kind counts as used; its others are steps that other programs make, too.
+
+Who asks the kernel about networks binds, and who leaves a terminal begins a session.
+"""
+_MOST_VALUES = 64
+"""As many combinations of arguments are listed; a call with more is permitted with any."""
+_FATAL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM")
+"""Signals that end a process: who may send one may send the others."""
+_TO_ITSELF = ("SIGABRT", "SIGINT", "SIGTERM")
+"""Signals by which programs end themselves: abort(), and Ctrl-C where a handler passes it on."""
+RAISE = ("tgkill", "tkill")
+"""The calls of raise() and abort(), in glibc and musl."""
+_PROT_WRITE = 2
+
+
+class Use(NamedTuple):
+    """A call that was used on an ABI, and the line of the table that it is on, None for none.
+
+    ``conditions`` are the arguments that were seen, if they select what the call gives; none for
+    any that are on the line. With ``overflows`` more were seen than can be kept, on other lines
+    too. ``origin`` is where it came from. It is ``alone`` if no call that does the same is needed.
+    """
+
+    abi: Abi
+    call: str
+    line: PowerLine | None
+    conditions: tuple[Predicate, ...] = ()
+    origin: str = ""
+    overflows: bool = False
+    alone: bool = False
+
+    @property
+    def falls_back(self) -> bool:
+        """True for clone3 as a thread or process: where it fails libraries do that by clone."""
+        return self.call == CLONE3 and self.line is not None and CLONE3 not in self.line.calls
+
+
+class Closure(NamedTuple):
+    """What is permitted on ``abis``: ``whole`` kinds, and ``lines`` of others.
+
+    Both are in the order of the table. With a kind is where it came from; of a line each ABI has
+    its calls.
+    """
+
+    abis: tuple[Abi, ...]
+    whole: Mapping[Power, tuple[str, ...]]
+    lines: Mapping[PowerLine, Mapping[Abi, tuple[Allowed, ...]]]
+
+
+# --- what was used --------------------------------------------------------------------------------
+
+
+def uses(recording: Recording, cases: Cases, tables: Tables) -> Iterator[Use]:
+    """Yield what a run used, and what it needs of that though it did not show it."""
+    called: dict[Abi, set[str]] = defaultdict(set)
+    for number, values in recording.calls.items():
+        abi, name = abi_of(number), name_of(number, tables)
+        if abi is None or name is None:
+            continue
+        called[abi].add(name)
+        kept = cases.kept(name, abi)
+        for line, seen in _by_line(name, abi, values, cases).items():
+            origin = recording.origins.get((abi.name, name, line), "")
+            conditions = _as_seen(name, line, abi, seen, tables)
+            overflows = bool(kept) and {} in seen
+            yield Use(abi, name, line, conditions, origin, overflows)
+    for number in recording.startup:
+        abi, name = abi_of(number), name_of(number, tables)
+        if abi in called and name:
+            called[abi].add(name)
+    for abi, names in called.items():
+        yield from _implied(recording, abi, names, tables)
+
+
+def _by_line(
+    name: str, abi: Abi, values: Iterable[Arguments], cases: Cases
+) -> dict[PowerLine | None, list[dict[int, int]]]:
+    found: dict[PowerLine | None, list[dict[int, int]]] = {}
+    for arguments in sorted(values):
+        seen = dict(arguments)
+        found.setdefault(cases.line(name, abi, seen), []).append(seen)
+    return found
+
+
+def _as_seen(
+    name: str, line: PowerLine | None, abi: Abi, seen: Sequence[Mapping[int, int]], tables: Tables
+) -> tuple[Predicate, ...]:
+    """Return the conditions that arguments are as they were seen; none if they select nothing."""
+    chosen = _selecting(name, line, abi, tables)
+    if not chosen or not all(one.index in values for values in seen for one in chosen):
+        return ()
+    found = dict.fromkeys(
+        _all(one.condition(values[one.index] & one.mask) for one in chosen) for values in seen
+    )
+    return tuple(found) if len(found) <= _MOST_VALUES else ()
+
+
+def _selecting(name: str, line: PowerLine | None, abi: Abi, tables: Tables) -> tuple[Worth, ...]:
+    found = selectors(name, abi, tables.facts)
+    if line is not None and line.power.name == "netlink":  # of any type they are the same
+        return tuple(one for one in found if one.name != "type")
+    return found
+
+
+def _all(tests: Iterable[Comparison]) -> Predicate:
+    parts = tuple(tests)
+    return parts[0] if len(parts) == 1 else All(parts)
+
+
+def _implied(recording: Recording, abi: Abi, names: set[str], tables: Tables) -> Iterator[Use]:
+    """Yield what a run brings with it and what gives something: signals."""
+    facts = RunFacts(
+        names,
+        recording.threads,
+        recording.processes,
+        late=recording.marked or recording.attached,
+        unseen=recording.attached,
+        catches=recording.catches,
+    )
+    for one in implied(facts, tables.tables[abi.name].numbers):
+        line = powers().of(one.name)[-1]
+        if line.power.gives:
+            conditions = one.conditions or signals(one.name, abi, ("SIGURG",), tables)
+            yield Use(abi, one.name, line, conditions, one.why, alone=True)
+
+
+def signals(call: str, abi: Abi, names: Iterable[str], tables: Tables) -> tuple[Comparison, ...]:
+    """Return the conditions that the signal of ``call`` is one of ``names``."""
+    values = [tables.facts.value(name, abi) for name in names]
+    return tuple(
+        one.condition(value)
+        for one in selectors(call, abi, tables.facts)
+        for value in values
+        if value is not None
+    )
+
+
+def raises(abi: Abi, tables: Tables) -> tuple[Allowed, ...]:
+    """Return the calls by which a process signals itself, for signals that end it."""
+    numbers = tables.tables[abi.name].numbers
+    found = ((call, signals(call, abi, _TO_ITSELF, tables)) for call in RAISE if call in numbers)
+    return tuple(Allowed(call, conditions) for call, conditions in found if conditions)
+
+
+# --- what is permitted for that -------------------------------------------------------------------
+
+
+def close(found: Iterable[Use], abis: Sequence[Abi], cases: Cases, tables: Tables) -> Closure:
+    """Return what is permitted on ``abis`` where ``found`` was used."""
+    used = list(found)
+    whole = _whole(used)
+    lines: dict[PowerLine, dict[Abi, tuple[Allowed, ...]]] = {}
+    for line in powers().lines:
+        own = [one for one in used if one.line == line and not one.falls_back]
+        for abi in dict.fromkeys(one.abi for one in own):
+            here = [one for one in own if one.abi == abi]
+            if line.power not in whole or any(one.overflows for one in here):
+                calls = tuple(_Alike(line, abi, cases, tables).of(here))
+                lines.setdefault(line, {})[abi] = calls
+    return Closure(tuple(abis), whole, lines)
+
+
+def _whole(used: Sequence[Use]) -> dict[Power, tuple[str, ...]]:
+    """Return the kinds that are permitted whole, each with the places that it was used at."""
+    whole: dict[Power, tuple[str, ...]] = {}
+    for power in powers().kinds.values():
+        of_kind = [one for one in used if one.line and one.line.power == power]
+        opened_by = _OPENED_BY.get(power.name)
+        opened = any(opened_by is None or one.call in opened_by for one in of_kind)
+        always = not power.gives and power.name not in ON_DEMAND
+        if always or (opened and power.name in ORDINARY | {"confinement"}):
+            whole[power] = tuple(dict.fromkeys(one.origin for one in of_kind if one.origin))
+    return whole
+
+
+class _Alike:
+    """The calls of a line on an ABI, of which some were used and the others do the same."""
+
+    def __init__(self, line: PowerLine, abi: Abi, cases: Cases, tables: Tables) -> None:
+        self._line = line
+        self._abi = abi
+        self._cases = cases
+        self._tables = tables
+
+    def of(self, used: Sequence[Use]) -> Iterator[Allowed]:
+        """Yield what is permitted of the line where ``used`` was."""
+        origin = ", ".join(dict.fromkeys(one.origin for one in used if one.origin))
+        if any(one.overflows for one in used):
+            origin = f"with more different arguments than are kept; {origin}".rstrip("; ")
+        wanted: dict[str, dict[Predicate | None, None]] = {}
+        shared: dict[str, dict[Predicate | None, None]] = {}
+        for one in used:
+            tests = dict.fromkeys(self._wanted(one))
+            wanted.setdefault(one.call, {}).update(tests)
+            if not one.alone:
+                shared.setdefault(one.call, {}).update(tests)
+        for call in self._line.calls:
+            conditions = dict.fromkeys(
+                alike
+                for other, tests in shared.items()
+                for test in tests
+                for alike in (self._alike(call, other, test) if call != other else ())
+            )
+            conditions = wanted.get(call, {}) | conditions
+            if None in conditions:
+                yield Allowed(call, (), origin)
+            elif conditions:
+                yield Allowed(call, tuple(one for one in conditions if one), origin)
+
+    def _wanted(self, use: Use) -> tuple[Predicate | None, ...]:
+        """Return the conditions under which a call that was used is permitted."""
+        if use.overflows:
+            return (None,)
+        if self._line.power.name == "code" and self._line.when:
+            return self._code(use)
+        if "kill" in self._line.calls and use.conditions:
+            return self._signals(use)
+        if is_multiplexed(use.call):
+            return use.conditions or (None,)
+        return use.conditions or self._cases.exactly(self._line, use.call, self._abi)
+
+    def _code(self, use: Use) -> tuple[Predicate | None, ...]:
+        """Return the line's condition, and that memory is not writable where none was seen so."""
+        exactly = self._cases.exactly(self._line, use.call, self._abi)
+        seen = [test for one in use.conditions for test in comparisons(one)]
+        if not seen or any(test.op is Op.NO_BITS and not test.value & _PROT_WRITE for test in seen):
+            return exactly
+        not_written = Comparison(seen[0].argument, Op.NO_BITS, _PROT_WRITE, width=32)
+        return tuple(_all((*comparisons(one), not_written)) for one in exactly)
+
+    def _signals(self, use: Use) -> tuple[Predicate | None, ...]:
+        fatal = signals(use.call, self._abi, _FATAL, self._tables)
+        more = fatal if set(fatal) & set(use.conditions) else ()
+        return tuple(dict.fromkeys((*use.conditions, *more)))
+
+    def _alike(
+        self, call: str, other: str, condition: Predicate | None
+    ) -> tuple[Predicate | None, ...]:
+        """Return what ``condition`` on arguments of ``other`` asks of those of ``call``."""
+        if condition is None:
+            return self._cases.exactly(self._line, call, self._abi)
+        if call not in self._tables.tables[self._abi.name].numbers:
+            return ()
+        ours = self._tables.facts.prototype(other, self._abi)
+        theirs = self._tables.facts.prototype(call, self._abi)
+        if ours is None or theirs is None:
+            return ()
+        tests: list[Comparison] = []
+        for test in comparisons(condition):
+            index = theirs.index(ours.parameters[test.argument].name)
+            if index is None:
+                return ()
+            tests.append(Comparison(index, test.op, test.value, test.mask, test.width))
+        return (_all(tests),)

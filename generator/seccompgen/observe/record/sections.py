@@ -1,0 +1,161 @@
+"""A closure as the sections of a policy, in the order of the table of powers.
+
+Each kind has a section, whose heading says what it gives. Before them come the calls that are
+refused so that libraries go on by others, since the first rule that matches decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.kernel.powers import powers
+from seccompgen.observe.record.cases import CLONE3
+from seccompgen.observe.record.closure import raises
+from seccompgen.observe.record.grants import Grants, grants, group_of, members
+from seccompgen.observe.record.known import ENOSYS
+from seccompgen.policy.write import Allowed, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Predicate
+    from seccompgen.core.tables import Tables
+    from seccompgen.kernel.powers import Power, PowerLine
+    from seccompgen.observe.record.cases import Cases
+    from seccompgen.observe.record.closure import Closure, Use
+    from seccompgen.observe.record.known import Known
+
+_MOST_ORIGINS = 3
+_ANY, _FIRST = "any", "memory"
+_NOTHING = (
+    "Nothing beyond what a process has. Refusing some of it crashes programs, has them spin or fail"
+    " unheard, so that all of it is here, used or not."
+)
+_RAISES = (
+    "Signals to itself: abort(), raise(), Ctrl-C passed on. No filter sees whose number it is: the "
+    "price is that the program can end others of its user so. Take it out where it must not."
+)
+_ABSENT = "As on a kernel without them: libraries go on by what is permitted below."
+_KEPT = "Calls that were permitted before, or seen, with more arguments than any rule above has"
+
+
+class Draft(NamedTuple):
+    """All that a policy is to say: a closure, and what it does not cover.
+
+    ``kept`` are calls that were seen, or that known policies permit; ``absent`` are calls that get
+    ENOSYS.
+    """
+
+    closure: Closure
+    kept: Mapping[Abi, tuple[Allowed, ...]]
+    absent: tuple[str, ...]
+
+
+def draft(
+    closure: Closure, used: Iterable[Use], known: Sequence[Known], cases: Cases, tables: Tables
+) -> Draft:
+    """Return what a policy is to say so that nothing that was used or known is refused."""
+    several = list(used)
+    kept: dict[Abi, tuple[Allowed, ...]] = {}
+    for abi in closure.abis:
+        granted = grants(closure, abi, cases, tables)
+        more = Grants(abi)
+        for call, condition in _wanted(closure, several, known, abi, cases):
+            is_call = cases.has(call, abi) or call.lstrip("-").isdecimal()
+            if is_call and not granted.covers(call, condition):
+                more.add(call, (condition,))
+        kept[abi] = tuple(
+            Allowed(call, tuple(one for one in conditions if one)) for call, conditions in more
+        )
+    absent = {name for one in known for name in one.absent}
+    permitted = {line for line in closure.lines if CLONE3 in line.calls}
+    if not permitted:
+        absent.add(CLONE3)
+    has = [name for name in sorted(absent) if any(cases.has(name, abi) for abi in closure.abis)]
+    return Draft(closure, kept, tuple(has))
+
+
+def _wanted(
+    closure: Closure, used: Sequence[Use], known: Sequence[Known], abi: Abi, cases: Cases
+) -> Iterator[tuple[str, Predicate | None]]:
+    """Yield each call that has to be permitted on an ABI, and the condition on it."""
+    for one in used:
+        if one.abi == abi and not one.falls_back:
+            exactly = cases.exactly(one.line, one.call, abi) if one.line else (None,)
+            for condition in (None,) if one.overflows else one.conditions or exactly:
+                yield one.call, condition
+    for policy in known:
+        for call, conditions in policy.permitted.get(abi, ()):
+            for condition in conditions:
+                yield call, condition
+    for line in powers().lines:
+        for call in line.calls if line.power in closure.whole else ():
+            for condition in cases.exactly(line, call, abi):
+                yield call, condition
+
+
+def sections(made: Draft, cases: Cases, tables: Tables) -> Iterator[Section]:
+    """Yield the sections of a policy, in an order in which none hides what is needed of another."""
+    closure = made.closure
+    if made.absent:
+        refused = {
+            abi: tuple(Allowed(name) for name in made.absent if cases.has(name, abi))
+            for abi in closure.abis
+        }
+        yield Section(_ABSENT, refused, action=ENOSYS)
+    kinds = powers().kinds.values()
+    # What socketcall and ipc stand for comes first: the rules for the calls themselves decide it.
+    for power in sorted(kinds, key=lambda one: (one.name != _ANY, bool(one.gives))):
+        if power.name == _FIRST:
+            yield from _whole(
+                _NOTHING, [one for one in closure.whole if not one.gives], made, cases
+            )
+        if power.gives and power in closure.whole:
+            yield from _whole(_heading(power), [power], made, cases)
+        lines = {line: calls for line, calls in closure.lines.items() if line.power == power}
+        if lines:
+            yield _of_lines(power, lines)
+        if power.name == "others":
+            yield Section(_RAISES, {abi: raises(abi, tables) for abi in closure.abis})
+    if any(made.kept.values()):
+        yield Section(_KEPT, made.kept, strict=True)
+
+
+def _heading(power: Power) -> str:
+    return f"{power.gives[:1].upper()}{power.gives[1:]}" or "Nothing"
+
+
+def _whole(heading: str, several: Sequence[Power], made: Draft, cases: Cases) -> Iterator[Section]:
+    """Yield the section of kinds that are permitted whole: their groups, or else their calls."""
+    comment = _named([one for power in several for one in made.closure.whole[power]])
+    groups = tuple(group.name for power in several if (group := group_of(power)))
+    calls: dict[Abi, tuple[Allowed, ...]] = {}
+    for abi in made.closure.abis:
+        calls[abi] = tuple(
+            Allowed(call, tuple(one for one in conditions if one), comment)
+            for power in several
+            if group_of(power) is None
+            for call, conditions in members(power, abi, cases)
+        )
+    yield Section(heading, calls, groups, comment)
+
+
+def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allowed]]]) -> Section:
+    """Return the section of a kind of which some lines are permitted."""
+    calls: dict[Abi, list[Allowed]] = {}
+    for line, by_abi in lines.items():
+        for abi, several in by_abi.items():
+            calls.setdefault(abi, []).extend(
+                replace(one, comment=f"{line.reason}; {one.comment}".removesuffix("; "))
+                for one in several
+            )
+    return Section(_heading(power), calls)
+
+
+def _named(origins: Iterable[str]) -> str:
+    """Return the first places that calls came from, and how many more there are."""
+    found = list(dict.fromkeys(one for text in origins for one in text.split(", ")))
+    more = len(found) - _MOST_ORIGINS
+    return ", ".join(found[:_MOST_ORIGINS]) + (f" and {more} more" if more > 0 else "")
