@@ -78,6 +78,18 @@ class Powers(NamedTuple):
         """Return the calls that give what ``call`` gives, cases aside; it is among them."""
         return self.of(call)[-1].calls
 
+    def given(self, kind: str) -> Iterator[tuple[str, str]]:
+        """Yield the calls that give what ``kind`` is, with the condition under which each does so.
+
+        A call's line without a condition leaves out what its cases say of other kinds.
+        """
+        for line in self.lines:
+            if line.power.name != kind:
+                continue
+            for call in line.calls:
+                others = (one.when for one in self.of(call) if one.when and one.power != line.power)
+                yield call, line.when or " and ".join(map(_negated, others))
+
 
 @lru_cache(maxsize=1)
 def powers() -> Powers:
@@ -101,6 +113,10 @@ def powers() -> Powers:
         for call, text in _each(read["refused"][effect.value])
     }
     return Powers(kinds, lines, by_call, refused, dict(_each(read["hidden"])))
+
+
+def _negated(when: str) -> str:
+    return f"not ({when})" if re.search(" and | or ", when) else f"not {when}"
 
 
 def _key(key: str) -> tuple[tuple[str, ...], str]:

@@ -1,7 +1,8 @@
 """Groups of calls by name: those that come with seccompgen, and those that a policy defines.
 
 ``'@basic-io'`` in a rule's ``names`` is a mention; it stands for the members of the group, each of
-which is a call, calls with a condition, or another group.
+which is a call, calls with a condition, or another group. Groups of ours have calls that belong
+together from the table of powers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.core.errors import Diagnostic, did_you_mean
 from seccompgen.core.problems import Problem
+from seccompgen.kernel.powers import powers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 MARK = "@"
 """The first character of a mention."""
+_SAME = "="
+"""The first character of a member of ours that stands for all calls on its line of the table."""
 _FILE = Path(__file__).with_name("groups.toml")
 _FIRST = ".v1"
 _VERSIONED = re.compile(r"(?P<base>[a-z][a-z0-9-]*)(\.v(?P<version>[1-9][0-9]{0,2}))?")
@@ -42,11 +46,16 @@ class Member(NamedTuple):
 
 
 class StockGroup(NamedTuple):
-    """A group that comes with seccompgen; ``promise`` says in a sentence what its calls do."""
+    """A group that comes with seccompgen; ``promise`` says in a sentence what its calls do.
+
+    It has the calls of the ``kinds`` of the table of powers but ``without`` some, and ``members``.
+    """
 
     name: str
     promise: str
-    members: tuple[Member, ...]
+    members: tuple[Member, ...] = ()
+    kinds: tuple[str, ...] = ()
+    without: frozenset[str] = frozenset()
 
     @property
     def base(self) -> str:
@@ -91,7 +100,13 @@ def stock_groups() -> dict[str, StockGroup]:
 
     read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     return {
-        name: StockGroup(name, one["promise"], tuple(_members(one["members"])))
+        name: StockGroup(
+            name,
+            one["promise"],
+            tuple(_members(one.get("members", ()))),
+            tuple(one.get("kinds", ())),
+            frozenset(one.get("without", ())),
+        )
         for name, one in sorted(read.items())
     }
 
@@ -110,14 +125,29 @@ def find_stock_group(name: str) -> StockGroup | None:
 
 
 def calls_of(group: StockGroup) -> tuple[Member, ...]:
-    """Return the calls of a group and of the groups in it, each once with each condition."""
+    """Return the calls of a group and of the groups in it, each once with each condition.
+
+    Those of the groups in it come first, then its own without a condition, by name.
+    """
     calls: list[Member] = []
+    own = [
+        Member(call, when)
+        for kind in group.kinds
+        for call, when in powers().given(kind)
+        if call not in group.without
+    ]
     for member in group.members:
         inner = (
             find_stock_group(member.name.removeprefix(MARK)) if is_mention(member.name) else None
         )
-        calls += calls_of(inner) if inner else (member,)
-    return _without_repeats(calls)
+        if inner:
+            calls += calls_of(inner)
+        elif member.name.startswith(_SAME):
+            own += map(Member, powers().same(member.name.removeprefix(_SAME)))
+        else:
+            own.append(member)
+    own.sort(key=lambda one: (bool(one.when), "" if one.when else one.name))
+    return _without_repeats((*calls, *own))
 
 
 def _without_repeats(calls: Iterable[Member]) -> tuple[Member, ...]:
