@@ -190,7 +190,7 @@ $(READY): requirements/dev.txt pyproject.toml
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build pypy3 python3 python3-seccomp python3-venv strace
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := bazel-bootstrap bubblewrap busybox-static chromium clang crun curl debootstrap docker-cli docker.io fish g++ gcc gcc-aarch64-linux-gnu git groff-base golang-github-opencontainers-specs-dev golang-go iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 man-db mandoc mksh musl-tools nginx-light patchelf podman postgresql redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
+ECOSYSTEM := bazel-bootstrap bison bubblewrap busybox-static chromium clang crun curl debootstrap docker-cli docker.io fish flex g++ gcc gcc-aarch64-linux-gnu git groff-base golang-github-opencontainers-specs-dev golang-go iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 man-db mandoc mksh musl-tools nginx-light patchelf podman postgresql redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
 DEBOOTSTRAP := debootstrap iproute2 util-linux
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)

@@ -123,9 +123,21 @@ KAFEL_ERRORS = {
     "ALLOW { read { fd == buf } }": ["1:19: the rule compares arguments with each other"],
     "ALLOW { read { (fd | count) == 1 } }": ["1:20: the rule compares arguments"],
     "ALLOW { raed, read { fdd == 1, } }": [
-        "1:9: unknown system call 'raed' on x86_64 (did you mean 'read'?)",
+        "1:9: kafel knows no system call 'raed' on x86_64 (did you mean 'read'?)",
         "1:22: neither an argument nor a #define: 'fdd'",
     ],
+    "ALLOW { fstat, uprobe, newfstat }": [
+        "1:9: kafel knows no system call 'fstat' on x86_64: write 'newfstat', which is",
+        "1:16: kafel knows no system call 'uprobe' on x86_64: write SYSCALL[336], which is",
+    ],
+    "POLICY unused { ALLOW { raed } } ALLOW { read }": [
+        "1:25: kafel knows no system call 'raed' on x86_64"
+    ],
+    "ALLOW { read ON sparc, write ON { x86, i386 } }": [
+        "1:17: kafel knows no architecture 'sparc'",
+        "1:40: the architecture is named twice",
+    ],
+    "// nothing": ["1:1: there is no statement, which kafel refuses"],
     "ALLOW { read } ERRNO(70000) { write }": ["1:22: ERRNO(70000): the kernel delivers 0 to 4095"],
     "ALLOW { read\nALLOW { write } POLICY a { USE b }": [
         "2:1: ',' or '}' should stand here, not 'ALLOW'",
@@ -134,6 +146,7 @@ KAFEL_ERRORS = {
     "DEFAULT KILL DEFAULT LOG": ["1:14: a second default action"],
     "#define A 1\n#define A 2\nALLOW { read }": ["2:9: 'A' is defined again, as another number"],
     "ALLOW { read } /* ": ["1:16: a comment without an end"],
+    "/* kafel sees no end here: **/ ALLOW { read }": ["1:1: a comment without an end"],
     "ALLOW { read } $ DEFAULT 089": [
         "1:16: '$' is no part of kafel's language",
         "1:26: 089 is no octal number, as what begins with 0 is",

@@ -221,7 +221,7 @@ def test_looking_takes_time_by_the_length(text: str) -> None:
         ("policy", "read: 1\n", ["riscv64"], ["riscv64"]),
         ("policy", "riscv_flush_icache: 1\n", ["riscv64"], ["riscv64"]),
         ("policy", "read: 1\n", ["x86_64"], ["x86_64", "aarch64"]),
-        ("web.kafel", "ALLOW { read } DEFAULT KILL\n", ["s390x"], ["s390x"]),
+        ("web.kafel", "ALLOW { read } DEFAULT KILL\n", ["riscv64"], ["riscv64"]),
         ("x.service", "[Service]\nSystemCallFilter=read\n", ["aarch64"], ["aarch64"]),
         (
             *("p.json", '{"defaultAction": "SCMP_ACT_ERRNO", "syscalls": []}'),

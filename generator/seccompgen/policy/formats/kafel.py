@@ -5,13 +5,16 @@
     statement  USE name; action { calls }
     action     ALLOW LOG KILL KILL_THREAD DENY KILL_PROCESS USER_NOTIF
                ERRNO(n) TRAP(n) TRACE(n)
-    call       (name | SYSCALL[number]) [(arguments)] [{ condition, ... }]
+    call       (name | SYSCALL[number]) [(arguments)] [ON architectures] [{ condition, ... }]
+    architectures  name | { name, ... }
     condition  comparisons with ! && || and brackets; alternatives with commas between them
     comparison side (== != < <= > >=) side, each numbers and arguments with & and |
 
-The first rule that matches a call decides it, and a policy that is used stands where it is used.
+Names of calls and of their arguments are kafel's own, not the kernel's (`kafel_calls`). The first
+rule that matches a call decides it, and a policy that is used stands where it is used.
 A call that none matches gets DEFAULT, KILL (of the thread) if there is none; so does each other
-architecture get KILL. Source: src/{parser.y,policy.c,range_rules.c,codegen.c} of google/kafel.
+architecture get KILL. Source: src/{parser.y,kafel.c,policy.c,range_rules.c,codegen.c} of
+google/kafel.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32
 from seccompgen.core.problems import Problem
 from seccompgen.policy.formats.draft import Draft
 from seccompgen.policy.formats.exact import ExactRules, is_other_abis
+from seccompgen.policy.formats.kafel_calls import ARCHITECTURES, kafel_calls
 from seccompgen.policy.formats.kafel_conditions import (
     Condition,
     ConditionReader,
@@ -36,8 +40,11 @@ from seccompgen.policy.formats.nsjail import policy_of_config
 from seccompgen.policy.formats.targets import target_abis
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.policy.formats.kafel_calls import KafelCall
 
 _ACTIONS = {
     "ALLOW": "allow", "LOG": "log", "USER_NOTIF": "user_notif", "KILL_PROCESS": "kill_process",
@@ -45,21 +52,23 @@ _ACTIONS = {
     "ERRNO": "errno", "TRAP": "trap", "TRACE": "trace",
 }  # fmt: skip
 _WITH_DATA = {"ERRNO", "TRAP", "TRACE"}
-_KEYWORDS = {*_ACTIONS, "USE", "POLICY", "DEFAULT", "SYSCALL", "define"}
+_KEYWORDS = {*_ACTIONS, "USE", "POLICY", "DEFAULT", "SYSCALL", "ON", "define"}
 _MOST_EXPANDED = 100_000
 _MOST_ERRORS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call in a block: ``declared`` are its arguments' names, None for the kernel's own.
+    """A call in a block: ``declared`` are its arguments' names, None for those of kafel's table.
 
-    ``condition`` are the words of what must hold, None for nothing.
+    ``condition`` are the words of what must hold, None for nothing. The rule is for the ABIs that
+    are ``on``, for all if that is None.
     """
 
     call: Word
     number: int | None
     declared: tuple[str, ...] | None
+    on: frozenset[str] | None
     condition: tuple[Word, ...] | None
 
 
@@ -87,6 +96,9 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     words = Words(draft, Path(file).parent)
     parser = _Parser(words.read(_source(text, file, draft)), words.errors)
     parser.program()
+    if not parser.main and not parser.policies and not parser.default and not parser.errors:
+        text = "there is no statement, which kafel refuses; write DEFAULT and an action"
+        parser.fail(text, Position(file, 1, 1), Problem.MALFORMED_FILE)
     abis = target_abis(reading, draft, "kafel compiles a policy for the machine that it runs on")
     default = parser.default or ("kill_thread", Position(file, 1, 1))
     draft.setting("default_action", *default)
@@ -110,7 +122,19 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
         table = tables.tables.get(abi.name)
         if table is None:
             continue  # what reads the draft tells that the tables have no such ABI
-        _Rules(draft, table, tables, parser.errors, scoped=x32 or len(abis) > 1).add(blocks)
+        known = kafel_calls().get(abi.name)
+        if known is None:
+            some = ", ".join(sorted(kafel_calls()))
+            parser.fail(
+                f"kafel has no calls of {abi.name}: it compiles for {some}", Position(file, 1, 1)
+            )
+            continue
+        rules = _Rules(draft, table, tables, known, parser.errors, scoped=x32 or len(abis) > 1)
+        rules.add(blocks)
+        # kafel looks at what no policy uses as well.
+        for name, (_, statements) in parser.policies.items():
+            if name not in used:
+                rules.check(one for one in statements if isinstance(one, _Block))
     if parser.errors:
         raise InputError(*_told(parser.errors, file))
     return draft
@@ -294,9 +318,8 @@ class _Parser:
         if number is not None and number > U32 and number >> 31 != (1 << 33) - 1:
             self.fail(f"{number:#x} is not the number of a system call", word.at)
             number = None
-        return _Call(
-            word, None if number is None else number & U32, self._declared(), self._condition()
-        )
+        number = None if number is None else number & U32
+        return _Call(word, number, self._declared(), self._on(), self._condition())
 
     def _declared(self) -> tuple[str, ...] | None:
         if not self._take("("):
@@ -312,6 +335,27 @@ class _Parser:
                 self.fail("a system call has at most six arguments", name.at)
             names.append(name.text)
         return tuple(names)
+
+    def _on(self) -> frozenset[str] | None:
+        """Return the ABIs that a rule is for, None for all."""
+        if not self._take("ON"):
+            return None
+        several = self._take("{")
+        found = [self._architecture()]
+        while several and not self._take("}"):
+            self._need(",")
+            at = self._word.at
+            found.append(self._architecture())
+            if found[-1] in found[:-1]:
+                self.fail("the architecture is named twice", at)
+        return frozenset(found)
+
+    def _architecture(self) -> str:
+        word = self._kind("name", "the name of an architecture")
+        if word.text.lower() not in ARCHITECTURES:
+            hint = did_you_mean(word.text.lower(), ARCHITECTURES)
+            self.fail(f"kafel knows no architecture {word.text!r}{hint}", word.at)
+        return ARCHITECTURES.get(word.text.lower(), "")
 
     def _condition(self) -> tuple[Word, ...] | None:
         """Return the words of a condition; what they mean depends on the ABI."""
@@ -358,6 +402,7 @@ class _Rules:
     draft: Draft
     table: Table
     tables: Tables
+    calls: Mapping[str, KafelCall]
     errors: list[Diagnostic]
     scoped: bool
     _known: dict[int, Condition | None] = field(default_factory=dict)
@@ -366,23 +411,54 @@ class _Rules:
         """Add all of ``blocks``, in their order."""
         rules = ExactRules(self.draft, self.table, self.tables, self.scoped)
         for block in blocks:
-            for call in block.calls:
+            for call in self._here(block):
                 self._add(call, (block.action, block.at), rules)
         if not self.errors:
             rules.write()
 
+    def check(self, blocks: Iterable[_Block]) -> None:
+        """Note what is wrong with rules that are not used."""
+        for block in blocks:
+            for call in self._here(block):
+                number = self._number(call)
+                if number is not None and call.condition is not None:
+                    self._meaning(call)
+
+    def _here(self, block: _Block) -> Iterator[_Call]:
+        """Yield the rules that are for this ABI."""
+        name = self.table.abi.name
+        return (call for call in block.calls if call.on is None or name in call.on)
+
+    def _number(self, call: _Call) -> int | None:
+        """Return the number of a call, None with an error if kafel has none of that name."""
+        if call.number is not None:
+            return call.number
+        name = call.call.text
+        known = self.calls.get(name)
+        if known is None:
+            hint = self._hint(name) if len(self.errors) < MOST_HINTS else ""
+            text = f"kafel knows no system call {name!r} on {self.table.abi.name}{hint}"
+            self._fail(text, call.call.at, Problem.UNKNOWN_CALL)
+            return None
+        return known.nr
+
+    def _hint(self, name: str) -> str:
+        """Return what to write in place of a name that kafel does not know."""
+        nr = self.table.numbers.get(name)
+        if nr is None:
+            return did_you_mean(name, self.calls)
+        theirs = next((repr(own) for own, call in self.calls.items() if call.nr == nr), "")
+        return f": write {theirs or f'SYSCALL[{nr}]'}, which is the kernel's {name}"
+
     def _add(self, call: _Call, block: tuple[str, Position], rules: ExactRules) -> None:
         at, name = call.call.at, call.call.text
-        number = self.table.numbers.get(name) if call.number is None else call.number
+        number = self._number(call)
         if number is None:
-            hint = did_you_mean(name, self.table.numbers) if len(self.errors) < MOST_HINTS else ""
-            text = f"unknown system call {name!r} on {self.table.abi.name}{hint}"
-            self._fail(text, at, Problem.UNKNOWN_CALL)
             return
         condition: Condition | None = True
         if call.condition is not None:
             if id(call) not in self._known:
-                self._known[id(call)] = self._meaning(call, number)
+                self._known[id(call)] = self._meaning(call)
             condition = self._known[id(call)]
         if condition is False:
             text = f"this rule for {name} never matches: its condition never holds"
@@ -393,27 +469,25 @@ class _Rules:
         elif condition is not None:
             rules.add(number, condition if isinstance(condition, str) else None, at, block)
 
-    def _meaning(self, call: _Call, number: int) -> Condition | None:
+    def _meaning(self, call: _Call) -> Condition | None:
         """Return what a condition asks for, None with an error if it is none."""
-        reader = ConditionReader(call.condition or (), self._arguments(call, number), self.errors)
+        reader = ConditionReader(call.condition or (), self._arguments(call), self.errors)
         try:
             return reader.whole()
         except KafelSyntaxError:
             return None
 
-    def _arguments(self, call: _Call, number: int) -> dict[str, Side]:
+    def _arguments(self, call: _Call) -> dict[str, Side]:
         """Return the arguments of a call by name: declared ones have 64 bits."""
         if call.declared is not None:
             return {
                 name: Side.of_argument(i, wide=True) for i, name in enumerate(call.declared[:6])
             }
-        name = self.table.names.get(number)
-        prototype = self.tables.facts.prototype(name, self.table.abi) if name else None
-        if prototype is None or call.number is not None:
+        if call.number is not None:
             return {}
         return {
-            one.name: Side.of_argument(i, wide=(one.bits or self.table.abi.bits) > 32)
-            for i, one in enumerate(prototype.parameters)
+            one.name: Side.of_argument(i, wide=one.size == 8)
+            for i, one in enumerate(self.calls[call.call.text].arguments)
         }
 
     def _fail(self, text: str, at: Position, kind: Problem) -> None:

@@ -23,7 +23,8 @@ _MOST_FILES = 256
 _MOST_WORDS = 200_000
 
 _WORD = re.compile(
-    r"(?P<blank>[ \t\r\n]+|//[^\n]*|/\*.*?\*/)"
+    # A star takes the next character along unless that is a slash: "**/" ends no comment.
+    r"(?P<blank>[ \t\r\n]+|//[^\n]*|/\*(?:[^*]|\*[^/])*\*/)"
     r"|(?P<include>\#include\b(?P<files>[^\n;]*))"
     r"|(?P<number>0x[0-9a-fA-F]+|0b[01]+|0[0-9]+|0|-?[1-9][0-9]*)"
     r"|(?P<name>[A-Za-z][A-Za-z0-9_]*)"
