@@ -17,20 +17,23 @@ from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.sets import NOTHING, Sets
 from seccompgen.io.reading import read_start
 from seccompgen.kernel.powers import powers
-from seccompgen.observe.record.closure import ON_DEMAND, Use
+from seccompgen.observe.record.closure import ON_DEMAND, Use, raises
 from seccompgen.observe.record.grants import Grants, members
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Predicate, ResolvedPolicy, Rule
+    from seccompgen.core.tables import Tables
     from seccompgen.kernel.powers import PowerLine
     from seccompgen.observe.record.cases import Cases
 
 ENOSYS = Action.errno("ENOSYS")
 _ALLOW = Action.ALLOW
 _FILE_MAX = 1 << 20
+_MOST_WRAPPED = 64
+"""Lines of a list of names."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Known:
     policy: ResolvedPolicy
     permitted: Mapping[Abi, Grants]
     absent: frozenset[str]
-    origins: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[tuple[str, Predicate | None], str] = field(default_factory=dict)
 
 
 def known_policy(policy: ResolvedPolicy) -> Known:
@@ -87,9 +90,9 @@ def _is_through(rule: Rule, default: Action) -> bool:
     return is_multiplexed(rule.name) and rule.action == default
 
 
-def _origins(policy: ResolvedPolicy) -> dict[str, str]:
+def _origins(policy: ResolvedPolicy) -> dict[tuple[str, Predicate | None], str]:
     """Return the comments behind calls and groups in a file that was recorded."""
-    found: dict[str, str] = {}
+    found: dict[tuple[str, Predicate | None], str] = {}
     lines: dict[str, list[str]] = {}
     for rule in policy.own_rules:
         where = rule.position
@@ -97,11 +100,18 @@ def _origins(policy: ResolvedPolicy) -> dict[str, str]:
             continue
         if where.file not in lines:
             lines[where.file] = _lines(where.file)
-        text = lines[where.file][where.line - 1 : where.line]
-        comment = text[0].rpartition(" # ")[2].strip() if text and " # " in text[0] else ""
-        if comment:
-            found.setdefault(rule.name, comment)
+        if comment := _comment(lines[where.file][where.line - 1 :]):
+            found.setdefault((rule.name, rule.condition), comment)
     return found
+
+
+def _comment(lines: Sequence[str]) -> str:
+    """Return the comment behind a list of names that begins, or goes on, in the first line."""
+    for line in lines[:_MOST_WRAPPED]:
+        text, _, comment = line.partition(" # ")
+        if comment or not text.rstrip().endswith(","):
+            return comment.strip()
+    return ""
 
 
 def _lines(file: str) -> list[str]:
@@ -111,7 +121,7 @@ def _lines(file: str) -> list[str]:
         return []
 
 
-def uses_of(known: Known, cases: Cases) -> Iterator[Use]:
+def uses_of(known: Known, cases: Cases, tables: Tables) -> Iterator[Use]:
     """Yield what a known policy permits that gives something, and that is on one line."""
     for abi, permitted in known.permitted.items():
         done = Grants(abi)
@@ -119,6 +129,8 @@ def uses_of(known: Known, cases: Cases) -> Iterator[Use]:
             if not power.gives and power.name not in ON_DEMAND:
                 for call, conditions in members(power, abi, cases):
                     done.add(call, conditions)
+        for one in raises(abi, tables):
+            done.add(one.name, one.conditions)
         for call, conditions in permitted:
             for condition in conditions:
                 if not cases.has(call, abi) or done.covers(call, condition):
@@ -126,11 +138,10 @@ def uses_of(known: Known, cases: Cases) -> Iterator[Use]:
                 line = _only_line(call, condition, abi, cases)
                 if line is not None:
                     asked = () if condition is None else (condition,)
-                    yield Use(abi, call, line, asked, _origin(known.origins.get(call, ""), line))
-
-
-def _origin(comment: str, line: PowerLine) -> str:
-    return comment.removeprefix(line.reason).removeprefix("; ")
+                    comment = known.origins.get((call, condition), "")
+                    origin = comment.removeprefix(line.reason).removeprefix("; ")
+                    # Where others send the same signals, the policy says so already.
+                    yield Use(abi, call, line, asked, origin, alone="kill" in line.calls)
 
 
 def _only_line(call: str, condition: Predicate | None, abi: Abi, cases: Cases) -> PowerLine | None:

@@ -7,7 +7,7 @@ library's start, so that a few more are looked at, until one comes from the prog
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from seccompgen.core.text import printable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Sorted = Callable[[CallNumber, Arguments], Hashable | None]
     """A function that returns what kind of call one is; None for one that needs no place."""
 
-_LOOKS = 12
-"""Calls of a kind that are looked at."""
+_LOOKS, _LOOKS_AT_SCRIPTS = 12, 64
+"""Calls of a kind that are looked at; while an interpreter runs its own library there are more."""
 _SETTLED = 1 << 14
 """Keys of which it is kept that no more is asked; of others that is found out again."""
 _PLACES = 6
@@ -46,7 +46,7 @@ class Origins:
     def __init__(self, sort: Sorted) -> None:
         self.settled: set[tuple[int, ...]] = set()
         self._sort = sort
-        self._looks: Counter[Hashable] = Counter()
+        self._looks: dict[Hashable, float] = defaultdict(float)
         self._found: dict[Hashable, tuple[int, str]] = {}
 
     def look(
@@ -58,12 +58,11 @@ class Origins:
             if len(self.settled) < _SETTLED:
                 self.settled.add(key)
             return
-        self._looks[kind] += 1
-        process = Process(tid)
-        worth, text = _place(process)
-        if text and worth > self._found.get(kind, (-1, ""))[0]:
+        worth, text = _place(Process(tid))
+        self._looks[kind] += _LOOKS / _LOOKS_AT_SCRIPTS if worth == _SCRIPT else 1
+        if worth > self._found.get(kind, (-1, ""))[0]:
             self._found[kind] = worth, text
-        if worth == _OWN:
+        if worth == _LINE:
             self._looks[kind] = _LOOKS
 
     def found(self) -> Mapping[Hashable, str]:
@@ -71,18 +70,20 @@ class Origins:
         return {kind: text for kind, (_, text) in self._found.items()}
 
 
-_PROGRAM, _FUNCTION, _OWN = range(3)
-"""Degrees of a place: a program's name, with a function of a library, with one of its own."""
+_SCRIPT, _PROGRAM, _FUNCTION, _OWN, _LINE = range(5)
+"""Degrees of a place, from one that says least: an interpreter in its own library, a program, with
+a function of a library, with one of its own, with the line of a script."""
 
 
 def _place(process: Process) -> tuple[int, str]:
     """Return a place as text, and how much it says."""
     program = printable((process.executable or process.name).rpartition("/")[2])
     lines = python_lines(process)
+    own_line = next((line for line in lines if not _STANDARD.search(line)), "")
+    if own_line:
+        return _LINE, _short(f"{program}: {printable(own_line.rpartition('/')[2])}")
     if lines:
-        own_line = next((line for line in lines if not _STANDARD.search(line)), "")
-        text = (own_line or lines[0]).rpartition("/")[2]
-        return (_OWN if own_line else _FUNCTION), _short(f"{program}: {printable(text)}")
+        return _SCRIPT, program
     places = places_of(process, process.instruction_pointer, _PLACES)
     own = next((one for one in places if one.function and not _is_library(one)), None)
     named = own or next((one for one in places if one.function), None)

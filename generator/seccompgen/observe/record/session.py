@@ -229,7 +229,7 @@ def _closed(
     """Return what a reviewer would permit of what was used, and what known policies permit."""
     cases = Cases(tables)
     known = [known_policy(policy) for policy in wish.known]
-    used = [use for one in known for use in uses_of(one, cases)]
+    used = [use for one in known for use in uses_of(one, cases, tables)]
     seen = list(uses(recording, cases, tables)) if recording else []
     several = [(policy.arches, policy.compat_arches) for policy in wish.known]
     several.append(apart_by_kernel(dict.fromkeys(one.abi for one in seen)))
