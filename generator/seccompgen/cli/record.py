@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.observe.record.coverage import Coverage, Refused
     from seccompgen.observe.record.observations import Recording
+    from seccompgen.observe.record.sections import KindOfUse
     from seccompgen.observe.record.session import RecordRequest
 
 _INTERRUPTED = 130
@@ -163,8 +164,9 @@ def record(
             say("given up: all that ran is killed, and nothing is written", err=True)
             sys.exit(_INTERRUPTED)
         _print_run(recording, name, tables, writes=bool(output))
+    kinds: tuple[KindOfUse, ...] = ()
     if output:
-        _write(recording, wish, tables, output, Path(name).name, action)
+        kinds = _write(recording, wish, tables, output, Path(name).name, action, known_files)
     found = None
     if recording and against:
         from seccompgen.observe.record.coverage import coverage  # noqa: PLC0415
@@ -174,7 +176,7 @@ def record(
             _print_coverage(found, str(against_file), tables, skip_unreached=skip_unreached)
     code = recording.end.exit_code if recording else 0
     if as_json:
-        print_json(_as_json(recording, found, tables))
+        print_json(_as_json(recording, found, kinds, tables))
     sys.exit(code or (EXIT_NO if found and found.refused else 0))
 
 
@@ -289,19 +291,25 @@ def _write(
     output: Path,
     command: str,
     action: Action,
-) -> None:
+    known_files: tuple[Path, ...],
+) -> tuple[KindOfUse, ...]:
+    """Write the policy, unless it is there and says all; return the kinds that it permits."""
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415
-    from seccompgen.observe.record.session import policy_text  # noqa: PLC0415
+    from seccompgen.observe.record.session import adds_nothing, policy_of  # noqa: PLC0415
     from seccompgen.policy.modeline import modeline  # noqa: PLC0415
 
-    text = policy_text(recording, wish, tables, output, command, action)
-    text = modeline(output.parent) + text
+    made = policy_of(recording, wish, tables, output, command, action)
+    if output in known_files and recording and adds_nothing(recording, wish, tables):
+        say(f"{output} is as it was", err=True)
+        return made.kinds
+    text = modeline(output.parent) + made.text
     try:
         written = Outputs({output: text.encode()}).write()
     except OutsideError as error:
         # A run may have taken long, or cannot be had again.
         raise OutsideError(f"{error}; {_kept_elsewhere(text)}") from None
     say(f"wrote {output}" if written else f"{output} is as it was", err=True)
+    return made.kinds
 
 
 def _kept_elsewhere(text: str) -> str:
@@ -371,7 +379,10 @@ def _tests(labels: Iterable[str]) -> str:
 
 
 def _as_json(
-    recording: Recording | None, found: Coverage | None, tables: Tables
+    recording: Recording | None,
+    found: Coverage | None,
+    kinds: tuple[KindOfUse, ...],
+    tables: Tables,
 ) -> dict[str, object]:
     from seccompgen.observe.record.observations import abi_of, name_of  # noqa: PLC0415
 
@@ -390,6 +401,16 @@ def _as_json(
             "unprivileged": list(recording.unprivileged),
             "own_filters": recording.filters,
         }
+    if kinds:
+        report["kinds"] = [
+            {
+                "name": one.power.name,
+                "gives": one.power.gives,
+                "whole": one.whole,
+                "calls": list(one.calls),
+            }
+            for one in kinds
+        ]
     if found:
         report |= {
             "rules": found.rules,

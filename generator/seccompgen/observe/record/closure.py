@@ -72,6 +72,12 @@ class Use(NamedTuple):
     overflows: bool = False
     alone: bool = False
 
+    def asks(self, cases: Cases) -> tuple[Predicate | None, ...]:
+        """Return the conditions under which the call has to be permitted; None is always."""
+        if self.overflows or self.line is None:
+            return (None,)
+        return self.conditions or cases.exactly(self.line, self.call, self.abi)
+
     @property
     def falls_back(self) -> bool:
         """True for clone3 as a thread or process: where it fails libraries do that by clone."""

@@ -84,8 +84,10 @@ class Grants:
 
 def group_of(power: Power) -> StockGroup | None:
     """Return the group of the language that has all calls of a kind, None if there is none."""
+    whole = (power.name,)
     groups = stock_groups().values()
-    return next((one for one in groups if getattr(one, "kind", "") == power.name), None)
+    found = (one for one in groups if one.kinds == whole and not one.without and not one.members)
+    return next(found, None)
 
 
 def members(

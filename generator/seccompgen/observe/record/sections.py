@@ -77,14 +77,35 @@ def draft(
     return Draft(closure, kept, tuple(has))
 
 
+class KindOfUse(NamedTuple):
+    """A kind that is permitted: ``whole``, or these calls of it."""
+
+    power: Power
+    whole: bool
+    calls: tuple[str, ...]
+
+
+def kinds(closure: Closure) -> Iterator[KindOfUse]:
+    """Yield the kinds of which something is permitted, in the order of the table."""
+    for power in powers().kinds.values():
+        calls = dict.fromkeys(
+            one.name
+            for line, by_abi in closure.lines.items()
+            if line.power == power
+            for several in by_abi.values()
+            for one in several
+        )
+        if calls or power in closure.whole:
+            yield KindOfUse(power, power in closure.whole, tuple(calls))
+
+
 def _wanted(
     closure: Closure, used: Sequence[Use], known: Sequence[Known], abi: Abi, cases: Cases
 ) -> Iterator[tuple[str, Predicate | None]]:
     """Yield each call that has to be permitted on an ABI, and the condition on it."""
     for one in used:
         if one.abi == abi and not one.falls_back:
-            exactly = cases.exactly(one.line, one.call, abi) if one.line else (None,)
-            for condition in (None,) if one.overflows else one.conditions or exactly:
+            for condition in one.asks(cases):
                 yield one.call, condition
     for policy in known:
         for call, conditions in policy.permitted.get(abi, ()):
@@ -92,8 +113,18 @@ def _wanted(
                 yield call, condition
     for line in powers().lines:
         for call in line.calls if line.power in closure.whole else ():
-            for condition in cases.exactly(line, call, abi):
-                yield call, condition
+            if not _hides(call, abi, cases):
+                for condition in cases.exactly(line, call, abi):
+                    yield call, condition
+
+
+def _hides(call: str, abi: Abi, cases: Cases) -> bool:
+    """Return True if no filter sees on an ABI what a call gives, and programs can do without it.
+
+    Where mmap has its arguments in memory, memory and code are mapped by mmap2; s390x has none.
+    """
+    hidden = any(line.when and not cases.exactly(line, call, abi) for line in powers().of(call))
+    return hidden and (call != "mmap" or cases.has("mmap2", abi))
 
 
 def sections(made: Draft, cases: Cases, tables: Tables) -> Iterator[Section]:
@@ -130,6 +161,8 @@ def _heading(power: Power) -> str:
 def _whole(heading: str, several: Sequence[Power], made: Draft, cases: Cases) -> Iterator[Section]:
     """Yield the section of kinds that are permitted whole: their groups, or else their calls."""
     comment = _named([one for power in several for one in made.closure.whole[power]])
+    if not comment and [power.name for power in several] == ["exec"]:
+        comment = "by which the command itself is started"
     groups = tuple(group.name for power in several if (group := group_of(power)))
     calls: dict[Abi, tuple[Allowed, ...]] = {}
     for abi in made.closure.abis:

@@ -22,7 +22,7 @@ from seccompgen.observe.record.known import known_policy, uses_of
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.observations import ArgumentBits, abi_of, name_of
 from seccompgen.observe.record.origins import Origins
-from seccompgen.observe.record.sections import draft, sections
+from seccompgen.observe.record.sections import draft, kinds, sections
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace
 from seccompgen.observe.run.launch import Command
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.lint.companions import Companions
     from seccompgen.observe.record.observations import Arguments, CallNumber, Recording
+    from seccompgen.observe.record.sections import KindOfUse
     from seccompgen.policy.write import Allowed, Section
 
 HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
@@ -160,14 +161,21 @@ def _program(known: Sequence[ResolvedPolicy], abi: Abi, tables: Tables) -> tuple
     return proved_program(policy, abi, tables).instructions
 
 
-def policy_text(
+class RecordedPolicy(NamedTuple):
+    """The text of a policy, and the kinds of the table of powers that it permits, if it has any."""
+
+    text: str
+    kinds: tuple[KindOfUse, ...]
+
+
+def policy_of(
     recording: Recording | None,
     wish: RecordRequest,
     tables: Tables,
     output: PurePath,
     command: str,
     default_action: Action,
-) -> str:
+) -> RecordedPolicy:
     """Return the policy that allows what was recorded, and what the known policies allow.
 
     ``output`` is where it will be, ``command`` the name of what was recorded, if anything was.
@@ -175,22 +183,23 @@ def policy_text(
     not have them. Raises InputError where there is nothing to allow.
     """
     make = _exact if wish.exact else _closed
-    arches, compat_arches, calls, tsync, sections = make(recording, wish, tables, output)
+    content = make(recording, wish, tables, output)
     known = next((policy.description for policy in wish.known if policy.description), "")
     # Who wrote flags: [] has no threads to confine; where nobody said, all are.
     decided = any(not one.foreign and one.without_flags is None for one in wish.known)
-    return write_policy(
+    text = write_policy(
         known or f"What {command or 'several workloads'} calls.",
-        calls,
+        content.calls,
         default_action,
         tables,
         HEADING if wish.exact else CLOSED_HEADING,
-        arches=arches,
-        compat_arches=compat_arches,
+        arches=content.arches,
+        compat_arches=content.compat_arches,
         kernel=Release.parse(tables.tag),
-        flags=FilterFlag.TSYNC if tsync or not decided else FilterFlag(0),
-        sections=sections,
+        flags=FilterFlag.TSYNC if content.tsync or not decided else FilterFlag(0),
+        sections=content.sections,
     )
+    return RecordedPolicy(text, content.kinds)
 
 
 class _Content(NamedTuple):
@@ -201,6 +210,7 @@ class _Content(NamedTuple):
     calls: Mapping[Abi, Iterable[Allowed]]
     tsync: bool
     sections: tuple[Section, ...] = ()
+    kinds: tuple[KindOfUse, ...] = ()
 
 
 def _exact(
@@ -245,6 +255,21 @@ def _closed(
     return _Content(
         *(arches, compat, dict.fromkeys(abis, ()), tsync),
         tuple(sections(made, cases, tables)),
+        tuple(kinds(closure)),
+    )
+
+
+def adds_nothing(recording: Recording, wish: RecordRequest, tables: Tables) -> bool:
+    """Return True if the one known policy permits all that a run needs."""
+    if wish.exact or len(wish.known) != 1:
+        return False
+    cases, known = Cases(tables), known_policy(wish.known[0])
+    tsync = recording.before_marker <= 1 or known.policy.flags & FilterFlag.TSYNC
+    return bool(tsync) and all(
+        one.abi in known.permitted and known.permitted[one.abi].covers(one.call, condition)
+        for one in uses(recording, cases, tables)
+        if not one.falls_back
+        for condition in one.asks(cases)
     )
 
 
