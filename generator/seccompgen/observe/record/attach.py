@@ -65,6 +65,7 @@ def _attach(tracer: Tracer, pid: int) -> None:
         known |= new
         for tid in new:
             _seize(tracer, tid, process)
+    tracer.executed.has(pid)
     tracer.seen.catches |= {number for number in CAUGHT if Process(pid).catches(number)}
     tracer.seen.threads = tracer.seen.threads or len(known) > 1
     tracer.seen.processes = tracer.seen.processes or bool(_children_before([pid]))

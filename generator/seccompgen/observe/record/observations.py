@@ -69,6 +69,13 @@ class Sighting:
     refusal: Refusal | None = None
 
 
+class Program(NamedTuple):
+    """A program that was executed, by its path, and the ``libraries`` that it had mapped."""
+
+    path: str
+    libraries: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """The calls of a workload.
@@ -82,6 +89,7 @@ class Recording:
     ``catches`` are the signals of `policy.implied.CAUGHT` that a process had a handler for.
     ``attached`` is True if what was recorded ran already. ``origins`` are the places that what
     gives something was first called from, by call and line of the table of powers.
+    ``programs`` are what was executed.
 
     Where the workload was held against a policy, ``reached`` are the parts of it that answered each
     call, and ``refusals`` counts what it refuses, by what was seen of it. ``more_refused`` are
@@ -100,6 +108,7 @@ class Recording:
     catches: frozenset[int] = frozenset()
     attached: bool = False
     origins: Mapping[Hashable, str] = field(default_factory=dict)
+    programs: tuple[Program, ...] = ()
     reached: frozenset[tuple[CallNumber, Origin]] = frozenset()
     refusals: Mapping[tuple[CallNumber, Arguments], Mapping[Sighting, int]] = field(
         default_factory=dict

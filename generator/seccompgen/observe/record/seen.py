@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from seccompgen.observe.record.answers import Against
-    from seccompgen.observe.record.observations import ArgumentBits, Arguments, RunEnd
+    from seccompgen.observe.record.observations import ArgumentBits, Arguments, Program, RunEnd
     from seccompgen.observe.record.origins import Origins
 
     Key = tuple[int, ...]
@@ -37,8 +37,9 @@ The plugin of pytest makes such a call; the label is text that ends in a NUL, an
 STARTS = frozenset({"clone", "clone3"})
 CLONE3 = "clone3"
 HANDLES = frozenset({"rt_sigaction", "sigaction"})
-ALWAYS_SEEN = frozenset({*INSTALLERS, *STARTS, *HANDLES})
-"""Calls that install filters, start what is to be traced, or catch signals: none runs unseen."""
+ENDS = "exit_group"
+ALWAYS_SEEN = frozenset({*INSTALLERS, *STARTS, *HANDLES, ENDS})
+"""Calls that install filters, start what is to be traced, catch signals, or end: all are seen."""
 _NO_HANDLER = frozenset({0, 1})
 """SIG_DFL and SIG_IGN."""
 _LABEL_MAX = 1024
@@ -172,7 +173,13 @@ class Seen:
         self._all = Calls(self.watch.most)
         self._verdicts = Verdicts(self.watch.against) if self.watch.against else None
 
-    def recording(self, end: RunEnd, unprivileged: Iterable[str]) -> Recording:
+    def counts(self, process: Traced) -> bool:
+        """Return True if what a process does counts: it came to its marker, if that matters."""
+        return bool(process.marked or not self.watch.after_marker)
+
+    def recording(
+        self, end: RunEnd, unprivileged: Iterable[str], programs: tuple[Program, ...] = ()
+    ) -> Recording:
         """Return what was seen, in the order of numbers."""
         calls: dict[CallNumber, set[Arguments]] = {}
         for key in sorted(self._all.keys):
@@ -200,6 +207,7 @@ class Seen:
             catches=frozenset(self.catches),
             attached=self.attached,
             origins=self.watch.origins.found() if self.watch.origins else {},
+            programs=programs,
         )
 
     def _kept(self, key: Key) -> tuple[CallNumber, Arguments]:
@@ -252,8 +260,7 @@ class Seen:
             process.seen.add(key)
         # Who has a filter is stopped at the entry, and once more where that lets the call through.
         first = call[0] == ptrace.OP_ENTRY or not process.filtered
-        counts = process.marked or not self.watch.after_marker
-        if self._verdicts and first and counts:
+        if self._verdicts and first and self.counts(process):
             self._judge(tid, process, call, kind)
         if self.watch.origins and counts and key not in self.watch.origins.settled:
             self.watch.origins.look(tid, key, *self._kept(key))

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import OutsideError, SeccompgenError
 from seccompgen.core.model import U32, FilterFlag, Settings
 from seccompgen.io.console import say
+from seccompgen.observe.record.executed import Executed
 from seccompgen.observe.record.observations import CallNumber, RunEnd, abi_of
 from seccompgen.observe.record.requests import Requests, answered_by
-from seccompgen.observe.record.seen import HANDLES, STARTS, Seen
+from seccompgen.observe.record.seen import ENDS, HANDLES, STARTS, Seen
 from seccompgen.observe.record.threads import Threads
 from seccompgen.observe.record.untraced import change
 from seccompgen.observe.run import ptrace
@@ -127,13 +128,14 @@ class Tracer:
         self.started = not main
         """True once the command was executed."""
         self.end = RunEnd()
+        self.executed = Executed()
         self._main = main
         self._leaving = False
         self._unprivileged: dict[str, None] = {}
 
     def recording(self) -> Recording:
         """Return what was seen."""
-        return self.seen.recording(self.end, self._unprivileged)
+        return self.seen.recording(self.end, self._unprivileged, self.executed.programs)
 
     def leave(self) -> None:
         """Let everything go, as soon as it has stopped."""
@@ -176,6 +178,8 @@ class Tracer:
                 _keep_traced(thread, name, call)
             elif name in HANDLES:
                 self.seen.handles(tid, call)
+            elif name == ENDS:
+                self._has(thread)
             elif self.seen.filters(tid, thread.process, name, call[3:]):
                 self._stop_others(thread)
         self._resume(thread)
@@ -247,8 +251,14 @@ class Tracer:
         self.threads.executes(thread, ptrace.event_message(thread.tid))
         thread.process.label_at = 0
         self.started = True
+        self._has(thread)
         if program := _without_privileges(thread.tid):
             self._unprivileged[program] = None
+
+    def _has(self, thread: Thread) -> None:
+        """Note which program a thread runs, if what it does counts."""
+        if self.seen.counts(thread.process):
+            self.executed.has(thread.tid)
 
     def _ended(self, tid: int, status: int) -> None:
         """Handle the end of a thread."""

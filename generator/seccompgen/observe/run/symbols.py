@@ -34,6 +34,8 @@ _PT_LOAD, _SHT_SYMTAB, _SHT_DYNSYM, _SHN_UNDEF = 1, 2, 11, 0
 _STT_OBJECT = 1
 _STT_CODE = frozenset({2, 10})
 """STT_FUNC, STT_GNU_IFUNC."""
+_BROKEN = (struct.error, IndexError, ValueError, OverflowError)
+"""The errors of reading a file that is none, or not whole."""
 
 
 class _Layout(NamedTuple):
@@ -150,33 +152,74 @@ def file_symbols(path: Path) -> Symbols | None:
         return None
 
 
+def imported_names(data: bytes) -> frozenset[str]:
+    """Return the names that an ELF file, of which ``data`` is the content, takes from others."""
+    layout = _layout(data)
+    if layout is None:
+        return frozenset()
+    order = _order(data)
+    try:
+        sections = _sections(data, layout, order)
+        return frozenset(
+            _text(data, sections[table[6]][4] + name)
+            for table in sections
+            if table[1] == _SHT_DYNSYM
+            for name, *_, section in _entries(data, layout, order, table)
+            if section == _SHN_UNDEF
+        )
+    except _BROKEN:
+        return frozenset()
+
+
+def defined_names(data: bytes) -> frozenset[str]:
+    """Return the names of the functions in an ELF file, of which ``data`` is the content."""
+    symbols = _symbols(data)
+    return frozenset(one.name for one in symbols.functions) if symbols else frozenset()
+
+
 def _symbols(data: bytes) -> Symbols | None:
-    layout = _LAYOUTS.get(data[4]) if data[:4] == b"\x7fELF" and len(data) > 5 else None
+    layout = _layout(data)
     if layout is None:
         return None
     try:
-        return _read(data, layout, ">" if data[5] == 2 else "<")
-    except (struct.error, IndexError, ValueError, OverflowError):
+        return _read(data, layout, _order(data))
+    except _BROKEN:
         return None
+
+
+def _layout(data: bytes) -> _Layout | None:
+    return _LAYOUTS.get(data[4]) if data[:4] == b"\x7fELF" and len(data) > 5 else None
+
+
+def _order(data: bytes) -> str:
+    return ">" if data[5] == 2 else "<"
+
+
+def _sections(data: bytes, layout: _Layout, order: str) -> list[tuple[int, ...]]:
+    words, at = layout.tables
+    _, sections_at = struct.unpack_from(order + words, data, at)
+    size, count = struct.unpack_from(order + "2H", data, layout.counts + 4)
+    return [
+        struct.unpack_from(order + layout.section, data, sections_at + size * i)
+        for i in range(count)
+    ]
 
 
 def _read(data: bytes, layout: _Layout, order: str) -> Symbols | None:
     words, at = layout.tables
-    segments_at, sections_at = struct.unpack_from(order + words, data, at)
-    counts = struct.unpack_from(order + "4H", data, layout.counts)
-    segments = tuple(_segments(data, layout, order, segments_at, counts[:2]))
-    size, count = counts[2:]
-    sections = [
-        struct.unpack_from(order + layout.section, data, sections_at + size * i)
-        for i in range(count)
-    ]
+    segments_at, _ = struct.unpack_from(order + words, data, at)
+    counts = struct.unpack_from(order + "2H", data, layout.counts)
+    segments = tuple(_segments(data, layout, order, segments_at, counts))
+    sections = _sections(data, layout, order)
     objects: dict[str, int] = {}
     names: dict[int, _Function] = {}
     for kind, table in ((one[1], one) for one in sections):
         if kind not in {_SHT_SYMTAB, _SHT_DYNSYM}:
             continue
         strings = sections[table[6]][4]
-        for name, value, length, type_ in _entries(data, layout, order, table):
+        for name, value, length, type_, section in _entries(data, layout, order, table):
+            if section == _SHN_UNDEF:
+                continue
             if type_ in _STT_CODE:
                 function = _Function(value, length, _text(data, strings + name))
                 names[value] = min(names.get(value, function), function, key=_oddness)
@@ -202,16 +245,16 @@ def _segments(
 
 def _entries(
     data: bytes, layout: _Layout, order: str, table: tuple[int, ...]
-) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the name's offset, value, size and type of each symbol that is defined."""
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield the name's offset, value, size, type and section of each symbol that has a name."""
     entries = data[table[4] : table[4] + table[5]]
     for entry in islice(struct.iter_unpack(order + layout.symbol, entries), _SYMBOLS_MAX):
         if "Q" in layout.symbol:
             name, info, _, section, value, size = entry
         else:
             name, value, size, info, _, section = entry
-        if section != _SHN_UNDEF and name:
-            yield name, value, size, info & 15
+        if name:
+            yield name, value, size, info & 15, section
 
 
 def _text(data: bytes, start: int) -> str:
