@@ -4,6 +4,7 @@
 
     session        all of it, end to end
     tracer         a command run to the end of all that it starts, event by event
+    executed       the programs that were executed, with their libraries
     threads        the threads that are traced, each of a process
     requests       signals that ask the recorder to end
     attach         processes that run already
@@ -21,5 +22,7 @@
     sections       a closure as the text of a policy, kind by kind
     generalise     with --exact: from recorded values to conditions
     merge          with --exact: several runs and machines as one
+    code_names     functions that code names, and what their calls give
+    near_misses    what code can do that no run showed, as rules to take in
     coverage       a workload beside a policy: refused calls, and rules that nothing reached
 """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ORDINARY = (
     *("files-read", "files-write", "processes", "exec"),
-    *("unix", "internet", "netlink", "connect", "listen"),
+    *("unix", "internet", "connect", "listen"),
 )
 """Kinds of which the names of functions say enough to offer them whole, in the order of offers."""
 _STARTING = "system popen wordexp posix_spawn posix_spawnp forkpty"
@@ -47,26 +47,30 @@ _KINDS: Mapping[str, str] = {
     "exec": f"{_STARTING} execl execle execlp execv execvp execvpe fexecve forkexec",
     "unix": f"socket {_LOGGING}",
     "internet": f"socket {_RESOLVING}",
-    "netlink": "getifaddrs if_nameindex",
     "connect": f"{_LOGGING} {_RESOLVING} sendto",
     "listen": "bindresvport",
 }
 """By kind, functions that have the name of no call, or of one whose arguments decide."""
 _CALLS: Mapping[str, str] = {
     "killpg": "kill",
-    "sigqueue": "kill",
+    "sigqueue": "rt_sigqueueinfo",
+    "setrlimit": "setrlimit prlimit64",
+    "prlimit": "prlimit64",
+    "nice": "nice setpriority",
+    "pthread_setaffinity_np": "sched_setaffinity",
+    "pthread_setschedparam": "sched_setscheduler",
     "seteuid": "setuid",
     "setegid": "setgid",
     "initgroups": "setgroups",
     "cap_set_proc": "capset",
-    "prlimit": "setrlimit",
-    "pthread_setaffinity_np": "sched_setaffinity",
-    "pthread_setschedparam": "sched_setscheduler",
     "klogctl": "syslog",
     "io_uring_queue_init": "io_uring_setup",
     "io_uring_queue_init_params": "io_uring_setup",
+    "syscall": "",
 }
-"""By function, a call of another name that it makes."""
+"""By function, the calls of other names that it makes."""
+_CASES: Mapping[str, str] = {"prlimit64": "limits"}
+"""By call whose arguments decide, the kind of which functions make it."""
 _PLAIN = re.compile(r"_*(.+?)(?:64)?(?:_2|_chk|_time64)?")
 """A name without what C libraries put around it: ``__open64_2``."""
 _C_LIBRARY = re.compile(
@@ -74,7 +78,7 @@ _C_LIBRARY = re.compile(
 )
 _INTERPRETER = re.compile(
     r"(python|pypy|perl|ruby|node|nodejs|deno|bun|php|lua|luajit|tclsh|wish|Rscript|R|julia|guile|"
-    r"java|beam\.smp|pwsh|bash|dash|sh|zsh|ksh|mksh|ash|fish|busybox|gawk|mawk)[\d.]*(-\w+)?"
+    r"java|beam\.smp|pwsh|bash|dash|sh|zsh|ksh|mksh|ash|fish|busybox|gawk|mawk)[\d.]*"
 )
 _OF_GO = re.compile(
     rb"\0(?:syscall|internal/syscall/unix|golang\.org/x/sys/unix)\.(\w{2,40})(?=\0)"
@@ -92,37 +96,35 @@ class Found(NamedTuple):
 
 
 class CodeNames(NamedTuple):
-    """The functions that programs name, by kind and by line of the table of powers.
+    """The functions that programs name, by kind; those of mighty kinds by call and its line.
 
     ``foreseeable`` is False where the code does what others write: that of interpreters, and of
     programs that name no function.
     """
 
     kinds: Mapping[str, tuple[Found, ...]]
-    lines: Mapping[PowerLine, tuple[Found, ...]]
+    calls: Mapping[tuple[str, PowerLine], tuple[Found, ...]]
     foreseeable: bool
 
 
 def code_names(programs: Iterable[Program]) -> CodeNames:
     """Return what the code of ``programs`` names; files that cannot be read name nothing."""
     kinds: dict[str, dict[Found, None]] = {}
-    lines: dict[PowerLine, dict[Found, None]] = {}
+    calls: dict[tuple[str, PowerLine], dict[Found, None]] = {}
     foreseeable = True
-    for program in programs:
-        foreseeable = (
-            foreseeable and not is_interpreter(program.path) and bool(_names(program.path))
-        )
-        files = [program.path, *(one for one in program.libraries if not _is_of_c(one))]
-        for file in files:
+    for path, libraries in programs:
+        foreseeable = foreseeable and not is_interpreter(path) and bool(_names(path))
+        for file in (path, *(one for one in libraries if not _is_of_c(one))):
             for function in _names(file):
-                found = Found(function, Path(file).name, own=file == program.path)
+                found = Found(function, Path(file).name, own=file == path)
                 for kind in _kinds_of(function):
                     kinds.setdefault(kind, {})[found] = None
-                if found.own and (line := _line_of(function)):
-                    lines.setdefault(line, {})[found] = None
+                # Libraries have much that no program of theirs uses.
+                for call in _mighty_calls(function) if found.own else ():
+                    calls.setdefault(call, {})[found] = None
     return CodeNames(
         {kind: tuple(those) for kind, those in kinds.items()},
-        {line: tuple(those) for line, those in lines.items()},
+        {call: tuple(those) for call, those in calls.items()},
         foreseeable,
     )
 
@@ -136,43 +138,45 @@ def _is_of_c(path: str) -> bool:
     return _C_LIBRARY.match(Path(path).name) is not None
 
 
-def call_of(function: str) -> str:
-    """Return the call of a function's name, or that it makes; empty if none is known."""
-    call = _CALLS.get(function, function)
-    return call if powers().of(call) and call != "syscall" else ""
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _names(path: str) -> tuple[str, ...]:
     """Return the names of functions in a file, as people write them, sorted."""
     try:
         data = read_file(Path(path), _FILE_MAX)
     except OSError:
         return ()
-    taken = imported_names(data)
+    names = set(imported_names(data))
     if go := {name.decode().lower() for name in _OF_GO.findall(data)}:
-        taken |= go
-    elif not taken:
-        taken = defined_names(data)
-    return tuple(sorted({match[1] for one in taken if (match := _PLAIN.fullmatch(one))}))
+        names |= go
+    elif not names:
+        names |= defined_names(data)
+    return tuple(sorted({match[1] for one in names if (match := _PLAIN.fullmatch(one))}))
 
 
 @lru_cache(maxsize=1 << 14)
 def _kinds_of(function: str) -> tuple[str, ...]:
     """Return the ordinary kinds of what a function does."""
     found = [kind for kind, listed in _KINDS.items() if function in listed.split()]
-    if not found and (call := call_of(function)):
-        last = powers().of(call)[-1]
-        # What a call gives by its arguments only, no name says.
-        found = [last.power.name] if last.power.name in ORDINARY else []
-    return tuple(found)
+    lines = () if found else powers().of(function)
+    return tuple(found) or tuple(
+        line.power.name for line in lines[-1:] if line.power.name in ORDINARY
+    )
 
 
-def _line_of(function: str) -> PowerLine | None:
-    """Return the line of a mighty kind that a function's call is on, whatever its arguments."""
-    if any(function in listed.split() for listed in _KINDS.values()):
-        return None
-    lines = powers().of(call_of(function))
+@lru_cache(maxsize=1 << 14)
+def _mighty_calls(function: str) -> tuple[tuple[str, PowerLine], ...]:
+    """Return the calls of mighty kinds that a function makes, but for those that arguments decide.
+
+    What such a call gives, no name says.
+    """
+    if _kinds_of(function):
+        return ()
+    made = _CALLS.get(function, function).split()
+    return tuple((call, line) for call in made if (line := _line_of(call)))
+
+
+def _line_of(call: str) -> PowerLine | None:
+    lines = [one for one in powers().of(call) if one.power.name == _CASES.get(call, one.power.name)]
     if len(lines) != 1 or not lines[0].power.gives or lines[0].power.name in ORDINARY:
         return None
     return lines[0]

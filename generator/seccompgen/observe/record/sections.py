@@ -99,6 +99,15 @@ def kinds(closure: Closure) -> Iterator[KindOfUse]:
             yield KindOfUse(power, power in closure.whole, tuple(calls))
 
 
+def permitted(made: Draft, cases: Cases, tables: Tables) -> dict[Abi, Grants]:
+    """Return what a policy permits, by ABI."""
+    found = {abi: grants(made.closure, abi, cases, tables) for abi in made.closure.abis}
+    for abi, calls in made.kept.items():
+        for one in calls:
+            found[abi].add(one.name, one.conditions)
+    return found
+
+
 def _wanted(
     closure: Closure, used: Sequence[Use], known: Sequence[Known], abi: Abi, cases: Cases
 ) -> Iterator[tuple[str, Predicate | None]]:

@@ -260,7 +260,8 @@ class Seen:
             process.seen.add(key)
         # Who has a filter is stopped at the entry, and once more where that lets the call through.
         first = call[0] == ptrace.OP_ENTRY or not process.filtered
-        if self._verdicts and first and self.counts(process):
+        counts = self.counts(process)
+        if self._verdicts and first and counts:
             self._judge(tid, process, call, kind)
         if self.watch.origins and counts and key not in self.watch.origins.settled:
             self.watch.origins.look(tid, key, *self._kept(key))

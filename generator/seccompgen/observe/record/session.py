@@ -20,9 +20,10 @@ from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.known import known_policy, uses_of
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
+from seccompgen.observe.record.near_misses import near_misses
 from seccompgen.observe.record.observations import ArgumentBits, abi_of, name_of
 from seccompgen.observe.record.origins import Origins
-from seccompgen.observe.record.sections import draft, kinds, sections
+from seccompgen.observe.record.sections import draft, kinds, permitted, sections
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace
 from seccompgen.observe.run.launch import Command
@@ -252,9 +253,12 @@ def _closed(
     made = draft(closure, seen, known, cases, tables)
     tsync = bool(recording and recording.before_marker > 1)
     tsync = tsync or any(policy.flags & FilterFlag.TSYNC for policy in wish.known)
+    programs = recording.programs if recording else ()
+    whole = {power.name for power in closure.whole}
+    offered = near_misses(programs, whole, permitted(made, cases, tables), cases)
     return _Content(
         *(arches, compat, dict.fromkeys(abis, ()), tsync),
-        tuple(sections(made, cases, tables)),
+        (*sections(made, cases, tables), *offered),
         tuple(kinds(closure)),
     )
 
