@@ -96,9 +96,12 @@ class _Reader:
         denies = False
         self._including = (*self._including, os.path.realpath(file))
         first = Position(file, 1, 1)
+        elsewhere: dict[str, Position] = {}
         for one in statements(text, file, self.problems):
             if isinstance(one, Filter):
                 self.filters.append(one)
+                for call in one.calls:
+                    elsewhere = {**dict.fromkeys(call.elsewhere, call.position), **elsewhere}
             elif one.keyword == "@denylist":
                 denies = True
                 self._denylist = True
@@ -108,6 +111,15 @@ class _Reader:
                 self._include(one)
             else:
                 self._count(one)
+        self.draft.notes += [
+            Diagnostic(
+                f"{name!r} is no architecture here: as minijail's compiler does, calls that are "
+                "for it alone are left out",
+                at,
+                Problem.RULE_SKIPPED,
+            )
+            for name, at in elsewhere.items()
+        ]
         if self._denylist is None:
             self._denylist = denies
         if self._denylist and not denies:
@@ -142,7 +154,7 @@ class _Reader:
                 always |= {
                     (call.name, abi): call.position
                     for call in one.calls
-                    for abi in call.abis or [abi.name for abi in abis]
+                    for abi in ([abi.name for abi in abis] if call.abis is None else call.abis)
                 }
             self._note_dropped(one, cases, said)
             calls = tuple(Call(c.name, c.position, c.abis) for c in one.calls)
@@ -258,15 +270,19 @@ class _Reader:
                 text += "compile_seccomp_policy.py returns the errno there"
                 self.draft.notes.append(Diagnostic(text, action.position, Problem.TOOLS_DIFFER))
                 yield "allow", self._when(condition, one, abis), case.position
-                yield self._action(action), None, action.position
+                yield self._action(action, abis), None, action.position
             else:
                 when = self._when(condition, one, abis) if condition else None
-                yield self._action(action) if action else "allow", when, case.position
+                yield self._action(action, abis) if action else "allow", when, case.position
 
-    def _action(self, action: ActionText) -> str:
+    def _action(self, action: ActionText, abis: Sequence[Abi]) -> str:
         if action.errno is None:
             return action.name
         number = action.errno.number
+        if number is None and action.errno.text not in ERRNO_NAMES:
+            # minijail's compiler takes any constant, such as return SIGSYS.
+            values = {self.tables.facts.value(action.errno.text, abi) for abi in abis}
+            number = values.pop() if len(values) == 1 else None
         if number is None and action.errno.text not in ERRNO_NAMES:
             hint = did_you_mean(action.errno.text, ERRNO_NAMES)
             self._wrong(f"{action.errno.text!r} is no errno{hint}", action.errno.position)

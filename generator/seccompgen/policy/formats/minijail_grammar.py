@@ -140,11 +140,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class NamedCall:
-    """A call, and the ABIs that it is named for, None for all."""
+    """A call, and the ABIs that it is named for, None for all.
+
+    ``elsewhere`` are architectures that it is named for and that nobody knows.
+    """
 
     name: str
     position: Position
-    abis: frozenset[str] | None
+    abis: frozenset[str] | None = None
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,21 +324,24 @@ class _Parser:
         if "@" in name:
             text = f"{name} is a group of minijail's constants.json, which is not here: list calls"
             raise _WrongError(text, where)
-        return NamedCall(name, where, self._arches() if self._is("[") else None)
+        return NamedCall(name, where, *(self._arches() if self._is("[") else ()))
 
-    def _arches(self) -> frozenset[str] | None:
-        """Return the ABIs of ``arch=x86_64,arm``; None if no ``arch`` is among the keys."""
+    def _arches(self) -> tuple[frozenset[str] | None, tuple[str, ...]]:
+        """Return the ABIs of ``arch=x86_64,arm``, and the names that are those of none.
+
+        There is None in place of ABIs if no ``arch`` is among the keys.
+        """
         found: frozenset[str] | None = None
+        elsewhere: list[str] = []
         while True:
             key, where = self._kind("word", "a key such as arch")
             self._take("=", "an equals sign")
             names: list[str] = []
             while True:
-                name, at = self._kind("word", "the name of an architecture")
+                name, _ = self._kind("word", "the name of an architecture")
                 abi = find_abi(name)
-                if key == "arch" and abi is None:
-                    raise _WrongError(f"{name!r} is no architecture that minijail runs on", at)
                 names += [abi.name] if abi else []
+                elsewhere += [] if abi else [name]
                 if not self._is(","):
                     break
             if key != "arch" or found is not None:
@@ -344,7 +351,7 @@ class _Parser:
             if not self._is(";"):
                 break
         self._take("]", "a closing bracket")
-        return found
+        return found, tuple(elsewhere)
 
     # --- filters -----------------------------------------------------------------------------
 
