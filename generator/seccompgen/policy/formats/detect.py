@@ -68,7 +68,7 @@ _SIGNS: tuple[tuple[Format, re.Pattern[str]], ...] = (
             r"(syscalls|default_?[aA]ction|action|names?)[\"']?[ \t]*:)"
             r"[\s\S]*?^[ \t]*"
             r"(@(include|frequency|denylist|default)\b"
-            r"|(\w+|\{[\w, \t]+\})(\[[^\]\n]*\])?[ \t]*:[ \t]*\{?[ \t]*(\\\r?\n[ \t]*)?"
+            r"|(\w+|\{[\w, \t\[\]=;]+\})(\[[^\]\n]*\])?[ \t]*:[ \t]*\{?[ \t]*(\\\r?\n[ \t]*)?"
             r"(1[ \t]*(#[^\n]*)?$|return[ \t]+-?\w+|!\(|arg\w+[ \t]"
             r"|(allow|kill|kill-process|kill-thread|trap|trace|log|user-notify)"
             r"[ \t]*(#[^\n]*)?$))",
