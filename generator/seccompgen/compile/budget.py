@@ -3,8 +3,8 @@
 Every order of words is tried until a call has cost ``_TRIED_FOR_CALL`` functions, or the program
 ``_TRIED`` steps; from then on the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL``
 functions of one call, or ``_PLANNED`` steps, planning is given up: some sets of rules have no
-small diagram in any order. A step is about what one rule adds to the time that a word takes; a
-state in a search for bits is two.
+small diagram in any order. A step is about what one rule adds to the time that a word takes, or
+a state to that of a search for bits.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Budget:
         Raises TooManyError where nothing is left to spend.
         """
         self._functions += 1
-        if self._functions > _PLANNED_FOR_CALL or self._steps + 2 * self._states > _PLANNED:
+        if self._functions > _PLANNED_FOR_CALL or self._steps + self._states > _PLANNED:
             raise TooManyError
         if self._functions > _TRIED_FOR_CALL or self._steps > _TRIED:
             words = words[:1]
