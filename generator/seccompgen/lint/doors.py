@@ -402,7 +402,7 @@ WAYS: tuple[Way, ...] = (
         _WARNING,
         "installs the same filters",
         (
-            Door("seccomp"),
+            Door("seccomp", where={1: Bits(0)}),
             Door("prctl", where={0: Bits(Named("PR_SET_SECCOMP", 22))}, in_part=True),
         ),
     ),
