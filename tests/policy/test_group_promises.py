@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from itertools import product
 from typing import TYPE_CHECKING
 
 import interpreter
@@ -10,8 +12,12 @@ import pytest
 from longer import long_but
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
+from seccompgen.core.model import condition_for
+from seccompgen.core.sets import NOTHING, Box, Sets
+from seccompgen.kernel.powers import powers
 from seccompgen.pipeline.build import build_policy, shipped_tables
 from seccompgen.policy import load_policy
+from seccompgen.policy.conditions import Lookup, alternatives
 from seccompgen.policy.expressions import NamedValue, parse_condition
 from seccompgen.policy.expressions import tests_of as comparisons_of
 from seccompgen.policy.groups import calls_of, stock_groups
@@ -65,7 +71,10 @@ def has(abi: str, call: str) -> bool:
 
 @pytest.fixture(scope="module")
 def allowed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Allowed]:
-    names = ("stdio", "rpath", "wpath", "cpath", "dpath", "unix", "inet", "thread", "proc", "id")
+    names = (
+        *("stdio", "rpath", "wpath", "cpath", "dpath", "unix", "inet", "thread", "proc", "id"),
+        *("memory", "threads", "processes", "files-read", "files-write"),
+    )
     directory = tmp_path_factory.mktemp("groups")
     return {name: Allowed(name, directory) for name in names}
 
@@ -82,6 +91,10 @@ def test_files_open_in_the_way_that_is_promised(abi: str, allowed: dict[str, All
     ways = {0: "rpath", 1: "wpath", 2: "wpath", create | 1: "cpath", create: "cpath"}
     ways |= {truncate | 1: "wpath", truncate: "", 3: ""}
     for flags, wanted in ways.items():
+        reads = allowed["files-read"].allows(abi, "openat", -100, 0x1234, flags, 0o600)
+        assert reads is (wanted == "rpath"), flags
+        writes = allowed["files-write"].allows(abi, "openat", -100, 0x1234, flags, 0o600)
+        assert writes is not reads, flags
         for group in ("rpath", "wpath", "cpath", "stdio"):
             answer = allowed[group].allows(abi, "openat", -100, 0x1234, flags, 0o600)
             assert answer is (group == wanted), (flags, group)
@@ -95,15 +108,17 @@ def test_files_open_in_the_way_that_is_promised(abi: str, allowed: dict[str, All
 
 
 @each_abi
-def test_no_memory_of_stdio_becomes_code(abi: str, allowed: dict[str, Allowed]) -> None:
-    stdio = allowed["stdio"]
-    assert stdio.allows(abi, "mprotect", 0x1000, 0x1000, 3)
-    assert not stdio.allows(abi, "mprotect", 0x1000, 0x1000, 5)
+def test_no_memory_becomes_code(abi: str, allowed: dict[str, Allowed]) -> None:
     mapping = "mmap2" if has(abi, "mmap2") else "mmap"
-    # s390x reads all of it from memory, where no filter can look.
-    assert stdio.allows(abi, mapping, 0, 0x1000, 3, 0x22, -1) is (abi != "s390x")
-    assert not stdio.allows(abi, mapping, 0, 0x1000, 7, 0x22, -1)
-    assert not stdio.allows(abi, "mremap", 0x1000, 0x1000, 0x2000, 1)
+    for group in (allowed["stdio"], allowed["memory"]):
+        assert group.allows(abi, "mprotect", 0x1000, 0x1000, 3)
+        assert not group.allows(abi, "mprotect", 0x1000, 0x1000, 5)
+        # s390x reads all of it from memory, where no filter can look.
+        assert group.allows(abi, mapping, 0, 0x1000, 3, 0x22, -1) is (abi != "s390x")
+        assert not group.allows(abi, mapping, 0, 0x1000, 7, 0x22, -1)
+    assert not allowed["stdio"].allows(abi, "mremap", 0x1000, 0x1000, 0x2000, 1)
+    assert allowed["memory"].allows(abi, "madvise", 0x1000, 0x1000, 4)
+    assert not allowed["memory"].allows(abi, "madvise", 0x1000, 0x1000, 100)
 
 
 @each_abi
@@ -146,12 +161,18 @@ def test_threads_and_processes_stay_in_their_namespaces(
         return allowed[group].allows(abi, "clone", *args)
 
     assert clone("thread", VM | THREAD)
+    assert clone("threads", VM | THREAD)
     assert clone("proc", VM | THREAD)
+    assert not clone("processes", VM | THREAD)
     assert clone("proc", 17)  # SIGCHLD: a fork
+    assert clone("processes", 17)
     for flags, group in (
         (17, "thread"),
+        (17, "threads"),
         (17 | NEW_USER, "proc"),
+        (17 | NEW_USER, "processes"),
         (VM | THREAD | NEW_USER, "thread"),
+        (VM | THREAD | NEW_USER, "threads"),
     ):
         assert not clone(group, flags)
     for bit in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x20000000, 0x40000000):
@@ -166,6 +187,26 @@ def test_only_pipes_are_made(abi: str, allowed: dict[str, Allowed]) -> None:
     assert allowed["dpath"].allows(abi, "mknodat", -100, 0x1234, 0o010644, 0)
     assert not allowed["dpath"].allows(abi, "mknodat", -100, 0x1234, 0o020644, 0x103)
     assert not allowed["dpath"].allows(abi, "mknodat", -100, 0x1234, 0o060644, 0x103)
+
+
+@each_abi
+def test_no_argument_both_gives_nothing_and_something(abi: str) -> None:
+    """Of a call that has cases, those that give nothing keep clear of the others."""
+    sets, facts, table = Sets(), TABLES.facts, TABLES.tables[abi]
+    found: dict[str, tuple[list[Box], list[Box]]] = defaultdict(lambda: ([], []))
+    for kind in powers().kinds.values():
+        for call, when in powers().given(kind.name):
+            if call in table.numbers and len(powers().of(call)) > 1:
+                condition = parse_condition(when) if when else None
+                numbers = Lookup(facts, table.abi).numbers(condition, call) if condition else ()
+                ways = alternatives(condition, numbers) if condition and numbers else (None,)
+                bits = table.abi.argument_bits
+                boxes = [sets.box(condition_for(one, bits)) for one in ways]
+                found[call][bool(kind.gives)].extend(boxes if numbers is not None else [])
+    assert len(found) > 10
+    for call, (nothing, something) in found.items():
+        for one, other in product(nothing, something):
+            assert NOTHING in sets.common(one, other), call
 
 
 def test_conditions_name_what_the_kernel_has() -> None:

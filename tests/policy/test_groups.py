@@ -15,7 +15,7 @@ from seccompgen.core.errors import InputError
 from seccompgen.kernel.powers import powers
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
-from seccompgen.policy.groups import calls_of, find_stock_group, stock_groups
+from seccompgen.policy.groups import Member, StockGroup, calls_of, find_stock_group, stock_groups
 
 if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy
@@ -114,6 +114,14 @@ def test_every_group_makes_a_promise_and_names_calls_of_the_pin() -> None:
         assert group.promise.endswith("."), group.name
         assert {one.name for one in calls_of(group)} <= known
         assert len(set(group.members)) == len(group.members)
+
+
+def test_a_released_group_keeps_its_members_when_the_table_gains_a_call() -> None:
+    """A new call in a kind, and one that left it: the group names both."""
+    (left,) = calls_of(StockGroup("end", ".", kinds=("end",), without=frozenset({"exit"})))
+    assert left.name == "exit_group"
+    again = StockGroup("end", ".", (Member("exit"),), ("end",), frozenset({"exit"}))
+    assert calls_of(again) == calls_of(stock_groups()["end"])
 
 
 def test_the_page_lists_the_groups() -> None:
