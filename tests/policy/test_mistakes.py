@@ -230,7 +230,25 @@ def test_looking_takes_time_by_the_length(text: str) -> None:
         (
             "p.json",
             '{"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_AARCH64"]}',
-            *(["riscv64"], ["aarch64"]),
+            *(["riscv64"], ["riscv64"]),
+        ),
+        (
+            "p.json",
+            '{"defaultAction": "SCMP_ACT_ERRNO", '
+            '"architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]}',
+            *(["x86_64"], ["x86_64"]),
+        ),
+        (
+            "p.json",
+            '{"defaultAction": "SCMP_ACT_ERRNO", "archMap": [{"architecture": "SCMP_ARCH_X86_64", '
+            '"subArchitectures": ["SCMP_ARCH_X86"]}]}',
+            *(["i386"], ["x86_64"]),
+        ),
+        (
+            "p.json",
+            '{"defaultAction": "SCMP_ACT_ERRNO", "archMap": [{"architecture": "SCMP_ARCH_X86_64", '
+            '"subArchitectures": ["SCMP_ARCH_X86"]}]}',
+            *(["riscv64"], ["riscv64"]),
         ),
         ("p.yml", "arches: [x86_64]\ndefault_action: allow\nsyscalls: []\n", ["mips"], ["x86_64"]),
     ],

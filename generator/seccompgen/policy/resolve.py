@@ -138,7 +138,8 @@ def load_policy_for(
         if not abis or reading.abis or not names_no_abi(source, reading):
             raise
     else:
-        if reading.abis or not names_no_abi(source, reading):
+        served = any(abi in found[0].compat_arches for abi in abis)
+        if reading.abis or served or not names_no_abi(source, reading):
             return found
     return load_policy(source, tables, chosen)
 

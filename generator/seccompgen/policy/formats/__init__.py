@@ -48,10 +48,11 @@ _NAMING_ABIS: dict[Format, re.Pattern[bytes] | None] = {
     Format.SECCOMPILER: None,
     Format.KAFEL: None,
     Format.STRACE: None,
-    Format.OCI: re.compile(rb"(?i)\b(?:architectures|archMap)\b"),
+    # Runtimes filter the machine's own ABI, whatever a profile lists: libseccomp adds it.
+    Format.OCI: None,
     Format.SYSTEMD: re.compile(rb"SystemCallArchitectures"),
 }
-"""The formats whose files may leave their ABIs open, each with the setting that names them."""
+"""The formats whose files may leave their ABIs open, each with the setting that closes them."""
 
 
 def names_no_abi(source: Source, reading: Reading) -> bool:

@@ -137,6 +137,8 @@ class _Translation:
                         for o in listed
                     )
                 ]
+                # No machine's own ABI is x32.
+                hosts = [ABIS["x86_64"] if abi.name == "x32" else abi for abi in hosts]
                 hosts = [abi for abi in hosts if self._has(abi)]
             found = {host: tuple(listed) for host in hosts}
         else:
