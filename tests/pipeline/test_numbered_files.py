@@ -184,3 +184,45 @@ def test_minijails_compiler_keeps_conditions_before_an_allow(tmp_path: Path) -> 
     assert {"write: 1", "exit_group: 1"} < {*lines}
     run = inside("lint", "demo.x86_64.policy", "--for", "x86_64", cwd=tmp_path)
     assert "forgets the conditions" not in run.out + run.err
+
+
+def test_minijail_says_few_values_first_and_nothing_that_never_matches(tmp_path: Path) -> None:
+    """All values but two are thousands of tests of bits, and two are two."""
+    (tmp_path / "demo.yml").write_text(
+        "arches: [x86_64]\ndefault_action: errno(EPERM)\nkernel: v6.6\n"
+        "bad_arch_action: kill_thread\nunknown_action: kill_thread\nsyscalls:\n"
+        "- {action: allow, names: [madvise], when: 'behavior not in {100, 101}'}\n"
+        "- {action: allow, names: [sendto], when: addr == 0 and not flags & 0x20000000}\n"
+        "- {action: allow, names: [sendto], when: addr != 0 or flags & 0x20000000}\n"
+        "- {action: allow, names: [read, exit_group]}\n"
+        "- {action: allow, names: [write], when: fd == 1}\n"
+        "- {action: allow, names: [write]}\n"
+    )
+    run = inside("build", "demo.yml", "--format", "minijail", "-o", ".", cwd=tmp_path)
+    assert run.code == 0, run.err
+    lines = (tmp_path / "demo.x86_64.policy").read_text().splitlines()
+    (madvise,) = [line for line in lines if line.startswith("madvise:")]
+    assert madvise.count("||") == 1
+    assert madvise.endswith("; return 1, arg0 >= 0; 1 }")
+    assert {"sendto: 1", "write: 1"} < {*lines}
+
+
+@pytest.mark.parametrize(("form", "foreign"), [("minijail", "kill_thread"), ("seccompiler", "")])
+def test_a_setting_that_no_file_says_is_told_with_what_makes_it_so(
+    form: str, foreign: str, tmp_path: Path
+) -> None:
+    (tmp_path / "demo.yml").write_text(
+        "arches: [x86_64]\ndefault_action: errno(EPERM)\nkernel: v6.6\nsyscalls:\n"
+        "- {action: allow, names: [read, exit_group]}\n"
+    )
+    policy, _ = load_policy(tmp_path / "demo.yml", TABLES)
+    write = {"minijail": minijail_policy, "seccompiler": seccompiler_filter}[form]
+    with pytest.raises(InputError) as caught:
+        write(policy, X86_64, TABLES)
+    text = "\n".join(one.message for one in caught.value.diagnostics)
+    assert "unknown_action errno(ENOSYS), which follows from kernel" in text
+    if foreign:
+        assert "bad_arch_action kill_process, which is the default" in text
+        assert f"say `bad_arch_action: {foreign}`" in text
+    else:
+        assert "say `unknown_action: errno(EPERM)`" in text

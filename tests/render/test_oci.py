@@ -231,9 +231,10 @@ def refused(policy: str, where: Path, *options: str) -> list[str]:
 
 def test_all_that_a_profile_cannot_say_is_told_at_once_and_where(tmp_path: Path) -> None:
     assert refused(REFUSED, tmp_path) == [
-        "demo.yml:2:1: an OCI profile cannot say bad_arch_action kill_process: runtimes answer "
-        "calls through other ABIs with kill_thread; say `bad_arch_action: kill_thread`, in a "
-        "policy that includes this one if others need it as it is",
+        "demo.yml:2:1: an OCI profile cannot say bad_arch_action kill_process, which is the "
+        "default: runtimes answer calls through other ABIs with kill_thread; say "
+        "`bad_arch_action: kill_thread`, in a policy that includes this one if others need it as "
+        "it is",
         "demo.yml: an OCI profile has no listener but where its runtime is told a socket for it; "
         "take new_listener and wait_killable_recv out of flags",
         "demo.yml:7:3: an OCI profile cannot say user_notif: a runtime must be told a socket for "

@@ -428,6 +428,7 @@ class ResolvedPolicy:
 
     ``without_flags`` is the top of a policy file that does not say ``flags``, nor does any that it
     includes; None where one does, and where nobody knows: of foreign files and in memory.
+    ``unsaid`` are the settings of actions that no file says, by their keys.
     """
 
     name: str
@@ -452,6 +453,16 @@ class ResolvedPolicy:
     kernel: Release | None = None
     kernel_origin: Origin | None = None
     without_flags: Position | None = None
+    unsaid: frozenset[str] = frozenset()
+
+    def said(self, key: str) -> str:
+        """Return a setting that is an action, as messages name it: with what makes it so."""
+        action = getattr(self, key)
+        if key not in self.unsaid:
+            return f"{key} {action}"
+        if key != "unknown_action":
+            return f"{key} {action}, which is the default"
+        return f"{key} {action}, which follows from {'kernel' if self.kernel else 'default_action'}"
 
     @property
     def settings(self) -> Settings:

@@ -143,6 +143,7 @@ def _placeless(policy: ResolvedPolicy) -> ResolvedPolicy:
         bad_arch_origin=origin(policy.bad_arch_origin),
         kernel_origin=None,
         without_flags=None,
+        unsaid=frozenset(),
         rules=tuple(
             replace(
                 rule,

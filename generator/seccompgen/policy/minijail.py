@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError
-from seccompgen.core.model import U64, ActionKind, FilterFlag, Op
+from seccompgen.core.model import U64, ActionKind, FilterFlag, Op, comparisons
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import Sets
+from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Sets
 from seccompgen.policy.numbered import (
     MOST_ALTERNATIVES,
     SAID_ELSEWHERE,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Comparison, ResolvedPolicy
+    from seccompgen.core.model import Comparison, Predicate, ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.policy.numbered import Answered
 
@@ -88,7 +88,7 @@ def minijail_policy(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Minijai
             cases = _cases(call, abi, policy.unknown_action.ret(abi), sets)
             if isinstance(cases, Diagnostic):
                 problems.append(cases)
-            else:
+            elif cases:  # else it gets the default
                 statements.append((call.name, cases))
     if problems:
         raise InputError(*dict.fromkeys(problems), kind=Problem.NOT_IN_MINIJAIL)
@@ -98,8 +98,8 @@ def minijail_policy(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Minijai
 def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     default = policy.unknown_action
     if default.kind not in _DEFAULTS:
-        text = f"{_FORM} cannot have {default} as its default, but kill_process, kill_thread, "
-        text += "trap, user_notif or allow: say one as unknown_action"
+        text = f"{_FORM} cannot say {policy.said('unknown_action')}: its default is kill_process, "
+        text += "kill_thread, trap, user_notif or allow; say one as unknown_action"
         yield Diagnostic(text, policy.unknown_origin.position)
     for action, origin in said_actions(policy, abi).items():
         if action.data and action.kind in {ActionKind.TRAP, ActionKind.TRACE}:
@@ -119,15 +119,24 @@ def _cases(
     found: list[StatementCase] = []
     last = StatementCase((), call.rest.ret(abi)) if call.rest else None
     denies = default == ActionKind.ALLOW.value
+    rest = last.ret if last else default
+    left = [EVERYTHING]
     for rule in call.rules:
         ret = rule.action.ret(abi)
         alternatives = conjunctions(rule.condition, lambda test: _spelled(test, sets))
+        if alternatives is None and rule is call.rules[-1] and ret != rest and not denies:
+            # All but a few values: these few come first.
+            found.append(StatementCase(_others(rule.condition, sets), rest))
+            alternatives = [()]
         if alternatives is None:
             text = f"{_FORM} would take more than {MOST_ALTERNATIVES} alternatives for "
             return Diagnostic(f"{text}{rule.name}; make its condition simpler", rule.position)
         if not alternatives:
             continue
-        always = () in alternatives
+        left = [piece for part in left for piece in sets.without(part, sets.box(rule.condition))]
+        if len(left) > MOST_ALTERNATIVES:
+            left = [EVERYTHING]
+        always = () in alternatives or not any(NOTHING not in piece for piece in left)
         if always and ret == default:
             return tuple(found)
         if denies and ret == default:
@@ -135,6 +144,8 @@ def _cases(
             return Diagnostic(f"{text}here before another rule refuses it", rule.position)
         if always:
             last = StatementCase((), ret)
+            while found and found[-1].ret == ret:
+                found.pop()
             break
         if found and found[-1].ret == ret:
             alternatives = [*found.pop().alternatives, *alternatives]
@@ -151,6 +162,15 @@ def _last(case: StatementCase, before: list[StatementCase]) -> StatementCase:
     if before and case.ret == ActionKind.ALLOW.value:
         return StatementCase(((Test(0, ">=", 0),),), case.ret)
     return case
+
+
+def _others(condition: Predicate | None, sets: Sets) -> tuple[tuple[Test, ...], ...]:
+    """Return the alternatives for a condition not to hold."""
+    return tuple(
+        _bits(test.argument, mask, value)
+        for test in comparisons(condition)
+        for mask, value in sets.cubes(sets.minus(ALL, sets.of(test)))
+    )
 
 
 def _spelled(test: Comparison, sets: Sets) -> list[tuple[Test, ...]]:

@@ -97,8 +97,10 @@ def settings_problems(
     """Yield what a policy says as a whole and no file of ``target`` can."""
     form, kind, foreign = target.form, target.kind, target.foreign.name.lower()
     if policy.bad_arch_action.ret(abi) != target.foreign.value:
-        text = f"{form} answers calls through other ABIs with {foreign}: say "
-        text += f"`bad_arch_action: {foreign}`, not {policy.bad_arch_action}"
+        text = (
+            f"{form} cannot say {policy.said('bad_arch_action')}: it answers calls through other "
+        )
+        text += f"ABIs with {foreign}; say `bad_arch_action: {foreign}`"
         yield Diagnostic(text, policy.bad_arch_origin.position, kind)
     others = [other.name for other in policy.compat_of(abi)]
     if {*others} - {"x32"}:
@@ -109,9 +111,9 @@ def settings_problems(
     if "x32" in others:
         yield from _x32_problems(policy, tables, target)
     elif abi.name == "x86_64" and policy.bad_arch_action.ret(abi) != default:
-        text = f"{form} gives x32's calls the default action, {policy.unknown_action}, and this "
-        text += f"policy {policy.bad_arch_action}: say `compat_arches: [x32]`, and of the rules "
-        text += "`arches: [x86_64]`, if that is meant"
+        text = f"{form} gives x32's calls its default, here {policy.said('unknown_action')}, and "
+        text += f"this policy {policy.bad_arch_action}: say `unknown_action: {foreign}`; or "
+        text += "`compat_arches: [x32]`, and `arches: [x86_64]` of the rules, if that is meant"
         yield Diagnostic(text, policy.unknown_origin.position, kind)
     if policy.flags & ~target.flags:
         text = f"{form} has no flags: take {', '.join((policy.flags & ~target.flags).names)} out"

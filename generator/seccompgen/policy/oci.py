@@ -161,7 +161,7 @@ def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     """Yield what the policy says as a whole and no profile can."""
     if policy.bad_arch_action.ret(abi) != _KILL_THREAD:
         yield Diagnostic(
-            f"an OCI profile cannot say bad_arch_action {policy.bad_arch_action}: runtimes answer "
+            f"an OCI profile cannot say {policy.said('bad_arch_action')}: runtimes answer "
             "calls through other ABIs with kill_thread; say `bad_arch_action: kill_thread`, in a "
             "policy that includes this one if others need it as it is",
             policy.bad_arch_origin.position,

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 
+_ACTIONS = ("default_action", "unknown_action", "bad_arch_action")
+
+
 def load_policy(
     source: Source,
     tables: Tables,
@@ -113,6 +116,7 @@ def load_policy(
         kernel=horizon.release if horizon else None,
         kernel_origin=_origin(layers, KEY) if horizon else None,
         without_flags=_without_flags(layers),
+        unsaid=frozenset(key for key in _ACTIONS if holder(layers, key) is None),
     )
     problems += _unheard(policy)
     if not problems:

@@ -101,7 +101,17 @@ def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         second = second or action
         if action.ret(abi) != second.ret(abi):
             text = f"{_FORM} has two actions, here {default} for unknown calls and {second}: "
-            yield Diagnostic(f"{text}it cannot say {action} as well", origin.position)
+            yield Diagnostic(
+                f"{text}it cannot say {action} as well{_fewer(policy)}", origin.position
+            )
+
+
+def _fewer(policy: ResolvedPolicy) -> str:
+    """Return how a policy can do with one action less, if its settings say two."""
+    if policy.unknown_action == policy.default_action:
+        return ""
+    said = policy.said("unknown_action").removeprefix("unknown_action ")
+    return f"; say `unknown_action: {policy.default_action}`, in place of {said}"
 
 
 def _alternatives(

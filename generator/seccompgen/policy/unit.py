@@ -158,9 +158,10 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     missing = [one for one in missing if one not in {c.name for c in policy.compat_of(abi)}]
     kind = policy.bad_arch_action.kind
     if kind not in {ActionKind.ALLOW, ActionKind.KILL_THREAD}:
-        text = f"settings of a unit cannot say bad_arch_action {policy.bad_arch_action}: systemd "
+        text = f"settings of a unit cannot say {policy.said('bad_arch_action')}: systemd "
         yield Diagnostic(
-            text + "answers other ABIs with kill_thread, or allow; say one",
+            text
+            + "answers other ABIs with kill_thread, or allow; say `bad_arch_action: kill_thread`",
             where,
             Problem.NOT_IN_UNIT,
         )
