@@ -39,7 +39,7 @@ _MODULES: dict[Format, str] = {
 """The module that reads a format, by its name in this folder; it has ``read``."""
 
 
-_WITH_SEVERAL = frozenset({Format.SECCOMPILER, Format.ANDROID})
+_WITH_SEVERAL = frozenset({Format.SECCOMPILER, Format.ANDROID, Format.OCI})
 """The formats of which a file may have several filters; their modules have ``filter_names``."""
 
 

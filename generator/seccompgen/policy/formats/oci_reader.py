@@ -21,8 +21,10 @@ from seccompgen.core.tables import release
 from seccompgen.core.text import some
 from seccompgen.policy.document import read_document
 from seccompgen.policy.formats.draft import Draft, Entry
+from seccompgen.policy.formats.kubernetes import is_template, objects
 from seccompgen.policy.formats.oci_calls import AbiRules, CallRule, call_rules, repeats
 from seccompgen.policy.formats.oci_form import Profile, parse_profile
+from seccompgen.policy.formats.several import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,12 +52,39 @@ _ENOSYS = Action(ActionKind.ERRNO, errno_name="ENOSYS")
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return the policy that the profile ``text`` is."""
     draft = Draft(file)
+    text = _one_of(text, reading.thread, draft)
     # JSON may be indented by tabs, which are no blanks to YAML.
     plain = text.replace("\t", " ") if text.lstrip().startswith("{") else text
     document = read_document(plain.encode(), f"{file}.json" if file.endswith(".toml") else file)
     profile = parse_profile(document, reading.runtime, draft.notes)
     write_profile(profile, draft, reading, tables)
     return draft
+
+
+def filter_names(text: str, file: str) -> tuple[str, ...]:
+    """Return the names of the profiles among Kubernetes' objects, none for a file of one."""
+    del file
+    found = objects(text)
+    return tuple(one.name for one in found.profiles) if found else ()
+
+
+def _one_of(text: str, wanted: str | None, draft: Draft) -> str:
+    """Return the profile of a file that is ``wanted``, or the only one, in its place."""
+    if is_template(text):
+        what = "a template of Helm, which is no YAML yet: read what `helm template` writes"
+        raise InputError(Diagnostic(what, Position(draft.file), Problem.MALFORMED_FILE))
+    found = objects(text)
+    if found is None:
+        return text
+    if not found.profiles:
+        what = "no object here is a SeccompProfile, or a ConfigMap with one"
+        raise InputError(Diagnostic(what, Position(draft.file), Problem.MALFORMED_FILE))
+    if found.others:
+        what = f"left out, since they are no profiles: {some([name for name, _ in found.others])}"
+        where = Position(draft.file, found.others[0][1], 1)
+        draft.notes.append(Diagnostic(what, where, Problem.RULE_SKIPPED))
+    name = chosen([one.name for one in found.profiles], wanted, Position(draft.file))
+    return next(one.text for one in found.profiles if one.name == name)
 
 
 def write_profile(profile: Profile, draft: Draft, reading: Reading, tables: Tables) -> None:

@@ -21,6 +21,7 @@ from seccompgen.policy.formats.by_number import Call, NumberedPolicy, NumberedRu
 from seccompgen.policy.formats.draft import Draft
 from seccompgen.policy.formats.firecracker import profile_of, read_otherwise
 from seccompgen.policy.formats.oci_reader import write_profile
+from seccompgen.policy.formats.several import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +49,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     Raises InputError with every error of that filter.
     """
     document = read_document(text.encode(), file)
-    name = _chosen(document, reading.thread)
+    name = chosen([*_filters(document)], reading.thread, document.position(()))
     reader = _Reader(document)
     policy = reader.policy((name,))
     if policy is None:
@@ -96,20 +97,6 @@ def _filters(document: Document) -> dict[str, Any]:
         text = f"the name of a filter is text, not {strange!r}"
         raise InputError(Diagnostic(text, document.position((strange,)), Problem.WRONG_VALUE))
     return dict(document.data)
-
-
-def _chosen(document: Document, wanted: str | None) -> str:
-    names = list(_filters(document))
-    if wanted is None and len(names) == 1:
-        return names[0]
-    if wanted in names:
-        return wanted
-    listed = ", ".join(names)
-    text = "has several filters: name one with --filter, or let convert write all of them with "
-    text += f"-o DIR/: {listed}"
-    if wanted is not None:
-        text = f"has no filter {wanted!r}{did_you_mean(wanted, names)}, but {listed}"
-    raise InputError(Diagnostic(text, document.position(()), Problem.SEVERAL_FILTERS))
 
 
 class _Reader:
