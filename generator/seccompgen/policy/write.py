@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.model import Action, FilterFlag
+from seccompgen.core.model import Action, ActionKind, FilterFlag
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.text import printable
 from seccompgen.policy.groups import MARK, calls_of, find_stock_group
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from seccompgen.core.releases import Release
     from seccompgen.core.tables import Tables
 
+AS_RUNTIMES = Action(ActionKind.KILL_THREAD)
+"""The answer to calls through other ABIs with which a policy can be written in every form.
+
+It refuses as much as killing the process, which is the default: the call is not made.
+"""
 _WIDTH = 96
 
 
@@ -62,6 +67,7 @@ def write_policy(
     compat_arches: Iterable[Abi] = (),
     kernel: Release | None = None,
     unknown_action: Action | None = None,
+    bad_arch_action: Action | None = None,
     flags: FilterFlag = FilterFlag.TSYNC,
     sections: Sequence[Section] = (),
 ) -> str:
@@ -105,6 +111,9 @@ def write_policy(
     lines.append(f"default_action: {default_action}")
     if unknown_action:
         lines.append(f"unknown_action: {unknown_action}")
+    if bad_arch_action:
+        why = " # as container runtimes and systemd do" if bad_arch_action == AS_RUNTIMES else ""
+        lines.append(f"bad_arch_action: {bad_arch_action}{why}")
     unseen = [(one.name, one.when) for one in entries]
     unseen += [condition for one in written for condition in one.conditions()]
     if any(_is_unseen(name, when, tables, calls) for name, when in unseen):

@@ -27,7 +27,7 @@ from seccompgen.observe.record.sections import draft, kinds, permitted, sections
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace
 from seccompgen.observe.run.launch import Command
-from seccompgen.policy.write import write_policy
+from seccompgen.policy.write import AS_RUNTIMES, write_policy
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -48,6 +48,7 @@ CLOSED_HEADING = "Recorded by seccompgen record: what the run used, by what it g
 HEADINGS = (HEADING, CLOSED_HEADING)
 
 _TRACE = Action(ActionKind.TRACE)
+_KILL = Action(ActionKind.KILL_PROCESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +198,17 @@ def policy_of(
         arches=content.arches,
         compat_arches=content.compat_arches,
         kernel=Release.parse(tables.tag),
+        bad_arch_action=None if wish.exact else _for_other_abis(wish.known),
         flags=FilterFlag.TSYNC if content.tsync or not decided else FilterFlag(0),
         sections=content.sections,
     )
     return RecordedPolicy(text, content.kinds)
+
+
+def _for_other_abis(known: Iterable[ResolvedPolicy]) -> Action:
+    """Return the answer to calls through other ABIs: what a known policy says, if that kills."""
+    said = (one.bad_arch_action for one in known if "bad_arch_action" not in one.unsaid)
+    return next((one for one in said if one in {AS_RUNTIMES, _KILL}), AS_RUNTIMES)
 
 
 class _Content(NamedTuple):
