@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shlex
 import signal
 import subprocess
@@ -15,6 +17,9 @@ import pytest
 from command import in_pid_namespace
 from recording import calls, record
 from running_kernel import require_x86_64
+from seccompgen.observe.record.requests import Requests
+from seccompgen.observe.run.signals import ReceivedSignal
+from tracing import PYTHON, alive, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,14 +47,6 @@ def begin(policy: Path, *command: str) -> subprocess.Popen[str]:
     ]
     pipe = subprocess.PIPE
     return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, process_group=0)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
 
 
 def gone(pids: list[int], seconds: float = 120) -> bool:
@@ -192,21 +189,134 @@ def test_a_full_disk_takes_no_recording(names: str, tmp_path: Path) -> None:
     assert policy.startswith("# Recorded by seccompgen") and "- execve" in policy
 
 
-def test_one_interrupt_is_the_commands(
-    policy: Path, waiting: tuple[subprocess.Popen[str], list[int]]
-) -> None:
-    """A server is told to end after its use: the calls until then are all there is to record."""
-    running, (shell, child) = waiting
-    running.send_signal(signal.SIGINT)
-    assert gone([shell])
-    assert alive(child)
-    assert running.poll() is None
+def test_one_interrupt_is_the_commands(policy: Path) -> None:
+    """A server is told to end after its use: the calls until then are all there is to record.
+
+    Where the shell has started a job in the background, that ignores SIGINT; other jobs are deaf to
+    SIGTERM as well, or stopped. None of them is left over, nor waited for.
+    """
+    script = (
+        "trap 'echo bye; exit 3' INT; sleep 1000 & one=$!;"
+        "(trap '' TERM; exec sleep 1000) & two=$!; sleep 1000 & kill -STOP $!;"
+        "echo $one $two $!; wait; echo woke"
+    )
+    running = begin(policy, "/bin/sh", "-c", script)
+    assert running.stdout
+    pids = [int(word) for word in running.stdout.readline().split()]
+    wait_for(lambda: all(Path(f"/proc/{pid}/comm").read_text() == "sleep\n" for pid in pids[:2]))
     assert not policy.exists()
-    running.send_signal(signal.SIGINT)  # for what the command has left
+    running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=120)
-    assert gone([child])
+    assert gone(pids)
     assert (running.returncode, out) == (3, "bye\n"), err
+    assert "ending 3 processes that the command left; Ctrl-C kills what is left\n" in err
     assert {"clone", "exit_group"} <= {*calls(policy)}
+
+
+def test_what_is_left_unasked_runs_on_until_an_interrupt(policy: Path) -> None:
+    script = "trap '' INT; sleep 1000 & echo $!"
+    running = begin(policy, "/bin/sh", "-c", script)
+    assert running.stdout
+    assert running.stderr
+    pid = int(running.stdout.readline())
+    assert running.stderr.readline().startswith("waiting for a process that the command left; ")
+    assert alive(pid)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert gone([pid])
+    assert (running.returncode, err) == (0, f"wrote {policy}\n")
+
+
+HEARS = r"""
+import os, signal, sys
+def hear(number, _):
+    os.write(1, b"%d\n" % number)  # a handler may come at any moment
+    if number == signal.SIGTERM:
+        sys.exit()
+for number in map(int, sys.argv[2:]):
+    signal.signal(number, hear)
+if sys.argv[1]:
+    os.setsid()
+os.write(1, b"ready\n")
+while True:
+    signal.pause()
+"""
+
+
+def hearing(numbers: list[int], *, alone: bool = False) -> list[str]:
+    """Return a command that tells which signals it hears; SIGTERM ends it."""
+    return [PYTHON, "-I", "-S", "-c", HEARS, "1" * alone, *map(str, numbers)]
+
+
+def test_signals_that_are_sent_to_the_recorder_are_the_commands(policy: Path) -> None:
+    """As a service manager sends them, to reopen logs, to reload, to add a worker, to end."""
+    own = {*KEPT, signal.SIGKILL, signal.SIGSTOP}
+    numbers = [int(one) for one in signal.valid_signals() if one not in own]
+    numbers.sort(key=lambda one: (one == signal.SIGTERM, one))
+    running = begin(policy, *hearing(numbers))
+    assert running.stdout
+    assert running.stdout.readline() == "ready\n"
+    for number in (signal.SIGHUP, signal.SIGHUP, *numbers):
+        running.send_signal(number)
+        assert running.stdout.readline() == f"{number:d}\n"
+    _, err = running.communicate(timeout=120)
+    assert (running.returncode, err) == (0, f"wrote {policy}\n")
+
+
+KEPT = {
+    *(signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGPIPE),
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS),
+    *(signal.SIGSTKFLT, signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU, signal.SIGXFSZ),
+}
+"""Signals about the recorder's own children, job, timers, limits and faults."""
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["its group", "a group of its own"])
+def test_a_terminals_signal_comes_once(policy: Path, *, alone: bool) -> None:
+    """It is for the whole process group; one that is sent to the recorder is for that alone."""
+    words = ["seccompgen", "record", "-o", str(policy), "--"]
+    words += hearing([signal.SIGINT, signal.SIGQUIT, signal.SIGTERM], alone=alone)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(PYTHON, [PYTHON, "-m", *words])
+    said = b""
+
+    def read_to(end: str) -> None:
+        nonlocal said
+        while not said.endswith(end.encode() + b"\r\n"):
+            said += os.read(terminal, 4096)
+
+    read_to("ready")
+    os.write(terminal, b"\x03")
+    read_to("2")
+    os.kill(pid, signal.SIGQUIT)
+    read_to("3")
+    os.kill(pid, signal.SIGTERM)
+    read_to("15")
+    with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+        while chunk := os.read(terminal, 4096):
+            said += chunk
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
+    os.close(terminal)
+    text = f"ready\n^C2\n3\n15\nwrote {policy}\n"
+    assert said.decode().replace("\r\n", "\n") == text
+
+
+def test_what_comes_at_once_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timeout(1) signals a process, and then the group that it is in."""
+    words = ["sh", "-c", "trap '' TERM; echo; read line"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe) as command:
+        assert command.stdout
+        command.stdout.readline()
+        asked = ReceivedSignal(signal.SIGTERM, sent=True)
+        requests = Requests(command.pid, lambda: [command.pid])
+        requests.hear(asked)
+        requests.hear(asked)
+        assert (requests.given_up, command.poll()) == (False, None)
+        monkeypatch.setattr("seccompgen.observe.record.requests._AT_ONCE", 0)
+        requests.hear(asked)
+        assert (requests.given_up, command.wait(120)) == (True, -signal.SIGKILL)
 
 
 def test_a_second_interrupt_kills_all_and_writes_nothing(policy: Path) -> None:
@@ -219,10 +329,11 @@ def test_a_second_interrupt_kills_all_and_writes_nothing(policy: Path) -> None:
     pid = int(running.stdout.readline())
     children = [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     running.send_signal(signal.SIGINT)
-    # Two that come at once are one to the recorder.
     assert running.stdout.readline() == "heard\n"
     assert all(map(alive, [pid, *children]))
-    running.send_signal(signal.SIGINT)
+    while running.poll() is None:  # one that comes too soon counts as the same
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.1)
     _, err = running.communicate(timeout=120)
     assert running.returncode == 130
     assert "nothing is written" in err

@@ -24,7 +24,7 @@ def test_a_terminals_signal_is_told_from_one_that_was_sent() -> None:
                 for _ in range(2):
                     poll({signals.descriptor: lambda _: None}, 30)
                     for came in signals.read():
-                        os.write(1, f"{came.number.name} {came.sent}.".encode())
+                        os.write(1, f"{signal.Signals(came.number).name} {came.sent}.".encode())
         finally:
             os._exit(0)
     said = b""

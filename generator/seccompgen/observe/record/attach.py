@@ -15,6 +15,7 @@ from seccompgen.observe.record.tracer import Tracer, not_traceable
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.patience import impatient
 from seccompgen.observe.run.process import Process, require_proc
+from seccompgen.observe.run.signals import ENDING, JOB_CONTROL, ends
 from seccompgen.policy.implied import CAUGHT
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
     from seccompgen.observe.record.observations import Recording
     from seccompgen.observe.record.seen import Traced, Watch
+
+
+_HEARD = ENDING | JOB_CONTROL
+"""What ends this, and what would stop it, and all that it watches with it."""
 
 
 def attach(pids: Sequence[int], watch: Watch) -> Recording:
@@ -32,7 +37,7 @@ def attach(pids: Sequence[int], watch: Watch) -> Recording:
     """
     require_proc()
     tracer = Tracer(Seen(watch, attached=True))
-    with answered_by(lambda _: tracer.leave()), impatient():
+    with answered_by(lambda came: tracer.leave() if ends(came) else None, _HEARD), impatient():
         try:
             for pid in dict.fromkeys(pids):
                 _attach(tracer, pid)

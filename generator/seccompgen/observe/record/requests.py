@@ -1,78 +1,129 @@
-"""Requests to end, by signals to this process, while something is traced."""
+"""Signals to this process while something is traced: requests to end, and what is the command's."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import threading
+import time
+from collections import deque
 from typing import TYPE_CHECKING
+
+from seccompgen.observe.run.process import Process
+from seccompgen.observe.run.signals import ENDING, ReceivedSignal, ends, hand_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-_LONGEST_WAIT = 0.25
-"""Seconds."""
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT})
+_UNHEARD = 0.05
+"""Seconds after which the tracing thread is told again."""
+_AT_ONCE = 0.5
+"""Seconds within which signals are one request: timeout(1) signals a process, then its group."""
+_TELLS = signal.SIGURG
+"""The signal by which one thread tells the other to look; without a handler it does nothing."""
 
 
 @contextlib.contextmanager
-def answered_by(answer: Callable[[int], None]) -> Iterator[None]:
-    """Have ``answer`` hear of each signal that asks this process to end, unless it is ignored."""
-    before = {}
-    for number in (*_ENDING, signal.SIGTSTP):
-        old = signal.getsignal(number)
-        if old is not signal.SIG_IGN:
-            handler = signal.SIG_IGN if number == signal.SIGTSTP else lambda one, _: answer(one)
-            before[number] = signal.signal(number, handler)
-    # A signal that comes just before a wait does not end it, and its handler runs afterwards:
-    # so no wait is longer than this.
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: None)
-    signal.setitimer(signal.ITIMER_REAL, _LONGEST_WAIT, _LONGEST_WAIT)
+def answered_by(answer: Callable[[ReceivedSignal], None], numbers: Iterable[int]) -> Iterator[None]:
+    """Have ``answer`` hear, in this thread, of signals to this process, but of no ignored ones.
+
+    They are blocked meanwhile. Another thread waits for them, since it learns who sent one; a
+    handler of Python's does not.
+    """
+    heard: deque[ReceivedSignal] = deque()
+    over = threading.Event()
+    tracing = threading.get_ident()
+    numbers = {one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN}
+    waited = {*numbers, _TELLS}
+
+    def listen() -> None:
+        while True:
+            # One that comes just before a wait does not end it: then there is another.
+            came = signal.sigtimedwait(waited, _UNHEARD) if heard else signal.sigwaitinfo(waited)
+            if over.is_set():
+                return
+            if came and came.si_signo in numbers:
+                heard.append(ReceivedSignal.of(came.si_signo, came.si_code))
+            signal.pthread_kill(tracing, _TELLS)
+
+    def tell(*_: object) -> None:
+        while heard:
+            answer(heard.popleft())
+
+    listener = threading.Thread(target=listen, daemon=True)
+    handler = signal.signal(_TELLS, tell)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
+        listener.start()  # with all blocked, so that what is not for it goes elsewhere
+        signal.pthread_sigmask(signal.SIG_SETMASK, (mask | numbers) - {_TELLS})
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, old in before.items():
-            signal.signal(number, old)
+        over.set()
+        if listener.ident is not None:
+            signal.pthread_kill(listener.ident, _TELLS)
+            listener.join()
+        # What has come meanwhile is the command's affair, which is over.
+        while signal.sigtimedwait(numbers, 0):
+            pass
+        signal.signal(_TELLS, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Requests:
-    """Requests to end while a command is traced, whose first thread is ``main``.
+    """Signals while a command is traced, whose first thread is ``main``.
 
-    One is the command's to obey; what is left when the command has ended gets SIGTERM. One more,
-    while that has not been obeyed, kills everything. ``tids`` tells which threads there are.
+    They are the command's. What is left when it has ended, as it was asked to, gets SIGTERM. One
+    more request to end, while the command has not obeyed the same one, kills everything. ``tids``
+    tells which threads there are.
     """
 
     def __init__(self, main: int, tids: Callable[[], Iterable[int]]) -> None:
         self._main = main
         self._tids = tids
-        self._asked: set[bool] = set()
-        self.ended = False
-        """True once the end of the command was told of."""
-        self.fate = 0
+        self._asked: dict[int, float] = {}
+        self.given_up = False
+        """True once everything was killed before the command had ended."""
+        self._fate = 0
         """The signal that all that is left gets, and what it still starts; 0 if there is none."""
+        self._ended = False
 
-    def hear(self, number: int) -> None:
+    def hear(self, came: ReceivedSignal) -> None:
         """Do as a signal to this process asks."""
-        ended = self.ended or _has_ended(self._main)
-        targets: Iterable[int] = ()
-        if ended in self._asked or ended:
-            number = self.fate = signal.SIGKILL if ended in self._asked else signal.SIGTERM
-            targets = self._tids()
-        elif number not in _FROM_TERMINAL or not _in_foreground():
-            targets = (self._main,)  # otherwise the terminal sent it to the command as well
-        self._asked.add(ended)
-        for tid in targets:
-            send(tid, number)
+        if self._ended or _has_ended(self._main):
+            if ends(came):
+                self._end_the_rest(signal.SIGKILL if self._fate else signal.SIGTERM)
+            return
+        # A process that is sent SIGHUP may be to read its configuration anew, as often as you like.
+        if came.number in ENDING and not (came.sent and came.number == signal.SIGHUP):
+            now = time.monotonic()
+            if now - self._asked.setdefault(came.number, now) > _AT_ONCE:
+                self.given_up = True
+                self._end_the_rest(signal.SIGKILL)
+                return
+        hand_on(came, self._main)
+
+    def has_ended(self) -> bool:
+        """Note that the command has ended; return True if what it left ends now, as was asked."""
+        self._ended = True
+        if self._asked and not self._fate:
+            self._end_the_rest(signal.SIGTERM)
+        return bool(self._fate)
 
     def has_reached(self, tid: int) -> None:
         """Have a new thread share the fate of those that were there before."""
-        if self.fate:
-            send(tid, self.fate)
+        if self._fate:
+            deaf = Process(tid).ignores(signal.SIGTERM)
+            _send(tid, signal.SIGKILL if deaf else self._fate)
+            _send(tid, signal.SIGCONT)  # what is stopped hears nothing
+
+    def _end_the_rest(self, number: int) -> None:
+        self._fate = number
+        for tid in self._tids():
+            self.has_reached(tid)
 
 
-def send(tid: int, number: int) -> None:
+def _send(tid: int, number: int) -> None:
     """Send a signal to a thread's process; its end may be known already, and be told of next."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(tid, number)
@@ -86,11 +137,3 @@ def _has_ended(pid: int) -> bool:
         return True
     # A tracer is told of stops, too, whatever it asks for.
     return state is not None and state.si_code != os.CLD_TRAPPED
-
-
-def _in_foreground() -> bool:
-    """Return True if the terminal sends its signals to our process group."""
-    for descriptor in (0, 1, 2):
-        with contextlib.suppress(OSError):
-            return os.tcgetpgrp(descriptor) == os.getpgrp()
-    return False

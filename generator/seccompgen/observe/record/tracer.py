@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import stat
 import struct
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ from seccompgen.observe.run.events import EventKind, happened
 from seccompgen.observe.run.launch import Confinement, close, end, failure, killed_by, let_go, start
 from seccompgen.observe.run.patience import impatient
 from seccompgen.observe.run.process import Process, require_proc
-from seccompgen.observe.run.signals import JOB_CONTROL, stop_with
+from seccompgen.observe.run.signals import HANDED_ON, JOB_CONTROL, blocked, stop_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,22 +64,23 @@ def trace(
     """
     require_proc()
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
-    started = start(command, Confinement("record", table, program, settings))
-    tracer = Tracer(Seen(watch), started.pid)
-    tracer.threads.add(started.pid, tracer.seen.new_process(None))
-    try:
+    with blocked(HANDED_ON) as mask:
+        started = start(command, Confinement("record", table, program, settings), mask=mask)
+        tracer = Tracer(Seen(watch), started.pid)
+        tracer.threads.add(started.pid, tracer.seen.new_process(None))
         try:
-            ptrace.seize(started.pid)
-        except OSError as error:
-            if number := killed_by(started):
-                raise NotStartedError(128 + number) from None
-            raise OutsideError(not_traceable(error)) from None
-        with answered_by(tracer.requests.hear), impatient():
-            let_go(started)
-            tracer.run()
-    except BaseException:
-        end(started)
-        raise
+            try:
+                ptrace.seize(started.pid)
+            except OSError as error:
+                if number := killed_by(started):
+                    raise NotStartedError(128 + number) from None
+                raise OutsideError(not_traceable(error)) from None
+            with answered_by(tracer.requests.hear, HANDED_ON), impatient():
+                let_go(started)
+                tracer.run()
+        except BaseException:
+            end(started)
+            raise
     refused = failure(started)
     close(started)
     if not tracer.started:
@@ -160,7 +160,7 @@ class Tracer:
                         self._at_stop(tid, event, read)
             except ChildProcessError:
                 break
-        if self.requests.fate == signal.SIGKILL:
+        if self.requests.given_up:
             raise Interrupted
 
     def _at_call(self, tid: int, read: Read) -> None:
@@ -265,13 +265,23 @@ class Tracer:
         if tid == self._main:
             code = os.waitstatus_to_exitcode(status)
             self.end = RunEnd(status=code) if code >= 0 else RunEnd(signal=-code)
-            self.requests.ended = True
         for orphan in self.threads.orphans(self.threads.remove(tid)):
             self._resume(self._begun(orphan))
-        if tid == self._main and len(self.threads):
-            count = self.threads.processes
-            what = "a process" if count == 1 else f"{count} processes"
-            say(f"waiting for {what} that the command left; Ctrl-C ends what is left", err=True)
+        if tid == self._main:
+            ends = self.requests.has_ended()
+            self._say_what_is_left(ends=ends)
+
+    def _say_what_is_left(self, *, ends: bool) -> None:
+        if not self.threads:
+            return
+        count = self.threads.processes
+        what = "a process" if count == 1 else f"{count} processes"
+        say(
+            f"ending {what} that the command left; Ctrl-C kills what is left"
+            if ends
+            else f"waiting for {what} that the command left; Ctrl-C ends what is left",
+            err=True,
+        )
 
 
 def _keep_traced(thread: Thread, name: str, call: tuple[int, ...]) -> None:

@@ -146,6 +146,10 @@ class Process:
         """Return True if the thread blocks the signal, or its process ignores it."""
         return self._in_set("SigBlk", number) or self._in_set("SigIgn", number)
 
+    def ignores(self, number: int) -> bool:
+        """Return True if the process ignores the signal."""
+        return self._in_set("SigIgn", number)
+
     def is_pending(self, number: int) -> bool:
         """Return True if the signal was sent to the process, or this thread, and not taken yet."""
         return self._in_set("ShdPnd", number) or self._in_set("SigPnd", number)

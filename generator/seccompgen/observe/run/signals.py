@@ -1,8 +1,9 @@
 """A supervisor's own signals and end: as if it were the command, to whoever looks from outside.
 
 The command is in the supervisor's process group, so that a terminal's signals reach both; the
-supervisor leaves them to the command. What somebody sends to the supervisor alone it hands on.
-When the command stops, the supervisor stops, so that a shell sees its job stop.
+supervisor leaves them to the command. What somebody sends to the supervisor alone it hands on, as
+service managers and administrators send it to the process that they know: to end, to reload, to
+reopen logs. When the command stops, the supervisor stops, so that a shell sees its job stop.
 
 Sources: signalfd(2), waitid(2), credentials(7), "Job Control" in the manual of the GNU C library.
 """
@@ -24,21 +25,29 @@ from seccompgen.observe.run.launch import close, end, start
 from seccompgen.observe.run.patience import impatient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from seccompgen.observe.run.launch import Command, Confinement, Started
 
-_HANDED_ON = frozenset(
-    {
-        *(signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1),
-        *(signal.SIGUSR2, signal.SIGTSTP, signal.SIGWINCH, signal.SIGALRM, signal.SIGPIPE),
-    }
-)
-_BLOCKED = _HANDED_ON | {signal.SIGCHLD, signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU}
 JOB_CONTROL = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 """The signals by which a terminal stops a job."""
 ENDING = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
 """The signals that ask to end."""
+HANDED_ON = frozenset(
+    {
+        *ENDING,
+        *JOB_CONTROL,  # sent by a person, some ask for more or fewer workers
+        *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH),
+        *(signal.SIGABRT, signal.SIGIO, signal.SIGPWR),  # a watchdog's, a lease's, a container's
+        *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+    }
+)
+"""The signals that are the command's, where a process sends them.
+
+Not those that a program's own fault brings (SIGSEGV, SIGPIPE, ...), and not SIGCHLD and SIGCONT,
+which are about this process's children and job.
+"""
+_BLOCKED = HANDED_ON | {signal.SIGCHLD, signal.SIGCONT}
 _INFO = struct.Struct("=Iii116x")
 """The head of ``struct signalfd_siginfo``, 128 bytes: ssi_signo, ssi_errno, ssi_code."""
 _SFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
@@ -48,8 +57,13 @@ _SFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 class ReceivedSignal:
     """A signal for the supervisor; ``sent`` if by a process, and not by the kernel."""
 
-    number: signal.Signals
+    number: int
     sent: bool
+
+    @classmethod
+    def of(cls, number: int, code: int) -> ReceivedSignal:
+        """Return the signal whose ``siginfo_t`` has this si_code."""
+        return cls(number, sent=code <= 0)
 
 
 class Signals:
@@ -70,7 +84,7 @@ class Signals:
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.descriptor, _INFO.size):
                 number, _, code = _INFO.unpack(data)
-                yield ReceivedSignal(signal.Signals(number), sent=code <= 0)
+                yield ReceivedSignal.of(number, code)
 
     def close(self) -> None:
         """Close the descriptor; what has come meanwhile is the command's affair, which is over."""
@@ -84,9 +98,9 @@ def _halves(bits: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def blocked() -> Iterator[set[int | signal.Signals]]:
-    """Block what a supervisor takes from its descriptor; give the mask that was before."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+def blocked(numbers: Iterable[int] = _BLOCKED) -> Iterator[set[int | signal.Signals]]:
+    """Block what a supervisor takes by itself; give the mask that was before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield before
     finally:
@@ -115,9 +129,12 @@ def supervised(command: Command, confinement: Confinement) -> Iterator[tuple[Sta
 
 
 def hand_on(came: ReceivedSignal, pid: int) -> None:
-    """Send the command what was sent to the supervisor alone."""
-    if came.sent and came.number in _HANDED_ON:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+    """Send the command what was sent to the supervisor alone.
+
+    What a terminal sends to a process group the command has as well, unless it has left the group.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if came.number in HANDED_ON and (came.sent or os.getpgid(pid) != os.getpgrp()):
             os.kill(pid, came.number)
 
 
