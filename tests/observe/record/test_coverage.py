@@ -164,6 +164,19 @@ def test_what_came_before_the_marker_is_not_looked_at(policy: Path) -> None:
     assert [frame["python"][0] for frame in one["seen"]] == ["<string>:4 in after"]
 
 
+def test_a_call_that_a_rule_says_is_absent_is_not_refused(policy: Path) -> None:
+    """Recordings have such rules, by which libraries go on by other calls."""
+    policy.write_text(
+        "default_action: errno(ENOSYS)\nsyscalls: [{action: errno(ENOSYS), names: [mmap]}]\n"
+    )
+    told = seccompgen("record", "--against", policy, "--json", "--", "/bin/true")
+    report = json.loads(told.out)
+    assert (told.code, report["unreached"]) == (1, [])
+    names = {line.split(": ")[1].partition("(")[0] for line in report["refused"]}
+    assert "munmap" in names
+    assert "mmap" not in names
+
+
 @pytest.mark.long("records programs, and runs them under the result")
 def test_a_policy_lets_through_what_it_was_recorded_from(policy: Path) -> None:
     command = python("import json")

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.core.errnos import errno_number
 from seccompgen.core.model import RET_DATA_MAX, U32, U64, ActionKind, All, Comparison
 from seccompgen.core.wording import condition_text
 from seccompgen.observe.record.answers import Against, PolicyAnswer
@@ -101,8 +102,11 @@ def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Against:
     """Return ``policy``, for ``abi``, as what calls are held against.
 
     What it means is the oracle's to say (`verify.oracle`), which shares no code with the compiler.
+    A rule that answers ENOSYS refuses nothing: with it, the policy says that there is no such call,
+    so that libraries go on by another.
     """
     means = meaning(policy, abi, tables)
+    absent = ActionKind.ERRNO.value | errno_number("ENOSYS", abi)
     looked_at: dict[str, frozenset[int]] = {}
     for rule in policy.own_rules:
         found = frozenset(test.argument for test in _tests(rule.condition))
@@ -114,7 +118,10 @@ def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Against:
 
     def verdict(number: CallNumber, arguments: Arguments) -> PolicyAnswer:
         case = means.case(_call(number, arguments))
-        return PolicyAnswer(case.origin, case.ret & ~RET_DATA_MAX not in _MADE)
+        refuses = case.ret & ~RET_DATA_MAX not in _MADE
+        if case.ret == absent and case.origin != policy.default_origin:
+            refuses = False
+        return PolicyAnswer(case.origin, refuses)
 
     return Against(arguments, verdict, _sights(_judged_by(policy, abi, tables), tables))
 
