@@ -5,14 +5,19 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from seccompgen.core.abis import find_abi
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 STOCK = sorted((Path(__file__).parents[2] / "policies").glob("*.yml"))
 
-GROUPS = Path(__file__).parents[2] / "generator" / "seccompgen" / "policy" / "groups.toml"
+_SOURCES = Path(__file__).parents[2] / "generator" / "seccompgen"
+GROUPS = _SOURCES / "policy" / "groups.toml"
+POWERS = _SOURCES / "kernel" / "powers.toml"
 
 # The kernel's, as far as stock policies name them; the same on every ABI.
 CONSTANTS = {"PROT_EXEC": 4, "AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
@@ -36,7 +41,33 @@ def read_policy(path: Path) -> dict[str, Any]:
 
 @cache
 def _groups() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(GROUPS.read_text())
+    read = tomllib.loads(GROUPS.read_text())
+    return {name: {"members": [*_members(one)]} for name, one in read.items()}
+
+
+@cache
+def _lines() -> list[tuple[str, list[str], str]]:
+    """Return the lines of the table of what calls give: kind, calls, condition."""
+    return [
+        (kind, names.split(), when)
+        for kind, one in tomllib.loads(POWERS.read_text())["powers"].items()
+        for names, _, when in (key.partition(" if ") for key in one["calls"])
+    ]
+
+
+def _members(group: dict[str, Any]) -> Iterator[Any]:
+    """Yield the members of a group, those in their place that the table has."""
+    for item in group.get("members", ()):
+        if str(item).startswith("="):
+            yield from next(calls for _, calls, when in _lines() if not when and item[1:] in calls)
+        else:
+            yield item
+    for kind, calls, when in _lines():
+        for call in calls if kind in group.get("kinds", ()) else ():
+            others = [c for k, names, c in _lines() if c and k != kind and call in names]
+            condition = when or " and ".join(f"not ({other})" for other in others)
+            if call not in group.get("without", ()):
+                yield {"names": [call], "when": condition} if condition else call
 
 
 def in_calls(group: dict[str, Any]) -> dict[str, Any]:
