@@ -263,6 +263,30 @@ def test_a_file_that_names_no_abi_is_for_those_that_are_wanted(
     assert [abi.name for abi in policy.arches] == read_for
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (
+            '{"defaultAction": "SCMP_ACT_ERRNO",\n "syscalls": [],}',
+            "2:16: JSON has no comma before",
+        ),
+        ("{defaultAction: SCMP_ACT_ERRNO}", "1:2: no JSON, which this format is"),
+        (
+            '{"a": {"mismatch_action": "trap", "match_action": "allow", "filter": [],}}',
+            "1:72: JSON has no comma before",
+        ),
+    ],
+)
+def test_what_the_tools_of_a_format_refuse_as_json_is_refused(
+    text: str, wrong: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_policy(path, TABLES)
+    assert str(caught.value.diagnostics[0]).startswith(f"{path}:{wrong}")
+
+
 def test_no_pattern_is_for_our_own_policies(tmp_path: Path) -> None:
     """A policy with an error of its own is never told that it looks like something else."""
     assert not [name for name, (text, _) in YAML.items() if unread(text.encode())]

@@ -6,11 +6,13 @@ of it. Of all else this reader says nothing, so that no file means more or less 
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from seccompgen.core.errors import Position
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +36,26 @@ class Positioned(NamedTuple):
     data: Any
     keys: dict[Path, Position]
     values: dict[Path, Position]
+
+
+_TRAILING = re.compile(r'"(?:[^"\\]|\\.)*"|(,)\s*[\]}]')
+
+
+def require_json(text: str, file: str) -> None:
+    """Raise InputError for what is YAML and no JSON, which JSON's own readers refuse.
+
+    ``text`` was read already, so that it is not nested deeper than may be.
+    """
+    try:
+        json.loads(text)
+    except ValueError as error:
+        comma = next((found.start(1) for found in _TRAILING.finditer(text) if found[1]), None)
+        index = getattr(error, "pos", 0) if comma is None else comma
+        what = f"no JSON, which this format is: {getattr(error, 'msg', error)}"
+        if comma is not None:
+            what = "JSON has no comma before a closing bracket: remove it"
+        where = Position.after(file, text[:index])
+        raise InputError(Diagnostic(what, where, Problem.MALFORMED_FILE)) from None
 
 
 def read_plain_json(text: str, file: str, most_nodes: int, deepest: int) -> Positioned | None:

@@ -25,6 +25,7 @@ from seccompgen.policy.formats.kubernetes import is_template, objects
 from seccompgen.policy.formats.oci_calls import AbiRules, CallRule, call_rules, repeats
 from seccompgen.policy.formats.oci_form import Profile, parse_profile
 from seccompgen.policy.formats.several import chosen
+from seccompgen.policy.json_text import require_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,6 +57,8 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     # JSON may be indented by tabs, which are no blanks to YAML.
     plain = text.replace("\t", " ") if text.lstrip().startswith("{") else text
     document = read_document(plain.encode(), f"{file}.json" if file.endswith(".toml") else file)
+    if plain.lstrip().startswith("{") and "kind" not in document.data:
+        require_json(plain, file)
     profile = parse_profile(document, reading.runtime, draft.notes)
     write_profile(profile, draft, reading, tables)
     return draft

@@ -22,6 +22,7 @@ from seccompgen.policy.formats.draft import Draft
 from seccompgen.policy.formats.firecracker import profile_of, read_otherwise
 from seccompgen.policy.formats.oci_reader import write_profile
 from seccompgen.policy.formats.several import chosen
+from seccompgen.policy.json_text import require_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +50,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     Raises InputError with every error of that filter.
     """
     document = read_document(text.encode(), file)
+    require_json(text, file)
     name = chosen([*_filters(document)], reading.thread, document.position(()))
     reader = _Reader(document)
     policy = reader.policy((name,))
