@@ -95,6 +95,11 @@ _MOST_RULES = 5
     metavar="FILE",
     help="Write to FILE, for make and ninja, which files decided the outputs.",
 )
+@click.option(
+    "--nearest",
+    is_flag=True,
+    help="With --format systemd: write what settings can say that is nearest, and what differs.",
+)
 @reading_options
 @tables_option
 @json_option
@@ -112,6 +117,7 @@ def build(
     *,
     no_bitmap: bool,
     check: bool,
+    nearest: bool,
     no_cache: bool,
     costs: bool,
     as_json: bool,
@@ -137,6 +143,10 @@ def build(
 
     if depfile_path and check:
         raise InputError("--check writes nothing, so it has no --depfile")
+    if nearest and form != "systemd":
+        raise InputError(
+            "--nearest is for --format systemd; other forms say all of a policy or nothing"
+        )
     only = [require_abi(arch) for arch in arches]
     tables = read_tables(tables_directory)
     how = means(cached=not (check or no_cache), jobs=jobs)
@@ -169,6 +179,10 @@ def build(
             else:
                 objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
                 built = build_policies(policies, tables, only, report, objective, how, reading)
+                if nearest:
+                    from seccompgen.pipeline.nearest_units import nearest_units  # noqa: PLC0415
+
+                    built = nearest_units(built, tables, reading.systemd)
                 files = filter_files(built, tables, directory, form, how, reading.systemd)
         if depfile_path:
             inputs = read_files(built, tables_directory, project)

@@ -71,7 +71,8 @@ def is_module_name(name: str) -> bool:
 class Built(NamedTuple):
     """A policy with its programs, what is worth telling about it, and what it was built for.
 
-    ``warnings`` are what lint finds doubtful (`build_policies`).
+    ``warnings`` are what lint finds doubtful (`build_policies`). ``unit_lines`` are settings, and
+    comments, that a drop-in for systemd has besides its list.
     """
 
     policy: ResolvedPolicy
@@ -79,6 +80,7 @@ class Built(NamedTuple):
     notes: tuple[Diagnostic, ...]
     objective: Objective = DEFAULT_OBJECTIVE
     warnings: tuple[Diagnostic, ...] = ()
+    unit_lines: tuple[str, ...] = ()
 
     @property
     def module_name(self) -> str:

@@ -36,7 +36,8 @@ def unit_files(one: Built, tables: Tables, release: int | None) -> dict[str, byt
             problems |= dict.fromkeys(error.diagnostics)
         else:
             _require_proof(content, one, program, tables, release)
-            made[f"{one.policy.name}.{program.abi.name}.conf"] = content
+            more = "".join(f"{line}\n" for line in one.unit_lines)
+            made[f"{one.policy.name}.{program.abi.name}.conf"] = content + more.encode()
     if problems:
         raise InputError(*problems)
     if not made:

@@ -17,6 +17,7 @@ from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
+from seccompgen.core.text import some
 from seccompgen.policy.formats.systemd import ARCHITECTURES
 from seccompgen.policy.formats.systemd_groups import DEFAULT_RELEASE, systemd_groups
 
@@ -113,7 +114,8 @@ def unit_settings(
             refused.append((call, ret))
     for where, calls in strange.items():
         text = f"systemd {release} does not know these, and answers them with "
-        text += f"{'ENOSYS' if allows else 'allow'}: say so, or a later release with --systemd: "
+        text += f"{'ENOSYS' if allows else 'allow'}: say so, or a later release with --systemd"
+        text += f"{', or --nearest' if allows else ''}: "
         problems.append(Diagnostic(text + ", ".join(calls), where, Problem.NOT_IN_UNIT))
     if problems:
         raise InputError(*dict.fromkeys(problems))
@@ -146,13 +148,17 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         text = "settings of a unit answer calls that nobody knows with ENOSYS or, where they list "
         text += "what is refused, allow; say `unknown_action: errno(ENOSYS)` or allow"
         yield Diagnostic(text, policy.unknown_origin.position, Problem.NOT_IN_UNIT)
+    compared: dict[Position, list[str]] = {}
     for rule in policy.rules:
         if rule.condition is not None and rule.name not in MULTIPLEXED:
-            text = f"settings of a unit see no arguments, which the rule for {rule.name} compares"
-            yield Diagnostic(text, rule.position, Problem.NOT_IN_UNIT)
+            compared.setdefault(rule.position, []).append(rule.name)
         if not rule.name.isidentifier():
             text = f"settings of a unit name calls; {rule.name} is a number"
             yield Diagnostic(text, rule.position, Problem.NOT_IN_UNIT)
+    for where, calls in compared.items():
+        text = f"settings of a unit see no arguments, which rules for {some(calls)} compare: "
+        text += "--nearest permits such calls whole, and says so"
+        yield Diagnostic(text, where, Problem.NOT_IN_UNIT)
     where = policy.bad_arch_origin.position
     missing = [one for one in abi.siblings if one in _NAMES]
     missing = [one for one in missing if one not in {c.name for c in policy.compat_of(abi)}]
