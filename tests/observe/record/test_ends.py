@@ -243,6 +243,14 @@ while True:
 """
 
 
+@contextlib.contextmanager
+def ignoring(*numbers: int) -> Iterator[None]:
+    before = [signal.signal(one, signal.SIG_IGN) for one in numbers]
+    yield
+    for one, handler in zip(numbers, before, strict=True):
+        signal.signal(one, handler)
+
+
 def hearing(numbers: list[int], *, alone: bool = False) -> list[str]:
     """Return a command that tells which signals it hears; SIGTERM ends it."""
     return [PYTHON, "-I", "-S", "-c", HEARS, "1" * alone, *map(str, numbers)]
@@ -253,7 +261,9 @@ def test_signals_that_are_sent_to_the_recorder_are_the_commands(policy: Path) ->
     own = {*KEPT, signal.SIGKILL, signal.SIGSTOP}
     numbers = [int(one) for one in signal.valid_signals() if one not in own]
     numbers.sort(key=lambda one: (one == signal.SIGTERM, one))
-    running = begin(policy, *hearing(numbers))
+    # As in the background of a script; the command has handlers all the same.
+    with ignoring(signal.SIGINT, signal.SIGQUIT):
+        running = begin(policy, *hearing(numbers))
     assert running.stdout
     assert running.stdout.readline() == "ready\n"
     for number in (signal.SIGHUP, signal.SIGHUP, *numbers):

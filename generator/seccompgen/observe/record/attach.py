@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError
 from seccompgen.io.console import say
-from seccompgen.observe.record.requests import answered_by
+from seccompgen.observe.record.requests import all_ignored, answered_by
 from seccompgen.observe.record.seen import Seen
 from seccompgen.observe.record.tracer import Tracer, not_traceable
 from seccompgen.observe.run import ptrace
@@ -37,7 +37,8 @@ def attach(pids: Sequence[int], watch: Watch) -> Recording:
     """
     require_proc()
     tracer = Tracer(Seen(watch, attached=True))
-    with answered_by(lambda came: tracer.leave() if ends(came) else None, _HEARD), impatient():
+    heard = _HEARD - all_ignored(_HEARD)
+    with answered_by(lambda came: tracer.leave() if ends(came) else None, heard), impatient():
         try:
             for pid in dict.fromkeys(pids):
                 _attach(tracer, pid)

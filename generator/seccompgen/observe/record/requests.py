@@ -26,7 +26,7 @@ _TELLS = signal.SIGURG
 
 @contextlib.contextmanager
 def answered_by(answer: Callable[[ReceivedSignal], None], numbers: Iterable[int]) -> Iterator[None]:
-    """Have ``answer`` hear, in this thread, of signals to this process, but of no ignored ones.
+    """Have ``answer`` hear, in this thread, of signals to this process, of ignored ones as well.
 
     They are blocked meanwhile. Another thread waits for them, since it learns who sent one; a
     handler of Python's does not.
@@ -34,7 +34,7 @@ def answered_by(answer: Callable[[ReceivedSignal], None], numbers: Iterable[int]
     heard: deque[ReceivedSignal] = deque()
     over = threading.Event()
     tracing = threading.get_ident()
-    numbers = {one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN}
+    numbers = {*numbers}
     waited = {*numbers, _TELLS}
 
     def listen() -> None:
@@ -70,6 +70,11 @@ def answered_by(answer: Callable[[ReceivedSignal], None], numbers: Iterable[int]
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+def all_ignored(numbers: Iterable[int]) -> set[int]:
+    """Return the signals that this process ignores, as it does in the background of a script."""
+    return {one for one in numbers if signal.getsignal(one) is signal.SIG_IGN}
+
+
 class Requests:
     """Signals while a command is traced, whose first thread is ``main``.
 
@@ -81,6 +86,7 @@ class Requests:
     def __init__(self, main: int, tids: Callable[[], Iterable[int]]) -> None:
         self._main = main
         self._tids = tids
+        self._ignored = all_ignored(ENDING)
         self._asked: dict[int, float] = {}
         self.given_up = False
         """True once everything was killed before the command had ended."""
@@ -90,14 +96,18 @@ class Requests:
 
     def hear(self, came: ReceivedSignal) -> None:
         """Do as a signal to this process asks."""
+        # The command ignores it as well, unless it has a handler all the same, as nginx has.
+        ignored = came.number in self._ignored
         if self._ended or _has_ended(self._main):
-            if ends(came):
+            if ends(came) and not ignored:
                 self._end_the_rest(signal.SIGKILL if self._fate else signal.SIGTERM)
+            return
+        if ignored and not came.sent:
             return
         # A process that is sent SIGHUP may be to read its configuration anew, as often as you like.
         if came.number in ENDING and not (came.sent and came.number == signal.SIGHUP):
             now = time.monotonic()
-            if now - self._asked.setdefault(came.number, now) > _AT_ONCE:
+            if now - self._asked.setdefault(came.number, now) > _AT_ONCE and not ignored:
                 self.given_up = True
                 self._end_the_rest(signal.SIGKILL)
                 return
