@@ -229,7 +229,10 @@ def _reports(output: Path | None, *, as_json: bool) -> Iterator[Folding]:
         # Not atomic on purpose: it is read while the command runs.
         file = output.open("w", encoding="utf-8", errors="backslashreplace")
 
+    aborted = False
+
     def report(refusal: Refusal, count: int) -> None:
+        nonlocal aborted
         said = refusal.as_json() | {"times": count}
         text = json.dumps(said) if as_json else f"seccompgen: {refusal.line(count)}"
         try:
@@ -239,6 +242,12 @@ def _reports(output: Path | None, *, as_json: bool) -> Iterator[Folding]:
                 f"{output or 'stderr'}: {error.strerror}: what is refused cannot be told any "
                 "more, so COMMAND is killed"
             ) from None
+        if refusal.is_abort and not aborted:
+            aborted = True
+            _say(
+                f"{refusal.who} aborts, and may not send itself SIGABRT: the C library ends it by "
+                "SIGSEGV or the like instead, which is no crash. Permit tgkill where sig == SIGABRT"
+            )
 
     try:
         yield Folding(report)

@@ -49,6 +49,20 @@ def test_a_target_that_crashes_or_exits_at_once(
     assert run(*how, NO_EXEC, "--", "true").code == 0
 
 
+def test_an_abort_that_is_refused_is_told_from_a_crash(tmp_path: Path) -> None:
+    """glibc's abort() ends by SIGSEGV then, and the program has said nothing of a refusal."""
+    policy = tmp_path / "policy.yml"
+    policy.write_text("default_action: allow\nsyscalls:\n- {action: errno, names: [tgkill]}\n")
+    code = "import os, resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); os.abort()"
+    done = run("--trace", policy, "--", PYTHON, "-I", "-S", "-c", code)
+    assert done.code == -signal.SIGSEGV
+    first, hint, *_ = done.err.splitlines()
+    assert "tgkill(" in first
+    assert "SIGABRT): errno(EPERM) by" in first
+    assert "aborts, and may not send itself SIGABRT: the C library ends it by SIGSEGV" in hint
+    assert done.err.count("aborts, and may not") == 1
+
+
 @pytest.mark.few(1, "runs programs under a tracer again and again")
 @both
 def test_a_signal_to_the_supervisor_reaches_the_command(how: list[str], no_parent: Path) -> None:

@@ -94,6 +94,14 @@ class Refusal:
         places = [*self.lines, *(printable(str(place)) for place in native)]
         return f", at {', '.join(places)}" if places else ""
 
+    @property
+    def is_abort(self) -> bool:
+        """True if it was to end its process by SIGABRT, as abort() does, and was not made."""
+        texts = [text for _, text in self.call.arguments]
+        return (
+            self.call.name in {"tgkill", "tkill", "kill"} and "SIGABRT" in texts and not self.made
+        )
+
     def as_json(self) -> dict[str, object]:
         """Return the same as a value for JSON."""
         return {
