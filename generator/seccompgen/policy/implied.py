@@ -147,6 +147,7 @@ _RULES = (
 )
 """In an order in which each may bring the next."""
 
+REASONS = frozenset(rule.why for rule in _RULES)
 _WHY = {rule.name: rule.why for rule in _RULES if not rule.sends}
 
 

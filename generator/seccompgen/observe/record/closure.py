@@ -51,9 +51,9 @@ _FATAL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM")
 """Signals that end a process: who may send one may send the others."""
 _TO_ITSELF = ("SIGABRT", "SIGINT", "SIGTERM")
 """Signals by which programs end themselves: abort(), and Ctrl-C where a handler passes it on."""
-RAISE = ("tgkill", "tkill")
+_RAISE = ("tgkill", "tkill")
 """The calls of raise() and abort(), in glibc and musl."""
-_PROT_WRITE = 2
+_CODE, _PROT_WRITE = "code", 2
 
 
 class Use(NamedTuple):
@@ -61,7 +61,8 @@ class Use(NamedTuple):
 
     ``conditions`` are the arguments that were seen, if they select what the call gives; none for
     any that are on the line. With ``overflows`` more were seen than can be kept, on other lines
-    too. ``origin`` is where it came from. It is ``alone`` if no call that does the same is needed.
+    too. ``origin`` is where it came from, or why it is there ``to_itself``: a signal that a
+    program sends itself, for which it needs no other call.
     """
 
     abi: Abi
@@ -70,7 +71,7 @@ class Use(NamedTuple):
     conditions: tuple[Predicate, ...] = ()
     origin: str = ""
     overflows: bool = False
-    alone: bool = False
+    to_itself: bool = False
 
     def asks(self, cases: Cases) -> tuple[Predicate | None, ...]:
         """Return the conditions under which the call has to be permitted; None is always."""
@@ -85,7 +86,7 @@ class Use(NamedTuple):
 
 
 class Closure(NamedTuple):
-    """What is permitted on ``abis``: ``whole`` kinds, and ``lines`` of others.
+    """What is permitted on ``abis``: ``whole`` kinds, ``lines`` of others, signals ``to_itself``.
 
     Both are in the order of the table. With a kind is where it came from; of a line each ABI has
     its calls.
@@ -94,6 +95,7 @@ class Closure(NamedTuple):
     abis: tuple[Abi, ...]
     whole: Mapping[Power, tuple[str, ...]]
     lines: Mapping[PowerLine, Mapping[Abi, tuple[Allowed, ...]]]
+    to_itself: Mapping[Abi, tuple[Allowed, ...]]
 
 
 # --- what was used --------------------------------------------------------------------------------
@@ -170,7 +172,7 @@ def _implied(recording: Recording, abi: Abi, names: set[str], tables: Tables) ->
         line = powers().of(one.name)[-1]
         if line.power.gives:
             conditions = one.conditions or signals(one.name, abi, ("SIGURG",), tables)
-            yield Use(abi, one.name, line, conditions, one.why, alone=True)
+            yield Use(abi, one.name, line, conditions, one.why, to_itself=True)
 
 
 def signals(call: str, abi: Abi, names: Iterable[str], tables: Tables) -> tuple[Comparison, ...]:
@@ -184,11 +186,21 @@ def signals(call: str, abi: Abi, names: Iterable[str], tables: Tables) -> tuple[
     )
 
 
-def raises(abi: Abi, tables: Tables) -> tuple[Allowed, ...]:
-    """Return the calls by which a process signals itself, for signals that end it."""
+def to_itself(used: Iterable[Use], abi: Abi, tables: Tables) -> tuple[Allowed, ...]:
+    """Return the calls by which a process signals itself: to end, and as ``used`` has it."""
     numbers = tables.tables[abi.name].numbers
-    found = ((call, signals(call, abi, _TO_ITSELF, tables)) for call in RAISE if call in numbers)
-    return tuple(Allowed(call, conditions) for call, conditions in found if conditions)
+    wanted: dict[str, dict[Predicate, None]] = {}
+    reasons: dict[str, dict[str, None]] = {}
+    for call in _RAISE if "tgkill" in numbers else ():
+        wanted[call] = dict.fromkeys(signals(call, abi, _TO_ITSELF, tables))
+    for one in used:
+        if one.to_itself and one.abi == abi:
+            wanted.setdefault(one.call, {}).update(dict.fromkeys(one.conditions))
+            reasons.setdefault(one.call, {})[one.origin] = None
+    return tuple(
+        Allowed(call, tuple(conditions), "; ".join(filter(None, reasons.get(call, ()))))
+        for call, conditions in wanted.items()
+    )
 
 
 # --- what is permitted for that -------------------------------------------------------------------
@@ -199,14 +211,17 @@ def close(found: Iterable[Use], abis: Sequence[Abi], cases: Cases, tables: Table
     used = list(found)
     whole = _whole(used)
     lines: dict[PowerLine, dict[Abi, tuple[Allowed, ...]]] = {}
+    alone = [one for one in used if one.line and not one.falls_back and not one.to_itself]
     for line in powers().lines:
-        own = [one for one in used if one.line == line and not one.falls_back]
+        own = [one for one in alone if one.line in {line, _brings(line)}]
         for abi in dict.fromkeys(one.abi for one in own):
             here = [one for one in own if one.abi == abi]
             if line.power not in whole or any(one.overflows for one in here):
-                calls = tuple(_Alike(line, abi, cases, tables).of(here))
+                written = any(_is_written(one) for one in alone if one.abi == abi)
+                calls = tuple(_Alike(line, abi, cases, tables, written=written).of(here))
                 lines.setdefault(line, {})[abi] = calls
-    return Closure(tuple(abis), whole, lines)
+    own_signals = {abi: to_itself(used, abi, tables) for abi in abis}
+    return Closure(tuple(abis), whole, lines, own_signals)
 
 
 def _whole(used: Sequence[Use]) -> dict[Power, tuple[str, ...]]:
@@ -222,12 +237,38 @@ def _whole(used: Sequence[Use]) -> dict[Power, tuple[str, ...]]:
     return whole
 
 
+def _brings(line: PowerLine) -> PowerLine | None:
+    """Return the line that brings ``line`` along: who makes memory code can map code as well."""
+    if line.power.name != _CODE or "mmap" not in line.calls:
+        return None
+    return next(one for one in powers().of("mprotect") if one.power == line.power)
+
+
+def _is_written(use: Use) -> bool:
+    """Return True if memory was code that can be written, or may have been."""
+    if use.line is None or use.line.power.name != _CODE or not use.line.when:
+        return False
+    return not use.conditions or not all(
+        any(test.op is Op.NO_BITS and test.value & _PROT_WRITE for test in comparisons(one))
+        for one in use.conditions
+    )
+
+
+def _not_written(exactly: Predicate | None) -> Iterator[Comparison]:
+    """Yield the condition that memory is not writable; ``exactly`` asks that it is code."""
+    for test in comparisons(exactly):
+        yield Comparison(test.argument, Op.NO_BITS, _PROT_WRITE, width=32)
+
+
 class _Alike:
     """The calls of a line on an ABI, of which some were used and the others do the same."""
 
-    def __init__(self, line: PowerLine, abi: Abi, cases: Cases, tables: Tables) -> None:
+    def __init__(
+        self, line: PowerLine, abi: Abi, cases: Cases, tables: Tables, *, written: bool
+    ) -> None:
         self._line = line
         self._abi = abi
+        self._written = written
         self._cases = cases
         self._tables = tables
 
@@ -237,16 +278,12 @@ class _Alike:
         if any(one.overflows for one in used):
             origin = f"with more different arguments than are kept; {origin}".rstrip("; ")
         wanted: dict[str, dict[Predicate | None, None]] = {}
-        shared: dict[str, dict[Predicate | None, None]] = {}
         for one in used:
-            tests = dict.fromkeys(self._wanted(one))
-            wanted.setdefault(one.call, {}).update(tests)
-            if not one.alone:
-                shared.setdefault(one.call, {}).update(tests)
+            wanted.setdefault(one.call, {}).update(dict.fromkeys(self._wanted(one)))
         for call in self._line.calls:
             conditions = dict.fromkeys(
                 alike
-                for other, tests in shared.items()
+                for other, tests in wanted.items()
                 for test in tests
                 for alike in (self._alike(call, other, test) if call != other else ())
             )
@@ -260,7 +297,7 @@ class _Alike:
         """Return the conditions under which a call that was used is permitted."""
         if use.overflows:
             return (None,)
-        if self._line.power.name == "code" and self._line.when:
+        if self._line.power.name == _CODE and self._line.when:
             return self._code(use)
         if "kill" in self._line.calls and use.conditions:
             return self._signals(use)
@@ -271,11 +308,9 @@ class _Alike:
     def _code(self, use: Use) -> tuple[Predicate | None, ...]:
         """Return the line's condition, and that memory is not writable where none was seen so."""
         exactly = self._cases.exactly(self._line, use.call, self._abi)
-        seen = [test for one in use.conditions for test in comparisons(one)]
-        if not seen or any(test.op is Op.NO_BITS and not test.value & _PROT_WRITE for test in seen):
+        if self._written:
             return exactly
-        not_written = Comparison(seen[0].argument, Op.NO_BITS, _PROT_WRITE, width=32)
-        return tuple(_all((*comparisons(one), not_written)) for one in exactly)
+        return tuple(_all((*comparisons(one), *_not_written(one))) for one in exactly)
 
     def _signals(self, use: Use) -> tuple[Predicate | None, ...]:
         fatal = signals(use.call, self._abi, _FATAL, self._tables)

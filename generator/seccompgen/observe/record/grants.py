@@ -9,7 +9,6 @@ from seccompgen.core.model import condition_for
 from seccompgen.core.multiplexed import is_multiplexed, stands_for
 from seccompgen.core.sets import NOTHING, Sets
 from seccompgen.kernel.powers import powers
-from seccompgen.observe.record.closure import raises
 from seccompgen.policy.groups import calls_of, stock_groups
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Predicate
-    from seccompgen.core.tables import Tables
     from seccompgen.kernel.powers import Power
     from seccompgen.observe.record.cases import Cases
     from seccompgen.observe.record.closure import Closure
@@ -108,7 +106,7 @@ def members(
                 yield member.name, conditions or (None,)
 
 
-def grants(closure: Closure, abi: Abi, cases: Cases, tables: Tables) -> Grants:
+def grants(closure: Closure, abi: Abi, cases: Cases) -> Grants:
     """Return what a closure permits on an ABI."""
     found = Grants(abi)
     for power in closure.whole:
@@ -117,6 +115,6 @@ def grants(closure: Closure, abi: Abi, cases: Cases, tables: Tables) -> Grants:
     for calls in closure.lines.values():
         for one in calls.get(abi, ()):
             found.add(one.name, one.conditions)
-    for one in raises(abi, tables):
+    for one in closure.to_itself.get(abi, ()):
         found.add(one.name, one.conditions)
     return found

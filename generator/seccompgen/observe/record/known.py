@@ -17,8 +17,9 @@ from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.sets import NOTHING, Sets
 from seccompgen.io.reading import read_start
 from seccompgen.kernel.powers import powers
-from seccompgen.observe.record.closure import ON_DEMAND, Use, raises
+from seccompgen.observe.record.closure import ON_DEMAND, Use, to_itself
 from seccompgen.observe.record.grants import Grants, members
+from seccompgen.policy.implied import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -129,7 +130,7 @@ def uses_of(known: Known, cases: Cases, tables: Tables) -> Iterator[Use]:
             if not power.gives and power.name not in ON_DEMAND:
                 for call, conditions in members(power, abi, cases):
                     done.add(call, conditions)
-        for one in raises(abi, tables):
+        for one in to_itself((), abi, tables):
             done.add(one.name, one.conditions)
         for call, conditions in permitted:
             for condition in conditions:
@@ -140,8 +141,13 @@ def uses_of(known: Known, cases: Cases, tables: Tables) -> Iterator[Use]:
                     asked = () if condition is None else (condition,)
                     comment = known.origins.get((call, condition), "")
                     origin = comment.removeprefix(line.reason).removeprefix("; ")
-                    # Where others send the same signals, the policy says so already.
-                    yield Use(abi, call, line, asked, origin, alone="kill" in line.calls)
+                    # With a reason of its own it is a signal that a program sends itself.
+                    own = (
+                        "kill" in line.calls
+                        and bool(asked)
+                        and comment.partition("; ")[0] in REASONS
+                    )
+                    yield Use(abi, call, line, asked, origin, to_itself=own)
 
 
 def _only_line(call: str, condition: Predicate | None, abi: Abi, cases: Cases) -> PowerLine | None:

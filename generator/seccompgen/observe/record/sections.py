@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.kernel.powers import powers
 from seccompgen.observe.record.cases import CLONE3
-from seccompgen.observe.record.closure import raises
 from seccompgen.observe.record.grants import Grants, grants, group_of, members
 from seccompgen.observe.record.known import ENOSYS
 from seccompgen.policy.write import Allowed, Section
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Predicate
-    from seccompgen.core.tables import Tables
     from seccompgen.kernel.powers import Power, PowerLine
     from seccompgen.observe.record.cases import Cases
     from seccompgen.observe.record.closure import Closure, Use
@@ -33,7 +31,7 @@ _NOTHING = (
     "Nothing beyond what a process has. Refusing some of it crashes programs, has them spin or fail"
     " unheard, so that all of it is here, used or not."
 )
-_RAISES = (
+_TO_ITSELF = (
     "Signals to itself: abort(), raise(), Ctrl-C passed on. No filter sees whose number it is: the "
     "price is that the program can end others of its user so. Take it out where it must not."
 )
@@ -53,14 +51,12 @@ class Draft(NamedTuple):
     absent: tuple[str, ...]
 
 
-def draft(
-    closure: Closure, used: Iterable[Use], known: Sequence[Known], cases: Cases, tables: Tables
-) -> Draft:
+def draft(closure: Closure, used: Iterable[Use], known: Sequence[Known], cases: Cases) -> Draft:
     """Return what a policy is to say so that nothing that was used or known is refused."""
     several = list(used)
     kept: dict[Abi, tuple[Allowed, ...]] = {}
     for abi in closure.abis:
-        granted = grants(closure, abi, cases, tables)
+        granted = grants(closure, abi, cases)
         more = Grants(abi)
         for call, condition in _wanted(closure, several, known, abi, cases):
             is_call = cases.has(call, abi) or call.lstrip("-").isdecimal()
@@ -136,7 +132,7 @@ def _hides(call: str, abi: Abi, cases: Cases) -> bool:
     return hidden and (call != "mmap" or cases.has("mmap2", abi))
 
 
-def sections(made: Draft, cases: Cases, tables: Tables) -> Iterator[Section]:
+def sections(made: Draft, cases: Cases) -> Iterator[Section]:
     """Yield the sections of a policy, in an order in which none hides what is needed of another."""
     closure = made.closure
     if made.absent:
@@ -158,7 +154,7 @@ def sections(made: Draft, cases: Cases, tables: Tables) -> Iterator[Section]:
         if lines:
             yield _of_lines(power, lines)
         if power.name == "others":
-            yield Section(_RAISES, {abi: raises(abi, tables) for abi in closure.abis})
+            yield Section(_TO_ITSELF, closure.to_itself)
     if any(made.kept.values()):
         yield Section(_KEPT, made.kept, strict=True)
 

@@ -258,7 +258,7 @@ def _closed(
     if not abis:
         raise _nothing()
     closure = close([*used, *seen], abis, cases, tables)
-    made = draft(closure, seen, known, cases, tables)
+    made = draft(closure, seen, known, cases)
     tsync = bool(recording and recording.before_marker > 1)
     tsync = tsync or any(policy.flags & FilterFlag.TSYNC for policy in wish.known)
     programs = recording.programs if recording else ()
@@ -266,7 +266,7 @@ def _closed(
     offered = near_misses(programs, whole, permitted(made, cases, tables), cases)
     return _Content(
         *(arches, compat, dict.fromkeys(abis, ()), tsync),
-        (*sections(made, cases, tables), *offered),
+        (*sections(made, cases), *offered),
         tuple(kinds(closure)),
     )
 
