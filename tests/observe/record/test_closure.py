@@ -295,7 +295,7 @@ def _is_fine(
 # Merging
 
 
-def test_merged_policies_stay_readable(tmp_path: Path) -> None:
+def test_merged_policies_stay_readable() -> None:
     first = seen(("unlink", NONE), ("socket", (2, 1, 0, 0, 0, 0)), ("bpf", (5, 0, 0, 0, 0, 0)))
     second = seen(("bpf", (6, 0, 0, 0, 0, 0)), ("setuid", NONE), ("clone3", NONE))
     text = closed(first, second)

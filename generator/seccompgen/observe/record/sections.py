@@ -95,9 +95,9 @@ def kinds(closure: Closure) -> Iterator[KindOfUse]:
             yield KindOfUse(power, power in closure.whole, tuple(calls))
 
 
-def permitted(made: Draft, cases: Cases, tables: Tables) -> dict[Abi, Grants]:
+def permitted(made: Draft, cases: Cases) -> dict[Abi, Grants]:
     """Return what a policy permits, by ABI."""
-    found = {abi: grants(made.closure, abi, cases, tables) for abi in made.closure.abis}
+    found = {abi: grants(made.closure, abi, cases) for abi in made.closure.abis}
     for abi, calls in made.kept.items():
         for one in calls:
             found[abi].add(one.name, one.conditions)

@@ -263,7 +263,7 @@ def _closed(
     tsync = tsync or any(policy.flags & FilterFlag.TSYNC for policy in wish.known)
     programs = recording.programs if recording else ()
     whole = {power.name for power in closure.whole}
-    offered = near_misses(programs, whole, permitted(made, cases, tables), cases)
+    offered = near_misses(programs, whole, permitted(made, cases), cases)
     return _Content(
         *(arches, compat, dict.fromkeys(abis, ()), tsync),
         (*sections(made, cases), *offered),
