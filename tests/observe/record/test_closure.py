@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import seccompgen
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from longer import few_and_many
 from recorded_policies import ALLOW, TABLES, X86_64, answer, load, python
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from seccompgen.verify.oracle import Case
 
 require_x86_64()
+QUICK = (Phase.explicit, Phase.generate)
+"""An example that fails is long to make smaller, and says enough as it is."""
 
 
 def recorded_by_kind(policy: Path, command: Sequence[str | Path], *options: str | Path) -> Result:
@@ -245,7 +247,7 @@ FATAL = {1, 2, 3, 6, 9, 15}
 def test_nothing_of_a_kind_that_was_not_used_is_permitted(examples: int) -> None:
     """Counted against what was seen exactly, with its arguments: each call that is more."""
 
-    @settings(max_examples=examples, deadline=None, derandomize=True)
+    @settings(max_examples=examples, deadline=None, derandomize=True, phases=QUICK)
     @given(st.lists(ONE, min_size=1, max_size=12))
     def check(calls: list[tuple[str, tuple[int, ...]]]) -> None:
         recording = seen(*calls)
@@ -310,7 +312,7 @@ def test_merged_policies_stay_readable() -> None:
 NONE = (0,) * 6
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True, phases=QUICK)
 @given(st.lists(ONE, min_size=1, max_size=8), st.lists(ONE, min_size=1, max_size=8))
 def test_nothing_that_was_permitted_gets_lost(
     before: list[tuple[str, tuple[int, ...]]], now: list[tuple[str, tuple[int, ...]]]

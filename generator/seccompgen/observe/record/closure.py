@@ -9,6 +9,7 @@ the table is that was used, for calls that do the same, with conditions where ar
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.model import All, Comparison, Op, comparisons
@@ -220,8 +221,24 @@ def close(found: Iterable[Use], abis: Sequence[Abi], cases: Cases, tables: Table
                 written = any(_is_written(one) for one in alone if one.abi == abi)
                 calls = tuple(_Alike(line, abi, cases, tables, written=written).of(here))
                 lines.setdefault(line, {})[abi] = calls
-    own_signals = {abi: to_itself(used, abi, tables) for abi in abis}
+    own_signals: dict[Abi, tuple[Allowed, ...]] = {}
+    for abi in abis:
+        known = {
+            one.name: one.conditions for by_abi in lines.values() for one in by_abi.get(abi, ())
+        }
+        own_signals[abi] = tuple(_beyond(to_itself(used, abi, tables), known))
     return Closure(tuple(abis), whole, lines, own_signals)
+
+
+def _beyond(
+    calls: Iterable[Allowed], known: Mapping[str, tuple[Predicate, ...]]
+) -> Iterator[Allowed]:
+    """Yield ``calls`` with the conditions that ``known`` does not permit, () being any."""
+    for one in calls:
+        permitted = known.get(one.name)
+        left = tuple(test for test in one.conditions if test not in (permitted or ()))
+        if left and permitted != ():
+            yield replace(one, conditions=left)
 
 
 def _whole(used: Sequence[Use]) -> dict[Power, tuple[str, ...]]:
