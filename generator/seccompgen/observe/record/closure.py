@@ -54,6 +54,7 @@ _TO_ITSELF = ("SIGABRT", "SIGINT", "SIGTERM")
 """Signals by which programs end themselves: abort(), and Ctrl-C where a handler passes it on."""
 _RAISE = ("tgkill", "tkill")
 """The calls of raise() and abort(), in glibc and musl."""
+MANY = "seen with more different arguments than are listed"
 _CODE, _PROT_WRITE = "code", 2
 
 
@@ -217,7 +218,7 @@ def close(found: Iterable[Use], abis: Sequence[Abi], cases: Cases, tables: Table
         own = [one for one in alone if one.line in {line, _brings(line)}]
         for abi in dict.fromkeys(one.abi for one in own):
             here = [one for one in own if one.abi == abi]
-            if line.power not in whole or any(one.overflows for one in here):
+            if line.power not in whole:
                 written = any(_is_written(one) for one in alone if one.abi == abi)
                 calls = tuple(_Alike(line, abi, cases, tables, written=written).of(here))
                 lines.setdefault(line, {})[abi] = calls
@@ -293,7 +294,7 @@ class _Alike:
         """Yield what is permitted of the line where ``used`` was."""
         origin = ", ".join(dict.fromkeys(one.origin for one in used if one.origin))
         if any(one.overflows for one in used):
-            origin = f"with more different arguments than are kept; {origin}".rstrip("; ")
+            origin = f"{MANY}; {origin}".removesuffix("; ")
         wanted: dict[str, dict[Predicate | None, None]] = {}
         for one in used:
             wanted.setdefault(one.call, {}).update(dict.fromkeys(self._wanted(one)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.kernel.powers import powers
 from seccompgen.observe.record.cases import CLONE3
+from seccompgen.observe.record.closure import MANY
 from seccompgen.observe.record.grants import Grants, grants, group_of, members
 from seccompgen.observe.record.known import ENOSYS
 from seccompgen.policy.write import Allowed, Section
@@ -62,8 +63,10 @@ def draft(closure: Closure, used: Iterable[Use], known: Sequence[Known], cases: 
             is_call = cases.has(call, abi) or call.lstrip("-").isdecimal()
             if is_call and not granted.covers(call, condition):
                 more.add(call, (condition,))
+        many = {one.call for one in several if one.abi == abi and one.overflows}
         kept[abi] = tuple(
-            Allowed(call, tuple(one for one in conditions if one)) for call, conditions in more
+            Allowed(call, tuple(one for one in conditions if one), MANY if call in many else "")
+            for call, conditions in more
         )
     absent = {name for one in known for name in one.absent}
     permitted = {line for line in closure.lines if CLONE3 in line.calls}
