@@ -75,7 +75,7 @@ def test_what_code_names_is_offered_and_nothing_else(offered: Path) -> None:
     text = offered.read_text()
     named = [re.findall(r"@[a-z-]+|(?<=\[)[a-z]\w+", one)[0] for one in offers(text)]
     kinds, own = named[:4], named[4:]
-    assert kinds == ["@files-write", "@unix", "@internet", "@connect"]
+    assert kinds == ["@files-write", "@unix-sockets", "@internet", "@connect"]
     assert own == ["chown", "kill", "setrlimit", "prlimit64"]
     assert "Not seen, but the code of idle can." in text
     assert "(unlink)" in text

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.text import printable, some
 from seccompgen.kernel.powers import powers
 from seccompgen.observe.record.code_names import ORDINARY, code_names, is_interpreter
+from seccompgen.observe.record.sections import whole_kinds
 from seccompgen.policy.write import Allowed, Section
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ def near_misses(
     if shown := list(dict.fromkeys(_shown(names, granted))):
         heading += f"\nNot offered: {some(shown)}. A program that needs them shows it in any run."
     several = len(programs) > 1
-    for one in (*_kinds(names, kinds, several), *_calls(names, granted, cases, several)):
+    for one in (
+        *_kinds(names, kinds, granted, cases, several),
+        *_calls(names, granted, cases, several),
+    ):
         yield replace(one, heading=heading)
         heading = ""
 
@@ -65,12 +69,19 @@ def _heading(programs: Sequence[Program], names: CodeNames) -> str:
     return f"{text} Take in what yours does: remove the # before it."
 
 
-def _kinds(names: CodeNames, kinds: Collection[str], several: bool) -> Iterator[Section]:
+def _kinds(
+    names: CodeNames,
+    kinds: Collection[str],
+    granted: Mapping[Abi, Grants],
+    cases: Cases,
+    several: bool,
+) -> Iterator[Section]:
     for kind in ORDINARY:
         found = names.kinds.get(kind, ())
         if kind not in kinds and (found or not names.foreseeable):
-            comment = f"{powers().kinds[kind].gives}{_where(found, several)}"
-            yield Section("", groups=(kind,), comment=comment, offered=True)
+            power = powers().kinds[kind]
+            comment = f"{power.gives}{_where(found, several)}"
+            yield replace(whole_kinds([power], granted, cases, comment), offered=True)
 
 
 def _calls(

@@ -148,11 +148,9 @@ def sections(made: Draft, cases: Cases) -> Iterator[Section]:
     # What socketcall and ipc stand for comes first: the rules for the calls themselves decide it.
     for power in sorted(kinds, key=lambda one: (one.name != _ANY, bool(one.gives))):
         if power.name == _FIRST:
-            yield from _whole(
-                _NOTHING, [one for one in closure.whole if not one.gives], made, cases
-            )
+            yield _whole(_NOTHING, [one for one in closure.whole if not one.gives], made, cases)
         if power.gives and power in closure.whole:
-            yield from _whole(_heading(power), [power], made, cases)
+            yield _whole(_heading(power), [power], made, cases)
         lines = {line: calls for line, calls in closure.lines.items() if line.power == power}
         if lines:
             yield _of_lines(power, lines)
@@ -166,21 +164,28 @@ def _heading(power: Power) -> str:
     return f"{power.gives[:1].upper()}{power.gives[1:]}" or "Nothing"
 
 
-def _whole(heading: str, several: Sequence[Power], made: Draft, cases: Cases) -> Iterator[Section]:
-    """Yield the section of kinds that are permitted whole: their groups, or else their calls."""
+def _whole(heading: str, several: Sequence[Power], made: Draft, cases: Cases) -> Section:
     comment = _named([one for power in several for one in made.closure.whole[power]])
     if not comment and [power.name for power in several] == ["exec"]:
         comment = "by which the command itself is started"
+    return replace(whole_kinds(several, made.closure.abis, cases, comment), heading=heading)
+
+
+def whole_kinds(
+    several: Sequence[Power], abis: Iterable[Abi], cases: Cases, comment: str
+) -> Section:
+    """Return a section that permits kinds whole: by their groups, or else by their calls."""
     groups = tuple(group.name for power in several if (group := group_of(power)))
-    calls: dict[Abi, tuple[Allowed, ...]] = {}
-    for abi in made.closure.abis:
-        calls[abi] = tuple(
+    calls = {
+        abi: tuple(
             Allowed(call, tuple(one for one in conditions if one), comment)
             for power in several
             if group_of(power) is None
             for call, conditions in members(power, abi, cases)
         )
-    yield Section(heading, calls, groups, comment)
+        for abi in abis
+    }
+    return Section("", calls, groups, comment)
 
 
 def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allowed]]]) -> Section:
