@@ -11,7 +11,7 @@ from seccompgen.kernel.shipped import shipped_tables
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIVES = "exit_group, rt_sigreturn, read"
+LIVES = "exit_group, rt_sigreturn, read, write, tgkill"
 THREADS = "{action: allow, names: [clone], when: flags == 0x3d0f00}"
 
 
@@ -25,6 +25,17 @@ def told(tmp_path: Path, form: str, *rules: str, default: str) -> dict[str, str]
         one.message.partition(" ")[0].rstrip(","): one.severity.value
         for one in findings(path, form, shipped_tables())
         if one.kind.value in codes
+    }
+
+
+def test_recordings_of_small_runs(tmp_path: Path) -> None:
+    """What `record --exact` wrote of a server whose heap had grown before its marker."""
+    seen = "mmap, munmap, mprotect, accept4, read, write, close, clone3, futex, exit, exit_group"
+    assert told(tmp_path, "policy", f"{{action: allow, names: [{seen}]}}", default="errno") == {
+        "brk": "warning",
+        "nanosleep": "note",
+        "shutdown": "note",
+        "tgkill": "note",
     }
 
 
@@ -78,6 +89,23 @@ def test_what_a_list_of_refusals_names(
         ("errno", [f"{LIVES}, futex, exit", THREADS], {}),
         ("errno", [f"{LIVES}, futex, clone"], {"exit": "note"}),
         ("errno", [f"{LIVES}, clone"], {}),
+        ("errno", ["exit_group, rt_sigreturn, brk"], {"write": "note", "tgkill": "note"}),
+        ("errno", ["exit_group, rt_sigreturn, brk, write, tkill"], {"tgkill": "note"}),
+        ("errno", ["exit_group, rt_sigreturn"], {}),
+        (
+            "errno",
+            [
+                "exit_group, rt_sigreturn, brk",
+                "{action: allow, names: [write], when: 'fd in {1, 2}'}",
+                "{action: allow, names: [tgkill], when: sig == SIGABRT}",
+            ],
+            {},
+        ),
+        ("errno", [f"{LIVES}, openat, brk"], {"close": "note"}),
+        ("errno", [f"{LIVES}, openat, brk, close"], {}),
+        ("errno", [f"{LIVES}, close, connect"], {"nanosleep": "note"}),
+        ("errno", [f"{LIVES}, close, accept4"], {"nanosleep": "note", "shutdown": "note"}),
+        ("errno", [f"{LIVES}, close, accept4, shutdown, clock_nanosleep"], {}),
     ],
 )
 def test_what_an_allowlist_lacks(

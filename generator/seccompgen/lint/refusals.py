@@ -27,6 +27,10 @@ _LIVING = frozenset({"exit_group", "rt_sigreturn", "sigreturn"})
 """Calls that `living` looks at."""
 
 
+_ACCEPTS = ("accept", "accept4")
+_SLEEPS = ("nanosleep", "clock_nanosleep", "clock_nanosleep_time64")
+_STDERR = 2
+_SIGABRT = 6
 _Weigh: TypeAlias = "Callable[[FilterView], Severity | None]"
 _NOTHING: Mapping[str, int] = {}
 
@@ -53,6 +57,11 @@ def _maps(view: FilterView) -> bool:
     return view.permits("mmap") or view.permits("mmap2")
 
 
+def _allocates(view: FilterView) -> bool:
+    """Return True for a filter of a whole program, as far as is seen: one that allocates memory."""
+    return _maps(view) or view.permits("brk")
+
+
 def _has_only_threads(view: FilterView) -> bool:
     """Return True if threads may be started and no processes: that is what clone is for, then."""
     return has_threads(view) and not has_forks(view)
@@ -60,13 +69,29 @@ def _has_only_threads(view: FilterView) -> bool:
 
 def _has_sockets(view: FilterView) -> bool:
     """Return True if sockets may be made, connected and read: who refuses all of that means it."""
-    connected = any(map(view.permits, ("connect", "accept", "accept4")))
+    connected = any(map(view.permits, ("connect", *_ACCEPTS)))
     return connected and view.permits("socket") and view.permits("recvfrom")
 
 
 def _sends(view: FilterView) -> bool:
     """Return True if send() of the C library is sendto."""
     return _has_sockets(view) and not view.has("send")
+
+
+def _opens(view: FilterView) -> bool:
+    """Return True if a program may open one descriptor after the other."""
+    return _allocates(view) and any(map(view.permits, ("open", "openat", "openat2", *_ACCEPTS)))
+
+
+def _serves(view: FilterView) -> bool:
+    """Return True if connections may be taken, by a program that has to end them."""
+    return any(map(view.permits, _ACCEPTS))
+
+
+def _never_sleeps(view: FilterView) -> bool:
+    """Return True if others may be connected, and a program that tries again cannot sleep."""
+    connects = view.permits("connect") or _serves(view)
+    return connects and not any(map(view.permits, _SLEEPS))
 
 
 def _ended_thread(view: FilterView) -> Severity | None:
@@ -95,15 +120,23 @@ _CASES: Mapping[str, _Case] = {
     ),
     # `signal-twin` would have it refused, and no filter knows the process's own number.
     "tgkill": _Case(
-        "permit tgkill where sig == SIGABRT, or kill in place of the errno",
+        "permit tgkill where sig == SIGABRT, by which it can end other processes of its user, too, "
+        "or kill in place of the errno",
+        {"sig": _SIGABRT},
         named=lambda _: Severity.NOTE,
+        lacking=_where(_allocates, Severity.NOTE),
     ),
+    "write": _Case(args={"fd": _STDERR}, lacking=_where(_allocates, Severity.NOTE)),
+    "close": _Case(lacking=_where(_opens, Severity.NOTE)),
+    **{call: _Case(lacking=_where(_never_sleeps, Severity.NOTE)) for call in _SLEEPS},
     "sched_yield": _Case(named=lambda _: Severity.NOTE),
     "sendto": _Case("refuse sendto where addr != 0", {"addr": 0}, _where(_sends, Severity.WARNING)),
     "setsockopt": _Case(
         "refuse single options, by level and optname", named=_where(_has_sockets, Severity.NOTE)
     ),
-    "shutdown": _Case(named=_where(_has_sockets, Severity.NOTE)),
+    "shutdown": _Case(
+        named=_where(_has_sockets, Severity.NOTE), lacking=_where(_serves, Severity.NOTE)
+    ),
 }
 _WEIGHTS = {
     Effect.CRASH: Severity.WARNING,
