@@ -114,7 +114,7 @@ def record(
     skip_unreached: bool,
     as_json: bool,
 ) -> None:
-    """Run COMMAND, or watch a process, and write the smallest policy that lets it run.
+    """Run COMMAND, or watch a process, and write the policy that it needs, by what its calls give.
 
     Sees every call of COMMAND and of all that it starts, by ptrace; needs neither root nor strace.
     Exits as COMMAND does. Without COMMAND, only merges policies. Ctrl-C is for COMMAND, and what
