@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import seccompgen
-from recorded_policies import ALLOW, EPERM, TABLES, X86_64, answer, load
+from recorded_policies import (
+    ALLOW,
+    EPERM,
+    HARMLESS,
+    MARKER,
+    TABLES,
+    X86_64,
+    answer,
+    load,
+    python,
+)
 from running_kernel import require_x86_64
 from seccompgen.observe.record.cases import Cases
 from seccompgen.observe.record.code_names import code_names, is_interpreter
@@ -155,3 +165,12 @@ def test_libraries_count_for_ordinary_kinds_alone(tmp_path: Path) -> None:
     program.write_bytes(b"\0syscall.unlink\0")
     found = offered_for([Program(str(program), (str(library), "/lib/libc.so.6"))])
     assert found == ["files-write", "connect"]
+
+
+def test_code_is_looked_at_of_who_ends_by_a_signal(tmp_path: Path) -> None:
+    """Servers raise the signal that stopped them again: they never come to exit_group."""
+    policy = tmp_path / "recorded.yml"
+    source = f"{MARKER}{HARMLESS}os.kill(os.getpid(), 15)"
+    done = seccompgen("record", "--startup-marker", "-o", policy, "--", *python(source))
+    assert done.code == 128 + 15, done.err
+    assert "@connect" in "".join(offers(policy.read_text()))

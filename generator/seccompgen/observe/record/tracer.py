@@ -28,7 +28,7 @@ from seccompgen.observe.run.events import EventKind, happened
 from seccompgen.observe.run.launch import Confinement, close, end, failure, killed_by, let_go, start
 from seccompgen.observe.run.patience import impatient
 from seccompgen.observe.run.process import Process, require_proc
-from seccompgen.observe.run.signals import HANDED_ON, JOB_CONTROL, blocked, stop_with
+from seccompgen.observe.run.signals import ENDING, HANDED_ON, JOB_CONTROL, blocked, stop_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +196,8 @@ class Tracer:
         if thread is None:
             return  # its parent has to tell of it
         if event.kind is EventKind.SIGNAL:
+            if event.number in ENDING:
+                self._has(thread)
             self._resume(thread, event.number)
             return
         if thread.waits_in:
