@@ -16,6 +16,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.observe.run.demangle import readable
 from seccompgen.observe.run.process import MemoryPlace
 from seccompgen.observe.run.symbols import symbols_of
 
@@ -76,8 +77,12 @@ class _Code:
     def place(self, address: int) -> MemoryPlace:
         """Return the place of an instruction that ends at ``address``."""
         offset = self._offset(address)
+        file = self.mapping.file or "[anonymous]"
         function = self.symbols.around(offset) if self.symbols else None
-        return MemoryPlace(self.mapping.file or "[anonymous]", offset, *(function or ()))
+        if function is None:
+            return MemoryPlace(file, offset)
+        name, within = function
+        return MemoryPlace(file, offset, readable(name), within)
 
     def is_function(self, start: int, address: int) -> bool:
         """Return True if a function at ``start`` can be that of the instruction at ``address``."""
