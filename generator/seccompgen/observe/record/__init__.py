@@ -17,6 +17,7 @@
     cases          which line of the table of powers a call is on, by its arguments
     origins        the places that calls came from: program and function
     closure        from calls that were used to what is permitted, by what calls give
+    first_tries    what libraries call first, and is refused so that they go on by older calls
     grants         what a closure permits, call by call, and what that covers
     known          what known policies permit, by the table of powers
     sections       a closure as the text of a policy, kind by kind

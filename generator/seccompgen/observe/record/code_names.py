@@ -115,8 +115,9 @@ def code_names(programs: Iterable[Program]) -> CodeNames:
     for path, libraries in programs:
         foreseeable = foreseeable and not is_interpreter(path) and bool(_names(path))
         for file in (path, *(one for one in libraries if not _is_of_c(one))):
+            own = file == path or _is_interpreter_of(file, path)
             for function in _names(file):
-                found = Found(function, Path(file).name, own=file == path)
+                found = Found(function, Path(file).name, own)
                 for kind in _kinds_of(function):
                     kinds.setdefault(kind, {})[found] = None
                 # Libraries have much that no program of theirs uses.
@@ -132,6 +133,12 @@ def code_names(programs: Iterable[Program]) -> CodeNames:
 def is_interpreter(path: str) -> bool:
     """Return True if a program runs what others write, and so may do everything."""
     return _INTERPRETER.fullmatch(Path(path).name) is not None
+
+
+def _is_interpreter_of(library: str, path: str) -> bool:
+    """Return True for what an interpreter is in a library: libpython3.13.so.1.0 of python3."""
+    match = _INTERPRETER.fullmatch(Path(path).name)
+    return match is not None and Path(library).name.startswith(f"lib{match[1]}")
 
 
 def _is_of_c(path: str) -> bool:

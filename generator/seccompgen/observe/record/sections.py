@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.kernel.powers import powers
-from seccompgen.observe.record.cases import CLONE3
 from seccompgen.observe.record.closure import MANY
+from seccompgen.observe.record.first_tries import first_tries
 from seccompgen.observe.record.grants import Grants, grants, group_of, members
 from seccompgen.observe.record.known import ENOSYS
 from seccompgen.policy.write import Allowed, Section
@@ -56,8 +56,8 @@ def draft(closure: Closure, used: Iterable[Use], known: Sequence[Known], cases: 
     """Return what a policy is to say so that nothing that was used or known is refused."""
     several = list(used)
     kept: dict[Abi, tuple[Allowed, ...]] = {}
-    for abi in closure.abis:
-        granted = grants(closure, abi, cases)
+    permitted = {abi: grants(closure, abi, cases) for abi in closure.abis}
+    for abi, granted in permitted.items():
         more = Grants(abi)
         for call, condition in _wanted(closure, several, known, abi, cases):
             is_call = cases.has(call, abi) or call.lstrip("-").isdecimal()
@@ -68,10 +68,10 @@ def draft(closure: Closure, used: Iterable[Use], known: Sequence[Known], cases: 
             Allowed(call, tuple(one for one in conditions if one), MANY if call in many else "")
             for call, conditions in more
         )
+        for call, conditions in more:
+            granted.add(call, conditions)
     absent = {name for one in known for name in one.absent}
-    permitted = {line for line in closure.lines if CLONE3 in line.calls}
-    if not permitted:
-        absent.add(CLONE3)
+    absent |= {*first_tries(permitted)}
     has = [name for name in sorted(absent) if any(cases.has(name, abi) for abi in closure.abis)]
     return Draft(closure, kept, tuple(has))
 
