@@ -178,7 +178,7 @@ def test_may_it_trace_or_change_other_processes(asked: Asked) -> None:
 
 def test_may_it_load_modules_or_bpf_programs_or_read_the_log(asked: Asked) -> None:
     for title, calls in (
-        ("Load modules into the kernel", "init_module, finit_module"),
+        ("Load or unload modules of the kernel", "init_module, finit_module, delete_module"),
         ("Call bpf()", "bpf"),
         ("Read the kernel's log", "syslog"),
     ):

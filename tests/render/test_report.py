@@ -14,6 +14,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.filter_summary import Permission
 from seccompgen.filters.abilities import ABILITIES, abilities
 from seccompgen.filters.load import load_filter
+from seccompgen.kernel.powers import powers
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.pipeline.build import build_policy
 from seccompgen.policy import load_policy
@@ -295,6 +296,21 @@ def test_every_call_of_an_ability_is_a_call() -> None:
     known = {name for table in TABLES.tables.values() for name in table.numbers}
     named = {given.name for asked in ABILITIES.values() for one in asked for given in one.given}
     assert named - known == set()
+
+
+UNSAID = """
+    listns chdir name_to_handle_at inotify_add_watch utime personality uselib setsid setpgid
+    pidfd_open kcmp fcntl socketpair setsockopt listen prctl lsm_set_self_attr modify_ldt vm86
+    spu_create spu_run s390_runtime_instr vhangup ipc syscall osf_syscall
+"""
+"""Lines of the table that no ability has: small, old, or of many things by their arguments."""
+
+
+def test_what_calls_give_is_in_some_ability() -> None:
+    """A new line of kernel/powers.toml gets a row, or a place among those that have none."""
+    named = {given.name for asked in ABILITIES.values() for one in asked for given in one.given}
+    lines = [line.calls for line in powers().lines if line.power.gives and not line.when]
+    assert {calls[0] for calls in lines if named.isdisjoint(calls)} == {*UNSAID.split()}
 
 
 def test_every_condition_of_an_ability_is_one_everywhere() -> None:

@@ -55,18 +55,21 @@ class _Given(NamedTuple):
 class _Asked:
     """An ability: ``calls`` that give it, and ``conditional`` calls that do with a condition.
 
-    ``=kill`` is each call that gives the same as ``kill``, as the table of powers has it. A
-    ``limit`` says why a process that may make the calls still has it in part only.
+    ``=kill`` is each call that gives the same as ``kill``, as the table of powers has it; a
+    ``power`` is a kind of that table, whose calls all give it. A ``limit`` says why a process that
+    may make the calls still has it in part only.
     """
 
     title: str
-    calls: str
+    calls: str = ""
     conditional: tuple[_Given, ...] = ()
     limit: str = ""
+    power: str = ""
 
     @property
     def given(self) -> tuple[_Given, ...]:
-        return (*map(_Given, _spelled_out(self.calls)), *self.conditional)
+        of_power = (_Given(call, when) for call, when in powers().given(self.power))
+        return (*of_power, *map(_Given, _spelled_out(self.calls)), *self.conditional)
 
 
 def _spelled_out(calls: str) -> Iterator[str]:
@@ -93,7 +96,7 @@ def _opening(*access: str) -> tuple[_Given, ...]:
 
 ABILITIES: dict[str, tuple[_Asked, ...]] = {
     "Programs and processes": (
-        _Asked("Execute another program", "=execve"),
+        _Asked("Execute another program", power="exec"),
         _Asked(
             "Start a process",
             "fork vfork clone3",
@@ -121,6 +124,12 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
         _Asked("Read or change another process's memory", "process_vm_readv process_vm_writev"),
         _Asked("Take descriptors from another process", "pidfd_getfd"),
         _Asked(
+            "Change limits or memory of another process",
+            "process_madvise process_mrelease =migrate_pages",
+            (_Given("prlimit64", "pid != 0"),),
+        ),
+        _Asked("Change its limits, priority and scheduling", power="limits"),
+        _Asked(
             "Make memory executable",
             "remap_file_pages",
             tuple(
@@ -129,7 +138,11 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
             ),
         ),
         _Asked("Handle page faults itself", "userfaultfd"),
-        _Asked("Use io_uring, which no filter sees into", "io_uring_setup io_uring_enter"),
+        _Asked(
+            "Use io_uring, which no filter sees into",
+            "io_uring_setup io_uring_enter io_uring_register",
+        ),
+        _Asked("Meet processes by shared memory, queues and semaphores", power="ipc"),
     ),
     "Files": (
         _Asked("Open files to read them", "openat2 open_by_handle_at", _opening("O_RDONLY")),
@@ -138,6 +151,10 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
             "creat openat2 open_by_handle_at =truncate",
             _opening("O_WRONLY", "O_RDWR"),
         ),
+        _Asked(
+            "Look at files by their names",
+            "=stat =access =readlink =getxattr =listxattr file_getattr =statfs =listmount",
+        ),
         _Asked("Open files by handle, whatever directory they are in", "open_by_handle_at"),
         _Asked(
             "Create, rename or remove files",
@@ -145,6 +162,11 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
             (_Given("open", "flags & O_CREAT"), _Given("openat", "flags & O_CREAT")),
         ),
         _Asked("Change owner or mode of files", "=chown =chmod"),
+        _Asked(
+            "Change attributes of files, capabilities of programs among them",
+            "=setxattr =removexattr file_setattr",
+        ),
+        _Asked("Watch all files of a mount", "fanotify_init fanotify_mark"),
         _Asked("Give ioctl commands to devices", "ioctl"),
         _Asked("Push input into its terminal", "", (_Given("ioctl", "cmd == TIOCSTI"),)),
     ),
@@ -172,6 +194,7 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
             _socket("family not in {AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX}"),
         ),
         _Asked("Connect a socket", "connect", (_through_socketcall("CONNECT"),)),
+        _Asked("Send to addresses", "=sendmsg", (_Given("sendto", "addr != 0"),)),
         _Asked("Bind a socket to an address", "bind", (_through_socketcall("BIND"),)),
         _Asked("Accept connections", "=accept", (_through_socketcall("ACCEPT"),)),
     ),
@@ -203,7 +226,7 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
         ),
     ),
     "The machine": (
-        _Asked("Load modules into the kernel", "=init_module"),
+        _Asked("Load or unload modules of the kernel", "=init_module delete_module"),
         _Asked("Call bpf(): load programs, make maps", "bpf"),
         _Asked("Use keys that the kernel keeps", "=add_key"),
         _Asked("Watch with performance counters", "perf_event_open"),
@@ -215,7 +238,15 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
             limit="without CAP_SYS_TIME it only reads: modes 0 reads, other modes adjust, but they "
             "lie in memory, where no filter sees them",
         ),
-        _Asked("Reach the hardware's ports", "=iopl"),
+        _Asked(
+            "Change its names, swap space, quotas or accounting",
+            "sethostname setdomainname =swapon swapoff =quotactl acct",
+        ),
+        _Asked(
+            "Reach the hardware past its drivers",
+            "=iopl pciconfig_read pciconfig_write pciconfig_iobase rtas s390_pci_mmio_read "
+            "s390_pci_mmio_write",
+        ),
         _Asked("Stop the machine, or start another kernel", "reboot =kexec_load"),
     ),
 }

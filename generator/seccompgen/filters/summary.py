@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.compile import Functions, Words
 from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
-from seccompgen.core.call_kinds import Kind, kind_of_call
+from seccompgen.core.call_kinds import Kind
 from seccompgen.core.errors import Position, UndecidedError
 from seccompgen.core.filter_summary import (
     CallAnswer,
@@ -29,6 +29,7 @@ from seccompgen.core.spelling import stretches
 from seccompgen.core.word import ARCH
 from seccompgen.filters.execution import executed_for
 from seccompgen.filters.lift import lift
+from seccompgen.filters.shown_kinds import kind_of_call
 from seccompgen.filters.value_conditions import conditions_of
 from seccompgen.lint import FilterView, LintedFilter, views_of
 from seccompgen.render import ret_action
