@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import signal
 import subprocess
 import tempfile
 from functools import cache
@@ -101,7 +102,10 @@ int main(int argc, char **argv)
 """
 
 
-@pytest.mark.parametrize("program", ["python", "shell"])
+LONG = pytest.mark.long("records programs, and runs them under the result")
+
+
+@pytest.mark.parametrize("program", ["python", pytest.param("shell", marks=LONG)])
 def test_more_of_the_same_works(program: str, policy: Path) -> None:
     small = python(PYTHON) if program == "python" else ["/bin/sh", "-c", SHELL, "sh"]
     assert recorded_by_kind(policy, small).code == 0
@@ -109,10 +113,7 @@ def test_more_of_the_same_works(program: str, policy: Path) -> None:
     assert (richer.returncode, richer.stdout) == (0, "done\n"), richer.stderr + policy.read_text()
 
 
-@pytest.mark.parametrize(("more", "code", "said"), [("grow", 0, "done\n"), ("abort", -6, "")])
-def test_a_program_grows_and_aborts_that_did_not(
-    more: str, code: int, said: str, policy: Path
-) -> None:
+def test_a_program_grows_and_aborts_that_did_not(policy: Path) -> None:
     """After a marker nothing shows that its heap can grow; abort() has to end by SIGABRT."""
     gcc = shutil.which("gcc")
     if gcc is None:
@@ -121,14 +122,12 @@ def test_a_program_grows_and_aborts_that_did_not(
     (policy.parent / "program.c").write_text(C_PROGRAM)
     subprocess.run([gcc, "-o", program, policy.parent / "program.c"], check=True)
     assert recorded_by_kind(policy, [program], "--startup-marker").code == 0
-    found = load(policy)
-    assert answer(found, "brk") == ALLOW
-    assert answer(found, "openat", 0, 0, 0) != ALLOW
+    assert answer(load(policy), "openat", 0, 0, 0) != ALLOW
     # What loads a program is no part of the policy; whoever is confined so has begun already.
-    wider = policy.with_name("wider.yml")
-    assert recorded_by_kind(wider, ["/bin/true"], "--merge", policy).code == 0
-    richer = run(confined(wider, [program, more]))
-    assert (richer.returncode, richer.stdout) == (code, f"ready\n{said}"), richer.stderr
+    assert recorded_by_kind(policy, ["/bin/true"], "--merge", policy).code == 0
+    for more, code, said in (("grow", 0, "done\n"), ("abort", -signal.SIGABRT, "")):
+        richer = run(confined(policy, [program, more]))
+        assert (richer.returncode, richer.stdout) == (code, f"ready\n{said}"), richer.stderr
 
 
 # What gives something, and was not used, is refused
@@ -243,7 +242,7 @@ OPENERS = {"listen": {"listen", "accept", "accept4"}, "processes": {"clone", "fo
 FATAL = {1, 2, 3, 6, 9, 15}
 
 
-@few_and_many(8, 150)
+@few_and_many(6, 150)
 def test_nothing_of_a_kind_that_was_not_used_is_permitted(examples: int) -> None:
     """Counted against what was seen exactly, with its arguments: each call that is more."""
 
@@ -312,7 +311,7 @@ def test_merged_policies_stay_readable() -> None:
 NONE = (0,) * 6
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, phases=QUICK)
+@settings(max_examples=4, deadline=None, derandomize=True, phases=QUICK)
 @given(st.lists(ONE, min_size=1, max_size=8), st.lists(ONE, min_size=1, max_size=8))
 def test_nothing_that_was_permitted_gets_lost(
     before: list[tuple[str, tuple[int, ...]]], now: list[tuple[str, tuple[int, ...]]]
@@ -328,13 +327,12 @@ def test_nothing_that_was_permitted_gets_lost(
 
 def test_a_run_without_anything_new_leaves_the_file_alone(policy: Path) -> None:
     """With comments and order that somebody gave it."""
-    assert recorded_by_kind(policy, python("open('one', 'w')")).code == 0
-    text = "# mine\n".join(policy.read_text().partition("syscalls:\n")[::2])
-    policy.write_text(f"# Recorded by hand\n{text}".replace("# mine\n", "syscalls: # mine\n"))
-    text = policy.read_text()
-    again = recorded_by_kind(policy, python("open('one', 'w')"), "--merge", policy)
+    assert recorded_by_kind(policy, ["/bin/true"]).code == 0
+    text = policy.read_text().replace("syscalls:\n", "syscalls: # mine\n")
+    policy.write_text(text)
+    again = recorded_by_kind(policy, ["/bin/true"], "--merge", policy)
     assert (again.code, again.err) == (0, f"{policy} is as it was\n")
     assert policy.read_text() == text
-    more = recorded_by_kind(policy, python("import os; os.chown('one', -1, -1)"), "--merge", policy)
-    assert more.code == 0, more.err
-    assert answer(load(policy), "chown") == ALLOW
+    more = recorded_by_kind(policy, ["/bin/mkdir", "one"], "--merge", policy)
+    assert (more.code, more.err) == (0, f"wrote {policy}\n")
+    assert answer(load(policy), "unlink") == ALLOW
