@@ -1,8 +1,8 @@
 """What known policies permit, by the table of powers, so that a merged policy can be read again.
 
-A call that a policy permits only with arguments of one line of the table counts as used; one that
-it permits with others as well, such as ``openat`` whatever its flags are, opens no kind: it is kept
-as it is where nothing else covers it.
+A call that a policy permits counts as used if what that gives is on one line of the table. One that
+it permits with arguments of several lines, such as ``openat`` whatever its flags are, opens no
+kind: it is kept as it is where nothing else covers it.
 """
 
 from __future__ import annotations
@@ -151,11 +151,16 @@ def uses_of(known: Known, cases: Cases, tables: Tables) -> Iterator[Use]:
 
 
 def _only_line(call: str, condition: Predicate | None, abi: Abi, cases: Cases) -> PowerLine | None:
-    """Return the line that a call is on wherever ``condition`` holds; None if there are several."""
+    """Return the line that a call is on where ``condition`` holds; None if there are several.
+
+    Lines of what is permitted in any case do not count.
+    """
     sets = Sets()
     box = sets.box(condition_for(condition, abi.argument_bits))
     found: list[PowerLine] = []
     for case in cases.of(call, abi):
+        if not case.line.power.gives and case.line.power.name not in ON_DEMAND:
+            continue
         for one in cases.exactly(case.line, call, abi):
             other = sets.box(condition_for(one, abi.argument_bits))
             if NOTHING not in sets.common(box, other):
