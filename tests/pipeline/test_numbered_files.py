@@ -220,9 +220,9 @@ def test_a_setting_that_no_file_says_is_told_with_what_makes_it_so(
     with pytest.raises(InputError) as caught:
         write(policy, X86_64, TABLES)
     text = "\n".join(one.message for one in caught.value.diagnostics)
-    assert "unknown_action errno(ENOSYS), which follows from kernel" in text
+    assert "here unknown_action errno(ENOSYS), which follows from kernel" in text
     if foreign:
         assert "bad_arch_action kill_process, which is the default" in text
         assert f"say `bad_arch_action: {foreign}`" in text
     else:
-        assert "say `unknown_action: errno(EPERM)`" in text
+        assert "it cannot say errno(EPERM) as well; say `default_action: errno(ENOSYS)`" in text

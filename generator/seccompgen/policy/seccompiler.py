@@ -90,7 +90,9 @@ def seccompiler_filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Secc
 def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     default = policy.unknown_action
     second: Action | None = None
-    for action, origin in said_actions(policy, abi).items():
+    # What is allowed is the second action, if anything is, so that refusals are what has to change.
+    said = sorted(said_actions(policy, abi).items(), key=lambda one: one[0] != Action.ALLOW)
+    for action, origin in said:
         if action.kind is ActionKind.USER_NOTIF:
             yield Diagnostic(f"{_FORM} cannot say user_notif", origin.position)
         elif action.kind is ActionKind.TRAP and action.data:
@@ -101,17 +103,10 @@ def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         second = second or action
         if action.ret(abi) != second.ret(abi):
             text = f"{_FORM} has two actions, here {default} for unknown calls and {second}: "
-            yield Diagnostic(
-                f"{text}it cannot say {action} as well{_fewer(policy)}", origin.position
-            )
-
-
-def _fewer(policy: ResolvedPolicy) -> str:
-    """Return how a policy can do with one action less, if its settings say two."""
-    if policy.unknown_action == policy.default_action:
-        return ""
-    said = policy.said("unknown_action").removeprefix("unknown_action ")
-    return f"; say `unknown_action: {policy.default_action}`, in place of {said}"
+            text += f"it cannot say {action} as well"
+            if action == policy.default_action:
+                text += f"; say `default_action: {default}`, or the same unknown_action as this"
+            yield Diagnostic(text, origin.position)
 
 
 def _alternatives(

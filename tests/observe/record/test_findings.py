@@ -102,3 +102,30 @@ def test_programs_of_many_kinds(command: tuple[str, ...], tmp_path: Path) -> Non
     for form, more in (("oci", ()), ("systemd", ("--nearest",))):
         made = inside("build", policy.name, "--format", form, *more, "-o", form, cwd=tmp_path)
         assert made.code == 0, made.err
+
+
+INCLUDED = {
+    "minijail": "unknown_action: kill_thread\n",
+    "spo": "unknown_action: errno(EPERM)\n",
+    "seccompiler": "unknown_action: kill_process\nbad_arch_action: kill_process\n",
+}
+"""By form, the settings that its error asks for, in a policy that includes the recorded one."""
+
+
+@pytest.mark.long("records a program, and writes its policy in every form")
+def test_every_form_is_written_or_says_which_settings_it_needs(tmp_path: Path) -> None:
+    recorded(tmp_path, "sh", "-c", PIPELINE)
+    for form in ("python", "bpf", "c", "rust", "go", "oci"):
+        made = inside("build", "demo.yml", "--format", form, "-o", form, cwd=tmp_path)
+        assert made.code == 0, made.err
+    for form, settings in INCLUDED.items():
+        made = inside("build", "demo.yml", "--format", form, "-o", form, cwd=tmp_path)
+        assert made.code == 2
+        asked = [one for one in settings.splitlines() if f"`{one}`" in made.err or one in made.err]
+        assert asked, made.err
+        (tmp_path / "own.yml").write_text(f"include: [demo.yml]\n{settings}syscalls: []\n")
+        made = inside("build", "own.yml", "--format", form, "-o", form, cwd=tmp_path)
+        if form == "seccompiler":  # it has two actions, and what libraries try first is a third
+            assert "cannot say errno(ENOSYS) as well" in made.err
+        else:
+            assert made.code == 0, made.err
