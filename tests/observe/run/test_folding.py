@@ -25,7 +25,9 @@ RULE = DecidingRule("default_action", Position("p.yml", 1, 17))
 def refusal(name: str = "poll", timeout: int = 1, pointer: int = 4096, pid: int = 7) -> Refusal:
     arguments = ((pointer, hex(pointer)), (1, "1"), (timeout, str(timeout)))
     call = Decoded(name, "x86_64", arguments)
-    return Refusal(pid, pid, "git", call, "errno(EPERM)", RULE, None, (), (), False, ABIS["x86_64"])
+    return Refusal(
+        pid, pid, "git", call, "errno(EPERM)", RULE, None, (), (), "", False, ABIS["x86_64"]
+    )
 
 
 def folded(*refusals: Refusal) -> list[tuple[str, int, int]]:

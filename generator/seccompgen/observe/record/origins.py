@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.text import printable
 from seccompgen.observe.run.places import places_of
 from seccompgen.observe.run.process import Process
-from seccompgen.observe.run.python import python_lines
+from seccompgen.observe.run.scripts import script_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -34,8 +34,8 @@ _LIBRARY = re.compile(
     r"(ld-linux|ld-musl|ld64|ld|libc|libpthread|linux-vdso)[-.0-9_a-z]*\.so[.0-9]*"
 )
 """Names of files whose functions say nothing of who wanted a call."""
-_STANDARD = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen ")
-"""Lines of Python's own library."""
+_STANDARD = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen |/perl(5|-base)?/")
+"""Lines of an interpreter's own library."""
 _WIDTH = 60
 """Characters of a place."""
 
@@ -78,7 +78,7 @@ a function of a library, with one of its own, with the line of a script."""
 def _place(process: Process) -> tuple[int, str]:
     """Return a place as text, and how much it says."""
     program = printable((process.executable or process.name).rpartition("/")[2])
-    lines = python_lines(process)
+    lines = script_lines(process).lines
     own_line = next((line for line in lines if not _STANDARD.search(line)), "")
     if own_line:
         return _LINE, _short(f"{program}: {printable(own_line.rpartition('/')[2])}")

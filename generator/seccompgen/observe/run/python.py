@@ -18,6 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from seccompgen.core.text import printable
+from seccompgen.observe.run.memory import Memory, UnreadableError
 from seccompgen.observe.run.symbols import symbols_of
 
 if TYPE_CHECKING:
@@ -92,12 +93,8 @@ def python_lines(process: Process) -> tuple[str, ...]:
     """
     try:
         return tuple(islice(_own(process), 1 + _CALLERS_SHOWN))
-    except (_UnreadableError, struct.error, IndexError):
+    except (UnreadableError, struct.error, IndexError):
         return ()
-
-
-class _UnreadableError(Exception):
-    """Memory is not what it should be."""
 
 
 def _own(process: Process) -> Iterator[str]:
@@ -130,22 +127,7 @@ def _frames(process: Process) -> Iterator[tuple[str, int, str]]:
         frame = memory.pointer(frame + layout.previous)
 
 
-class _Memory:
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        self.tid = process.own_tid
-
-    def read(self, address: int, size: int) -> bytes:
-        """Return exactly ``size`` bytes."""
-        data = self._process.memory(address, size)
-        if data is None or len(data) != size:
-            raise _UnreadableError
-        return data
-
-    def pointer(self, address: int) -> int:
-        """Return the 64 bits at ``address``."""
-        return int.from_bytes(self.read(address, 8), "little")
-
+class _Memory(Memory):
     def text(self, address: int, layout: _Layout) -> str:
         """Return the characters of a str object, made safe to show.
 
@@ -156,24 +138,25 @@ class _Memory:
         state = self.read(address + _STATE, 1)[0]
         width, is_compact, is_ascii = state >> 2 & 7, state & 1 << 5, state & 1 << 6
         if length > _TABLE_MAX or width not in _ENCODINGS or not is_compact:
-            raise _UnreadableError
+            raise UnreadableError
         header = layout.ascii_text if is_ascii else layout.wide_text
         data = self.read(address + header, length * width)
         try:
             return printable(data.decode(_ENCODINGS[width], "surrogatepass"))
         except UnicodeDecodeError:
-            raise _UnreadableError from None
+            raise UnreadableError from None
 
     def bytes_object(self, address: int) -> bytes:
         """Return what a bytes object holds."""
         size = self.pointer(address + _BYTES_SIZE)
         if size > _TABLE_MAX:
-            raise _UnreadableError
+            raise UnreadableError
         return self.read(address + _BYTES, size)
 
 
 def _thread(memory: _Memory, runtime: int, layout: _Layout, process: Process) -> int:
     """Return the address of the thread's PyThreadState."""
+    tid = process.own_tid
     states: dict[int, int] = {}
     interpreter = memory.pointer(runtime + layout.interpreters)
     for _ in range(_INTERPRETERS_MAX):
@@ -182,7 +165,7 @@ def _thread(memory: _Memory, runtime: int, layout: _Layout, process: Process) ->
         state = memory.pointer(interpreter + layout.threads)
         while state and len(states) < _THREADS_MAX:
             native_id = memory.pointer(state + layout.native_id)
-            if native_id == memory.tid:
+            if native_id == tid:
                 return state
             states[native_id] = state
             state = memory.pointer(state + layout.next_thread)
@@ -194,7 +177,7 @@ def _thread(memory: _Memory, runtime: int, layout: _Layout, process: Process) ->
     starter = process.starter if process.threads == 1 else None
     if starter in states:
         return states[starter]
-    raise _UnreadableError
+    raise UnreadableError
 
 
 def _location(memory: _Memory, frame: int, layout: _Layout) -> tuple[str, int, str]:
@@ -245,7 +228,7 @@ def _varint(table: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 6
         if shift > 64:
-            raise _UnreadableError
+            raise UnreadableError
 
 
 def _signed_varint(table: bytes, at: int) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from seccompgen.observe.run.notification import Fail, Kill, Proceed, Trap
 from seccompgen.observe.run.notify_rewrite import lets_through
 from seccompgen.observe.run.places import places_of
 from seccompgen.observe.run.process import Process
-from seccompgen.observe.run.python import python_lines
+from seccompgen.observe.run.scripts import LANGUAGES, script_lines
 from seccompgen.render import ret_action
 from seccompgen.verify import Code
 
@@ -48,8 +48,8 @@ class Refusal:
 
     ``action`` is the filter's answer as a policy spells it. ``place`` is where the instruction
     after the call is, None if it cannot be told; ``callers`` are those of native code, where there
-    is no Python; ``lines`` are those of Python. Of both the innermost come first. With ``made`` the
-    call was made all the same.
+    is no script; ``lines`` are those of a script, in ``language``. Of both the innermost come
+    first. With ``made`` the call was made all the same.
     """
 
     pid: int
@@ -61,6 +61,7 @@ class Refusal:
     place: MemoryPlace | None
     callers: tuple[MemoryPlace, ...]
     lines: tuple[str, ...]
+    language: str
     made: bool
     abi: Abi
 
@@ -115,7 +116,7 @@ class Refusal:
             "rule": self.rule.as_json(),
             "place": self.place and asdict(self.place),
             "callers": [asdict(place) for place in self.callers],
-            "python": list(self.lines),
+            **{key: list(self.lines) if key == self.language else [] for key in LANGUAGES},
             "made": self.made,
         }
 
@@ -164,7 +165,7 @@ def refusal_of(
 ) -> Refusal:
     """Return all that can be told of a call that ``judged`` refuses, while its thread waits."""
     ret, rule = judged.decide(call, tables)
-    lines = python_lines(process)
+    language, lines = script_lines(process)
     places = places_of(process, call.instruction_pointer, 1 if lines else _PLACES_SHOWN)
     return Refusal(
         process.pid,
@@ -176,6 +177,7 @@ def refusal_of(
         places[0] if places else None,
         places[1:],
         lines,
+        language,
         made,
         judged.abi,
     )
