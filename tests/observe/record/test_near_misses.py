@@ -86,7 +86,7 @@ def test_what_code_names_is_offered_and_nothing_else(offered: Path) -> None:
     named = [re.findall(r"@[a-z-]+|(?<=\[)[a-z]\w+", one)[0] for one in offers(text)]
     kinds, own = named[:4], named[4:]
     assert kinds == ["@files-write", "@unix-sockets", "@internet", "@connect"]
-    assert own == ["chown", "kill", "setrlimit", "prlimit64"]
+    assert own == ["chown", "kill", "prlimit64"]
     assert "Not seen, but the code of idle can." in text
     assert "(unlink)" in text
     assert "Not offered: setuid." in text
@@ -100,7 +100,6 @@ def test_each_rule_alone_makes_a_policy_that_permits_more(offered: Path) -> None
         "@connect": ("connect", ()),
         "chown": ("chown", ()),
         "kill": ("kill", ()),
-        "setrlimit": ("setrlimit", ()),
         "prlimit64": ("prlimit64", (0, 7, 1)),
     }
     before = load(offered)

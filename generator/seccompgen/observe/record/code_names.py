@@ -54,7 +54,7 @@ _KINDS: Mapping[str, str] = {
 _CALLS: Mapping[str, str] = {
     "killpg": "kill",
     "sigqueue": "rt_sigqueueinfo",
-    "setrlimit": "setrlimit prlimit64",
+    "setrlimit": "prlimit64",
     "prlimit": "prlimit64",
     "nice": "nice setpriority",
     "pthread_setaffinity_np": "sched_setaffinity",
