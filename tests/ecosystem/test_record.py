@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import signal
 import socket
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import pytest
 from go_programs import go_program
 from recording import calls, confined, record, run
 from running_kernel import require_x86_64
-from servers import GRACE, free_port, get, listens, program, serving
+from servers import GRACE, free_port, get, listens, program, serving, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,6 +95,45 @@ def test_nginx(tmp_path: Path, options: tuple[str, ...]) -> None:
             tmp_path, command, port, lambda: under_load(port, paths), *options
         )
     assert {"accept4", "sendfile", "epoll_wait"} <= {*calls(policy)}
+
+
+def test_nginx_and_gunicorn_are_managed_through_their_recorder(tmp_path: Path) -> None:
+    """By the signals that logrotate, administrators and service managers send to a main PID."""
+    nginx, port = program("nginx"), free_port()
+    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(tmp_path / "nginx.yml"), "--"]
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        (directory / "www").mkdir()
+        (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=port))
+        command = [nginx, "-c", str(directory / "nginx.conf"), "-e", str(directory / "error.log")]
+        told = tmp_path / "nginx.log"
+        with serving([*words, *command], told, lambda: listens(port)) as recorder:
+            log = directory / "access.log"
+            log.rename(directory / "access.log.1")
+            recorder.send_signal(signal.SIGUSR1)
+            wait_for(log.exists, told)
+            for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGQUIT):
+                recorder.send_signal(number)
+                time.sleep(1)
+            recorder.wait(GRACE)
+    assert (recorder.returncode, (tmp_path / "nginx.yml").exists()) == (0, True), told.read_text()
+
+    (tmp_path / "app.py").write_text(
+        "def app(_, start):\n    start('200 OK', [])\n    return [b'ok']\n"
+    )
+    gunicorn = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "app:app"]
+    words[5], told = str(tmp_path / "gunicorn.yml"), tmp_path / "gunicorn.log"
+    signals = [signal.SIGTTIN, signal.SIGUSR1, signal.SIGHUP, signal.SIGHUP, signal.SIGTTOU]
+    with serving([*words, *gunicorn], told, lambda: listens(port)) as recorder:
+        for count, number in enumerate(signals, 1):
+            recorder.send_signal(number)
+            wait_for(lambda: told.read_text().count("Handling signal") == count, told)  # noqa: B023 - it ends before the next
+    said = [
+        line.rpartition(": ")[2] for line in told.read_text().splitlines() if "Handling" in line
+    ]
+    assert said == ["ttin", "usr1", "hup", "hup", "ttou", "term"]
+    assert (recorder.returncode, (tmp_path / "gunicorn.yml").exists()) == (0, True)
 
 
 def redis_session(port: int) -> list[bytes]:
