@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,11 +32,12 @@ from seccompgen.observe.record.seen import Seen, Watch
 from seccompgen.observe.record.session import RecordRequest, policy_of
 from seccompgen.observe.run.ptrace import OP_SECCOMP
 from seccompgen.policy import load_policy
+from seccompgen.policy.implied import SIGPIPE
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     from command import Result
     from seccompgen.core.model import ResolvedPolicy
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from seccompgen.verify.oracle import Case
 
 require_x86_64()
+GOLDEN = Path(__file__).parent / "golden" / "by_kind.yml"
 QUICK = (Phase.explicit, Phase.generate)
 """An example that fails is long to make smaller, and says enough as it is."""
 
@@ -109,6 +112,8 @@ LONG = pytest.mark.long("records programs, and runs them under the result")
 def test_more_of_the_same_works(program: str, policy: Path) -> None:
     small = python(PYTHON) if program == "python" else ["/bin/sh", "-c", SHELL, "sh"]
     assert recorded_by_kind(policy, small).code == 0
+    where = "<string>:4 in save" if program == "python" else "sort: "
+    assert where in policy.read_text()
     richer = run(confined(policy, [*small, "more"]), cwd=policy.parent)
     assert (richer.returncode, richer.stdout) == (0, "done\n"), richer.stderr + policy.read_text()
 
@@ -173,6 +178,7 @@ def seen(*calls: tuple[str, tuple[int, ...]]) -> Recording:
 
 CASES = Cases(TABLES)
 NUMBERS = TABLES.tables["x86_64"].numbers
+NONE = (0,) * 6
 
 
 class Answers:
@@ -293,6 +299,30 @@ def _is_fine(
     return line in {one for _, one in used}
 
 
+def reviewed() -> str:
+    """Return the policy of a run that did something of many kinds, from some known places."""
+    calls = [
+        *(("openat", NONE), ("mmap", (0, 0, 5, 0, 0, 0)), ("rename", NONE), ("setuid", NONE)),
+        *(("socket", (2, 1, 0, 0, 0, 0)), ("socket", (16, 3, 0, 0, 0, 0)), ("bind", NONE)),
+        *(("setsockopt", (0, 41, 26, 0, 0, 0)), ("kill", (7, 15, 0, 0, 0, 0))),
+        ("ioctl", (0, 0x5402, 0, 0, 0, 0)),
+    ]
+    origins: dict[Hashable, str] = {
+        ("x86_64", call, line_of(call, NONE)): origin
+        for call, origin in (("rename", "python3: app.py:3 in save"), ("setuid", "su: become"))
+    }
+    recording = replace(seen(*calls), origins=origins, catches=frozenset({SIGPIPE}))
+    return made(recording, RecordRequest())
+
+
+def test_a_policy_reads_as_a_reviewer_writes() -> None:
+    """In the order of the table, each kind with where it came from, conditions where they decide."""
+    assert reviewed() == GOLDEN.read_text(), (
+        "PYTHONPATH=tests/helpers .venv/bin/python tests/observe/record/test_closure.py renews it"
+    )
+    policy_from(reviewed())
+
+
 # Merging
 
 
@@ -306,9 +336,6 @@ def test_merged_policies_stay_readable() -> None:
     assert closed(first, second, first) == text
     assert "  when: cmd in {BPF_PROG_LOAD, BPF_OBJ_PIN}\n" in text
     assert len(text.splitlines()) < 50
-
-
-NONE = (0,) * 6
 
 
 @settings(max_examples=4, deadline=None, derandomize=True, phases=QUICK)
@@ -336,3 +363,7 @@ def test_a_run_without_anything_new_leaves_the_file_alone(policy: Path) -> None:
     more = recorded_by_kind(policy, ["/bin/mkdir", "one"], "--merge", policy)
     assert (more.code, more.err) == (0, f"wrote {policy}\n")
     assert answer(load(policy), "unlink") == ALLOW
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(reviewed())
