@@ -18,15 +18,16 @@ from command import seccompgen
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from longer import few_and_many
-from recorded_policies import ALLOW, TABLES, X86_64, answer, load, python
+from recorded_policies import ALLOW, I386, TABLES, X86_64, answer, load, python, recorded
 from recording import confined, run
 from running_kernel import require_x86_64
+from seccompgen.core.abis import ABIS
 from seccompgen.core.model import Action, comparisons
 from seccompgen.core.word import ARGS
 from seccompgen.kernel.powers import powers
 from seccompgen.observe.record.cases import Cases
 from seccompgen.observe.record.constrainable import selectors
-from seccompgen.observe.record.observations import RunEnd, name_of
+from seccompgen.observe.record.observations import CallNumber, Recording, RunEnd, name_of
 from seccompgen.observe.record.seen import Seen, Watch
 from seccompgen.observe.record.session import RecordRequest, policy_of
 from seccompgen.observe.run.ptrace import OP_SECCOMP
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
     from command import Result
+    from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.kernel.powers import PowerLine
-    from seccompgen.observe.record.observations import Recording
     from seccompgen.verify.oracle import Case
 
 require_x86_64()
@@ -324,6 +325,59 @@ def test_a_policy_reads_as_a_reviewer_writes() -> None:
         "PYTHONPATH=tests/helpers .venv/bin/python tests/observe/record/test_closure.py renews it"
     )
     policy_from(reviewed())
+
+
+# What no filter sees
+
+
+def permits(policy: ResolvedPolicy, abi: Abi, call: str, *args: int) -> bool:
+    a, b, c, d, e, f = (*args, 0, 0, 0, 0, 0, 0)[:6]
+    number = TABLES.tables[abi.name].numbers[call]
+    made_by = meaning(policy, abi, TABLES)
+    return made_by.answer(Call(number, abi.audit_arch, (a, b, c, d, e, f))) == ALLOW
+
+
+def test_what_lies_in_memory_is_permitted_where_it_was_seen() -> None:
+    """The arguments of i386's mmap, and those behind socketcall; on x86_64 nothing follows."""
+    old = recorded("i386", mmap=[{}], socketcall=[{0: 3}], socket=[{0: 1, 1: 1, 2: 0}])
+    policy = policy_from(closed(old, known=[policy_from(closed(seen(("read", NONE))))]))
+    assert permits(policy, I386, "mmap")
+    assert [permits(policy, I386, "socketcall", one) for one in (3, 1, 2, 9)] == [
+        *(True, False, False, True)  # connect, socket and bind, and send, which gives nothing
+    ]
+    assert not permits(policy, X86_64, "mmap", 0, 0, 4)
+    newer = policy_from(closed(recorded("i386", mmap2=[{2: 1}], read=[{}])))
+    assert not permits(newer, I386, "mmap")
+
+
+def test_where_mmap_is_all_there_is_it_is_permitted() -> None:
+    """On s390x, where no filter sees if it maps code."""
+    s390x = ABIS["s390x"]
+    policy = policy_from(closed(recorded("s390x", read=[{}])))
+    assert permits(policy, s390x, "mmap")
+    assert not permits(policy, s390x, "mprotect", 0, 0, 4)
+
+
+def test_a_call_with_too_many_arguments_is_permitted_with_any() -> None:
+    requests = [("ioctl", (0, 0x100 + number, 0, 0, 0, 0)) for number in range(300)]
+    policy = policy_from(closed(seen(*requests)))
+    assert permits(policy, X86_64, "ioctl", 0, 0xDEAD)
+    assert not permits(policy_from(closed(seen(*requests[:60]))), X86_64, "ioctl", 0, 0xDEAD)
+
+
+def test_threads_and_processes_of_clone3_are_made_by_clone() -> None:
+    """Its flags lie in memory; a child's own namespaces it makes alone."""
+    number = TABLES.tables["x86_64"].numbers["clone3"]
+    for flags, thread, child, itself in (
+        (0x10000, True, False, False),
+        (0, True, True, False),
+        (0x10000000, True, False, True),
+    ):
+        calls = {CallNumber(X86_64.audit_arch, number): frozenset([((0, flags),)])}
+        policy = policy_from(closed(Recording(calls, RunEnd())))
+        assert permits(policy, X86_64, "clone", 0x10000) is thread
+        assert permits(policy, X86_64, "clone", 17) is child
+        assert permits(policy, X86_64, "clone3") is itself
 
 
 # Merging
