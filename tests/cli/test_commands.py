@@ -419,6 +419,9 @@ def test_syscalls_lists_groups() -> None:
     group = json.loads(seccompgen("syscalls", "@swap", "--arch", "alpha", "--json").out)
     assert group["name"] == "swap"
     assert {"name": "osf_swapon", "when": None, "abis": ["alpha"]} in group["syscalls"]
+    # There its arguments are in memory, so that the group permits no such call.
+    assert " mmap " not in seccompgen("syscalls", "@memory", "--arch", "s390x").out
+    assert " mmap " in seccompgen("syscalls", "@memory", "--arch", "x86_64").out
     assert "(did you mean '@swap'?)" in seccompgen("syscalls", "@swpa").err
     assert seccompgen("syscalls", "@swpa").code == 1
 

@@ -101,6 +101,7 @@ def test_what_a_list_of_refusals_names(
             ],
             {},
         ),
+        ("errno", [f"{LIVES}, brk, munmap, mprotect"], {"mmap": "warning"}),
         ("errno", [f"{LIVES}, openat, brk"], {"close": "note"}),
         ("errno", [f"{LIVES}, openat, brk, close"], {}),
         ("errno", [f"{LIVES}, close, connect"], {"nanosleep": "note"}),

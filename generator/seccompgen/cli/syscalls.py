@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from seccompgen.core.facts import Parameter
+    from seccompgen.core.facts import Facts, Parameter
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.policy.groups import StockGroup
+    from seccompgen.policy.groups import Member, StockGroup
 
 _MARK = "@"
 """The first character of a group's name; policy.groups has it too, and takes long to import."""
@@ -78,7 +78,7 @@ def syscalls(
         _list_groups(as_json=as_json)
         return
     if call.startswith(_MARK):
-        _list_group(_group(call), chosen, narrow=bool(arch), as_json=as_json)
+        _list_group(_group(call), chosen, tables.facts, narrow=bool(arch), as_json=as_json)
         return
     found = [(table, name, nr) for table in chosen for name, nr in _matches(table, call)]
     if not found:
@@ -251,12 +251,23 @@ def _list_groups(*, as_json: bool) -> None:
 
 
 def _list_group(
-    group: StockGroup, tables: Collection[Table], *, narrow: bool, as_json: bool
+    group: StockGroup, tables: Collection[Table], facts: Facts, *, narrow: bool, as_json: bool
 ) -> None:
-    """Print the calls of a group that one of ``tables`` has; with ``narrow`` there is only one."""
+    """Print the calls of a group that one of ``tables`` has; with ``narrow`` there is only one.
+
+    An ABI has none whose condition names an argument or a constant that it lacks.
+    """
+    from seccompgen.policy.conditions import Lookup  # noqa: PLC0415 - heavy
+    from seccompgen.policy.expressions import parse_condition  # noqa: PLC0415 - heavy
     from seccompgen.policy.groups import calls_of  # noqa: PLC0415 - heavy
 
-    calls = {one: [t for t in tables if one.name in t.numbers] for one in calls_of(group)}
+    def has(table: Table, one: Member) -> bool:
+        if one.name not in table.numbers or not one.when:
+            return one.name in table.numbers
+        condition = parse_condition(one.when)
+        return Lookup(facts, table.abi).numbers(condition, one.name) is not None
+
+    calls = {one: [table for table in tables if has(table, one)] for one in calls_of(group)}
     had = {one: having for one, having in calls.items() if having}
     if as_json:
         rows = [

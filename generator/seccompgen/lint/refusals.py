@@ -57,6 +57,11 @@ def _maps(view: FilterView) -> bool:
     return view.permits("mmap") or view.permits("mmap2")
 
 
+def _unmaps(view: FilterView) -> bool:
+    """Return True if memory may be changed and given back, and none be mapped."""
+    return not _maps(view) and view.permits("mprotect") and view.permits("munmap")
+
+
 def _allocates(view: FilterView) -> bool:
     """Return True for a filter of a whole program, as far as is seen: one that allocates memory."""
     return _maps(view) or view.permits("brk")
@@ -113,6 +118,14 @@ _CASES: Mapping[str, _Case] = {
         lacking=_where(_has_only_threads, Severity.WARNING),
     ),
     "exit": _Case(lacking=_ended_thread),
+    **{
+        call: _Case(
+            "permit mmap where not prot & PROT_EXEC; on s390x, where that is in memory, as a whole",
+            named=_where(_unmaps, Severity.NOTE),
+            lacking=_where(_unmaps, Severity.WARNING),
+        )
+        for call in ("mmap", "mmap2")
+    },
     "munmap": _Case(lacking=_where(_maps, Severity.NOTE)),
     "getpid": _Case(
         named=lambda view: Severity.WARNING if view.permits("kill") else Severity.NOTE,
