@@ -189,7 +189,14 @@ def test_a_full_disk_takes_no_recording(names: str, tmp_path: Path) -> None:
     assert policy.startswith("# Recorded by seccompgen") and "- execve" in policy
 
 
-def test_one_interrupt_is_the_commands(policy: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 3, "bye\n"), (signal.SIGHUP, 128 + signal.SIGHUP, "")],
+    ids=["SIGINT", "SIGHUP"],
+)
+def test_one_request_to_end_is_the_commands(
+    number: int, code: int, said: str, policy: Path
+) -> None:
     """A server is told to end after its use: the calls until then are all there is to record.
 
     Where the shell has started a job in the background, that ignores SIGINT; other jobs are deaf to
@@ -205,10 +212,10 @@ def test_one_interrupt_is_the_commands(policy: Path) -> None:
     pids = [int(word) for word in running.stdout.readline().split()]
     wait_for(lambda: all(Path(f"/proc/{pid}/comm").read_text() == "sleep\n" for pid in pids[:2]))
     assert not policy.exists()
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     out, err = running.communicate(timeout=120)
     assert gone(pids)
-    assert (running.returncode, out) == (3, "bye\n"), err
+    assert (running.returncode, out) == (code, said), err
     assert "ending 3 processes that the command left; Ctrl-C kills what is left\n" in err
     assert {"clone", "exit_group"} <= {*calls(policy)}
 

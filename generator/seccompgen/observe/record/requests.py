@@ -87,6 +87,7 @@ class Requests:
         self._main = main
         self._tids = tids
         self._ignored = all_ignored(ENDING)
+        self._heard: set[int] = set()
         self._asked: dict[int, float] = {}
         self.given_up = False
         """True once everything was killed before the command had ended."""
@@ -104,6 +105,8 @@ class Requests:
             return
         if ignored and not came.sent:
             return
+        if came.number in ENDING:
+            self._heard.add(came.number)
         # A process that is sent SIGHUP may be to read its configuration anew, as often as you like.
         if came.number in ENDING and not (came.sent and came.number == signal.SIGHUP):
             now = time.monotonic()
@@ -113,10 +116,13 @@ class Requests:
                 return
         hand_on(came, self._main)
 
-    def has_ended(self) -> bool:
-        """Note that the command has ended; return True if what it left ends now, as was asked."""
+    def has_ended(self, by: int) -> bool:
+        """Note that the command has ended, by a signal if that is not 0.
+
+        Returns True if what it left ends now, as was asked.
+        """
         self._ended = True
-        if self._asked and not self._fate:
+        if (self._asked or by in self._heard) and not self._fate:
             self._end_the_rest(signal.SIGTERM)
         return bool(self._fate)
 
@@ -135,7 +141,7 @@ class Requests:
 
 def _send(tid: int, number: int) -> None:
     """Send a signal to a thread's process; its end may be known already, and be told of next."""
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(tid, number)
 
 

@@ -270,8 +270,7 @@ class Tracer:
         for orphan in self.threads.orphans(self.threads.remove(tid)):
             self._resume(self._begun(orphan))
         if tid == self._main:
-            ends = self.requests.has_ended()
-            self._say_what_is_left(ends=ends)
+            self._say_what_is_left(ends=self.requests.has_ended(self.end.signal))
 
     def _say_what_is_left(self, *, ends: bool) -> None:
         if not self.threads:
