@@ -101,6 +101,19 @@ lacks_action
     the kernel does not grant the action {action} ({error});
     use a newer kernel, or another action in the policy
 
+unlogged/actions
+    this kernel is told not to log the action log, so that nobody would hear of what the filter
+    would refuse;
+    add it again: sysctl kernel.seccomp.actions_logged
+
+unlogged/audit
+    this kernel has no audit subsystem, so that nobody would hear of what the filter would refuse;
+    use one that is built with CONFIG_AUDIT
+
+unlogged/boot
+    this kernel was started with audit=0, so that nobody would hear of what the filter would refuse;
+    take that out of its command line
+
 no_new_privs/set
     no_new_privs cannot be set ({error});
     let the sandbox around this process permit prctl(PR_SET_NO_NEW_PRIVS)

@@ -88,6 +88,33 @@ def _mode() -> "tuple[str, int | None]":
     return name, int(count)
 
 
+def _report_only(name: str) -> None:
+    """Warn that a filter refuses nothing. Raises SeccompError as `require_log` does."""
+    known = require_log(f"install report-only filter {name!r}")
+    from warnings import warn
+
+    text = f"{name} is REPORT ONLY: it refuses nothing, and the kernel logs what it would refuse"
+    if not known:
+        text += "; whether it does is not to be read here, in /proc/sys/kernel/seccomp"
+    warn(text, RuntimeWarning, stacklevel=3)
+
+
+def require_log(attempt: str) -> bool:
+    """Raise SeccompError if the kernel logs no call that a filter answers log.
+
+    It logs by its audit subsystem, and what ``actions_logged`` names. Returns whether that could be
+    read.
+    """
+    actions = _read("/proc/sys/kernel/seccomp/actions_logged", 1024)
+    if actions and b"log" not in actions.split():
+        raise _refusal(attempt, "unlogged/actions", "EOPNOTSUPP")
+    if actions and not _read("/proc/thread-self/loginuid", 16):
+        raise _refusal(attempt, "unlogged/audit", "EOPNOTSUPP")
+    if {b"audit=0", b"audit=off"}.intersection(_read("/proc/cmdline", 1 << 16).split()):
+        raise _refusal(attempt, "unlogged/boot", "EOPNOTSUPP")
+    return bool(actions)
+
+
 def _proved_row(attempt: str, row: "list[str] | None", kind: str) -> "list[str]":
     """Return the row of `_ABIS` for the running interpreter, of which the build named ``row``.
 

@@ -72,6 +72,12 @@ _MOST_RULES = 5
     "Security Profiles Operator (spo), policies of minijail, filters of seccompiler, "
     "drop-ins for systemd.",
 )
+@click.option(
+    "--report-only",
+    is_flag=True,
+    help="The filter NAME_report_only in place of NAME: it refuses nothing, and the kernel logs "
+    "what NAME would refuse.",
+)
 @optimize_option
 @bitmap_option
 @profile_option
@@ -115,6 +121,7 @@ def build(
     depfile_path: Path | None,
     reading: Reading,
     *,
+    report_only: bool,
     no_bitmap: bool,
     check: bool,
     nearest: bool,
@@ -140,6 +147,7 @@ def build(
         require_writable,
     )
     from seccompgen.pipeline.project import find_project  # noqa: PLC0415
+    from seccompgen.pipeline.reporting import report_only_filters  # noqa: PLC0415
 
     if depfile_path and check:
         raise InputError("--check writes nothing, so it has no --depfile")
@@ -160,6 +168,11 @@ def build(
         raise InputError(
             "-o, --arch, --format, --optimize, --no-bitmap and --profile need a POLICY; "
             "the project's pyproject.toml says the rest"
+        )
+    if project and report_only:
+        raise InputError(
+            "--report-only needs a POLICY; to have a report-only filter beside each of the "
+            "project's, say report_only = true in [tool.seccompgen] of its pyproject.toml"
         )
     if words and output is None:
         raise InputError(
@@ -183,6 +196,8 @@ def build(
                     from seccompgen.pipeline.nearest_units import nearest_units  # noqa: PLC0415
 
                     built = nearest_units(built, tables, reading.systemd)
+                if report_only:
+                    built = report_only_filters(built, tables, form)
                 files = filter_files(built, tables, directory, form, how, reading.systemd)
         if depfile_path:
             inputs = read_files(built, tables_directory, project)
@@ -206,7 +221,8 @@ def build(
         _print_json(compiled, written, tables)
         return
     for one in compiled.built:
-        print_built(one.policy.name, one.programs)
+        reports = one.policy.settings.report_only
+        print_built(one.policy.name, one.programs, report_only=reports)
         if costs:
             _print_costs(one, tables)
     print_written(written)
@@ -225,6 +241,7 @@ def _print_json(compiled: Compiled, written: Sequence[Path], tables: Tables) -> 
                 {
                     "policy": one.policy.sources[-1][0],
                     "name": one.policy.name,
+                    "report_only": one.policy.settings.report_only,
                     "programs": {p.abi.name: len(p.instructions) for p in one.programs},
                     "costs": {p.abi.name: _costs(p) for p in one.programs},
                     "rules": {p.abi.name: _rules(one, p, tables) for p in one.programs},

@@ -144,6 +144,7 @@ def _combine(
     action: str | None = None,
 ) -> None:
     from seccompgen.core.model import Action, ActionKind  # noqa: PLC0415
+    from seccompgen.core.report_only import SUFFIX  # noqa: PLC0415
     from seccompgen.filters.combine import (  # noqa: PLC0415
         combine,
         combined_files,
@@ -160,6 +161,8 @@ def _combine(
         raise InputError(f"--name {name}: is a device on Windows; choose another")
     if not is_module_name(module_name(name)):
         raise InputError(f"--name {name}: cannot be the name of a Python module; choose another")
+    if module_name(name).endswith(SUFFIX):
+        raise InputError(f"--name {name}: means a filter that refuses nothing; choose another")
     try:
         refusal = None if action is None else Action.parse(action)
     except ValueError as error:

@@ -187,12 +187,13 @@ def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> N
         raise AnswerNo(*stale, hint)
 
 
-def print_built(name: str, programs: Sequence[Program]) -> None:
+def print_built(name: str, programs: Sequence[Program], *, report_only: bool = False) -> None:
     """Say what was compiled and proved."""
     lengths = [len(program.instructions) for program in programs]
     span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
     abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else programs[0].abi.name
-    say(f"{name}: {abis}, {span} instruction{'s' * (span != '1')}, proved")
+    reports = ": REPORT ONLY" if report_only else ""
+    say(f"{name}: {abis}, {span} instruction{'s' * (span != '1')}, proved{reports}")
 
 
 def print_written(written: list[Path]) -> None:

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli import completing
-from seccompgen.cli.common import json_option, means, one_filter, read_tables, tables_option
+from seccompgen.cli.common import (
+    json_option,
+    means,
+    one_filter,
+    print_notes,
+    read_tables,
+    tables_option,
+)
 from seccompgen.cli.reading import reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError, cannot
+from seccompgen.core.problems import Problem
 from seccompgen.io.console import print_json, print_json_line, say
 
 if TYPE_CHECKING:
@@ -81,6 +89,7 @@ def explain(
     asked = [require_abi(one) for one in arches]
     path = one_filter(filter_word)
     explainer = Explainer(path, tables, asked, reading, means(cached=True))
+    print_notes(one for one in explainer.loaded.notes if one.kind is Problem.REPORT_ONLY)
     if audit:
         _audit(explainer, log, follow=follow, as_json=as_json)
         return

@@ -69,6 +69,11 @@ class _RunCommand(click.Command):
     "--permissive", is_flag=True, help="Tell, but let all calls through: to try a policy."
 )
 @click.option(
+    "--report-only",
+    is_flag=True,
+    help="Refuse nothing: have the kernel log what FILTER would refuse, without a tracer.",
+)
+@click.option(
     "--startup-marker",
     "after_marker",
     is_flag=True,
@@ -105,6 +110,7 @@ def run(
     *,
     trace: bool,
     permissive: bool,
+    report_only: bool,
     after_marker: bool,
     no_new_privs: bool | None,
     log: bool,
@@ -135,8 +141,12 @@ def run(
         raise click.UsageError(
             "--startup-marker takes --by ptrace: notification does not tell who started whom"
         )
+    if report_only and (trace or log):
+        raise click.UsageError("--report-only needs no --trace, --permissive or --log")
     tables = read_tables(tables_directory)
     loaded = _load(one_filter(filter_word), tables, reading)
+    if report_only:
+        loaded = _reporting(loaded)
     command = find_command(words)
     settings = _settings(loaded.settings, no_new_privs=no_new_privs, log=log)
     _warn(loaded.judged, command, settings, tables)
@@ -181,6 +191,31 @@ def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
         meaning(loaded.policy, abi, tables) if loaded.policy else None,
     )
     return _Loaded(path.stem, judged, loaded.settings or Settings())
+
+
+def _reporting(loaded: _Loaded) -> _Loaded:
+    """Return the filter that only reports what this one refuses; say so.
+
+    Raises InputError if a supervisor would be asked, OutsideError if the kernel would log nothing.
+    """
+    from seccomp_filters._questions import require_log  # noqa: PLC0415 - generated: maybe not yet
+
+    from seccompgen.core.report_only import (  # noqa: PLC0415 - keeps --help fast
+        REFUSES_NOTHING,
+        logging_instructions,
+        logging_policy,
+    )
+
+    if loaded.judged.policy:
+        logging_policy(loaded.judged.policy)
+    try:
+        require_log("run report-only")
+    except OSError as error:
+        raise OutsideError(str(error.strerror)) from None
+    print_notes([Diagnostic(REFUSES_NOTHING, loaded.judged.file)])
+    instructions = logging_instructions(loaded.judged.instructions)
+    judged = replace(loaded.judged, instructions=instructions, policy=None, meaning=None)
+    return replace(loaded, judged=judged)
 
 
 def _running_abi(tables: Tables) -> Abi:

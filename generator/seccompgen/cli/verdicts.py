@@ -99,6 +99,8 @@ def _print(
         policies = verdicts[0].claim.policies
         against = f", against {' and '.join(policies)}" if policies else ""
         text = f" for {for_abis} ({by}){against}"
+        if verdicts[0].claim.report_only:
+            text += ": report only, refuses nothing and logs what the policy refuses"
         if assuming:
             text += ", assuming that the kernel shows the high words of arguments as 0 on "
             text += ", ".join(assumed)
@@ -146,6 +148,7 @@ def verdict_as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
         "file": claim.file,
         "abi": claim.abi.name,
         "policies": list(claim.policies),
+        "report_only": claim.report_only,
     }
     if isinstance(result, UndecidedError):
         return about | {"result": "undecided", "text": verdict.text(tables)}

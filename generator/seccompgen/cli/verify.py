@@ -132,10 +132,9 @@ def _directories(words: Sequence[str], reading: Reading) -> list[Path]:
 
 def _project_modules(reading: Reading) -> dict[Path, Path | None]:
     """Return the packages that the project's policies are generated to, with these policies."""
-    from seccompgen.pipeline.build import module_name  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.pipeline.project_files import packages_of  # noqa: PLC0415 - keeps --help fast
 
-    project = required_project(reading)
-    return {project.output / module_name(policy.stem): policy for policy in project.policy_files()}
+    return dict(packages_of(required_project(reading)))
 
 
 def _report(

@@ -58,6 +58,14 @@ class ActionKind(Enum):
         return self in {ActionKind.ALLOW, ActionKind.LOG}
 
 
+def kind_of_ret(ret: int) -> ActionKind:
+    """Return the action of an answer; the kernel takes one that it does not know for a kill."""
+    try:
+        return ActionKind(ret & ~RET_DATA_MAX)
+    except ValueError:
+        return ActionKind.KILL_PROCESS
+
+
 _EPERM = 1
 _ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)
 _SPACED = re.compile(r"(errno|trap|trace)[\s:=-]+(\w+)", re.ASCII | re.IGNORECASE)
@@ -410,6 +418,7 @@ class Settings(NamedTuple):
     flags: FilterFlag = FilterFlag(0)
     no_new_privs: bool = True
     install_on_import: bool = False
+    report_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,6 +438,9 @@ class ResolvedPolicy:
     ``without_flags`` is the top of a policy file that does not say ``flags``, nor does any that it
     includes; None where one does, and where nobody knows: of foreign files and in memory.
     ``unsaid`` are the settings of actions that no file says, by their keys.
+
+    ``enforced`` is the policy that this one only reports on (`report_only.logging_policy`), None
+    for any other.
     """
 
     name: str
@@ -454,6 +466,7 @@ class ResolvedPolicy:
     kernel_origin: Origin | None = None
     without_flags: Position | None = None
     unsaid: frozenset[str] = frozenset()
+    enforced: ResolvedPolicy | None = None
 
     def said(self, key: str) -> str:
         """Return a setting that is an action, as messages name it: with what makes it so."""
@@ -467,7 +480,8 @@ class ResolvedPolicy:
     @property
     def settings(self) -> Settings:
         """The settings with which it is installed."""
-        return Settings(self.flags, self.no_new_privs, self.install_on_import)
+        reports = self.enforced is not None
+        return Settings(self.flags, self.no_new_privs, self.install_on_import, reports)
 
     @property
     def own_rules(self) -> tuple[Rule, ...]:

@@ -55,6 +55,8 @@ class Problem(Enum):
     NOT_IN_OCI_PROFILE = "not-in-oci-profile"
     NOT_IN_MINIJAIL = "not-in-minijail"
     NOT_IN_SECCOMPILER = "not-in-seccompiler"
+    NOT_REPORT_ONLY = "not-report-only"
+    REPORT_ONLY = "report-only"
 
     # Policies in other people's formats
     WRONG_STATEMENT = "wrong-statement"

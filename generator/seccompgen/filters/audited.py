@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import RET_DATA_MAX, ActionKind
+from seccompgen.core.model import ActionKind, kind_of_ret
 from seccompgen.core.problems import Problem
 from seccompgen.filters.proposing import Proposer, Wish
 from seccompgen.filters.written_call import CallOnAbi
@@ -185,8 +185,4 @@ class Auditor:
 
 
 def _kind(case: AnswerCase) -> ActionKind:
-    """Return the action of an answer; the kernel takes one that it does not know for a kill."""
-    try:
-        return ActionKind(case.ret & ~RET_DATA_MAX)
-    except ValueError:
-        return ActionKind.KILL_PROCESS
+    return kind_of_ret(case.ret)

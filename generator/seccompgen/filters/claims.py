@@ -30,6 +30,7 @@ from seccompgen.core.program import (
     decode,
     programs_sha256,
 )
+from seccompgen.core.report_only import SUFFIX, logging_policy
 from seccompgen.core.word import ARGS
 from seccompgen.filters.beside import runtime_problems, strangers
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
@@ -81,7 +82,8 @@ class Claim:
     """A claim that two sides are one for ``abi``; reports call them ``names``, at ``file``.
 
     With another ``relation`` that relation is claimed. ``policies`` are the files that say what the
-    program should do, where ``file`` is none itself.
+    program should do, where ``file`` is none itself. If ``report_only``, the program logs what they
+    refuse, and lets every call through.
     """
 
     file: str
@@ -90,6 +92,7 @@ class Claim:
     sides: tuple[FilterSemantics, FilterSemantics]
     policies: tuple[str, ...] = ()
     relation: Relation = SAME
+    report_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,8 @@ def _claims_of_programs(
             reading = replace(banner.reading(), outside=reading.outside)
     made_for = [ABIS[name] for name in loaded.programs]
     policy, _ = load_policy_for(policy_path, made_for, tables, reading)
+    if _reports_only(loaded):
+        policy = logging_policy(policy)
     stale: list[Diagnostic] = []
     if module and banner:
         stale = _stale(path, module, banner, policy.sources, policy.compat_of, tables)
@@ -231,6 +236,14 @@ def _claims_of_programs(
             raise InputError(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
         stale.append(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
     return _claims_against(policy, loaded, tables, str(policy_path)), stale
+
+
+def _reports_only(loaded: LoadedFilter) -> bool:
+    """Return whether a filter says that it is report-only; raw files say so by their names."""
+    if loaded.module:
+        return loaded.module.settings.report_only
+    name = loaded.path.name.removesuffix(".bpf")
+    return name.endswith(SUFFIX) or name.rpartition(".")[0].endswith(SUFFIX)
 
 
 def _claims_of_combined(
@@ -272,9 +285,16 @@ def _claims_against(
     policy: ResolvedPolicy, loaded: LoadedFilter, tables: Tables, *policies: str
 ) -> list[Claim]:
     """Return the claims that programs are ``policy``, for each ABI of both."""
-    file, names = str(loaded.path), ("policy", "program")
+    file, names, reports = str(loaded.path), ("policy", "program"), policy.enforced is not None
     return [
-        Claim(file, abi, names, (meaning(policy, abi, tables), code), policies)
+        Claim(
+            file,
+            abi,
+            names,
+            (meaning(policy, abi, tables), code),
+            policies,
+            report_only=reports,
+        )
         for abi, code in ((ABIS[name], code) for name, code in loaded.programs.items())
         if abi in policy.arches
     ]

@@ -23,6 +23,7 @@ from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
+from seccompgen.core.report_only import REFUSES_NOTHING
 from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import Built, are_unchanged, difference_text, module_name
 from seccompgen.pipeline.files import filter_files, has_place, support_files
@@ -103,7 +104,11 @@ def parts_of(
                 # The name goes into comments of the module that is made.
                 text = f"unprintable characters in {str(path)!r}: rename the file"
                 raise InputError(text, kind=Problem.UNPRINTABLE_NAME)
-            parts.append(load_filter(path, tables, only, reading))
+            part = load_filter(path, tables, only, reading)
+            if part.settings and part.settings.report_only:
+                text = f"{REFUSES_NOTHING}; combine the filter that refuses"
+                raise InputError(Diagnostic(text, Position(str(path)), Problem.REPORT_ONLY))
+            parts.append(part)
         except InputError as error:
             problems += error.diagnostics
     if not problems and len(parts) < 2:

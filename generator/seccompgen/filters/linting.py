@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.foreign import PLAIN_READING, Reading
@@ -38,7 +39,8 @@ def lint_loaded(loaded: LoadedFilter, tables: Tables, upgrade: Upgrade | None = 
     if loaded.policy:
         abis = [abi for abi in loaded.policy.arches if abi.name in loaded.sides]
         return lint_policy(loaded.policy, tables, abis, loaded.notes, upgrade)
-    return lint_programs(str(loaded.path), loaded.sides, tables, upgrade)
+    found = lint_programs(str(loaded.path), loaded.sides, tables, upgrade)
+    return replace(found, notes=loaded.notes)
 
 
 def lint_programs(

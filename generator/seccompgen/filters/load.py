@@ -11,6 +11,7 @@ from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import decode
+from seccompgen.core.report_only import REFUSES_NOTHING
 from seccompgen.filters.locate import FilterForm, kind_of
 from seccompgen.filters.raw_abis import abis_of
 from seccompgen.io.reading import MAX_FILTER, read_input
@@ -85,7 +86,12 @@ def load_filter(
             }
             if not programs:
                 raise InputError(f"{path}: no program for {wanted}", kind=Problem.ABI_MISSING)
-            return LoadedFilter(path, module.sha256, programs, module.settings, module=module)
+            notes = []
+            if module.settings.report_only:
+                notes.append(Diagnostic(REFUSES_NOTHING, Position(str(path)), Problem.REPORT_ONLY))
+            return LoadedFilter(
+                path, module.sha256, programs, module.settings, notes=tuple(notes), module=module
+            )
     policy, notes = load_policy_for(path, [only] if only else [], tables, reading)
     meanings = {a.name: meaning(policy, a, tables) for a in policy.arches if only in {None, a}}
     if not meanings:

@@ -266,9 +266,11 @@ def _docstring(tree: ast.Module) -> str:
 def _installed(body: list[ast.stmt]) -> tuple[Settings, frozenset[int]]:
     """Return what install() asks for, and the actions that it asks the kernel for first."""
     calls: list[ast.Call] = []
-    on_import = False
+    on_import = report_only = False
     for statement in body:
         match statement:
+            case ast.Assign(targets=[ast.Name(id="REPORT_ONLY")]):
+                report_only = True
             case ast.FunctionDef(name="install", body=[*_, ast.Expr(value) | ast.Return(value)]):
                 calls += [value] if isinstance(value, ast.Call) else []
             case ast.Expr(value=ast.Call()):
@@ -278,7 +280,9 @@ def _installed(body: list[ast.stmt]) -> tuple[Settings, frozenset[int]]:
     # What is none of our values is none where it is rendered either, and found as such.
     asked = actions if isinstance(actions, tuple) else ()
     return (
-        Settings(FilterFlag(flags if _is_u32(flags) else 0), no_new_privs is True, on_import),
+        Settings(
+            FilterFlag(flags if _is_u32(flags) else 0), no_new_privs is True, on_import, report_only
+        ),
         frozenset(action for action in asked if _is_u32(action)) or frozenset({0}),
     )
 

@@ -21,6 +21,7 @@ from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import CompiledProgram
+from seccompgen.core.report_only import SUFFIX
 from seccompgen.core.text import some
 from seccompgen.io.reading import read_file
 from seccompgen.kernel import shipped
@@ -151,6 +152,9 @@ def build_policies(
         if is_device(one.policy.name):
             text = f"{one.policy.name!r} is a device on Windows, where no file can have that name"
             problems.append(Diagnostic(f"{text}; rename the policy", Position(file)))
+        elif name.endswith(SUFFIX):
+            text = f"{name!r} would be taken for a filter that refuses nothing; rename the file"
+            problems.append(Diagnostic(text, Position(file), Problem.NOT_REPORT_ONLY))
         elif not is_module_name(name):
             problems.append(
                 Diagnostic(

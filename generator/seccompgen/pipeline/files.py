@@ -205,7 +205,8 @@ class Compiled(NamedTuple):
         if self.project:
             from seccompgen.pipeline.project import read_project  # noqa: PLC0415
 
-            main = [Path(one.policy.sources[-1][0]) for one in self.built]
+            # A report-only filter has the policy of the one beside it.
+            main = list(dict.fromkeys(Path(one.policy.sources[-1][0]) for one in self.built))
             now = read_project(self.project.pyproject)
             now = now and replace(now, outside=self.project.outside)
             if now != self.project or now.policy_files() != main:

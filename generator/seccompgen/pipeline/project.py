@@ -20,7 +20,7 @@ _SECTION = re.compile(
 )
 _TEXTS = {"linux", "policies", "output", "profile"}
 _GOALS = [goal.value for goal in Optimize]
-_SWITCHES = {"bitmap", "committed"}
+_SWITCHES = {"bitmap", "committed", "report_only"}
 _KEYS = (*sorted(_TEXTS), "optimize", *sorted(_SWITCHES))
 
 
@@ -32,6 +32,7 @@ class Project:
     package that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``,
     a file or None, make the objective of every filter (`objective.Objective`). ``committed`` means
     that the package is under version control, so that who builds a wheel is not to change it.
+    With ``report_only`` each filter has its report-only one beside it.
     ``outside`` are directories beside its own in which it may name files; a command line says it.
     """
 
@@ -43,6 +44,7 @@ class Project:
     bitmap: bool
     profile: Path | None
     committed: bool
+    report_only: bool = False
     outside: tuple[Path, ...] = field(default=(), compare=False)
 
     @property
@@ -129,6 +131,7 @@ def read_project(pyproject: Path) -> Project | None:
         bitmap=section.get("bitmap", True),
         profile=place(section["profile"]) if "profile" in section else None,
         committed=section.get("committed", False),
+        report_only=section.get("report_only", False),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.foreign import Reading
 from seccompgen.core.model import FilterFlag
+from seccompgen.core.report_only import REFUSES_NOTHING, SUFFIX
 from seccompgen.io.outputs import Outputs
 from seccompgen.kernel import lockfile
 from seccompgen.kernel.fact_files import FACT_FILES, render_facts
@@ -60,13 +61,19 @@ def project_filters(
     objective = read_objective(project.optimize, bitmap=project.bitmap, profile=project.profile)
     reading = Reading(outside=project.outside)
     built = build_policies(project.policy_files(), tables, (), progress, objective, means, reading)
+    if project.report_only:
+        from seccompgen.pipeline.reporting import report_only_filters  # noqa: PLC0415 - few want it
+
+        built += report_only_filters(built, tables)
     files = filter_files(built, tables, project.output, means=means)
     ours = project.kernel.is_dir()
     if ours:
         # In our own checkout it is there to be read, whatever flags the stock filters have.
         files |= support_files(project.output, [FilterFlag.NEW_LISTENER])
     about = {
-        one.module_name: (one.policy.description or "no description").splitlines()[0]
+        one.module_name: REFUSES_NOTHING
+        if one.policy.enforced
+        else (one.policy.description or "no description").splitlines()[0]
         for one in built
     }
     files[project.output / INIT_NAME] = render_package(about, tables.tag, tables=ours)
@@ -74,10 +81,19 @@ def project_filters(
     return built, files
 
 
+def packages_of(project: Project) -> dict[Path, Path]:
+    """Return the packages of all filters of ``project``, each with its policy file."""
+    endings = ("", SUFFIX) if project.report_only else ("",)
+    return {
+        project.output / f"{module_name(policy.stem)}{ending}": policy
+        for policy in project.policy_files()
+        for ending in endings
+    }
+
+
 def package_names(project: Project) -> list[str]:
     """Return the paths of the files in the filter package of ``project``, as it was last built."""
-    packages = [project.output / module_name(path.stem) for path in project.policy_files()]
-    modules = [path for package in packages for path in sorted(package.glob("*.py"))]
+    modules = [path for package in packages_of(project) for path in sorted(package.glob("*.py"))]
     # Whether a filter has a listener is not to be known without reading its policy.
     listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
     inside = [path.relative_to(project.output).as_posix() for path in modules]

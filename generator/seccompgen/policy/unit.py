@@ -22,7 +22,7 @@ from seccompgen.policy.formats.systemd import ARCHITECTURES
 from seccompgen.policy.formats.systemd_groups import DEFAULT_RELEASE, systemd_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
@@ -42,6 +42,8 @@ class UnitSettings:
     ``negative`` is what refused calls get, None where there are none. ``allows`` says which kind of
     list ``listed`` is; ``refused`` are calls that an allow list leaves out, or that have an answer
     of their own, with it. ``architectures`` are None where every ABI is served.
+
+    With ``unlogged`` all calls but these are logged, and nothing is refused; None elsewhere.
     """
 
     release: int
@@ -51,6 +53,7 @@ class UnitSettings:
     listed: tuple[str, ...]
     refused: tuple[tuple[str, int], ...]
     logged: tuple[str, ...]
+    unlogged: tuple[str, ...] | None = None
 
 
 def in_units(abi: Abi) -> bool:
@@ -73,22 +76,12 @@ def unit_settings(
     if rest in {_ALLOW, _LOG} and allows:
         rest = ActionKind.KILL_PROCESS.value
     unknown = ActionKind.ERRNO.value | errno_number("ENOSYS", abi)
-    answers: dict[str, tuple[int, Position]] = {}
-    for one in served:
-        first: dict[str, tuple[int, Position]] = {}
-        for rule in policy.rules:
-            if rule.name in MULTIPLEXED and rule.condition is not None:
-                continue  # what resolving made of a rule for a call behind it
-            if rule.applies_to(one) and rule.name in tables.tables[one.name].numbers:
-                first.setdefault(rule.name, (rule.action.ret(one), rule.position))
-        otherwise = policy.default_action.ret(one), policy.default_origin.position
-        for call in tables.tables[one.name].numbers:
-            answer = first.get(call, otherwise)
-            before = answers.setdefault(call, answer)
-            if before[0] != answer[0]:
-                text = f"settings of a unit cannot answer {call} otherwise on {one.name} than on "
-                text += f"{abi.name}; give it the same action, or take one out of compat_arches"
-                problems.append(Diagnostic(text, answer[1], Problem.NOT_IN_UNIT))
+    answers = _answers(policy, served, tables, problems)
+    if policy.enforced:
+        if problems:
+            raise InputError(*dict.fromkeys(problems))
+        open_calls = sorted(call for call, (ret, _) in answers.items() if ret == _ALLOW)
+        return UnitSettings(release, None, False, _LOG, (), (), (), tuple(open_calls))
     for call in _NEEDED:
         ret, where = answers.get(call, (_ALLOW, policy.default_origin.position))
         if ret not in {_ALLOW, _LOG}:
@@ -133,6 +126,30 @@ def unit_settings(
     )
 
 
+def _answers(
+    policy: ResolvedPolicy, served: Sequence[Abi], tables: Tables, problems: list[Diagnostic]
+) -> dict[str, tuple[int, Position]]:
+    """Return the answer to each call, with its place; add what ABIs answer apart to problems."""
+    answers: dict[str, tuple[int, Position]] = {}
+    for one in served:
+        first: dict[str, tuple[int, Position]] = {}
+        for rule in policy.rules:
+            if rule.name in MULTIPLEXED and rule.condition is not None:
+                continue  # what resolving made of a rule for a call behind it
+            if rule.applies_to(one) and rule.name in tables.tables[one.name].numbers:
+                first.setdefault(rule.name, (rule.action.ret(one), rule.position))
+        otherwise = policy.default_action.ret(one), policy.default_origin.position
+        for call in tables.tables[one.name].numbers:
+            answer = first.get(call, otherwise)
+            before = answers.setdefault(call, answer)
+            if before[0] != answer[0]:
+                text = f"settings of a unit cannot answer {call} otherwise on {one.name} than on "
+                text += f"{served[0].name}; give it the same action, or take one out of "
+                text += "compat_arches"
+                problems.append(Diagnostic(text, answer[1], Problem.NOT_IN_UNIT))
+    return answers
+
+
 def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     """Yield what no setting says, each at its place."""
     said = [
@@ -144,7 +161,7 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         if action.kind not in _KINDS:
             text = f"settings of a unit cannot say {action}: only allow, log, errno, kill_process"
             yield Diagnostic(text, where, Problem.NOT_IN_UNIT)
-    if str(policy.unknown_action) not in {"allow", "errno(ENOSYS)"}:
+    if not policy.enforced and str(policy.unknown_action) not in {"allow", "errno(ENOSYS)"}:
         text = "settings of a unit answer calls that nobody knows with ENOSYS or, where they list "
         text += "what is refused, allow; say `unknown_action: errno(ENOSYS)` or allow"
         yield Diagnostic(text, policy.unknown_origin.position, Problem.NOT_IN_UNIT)

@@ -41,6 +41,7 @@ class About(NamedTuple):
     flags: FilterFlag
     no_new_privs: bool
     install_on_import: bool
+    report_only: bool = False
     objective: Objective = DEFAULT_OBJECTIVE
     made: str = ""
     single_file: bool = False
@@ -48,7 +49,8 @@ class About(NamedTuple):
     @property
     def settings(self) -> str:
         """The way in which it is installed, in words."""
-        return settings_text(Settings(self.flags, self.no_new_privs))
+        settings = Settings(self.flags, self.no_new_privs, report_only=self.report_only)
+        return settings_text(settings)
 
 
 def settings_text(settings: Settings) -> str:
@@ -58,6 +60,8 @@ def settings_text(settings: Settings) -> str:
     parts = ["sets no_new_privs" if settings.no_new_privs else leaves]
     if flags:
         parts.append(f"flags {', '.join(flags)}")
+    if settings.report_only:
+        parts.append("refuses nothing")
     return "; ".join(parts)
 
 
@@ -76,21 +80,33 @@ def about_policy(
     ``options`` are those that ask ``build`` for the kind of module. If ``plain``, the conditions of
     rules are in numbers.
     """
-    policy_file = shlex.quote(PurePath(policy.sources[-1][0]).name)
+    file = PurePath(policy.sources[-1][0]).name
+    policy_file = shlex.quote(file)
     left_out = len(programs) < len(policy.arches)
     arches = "".join(f" --arch {program.abi.name}" for program in programs) if left_out else ""
     options += arches + _options(objective) + _words(policy.reading.options())
-    first_fit = "The first line that a call fits answers it:\n\n"
+    title = policy.description or f"Seccomp filter {policy.name}."
+    first_fit = "The first line that a call fits answers it:"
+    if policy.enforced:
+        options = f" --report-only{options}"
+        title = f"REPORT ONLY: refuses nothing, logs what {file} refuses.\n\n{title}"
+        first_fit = wrap(
+            "Once the policy is enforced, the first line that a call fits answers it. Here the "
+            "call is made, and logged unless the line says allow:",
+            "",
+        )
+    answers = _answers(policy.enforced or policy, tables, plain=plain)
     return About(
         [("policy", PurePath(path).name, sha256) for path, sha256 in policy.sources],
-        policy.description or f"Seccomp filter {policy.name}.",
-        first_fit + textwrap.indent(_answers(policy, tables, plain=plain), "    "),
+        title,
+        f"{first_fit}\n\n" + textwrap.indent(answers, "    "),
         f"seccompgen vendor {policy_file} FILE --single-file{options}"
         if single_file
         else f"seccompgen build {policy_file}{options} -o DIR",
         policy.flags,
         policy.no_new_privs,
         policy.install_on_import,
+        policy.enforced is not None,
         objective,
         single_file=single_file,
     )

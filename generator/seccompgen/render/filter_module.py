@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.model import ResolvedPolicy, Settings
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
@@ -115,14 +115,13 @@ def render_combined(
     parts: Sequence[tuple[str, str, str]],
     programs: Sequence[CompiledProgram],
     tables: Tables,
-    settings: tuple[FilterFlag, bool, bool],
+    settings: Settings,
     redo: str,
 ) -> dict[str, bytes]:
     """Return the package that holds ``programs``, made of several filters, by file names.
 
     ``parts`` are (file name, sha256, description), the oldest first. ``made`` says for programs
-    what is made of their answers, ``title`` says it for people. ``settings`` are the flags,
-    no_new_privs and install_on_import.
+    what is made of their answers, ``title`` says it for people.
     """
     return _package(_about_combined(made, title, parts, settings, redo), programs, tables)
 
@@ -130,7 +129,7 @@ def render_combined(
 def combined_docstring(
     title: str,
     parts: Sequence[tuple[str, str, str]],
-    settings: tuple[FilterFlag, bool, bool],
+    settings: Settings,
     abis: Sequence[Abi],
 ) -> str:
     """Return the docstring of a module that holds programs for ``abis``, made of ``parts``."""
@@ -141,7 +140,7 @@ def _about_combined(
     made: str,
     title: str,
     parts: Sequence[tuple[str, str, str]],
-    settings: tuple[FilterFlag, bool, bool],
+    settings: Settings,
     redo: str,
 ) -> About:
     numbered = [
@@ -225,12 +224,13 @@ def _context(
         "actions": [f"0x{action:08X}" for action in answers],
         "listener": bool(about.flags & FilterFlag.NEW_LISTENER),
         "install_on_import": about.install_on_import,
+        "report_only": about.report_only,
     }
 
 
 def module_tree(
     programs: Mapping[str, tuple[int, bytes]],
-    settings: tuple[FilterFlag, bool, bool],
+    settings: Settings,
     answers: Iterable[int],
     form: Form,
 ) -> ast.Module:

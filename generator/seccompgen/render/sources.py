@@ -161,6 +161,7 @@ def _context(
         "actions": [f"0x{action:08X}" for action in wanted],
         "flags": int(about.flags),
         "no_new_privs": about.no_new_privs,
+        "report_only": about.report_only,
         "tsync": bool(about.flags & FilterFlag.TSYNC),
         "listener": bool(about.flags & FilterFlag.NEW_LISTENER),
     }

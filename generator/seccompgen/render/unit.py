@@ -16,7 +16,18 @@ _WIDTH = 96
 
 
 def render_drop_in(settings: UnitSettings) -> bytes:
-    """Return the drop-in; it resets what the unit says itself, so that it means one thing."""
+    """Return the drop-in; it resets what the unit says itself, so that it means one thing.
+
+    One that only logs leaves alone what the unit refuses.
+    """
+    if settings.unlogged is not None:
+        lines = [
+            f"# Lists for systemd {settings.release}. REPORT ONLY: refuses nothing.",
+            "[Service]",
+            "SystemCallLog=",
+            *_assignments("SystemCallLog=~", settings.unlogged),
+        ]
+        return "\n".join([*lines, ""]).encode()
     lines = [
         f"# Lists for systemd {settings.release}.",
         "[Service]",

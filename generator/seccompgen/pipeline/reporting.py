@@ -1,0 +1,97 @@
+"""Report-only filters of policies that are built: the same programs, which log what they refused.
+
+Other people's formats have places in which they cannot log; what is refused there even so is said
+in a note.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.core.model import Action
+from seccompgen.core.problems import Problem
+from seccompgen.core.report_only import logging_instructions, logging_policy
+from seccompgen.pipeline.build import difference_text, proved_program
+from seccompgen.verify import Code, Difference, meaning, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.build import Built
+
+_KILLS = "calls through other ABIs are killed even so: no {} can log these"
+_BY_NAME = "calls through other ABIs of the kernel are logged by their names, as systemd has it"
+
+
+def report_only_filters(
+    built: Iterable[Built], tables: Tables, form: str = "python"
+) -> list[Built]:
+    """Return the report-only filters of policies that were built, to be written in ``form``.
+
+    Each lets every call through, and logs what the policy refuses and nothing else, but for what
+    its notes say. Raises one InputError with all that cannot be.
+    """
+    found: list[Built] = []
+    problems: list[Diagnostic] = []
+    for one in built:
+        try:
+            found.append(_report_only(one, tables, form))
+        except InputError as error:
+            problems += error.diagnostics
+    if problems:
+        raise InputError(*problems)
+    return found
+
+
+def _report_only(one: Built, tables: Tables, form: str) -> Built:
+    policy = logging_policy(one.policy)
+    where = Position(policy.sources[-1][0])
+    if form == "minijail":
+        text = "a file of minijail logs nothing, so it cannot be report-only: build another form, "
+        text += "or run minijail0 with its own option -L"
+        raise InputError(Diagnostic(text, where, Problem.NOT_IN_MINIJAIL))
+    if form in {"oci", "spo", "seccompiler"}:
+        policy = replace(policy, bad_arch_action=one.policy.bad_arch_action)
+        policy = _with_x32(policy) if form == "seccompiler" else policy
+        what = "filter of seccompiler" if form == "seccompiler" else "profile"
+        note = _KILLS.format(what)
+    elif form == "systemd":
+        siblings = dict.fromkeys(other for abi in policy.arches for other in abi.siblings)
+        compat = tuple(ABIS[name] for name in siblings if ABIS[name] not in policy.arches)
+        policy = replace(policy, bad_arch_action=Action.ALLOW, compat_arches=compat)
+        note = _BY_NAME
+    else:
+        programs = (_logging(program, policy, tables) for program in one.programs)
+        return one._replace(policy=policy, programs=tuple(programs))
+    programs = (proved_program(policy, p.abi, tables, one.objective) for p in one.programs)
+    notes = (*one.notes, Diagnostic(note, where, Problem.REPORT_ONLY))
+    return one._replace(policy=policy, programs=tuple(programs), notes=notes)
+
+
+def _logging(program: CompiledProgram, policy: ResolvedPolicy, tables: Tables) -> CompiledProgram:
+    """Return the program with log for each refusal, proved to answer as ``policy``."""
+    instructions = logging_instructions(program.instructions)
+    code = Code(instructions, program.abi.byte_order)
+    found = prove(meaning(policy, program.abi, tables), code)
+    if isinstance(found, Difference):
+        text = difference_text(found, ("policy", "program"), program.abi, tables)
+        text = f"seccompgen made a wrong program, and does not write it: {text}"
+        place = Position(policy.sources[-1][0])
+        raise AnswerNo(Diagnostic(text, place, Problem.WRONG_PROGRAM))
+    return replace(program, instructions=instructions)
+
+
+def _with_x32(policy: ResolvedPolicy) -> ResolvedPolicy:
+    """Return the policy with log for x32's calls, which get the default of such filters."""
+    x32, x86_64 = ABIS["x32"], ABIS["x86_64"]
+    if x86_64 not in policy.arches or x32 in policy.compat_arches:
+        return policy
+    own = frozenset(abi.name for abi in (*policy.arches, *policy.compat_arches))
+    rules = tuple(replace(rule, abis=rule.abis or own) for rule in policy.rules)
+    return replace(policy, compat_arches=(*policy.compat_arches, x32), rules=rules)
