@@ -13,7 +13,7 @@ from seccompgen.filters.proposing import Proposer, Wish
 from seccompgen.filters.written_call import CallOnAbi
 from seccompgen.policy.formats.core_dump import signal_of
 from seccompgen.policy.formats.log_lines import LogReader, LostRecords, UntoldDeath
-from seccompgen.policy.formats.records import BY_SIGNAL, SeccompRecord, call_of
+from seccompgen.policy.formats.records import BY_SIGNAL, REFUSING, SeccompRecord, call_of
 from seccompgen.render.audit_report import AuditReport, RefusedCall
 
 if TYPE_CHECKING:
@@ -138,15 +138,24 @@ class Auditor:
         if way is None:
             return replace(told, other=f"this one has no program for {record.abi.name}")
         explained = self._explained(way, record.name, record.nr)
-        cases = tuple(case for case in explained.cases if _kind(case) in record.actions)
+        actions = record.actions
+        if ActionKind.LOG in actions:
+            # No filter in force refused it: this one was not there, or was report-only.
+            actions |= REFUSING
+        cases = tuple(case for case in explained.cases if _kind(case) in actions)
         told = replace(told, cases=cases, open=explained.open if len(explained.cases) > 1 else ())
         if explained.unlisted:
             return replace(told, unchanged=explained.unlisted)
         if not cases:
             answers = " or ".join(dict.fromkeys(case.action for case in explained.cases))
             return replace(told, other=f"this one answers {answers}")
-        if any(_kind(case).lets_through for case in cases):
-            return replace(told, unchanged="the call is made, and logged")
+        if all(_kind(case).lets_through for case in cases):
+            settings = self._explainer.loaded.settings
+            text = "the call is made, and logged"
+            if settings and settings.report_only:
+                text += "; this filter is report-only: name its policy"
+            return replace(told, unchanged=text)
+        told = replace(told, only_logged=record.actions == {ActionKind.LOG})
         let_through = [case for case in explained.cases if _kind(case).lets_through]
         told = replace(told, permitted=tuple(case.condition for case in let_through))
         if not change:
@@ -163,15 +172,16 @@ class Auditor:
             text = "there are only instructions; name the policy that they were made from"
             return replace(told, unchanged=text)
         refusing = [case for case in explained.cases if not _kind(case).lets_through]
-        conditions = [case.condition for case in told.cases]
-        narrow = len(refusing) > len(told.cases) and all(conditions)
+        refused = [case for case in told.cases if not _kind(case).lets_through]
+        conditions = [case.condition for case in refused]
+        narrow = len(refusing) > len(refused) and all(conditions)
         wish = Wish(
             way.program,
             way.through,
             told.name,
             told.nr,
             " or ".join(conditions) if narrow else "",
-            tuple(case.call for case in told.cases),
+            tuple(case.call for case in refused),
         )
         found = self._proposer.propose(wish)
         if isinstance(found, str):

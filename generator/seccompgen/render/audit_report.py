@@ -43,7 +43,7 @@ class RefusedCall:
     ``recorded`` is the action that they tell, empty if they do not. ``cases`` are the answers of
     the filter that can be meant; ``permitted`` are conditions on which it lets the call through.
     ``other`` says why another filter must have answered. ``unchanged`` says why no change is
-    proposed.
+    proposed. If ``only_logged``, the call was made: the filter was not in force, or report-only.
     """
 
     abi: str
@@ -60,6 +60,7 @@ class RefusedCall:
     other: str = ""
     change: ProposedChange | None = None
     unchanged: str = ""
+    only_logged: bool = False
 
     @property
     def subject(self) -> str:
@@ -113,6 +114,9 @@ def audit_text(told: AuditReport) -> Iterator[str]:
 def call_text(one: RefusedCall) -> Iterator[str]:
     """Yield the lines about one call."""
     recorded = f": {one.recorded}" if one.recorded else ""
+    if one.only_logged:
+        answers = dict.fromkeys(case.action for case in one.cases)
+        recorded = f": made, and logged; it would get {' or '.join(answers)}"
     times = f"{one.times} times  " if one.times > 1 else "once  "
     yield f"{times}{one.subject}{recorded}"
     yield f"  {_seen(one)}"
@@ -222,6 +226,7 @@ def call_json(one: RefusedCall) -> dict[str, Any]:
         "other_filter": one.other or None,
         "change": change,
         "unchanged": one.unchanged or None,
+        "only_logged": one.only_logged,
     }
 
 

@@ -107,6 +107,8 @@ class LogReader:
             record = parse_record(f" {fields}", where, self._tables)
             if not record.command and (command := _text_of(entry.get("_COMM"))):
                 record = replace(record, command=command)
+            if not record.program and (program := _text_of(entry.get("_EXE"))):
+                record = replace(record, program=program)
             return self._new(replace(record, event=_event(entry)))
         if _text_of(entry.get("COREDUMP_SIGNAL_NAME")) == "SIGSYS" or (
             _text_of(entry.get("COREDUMP_SIGNAL")) in _SIGSYS_NUMBERS

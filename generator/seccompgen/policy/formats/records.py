@@ -29,6 +29,7 @@ _ARCH, _CALL, _CODE, _ADDRESS, _PID = (
 _COMMAND = re.compile(
     r'(?<![\w-])comm=("(?P<quoted>[^"]*)"|(?P<plain>.*?))(?= exe=| sig=| arch=|$)'
 )
+_PROGRAM = re.compile(r'(?<![\w-])exe=("(?P<quoted>[^"]*)"|(?P<plain>\S*))')
 _EVENT = re.compile(r"audit\((?P<event>[^)\s]+(?: [^)\s]+)?:\d+)\)")
 _HEX = re.compile(r"(?:0x)?([0-9a-fA-F]{1,8})")
 _ADDRESS_TEXT = re.compile(r"0x([0-9a-fA-F]{1,16})")
@@ -49,8 +50,8 @@ class SeccompRecord:
 
     ``name`` is empty for a number that ``abi``, through which the call was made, has no name for.
     ``actions`` are those that it can be of: one, if the record tells it. ``address`` is that of the
-    instruction after the call. ``event`` names the record where two logs have it; empty if nothing
-    does.
+    instruction after the call. ``command`` is the name of the thread, ``program`` the path of what
+    it runs. ``event`` names the record where two logs have it; empty if nothing does.
     """
 
     position: Position
@@ -61,6 +62,7 @@ class SeccompRecord:
     address: int | None = None
     pid: int | None = None
     command: str = ""
+    program: str = ""
     event: str = ""
 
     @property
@@ -72,7 +74,8 @@ class SeccompRecord:
 
 
 _KILLS = frozenset({ActionKind.KILL_THREAD, ActionKind.KILL_PROCESS})
-_REFUSING = frozenset(kind for kind in ActionKind if not kind.lets_through)
+REFUSING = frozenset(kind for kind in ActionKind if not kind.lets_through)
+"""The actions by which a call is not made."""
 BY_SIGNAL = _KILLS | {ActionKind.TRAP}
 """The actions that send SIGSYS."""
 
@@ -99,7 +102,8 @@ def parse_record(fields: str, where: Position, tables: Tables) -> SeccompRecord:
         _actions(fields),
         _address(fields),
         int(pid[1]) if pid and _NUMBER.fullmatch(pid[1]) else None,
-        _command(fields),
+        _text(_COMMAND.search(fields)),
+        _text(_PROGRAM.search(fields)),
         event["event"] if event else "",
     )
 
@@ -169,20 +173,19 @@ def _actions(fields: str) -> frozenset[ActionKind]:
     """Return the actions that a record can be of; records of old kernels tell none."""
     code = _CODE.search(fields)
     if not code:
-        return _REFUSING
+        return REFUSING
     if number := _HEX.fullmatch(code[1]):
         value = int(number[1], 16) & ~RET_DATA_MAX
-        return frozenset(kind for kind in ActionKind if kind.value == value) or _REFUSING
+        return frozenset(kind for kind in ActionKind if kind.value == value) or REFUSING
     word = code[1].lower()
     # To ausearch -i both kills are one.
     if word in _KILL_WORDS:
         return _KILLS
-    return frozenset(kind for kind in ActionKind if kind.name.lower() == word) or _REFUSING
+    return frozenset(kind for kind in ActionKind if kind.name.lower() == word) or REFUSING
 
 
-def _command(fields: str) -> str:
-    """Return the name of the thread: in quotes, plain, or in hexadecimal digits if it is odd."""
-    found = _COMMAND.search(fields)
+def _text(found: re.Match[str] | None) -> str:
+    """Return a name or a path: in quotes, plain, or in hexadecimal digits if it is odd."""
     if not found:
         return ""
     if found["quoted"] is not None:
