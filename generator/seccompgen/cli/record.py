@@ -18,7 +18,7 @@ from seccompgen.cli.common import (
     tables_option,
 )
 from seccompgen.cli.reading import reading_options
-from seccompgen.core.errors import EXIT_NO, InputError, OutsideError
+from seccompgen.core.errors import EXIT_NO, InputError, OutsideError, cannot
 from seccompgen.core.text import many
 from seccompgen.io.console import print_json, say
 from seccompgen.io.reading import read_start
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Action, ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
     from seccompgen.observe.record.coverage import Coverage, Refused
+    from seccompgen.observe.record.logged import LoggedCall
     from seccompgen.observe.record.observations import Recording
     from seccompgen.observe.record.sections import KindOfUse
     from seccompgen.observe.record.session import RecordRequest
@@ -74,6 +75,21 @@ _SEEN_SHOWN = 10
     help="Add to this policy; repeatable. What it allows runs at full speed.",
 )
 @click.option(
+    "--audit",
+    "log_word",
+    type=click.Path(),
+    metavar="FILE",
+    help="With --merge, and without COMMAND: add what audit records in FILE say that the policies "
+    "lack; - for standard input.",
+)
+@click.option(
+    "--program",
+    "programs",
+    multiple=True,
+    metavar="NAME",
+    help="With --audit: only records of this program, a name or a path; repeatable.",
+)
+@click.option(
     "--against",
     "against_word",
     type=click.Path(),
@@ -103,6 +119,8 @@ def record(
     pids: tuple[int, ...],
     output: Path | None,
     known_words: tuple[str, ...],
+    log_word: str | None,
+    programs: tuple[str, ...],
     against_word: str | None,
     default_action: str,
     tables_directory: Path | None,
@@ -117,7 +135,8 @@ def record(
     """Run COMMAND, or watch a process, and write the policy that it needs, by what its calls give.
 
     Sees every call of COMMAND and of all that it starts, by ptrace; needs neither root nor strace.
-    Exits as COMMAND does. Without COMMAND, only merges policies. Ctrl-C is for COMMAND, and what
+    Exits as COMMAND does. Without COMMAND, only merges policies, and with --audit what the kernel
+    recorded that they would refuse. Ctrl-C is for COMMAND, and what
     was seen until it ends is written; a second Ctrl-C kills everything, and nothing is written.
     """
     from seccompgen.observe.record.session import RecordRequest, observe  # noqa: PLC0415 - keeps --help fast
@@ -131,6 +150,13 @@ def record(
         raise InputError(
             f"say where the policy goes (-o POLICY), or what to compare (--against){hint}"
         )
+    if log_word and (words or pids or against_word or not (known_words and output)):
+        raise InputError(
+            "--audit adds to policies what records say that they lack: say --merge POLICY and "
+            "-o POLICY, and no command"
+        )
+    if programs and not log_word:
+        raise InputError("--program is for --audit")
     if skip_unreached and not against_word:
         raise InputError("--skip-unreached is for --against")
     if pids and (words or after_marker):
@@ -147,9 +173,11 @@ def record(
     tables = read_tables(tables_directory)
     known = tuple(_load(path, tables, reading) for path in known_files)
     against = _load(against_file, tables, reading) if against_file else None
-    wish = RecordRequest(
-        exact or constrained or not output, constrained, after_marker, known, against
-    )
+    exact = exact or constrained or not output
+    logged = _read_log(log_word, programs, known, tables, exact=exact) if log_word else ()
+    if log_word and not logged:
+        return
+    wish = RecordRequest(exact, constrained, after_marker, known, against, logged)
     recording = None
     table = _own_table(tables)
     name = words[0] if words else Process(pids[0]).name if pids else ""
@@ -184,6 +212,62 @@ def _load(path: Path, tables: Tables, reading: Reading) -> ResolvedPolicy:
     from seccompgen.policy import load_policy  # noqa: PLC0415 - what reads policies takes long
 
     return load_policy(path, tables, reading)[0]
+
+
+def _read_log(
+    word: str,
+    programs: tuple[str, ...],
+    known: tuple[ResolvedPolicy, ...],
+    tables: Tables,
+    *,
+    exact: bool,
+) -> tuple[LoggedCall, ...]:
+    """Return the calls that records of a log say the policies lack; say on stderr what is in it.
+
+    Raises InputError where it cannot be read, and if records of several programs lack something.
+    """
+    from seccompgen.core.text import some  # noqa: PLC0415
+    from seccompgen.io.reading import read_lines  # noqa: PLC0415
+    from seccompgen.observe.record import logged  # noqa: PLC0415
+
+    file = "standard input" if word == "-" else word
+    try:
+        log = logged.read_log(read_lines(None if word == "-" else Path(word)), file, tables)
+    except OSError as error:
+        raise InputError(cannot("read", file, error)) from None
+    for one in log.unread:
+        _note(f"not understood: {one}")
+    if log.lost:
+        _note(f"{many(log.lost, 'record')} more were lost, as {file} says itself")
+    missing = logged.Missing(known, tables)
+    asking = [one for one in log.records if missing.asks(one)]
+    chosen = logged.of_programs(asking, programs, file)
+    served = {abi for one in known for abi in (*one.arches, *one.compat_arches)}
+    others = [one for one in chosen if one.abi not in served or not one.name]
+    for abi, nr, name in dict.fromkeys((one.abi.name, one.nr, one.name) for one in others):
+        call = name or f"number {nr}"
+        _note(f"{call} on {abi} is not added: the policy is not for it")
+    found: list[LoggedCall] = []
+    for one in logged.logged_calls(record for record in chosen if record not in others):
+        if not exact and (left := missing.left(one)):
+            cases = "; ".join(f"{line.power.name}, {line.reason}" for line in left)
+            _note(
+                f"{one.name}, {one.origin}: what it gives as a rule is permitted, and the record "
+                f"does not say which of these it was: {cases}; permit yours by a rule"
+            )
+        else:
+            found.append(one)
+    if found:
+        names = ", ".join(dict.fromkeys(one.name for one in found))
+        by = some(sorted({one.program for one in found}))
+        _note(
+            f"added by the records of {by}: {names}; read what that permits, as records have no "
+            "arguments"
+        )
+    elif not chosen:
+        records = many(len(log.records), "record")
+        say(f"{records} in {file}, and none of a call that the policy lacks", err=True)
+    return tuple(found)
 
 
 def _refusal(text: str) -> Action:

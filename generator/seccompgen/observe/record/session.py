@@ -19,6 +19,7 @@ from seccompgen.observe.record.closure import close, uses
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.known import known_policy, uses_of
+from seccompgen.observe.record.logged import Missing
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.near_misses import near_misses
 from seccompgen.observe.record.observations import ArgumentBits, abi_of, name_of
@@ -27,7 +28,7 @@ from seccompgen.observe.record.sections import draft, kinds, permitted, sections
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace
 from seccompgen.observe.run.launch import Command
-from seccompgen.policy.write import AS_RUNTIMES, write_policy
+from seccompgen.policy.write import AS_RUNTIMES, Allowed, write_policy
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
     from seccompgen.lint.companions import Companions
+    from seccompgen.observe.record.logged import LoggedCall
     from seccompgen.observe.record.observations import Arguments, CallNumber, Recording
     from seccompgen.observe.record.sections import KindOfUse
-    from seccompgen.policy.write import Allowed, Section
+    from seccompgen.policy.write import Section
 
 HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
 """The first line of policies of exactly what was seen."""
@@ -58,8 +60,8 @@ class RecordRequest:
     With ``exact`` calls are allowed that were seen, and no others; if ``constrained``, only with
     the arguments that were seen, where these are worth it. With ``after_marker`` only what follows
     a process's marker counts. What ``known`` policies allow runs at full speed, unseen, and is part
-    of the result. Calls are held ``against`` a policy, for `coverage.coverage`; then nothing runs
-    unseen.
+    of the result, and so are ``logged`` calls. Calls are held ``against`` a policy, for
+    `coverage.coverage`; then nothing runs unseen.
     """
 
     exact: bool = False
@@ -67,6 +69,7 @@ class RecordRequest:
     after_marker: bool = False
     known: tuple[ResolvedPolicy, ...] = ()
     against: ResolvedPolicy | None = None
+    logged: tuple[LoggedCall, ...] = ()
 
 
 def observe(
@@ -231,6 +234,9 @@ def _exact(
         calls = allowed_calls(recording, tables, constrained=wish.constrained)
         if calls:
             several.append(needs_of_calls(calls, tsync=recording.before_marker > 1))
+    several += [
+        needs_of_calls({call.abi: (Allowed(call.name, (), call.origin),)}) for call in wish.logged
+    ]
     needs = merge(several, Position(str(output)))
     if not any(needs.calls.values()):
         raise _nothing()
@@ -250,6 +256,7 @@ def _closed(
     known = [known_policy(policy) for policy in wish.known]
     used = [use for one in known for use in uses_of(one, cases, tables)]
     seen = list(uses(recording, cases, tables)) if recording else []
+    seen += Missing(wish.known, tables).uses(wish.logged) if wish.logged else ()
     several = [(policy.arches, policy.compat_arches) for policy in wish.known]
     several.append(apart_by_kernel(dict.fromkeys(one.abi for one in seen)))
     arches = tuple(dict.fromkeys(abi for own, _ in several for abi in own))
