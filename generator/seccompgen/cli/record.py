@@ -245,18 +245,17 @@ def _read_log(
     served = {abi for one in known for abi in (*one.arches, *one.compat_arches)}
     others = [one for one in chosen if one.abi not in served or not one.name]
     for abi, nr, name in dict.fromkeys((one.abi.name, one.nr, one.name) for one in others):
-        call = name or f"number {nr}"
-        _note(f"{call} on {abi} is not added: the policy is not for it")
+        _note(f"{name or f'number {nr}'} on {abi} is not added: the policy is not for it")
     found: list[LoggedCall] = []
-    for one in logged.logged_calls(record for record in chosen if record not in others):
-        if not exact and (left := missing.left(one)):
+    for call in logged.logged_calls(record for record in chosen if record not in others):
+        if not exact and (left := missing.left(call)):
             cases = "; ".join(f"{line.power.name}, {line.reason}" for line in left)
             _note(
-                f"{one.name}, {one.origin}: what it gives as a rule is permitted, and the record "
+                f"{call.name}, {call.origin}: what it gives as a rule is permitted, and the record "
                 f"does not say which of these it was: {cases}; permit yours by a rule"
             )
         else:
-            found.append(one)
+            found.append(call)
     if found:
         names = ", ".join(dict.fromkeys(one.name for one in found))
         by = some(sorted({one.program for one in found}))

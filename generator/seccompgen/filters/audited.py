@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import ActionKind, kind_of_ret
+from seccompgen.core.model import Action, ActionKind, kind_of_ret
 from seccompgen.core.problems import Problem
 from seccompgen.filters.proposing import Proposer, Wish
 from seccompgen.filters.written_call import CallOnAbi
@@ -17,6 +17,9 @@ from seccompgen.policy.formats.records import BY_SIGNAL, REFUSING, SeccompRecord
 from seccompgen.render.audit_report import AuditReport, RefusedCall
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
     from seccompgen.filters.explained import CallWay, Explainer
     from seccompgen.render.explanation import AnswerCase, ExplainedCall
@@ -156,11 +159,24 @@ class Auditor:
                 text += "; this filter is report-only: name its policy"
             return replace(told, unchanged=text)
         told = replace(told, only_logged=record.actions == {ActionKind.LOG})
+        if self._stands_in(record.abi, cases):
+            text = "the policy answers as a kernel does that lacks the call, so that libraries "
+            return replace(told, unchanged=f"{text}go on by another")
         let_through = [case for case in explained.cases if _kind(case).lets_through]
         told = replace(told, permitted=tuple(case.condition for case in let_through))
         if not change:
             return told
         return self._with_change(told, way, explained)
+
+    def _stands_in(self, abi: Abi, cases: Sequence[AnswerCase]) -> bool:
+        """Return True if a policy answers ENOSYS on purpose, and not whatever it does not name."""
+        policy = self._explainer.loaded.policy
+        absent = Action.errno("ENOSYS").ret(abi)
+        return (
+            policy is not None
+            and policy.default_action.ret(abi) != absent
+            and all(case.ret == absent for case in cases)
+        )
 
     def _explain(self, way: CallWay, name: str, nr: int) -> ExplainedCall:
         return self._explainer.call(way, CallOnAbi(name, nr, {}, {}))
