@@ -295,6 +295,47 @@ def test_a_call_that_is_only_logged_needs_no_change(here: Path) -> None:
     assert (one["change"], one["unchanged"]) == (None, "the call is made, and logged")
 
 
+LOGGED = 0x7FFC0000
+
+
+def test_what_a_report_only_filter_had_logged_is_what_the_policy_refuses(here: Path) -> None:
+    (here / "a.log").write_text("\n".join([record("socket", LOGGED), record("openat", LOGGED)]))
+    run = inside("explain", "--audit", "a.log", "worker.yml", cwd=here)
+    assert "once  socket on x86_64: made, and logged; it would get kill_process" in run.out
+    # Some are killed, others are refused; the record tells neither.
+    expected = "openat on x86_64: made, and logged; it would get kill_process or errno(EACCES)"
+    assert (
+        expected in run.out
+        or expected.replace("kill_process or errno(EACCES)", "errno(EACCES) or kill_process")
+        in run.out
+    )
+    one = only(here, record("connect", LOGGED))
+    assert (one["only_logged"], one["other_filter"]) == (True, None)
+    path = applied(here, one["change"])
+    assert answer(path, "connect") == ALLOW
+    assert not only(here, record("ptrace", REFUSED))["only_logged"]
+
+
+def test_answers_on_purpose_get_no_change(here: Path) -> None:
+    text = POLICY + "".join(["unknown_action: kill_process\n"])
+    text = text.replace(
+        "names: [connect, ptrace]",
+        "names: [connect, ptrace]\n- action: errno(ENOSYS)\n  names: [clone3]",
+    )
+    (here / "worker.yml").write_text(text)
+    one = only(here, record("clone3", LOGGED))
+    assert one["change"] is None
+    assert one["unchanged"].startswith("the policy answers as a kernel does that lacks the call")
+
+
+def test_a_report_only_module_names_its_policy(here: Path) -> None:
+    assert inside("build", "worker.yml", "--report-only", "-o", "sandbox", cwd=here).code == 0
+    (here / "a.log").write_text(record("socket", LOGGED))
+    run = inside("explain", "--audit", "a.log", "sandbox/worker_report_only", "--json", cwd=here)
+    (one,) = json.loads(run.out)["calls"]
+    assert one["unchanged"].endswith("this filter is report-only: name its policy")
+
+
 # --- forms of logs -------------------------------------------------------------------------------
 
 FIELDS = record("socket").partition("): ")[2]

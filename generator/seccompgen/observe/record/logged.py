@@ -143,9 +143,7 @@ def of_programs(
     )
     if not programs:
         if len(counts) > 1:
-            text = (
-                f"records of several programs: {shown}; say with --program which are the policy's"
-            )
+            text = f"records of several programs: {shown}; say with --program which count"
             raise InputError(Diagnostic(text, Position(file)))
         return list(records)
     found = [one for one in records if {one.program, one.command, program_of(one)} & {*programs}]
