@@ -317,7 +317,7 @@ def test_what_a_report_only_filter_had_logged_is_what_the_policy_refuses(here: P
 
 
 def test_answers_on_purpose_get_no_change(here: Path) -> None:
-    text = POLICY + "".join(["unknown_action: kill_process\n"])
+    text = POLICY + "unknown_action: kill_process\n"
     text = text.replace(
         "names: [connect, ptrace]",
         "names: [connect, ptrace]\n- action: errno(ENOSYS)\n  names: [clone3]",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
-from seccompgen.core.model import Action
 from seccompgen.core.problems import Problem
 from seccompgen.core.report_only import logging_instructions, logging_policy
 from seccompgen.pipeline.build import difference_text, proved_program
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.build import Built
 
 _KILLS = "calls through other ABIs are killed even so: no {} can log these"
-_BY_NAME = "calls through other ABIs of the kernel are logged by their names, as systemd has it"
+_BY_NAME = "calls through other ABIs are logged by their names alone, as systemd has it"
 
 
 def report_only_filters(
@@ -62,16 +61,15 @@ def _report_only(one: Built, tables: Tables, form: str) -> Built:
         what = "filter of seccompiler" if form == "seccompiler" else "profile"
         note = _KILLS.format(what)
     elif form == "systemd":
-        siblings = dict.fromkeys(other for abi in policy.arches for other in abi.siblings)
-        compat = tuple(ABIS[name] for name in siblings if ABIS[name] not in policy.arches)
-        policy = replace(policy, bad_arch_action=Action.ALLOW, compat_arches=compat)
+        policy = replace(policy, compat_arches=())
         note = _BY_NAME
     else:
         programs = (_logging(program, policy, tables) for program in one.programs)
         return one._replace(policy=policy, programs=tuple(programs))
     programs = (proved_program(policy, p.abi, tables, one.objective) for p in one.programs)
     notes = (*one.notes, Diagnostic(note, where, Problem.REPORT_ONLY))
-    return one._replace(policy=policy, programs=tuple(programs), notes=notes)
+    # What a drop-in takes back by other settings, it refuses.
+    return one._replace(policy=policy, programs=tuple(programs), notes=notes, unit_lines=())
 
 
 def _logging(program: CompiledProgram, policy: ResolvedPolicy, tables: Tables) -> CompiledProgram:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError
@@ -60,6 +61,9 @@ def _require_proof(
     reading = Reading(abis=(abi.name,), systemd=release)
     draft = systemd.read(content.decode(), f"{one.policy.name}.conf", reading, tables)
     again, _ = load_policy(draft.document(), tables)
+    if one.policy.enforced:
+        # Of what is only logged, calls through other ABIs go by the same names.
+        again = replace(again, compat_arches=(), bad_arch_action=one.policy.bad_arch_action)
     code = Code(program.instructions, abi.byte_order)
     found = prove(meaning(again, abi, tables), code)
     if isinstance(found, Difference):

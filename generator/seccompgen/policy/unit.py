@@ -176,6 +176,8 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         text = f"settings of a unit see no arguments, which rules for {some(calls)} compare: "
         text += "--nearest permits such calls whole, and says so"
         yield Diagnostic(text, where, Problem.NOT_IN_UNIT)
+    if policy.enforced:
+        return
     where = policy.bad_arch_origin.position
     missing = [one for one in abi.siblings if one in _NAMES]
     missing = [one for one in missing if one not in {c.name for c in policy.compat_of(abi)}]
