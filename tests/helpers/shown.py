@@ -41,6 +41,7 @@ RUN_BY: dict[str, dict[str, str]] = {
     "docs/deploy/celery.md": {"": "ecosystem/test_servers.py"},
     "docs/deploy/gunicorn.md": {"": "ecosystem/test_servers.py"},
     "docs/deploy/multiprocessing.md": {"": "project/test_deploy.py"},
+    "docs/deploy/report-only.md": {"": "ecosystem/test_report_only.py"},
     "docs/deploy/subprocess.md": {"": "project/test_deploy.py"},
     "docs/deploy/threads.md": {"": "project/test_deploy.py"},
     "docs/deploy/uploads.md": {"": "ecosystem/test_servers.py"},
