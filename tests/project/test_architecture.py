@@ -37,6 +37,6 @@ def test_generated_code_imports_the_standard_library_only() -> None:
             else []
         )
     }
-    plain = {"_ctypes", "_thread", "ctypes", "errno", "importlib", "os", "sys", "types"}
+    plain = {"_ctypes", "_thread", "ctypes", "errno", "importlib", "os", "sys", "types", "warnings"}
     supervisor = {"collections.abc", "fcntl", "select", "socket", "struct", "time"}
     assert modules <= plain | supervisor

@@ -86,11 +86,11 @@ def load_filter(
             }
             if not programs:
                 raise InputError(f"{path}: no program for {wanted}", kind=Problem.ABI_MISSING)
-            notes = []
+            said = []
             if module.settings.report_only:
-                notes.append(Diagnostic(REFUSES_NOTHING, Position(str(path)), Problem.REPORT_ONLY))
+                said.append(Diagnostic(REFUSES_NOTHING, Position(str(path)), Problem.REPORT_ONLY))
             return LoadedFilter(
-                path, module.sha256, programs, module.settings, notes=tuple(notes), module=module
+                path, module.sha256, programs, module.settings, notes=tuple(said), module=module
             )
     policy, notes = load_policy_for(path, [only] if only else [], tables, reading)
     meanings = {a.name: meaning(policy, a, tables) for a in policy.arches if only in {None, a}}
