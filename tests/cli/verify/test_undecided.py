@@ -46,6 +46,7 @@ def test_undecided_is_neither_yes_nor_no(tmp_path: Path) -> None:
                 "file": "a.bpf = b.bpf",
                 "abi": "x86_64",
                 "policies": [],
+                "report_only": False,
                 "result": "undecided",
                 "text": NOT_BY_CLASSES.removeprefix("x86_64: "),
             }

@@ -84,6 +84,7 @@ def test_a_refutation_in_json(here: Path, mutant: str) -> None:
                 "file": "mutant.py",
                 "abi": "aarch64",
                 "policies": ["worker.yml"],
+                "report_only": False,
                 "result": "refuted",
                 "text": DIFFERENCE,
                 "call": {
