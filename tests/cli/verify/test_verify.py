@@ -114,6 +114,7 @@ def test_a_refutation_in_json(here: Path, mutant: str) -> None:
                 "file": "mutant.py",
                 "abi": "s390x",
                 "policies": ["worker.yml"],
+                "report_only": False,
                 "result": "proved",
                 "methods": ["classes", "z3"],
                 "assuming": [],
