@@ -44,7 +44,8 @@ class Finding:
     ``abis`` are the ABIs, by name, through which the calls are made that it is about. ``witness``
     is a call that shows it; ``beside`` is one that should be answered like it, and is not.
     ``position`` is the rule, or None where there is no policy; then ``instruction`` is the place in
-    the program for the first of ``programs``, if there is one.
+    the program for the first of ``programs``, if there is one. ``permitting`` is the rule that
+    permits what another refuses, if that is about a call of its own.
     """
 
     kind: Problem
@@ -57,3 +58,4 @@ class Finding:
     beside: Witness | None = None
     instruction: int | None = None
     programs: tuple[str, ...] = ()
+    permitting: Position | None = None

@@ -30,8 +30,9 @@ def placed(finding: Finding, view: FilterView) -> Finding:
             *([finding.witness.call] if finding.witness.call.arch == view.arch else []),
         ]
         rules = (_rule(view.side, view.policy, view.table.names.get(one.nr), one) for one in calls)
-        position = next((one for one in rules if one), view.side.case(shown.call).origin.position)
-        return replace(finding, position=position)
+        found = [one for one in rules if one]
+        position = (*found, view.side.case(shown.call).origin.position)[0]
+        return replace(finding, position=position, permitting=found[-1] if found[1:] else None)
     if isinstance(view.side, Code):
         path = view.side.run(shown.call)[1]
         if finding.beside and finding.beside.call.nr == finding.witness.call.nr:

@@ -1,6 +1,7 @@
 """Comments in a policy that silence findings: ``# lint: ignore[open-twin]: the reason``.
 
 Such a comment is for its own line, or if it has one to itself for the next line that is no comment.
+Where one rule permits what another refuses, it may be at either.
 A comment without a reason silences nothing, and is a finding; one that silences nothing is a note.
 """
 
@@ -96,11 +97,9 @@ def silence(
 
 
 def _covers(comment: Silence, finding: Finding) -> bool:
-    place = finding.position
-    return (
-        place is not None
-        and (place.file, place.line) == (comment.position.file, comment.line)
-        and finding.kind.value in comment.codes
+    places = (one for one in (finding.position, finding.permitting) if one)
+    return finding.kind.value in comment.codes and any(
+        (one.file, one.line) == (comment.position.file, comment.line) for one in places
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import recorded_policies as written
 from command import inside, seccompgen
 from running_kernel import require_x86_64
+from seccompgen.core.model import Action
+from seccompgen.observe.record.session import RecordRequest, policy_of
+from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +76,25 @@ def require_clean(policy: Path) -> None:
 
 def test_a_script_with_threads_sockets_and_programs(tmp_path: Path) -> None:
     require_clean(recorded(tmp_path, sys.executable, "-I", "-c", BUSY))
+
+
+def test_rings_and_namespaces_that_a_run_made_are_no_findings(tmp_path: Path) -> None:
+    """What else does the same is refused, in vain: a comment says so at the rule that permits."""
+    made = written.recorded("x86_64", read=[{}], io_uring_setup=[{}], unshare=[{0: 0x10000000}])
+    path = tmp_path / "demo.yml"
+    recorded = policy_of(made, RecordRequest(), written.TABLES, path, "demo", Action.errno("EPERM"))
+    path.write_text(recorded.text)
+    require_clean(path)
+    path.write_text(re.sub(" # lint: .*", "", recorded.text))
+    found = inside("lint", path.name, cwd=tmp_path).out
+    assert "[io-uring-way]" in found
+    assert "[namespace-twin]" in found
+    known = load_policy(path, written.TABLES)[0]
+    path.write_text(recorded.text)
+    again = policy_of(
+        made, RecordRequest(known=(known,)), written.TABLES, path, "demo", Action.errno("EPERM")
+    )
+    assert again.text.count(" # lint: ") == recorded.text.count(" # lint: ")
 
 
 @pytest.mark.long("records a program, and writes its policy for others")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from seccompgen.kernel.powers import PowerLine
     from seccompgen.observe.record.cases import Cases
 
+SILENCED = " # lint: ignore"
+"""The beginning of a comment for lint, behind others."""
 ENOSYS = Action.errno("ENOSYS")
 _ALLOW = Action.ALLOW
 _FILE_MAX = 1 << 20
@@ -111,7 +113,7 @@ def _comment(lines: Sequence[str]) -> str:
     for line in lines[:_MOST_WRAPPED]:
         text, _, comment = line.partition(" # ")
         if comment or not text.rstrip().endswith(","):
-            return comment.strip()
+            return comment.partition(SILENCED)[0].strip()
     return ""
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.core.problems import Problem
 from seccompgen.kernel.powers import powers
 from seccompgen.observe.record.closure import MANY
 from seccompgen.observe.record.first_tries import first_tries
 from seccompgen.observe.record.grants import Grants, grants, group_of, members
-from seccompgen.observe.record.known import ENOSYS
+from seccompgen.observe.record.known import ENOSYS, SILENCED
 from seccompgen.policy.write import Allowed, Section
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _TO_ITSELF = (
     "Signals to itself: abort(), raise(), Ctrl-C passed on. No filter sees whose number it is: the "
     "price is that the program can end others of its user so. Take it out where it must not."
 )
+_WAYS = {"unshare": Problem.NAMESPACE_TWIN, "io_uring_setup": Problem.IO_URING_WAY}
+"""Calls that do what others are refused, and what lint would say of it."""
 _ABSENT = "As on a kernel without them: libraries go on by what is permitted below."
 _KEPT = "Calls that were permitted before, or seen, with more arguments than any rule above has"
 
@@ -192,9 +195,11 @@ def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allo
     """Return the section of a kind of which some lines are permitted."""
     calls: dict[Abi, list[Allowed]] = {}
     for line, by_abi in lines.items():
+        code = next((_WAYS[call] for call in line.calls if call in _WAYS), None)
+        why = f"{SILENCED}[{code.value}]: the run does so" if code else ""
         for abi, several in by_abi.items():
             calls.setdefault(abi, []).extend(
-                replace(one, comment=f"{line.reason}; {one.comment}".removesuffix("; "))
+                replace(one, comment=f"{line.reason}; {one.comment}".removesuffix("; ") + why)
                 for one in several
             )
     return Section(_heading(power), calls)
