@@ -35,7 +35,7 @@ BY_LINE = {
     Kind.DESCRIPTORS: "fcntl io_uring_setup io_uring_enter io_uring_register",
     Kind.NETWORK: "getsockname send recv shutdown",
     Kind.PROCESSES: "futex wait4 sched_yield getpid getpgid getpriority sched_getaffinity prctl",
-    Kind.MEMORY: "mlock process_madvise migrate_pages userfaultfd",
+    Kind.MEMORY: "mlock process_madvise migrate_pages remap_file_pages userfaultfd",
     Kind.SIGNALS: "pause restart_syscall kill",
     Kind.TIME: "nanosleep settimeofday adjtimex",
     Kind.IPC: "pipe mq_getsetattr",
