@@ -20,6 +20,7 @@ import containers
 import engines
 import libseccomp
 import pytest
+from audit_records import recorded
 from bundles import COMMANDS, configure, lay_out
 from command import ROOT, inside
 from engines import Engine
@@ -151,6 +152,25 @@ def run(runtime: str, bundle: Path, by: str = "") -> set[str]:
 def test_a_container_is_held_to_the_policy(runtime: str, bundle: Path) -> None:
     configure(bundle, ["/bin/sh", "-c", SCRIPT], seccomp=profile(bundle, POLICY))
     assert run(runtime, bundle) == SEEN
+
+
+def test_under_a_report_only_profile_all_is_done_and_the_kernel_has_a_record(
+    runtime: str, bundle: Path
+) -> None:
+    (bundle / "demo.yml").write_text(POLICY)
+    words = ("build", "demo.yml", "--report-only", "--format", "oci", "-o", ".")
+    assert inside(*words, cwd=bundle).code == 0
+    reports = json.loads((bundle / "demo_report_only.x86_64.json").read_text())
+    configure(bundle, ["/bin/sh", "-c", "mkdir /tmp/a && echo done"], seccomp=reports)
+    with recorded() as records:
+        assert run(runtime, bundle) == {"done"}
+    (bundle / "records").write_text(records.text("/bin/busybox"))
+    told = inside("explain", "--audit", "records", "demo.yml", "--json", cwd=bundle)
+    (one,) = json.loads(told.out)["calls"]
+    assert (one["syscall"], one["only_logged"], one["rules"][0]["action"]) == (
+        *("mkdir", True),
+        "errno(EXDEV)",
+    )
 
 
 @pytest.mark.parametrize("runtime", ["crun"], indirect=True)
