@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from command import inside
+from command import inside, seccompgen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,11 +104,8 @@ def test_raw_instructions_say_it_by_their_name(here: Path) -> None:
 )
 def test_every_command_says_that_it_refuses_nothing(here: Path, command: list[str]) -> None:
     first, *rest = command
-    done = inside(first, FILTER, *rest, cwd=here) if first != "run" else None
-    if done is None:
-        from command import seccompgen
-
-        done = seccompgen(first, FILTER, *rest, cwd=here)
+    # run becomes the command, so that it needs a process of its own.
+    done = (seccompgen if first == "run" else inside)(first, FILTER, *rest, cwd=here)
     assert (done.code, f"{FILTER}: note: {NOTE}" in done.err) == (0, True)
 
 
@@ -152,3 +149,34 @@ def test_a_project_has_one_beside_each_filter(here: Path) -> None:
     assert inside("build", "--check", cwd=here).code == 1
     assert inside("build", cwd=here).code == 0
     assert not (here / "app/sandbox/worker_report_only").exists()
+
+
+def test_a_manifest_knows_it(here: Path) -> None:
+    assert inside("vendor", "worker.yml", "app", "--report-only", cwd=here).code == 0
+    manifest = json.loads((here / "app/seccomp-manifest.json").read_text())
+    assert manifest["report_only"] is True
+    assert inside("vendor", "app", "--check", cwd=here).code == 0
+    assert "REPORT ONLY" in inside("vendor", "app", cwd=here).out
+    stale = inside("vendor", "worker.yml", "app", "--check", cwd=here)
+    assert (stale.code, "app/worker_report_only/__init__.py: superfluous" in stale.err) == (1, True)
+    assert inside("vendor", "worker.yml", "app", cwd=here).code == 0
+    assert not (here / "app/worker_report_only").exists()
+    assert "report_only" not in json.loads((here / "app/seccomp-manifest.json").read_text())
+
+
+@pytest.mark.parametrize(("name", "options"), [("one", ["--report-only"]), ("one_report_only", [])])
+def test_a_single_file_is_named_for_what_it_is(here: Path, name: str, options: list[str]) -> None:
+    words = ("vendor", "worker.yml", f"{name}.py", "--single-file", *options)
+    done = inside(*words, cwd=here)
+    assert (done.code, "_report_only.py" in done.err) == (2, True)
+    assert not (here / f"{name}.py").exists()
+
+
+def test_a_single_file_refuses_nothing(here: Path) -> None:
+    words = ("vendor", "worker.yml", "one_report_only.py", "--single-file", "--report-only")
+    assert inside(*words, cwd=here).code == 0
+    done = inside("verify", "one_report_only.py", cwd=here)
+    assert (done.code, "refuses nothing" in done.out) == (0, True)
+    namespace: dict[str, object] = {}
+    exec((here / "one_report_only.py").read_text(), namespace)
+    assert namespace["REPORT_ONLY"] is True

@@ -27,6 +27,7 @@ from seccompgen.cli.common import (
     progress,
     read_goal,
     read_tables,
+    report_only_option,
     tables_option,
 )
 from seccompgen.cli.reading import reading_options
@@ -72,12 +73,7 @@ _MOST_RULES = 5
     "Security Profiles Operator (spo), policies of minijail, filters of seccompiler, "
     "drop-ins for systemd.",
 )
-@click.option(
-    "--report-only",
-    is_flag=True,
-    help="The filter NAME_report_only in place of NAME: it refuses nothing, and the kernel logs "
-    "what NAME would refuse.",
-)
+@report_only_option
 @optimize_option
 @bitmap_option
 @profile_option

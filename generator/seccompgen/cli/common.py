@@ -71,6 +71,12 @@ profile_option = click.option(
     metavar="FILE",
     help="How often which call is made: the table of 'strace -c', or lines 'name: count'.",
 )
+report_only_option = click.option(
+    "--report-only",
+    is_flag=True,
+    help="The filter NAME_report_only in place of NAME: it refuses nothing, and the kernel logs "
+    "what NAME would refuse.",
+)
 no_cache_option = click.option("--no-cache", is_flag=True, help="Take nothing from earlier runs.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

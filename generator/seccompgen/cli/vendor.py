@@ -23,6 +23,7 @@ from seccompgen.cli.common import (
     progress,
     read_goal,
     read_tables,
+    report_only_option,
     tables_option,
 )
 from seccompgen.cli.reading import outside_option
@@ -43,6 +44,7 @@ from seccompgen.io.console import print_json
 @click.option(
     "--single-file", is_flag=True, help="DEST is one module, with the runtime as part of it."
 )
+@report_only_option
 @arches_option
 @optimize_option
 @bitmap_option
@@ -66,6 +68,7 @@ def vendor(
     outside: tuple[Path, ...],
     *,
     single_file: bool,
+    report_only: bool,
     no_bitmap: bool,
     check: bool,
     force: bool,
@@ -86,14 +89,15 @@ def vendor(
         raise InputError("--check overwrites nothing: leave --force out")
     *words, last = places
     dest = Path(last)
-    vendoring.check_dest(dest, single_file=single_file if words else dest.suffix == ".py")
+    single = single_file if words else dest.suffix == ".py"
+    vendoring.check_dest(dest, single_file=single, report_only=report_only if words else None)
     tables = read_tables(tables_directory)
     asked = {require_abi(arch) for arch in arches}
     only = tuple(abi for abi in ABIS.values() if abi in asked)
-    if not words and (single_file or only or optimize or no_bitmap or profile):
+    if not words and (single_file or report_only or only or optimize or no_bitmap or profile):
         raise InputError(
-            "--single-file, --arch, --optimize, --no-bitmap and --profile need a POLICY; the "
-            "manifest says the rest"
+            "--single-file, --report-only, --arch, --optimize, --no-bitmap and --profile need a "
+            "POLICY; the manifest says the rest"
         )
     found = policies_named(words, "vendor")
 
@@ -101,7 +105,7 @@ def vendor(
         if not words:
             return vendoring.recorded_request(dest, outside)
         goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
-        return vendoring.Request(dest, single_file, found, only, goal)
+        return vendoring.Request(dest, single_file, found, only, goal, report_only=report_only)
 
     how = means(cached=not (check or no_cache))
     written: list[Path] = []
@@ -134,5 +138,6 @@ def vendor(
         raise AnswerNo(*(one.diagnostic for one in findings))
     if not as_json:
         for one in result.built:
-            print_built(one.policy.name, one.programs)
+            reports = one.policy.settings.report_only
+            print_built(one.policy.name, one.programs, report_only=reports)
         print_written(written)

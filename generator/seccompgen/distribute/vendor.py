@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.objective import Objective
+from seccompgen.core.report_only import SUFFIX
 from seccompgen.filters.beside import bytecode_problems, package_problems
 from seccompgen.filters.changes import program_changes
 from seccompgen.filters.manifest import (
@@ -36,6 +37,7 @@ from seccompgen.pipeline.packages import (
     heads,
     in_package,
 )
+from seccompgen.pipeline.reporting import report_only_filters
 from seccompgen.policy.document import POLICY_SUFFIXES
 from seccompgen.policy.profile import read_profile
 from seccompgen.policy.stock import stock_policies
@@ -54,7 +56,7 @@ class Request:
     """The wanted content of ``dest``, all of it: a package directory, or one file.
 
     ``arches`` narrows down what ABIs the policies name; empty: all of them. ``recorded`` says that
-    it was read from the manifest of ``dest``.
+    it was read from the manifest of ``dest``. With ``report_only`` its filters refuse nothing.
     """
 
     dest: Path
@@ -63,6 +65,7 @@ class Request:
     arches: tuple[Abi, ...]
     objective: Objective
     recorded: bool = False
+    report_only: bool = False
 
     @property
     def manifest(self) -> Path:
@@ -166,14 +169,20 @@ def manifest_path(dest: Path) -> Path:
     return dest / MANIFEST_NAME
 
 
-def check_dest(dest: Path, *, single_file: bool) -> None:
-    """Raise InputError if ``dest`` cannot be the package, or with ``single_file`` the module."""
+def check_dest(dest: Path, *, single_file: bool, report_only: bool | None = None) -> None:
+    """Raise InputError if ``dest`` cannot be the package, or with ``single_file`` the module.
+
+    A module is named for being ``report_only``, or not; None if only its manifest knows.
+    """
     if dest.suffix in POLICY_SUFFIXES:
         raise InputError(f"say where to vendor it: seccompgen vendor {_quoted(dest)} DEST")
     if single_file != (dest.suffix == ".py"):
         other = "must end in .py" if single_file else "is a package: for one module"
         raise InputError(f"{dest}: DEST {other} with --single-file")
     name = dest.absolute().name.removesuffix(".py")
+    if single_file and report_only is not None and report_only != name.endswith(SUFFIX):
+        which = "must end" if report_only else "means a filter that refuses nothing if it ends"
+        raise InputError(f"{dest}: its name {which} in {SUFFIX}.py")
     if not name.isidentifier() or keyword.iskeyword(name):
         raise InputError(f"{dest}: Python cannot import {name!r}: choose another name")
     if is_device(name):
@@ -228,6 +237,7 @@ def recorded_request(dest: Path, outside: Sequence[Path] = ()) -> Request:
             read_profile(profile) if profile else None,
         ),
         recorded=True,
+        report_only=manifest.report_only,
     )
 
 
@@ -278,6 +288,8 @@ def _compile(
     built = build_policies(
         request.policies, tables, request.arches, progress, request.objective, means
     )
+    if request.report_only:
+        built = report_only_filters(built, tables)
     if not request.single_file:
         return built, filter_files(built, tables, request.dest, means=means)
     (one,) = built
@@ -330,6 +342,7 @@ def _manifest(
         )
     return Manifest(
         single_file=request.single_file,
+        report_only=request.report_only,
         arches=tuple(abi.name for abi in request.arches),
         optimize=request.objective.optimize,
         bitmap=request.objective.bitmap,
@@ -460,6 +473,8 @@ def _reason(before: Manifest, after: Manifest, file: str) -> str:
         reasons.append("the profile has changed")
     if before.arches != after.arches:
         reasons.append("--arch asks for other ABIs")
+    if before.report_only != after.report_only:
+        reasons.append(f"it is to be {'report-only' if after.report_only else 'enforced'}")
     if (before.optimize, before.bitmap) != (after.optimize, after.bitmap):
         reasons.append("it is to be optimised otherwise")
     return ", ".join(reasons) or "this seccompgen makes it otherwise"

@@ -114,13 +114,15 @@ class Vendored:
 class Manifest:
     """All of it. ``arches`` are the ABIs that were asked for, none if all that the policies have.
 
-    ``optimize``, ``bitmap`` and ``profile`` make the objective (`objective.Objective`). ``files``
-    are the hashes of the files beside the manifest, and in the packages there, by path.
+    ``optimize``, ``bitmap`` and ``profile`` make the objective (`objective.Objective`). With
+    ``report_only`` the filters refuse nothing (`core.report_only`); others have no such key.
+    ``files`` are the hashes of the files beside the manifest, and in the packages there, by path.
     """
 
     about: str = _only(_ABOUT)
     format: int = _only(1)
     single_file: bool = required_key(boolean)
+    report_only: bool = key(boolean, default=False)
     arches: tuple[str, ...] = required_key(_abis)
     optimize: Optimize = required_key(parsed(Optimize))
     bitmap: bool = required_key(boolean)
@@ -135,6 +137,8 @@ _manifest = section(Manifest)
 def render_manifest(manifest: Manifest) -> bytes:
     """Return the text of the file: JSON, the same for the same manifest."""
     value = {**asdict(manifest), "optimize": manifest.optimize.value}
+    if not manifest.report_only:
+        del value["report_only"]
     return f"{json.dumps(value, indent=2, ensure_ascii=False)}\n".encode()
 
 
