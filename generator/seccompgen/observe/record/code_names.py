@@ -53,6 +53,7 @@ _KINDS: Mapping[str, str] = {
 """By kind, functions that have the name of no call, or of one whose arguments decide."""
 _CALLS: Mapping[str, str] = {
     "killpg": "kill",
+    "pthread_kill": "tgkill",
     "sigqueue": "rt_sigqueueinfo",
     "setrlimit": "prlimit64",
     "prlimit": "prlimit64",
