@@ -180,7 +180,7 @@ def recorded(policy: Path, workload: Workload, ending: str) -> Outcome:
     assert policy.exists(), outcome
     # What the recorder says itself is about the run, not of it.
     lines = outcome.said.splitlines(keepends=True)
-    ours = ("note: ", f"wrote {policy}", "waiting for ")
+    ours = ("note: ", f"wrote {policy}", "waiting for ", "ending ")
     return Outcome(
         outcome.code, "".join(line for line in lines if not line.startswith(ours)), outcome.used
     )

@@ -221,6 +221,21 @@ def test_an_owner_of_a_descriptor_matters_where_no_signal_can_be_sent(
     assert [one.severity for one in owners] == [severity]
 
 
+def test_calls_that_may_send_the_same_signals_are_no_twins(tmp_path: Path) -> None:
+    """As a recording has them of a run that sent one; of others it has more, or of fewer calls."""
+    calls = ("kill", "tkill", "tgkill", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+    head = "default_action: errno\narches: [x86_64]\nsyscalls:\n"
+    head += "- {action: allow, names: [exit_group]}\n"
+
+    def rule(names: tuple[str, ...], signals: str) -> str:
+        listed = ", ".join(names)
+        return f"- {{action: allow, names: [{listed}], when: 'sig in {{{signals}}}'}}\n"
+
+    assert "signal-twin" not in by_code(tmp_path, head + rule(calls, "SIGTERM, SIGKILL"))
+    text = head + rule(calls[:2], "SIGTERM") + rule(("tgkill",), "SIGTERM, SIGABRT")
+    assert opened(by_code(tmp_path, text)["signal-twin"]) == {"tgkill"}
+
+
 @pytest.mark.parametrize("abi", ["x86_64", "i386"])
 def test_whatever_gives_the_same_is_found(tmp_path: Path, abi: str) -> None:
     """The first call of each line of the table is refused: all others on it are twins."""

@@ -331,8 +331,11 @@ WAYS: tuple[Way, ...] = (
         Problem.SIGNAL_TWIN,
         _NOTE,
         "signals the same processes",
-        same("kill"),
-        same("tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo"),
+        same("kill", sig=1),
+        (
+            *same("tkill pidfd_send_signal rt_sigqueueinfo", sig=1),
+            *same("tgkill rt_tgsigqueueinfo", sig=2),
+        ),
     ),
     Way(
         Problem.SIGNAL_TWIN,
