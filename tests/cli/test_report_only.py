@@ -180,3 +180,23 @@ def test_a_single_file_refuses_nothing(here: Path) -> None:
     namespace: dict[str, object] = {}
     exec((here / "one_report_only.py").read_text(), namespace)
     assert namespace["REPORT_ONLY"] is True
+
+
+def test_run_has_a_command_do_what_the_filter_refuses(here: Path) -> None:
+    """Under this policy no program would even start."""
+    done = seccompgen("run", "--report-only", "worker.yml", "--", "/bin/echo", "done", cwd=here)
+    assert (done.code, done.out) == (0, "done\n")
+    assert done.err == f"worker.yml: note: {NOTE}\n"
+
+
+@pytest.mark.parametrize("option", ["--trace", "--permissive", "--log"])
+def test_run_reports_in_one_way(here: Path, option: str) -> None:
+    done = inside("run", "--report-only", option, "worker.yml", "--", "/bin/true", cwd=here)
+    assert (done.code, "--report-only needs no --trace" in done.err) == (2, True)
+
+
+def test_run_asks_no_supervisor(here: Path) -> None:
+    policy = POLICY.replace("errno(ENOTTY)", "user_notif") + "flags: [new_listener]\n"
+    (here / "worker.yml").write_text(policy)
+    done = inside("run", "--report-only", "worker.yml", "--", "/bin/true", cwd=here)
+    assert (done.code, done.err.count("report-only filter asks no supervisor")) == (2, 2)
