@@ -169,3 +169,24 @@ def test_it_is_for_merging(here: Path, words: tuple[str, ...], says: str) -> Non
     done = inside("record", *words, cwd=here)
     assert (done.code, says in done.err) == (2, True)
     assert not (here / "x.yml").exists()
+
+
+OFFERS = """\
+# Not seen, but the code of worker can. Take in what yours does: remove the # before it.
+#- action: allow
+#  names: ['@connect'] # a way out (connect)
+#- action: allow
+#  names: ['@listen'] # a way in (bind)
+"""
+
+
+def test_what_a_recording_offered_stays_until_it_is_permitted(here: Path) -> None:
+    (here / "worker.yml").write_text(POLICY + OFFERS)
+    assert merge(here, record("connect")).code == 0
+    heading, *_, action, names = OFFERS.splitlines()
+    text = (here / "worker.yml").read_text()
+    assert text.endswith(f"\n{heading}\n{action}\n{names}\n")
+    assert text.count("@connect") == 1
+    assert merge(here, record("listen", serial=2)).code == 0
+    assert "Not seen" not in (here / "worker.yml").read_text()
+    assert permits(here, "bind")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from seccompgen.observe.record.grants import Grants
     from seccompgen.observe.record.observations import Program
 
+NOT_SEEN = "Not seen"
+"""The beginning of the heading of what is offered."""
 _BY_CALL = ("files-own", "others", "ipc", "limits")
 _SHOWN = ("identity", "namespaces", "mounts", "kernel", "machine")
 _VAGUE = frozenset({"open", "openat", "fopen", "freopen"})
@@ -61,11 +63,11 @@ def _heading(programs: Sequence[Program], names: CodeNames) -> str:
     unforeseen = [path for path in paths if is_interpreter(path)]
     what = some(list(dict.fromkeys(map(_name, unforeseen or paths))))
     if unforeseen:
-        text = f"Not seen, but scripts of {what} may do it."
+        text = f"{NOT_SEEN}, but scripts of {what} may do it."
     elif names.foreseeable:
-        text = f"Not seen, but the code of {what} can."
+        text = f"{NOT_SEEN}, but the code of {what} can."
     else:
-        text = f"Not seen, and the code of {what} does not say if it can."
+        text = f"{NOT_SEEN}, and the code of {what} does not say if it can."
     return f"{text} Take in what yours does: remove the # before it."
 
 

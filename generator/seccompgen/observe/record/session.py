@@ -23,6 +23,7 @@ from seccompgen.observe.record.logged import Missing
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.near_misses import near_misses
 from seccompgen.observe.record.observations import ArgumentBits, abi_of, name_of
+from seccompgen.observe.record.offers import still_offered
 from seccompgen.observe.record.origins import Origins
 from seccompgen.observe.record.sections import draft, kinds, permitted, sections
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
@@ -205,6 +206,7 @@ def policy_of(
         flags=FilterFlag.TSYNC if content.tsync or not decided else FilterFlag(0),
         sections=content.sections,
     )
+    text += content.offers
     return RecordedPolicy(text, content.kinds)
 
 
@@ -215,7 +217,10 @@ def _for_other_abis(known: Iterable[ResolvedPolicy]) -> Action:
 
 
 class _Content(NamedTuple):
-    """The ABIs of a policy, the calls that it allows, and the sections that follow these."""
+    """The ABIs of a policy, the calls that it allows, and the sections that follow these.
+
+    ``offers`` are comments behind all of it.
+    """
 
     arches: tuple[Abi, ...]
     compat_arches: tuple[Abi, ...]
@@ -223,6 +228,7 @@ class _Content(NamedTuple):
     tsync: bool
     sections: tuple[Section, ...] = ()
     kinds: tuple[KindOfUse, ...] = ()
+    offers: str = ""
 
 
 def _exact(
@@ -270,11 +276,13 @@ def _closed(
     tsync = tsync or any(policy.flags & FilterFlag.TSYNC for policy in wish.known)
     programs = recording.programs if recording else ()
     whole = {power.name for power in closure.whole}
-    offered = near_misses(programs, whole, permitted(made, cases), cases)
+    granted = permitted(made, cases)
+    offered = near_misses(programs, whole, granted, cases)
     return _Content(
         *(arches, compat, dict.fromkeys(abis, ()), tsync),
         (*sections(made, cases), *offered),
         tuple(kinds(closure)),
+        "" if recording else still_offered(wish.known, granted, tables),
     )
 
 
