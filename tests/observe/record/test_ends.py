@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -317,6 +318,47 @@ def test_a_terminals_signal_comes_once(policy: Path, *, alone: bool) -> None:
     os.close(terminal)
     text = f"ready\n^C2\n3\n15\nwrote {policy}\n"
     assert said.decode().replace("\r\n", "\n") == text
+
+
+COUNTS = r"""
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+static void hear(int number) {
+    char text[] = {'0' + number / 10, '0' + number % 10, '\n'};
+    write(1, text, sizeof text);
+    if (number == SIGTERM) _exit(0);
+}
+int main(void) {
+    struct sigaction action = {.sa_handler = hear};
+    int numbers[] = {SIGUSR1, SIGUSR2, SIGRTMIN, SIGTERM};
+    for (int at = 0; at < 4; at++) sigaction(numbers[at], &action, 0);
+    write(1, "ready\n", 6);
+    for (;;) pause();
+}
+"""
+
+
+def test_a_signal_to_the_process_group_comes_once(policy: Path) -> None:
+    """From the sender, not from the recorder as well. A handler of Python's makes one of two."""
+    program, source = policy.with_name("program"), policy.with_name("program.c")
+    source.write_text(COUNTS)
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    subprocess.run(["gcc", "-O1", "-o", program, source], check=True)
+    running = begin(policy, str(program))
+    assert running.stdout
+    assert running.stdout.readline() == "ready\n"
+    group = [signal.SIGUSR1, signal.SIGRTMIN, signal.SIGUSR2, signal.SIGUSR1, signal.SIGRTMIN]
+    for number in group:
+        os.killpg(running.pid, number)
+        assert running.stdout.readline() == f"{number:d}\n"
+        if number == signal.SIGRTMIN:  # such signals queue; this one is for the recorder alone
+            running.send_signal(number)
+            assert running.stdout.readline() == f"{number:d}\n"
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=120)
+    assert (running.returncode, out, err) == (0, "15\n", f"wrote {policy}\n")
 
 
 def test_what_comes_at_once_is_one_request(monkeypatch: pytest.MonkeyPatch) -> None:

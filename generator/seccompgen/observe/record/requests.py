@@ -20,6 +20,8 @@ _UNHEARD = 0.05
 """Seconds after which the tracing thread is told again."""
 _AT_ONCE = 0.5
 """Seconds within which signals are one request: timeout(1) signals a process, then its group."""
+_SAME = 5.0
+"""Seconds within which a process is taken to have sent a signal to a group, not to each in it."""
 _TELLS = signal.SIGURG
 """The signal by which one thread tells the other to look; without a handler it does nothing."""
 
@@ -44,7 +46,7 @@ def answered_by(answer: Callable[[ReceivedSignal], None], numbers: Iterable[int]
             if over.is_set():
                 return
             if came and came.si_signo in numbers:
-                heard.append(ReceivedSignal.of(came.si_signo, came.si_code))
+                heard.append(ReceivedSignal.of(came.si_signo, came.si_code, came.si_pid))
             signal.pthread_kill(tracing, _TELLS)
 
     def tell(*_: object) -> None:
@@ -75,6 +77,37 @@ def all_ignored(numbers: Iterable[int]) -> set[int]:
     return {one for one in numbers if signal.getsignal(one) is signal.SIG_IGN}
 
 
+class _Twice:
+    """Signals that somebody sent to the process group: to the command, and to who hands them on.
+
+    So one of both is left out, whichever comes first. Who sent both is the same.
+    """
+
+    def __init__(self) -> None:
+        self._handed_on: dict[int, set[int]] = {}
+        """The senders of what was handed on by number, since that came."""
+        self._came: dict[tuple[int, int, bool], float] = {}
+        """When a signal of a sender came to the command, handed on or not."""
+
+    def hands_on(self, came: ReceivedSignal) -> None:
+        """Note a signal that is sent to the command next."""
+        self._handed_on.setdefault(came.number, set()).add(came.sender)
+
+    def has_had(self, number: int, sender: int) -> bool:
+        """Note a signal that comes to the command; return True if it came the other way before."""
+        ours = sender == os.getpid()
+        # Signals of one number that wait are one.
+        senders = self._handed_on.pop(number, set()) if ours else {sender}
+        new = {one for one in senders if not self._came_lately((number, one, not ours))}
+        now = time.monotonic()
+        self._came.update({(number, one, ours): now for one in new})
+        return bool(senders) and not new
+
+    def _came_lately(self, key: tuple[int, int, bool]) -> bool:
+        at = self._came.pop(key, None)
+        return at is not None and time.monotonic() - at < _SAME
+
+
 class Requests:
     """Signals while a command is traced, whose first thread is ``main``.
 
@@ -94,6 +127,7 @@ class Requests:
         self._fate = 0
         """The signal that all that is left gets, and what it still starts; 0 if there is none."""
         self._ended = False
+        self._twice = _Twice()
 
     def hear(self, came: ReceivedSignal) -> None:
         """Do as a signal to this process asks."""
@@ -114,7 +148,12 @@ class Requests:
                 self.given_up = True
                 self._end_the_rest(signal.SIGKILL)
                 return
+        self._twice.hands_on(came)
         hand_on(came, self._main)
+
+    def comes_twice(self, number: int, sender: int) -> bool:
+        """Return True if the command has got a signal already that is about to be delivered."""
+        return self._twice.has_had(number, sender)
 
     def has_ended(self, by: int) -> bool:
         """Note that the command has ended, by a signal if that is not 0.

@@ -198,7 +198,7 @@ class Tracer:
         if event.kind is EventKind.SIGNAL:
             if event.number in ENDING:
                 self._has(thread)
-            self._resume(thread, event.number)
+            self._resume(thread, 0 if self._comes_twice(tid, event.number) else event.number)
             return
         if thread.waits_in:
             waits_in, thread.waits_in = thread.waits_in, ()
@@ -212,6 +212,13 @@ class Tracer:
         elif event.kind is EventKind.EXECUTED:
             self._executed(thread)
         self._resume(thread)
+
+    def _comes_twice(self, tid: int, number: int) -> bool:
+        return (
+            number in HANDED_ON
+            and Process(tid).pid == self._main
+            and self.requests.comes_twice(number, ptrace.sender(tid))
+        )
 
     def _stopped(self, tid: int, number: int) -> None:
         """Leave a thread in the stop that its process was told to make."""

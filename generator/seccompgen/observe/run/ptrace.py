@@ -42,13 +42,17 @@ ABIS = frozenset({"x86_64", "aarch64"})
 """Those of which `skip_call` knows the registers."""
 
 _POKEUSER, _CONT, _DETACH, _SYSCALL, _SYSEMU = 6, 7, 17, 24, 31
-_GETEVENTMSG, _SETSIGINFO, _GETREGSET, _SETREGSET = 0x4201, 0x4203, 0x4204, 0x4205
+_GETEVENTMSG, _GETSIGINFO, _SETSIGINFO = 0x4201, 0x4202, 0x4203
+_GETREGSET, _SETREGSET = 0x4204, 0x4205
 _SEIZE, _INTERRUPT, _LISTEN, _GET_SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
 _WALL = 0x40000000
 """__WALL of waitpid(2): threads as well as processes."""
 _CHANGES = _WALL | os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
 _INFO = struct.Struct("=B3xI8x8xQ6Q")
 """``struct ptrace_syscall_info`` at the entry of a call: op, arch, nr, args."""
+_SIGINFO_SIZE = 128
+_SENDER = struct.Struct("@iii0li")
+"""The head of ``siginfo_t``: si_signo, si_errno, si_code, si_pid."""
 _INSTRUCTION_POINTER = struct.Struct("=8xQ")
 _RAX, _ORIG_RAX, _RIP = 8 * 10, 8 * 15, 8 * 16
 """Offsets into ``struct user`` of x86_64."""
@@ -230,6 +234,14 @@ def set_first_argument(tid: int, abi: Abi, value: int) -> None:
         _change_arm64(tid, 0, value)
     else:
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
+def sender(tid: int) -> int:
+    """Return which process sent the signal at whose delivery the thread stopped; 0 if none did."""
+    buffer = ctypes.create_string_buffer(_SIGINFO_SIZE)
+    _ptrace(_GETSIGINFO, tid, 0, ctypes.addressof(buffer))
+    _, _, code, pid = _SENDER.unpack_from(buffer)
+    return int(pid) if code <= 0 else 0
 
 
 def set_siginfo(tid: int, info: bytes) -> None:

@@ -48,22 +48,23 @@ Not those that a program's own fault brings (SIGSEGV, SIGPIPE, ...), and not SIG
 which are about this process's children and job.
 """
 _BLOCKED = HANDED_ON | {signal.SIGCHLD, signal.SIGCONT}
-_INFO = struct.Struct("=Iii116x")
-"""The head of ``struct signalfd_siginfo``, 128 bytes: ssi_signo, ssi_errno, ssi_code."""
+_INFO = struct.Struct("=IiiI112x")
+"""The head of ``struct signalfd_siginfo``, 128 bytes: ssi_signo, ssi_errno, ssi_code, ssi_pid."""
 _SFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedSignal:
-    """A signal for the supervisor; ``sent`` if by a process, and not by the kernel."""
+    """A signal for the supervisor; ``sent`` if by a process, ``sender``, and not by the kernel."""
 
     number: int
     sent: bool
+    sender: int = 0
 
     @classmethod
-    def of(cls, number: int, code: int) -> ReceivedSignal:
-        """Return the signal whose ``siginfo_t`` has this si_code."""
-        return cls(number, sent=code <= 0)
+    def of(cls, number: int, code: int, sender: int) -> ReceivedSignal:
+        """Return the signal whose ``siginfo_t`` has this si_code and si_pid."""
+        return cls(number, sent=code <= 0, sender=sender)
 
 
 class Signals:
@@ -83,8 +84,8 @@ class Signals:
         """Yield what came."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.descriptor, _INFO.size):
-                number, _, code = _INFO.unpack(data)
-                yield ReceivedSignal.of(number, code)
+                number, _, code, sender = _INFO.unpack(data)
+                yield ReceivedSignal.of(number, code, sender)
 
     def close(self) -> None:
         """Close the descriptor; what has come meanwhile is the command's affair, which is over."""
