@@ -52,8 +52,8 @@ _FATAL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM")
 """Signals that end a process: who may send one may send the others."""
 _TO_ITSELF = ("SIGABRT", "SIGINT", "SIGTERM")
 """Signals by which programs end themselves: abort(), and Ctrl-C where a handler passes it on."""
-_RAISE = ("tgkill", "tkill")
-"""The calls of raise() and abort(), in glibc and musl."""
+RAISE = ("tgkill", "tkill")
+"""The calls of raise() and abort(), in glibc and musl; by them programs signal their threads."""
 MANY = "seen with more different arguments than are listed"
 _CODE, _PROT_WRITE = "code", 2
 
@@ -79,6 +79,8 @@ class Use(NamedTuple):
         """Return the conditions under which the call has to be permitted; None is always."""
         if self.overflows or self.line is None:
             return (None,)
+        if not self.line.power.gives or self.line.power.name in ORDINARY:
+            return cases.exactly(self.line, self.call, self.abi)
         return self.conditions or cases.exactly(self.line, self.call, self.abi)
 
     @property
@@ -116,7 +118,8 @@ def uses(recording: Recording, cases: Cases, tables: Tables) -> Iterator[Use]:
             origin = recording.origins.get((abi.name, name, line), "")
             conditions = _as_seen(name, line, abi, seen, tables)
             overflows = bool(kept) and {} in seen
-            yield Use(abi, name, line, conditions, origin, overflows)
+            own = name in RAISE and not overflows
+            yield Use(abi, name, line, conditions, origin, overflows, to_itself=own)
     for number in recording.startup:
         abi, name = abi_of(number), name_of(number, tables)
         if abi in called and name:
@@ -193,7 +196,7 @@ def to_itself(used: Iterable[Use], abi: Abi, tables: Tables) -> tuple[Allowed, .
     numbers = tables.tables[abi.name].numbers
     wanted: dict[str, dict[Predicate, None]] = {}
     reasons: dict[str, dict[str, None]] = {}
-    for call in _RAISE if "tgkill" in numbers else ():
+    for call in RAISE if "tgkill" in numbers else ():
         wanted[call] = dict.fromkeys(signals(call, abi, _TO_ITSELF, tables))
     for one in used:
         if one.to_itself and one.abi == abi:
@@ -321,7 +324,16 @@ class _Alike:
             return self._signals(use)
         if is_multiplexed(use.call):
             return use.conditions or (None,)
-        return use.conditions or self._cases.exactly(self._line, use.call, self._abi)
+        exactly = self._cases.exactly(self._line, use.call, self._abi)
+        chosen = selectors(use.call, self._abi, self._tables.facts)
+        if self._line.when and any(one.bits for one in chosen):
+            # Some of the flags that were seen may be what another line is about.
+            return tuple(
+                _all(dict.fromkeys((*comparisons(seen), *comparisons(one))))
+                for seen in use.conditions or (None,)
+                for one in exactly
+            )
+        return use.conditions or exactly
 
     def _code(self, use: Use) -> tuple[Predicate | None, ...]:
         """Return the line's condition, and that memory is not writable where none was seen so."""

@@ -17,7 +17,7 @@ from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.sets import NOTHING, Sets
 from seccompgen.io.reading import read_start
 from seccompgen.kernel.powers import powers
-from seccompgen.observe.record.closure import ON_DEMAND, Use, to_itself
+from seccompgen.observe.record.closure import ON_DEMAND, RAISE, Use, to_itself
 from seccompgen.observe.record.grants import Grants, members
 from seccompgen.policy.implied import REASONS
 
@@ -143,12 +143,9 @@ def uses_of(known: Known, cases: Cases, tables: Tables) -> Iterator[Use]:
                     asked = () if condition is None else (condition,)
                     comment = known.origins.get((call, condition), "")
                     origin = comment.removeprefix(line.reason).removeprefix("; ")
-                    # With a reason of its own it is a signal that a program sends itself.
-                    own = (
-                        "kill" in line.calls
-                        and bool(asked)
-                        and comment.partition("; ")[0] in REASONS
-                    )
+                    # kill with a reason of its own is for a signal that a program sends itself.
+                    own = call in RAISE or (call == "kill" and comment in REASONS)
+                    own = own and bool(asked)
                     yield Use(abi, call, line, asked, origin, to_itself=own)
 
 

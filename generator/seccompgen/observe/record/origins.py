@@ -34,6 +34,7 @@ _LIBRARY = re.compile(
     r"(ld-linux|ld-musl|ld64|ld|libc|libpthread|linux-vdso)[-.0-9_a-z]*\.so[.0-9]*"
 )
 """Names of files whose functions say nothing of who wanted a call."""
+_SYSCALL = re.compile(r"\b(Raw)?Syscall\w*(\.abi0)?$")
 _STANDARD = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen |/perl(5|-base)?/")
 """Lines of an interpreter's own library."""
 _WIDTH = 60
@@ -85,11 +86,14 @@ def _place(process: Process) -> tuple[int, str]:
     if lines:
         return _SCRIPT, program
     places = places_of(process, process.instruction_pointer, _PLACES)
-    own = next((one for one in places if one.function and not _is_library(one)), None)
-    named = own or next((one for one in places if one.function), None)
-    if named is None:
+    named = [one for one in places if one.function]
+    if not named:
         return _PROGRAM, program
-    return (_OWN if own else _FUNCTION), _short(f"{program}: {printable(named.function)}")
+    own = [one for one in named if not _is_library(one)]
+    # Go's packages have a function by which they make every call.
+    chosen = next((one for one in own if not _SYSCALL.search(one.function)), (own or named)[0])
+    function = printable(chosen.function.removesuffix(".abi0"))
+    return (_OWN if own else _FUNCTION), _short(f"{program}: {function}")
 
 
 def _is_library(place: MemoryPlace) -> bool:
