@@ -30,7 +30,17 @@ def held_to_what_it_needs(
 ) -> Path:
     """Record a server under ``load`` and run it again under the result; the load sees the same."""
     policy = tmp_path / "server.yml"
-    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), *options, "--"]
+    words = [
+        sys.executable,
+        "-m",
+        "seccompgen",
+        "record",
+        "--exact",
+        "-o",
+        str(policy),
+        *options,
+        "--",
+    ]
     with serving([*words, *command], tmp_path / "recorded.log", lambda: listens(port)) as recorder:
         expected = load()
     assert policy.exists(), (recorder.returncode, (tmp_path / "recorded.log").read_text())

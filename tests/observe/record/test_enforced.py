@@ -57,7 +57,7 @@ OFTEN = few_and_many(2, 4, "times")
 
 def workload(name: str, directory: Path) -> Workload:
     if name == "shell":
-        return Workload(["/bin/sh", "-c", SHELL])
+        return Workload(["/bin/sh", "-c", SHELL], settles=0.5)
     if name == "threads":
         gcc = shutil.which("gcc")
         if gcc is None:

@@ -74,7 +74,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class UnreachedRule:
-    """A call of a rule that nothing made; ``condition`` is empty where the rule has none."""
+    """A call of a rule that nothing made; ``condition`` is empty where the rule has none.
+
+    Of a group no call was made; ``name`` is that of the group, such as ``@files-read``.
+    """
 
     name: str
     condition: str
@@ -180,11 +183,11 @@ def coverage(recording: Recording, policy: ResolvedPolicy, abi: Abi, tables: Tab
             rule.applies_to(table.abi) and table.number_of(rule.name) is not None
             for table in answered
         ):
-            rules.setdefault((rule.name, rule.origin, rule.position), []).append(rule)
+            rules.setdefault((rule.group or rule.name, rule.origin, rule.position), []).append(rule)
     abis = [table.abi for table in answered]
     unreached = tuple(
-        UnreachedRule(name, condition_text(same, abis, tables), position)
+        UnreachedRule(name, "" if same[0].group else condition_text(same, abis, tables), position)
         for (name, origin, position), same in rules.items()
-        if (name, origin) not in reached
+        if not any((one.name, origin) in reached for one in same)
     )
     return Coverage(tuple(refused), unreached, len(rules))
