@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from seccompgen.cli.common import (
     default_action_option,
@@ -172,6 +173,9 @@ def record(
         _require_ours(output, known_files)
     tables = read_tables(tables_directory)
     known = tuple(_load(path, tables, reading) for path in known_files)
+    defaults = {one.default_action for one in known if not one.default_action.kind.lets_through}
+    if len(defaults) == 1 and not _is_said("default_action"):
+        (action,) = defaults
     against = _load(against_file, tables, reading) if against_file else None
     exact = exact or constrained or not output
     logged = _read_log(log_word, programs, known, tables, exact=exact) if log_word else ()
@@ -206,6 +210,12 @@ def record(
     if as_json:
         print_json(_as_json(recording, found, kinds, tables))
     sys.exit(code or (EXIT_NO if found and found.refused else 0))
+
+
+def _is_said(parameter: str) -> bool:
+    """Return True if the command line has an option, and does not leave it at its default."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is not ParameterSource.DEFAULT
 
 
 def _load(path: Path, tables: Tables, reading: Reading) -> ResolvedPolicy:

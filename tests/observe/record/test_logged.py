@@ -171,6 +171,14 @@ def test_it_is_for_merging(here: Path, words: tuple[str, ...], says: str) -> Non
     assert not (here / "x.yml").exists()
 
 
+@pytest.mark.parametrize("options", [(), ("--default-action", "trap")])
+def test_other_calls_are_answered_as_before(here: Path, options: tuple[str, ...]) -> None:
+    (here / "worker.yml").write_text(POLICY.replace("errno(EPERM)", "kill_process"))
+    assert merge(here, record("connect"), options=options).code == 0
+    default = load(here / "worker.yml").default_action
+    assert str(default) == ("trap" if options else "kill_process")
+
+
 OFFERS = """\
 # Not seen, but the code of worker can. Take in what yours does: remove the # before it.
 #- action: allow
