@@ -28,6 +28,7 @@ HOSTS = {
     *("cyclonedx.org", "json-schema.org", "json.schemastore.org", "www.w3.org"),
     # Words for one that the reader has.
     *("example.org", "cache.example.org", "mirror"),
+    "127.0.0.1",
 }
 """All hosts that are named; whoever adds one has looked that it is there."""
 _ADDRESS = re.compile(r"\bhttps?://[A-Za-z0-9][^\s\"'`<>()\[\]{},;\\|]*")
