@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.model import U32, U64, Comparison, Op, comparisons
 from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.kernel.powers import powers
-from seccompgen.observe.record.constrainable import selectors
+from seccompgen.observe.record.constrainable import NAMESPACES, selectors
 from seccompgen.observe.record.observations import ArgumentBits
 from seccompgen.policy.conditions import Lookup, alternatives
 from seccompgen.policy.expressions import parse_condition
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 CLONE3 = "clone3"
 """A call whose flags lie in memory: they are kept as if they were its first argument."""
 _THREAD = 0x00010000
-_NAMESPACES = 0x7E020080
-"""CLONE_THREAD; CLONE_NEW of cgroup, IPC, net, mount, PID, time, user and UTS."""
+"""CLONE_THREAD."""
 
 
 class Case(NamedTuple):
@@ -105,7 +104,7 @@ class Cases:
         return None
 
     def _of_clone3(self, flags: int) -> PowerLine:
-        if flags & _NAMESPACES:
+        if flags & NAMESPACES:
             return powers().of(CLONE3)[-1]
         lines = powers().of("clone")
         return lines[0] if flags & _THREAD else lines[-1]
@@ -113,7 +112,7 @@ class Cases:
     def kept(self, call: str, abi: Abi) -> list[ArgumentBits]:
         """Return the arguments of a call to keep, by which its case can be found."""
         if call == CLONE3:
-            return [ArgumentBits(0, _THREAD | _NAMESPACES)]
+            return [ArgumentBits(0, _THREAD | NAMESPACES)]
         masks: dict[int, int] = {}
         values: dict[int, set[int] | None] = {}
         for test in self._tests(call, abi):

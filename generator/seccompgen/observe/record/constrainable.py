@@ -68,11 +68,14 @@ _WORTH = {
     "socketpair": Worth("family", 0),
     "unshare": Worth("unshare_flags", 0, bits=True, width=64),
 }
+NAMESPACES = 0x7E020080
+"""CLONE_NEW of cgroup, IPC, net, mount, PID, time, user and UTS."""
 _SOCKET = (Worth("family", 0), Worth("type", 1, part=0xF), Worth("protocol", 2))
 _OPTION = (Worth("level", 1), Worth("optname", 2))
 _SELECTORS = {
     "socket": _SOCKET,
     "socketpair": _SOCKET,
+    "unshare": (Worth("unshare_flags", 0, bits=True, part=NAMESPACES),),
     "getsockopt": _OPTION,
     "setsockopt": _OPTION,
     **dict.fromkeys(
