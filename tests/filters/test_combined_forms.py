@@ -191,7 +191,10 @@ TWO = "read: 1\nwrite: arg0 == 1\nopenat: return EACCES\nclose: return ENOENT\n"
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        ("seccompiler", "b.policy:1:1: a filter of seccompiler answers calls through other ABIs"),
+        (
+            "seccompiler",
+            "b.policy:1:1: a filter of seccompiler cannot say bad_arch_action kill_thread",
+        ),
         ("seccompiler", "b.policy:4:8: a filter of seccompiler has two actions, here kill_thread"),
         ("systemd", "b.policy:1:1: settings of a unit cannot say kill_thread"),
     ],
