@@ -89,13 +89,14 @@ def _opens(view: FilterView) -> bool:
 
 
 def _serves(view: FilterView) -> bool:
-    """Return True if connections may be taken, by a program that has to end them."""
-    return any(map(view.permits, _ACCEPTS))
+    """Return True for a server with a loop of events, which ends many connections, half by half."""
+    loops = any(map(view.permits, ("epoll_wait", "epoll_pwait")))
+    return loops and any(map(view.permits, _ACCEPTS))
 
 
 def _never_sleeps(view: FilterView) -> bool:
     """Return True if others may be connected, and a program that tries again cannot sleep."""
-    connects = view.permits("connect") or _serves(view)
+    connects = any(map(view.permits, ("connect", *_ACCEPTS)))
     return connects and not any(map(view.permits, _SLEEPS))
 
 
