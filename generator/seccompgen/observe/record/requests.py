@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _UNHEARD = 0.05
-"""Seconds after which the tracing thread is told again."""
+"""Seconds after which the tracing thread is told again of what it has not heard."""
+_NOW_AND_THEN = 0.25
+_GRACE = 3.0
+"""Seconds in which what the command left may end by itself, with the calls that this takes."""
 _AT_ONCE = 0.5
 """Seconds within which signals are one request: timeout(1) signals a process, then its group."""
 _SAME = 5.0
@@ -27,8 +30,14 @@ _TELLS = signal.SIGURG
 
 
 @contextlib.contextmanager
-def answered_by(answer: Callable[[ReceivedSignal], None], numbers: Iterable[int]) -> Iterator[None]:
+def answered_by(
+    answer: Callable[[ReceivedSignal], None],
+    numbers: Iterable[int],
+    look: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Have ``answer`` hear, in this thread, of signals to this process, of ignored ones as well.
+
+    ``look`` is called now and then.
 
     They are blocked meanwhile. Another thread waits for them, since it learns who sent one; a
     handler of Python's does not.
@@ -42,7 +51,7 @@ def answered_by(answer: Callable[[ReceivedSignal], None], numbers: Iterable[int]
     def listen() -> None:
         while True:
             # One that comes just before a wait does not end it: then there is another.
-            came = signal.sigtimedwait(waited, _UNHEARD) if heard else signal.sigwaitinfo(waited)
+            came = signal.sigtimedwait(waited, _UNHEARD if heard else _NOW_AND_THEN)
             if over.is_set():
                 return
             if came and came.si_signo in numbers:
@@ -52,6 +61,7 @@ def answered_by(answer: Callable[[ReceivedSignal], None], numbers: Iterable[int]
     def tell(*_: object) -> None:
         while heard:
             answer(heard.popleft())
+        look()
 
     listener = threading.Thread(target=listen, daemon=True)
     handler = signal.signal(_TELLS, tell)
@@ -111,9 +121,9 @@ class _Twice:
 class Requests:
     """Signals while a command is traced, whose first thread is ``main``.
 
-    They are the command's. What is left when it has ended, as it was asked to, gets SIGTERM. One
-    more request to end, while the command has not obeyed the same one, kills everything. ``tids``
-    tells which threads there are.
+    They are the command's. What is left when it has ended, as it was asked to, gets SIGTERM, unless
+    it soon ends by itself. One more request to end, while the command has not obeyed the same one,
+    kills everything. ``tids`` tells which threads there are.
     """
 
     def __init__(self, main: int, tids: Callable[[], Iterable[int]]) -> None:
@@ -127,6 +137,7 @@ class Requests:
         self._fate = 0
         """The signal that all that is left gets, and what it still starts; 0 if there is none."""
         self._ended = False
+        self._due = 0.0
         self._twice = _Twice()
 
     def hear(self, came: ReceivedSignal) -> None:
@@ -158,12 +169,17 @@ class Requests:
     def has_ended(self, by: int) -> bool:
         """Note that the command has ended, by a signal if that is not 0.
 
-        Returns True if what it left ends now, as was asked.
+        Returns True if what it left is to end as well, since that was asked.
         """
         self._ended = True
-        if (self._asked or by in self._heard) and not self._fate:
+        if self._asked or by in self._heard:
+            self._due = time.monotonic() + _GRACE
+        return bool(self._due or self._fate)
+
+    def look(self) -> None:
+        """End what is left if it has had its time."""
+        if self._due and not self._fate and time.monotonic() > self._due:
             self._end_the_rest(signal.SIGTERM)
-        return bool(self._fate)
 
     def has_reached(self, tid: int) -> None:
         """Have a new thread share the fate of those that were there before."""

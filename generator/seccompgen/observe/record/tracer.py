@@ -75,7 +75,7 @@ def trace(
                 if number := killed_by(started):
                     raise NotStartedError(128 + number) from None
                 raise OutsideError(not_traceable(error)) from None
-            with answered_by(tracer.requests.hear, HANDED_ON), impatient():
+            with answered_by(tracer.requests.hear, HANDED_ON, tracer.requests.look), impatient():
                 let_go(started)
                 tracer.run()
         except BaseException:
@@ -285,7 +285,7 @@ class Tracer:
         count = self.threads.processes
         what = "a process" if count == 1 else f"{count} processes"
         say(
-            f"ending {what} that the command left; Ctrl-C kills what is left"
+            f"ending {what} that the command left, in a moment; Ctrl-C does so at once"
             if ends
             else f"waiting for {what} that the command left; Ctrl-C ends what is left",
             err=True,

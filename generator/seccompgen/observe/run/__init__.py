@@ -17,8 +17,13 @@
     patience        reads that may wait for ever, given up after a moment
     calls           a call as people read it             signatures  the types of its arguments
     symbols         the names in ELF files
+    demangle        those of C++ and Rust as people know them
+    mangled_cxx     the first of them                    mangled_rust  the second
+    mangled         what both readers of mangled names share
     places          the place in native code where a call was made
-    python          the lines of Python where a thread is
+    scripts         the lines of a script where a thread is
+    python          those of Python                      perl        those of Perl
+    memory          a process's memory for those two: all of what was asked, or nothing
     folding         refusals that repeat, as one with a count
     refusal         a filter's answer to a call, and the rule behind it
 """
