@@ -308,7 +308,7 @@ def reviewed() -> str:
     calls = [
         *(("openat", NONE), ("mmap", (0, 0, 5, 0, 0, 0)), ("rename", NONE), ("setuid", NONE)),
         *(("socket", (2, 1, 0, 0, 0, 0)), ("socket", (16, 3, 0, 0, 0, 0)), ("bind", NONE)),
-        *(("setsockopt", (0, 41, 26, 0, 0, 0)), ("kill", (7, 15, 0, 0, 0, 0))),
+        *(("setsockopt", (0, 0, 35, 0, 0, 0)), ("kill", (7, 15, 0, 0, 0, 0))),
         ("ioctl", (0, 0x5402, 0, 0, 0, 0)),
     ]
     origins: dict[Hashable, str] = {
