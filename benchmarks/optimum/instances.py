@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import interpreter
 from corpus import translated
-from seccompgen.compile.arguments import Arguments, Hints
+from seccompgen.compile.arguments import Arguments, constants_of
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.diagram import Diagram
 from seccompgen.compile.dispatch import dispatch
@@ -121,9 +121,9 @@ class _Pieces:
         return _assembled(graph, arguments.build(plans[0], UNBOUNDED))
 
     def _arguments(self) -> tuple[Diagram, Arguments]:
-        graph, hints = Diagram(), Hints.of_rules(self._policy.rules)
+        graph, constants = Diagram(), constants_of(self._policy.rules)
         paid = prices(SIZE)
-        return graph, Arguments(self._plans, graph, X86_64, paid, hints)
+        return graph, Arguments(self._plans, graph, X86_64, paid, constants)
 
 
 def _assembled(graph: Diagram, root: NodeId) -> Program:

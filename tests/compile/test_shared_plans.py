@@ -42,7 +42,7 @@ def made(name: str, abi_name: str) -> list[Sequence[Instruction]]:
     making = ProgramBuilder(abi, (), DEFAULT_OBJECTIVE)
     origin = Origin("code", Position("code"))
     lifted = lift(Code(program, abi.byte_order), [abi], making.functions, TABLES, origin)
-    again = making.program(lifted.lines, (lifted.otherwise, origin), origin, lifted.hints)
+    again = making.program(lifted.lines, (lifted.otherwise, origin), origin, lifted.constants)
     return [program, again.instructions]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.search import THOROUGH, WORD, Search
 from seccompgen.compile.tree import BUDGETS, IMPOSSIBLE, SCALE, UNBOUNDED, Item, count_tests
-from seccompgen.compile.word_search import WordSearch
+from seccompgen.compile.word_search import Care, WordSearch
 from seccompgen.compile.words import NO, YES, Words
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def searched(tests: Sequence[tuple[int, int]]) -> tuple[int, int]:
         line = words.where(words.masked(mask, value), words.constant(label), line)
     ends = np.full((len(tests) + 1, BUDGETS), SCALE, dtype=np.int64)
     ends[:, 0] = IMPOSSIBLE
-    search = WordSearch(LineFacts(words, (), SCALE), ends, THOROUGH)
+    search = WordSearch(LineFacts(words, (), SCALE), ends, Care(bits=True))
     search.best(line, (), 1 << 4)
     return words.runs(line), search.searched
 
@@ -66,7 +66,7 @@ def test_masks_without_a_pattern_are_tested_one_after_the_other() -> None:
         line = words.where(words.masked(*test), words.constant(1), line)
     ends = np.full((2, BUDGETS), SCALE, dtype=np.int64)
     ends[:, 0] = IMPOSSIBLE
-    found = WordSearch(LineFacts(words, tests, SCALE), ends, THOROUGH).best(line, (), 1 << 4)
+    found = WordSearch(LineFacts(words, tests, SCALE), ends, Care(bits=True)).best(line, (), 1 << 4)
     assert found is not None
     trees = found.cheapest
     # The first finds the word loaded.

@@ -54,7 +54,7 @@ def again(code: Code, abi: str) -> CompiledProgram:
     making = ProgramBuilder(REAL_ABIS[abi], (), DEFAULT_OBJECTIVE)
     origin = Origin("code", Position("code"))
     apart = lift(code, [REAL_ABIS[abi]], making.functions, TABLES, origin)
-    return making.program(apart.lines, (apart.otherwise, origin), origin, apart.hints)
+    return making.program(apart.lines, (apart.otherwise, origin), origin, apart.constants)
 
 
 @pytest.mark.parametrize(

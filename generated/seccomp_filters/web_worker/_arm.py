@@ -17,88 +17,88 @@ PROGRAM = (
     b"\x35\x00\x16\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> from creat
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xf5\xf7\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xf4\xf6\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xf3\xf5\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xf2\xf4\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from creat:
     b"\x35\x00\x0c\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x06\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
-    b"\x35\x00\x00\xf2\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
-    b"\x15\x00\xf1\xee\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\xf1\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
+    b"\x15\x00\xf0\xed\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
     # from lseek:
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\xee\xef\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    b"\x35\x00\xed\xee\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
     # from mount:
-    b"\x45\x00\xeb\xe0\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
+    b"\x45\x00\xea\xdf\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
     # from ptrace:
     b"\x35\x00\x03\x00\x22\x00\x00\x00"  # jge  34 nice                 -> from nice
-    b"\x35\x00\xeb\x00\x21\x00\x00\x00"  # jge  33 access               -> allow
-    b"\x15\x00\xea\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xe7\xea\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xea\x00\x21\x00\x00\x00"  # jge  33 access               -> allow
+    b"\x15\x00\xe9\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xe6\xe9\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
     # from nice:
-    b"\x15\x00\xe9\xe6\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xe8\xe5\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
-    b"\x15\x00\xe4\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x45\x00\xe5\xe6\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
+    b"\x15\x00\xe3\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x45\x00\xe4\xe5\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
     # from acct:
-    b"\x35\x00\xe5\xe2\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xe4\xe1\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # from ioctl:
     b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xe1\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xe0\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xde\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x00\xdd\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x15\x00\xda\x50\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    b"\x15\x00\xd9\x50\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x45\x00\x53\xdb\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x45\x00\x53\xda\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x35\x00\x1c\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
     b"\x35\x00\x18\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
     b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> from setgroups
     b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> from setreuid
     b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
-    b"\x35\x00\xd3\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
-    b"\x15\x00\xd2\xd5\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xd2\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\xd1\xd4\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x15\x00\xd1\xd3\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x15\x00\xd0\xd2\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
     b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> from getrusage
-    b"\x45\x00\xcf\x33\xb2\xff\xff\xff"  # jset 0xffffffb2              -> errno(EPERM) else setreuid and others
+    b"\x45\x00\xce\x33\xb2\xff\xff\xff"  # jset 0xffffffb2              -> errno(EPERM) else setreuid and others
     # from getrusage:
-    b"\x15\x00\xce\xd0\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x15\x00\xcd\xcf\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # from setgroups:
     b"\x35\x00\x09\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer
     b"\x35\x00\x03\x00\x59\x00\x00\x00"  # jge  89                      -> from munmap
-    b"\x15\x00\xcd\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
-    b"\x15\x00\xcd\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
-    b"\x15\x00\xcc\xc9\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xcc\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
+    b"\x15\x00\xcc\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
+    b"\x15\x00\xcb\xc8\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
     # from munmap:
     b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> from fchmod
-    b"\x35\x00\xaf\xca\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap and others else errno(ENOSYS)
+    b"\x35\x00\xae\xc9\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap and others else errno(ENOSYS)
     # from fchmod:
     b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
-    b"\x15\x00\xc8\xc5\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xc7\xc4\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # from syslog:
-    b"\x35\x00\xc4\xc7\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xc3\xc6\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
     # from setitimer:
-    b"\x35\x00\x00\xc5\x6d\x00\x00\x00"  # jge  109                     else allow
+    b"\x35\x00\x00\xc4\x6d\x00\x00\x00"  # jge  109                     else allow
     b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> from sysinfo
-    b"\x35\x00\xc1\x00\x72\x00\x00\x00"  # jge  114 wait4               -> errno(EPERM)
-    b"\x15\x00\xc0\xc3\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xc0\x00\x72\x00\x00\x00"  # jge  114 wait4               -> errno(EPERM)
+    b"\x15\x00\xbf\xc2\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from sysinfo:
-    b"\x15\x00\xc2\xc1\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
+    b"\x15\x00\xc1\xc0\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
     # clone: web_worker.yml:169
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\xbd\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\xbe\xbc\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\xbc\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\xbd\xbb\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
-    b"\x35\x00\x8d\x05\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, pkey_mprotect else setdomainname and others
+    b"\x35\x00\x8c\x05\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, pkey_mprotect else setdomainname and others
     # from sigprocmask:
     b"\x35\x00\x26\x00\xdc\x00\x00\x00"  # jge  220 madvise             -> from madvise
     b"\x35\x00\x12\x00\xac\x00\x00\x00"  # jge  172 prctl               -> from prctl
@@ -106,129 +106,128 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
     # setdomainname and others:
-    b"\x45\x00\x00\xb5\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
-    b"\x45\x00\xb7\xb6\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(ENOSYS) else allow
+    b"\x45\x00\x00\xb4\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
+    b"\x45\x00\xb6\xb5\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(ENOSYS) else allow
     # from quotactl:
-    b"\x15\x00\xb6\xb3\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xb5\xb2\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from _llseek:
     b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
-    b"\x15\x00\xb1\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\xb0\xb2\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\xb0\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\xaf\xb1\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x35\x00\xb1\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\xb0\xae\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\xb0\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\xaf\xad\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> from setresuid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\xab\xad\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\xaa\xac\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
     b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> from nfsservctl
-    b"\x35\x00\x00\xa9\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
-    b"\x45\x00\xab\xaa\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\xa8\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
+    b"\x45\x00\xaa\xa9\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # from nfsservctl:
-    b"\x35\x00\xa9\xa7\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    b"\x35\x00\xa8\xa6\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
     # from prctl:
     b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\xa5\xa3\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x35\x00\xa4\xa2\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl: compute_only.yml:181
-    b"\x15\x00\xa4\xa2\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x15\x00\xa3\xa1\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
-    b"\x15\x00\x9f\xa1\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x9e\xa0\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> from sigaltstack
-    b"\x15\x00\x9f\x9d\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x15\x00\x9e\x9c\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # from sigaltstack:
-    b"\x35\x00\x9c\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM)
+    b"\x35\x00\x9b\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM)
     # setreuid and others:
-    b"\x45\x00\x9e\x9d\x04\x00\x00\x00"  # jset 4 write                 -> errno(ENOSYS) else allow
+    b"\x45\x00\x9d\x9c\x04\x00\x00\x00"  # jset 4 write                 -> errno(ENOSYS) else allow
     # from ugetrlimit:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
-    b"\x15\x00\x99\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x98\x9a\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x98\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x97\x99\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x15\x00\x99\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x15\x00\x98\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
-    b"\x15\x00\x97\x00\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow
-    b"\x15\x00\x96\x94\xd9\x00\x00\x00"  # jeq  217 getdents64          -> allow else errno(EPERM)
+    b"\x15\x00\x98\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x15\x00\x97\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
+    b"\x15\x00\x96\x00\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow
+    b"\x15\x00\x95\x93\xd9\x00\x00\x00"  # jeq  217 getdents64          -> allow else errno(EPERM)
     # from madvise:
     b"\x35\x00\x0e\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
     b"\x35\x00\x03\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> from fcntl64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x92\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x91\x8f\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x91\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x90\x8e\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from fcntl64:
-    b"\x35\x00\x83\x00\xde\x00\x00\x00"  # jge  222                     -> mount and others
+    b"\x35\x00\x82\x00\xde\x00\x00\x00"  # jge  222                     -> mount and others
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
-    b"\x15\x00\x8a\x8c\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    b"\x15\x00\x89\x8b\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
     # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x88\x8a\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x45\x00\x87\x89\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl64: web_worker.yml:147
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x88\x86\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    b"\x35\x00\x87\x85\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:63
-    b"\x15\x00\x87\x85\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x15\x00\x86\x84\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
-    b"\x35\x00\x4c\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x6d\x00\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1)
-    b"\x15\x00\x84\x82\xef\x00\x00\x00"  # jeq  239 sendfile64          -> allow else errno(EPERM)
+    b"\x35\x00\x4b\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x15\x00\x6c\x00\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1)
+    b"\x15\x00\x83\x81\xef\x00\x00\x00"  # jeq  239 sendfile64          -> allow else errno(EPERM)
     # from io_setup:
-    b"\x35\x00\x41\x00\x6d\x01\x00\x00"  # jge  365 recvmmsg            -> from recvmmsg
-    b"\x35\x00\x28\x00\x27\x01\x00\x00"  # jge  295 getsockopt          -> from getsockopt
+    b"\x35\x00\x40\x00\x6d\x01\x00\x00"  # jge  365 recvmmsg            -> from recvmmsg
+    b"\x35\x00\x27\x00\x27\x01\x00\x00"  # jge  295 getsockopt          -> from getsockopt
     b"\x35\x00\x19\x00\x26\x01\x00\x00"  # jge  294 setsockopt          -> setsockopt (1)
     b"\x35\x00\x0d\x00\x1c\x01\x00\x00"  # jge  284 listen              -> from listen
     b"\x35\x00\x06\x00\x09\x01\x00\x00"  # jge  265 clock_nanosleep     -> from clock_nanosleep
     b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> from timer_create
     b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 epoll_create        -> from epoll_create
-    b"\x15\x00\x7c\x7a\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
+    b"\x15\x00\x7b\x79\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
     # from epoll_create:
-    b"\x35\x00\x00\x7b\xfd\x00\x00\x00"  # jge  253 remap_file_pages    else allow
-    b"\x35\x00\x6d\x78\xfe\x00\x00\x00"  # jge  254                     -> mount and others else errno(EPERM)
+    b"\x35\x00\x00\x7a\xfd\x00\x00\x00"  # jge  253 remap_file_pages    else allow
+    b"\x35\x00\x6c\x77\xfe\x00\x00\x00"  # jge  254                     -> mount and others else errno(EPERM)
     # from timer_create:
-    b"\x35\x00\x79\x77\x07\x01\x00\x00"  # jge  263 clock_gettime       -> allow else errno(EPERM)
+    b"\x35\x00\x78\x76\x07\x01\x00\x00"  # jge  263 clock_gettime       -> allow else errno(EPERM)
     # from clock_nanosleep:
     b"\x35\x00\x04\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> from statfs64
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x0a\x00\x00\x00"  # jge  0xa                     -> clock_nanosleep          ; which_clock >= CLOCK_SGI_CYCLE
-    b"\x35\x00\x73\x75\x08\x00\x00\x00"  # jge  8                       -> errno(EPERM) else allow  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x72\x74\x08\x00\x00\x00"  # jge  8                       -> errno(EPERM) else allow  ; which_clock >= CLOCK_REALTIME_ALARM
     # clock_nanosleep: compute_only.yml:161
-    b"\x35\x00\x74\x51\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else clock_nanosleep, clock_nanosleep_time64
+    b"\x35\x00\x73\x50\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else clock_nanosleep, clock_nanosleep_time64
     # from statfs64:
-    b"\x15\x00\x73\x71\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
+    b"\x15\x00\x72\x70\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
     # from listen:
     b"\x15\x00\x05\x00\x20\x01\x00\x00"  # jeq  288 socketpair          -> socketpair
-    b"\x15\x00\x00\x71\x22\x01\x00\x00"  # jeq  290 sendto              else allow
+    b"\x15\x00\x00\x70\x22\x01\x00\x00"  # jeq  290 sendto              else allow
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x6d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x6c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x6d\x6b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x6c\x6a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x69\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x68\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x67\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x68\x66\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x66\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x67\x65\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt (1): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x63\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x62\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x62\x60\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    b"\x15\x00\x61\x5f\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
     # setsockopt (2): web_worker.yml:85
-    b"\x35\x00\x00\x61\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x15\x00\x60\x5e\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    b"\x35\x00\x00\x60\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x5f\x5d\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
     # setsockopt (3): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x35\x00\x5d\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x15\x00\x5c\x5a\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
+    b"\x45\x00\x5c\x5a\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (4): web_worker.yml:89
     b"\x15\x00\x5b\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x5a\x58\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT

@@ -7,140 +7,137 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\xe5\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\xe3\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x7d\x00\x00\x00\x10\x7b"  # jge  4219 getdents64         -> from getdents64
+    b"\x00\x35\x7b\x00\x00\x00\x10\x7b"  # jge  4219 getdents64         -> from getdents64
     b"\x00\x35\x38\x00\x00\x00\x10\x1e"  # jge  4126 sigprocmask        -> from sigprocmask
     b"\x00\x35\x1c\x00\x00\x00\x0f\xd8"  # jge  4056 mpx                -> from mpx
     b"\x00\x35\x12\x00\x00\x00\x0f\xd6"  # jge  4054 ioctl              -> from ioctl
     b"\x00\x35\x05\x00\x00\x00\x0f\xa6"  # jge  4006 close              -> from close
     b"\x00\x35\x02\x00\x00\x00\x0f\xa5"  # jge  4005 open               -> open
-    b"\x00\x35\xd9\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> allow
-    b"\x00\x35\x0d\xdd\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x00\x35\xd7\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> allow
+    b"\x00\x35\x0d\xdb\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
     # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xd5\xd6\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xd3\xd4\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
     b"\x00\x35\x08\x00\x00\x00\x0f\xc9"  # jge  4041 dup                -> from dup
     b"\x00\x35\x03\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> from mount
-    b"\x00\x35\xd3\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
-    b"\x00\x35\x00\xd2\x00\x00\x0f\xa7"  # jge  4007 waitpid            else allow
-    b"\x00\x15\xd1\xd0\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x00\x35\xd1\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
+    b"\x00\x35\x00\xd0\x00\x00\x0f\xa7"  # jge  4007 waitpid            else allow
+    b"\x00\x15\xcf\xce\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\xd0\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
-    b"\x00\x15\xcf\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
-    b"\x00\x15\xce\x00\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow
-    b"\x00\x15\xcd\xcc\x00\x00\x0f\xc1"  # jeq  4033 access             -> allow else errno(EPERM)
+    b"\x00\x15\xce\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
+    b"\x00\x15\xcd\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
+    b"\x00\x15\xcc\x00\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow
+    b"\x00\x15\xcb\xca\x00\x00\x0f\xc1"  # jeq  4033 access             -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\x00\xcc\x00\x00\x0f\xcc"  # jge  4044 prof               else allow
-    b"\x00\x35\xca\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
+    b"\x00\x35\x00\xca\x00\x00\x0f\xcc"  # jge  4044 prof               else allow
+    b"\x00\x35\xc8\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x00\x45\xca\xc9\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    b"\x00\x45\xc8\xc7\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc7\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xc5\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xc4\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xc2\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xc1\x68\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    b"\x00\x15\xbf\x66\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x00\x45\x6b\xc1\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x45\x69\xbf\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x00\x35\x14\x00\x00\x00\x10\x15"  # jge  4117 ipc                -> from ipc (1)
     b"\x00\x35\x09\x00\x00\x00\x10\x06"  # jge  4102 socketcall         -> from socketcall
     b"\x00\x35\x04\x00\x00\x00\x0f\xef"  # jge  4079 settimeofday       -> from settimeofday
     b"\x00\x35\x02\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> from setreuid
-    b"\x00\x35\x00\xbb\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
-    b"\x00\x15\xba\xbb\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x00\x35\x00\xb9\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
+    b"\x00\x15\xb8\xb9\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xba\xa3\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> allow else setreuid and others
+    b"\x00\x35\xb8\xa1\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x0f\xfa"  # jge  4090 mmap               -> from mmap
-    b"\x00\x15\xb8\x00\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow
-    b"\x00\x15\xb7\xb6\x00\x00\x0f\xf5"  # jeq  4085 readlink           -> allow else errno(EPERM)
+    b"\x00\x15\xb6\x00\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow
+    b"\x00\x15\xb5\xb4\x00\x00\x0f\xf5"  # jeq  4085 readlink           -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\xb5\x87\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
+    b"\x00\x35\xb3\x85\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
     # from socketcall:
     b"\x00\x35\x07\x00\x00\x00\x10\x07"  # jge  4103 syslog             -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
-    b"\x00\x45\xb2\xb1\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x45\xb0\xaf\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1): web_worker.yml:67
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xb0\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x35\xae\xaf\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
+    b"\x00\x45\x00\xae\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x35\xac\xad\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
     # socketcall (2): web_worker.yml:67
-    b"\x00\x35\xad\xae\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\xab\xac\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x00\x0f\x00\x00\x10\x0d"  # jge  4109 unused109          else syslog and others
-    b"\x00\x35\xac\xab\x00\x00\x10\x14"  # jge  4116 sysinfo            -> allow else errno(EPERM)
+    b"\x00\x35\xaa\xa9\x00\x00\x10\x14"  # jge  4116 sysinfo            -> allow else errno(EPERM)
     # from ipc (1):
-    b"\x00\x35\x7e\x00\x00\x00\x10\x1d"  # jge  4125 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x35\x7c\x00\x00\x00\x10\x1d"  # jge  4125 mprotect           -> mprotect, pkey_mprotect
     b"\x00\x45\x03\x00\xff\xff\xef\xe7"  # jset 0xffffefe7              -> from ipc (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\xa7\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\xa7\xa6\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\xa5\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\xa5\xa4\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # from ipc (2):
-    b"\x00\x35\xa5\x7c\x00\x00\x10\x1b"  # jge  4123 modify_ldt         -> errno(EPERM) else ipc and others
+    b"\x00\x35\xa3\x7a\x00\x00\x10\x1b"  # jge  4123 modify_ldt         -> errno(EPERM) else ipc and others
     # from sigprocmask:
     b"\x00\x35\x19\x00\x00\x00\x10\x55"  # jge  4181 setsockopt         -> from setsockopt
     b"\x00\x35\x11\x00\x00\x00\x10\x53"  # jge  4179 sendmsg            -> from sendmsg
     b"\x00\x35\x0c\x00\x00\x00\x10\x4b"  # jge  4171 getpeername        -> from getpeername
     b"\x00\x35\x05\x00\x00\x00\x10\x3c"  # jge  4156 mlockall           -> from mlockall
     b"\x00\x35\x01\x00\x00\x00\x10\x2c"  # jge  4140 _llseek            -> from _llseek
-    b"\x00\x35\x9f\xa0\x00\x00\x10\x1f"  # jge  4127 create_module      -> errno(EPERM) else allow
+    b"\x00\x35\x9d\x9e\x00\x00\x10\x1f"  # jge  4127 create_module      -> errno(EPERM) else allow
     # from _llseek:
-    b"\x00\x35\x00\x9f\x00\x00\x10\x34"  # jge  4148 cachectl           else allow
-    b"\x00\x15\x9d\x00\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM)
+    b"\x00\x35\x00\x9d\x00\x00\x10\x34"  # jge  4148 cachectl           else allow
+    b"\x00\x15\x9b\x00\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM)
     # syslog and others:
-    b"\x00\x45\x9d\x9c\x00\x00\x00\x08"  # jset 8                       -> allow else errno(EPERM)
+    b"\x00\x45\x9b\x9a\x00\x00\x00\x08"  # jset 8                       -> allow else errno(EPERM)
     # from mlockall:
     b"\x00\x15\x03\x00\x00\x00\x10\x47"  # jeq  4167 mremap             -> mremap
-    b"\x00\x15\x9b\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
-    b"\x00\x15\x9a\x00\x00\x00\x10\x46"  # jeq  4166 nanosleep          -> allow
-    b"\x00\x15\x99\x98\x00\x00\x10\x48"  # jeq  4168 accept             -> allow else errno(EPERM)
+    b"\x00\x15\x99\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
+    b"\x00\x15\x98\x00\x00\x00\x10\x46"  # jeq  4166 nanosleep          -> allow
+    b"\x00\x15\x97\x96\x00\x00\x10\x48"  # jeq  4168 accept             -> allow else errno(EPERM)
     # mremap: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x96\x97\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x94\x95\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getpeername:
-    b"\x00\x15\x00\x96\x00\x00\x10\x4d"  # jeq  4173 getsockopt         else allow
+    b"\x00\x15\x00\x94\x00\x00\x10\x4d"  # jeq  4173 getsockopt         else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x94\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
-    b"\x00\x15\x93\x92\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    b"\x00\x15\x92\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x00\x15\x91\x90\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
     # from sendmsg:
     b"\x00\x35\x02\x00\x00\x00\x10\x54"  # jge  4180 sendto             -> sendto
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x8f\x90\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\x8d\x8e\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:78
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\x8d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x8b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x8c\x8b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x8a\x89\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from setsockopt:
-    b"\x00\x35\x10\x00\x00\x00\x10\x56"  # jge  4182 shutdown           -> from shutdown
+    b"\x00\x35\x0e\x00\x00\x00\x10\x56"  # jge  4182 shutdown           -> from shutdown
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x00\x15\x00\x87\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x85\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (1)
-    b"\x00\x35\x85\x00\x00\x00\x00\x08"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
-    b"\x00\x15\x84\x83\x00\x00\x00\x04"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:85
-    b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x82\x81\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:85
-    b"\x00\x35\x80\x81\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:85, 89
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
+    b"\x00\x45\x83\x82\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:89
+    b"\x00\x15\x82\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x81\x80\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (2): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x00\x35\x7e\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x00\x15\x7d\x7c\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:89
-    b"\x00\x15\x7c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x7b\x7a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
+    b"\x00\x15\x7e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x00\x15\x7d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x00\x15\x7c\x7b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:85
+    b"\x00\x35\x7a\x7b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from shutdown:
     b"\x00\x35\x0a\x00\x00\x00\x10\x60"  # jge  4192 prctl              -> from prctl
     b"\x00\x15\x04\x00\x00\x00\x10\x58"  # jeq  4184 socketpair         -> socketpair

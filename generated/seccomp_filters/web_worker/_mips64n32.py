@@ -9,80 +9,77 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x0b\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x62\x00\x00\x00\x18\x35"  # jge  6197 cacheflush         -> from cacheflush
-    b"\x00\x35\x3d\x00\x00\x00\x17\xa7"  # jge  6055 clone              -> from clone
+    b"\x00\x35\x60\x00\x00\x00\x18\x35"  # jge  6197 cacheflush         -> from cacheflush
+    b"\x00\x35\x3b\x00\x00\x00\x17\xa7"  # jge  6055 clone              -> from clone
     b"\x00\x35\x19\x00\x00\x00\x17\x9a"  # jge  6042 accept             -> from accept
     b"\x00\x35\x0a\x00\x00\x00\x17\x7b"  # jge  6011 munmap             -> from munmap
-    b"\x00\x35\x97\x00\x00\x00\x17\x7a"  # jge  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x35\x95\x00\x00\x00\x17\x7a"  # jge  6010 mprotect           -> mprotect, pkey_mprotect
     b"\x00\x35\x05\x00\x00\x00\x17\x70"  # jge  6000 read               -> from read
     b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
-    b"\x00\x35\x02\xc1\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    b"\x00\x35\x02\xbf\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
     # from 0x1179:
-    b"\x00\x35\x00\xc0\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
-    b"\x00\x35\xbf\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
+    b"\x00\x35\x00\xbe\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
+    b"\x00\x35\xbd\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # from read:
-    b"\x00\x15\x00\xbc\x00\x00\x17\x72"  # jeq  6002 open               else allow
+    b"\x00\x15\x00\xba\x00\x00\x17\x72"  # jeq  6002 open               else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xb9\xba\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xb7\xb8\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from munmap:
     b"\x00\x35\x07\x00\x00\x00\x17\x8a"  # jge  6026 mincore            -> from mincore
     b"\x00\x15\x03\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl
-    b"\x00\x15\x00\xb7\x00\x00\x17\x88"  # jeq  6024 mremap             else allow
+    b"\x00\x15\x00\xb5\x00\x00\x17\x88"  # jeq  6024 mremap             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\xb4\xb5\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\xb2\xb3\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # ioctl: compute_only.yml:72, 75
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xb3\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xb1\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from mincore:
     b"\x00\x35\x04\x00\x00\x00\x17\x8f"  # jge  6031 dup                -> from dup
-    b"\x00\x15\x00\xaf\x00\x00\x17\x8b"  # jeq  6027 madvise            else errno(EPERM)
+    b"\x00\x15\x00\xad\x00\x00\x17\x8b"  # jeq  6027 madvise            else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\xae\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\xad\xac\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\xac\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\xab\xaa\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from dup:
-    b"\x00\x35\xab\xac\x00\x00\x17\x98"  # jge  6040 socket             -> errno(EPERM) else allow
+    b"\x00\x35\xa9\xaa\x00\x00\x17\x98"  # jge  6040 socket             -> errno(EPERM) else allow
     # from accept:
     b"\x00\x35\x0e\x00\x00\x00\x17\xa5"  # jge  6053 setsockopt         -> from setsockopt
     b"\x00\x35\x08\x00\x00\x00\x17\xa4"  # jge  6052 socketpair         -> socketpair
     b"\x00\x15\x03\x00\x00\x00\x17\x9b"  # jeq  6043 sendto             -> sendto
-    b"\x00\x15\x00\x7b\x00\x00\x17\x9d"  # jeq  6045 sendmsg            else accept and others
+    b"\x00\x15\x00\x79\x00\x00\x17\x9d"  # jeq  6045 sendmsg            else accept and others
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\xa5\xa6\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\xa3\xa4\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:78
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\xa3\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\xa1\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\xa2\xa1\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\xa0\x9f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x9f\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x9d\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x9d\x00\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EPERM)
-    b"\x00\x45\x9d\x9c\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
+    b"\x00\x45\x9b\x00\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EPERM)
+    b"\x00\x45\x9b\x9a\x00\x00\x00\x02"  # jset 2                       -> allow else errno(EPERM)
     # from setsockopt:
-    b"\x00\x35\x10\x00\x00\x00\x17\xa6"  # jge  6054 getsockopt         -> getsockopt
+    b"\x00\x35\x0e\x00\x00\x00\x17\xa6"  # jge  6054 getsockopt         -> getsockopt
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x00\x15\x00\x98\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x96\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (1)
-    b"\x00\x35\x96\x00\x00\x00\x00\x08"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
-    b"\x00\x15\x95\x94\x00\x00\x00\x04"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:85
-    b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x93\x92\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:85
-    b"\x00\x35\x91\x92\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:85, 89
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
+    b"\x00\x45\x94\x93\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:89
+    b"\x00\x15\x93\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x92\x91\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (2): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x00\x35\x8f\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x00\x15\x8e\x8d\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:89
-    b"\x00\x15\x8d\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x8c\x8b\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
+    b"\x00\x15\x8f\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x00\x15\x8e\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x00\x15\x8d\x8c\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:85
+    b"\x00\x35\x8b\x8c\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # getsockopt: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x8a\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP

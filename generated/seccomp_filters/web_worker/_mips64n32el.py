@@ -9,80 +9,77 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x0b\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x62\x00\x35\x18\x00\x00"  # jge  6197 cacheflush         -> from cacheflush
-    b"\x35\x00\x3d\x00\xa7\x17\x00\x00"  # jge  6055 clone              -> from clone
+    b"\x35\x00\x60\x00\x35\x18\x00\x00"  # jge  6197 cacheflush         -> from cacheflush
+    b"\x35\x00\x3b\x00\xa7\x17\x00\x00"  # jge  6055 clone              -> from clone
     b"\x35\x00\x19\x00\x9a\x17\x00\x00"  # jge  6042 accept             -> from accept
     b"\x35\x00\x0a\x00\x7b\x17\x00\x00"  # jge  6011 munmap             -> from munmap
-    b"\x35\x00\x97\x00\x7a\x17\x00\x00"  # jge  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x35\x00\x95\x00\x7a\x17\x00\x00"  # jge  6010 mprotect           -> mprotect, pkey_mprotect
     b"\x35\x00\x05\x00\x70\x17\x00\x00"  # jge  6000 read               -> from read
     b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
-    b"\x35\x00\x02\xc1\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    b"\x35\x00\x02\xbf\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
     # from 0x1179:
-    b"\x35\x00\x00\xc0\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
-    b"\x35\x00\xbf\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\xbe\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
+    b"\x35\x00\xbd\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # from read:
-    b"\x15\x00\x00\xbc\x72\x17\x00\x00"  # jeq  6002 open               else allow
+    b"\x15\x00\x00\xba\x72\x17\x00\x00"  # jeq  6002 open               else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xb9\xba\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xb7\xb8\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from munmap:
     b"\x35\x00\x07\x00\x8a\x17\x00\x00"  # jge  6026 mincore            -> from mincore
     b"\x15\x00\x03\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl
-    b"\x15\x00\x00\xb7\x88\x17\x00\x00"  # jeq  6024 mremap             else allow
+    b"\x15\x00\x00\xb5\x88\x17\x00\x00"  # jeq  6024 mremap             else allow
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\xb4\xb5\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\xb2\xb3\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xb3\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xb1\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from mincore:
     b"\x35\x00\x04\x00\x8f\x17\x00\x00"  # jge  6031 dup                -> from dup
-    b"\x15\x00\x00\xaf\x8b\x17\x00\x00"  # jeq  6027 madvise            else errno(EPERM)
+    b"\x15\x00\x00\xad\x8b\x17\x00\x00"  # jeq  6027 madvise            else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\xae\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\xad\xac\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\xac\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\xab\xaa\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from dup:
-    b"\x35\x00\xab\xac\x98\x17\x00\x00"  # jge  6040 socket             -> errno(EPERM) else allow
+    b"\x35\x00\xa9\xaa\x98\x17\x00\x00"  # jge  6040 socket             -> errno(EPERM) else allow
     # from accept:
     b"\x35\x00\x0e\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> from setsockopt
     b"\x35\x00\x08\x00\xa4\x17\x00\x00"  # jge  6052 socketpair         -> socketpair
     b"\x15\x00\x03\x00\x9b\x17\x00\x00"  # jeq  6043 sendto             -> sendto
-    b"\x15\x00\x00\x7b\x9d\x17\x00\x00"  # jeq  6045 sendmsg            else accept and others
+    b"\x15\x00\x00\x79\x9d\x17\x00\x00"  # jeq  6045 sendmsg            else accept and others
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\xa5\xa6\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\xa3\xa4\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\xa3\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\xa1\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\xa2\xa1\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\xa0\x9f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x9f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x9d\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x9d\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
-    b"\x45\x00\x9d\x9c\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
+    b"\x45\x00\x9b\x00\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM)
+    b"\x45\x00\x9b\x9a\x02\x00\x00\x00"  # jset 2                       -> allow else errno(EPERM)
     # from setsockopt:
-    b"\x35\x00\x10\x00\xa6\x17\x00\x00"  # jge  6054 getsockopt         -> getsockopt
+    b"\x35\x00\x0e\x00\xa6\x17\x00\x00"  # jge  6054 getsockopt         -> getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x08\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x98\xff\xff\x00\x00"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x96\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x02\x00\x09\x00\x00\x00"  # jge  9                       -> setsockopt (1)
-    b"\x35\x00\x96\x00\x08\x00\x00\x00"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
-    b"\x15\x00\x95\x94\x04\x00\x00\x00"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:85
-    b"\x35\x00\x01\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x93\x92\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:85
-    b"\x35\x00\x91\x92\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:85, 89
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
+    b"\x45\x00\x94\x93\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:89
+    b"\x15\x00\x93\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x92\x91\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (2): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x35\x00\x8f\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x15\x00\x8e\x8d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:89
-    b"\x15\x00\x8d\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x8c\x8b\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
+    b"\x15\x00\x8f\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x15\x00\x8e\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x15\x00\x8d\x8c\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:85
+    b"\x35\x00\x8b\x8c\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # getsockopt: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x8a\x00\x06\x00\x00\x00"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP

@@ -7,140 +7,137 @@ NR_SECCOMP = 4352
 # Answers calls of mipsel.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xe5\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\xe3\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x7d\x00\x7b\x10\x00\x00"  # jge  4219 getdents64         -> from getdents64
+    b"\x35\x00\x7b\x00\x7b\x10\x00\x00"  # jge  4219 getdents64         -> from getdents64
     b"\x35\x00\x38\x00\x1e\x10\x00\x00"  # jge  4126 sigprocmask        -> from sigprocmask
     b"\x35\x00\x1c\x00\xd8\x0f\x00\x00"  # jge  4056 mpx                -> from mpx
     b"\x35\x00\x12\x00\xd6\x0f\x00\x00"  # jge  4054 ioctl              -> from ioctl
     b"\x35\x00\x05\x00\xa6\x0f\x00\x00"  # jge  4006 close              -> from close
     b"\x35\x00\x02\x00\xa5\x0f\x00\x00"  # jge  4005 open               -> open
-    b"\x35\x00\xd9\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> allow
-    b"\x35\x00\x0d\xdd\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x35\x00\xd7\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> allow
+    b"\x35\x00\x0d\xdb\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
     # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xd5\xd6\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xd3\xd4\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from close:
     b"\x35\x00\x08\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> from dup
     b"\x35\x00\x03\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> from mount
-    b"\x35\x00\xd3\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
-    b"\x35\x00\x00\xd2\xa7\x0f\x00\x00"  # jge  4007 waitpid            else allow
-    b"\x15\x00\xd1\xd0\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
+    b"\x35\x00\xd1\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
+    b"\x35\x00\x00\xd0\xa7\x0f\x00\x00"  # jge  4007 waitpid            else allow
+    b"\x15\x00\xcf\xce\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\xd0\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
-    b"\x15\x00\xcf\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
-    b"\x15\x00\xce\x00\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow
-    b"\x15\x00\xcd\xcc\xc1\x0f\x00\x00"  # jeq  4033 access             -> allow else errno(EPERM)
+    b"\x15\x00\xce\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
+    b"\x15\x00\xcd\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
+    b"\x15\x00\xcc\x00\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow
+    b"\x15\x00\xcb\xca\xc1\x0f\x00\x00"  # jeq  4033 access             -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x00\xcc\xcc\x0f\x00\x00"  # jge  4044 prof               else allow
-    b"\x35\x00\xca\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
+    b"\x35\x00\x00\xca\xcc\x0f\x00\x00"  # jge  4044 prof               else allow
+    b"\x35\x00\xc8\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
     # syscall and others:
-    b"\x45\x00\xca\xc9\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
+    b"\x45\x00\xc8\xc7\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
     # from ioctl:
     b"\x35\x00\x03\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xc7\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xc5\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xc4\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x00\xc2\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x15\x00\xc1\x68\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    b"\x15\x00\xbf\x66\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x45\x00\x6b\xc1\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x45\x00\x69\xbf\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x35\x00\x14\x00\x15\x10\x00\x00"  # jge  4117 ipc                -> from ipc (1)
     b"\x35\x00\x09\x00\x06\x10\x00\x00"  # jge  4102 socketcall         -> from socketcall
     b"\x35\x00\x04\x00\xef\x0f\x00\x00"  # jge  4079 settimeofday       -> from settimeofday
     b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> from setreuid
-    b"\x35\x00\x00\xbb\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
-    b"\x15\x00\xba\xbb\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x35\x00\x00\xb9\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
+    b"\x15\x00\xb8\xb9\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\xba\xa3\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> allow else setreuid and others
+    b"\x35\x00\xb8\xa1\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x02\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> from mmap
-    b"\x15\x00\xb8\x00\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow
-    b"\x15\x00\xb7\xb6\xf5\x0f\x00\x00"  # jeq  4085 readlink           -> allow else errno(EPERM)
+    b"\x15\x00\xb6\x00\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow
+    b"\x15\x00\xb5\xb4\xf5\x0f\x00\x00"  # jeq  4085 readlink           -> allow else errno(EPERM)
     # from mmap:
-    b"\x35\x00\xb5\x87\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
+    b"\x35\x00\xb3\x85\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
     # from socketcall:
     b"\x35\x00\x07\x00\x07\x10\x00\x00"  # jge  4103 syslog             -> from syslog
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
-    b"\x45\x00\xb2\xb1\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x45\x00\xb0\xaf\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1): web_worker.yml:67
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\xb0\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x35\x00\xae\xaf\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
+    b"\x45\x00\x00\xae\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
+    b"\x35\x00\xac\xad\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
     # socketcall (2): web_worker.yml:67
-    b"\x35\x00\xad\xae\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x35\x00\xab\xac\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x00\x0f\x0d\x10\x00\x00"  # jge  4109 unused109          else syslog and others
-    b"\x35\x00\xac\xab\x14\x10\x00\x00"  # jge  4116 sysinfo            -> allow else errno(EPERM)
+    b"\x35\x00\xaa\xa9\x14\x10\x00\x00"  # jge  4116 sysinfo            -> allow else errno(EPERM)
     # from ipc (1):
-    b"\x35\x00\x7e\x00\x1d\x10\x00\x00"  # jge  4125 mprotect           -> mprotect, pkey_mprotect
+    b"\x35\x00\x7c\x00\x1d\x10\x00\x00"  # jge  4125 mprotect           -> mprotect, pkey_mprotect
     b"\x45\x00\x03\x00\xe7\xef\xff\xff"  # jset 0xffffefe7              -> from ipc (2)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\xa7\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\xa7\xa6\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\xa5\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\xa5\xa4\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # from ipc (2):
-    b"\x35\x00\xa5\x7c\x1b\x10\x00\x00"  # jge  4123 modify_ldt         -> errno(EPERM) else ipc and others
+    b"\x35\x00\xa3\x7a\x1b\x10\x00\x00"  # jge  4123 modify_ldt         -> errno(EPERM) else ipc and others
     # from sigprocmask:
     b"\x35\x00\x19\x00\x55\x10\x00\x00"  # jge  4181 setsockopt         -> from setsockopt
     b"\x35\x00\x11\x00\x53\x10\x00\x00"  # jge  4179 sendmsg            -> from sendmsg
     b"\x35\x00\x0c\x00\x4b\x10\x00\x00"  # jge  4171 getpeername        -> from getpeername
     b"\x35\x00\x05\x00\x3c\x10\x00\x00"  # jge  4156 mlockall           -> from mlockall
     b"\x35\x00\x01\x00\x2c\x10\x00\x00"  # jge  4140 _llseek            -> from _llseek
-    b"\x35\x00\x9f\xa0\x1f\x10\x00\x00"  # jge  4127 create_module      -> errno(EPERM) else allow
+    b"\x35\x00\x9d\x9e\x1f\x10\x00\x00"  # jge  4127 create_module      -> errno(EPERM) else allow
     # from _llseek:
-    b"\x35\x00\x00\x9f\x34\x10\x00\x00"  # jge  4148 cachectl           else allow
-    b"\x15\x00\x9d\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM)
+    b"\x35\x00\x00\x9d\x34\x10\x00\x00"  # jge  4148 cachectl           else allow
+    b"\x15\x00\x9b\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM)
     # syslog and others:
-    b"\x45\x00\x9d\x9c\x08\x00\x00\x00"  # jset 8                       -> allow else errno(EPERM)
+    b"\x45\x00\x9b\x9a\x08\x00\x00\x00"  # jset 8                       -> allow else errno(EPERM)
     # from mlockall:
     b"\x15\x00\x03\x00\x47\x10\x00\x00"  # jeq  4167 mremap             -> mremap
-    b"\x15\x00\x9b\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
-    b"\x15\x00\x9a\x00\x46\x10\x00\x00"  # jeq  4166 nanosleep          -> allow
-    b"\x15\x00\x99\x98\x48\x10\x00\x00"  # jeq  4168 accept             -> allow else errno(EPERM)
+    b"\x15\x00\x99\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
+    b"\x15\x00\x98\x00\x46\x10\x00\x00"  # jeq  4166 nanosleep          -> allow
+    b"\x15\x00\x97\x96\x48\x10\x00\x00"  # jeq  4168 accept             -> allow else errno(EPERM)
     # mremap: web_worker.yml:157
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x96\x97\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x94\x95\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getpeername:
-    b"\x15\x00\x00\x96\x4d\x10\x00\x00"  # jeq  4173 getsockopt         else allow
+    b"\x15\x00\x00\x94\x4d\x10\x00\x00"  # jeq  4173 getsockopt         else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x94\x00\x06\x00\x00\x00"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
-    b"\x15\x00\x93\x92\xff\xff\x00\x00"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    b"\x15\x00\x92\x00\x06\x00\x00\x00"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x15\x00\x91\x90\xff\xff\x00\x00"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
     # from sendmsg:
     b"\x35\x00\x02\x00\x54\x10\x00\x00"  # jge  4180 sendto             -> sendto
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8f\x90\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x8d\x8e\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x8d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x8b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x8c\x8b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x8a\x89\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from setsockopt:
-    b"\x35\x00\x10\x00\x56\x10\x00\x00"  # jge  4182 shutdown           -> from shutdown
+    b"\x35\x00\x0e\x00\x56\x10\x00\x00"  # jge  4182 shutdown           -> from shutdown
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x08\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (3)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x87\xff\xff\x00\x00"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x85\x06\x00\x00\x00"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x02\x00\x09\x00\x00\x00"  # jge  9                       -> setsockopt (1)
-    b"\x35\x00\x85\x00\x08\x00\x00\x00"  # jge  8                       -> allow                    ; optname >= SO_KEEPALIVE
-    b"\x15\x00\x84\x83\x04\x00\x00\x00"  # jeq  4                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
-    # setsockopt (1): web_worker.yml:85
-    b"\x35\x00\x01\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (2)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x82\x81\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (2): web_worker.yml:85
-    b"\x35\x00\x80\x81\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (3): web_worker.yml:85, 89
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= TCP_SYNCNT
+    b"\x45\x00\x83\x82\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (1): web_worker.yml:89
+    b"\x15\x00\x82\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x81\x80\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (2): web_worker.yml:85, 89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (4)           ; optname >= TCP_SYNCNT
-    b"\x35\x00\x7e\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x15\x00\x7d\x7c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
-    # setsockopt (4): web_worker.yml:89
-    b"\x15\x00\x7c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x7b\x7a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
+    b"\x15\x00\x7e\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x15\x00\x7d\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x15\x00\x7c\x7b\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (3): web_worker.yml:85
+    b"\x35\x00\x7a\x7b\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from shutdown:
     b"\x35\x00\x0a\x00\x60\x10\x00\x00"  # jge  4192 prctl              -> from prctl
     b"\x15\x00\x04\x00\x58\x10\x00\x00"  # jeq  4184 socketpair         -> socketpair

@@ -11,159 +11,157 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x72\x00\x00\x00\x00\xb9"  # jge  185 semop               -> from semop
+    b"\x00\x35\x71\x00\x00\x00\x00\xb9"  # jge  185 semop               -> from semop
     b"\x00\x35\x38\x00\x00\x00\x00\x77"  # jge  119 madvise             -> from madvise
     b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
     b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xd7\xd8\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xd6\xd7\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xd5\xd6\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xd4\xd5\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x04\x00\x00\x00\x00\x1e"  # jge  30 utime                -> from utime
     b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xd3\x00\x00\x00\x00\x12"  # jge  18 stat                 -> allow
-    b"\x00\x15\xd2\xd1\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\xd2\x00\x00\x00\x00\x12"  # jge  18 stat                 -> allow
+    b"\x00\x15\xd1\xd0\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x35\xd1\x90\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else mount and others
+    b"\x00\x35\xd0\x8f\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else mount and others
     # from utime:
     b"\x00\x35\x02\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
-    b"\x00\x45\xce\x00\xff\xff\xff\xdc"  # jset 0xffffffdc              -> errno(EPERM)
-    b"\x00\x15\xcd\xce\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else allow
+    b"\x00\x45\xcd\x00\xff\xff\xff\xdc"  # jset 0xffffffdc              -> errno(EPERM)
+    b"\x00\x15\xcc\xcd\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else allow
     # from dup:
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xcb\xcc\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
+    b"\x00\x15\xca\xcb\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
     # from acct:
-    b"\x00\x35\xcb\xca\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
+    b"\x00\x35\xca\xc9\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc8\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xc7\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xc5\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xc4\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xc2\x62\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    b"\x00\x15\xc1\x61\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x00\x45\x66\xc2\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x45\x65\xc1\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from socketpair:
     b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> from sendto
     b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\xbd\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\xbc\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xbb\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\xbb\xba\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\xba\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\xba\xb9\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # from setpgid:
     b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
-    b"\x00\x35\xb9\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x35\xb7\x20\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
+    b"\x00\x35\xb8\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x35\xb6\x20\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
     # from setsid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
-    b"\x00\x15\xb6\x09\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else setsid and others
+    b"\x00\x15\xb5\x09\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else setsid and others
     # from getrlimit:
-    b"\x00\x35\x74\xb5\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount and others else allow
+    b"\x00\x35\x73\xb4\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount and others else allow
     # from sendto:
     b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\xb1\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\xb0\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\xb0\xaf\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\xaf\xae\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from symlink:
     b"\x00\x35\x05\x00\x00\x00\x00\x65"  # jge  101 stat64              -> from stat64
     b"\x00\x35\x02\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> from truncate
-    b"\x00\x35\xad\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> allow
+    b"\x00\x35\xac\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> allow
     # setsid and others:
-    b"\x00\x45\xab\xac\x00\x00\x00\x0a"  # jset 10 unlink               -> errno(EPERM) else allow
+    b"\x00\x45\xaa\xab\x00\x00\x00\x0a"  # jset 10 unlink               -> errno(EPERM) else allow
     # from truncate:
-    b"\x00\x15\xab\x00\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow
-    b"\x00\x15\xaa\xa9\x00\x00\x00\x62"  # jeq  98 recv                 -> allow else errno(EPERM)
+    b"\x00\x15\xaa\x00\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow
+    b"\x00\x15\xa9\xa8\x00\x00\x00\x62"  # jeq  98 recv                 -> allow else errno(EPERM)
     # from stat64:
     b"\x00\x35\x03\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
-    b"\x00\x45\x00\xa8\x00\x00\x00\x02"  # jset 2 fork                  else allow
-    b"\x00\x45\x00\xa8\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
-    b"\x00\x35\xa6\xa5\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xa7\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x45\x00\xa7\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
+    b"\x00\x35\xa5\xa4\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
     # from vhangup:
-    b"\x00\x35\xa5\x64\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount and others
+    b"\x00\x35\xa4\x63\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount and others
     # from madvise:
     b"\x00\x35\x20\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x13\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> from nanosleep
     b"\x00\x35\x07\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x03\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x9f\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x9e\x9d\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x9e\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x9d\x9c\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # clone: web_worker.yml:169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x9b\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x9b\x9a\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x9a\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x9a\x99\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
     b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
-    b"\x00\x15\x6c\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x99\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
+    b"\x00\x15\x6b\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x15\x98\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
     # setpgid and others:
-    b"\x00\x45\x97\x96\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x00\x45\x96\x95\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from quotactl:
     b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
-    b"\x00\x35\x00\x95\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x00\x15\x94\x92\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x94\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
+    b"\x00\x15\x93\x91\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from _llseek:
-    b"\x00\x15\x91\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x90\x91\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x90\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x8f\x90\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x15\x90\x8f\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x15\x8f\x8e\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from nanosleep:
     b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
-    b"\x00\x15\x8c\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
-    b"\x00\x15\x8b\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
-    b"\x00\x15\x8c\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
-    b"\x00\x15\x8b\x8a\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x8b\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x8a\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
+    b"\x00\x15\x8b\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x8a\x89\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
     # mremap: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x87\x88\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x86\x87\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x85\x84\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x00\x35\x84\x83\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:181
-    b"\x00\x15\x84\x83\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x15\x83\x82\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x15\x08\x00\x00\x00\x00\xb5"  # jeq  181 setsockopt          -> setsockopt (1)
     b"\x00\x15\x04\x00\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> getsockopt
     b"\x00\x15\x01\x00\x00\x00\x00\xb7"  # jeq  183 sendmsg             -> sendmsg
-    b"\x00\x45\x80\x3a\x00\x00\x00\x09"  # jset 9 link                  -> allow else rt_sigreturn and others
+    b"\x00\x45\x7f\x39\x00\x00\x00\x09"  # jset 9 link                  -> allow else rt_sigreturn and others
     # sendmsg: web_worker.yml:79
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x7d\x7e\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\x7c\x7d\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # getsockopt: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x7c\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
-    b"\x00\x15\x7b\x7a\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
+    b"\x00\x15\x7b\x00\x00\x00\x00\x06"  # jeq  6                       -> allow                    ; level == IPPROTO_TCP
+    b"\x00\x15\x7a\x79\x00\x00\xff\xff"  # jeq  0xffff                  -> allow else errno(EPERM)  ; level == SOL_SOCKET
     # setsockopt (1): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (4)           ; level == IPPROTO_TCP
-    b"\x00\x15\x00\x77\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x76\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (2)
-    b"\x00\x15\x75\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x00\x15\x74\x73\x00\x00\x00\x08"  # jeq  8                       -> allow else errno(EPERM)  ; optname == SO_KEEPALIVE
-    # setsockopt (2): web_worker.yml:85
-    b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x72\x71\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:85
-    b"\x00\x35\x70\x71\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (4): web_worker.yml:85, 89
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
+    b"\x00\x45\x74\x73\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (2): web_worker.yml:89
+    b"\x00\x15\x73\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x72\x71\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (3): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (5)           ; optname >= TCP_SYNCNT
-    b"\x00\x45\x6e\x6d\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5): web_worker.yml:89
-    b"\x00\x15\x6d\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x6c\x6b\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
+    b"\x00\x15\x6f\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x00\x15\x6e\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x00\x15\x6d\x6c\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (4): web_worker.yml:85
+    b"\x00\x35\x6b\x6c\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from semop:
     b"\x00\x35\x34\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
     b"\x00\x35\x1a\x00\x00\x00\x01\x02"  # jge  258 clock_nanosleep     -> from clock_nanosleep

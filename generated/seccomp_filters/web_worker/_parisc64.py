@@ -11,154 +11,152 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x6d\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> from getsockopt
+    b"\x00\x35\x6c\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> from getsockopt
     b"\x00\x35\x34\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> from setitimer
     b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
     b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xd0\xd1\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xcf\xd0\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xce\xcf\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xcd\xce\x00\x00\x23\x03"  # jset 0x2303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
     b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> from stat
-    b"\x00\x15\xcb\xca\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x15\xca\xc9\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from stat:
-    b"\x00\x35\xa4\xca\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    b"\x00\x35\xa3\xc9\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
     # from alarm:
-    b"\x00\x35\x00\xc9\x00\x00\x00\x1e"  # jge  30 utime                else allow
-    b"\x00\x45\xc7\x00\xff\xff\xff\xdc"  # jset 0xffffffdc              -> errno(EPERM)
-    b"\x00\x15\xc6\xc7\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else allow
+    b"\x00\x35\x00\xc8\x00\x00\x00\x1e"  # jge  30 utime                else allow
+    b"\x00\x45\xc6\x00\xff\xff\xff\xdc"  # jset 0xffffffdc              -> errno(EPERM)
+    b"\x00\x15\xc5\xc6\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else allow
     # from dup:
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xc4\xc5\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
+    b"\x00\x15\xc3\xc4\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
     # from acct:
-    b"\x00\x35\xc4\xc3\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
+    b"\x00\x35\xc3\xc2\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc1\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xc0\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xbe\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xbd\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xbb\x64\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    b"\x00\x15\xba\x63\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x00\x45\x68\xbb\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x45\x67\xba\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from socketpair:
     b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> from sendto
     b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\xb6\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\xb5\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xb4\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\xb4\xb3\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\xb3\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\xb3\xb2\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # from setpgid:
     b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
-    b"\x00\x35\xb2\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x35\xb0\x20\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
+    b"\x00\x35\xb1\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x35\xaf\x20\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
     # from setsid:
     b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
-    b"\x00\x45\xae\x9b\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    b"\x00\x45\xad\x9a\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
     # from getrlimit:
-    b"\x00\x35\x13\xae\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others else allow
+    b"\x00\x35\x13\xad\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others else allow
     # from sendto:
     b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\xaa\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\xa9\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\xa9\xa8\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\xa8\xa7\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from symlink:
     b"\x00\x35\x03\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> from fchmod
     b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
-    b"\x00\x45\xa5\xa6\xff\xff\xff\xaa"  # jset 0xffffffaa              -> errno(EPERM) else allow
+    b"\x00\x45\xa4\xa5\xff\xff\xff\xaa"  # jset 0xffffffaa              -> errno(EPERM) else allow
     # from mmap2:
-    b"\x00\x15\xa4\xa5\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x00\x15\xa3\xa4\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
     # from fchmod:
-    b"\x00\x15\xa4\x00\x00\x00\x00\x62"  # jeq  98 recv                 -> allow
-    b"\x00\x15\xa3\x00\x00\x00\x00\x65"  # jeq  101 stat64              -> allow
-    b"\x00\x15\xa3\xa1\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\xa3\x00\x00\x00\x00\x62"  # jeq  98 recv                 -> allow
+    b"\x00\x15\xa2\x00\x00\x00\x00\x65"  # jeq  101 stat64              -> allow
+    b"\x00\x15\xa2\xa0\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else errno(EPERM)
     # from setitimer:
     b"\x00\x35\x19\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> from nanosleep
     b"\x00\x35\x0c\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x08\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x04\x00\x00\x00\x00\x77"  # jge  119 madvise             -> madvise
     b"\x00\x35\x01\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
-    b"\x00\x35\x9c\x6e\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else setitimer and others
+    b"\x00\x35\x9b\x6d\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else setitimer and others
     # from vhangup:
-    b"\x00\x35\x9b\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    b"\x00\x35\x9a\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
     # settimeofday and others:
-    b"\x00\x45\x99\x9a\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
+    b"\x00\x45\x98\x99\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
     # madvise: compute_only.yml:91
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x98\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x97\x96\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x97\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x96\x95\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # clone: web_worker.yml:169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x94\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\x94\x93\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\x93\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x93\x92\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
     b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
-    b"\x00\x15\x7f\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x92\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
+    b"\x00\x15\x7e\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x15\x91\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
     # setpgid and others:
-    b"\x00\x45\x90\x8f\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x00\x45\x8f\x8e\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from quotactl:
     b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x03\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> from getdents
     b"\x00\x35\x01\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
-    b"\x00\x35\x8b\x8d\x00\x00\x00\x83"  # jge  131 quotactl            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x8a\x8c\x00\x00\x00\x83"  # jge  131 quotactl            -> errno(EPERM) else errno(ENOSYS)
     # from setfsuid:
-    b"\x00\x45\x8a\x8c\xff\xff\xff\x72"  # jset 0xffffff72              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x89\x8b\xff\xff\xff\x72"  # jset 0xffffff72              -> errno(EPERM) else errno(ENOSYS)
     # from getdents:
-    b"\x00\x15\x89\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x88\x89\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x88\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x87\x88\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x15\x88\x87\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x15\x87\x86\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from nanosleep:
     b"\x00\x35\x0e\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
     b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
-    b"\x00\x15\x83\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
-    b"\x00\x15\x82\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
-    b"\x00\x15\x83\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
-    b"\x00\x15\x82\x81\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x82\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x81\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
+    b"\x00\x15\x82\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x81\x80\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
     # mremap: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x7e\x7f\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x7d\x7e\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from prctl:
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x7b\x7a\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x00\x35\x7a\x79\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl: compute_only.yml:181
-    b"\x00\x15\x7a\x79\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x15\x79\x78\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
-    b"\x00\x45\x79\x4b\x00\x00\x00\x09"  # jset 9 link                  -> allow else setitimer and others
+    b"\x00\x45\x78\x4a\x00\x00\x00\x09"  # jset 9 link                  -> allow else setitimer and others
     # setsockopt (1): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (4)           ; level == IPPROTO_TCP
-    b"\x00\x15\x00\x75\x00\x00\xff\xff"  # jeq  0xffff                  else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x74\x00\x00\x00\x06"  # jeq  6                       else errno(EPERM)           ; level == IPPROTO_TCP
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x09"  # jge  9                       -> setsockopt (2)
-    b"\x00\x15\x73\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
-    b"\x00\x15\x72\x71\x00\x00\x00\x08"  # jeq  8                       -> allow else errno(EPERM)  ; optname == SO_KEEPALIVE
-    # setsockopt (2): web_worker.yml:85
-    b"\x00\x35\x01\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x70\x6f\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (3): web_worker.yml:85
-    b"\x00\x35\x6e\x6f\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (4): web_worker.yml:85, 89
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= TCP_SYNCNT
+    b"\x00\x45\x72\x71\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (2): web_worker.yml:89
+    b"\x00\x15\x71\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x70\x6f\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    # setsockopt (3): web_worker.yml:85, 89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (5)           ; optname >= TCP_SYNCNT
-    b"\x00\x45\x6c\x6b\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5): web_worker.yml:89
-    b"\x00\x15\x6b\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x6a\x69\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
+    b"\x00\x15\x6d\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_REUSEADDR
+    b"\x00\x15\x6c\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x00\x15\x6b\x6a\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (4): web_worker.yml:85
+    b"\x00\x35\x69\x6a\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
     # from getsockopt:
     b"\x00\x35\x37\x00\x00\x00\x01\x1f"  # jge  287 faccessat           -> from faccessat
     b"\x00\x35\x20\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> from sched_getaffinity

@@ -17,209 +17,208 @@ PROGRAM = (
     b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xd5\xd6\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xd4\xd5\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xd3\xd4\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xd2\xd3\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xd1\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xd0\xcf\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\xd0\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xcf\xce\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\xcf\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\xce\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\xcd\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
-    b"\x00\x15\xcc\xcb\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x00\x15\xce\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\xcd\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\xcc\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
+    b"\x00\x15\xcb\xca\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\xca\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\xca\x55\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x00\x35\xc9\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\xc9\x55\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc7\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xc6\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xc4\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xc3\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xc1\x3f\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    b"\x00\x15\xc0\x3f\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x00\x45\x42\xc1\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x45\x42\xc0\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
     b"\x00\x35\x15\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> from ipc (1)
     b"\x00\x35\x09\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
     b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
-    b"\x00\x35\x00\xbb\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\xba\xbb\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\xba\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\xb9\xba\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xba\x51\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\xb9\x51\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x45\x00\xb8\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xb7\xb6\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xb7\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xb6\xb5\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\xb5\xa0\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
+    b"\x00\x35\xb4\x9f\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
     # from socketcall:
     b"\x00\x35\x07\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
-    b"\x00\x45\xb2\xb1\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x45\xb1\xb0\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1): web_worker.yml:67
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xb0\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x35\xae\xaf\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
+    b"\x00\x45\x00\xaf\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
+    b"\x00\x35\xad\xae\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
     # socketcall (2): web_worker.yml:67
-    b"\x00\x35\xad\xae\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\xac\xad\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
-    b"\x00\x35\xac\xab\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xab\xaa\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x00\x35\xab\xaa\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else errno(EPERM)
+    b"\x00\x35\xaa\xa9\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else errno(EPERM)
     # from ipc (1):
-    b"\x00\x35\x82\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x35\x81\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, pkey_mprotect
     b"\x00\x45\x03\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> from ipc (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\xa6\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\xa6\xa5\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\xa5\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\xa5\xa4\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # from ipc (2):
-    b"\x00\x45\x00\xa4\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
-    b"\x00\x35\xa3\xa4\x00\x00\x00\x7b"  # jge  123 modify_ldt          -> errno(EPERM) else allow
+    b"\x00\x45\x00\xa3\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
+    b"\x00\x35\xa2\xa3\x00\x00\x00\x7b"  # jge  123 modify_ldt          -> errno(EPERM) else allow
     # from sigprocmask:
     b"\x00\x35\x1a\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> from fcntl64
     b"\x00\x35\x0b\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> from getresgid
     b"\x00\x35\x03\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x00\x3e\x00\x00\x00\x8c"  # jge  140 _llseek             else sigprocmask and others
-    b"\x00\x15\x9e\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x9d\x9e\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x9d\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x9c\x9d\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
-    b"\x00\x15\x9c\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x9b\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
-    b"\x00\x15\x9a\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
-    b"\x00\x15\x99\x98\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
+    b"\x00\x15\x9b\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x9a\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
+    b"\x00\x15\x99\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
+    b"\x00\x15\x98\x97\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
     # mremap: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x96\x97\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x95\x96\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresgid:
     b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
-    b"\x00\x15\x93\x94\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x92\x93\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
     # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x91\x90\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x00\x35\x90\x8f\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:181
-    b"\x00\x15\x90\x8f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x15\x8f\x8e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x00\x35\x04\x00\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> from ftruncate64
     b"\x00\x35\x02\x00\x00\x00\x00\xbb"  # jge  187 getpmsg             -> from getpmsg
-    b"\x00\x35\x8d\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> allow
-    b"\x00\x15\x8c\x8b\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
+    b"\x00\x35\x8c\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> allow
+    b"\x00\x15\x8b\x8a\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
     # from getpmsg:
-    b"\x00\x15\x8b\x16\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow else dup and others
+    b"\x00\x15\x8a\x16\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow else dup and others
     # from ftruncate64:
-    b"\x00\x35\x00\x8a\x00\x00\x00\xc6"  # jge  198 pciconfig_read      else allow
-    b"\x00\x15\x89\x88\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow else errno(EPERM)
+    b"\x00\x35\x00\x89\x00\x00\x00\xc6"  # jge  198 pciconfig_read      else allow
+    b"\x00\x15\x88\x87\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow else errno(EPERM)
     # from fcntl64:
     b"\x00\x35\x0d\x00\x00\x00\x00\xce"  # jge  206 mincore             -> from mincore
     b"\x00\x35\x09\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> madvise
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
-    b"\x00\x15\x82\x83\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    b"\x00\x15\x81\x82\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
     # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x80\x81\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x00\x45\x7f\x80\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl64: web_worker.yml:147
     b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
-    b"\x00\x35\x7f\x7e\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    b"\x00\x35\x7e\x7d\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:63
-    b"\x00\x15\x7e\x7d\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x15\x7d\x7c\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # madvise: compute_only.yml:91
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x7c\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x7b\x7a\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x7b\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x7a\x79\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from mincore:
     b"\x00\x35\x02\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
-    b"\x00\x15\x65\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> futex, futex_time64 (1)
-    b"\x00\x15\x78\x77\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow else errno(EPERM)
+    b"\x00\x15\x64\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> futex, futex_time64 (1)
+    b"\x00\x15\x77\x76\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow else errno(EPERM)
     # from sched_getaffinity:
     b"\x00\x35\x00\x1f\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> from set_tid_address
-    b"\x00\x35\x00\x76\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
+    b"\x00\x35\x00\x75\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
     # dup and others:
-    b"\x00\x45\x73\x74\x00\x00\x00\x15"  # jset 21 mount                -> errno(EPERM) else allow
+    b"\x00\x45\x72\x73\x00\x00\x00\x15"  # jset 21 mount                -> errno(EPERM) else allow
     # from set_tid_address:
-    b"\x00\x15\x72\x73\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x15\x71\x72\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
     # from remap_file_pages:
-    b"\x00\x35\x3a\x00\x00\x00\x01\x56"  # jge  342 recvmsg             -> from recvmsg
+    b"\x00\x35\x39\x00\x00\x00\x01\x56"  # jge  342 recvmsg             -> from recvmsg
     b"\x00\x35\x24\x00\x00\x00\x01\x53"  # jge  339 setsockopt          -> from setsockopt
     b"\x00\x35\x0f\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
     b"\x00\x35\x02\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
-    b"\x00\x35\x4c\x00\x00\x00\x00\xf8"  # jge  248 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
-    b"\x00\x35\x6d\x6c\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x4b\x00\x00\x00\x00\xf8"  # jge  248 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x35\x6c\x6b\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
     # from swapcontext:
     b"\x00\x35\x04\x00\x00\x00\x01\x1e"  # jge  286 openat              -> from openat
     b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid and others
-    b"\x00\x15\x6a\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
-    b"\x00\x15\x6a\x68\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x69\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
+    b"\x00\x15\x69\x67\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # setreuid and others:
-    b"\x00\x45\x67\x68\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
+    b"\x00\x45\x66\x67\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # from openat:
     b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x64\x65\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\x63\x64\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mkdirat:
     b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> from readlinkat
-    b"\x00\x15\x63\x62\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
+    b"\x00\x15\x62\x61\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
     # from readlinkat:
-    b"\x00\x35\x62\x00\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow
+    b"\x00\x35\x61\x00\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow
     # sigprocmask and others:
-    b"\x00\x45\x60\x61\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else allow
+    b"\x00\x45\x5f\x60\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else allow
     # from utimensat:
     b"\x00\x35\x0a\x00\x00\x00\x01\x49"  # jge  329 listen              -> from listen
     b"\x00\x35\x03\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> from inotify_init1
-    b"\x00\x35\x00\x43\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
-    b"\x00\x35\x5d\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
-    b"\x00\x15\x5c\x5b\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
+    b"\x00\x35\x00\x42\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x5c\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
+    b"\x00\x15\x5b\x5a\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
     # from inotify_init1:
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
-    b"\x00\x45\x59\x5a\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
+    b"\x00\x45\x58\x59\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
     # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x57\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x56\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x56\x55\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x55\x54\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
     b"\x00\x15\x03\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socketpair
-    b"\x00\x15\x00\x54\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
+    b"\x00\x15\x00\x53\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x52\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x4f\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x4e\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x4d\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\x4d\x4c\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\x4c\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x4c\x4b\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # from setsockopt:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> from getsockopt
+    b"\x00\x35\x0d\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> from getsockopt
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
-    b"\x00\x15\x00\x48\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x47\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x46\x45\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    b"\x00\x15\x45\x44\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
     # setsockopt (1): web_worker.yml:85
-    b"\x00\x35\x00\x45\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x00\x15\x44\x43\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    b"\x00\x35\x00\x44\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x00\x15\x43\x42\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
     # setsockopt (2): web_worker.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
-    b"\x00\x35\x41\x00\x00\x00\x00\x03"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x00\x15\x40\x3f\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
+    b"\x00\x45\x40\x3f\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (3): web_worker.yml:89
     b"\x00\x15\x3f\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x00\x15\x3e\x3d\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT

@@ -11,43 +11,43 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4e\x00\x73\x00\x00\x00"  # jge  115 sendmmsg            -> from sendmmsg
+    b"\x35\x00\x4d\x00\x73\x00\x00\x00"  # jge  115 sendmmsg            -> from sendmmsg
     b"\x35\x00\x2d\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
     b"\x35\x00\x1a\x00\x43\x00\x00\x00"  # jge  67 fcntl                -> from fcntl
     b"\x35\x00\x0f\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> from fcntl64
     b"\x15\x00\x0c\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
     b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> from link
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> from creat
-    b"\x35\x00\xb4\xb3\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    b"\x35\x00\xb3\xb2\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
     # from creat:
-    b"\x35\x00\x00\xb2\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
-    b"\x15\x00\xb1\xb2\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    b"\x35\x00\x00\xb1\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\xb0\xb1\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
     # from link:
     b"\x35\x00\x03\x00\x31\x00\x00\x00"  # jge  49 lstat                -> from lstat
-    b"\x35\x00\x8b\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> getcwd and others
-    b"\x15\x00\xaf\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
-    b"\x15\x00\xae\xad\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
+    b"\x35\x00\x8a\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> getcwd and others
+    b"\x15\x00\xae\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
+    b"\x15\x00\xad\xac\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
     # from lstat:
     b"\x35\x00\x01\x00\x36\x00\x00\x00"  # jge  54 fstat                -> from fstat
-    b"\x35\x00\xab\xac\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
+    b"\x35\x00\xaa\xab\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
     # from fstat:
-    b"\x15\x00\xaa\xab\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
+    b"\x15\x00\xa9\xaa\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
     # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xa8\xa9\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xa7\xa8\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from fcntl64:
     b"\x15\x00\x05\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x15\x00\x01\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
-    b"\x15\x00\xa6\xa5\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    b"\x15\x00\xa5\xa4\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
     # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa4\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xa3\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl64: web_worker.yml:147
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x06\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)     ; cmd >= F_SETOWN
     b"\x35\x00\x09\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x9f\x9e\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    b"\x35\x00\x9e\x9d\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # from fcntl:
     b"\x35\x00\x09\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
     b"\x35\x00\x07\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> from setxattr
@@ -55,41 +55,40 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN
     # fcntl64, fcntl (1): compute_only.yml:63
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)       ; cmd == F_SETFL
-    b"\x15\x00\x98\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    b"\x15\x00\x97\x98\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
     # fcntl64, fcntl (2): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x96\x97\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    b"\x45\x00\x95\x96\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # fcntl64, fcntl (3): compute_only.yml:63
-    b"\x15\x00\x96\x95\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x15\x00\x95\x94\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from setxattr:
-    b"\x15\x00\x6b\x52\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect else setxattr and others
+    b"\x15\x00\x6a\x51\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect else setxattr and others
     # from mlockall:
     b"\x15\x00\x05\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
     b"\x15\x00\x01\x00\x5b\x00\x00\x00"  # jeq  91 madvise              -> madvise
-    b"\x15\x00\x92\x91\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
+    b"\x15\x00\x91\x90\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
     # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x90\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x8f\x8e\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x8f\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x8e\x8d\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # mremap: web_worker.yml:157
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x8c\x8d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x8b\x8c\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setsockopt:
-    b"\x35\x00\x0e\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
+    b"\x35\x00\x0d\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x88\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x87\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x86\x85\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    b"\x15\x00\x85\x84\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
     # setsockopt (1): web_worker.yml:85
-    b"\x35\x00\x00\x85\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x15\x00\x84\x83\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    b"\x35\x00\x00\x84\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x83\x82\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
     # setsockopt (2): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
-    b"\x35\x00\x81\x00\x03\x00\x00\x00"  # jge  3                       -> allow                    ; optname >= TCP_CORK
-    b"\x15\x00\x80\x7f\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)  ; optname == TCP_NODELAY
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
+    b"\x45\x00\x80\x7f\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (3): web_worker.yml:89
     b"\x15\x00\x7f\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
     b"\x15\x00\x7e\x7d\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT

@@ -24,13 +24,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from seccompgen.compile.arguments import Arguments, Hints
+from seccompgen.compile.arguments import Arguments, Constants, constants_of
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.bounds import WeightedLine, bound, cost
 from seccompgen.compile.diagram import Diagram, LoadedWord, Relation
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import ArgumentFunction, Functions
-from seccompgen.compile.lower import Answer, NumberLine, NumberRange, number_lines
+from seccompgen.compile.lower import Answer, Masks, NumberLine, NumberRange, number_lines
 from seccompgen.compile.plans import shared_plans
 from seccompgen.compile.prices import prices, saved_instruction
 from seccompgen.compile.rejoin import Frequencies, rejoined
@@ -44,8 +44,9 @@ from seccompgen.core.program import ARCH_OFFSET, BPF_MAXINSNS, CompiledProgram
 __all__ = [
     "Answer",
     "ArgumentFunction",
+    "Constants",
     "Functions",
-    "Hints",
+    "Masks",
     "NumberLine",
     "NumberRange",
     "ProgramBuilder",
@@ -87,7 +88,7 @@ def compile_policy(
     making = ProgramBuilder(abi, policy.compat_of(abi), objective, in_order=in_order)
     lines = number_lines(policy, abi, tables, making.functions)
     bad_arch = policy.bad_arch_action.ret(abi), policy.bad_arch_origin
-    program = making.program(lines, bad_arch, policy.arches_origin, Hints.of_rules(policy.rules))
+    program = making.program(lines, bad_arch, policy.arches_origin, constants_of(policy.rules))
     if len(program.instructions) > BPF_MAXINSNS:
         raise InputError(*_too_long(policy, program))
     return program
@@ -119,7 +120,7 @@ class ProgramBuilder:
         lines: Sequence[NumberLine],
         otherwise: tuple[int, Origin],
         source: Origin,
-        hints: Hints,
+        constants: Constants,
     ) -> CompiledProgram:
         """Return the program that answers by ``lines``, and ``otherwise`` other audit values.
 
@@ -129,7 +130,7 @@ class ProgramBuilder:
         """
         abi, sets, graph = self._abi, self.functions.sets, Diagram()
         paid = prices(self._objective)
-        arguments = Arguments(self._plans, graph, abi, paid, hints, in_order=self._in_order)
+        arguments = Arguments(self._plans, graph, abi, paid, constants, in_order=self._in_order)
         ret, origin = otherwise
         foreign = graph.leaf(ret, (origin,))
         weighed: list[WeightedLine] = []

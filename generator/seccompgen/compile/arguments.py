@@ -15,8 +15,7 @@ a quarter if length is what counts.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -41,46 +40,36 @@ from seccompgen.compile.tree import (
 )
 from seccompgen.compile.word_search import TooManyError
 from seccompgen.compile.words import TooWideError
-from seccompgen.core.model import U32, Op, comparisons
+from seccompgen.core.model import comparisons
 from seccompgen.core.program import word_offset
-from seccompgen.core.word import Word, argument_words
+from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.compile.diagram import NodeId
-    from seccompgen.compile.lower import Answer, Origins
+    from seccompgen.compile.lower import Answer, Masks, Origins
     from seccompgen.compile.plans import Plans, Sampled, Way
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Tree
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Rule
+    from seccompgen.core.word import Word
 
+
+Constants: TypeAlias = "Mapping[Word, Mapping[int, list[Origin]]]"
+"""The rules that compare a word with a number."""
 
 _FEW_CASES = 8
 """So many rules of a call are planned even where rules are to be tested in their order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hints:
-    """The words of the rules: masks worth trying, and the rule of each constant.
-
-    A mask comes with what it is compared with, ``word & mask == k``. Neither changes what a
-    program answers.
-    """
-
-    masks: Mapping[Word, tuple[tuple[int, int], ...]]
-    constants: Mapping[Word, Mapping[int, list[Origin]]]
-
-    @classmethod
-    def of_rules(cls, rules: Sequence[Rule]) -> Hints:
-        """Return what ``rules`` themselves say."""
-        return cls(_masks(rules), _constants(rules))
-
-
 class Arguments:
-    """The plans of all functions of one program."""
+    """The plans of all functions of one program.
+
+    ``constants`` say who asked for a test.
+    """
 
     def __init__(
         self,
@@ -88,7 +77,7 @@ class Arguments:
         graph: Diagram,
         abi: Abi,
         prices: Prices,
-        hints: Hints,
+        constants: Constants,
         *,
         in_order: bool = False,
     ) -> None:
@@ -98,8 +87,10 @@ class Arguments:
         self._price = round(prices.word_test * SCALE * ALL_SAMPLES)
         self._short = prices.short
         self._sharing = round(prices.sharing * SCALE)
-        self._masks = hints.masks
-        self._constants = hints.constants
+        self._masks: Masks = {}
+        self._of_bits: set[Word] = set()
+        """The words of which calls are asked under several masks."""
+        self._constants = constants
         self._known: dict[Sampled, Plan] = {}
         self._used: set[Plan] = set()
         self._budget = Budget()
@@ -114,6 +105,7 @@ class Arguments:
         The simplest are planned first: larger ones then lead to them where they can. That makes
         shorter programs than the order of the numbers does, and on every ABI the same plans.
         """
+        self._of_bits = _asked_for_bits(answer for answer, _ in asked)
         rank = self._plans.functions.rank
         order = sorted(range(len(asked)), key=lambda place: rank(asked[place][0].function))
         found = {place: self._plan_of(*asked[place]) for place in order}
@@ -121,6 +113,7 @@ class Arguments:
 
     def _plan_of(self, answer: Answer, samples: Sequence[Sample]) -> Plan:
         asked = self._plans.sampled(answer.function, samples)
+        self._masks = answer.masks
         self._budget.begin_call()
         try:
             if self._all_in_order and len(answer.cases) > _FEW_CASES:
@@ -132,19 +125,20 @@ class Arguments:
                 return self._chain(answer)
             self._budget.begin_call(stubborn=True)
             plan = self._plan(asked)
-        size = sum(one.size for one in {plan, *plan.below} - self._used)
-        if answer.cases and size > self._longest(answer):
+        new = {plan, *plan.below} - self._used
+        if answer.cases and sum(one.size for one in new) > self._longest(answer):
             return self._chain(answer)
-        self._used |= {plan} | plan.below
+        self._used |= new
         return plan
 
     # --- planning ---------------------------------------------------------------------------
 
     def _longest(self, answer: Answer) -> int:
         """Return the length from which on rules are better tested one after the other."""
-        if self._short:
+        if self._short or self._budget.hasty:
             alone = Diagram()
-            return len(assemble(alone, self._chained(alone, answer))[0]) * 4 // 3
+            length = len(assemble(alone, self._chained(alone, answer))[0])
+            return length if self._budget.hasty else length * 4 // 3
         return 6 * sum(1 for case in answer.cases for _ in comparisons(case[0])) + 16
 
     def _chained(self, graph: Diagram, answer: Answer) -> NodeId:
@@ -184,12 +178,12 @@ class Arguments:
     def _way(self, asked: Sampled, word: Word) -> Way:
         parts = self._plans.parts(asked, word)
         labels = tuple([self._plan(part) for part in parts.below])
+        masks = self._masks.get(word, ())
         way = self._plans.way(
             parts,
-            self._plans.searches(self._masks.get(word, ()), self._price),
+            self._plans.searches(masks, self._price),
             labels,
-            rough=self._budget.is_rough,
-            stubborn=self._budget.stubborn,
+            self._budget.care(bits=len(masks) > 1 or word in self._of_bits),
         )
         self._budget.charge_search(way.intervals, way.bits)
         return way
@@ -276,7 +270,7 @@ class Arguments:
         return found or rules
 
 
-def _constants(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
+def constants_of(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
     """Return which of ``rules`` compare a word with a number."""
     found: dict[Word, dict[int, list[Origin]]] = {}
     for rule in rules:
@@ -287,23 +281,14 @@ def _constants(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
     return found
 
 
+def _asked_for_bits(answers: Iterable[Answer]) -> set[Word]:
+    """Return the words that are asked under several masks; that of a narrow type is none."""
+    masks: dict[Word, set[tuple[int, int]]] = {}
+    for answer in answers:
+        for word, own in answer.masks.items():
+            masks.setdefault(word, set()).update(test for test in own if test[0] & test[0] + 1)
+    return {word for word, own in masks.items() if len(own) > 1}
+
+
 def _together(parts: Iterable[Origins]) -> Origins:
     return tuple(dict.fromkeys(origin for part in parts for origin in part))
-
-
-def _masks(rules: Iterable[Rule]) -> dict[Word, tuple[tuple[int, int], ...]]:
-    """Return the masks that ``rules`` use on each word, (mask, k) for ``word & mask == k``."""
-    found: dict[Word, dict[tuple[int, int], None]] = {}
-    for rule in rules:
-        for test in comparisons(rule.condition):
-            match test.op:
-                case Op.ANY_BITS | Op.NO_BITS:
-                    mask, k = test.value, 0
-                case Op.MASKED_EQ | Op.NE:
-                    mask, k = test.mask, test.value
-                case _:
-                    continue
-            for word in argument_words(test.argument):
-                if word.of(mask) not in (0, U32):
-                    found.setdefault(word, {})[word.of(mask), word.of(k)] = None
-    return {word: tuple(masks) for word, masks in found.items()}

@@ -15,13 +15,14 @@ of them share an audit value or a dispatcher:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.compile.functions import ORIGINAL, ArgumentFunction
 from seccompgen.core.abis import X32_SYSCALL_BIT
-from seccompgen.core.model import U32, ActionKind, condition_for
+from seccompgen.core.model import U32, ActionKind, Op, comparisons, condition_for
 from seccompgen.core.reach import reach
+from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Origin, Predicate, ResolvedPolicy, Rule
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.core.word import Word
 
 Origins: TypeAlias = "tuple[Origin, ...]"
+Masks: TypeAlias = "Mapping[Word, tuple[tuple[int, int], ...]]"
+"""Masks of words, (mask, k) for ``word & mask == k``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Answer:
 
     ``cases`` are the rules that it is made of: the first whose condition holds answers. ``asked``
     are the arguments that each takes, before it is known which take them first, and whether it
-    allows: what callers are taken to come with.
+    allows: what callers are taken to come with. ``masks`` are worth trying; they change nothing.
     """
 
     function: ArgumentFunction
@@ -49,6 +53,7 @@ class Answer:
     default_origins: Origins
     cases: tuple[tuple[Predicate | None, int, Origin], ...] = ()
     asked: tuple[tuple[Box, bool], ...] = ()
+    masks: Masks = field(default_factory=dict, compare=False)
 
     @property
     def origins(self) -> Origins:
@@ -180,6 +185,7 @@ class _Line:
             ),
             cases,
             tuple(asked),
+            _masks(condition for condition, _, _ in cases),
         )
 
     def _backgrounds(self) -> Iterable[tuple[int, int, Answer]]:
@@ -210,6 +216,24 @@ def _constant(ret: int, origin: Origin) -> Answer:
     return Answer(ArgumentFunction((), ret), (), (origin,))
 
 
+def _masks(conditions: Iterable[Predicate | None]) -> Masks:
+    """Return the masks of ``conditions`` on each word."""
+    found: dict[Word, dict[tuple[int, int], None]] = {}
+    for condition in conditions:
+        for test in comparisons(condition):
+            match test.op:
+                case Op.ANY_BITS | Op.NO_BITS:
+                    mask, k = test.value, 0
+                case Op.MASKED_EQ | Op.NE:
+                    mask, k = test.mask, test.value
+                case _:
+                    continue
+            for word in argument_words(test.argument):
+                if word.of(mask) not in (0, U32):
+                    found.setdefault(word, {})[word.of(mask), word.of(k)] = None
+    return {word: tuple(masks) for word, masks in found.items()}
+
+
 def _each(origins: Iterable[Origin]) -> Origins:
     return tuple(dict.fromkeys(origins))
 
@@ -227,5 +251,6 @@ def _append(spans: list[NumberRange], span: NumberRange) -> None:
         _each((*a.default_origins, *b.default_origins)),
         a.cases,
         a.asked,
+        a.masks,
     )
     spans[-1] = NumberRange(before.first, span.last, answer, before.calls + span.calls)

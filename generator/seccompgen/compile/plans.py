@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.functions import ArgumentFunction, Derived
     from seccompgen.compile.linefacts import Seen
     from seccompgen.compile.tree import Costs
-    from seccompgen.compile.word_search import Sample
+    from seccompgen.compile.word_search import Care, Sample
     from seccompgen.compile.words import WordId
     from seccompgen.compile.wordtrees import WordTrees
     from seccompgen.core.word import Word
@@ -140,7 +140,7 @@ class Plans:
         self._searches: dict[tuple[tuple[tuple[int, int], ...], int], WordSearches] = {}
         self._sampled: dict[tuple[ArgumentFunction, tuple[Sample, ...]], Sampled] = {}
         self._parts: dict[tuple[Sampled, Word], Parts] = {}
-        self._ways: dict[tuple[Parts, WordSearches, tuple[Plan, ...], bool, bool], Way] = {}
+        self._ways: dict[tuple[Parts, WordSearches, tuple[Plan, ...], Care], Way] = {}
         self._alternatives: dict[tuple[Way, ...], _Alternatives] = {}
         self._constants: dict[Sampled, Plan] = {}
 
@@ -197,15 +197,13 @@ class Plans:
         parts: Parts,
         searches: WordSearches,
         labels: tuple[Plan, ...],
-        *,
-        rough: bool,
-        stubborn: bool,
+        care: Care,
     ) -> Way:
         """Return the best tests by ``searches`` on the word of ``parts``, each of which has a plan.
 
         Raises TooManyError where that would make large trees.
         """
-        key = parts, searches, labels, rough, stubborn
+        key = parts, searches, labels, care
         found = self._ways.get(key)
         if found is None:
             found_trees = searches.best(
@@ -213,8 +211,7 @@ class Plans:
                 parts.seen,
                 _UNSEEN_HIGH if parts.word.is_high else _UNSEEN,
                 np.array([plan.costs for plan in labels]),
-                rough=rough,
-                stubborn=stubborn,
+                care,
             )
             found = self._ways[key] = Way(parts, labels, *found_trees)
         return found

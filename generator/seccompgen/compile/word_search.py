@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from seccompgen.compile.bittrees import BitSearch
     from seccompgen.compile.decisionlist import ListStep
     from seccompgen.compile.linefacts import Helpful, LineFacts, Seen
-    from seccompgen.compile.search import Effort
     from seccompgen.compile.tree import Costs, Item
     from seccompgen.compile.words import WordId
     from seccompgen.compile.wordtrees import WordTrees
@@ -55,6 +54,19 @@ class TooManyError(Exception):
     """The rules have no diagram of reasonable size."""
 
 
+class Care(NamedTuple):
+    """How much a search is to try.
+
+    A ``rough`` one is for programs that have cost much already. A ``stubborn`` one goes on where
+    others give up, for rules that cannot be tested one after the other. ``bits`` are searched for
+    where the policy asks for bits of the word in several places.
+    """
+
+    rough: bool = False
+    stubborn: bool = False
+    bits: bool = False
+
+
 class Searched(NamedTuple):
     """The result of a search: ``trees``, what they cost from before the load on, and their tests.
 
@@ -78,22 +90,19 @@ class WordSearches:
     def __init__(self, facts: LineFacts) -> None:
         self._facts = facts
         self.cells = 0
-        self._known: dict[tuple[WordId, Seen, int, bytes, bool, bool], Searched | None] = {}
+        self._known: dict[tuple[WordId, Seen, int, bytes, Care], Searched | None] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def best(
-        self, line: WordId, seen: Seen, rest: int, ends: Costs, *, rough: bool, stubborn: bool
-    ) -> Searched:
+    def best(self, line: WordId, seen: Seen, rest: int, ends: Costs, care: Care) -> Searched:
         """Return the best trees for ``line``; all as in `WordSearch`.
 
         Raises TooManyError where that would make large trees.
         """
-        key = line, seen, rest, ends.tobytes(), rough, stubborn
+        key = line, seen, rest, ends.tobytes(), care
         if key not in self._known:
-            effort = ROUGH if rough else WORD
-            search = WordSearch(self._facts, ends, effort, stubborn=stubborn)
+            search = WordSearch(self._facts, ends, care)
             candidates = search.best(line, seen, rest)
             self._known[key] = None if candidates is None else _searched(candidates, search)
             self.cells += search.cells
@@ -137,29 +146,21 @@ class _Question(NamedTuple):
 
 
 class WordSearch:
-    """The search for one word; ``ends`` and ``effort`` are as in ``Search``.
+    """The search for one word; ``ends`` are as in ``Search``.
 
-    ``facts`` come with the price of a test, and the masks to try. A ``stubborn`` search goes on
-    where others give up, for rules that cannot be tested one after the other. ``searched`` counts
-    the intervals that were searched, ``cells`` the numbers in tables that are kept for them;
-    ``bits`` are the searches for tests of bits.
+    ``facts`` come with the price of a test, and the masks to try. ``searched`` counts the intervals
+    that were searched, ``cells`` the numbers in tables that are kept for them; ``bits`` are the
+    searches for tests of bits.
     """
 
-    def __init__(
-        self,
-        facts: LineFacts,
-        ends: Costs,
-        effort: Effort,
-        *,
-        stubborn: bool = False,
-    ) -> None:
+    def __init__(self, facts: LineFacts, ends: Costs, care: Care) -> None:
         self._facts = facts
         self._words = facts.words
         self._masks = facts.masks
         self._ends = ends
         self._price = facts.price
-        self._effort = effort
-        self._stubborn = stubborn
+        self._effort = ROUGH if care.rough else WORD
+        self._care = care
         self.searched = self.cells = 0
         self.bits: list[BitSearch] = []
         self._tried = self._tested_by_bits = self._restrictions = 0
@@ -188,9 +189,11 @@ class WordSearch:
             return Candidates([partial(OneLabel, label, weight, self._ends)])
         asked = _Question(line, seen, rest, self._words.runs(line))
         found: list[Callable[[], WordTrees]] = []
-        if len(self._masks) > 1 and asked.runs > _SIMPLE:
-            found += self._by_few_bits(asked)
-            found += self._by_list(asked)
+        if asked.runs > _SIMPLE:
+            if self._care.bits:
+                found += self._by_few_bits(asked)
+            if self._care.bits or len(self._masks) > 1:
+                found += self._by_list(asked)
         if not found or asked.runs <= _FEW_RUNS:
             split = self._by_mask(asked)
             if split is None:
@@ -253,7 +256,7 @@ class WordSearch:
             split = self._split(asked, *helpful)
             if split is not None:
                 found.append(split)
-            elif not self._stubborn:
+            elif not self._care.stubborn:
                 return None  # else another mask, or no mask, may do
         return found
 
@@ -266,7 +269,7 @@ class WordSearch:
 
         A stubborn search then tries the mask that leaves least to ask instead, here the first.
         """
-        first = self._stubborn and self._tested_by_bits == 0
+        first = self._care.stubborn and self._tested_by_bits == 0
         self._tested_by_bits += 1
         split = None
         if self._tested_by_bits <= _MOST_BY_BITS:

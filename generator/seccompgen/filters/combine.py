@@ -245,7 +245,7 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Compil
     try:
         lifted = lift(stack, (abi, *compat), making.functions, tables, origin)
         otherwise = lifted.otherwise, origin
-        program = making.program(lifted.lines, otherwise, origin, lifted.hints)
+        program = making.program(lifted.lines, otherwise, origin, lifted.constants)
     except TooManyError:
         message = (
             f"{name}: {abi.name}: their conditions do not go together into one program; {instead}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.compile import Answer, ArgumentFunction, Hints, NumberLine, NumberRange, Words
+from seccompgen.compile import Answer, ArgumentFunction, NumberLine, NumberRange, Words
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
 from seccompgen.core.problems import Problem
@@ -23,7 +23,7 @@ from seccompgen.verify.partition import Classes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seccompgen.compile import Functions
+    from seccompgen.compile import Constants, Functions, Masks
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
     from seccompgen.core.sets import Box, Sets
@@ -45,7 +45,7 @@ class Lifted(NamedTuple):
 
     lines: list[NumberLine]
     otherwise: int
-    hints: Hints
+    constants: Constants
 
 
 def lift(
@@ -101,7 +101,7 @@ class _Lift:
             for line in lines
             if len(line.spans) > 1 or line.spans[0].answer.function != other[0].answer.function
         ]
-        return Lifted(kept or lines[:1], otherwise, self._hints())
+        return Lifted(kept or lines[:1], otherwise, self._constants())
 
     def _ask_all(self) -> None:
         """Collect every question, whether calls come to it or not."""
@@ -131,9 +131,9 @@ class _Lift:
         left = self._numbers.all
         while left:
             with self._sets.attempt(_MOST_NODES):
-                alike, boxes = self._answers(arch, left)
+                alike, boxes, asked = self._answers(arch, left)
             left ^= alike
-            answer = self._answer(boxes)
+            answer = self._answer(boxes, asked)
             answers.setdefault(answer.function, answer)
             end = words.constant(answer.function)
             while alike:
@@ -156,8 +156,8 @@ class _Lift:
         tables = self._tables.under(arch)
         return {nr: name for table in tables for nr, name in table.names.items()}
 
-    def _answer(self, boxes: list[tuple[Box, int]]) -> Answer:
-        """Return the answer of disjoint ``boxes`` that together are everything."""
+    def _answer(self, boxes: list[tuple[Box, int]], asked_for: Iterable[Question]) -> Answer:
+        """Return the answer of disjoint ``boxes``, all in all, told apart by ``asked_for``."""
         often = [ret for _, ret in boxes]
         # What most boxes say is left to the default; of equals, what is refused.
         default = max(dict.fromkeys(often), key=lambda ret: (often.count(ret), -ret))
@@ -168,18 +168,20 @@ class _Lift:
         rules = derived.function.rules
         asked = tuple((box, ret == ActionKind.ALLOW.value) for box, ret in rules)
         origins = (self._origin,)
-        return Answer(derived.function, (origins,) * len(rules), origins, (), asked)
+        masks = _masks(asked_for)
+        return Answer(derived.function, (origins,) * len(rules), origins, (), asked, masks)
 
     # --- following ---------------------------------------------------------------------------
 
-    def _answers(self, arch: int, numbers: int) -> tuple[int, list[tuple[Box, int]]]:
+    def _answers(self, arch: int, numbers: int) -> tuple[int, list[tuple[Box, int]], set[Question]]:
         """Return (box of arguments, answer) for the calls of the least of ``numbers``.
 
         And first all of ``numbers``, classes as bits of an int, that are answered so on the same
-        way.
+        way; last the questions about arguments on it.
         """
         least = numbers & -numbers
         found: list[tuple[Box, int]] = []
+        asked: set[Question] = set()
         waiting = [(self._follower.start, EVERYTHING)]
         while waiting:
             state, box = waiting.pop()
@@ -200,12 +202,13 @@ class _Lift:
                 numbers &= yes if least & yes else ~yes
                 waiting.append((true if least & yes else false, box))
                 continue
+            asked.add(question)
             own = box[word.argument]
             inside = self._sets.both(own, self._set(question))
             for way, part in ((true, inside), (false, self._sets.minus(own, inside))):
                 if part != NOTHING:
                     waiting.append((way, _with(box, word.argument, part)))
-        return numbers, found
+        return numbers, found, asked
 
     def _set(self, question: Question) -> int:
         """Return the 64-bit values of which a word is as ``question`` asks."""
@@ -222,19 +225,21 @@ class _Lift:
         if self._steps > _MOST_STEPS:
             raise _too_many()
 
-    # --- what the search may try -------------------------------------------------------------
-
-    def _hints(self) -> Hints:
-        masks: dict[Word, dict[tuple[int, int], None]] = {}
+    def _constants(self) -> Constants:
         constants: dict[Word, dict[int, list[Origin]]] = {}
-        for question in sorted(self._asked, key=str):
-            word = question.word
-            if word.field < ARGS:
-                continue
-            constants.setdefault(word, {})[question.k] = [self._origin]
-            if question.mask not in {0, U32} and not question.more:
-                masks.setdefault(word, {})[question.mask, question.k] = None
-        return Hints({word: tuple(found) for word, found in masks.items()}, constants)
+        for question in self._asked:
+            if question.word.field >= ARGS:
+                constants.setdefault(question.word, {})[question.k] = [self._origin]
+        return constants
+
+
+def _masks(questions: Iterable[Question]) -> Masks:
+    """Return the masks of arguments under which ``questions`` compare for equality."""
+    masks: dict[Word, dict[tuple[int, int], None]] = {}
+    for question in sorted(questions, key=str):
+        if question.mask not in {0, U32} and not question.more:
+            masks.setdefault(question.word, {})[question.mask, question.k] = None
+    return {word: tuple(found) for word, found in masks.items()}
 
 
 def _too_many() -> UndecidedError:
