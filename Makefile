@@ -12,6 +12,7 @@
 # make test-weekly   what all of these leave out: more sizes and ABIs, all attacks and more policies
 #                 in each guest, more compilers, two Debians, the container image; an hour or more
 # make check      freshness, lint, types, proofs, tests
+# make workloads   record small runs of thirty programs, enforce richer ones; writes docs/workloads.md
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
 # make site       build the documentation's pages in build/site; a warning is an error
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
@@ -41,7 +42,7 @@ DATE ?=
 REPOSITORY ?=
 SITE ?=
 
-.PHONY: generate picture pages companions test test-root test-long quick test-kernels test-ecosystem test-weekly check bench bench-optimum bench-compile bench-record userlands pythons evidence lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
+.PHONY: generate picture pages companions test test-root test-long quick test-kernels test-ecosystem test-weekly check bench bench-optimum bench-compile bench-record userlands pythons evidence workloads lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -118,6 +119,10 @@ evidence: $(READY) system
 	PYTHONPATH=tests/helpers:tests $(BIN)/python tests/verify/evidence.py $(ARGS) > docs/evidence.md.new
 	mv docs/evidence.md.new docs/evidence.md
 
+workloads: $(READY) system ecosystem
+	PYTHONPATH=tests/helpers $(BIN)/python tests/ecosystem/small_and_rich.py $(ARGS) > docs/workloads.md.new
+	mv docs/workloads.md.new docs/workloads.md
+
 bench: $(VENV)/.bench system
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -190,7 +195,7 @@ $(READY): requirements/dev.txt pyproject.toml
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build pypy3 python3 python3-seccomp python3-venv strace
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := bazel-bootstrap bison bubblewrap busybox-static chromium clang crun curl debootstrap docker-cli docker.io fish flex g++ gcc gcc-aarch64-linux-gnu git groff-base golang-github-opencontainers-specs-dev golang-go iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 man-db mandoc mksh musl-tools nginx-light patchelf podman postgresql redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
+ECOSYSTEM := bazel-bootstrap bison bubblewrap busybox-static chromium clang crun curl debootstrap dnsmasq-base docker-cli docker.io fish flex g++ gcc gcc-aarch64-linux-gnu git gnupg golang-github-opencontainers-specs-dev golang-go groff-base iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 libimage-exiftool-perl lighttpd lua-socket lua5.4 man-db mandoc memcached mksh mosquitto mosquitto-clients musl-tools nginx-light patchelf podman postgresql redis-server ripgrep rsync runc rustc rustfmt sqlite3 strace systemd tcl xz-utils zsh
 DEBOOTSTRAP := debootstrap iproute2 util-linux
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)
