@@ -164,6 +164,8 @@ def _samples(call: str, asked: dict[int, set[int]]) -> Iterator[tuple[int, ...]]
 def more(now: Permitted, before: Permitted, used: set[str]) -> tuple[int, int, int]:
     """Count the calls that are permitted beyond those ``before``; see `Row`."""
     kinds = powers().kinds
+    # What the recorded run did, and the one under strace did not: no argument decides of these.
+    used = used | {line.power.name for call, line in before if powers().of(call) == (line,)}
     beyond = {(call, line.power.name) for call, line in now - before}
     own = {one for one in beyond if one[0] in RAISED and one[1] == "others"}
     gives = {one for one in beyond - own if kinds[one[1]].gives}
