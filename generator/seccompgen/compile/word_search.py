@@ -44,6 +44,9 @@ _MOST_MASKS = 3
 """So many masks are tried, those that leave the fewest intervals."""
 _MOST_TRIED = 100
 """After so many functions of a word only the best mask is tried."""
+_MOST_NODES = 4_000
+"""Words of larger diagrams are not tried with masks where rules can be tested in order; those of
+real policies have at most 300 nodes."""
 _MOST_BY_BITS = 64
 """So many functions of a word are tested by their highest bit."""
 _MOST_RESTRICTIONS = 8
@@ -189,7 +192,7 @@ class WordSearch:
             return Candidates([partial(OneLabel, label, weight, self._ends)])
         asked = _Question(line, seen, rest, self._words.runs(line))
         found: list[Callable[[], WordTrees]] = []
-        if asked.runs > _SIMPLE:
+        if asked.runs > _SIMPLE and not self._is_large(line):
             if self._care.bits:
                 found += self._by_few_bits(asked)
             if self._care.bits or len(self._masks) > 1:
@@ -331,9 +334,12 @@ class WordSearch:
             return False
         return asked.runs <= _RUNS_OF_A_NODE * self._words.size(asked.line)
 
+    def _is_large(self, line: WordId) -> bool:
+        return not self._care.stubborn and self._words.size(line) > _MOST_NODES
+
     def _helpful(self, asked: _Question) -> list[Helpful]:
         """Return the masks that make both sides simpler, the best first."""
-        if asked.runs <= _SIMPLE:
+        if asked.runs <= _SIMPLE or self._is_large(asked.line):
             return []
         self._tried += 1
         return self._facts.helpful(asked.line)[: _MOST_MASKS if self._tried < _MOST_TRIED else 1]
