@@ -296,8 +296,11 @@ def _is_fine(
         return True
     if "kill" in line.calls:
         sent = args[selectors(call, X86_64, TABLES.facts)[0].index] & 0xFFFFFFFF
-        more = FATAL if FATAL & signals else set()
-        return sent in signals | more or (call in {"tgkill", "tkill"} and sent in {2, 6, 15})
+        return (
+            bool(FATAL & signals)
+            or sent in signals
+            or (call in {"tgkill", "tkill"} and sent in {2, 6, 15})
+        )
     if kind == "code" and "mmap" in line.calls:
         return any(one.power == line.power and one.when for _, one in used)
     return line in {one for _, one in used}
@@ -309,7 +312,7 @@ def reviewed() -> str:
         *(("openat", NONE), ("mmap", (0, 0, 5, 0, 0, 0)), ("rename", NONE), ("setuid", NONE)),
         *(("socket", (2, 1, 0, 0, 0, 0)), ("socket", (16, 3, 0, 0, 0, 0)), ("bind", NONE)),
         *(("setsockopt", (0, 0, 35, 0, 0, 0)), ("kill", (7, 15, 0, 0, 0, 0))),
-        ("ioctl", (0, 0x5402, 0, 0, 0, 0)),
+        *(("ioctl", (0, 0x5402, 0, 0, 0, 0)), ("ioctl", (0, 0x5452, 0, 0, 0, 0))),
     ]
     origins: dict[Hashable, str] = {
         ("x86_64", call, line_of(call, NONE)): origin

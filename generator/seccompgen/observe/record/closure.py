@@ -49,7 +49,7 @@ Who asks the kernel about networks binds, and who leaves a terminal begins a ses
 _MOST_VALUES = 64
 """As many combinations of arguments are listed; a call with more is permitted with any."""
 _FATAL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM")
-"""Signals that end a process: who may send one may send the others."""
+"""Signals that end a process: who may send one of them may send any signal."""
 _TO_ITSELF = ("SIGABRT", "SIGINT", "SIGTERM")
 """Signals by which programs end themselves: abort(), and Ctrl-C where a handler passes it on."""
 RAISE = ("tgkill", "tkill")
@@ -343,9 +343,13 @@ class _Alike:
         return tuple(_all((*comparisons(one), *_not_written(one))) for one in exactly)
 
     def _signals(self, use: Use) -> tuple[Predicate | None, ...]:
+        """Return the signals that were sent, or any where one of them ends processes.
+
+        Who may end a process is not held back by a signal that does less, and servers wait for
+        ever where one of theirs does not come: PostgreSQL's workers send SIGUSR1 seldom.
+        """
         fatal = signals(use.call, self._abi, _FATAL, self._tables)
-        more = fatal if set(fatal) & set(use.conditions) else ()
-        return tuple(dict.fromkeys((*use.conditions, *more)))
+        return (None,) if set(fatal) & set(use.conditions) else use.conditions
 
     def _alike(
         self, call: str, other: str, condition: Predicate | None

@@ -37,8 +37,12 @@ _TO_ITSELF = (
     "Signals to itself: abort(), raise(), Ctrl-C passed on. No filter sees whose number it is: the "
     "price is that the program can end others of its user so. Take it out where it must not."
 )
-_WAYS = {"unshare": Problem.NAMESPACE_TWIN, "io_uring_setup": Problem.IO_URING_WAY}
-"""Calls that do what others are refused, and what lint would say of it."""
+_WAYS = {
+    "unshare": Problem.NAMESPACE_TWIN,
+    "io_uring_setup": Problem.IO_URING_WAY,
+    "ioctl if cmd == FIOASYNC": Problem.ASYNC_SIGNALS,
+}
+"""Calls that do what others are refused, as the table has them, and what lint would say of it."""
 _ABSENT = "As on a kernel without them: libraries go on by what is permitted below."
 _KEPT = "Calls that were permitted before, or seen, with more arguments than any rule above has"
 
@@ -195,7 +199,8 @@ def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allo
     """Return the section of a kind of which some lines are permitted."""
     calls: dict[Abi, list[Allowed]] = {}
     for line, by_abi in lines.items():
-        code = next((_WAYS[call] for call in line.calls if call in _WAYS), None)
+        keys = (f"{call} if {line.when}".removesuffix(" if ") for call in line.calls)
+        code = next((_WAYS[key] for key in keys if key in _WAYS), None)
         why = f"{SILENCED}[{code.value}]: the run does so" if code else ""
         for abi, several in by_abi.items():
             calls.setdefault(abi, []).extend(
