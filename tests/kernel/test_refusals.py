@@ -26,11 +26,18 @@ if TYPE_CHECKING:
 require_x86_64()
 
 LIBC = ctypes.CDLL(None)
-ALLOCATIONS = 3000
+EXTENSION = 1 << 20
 
 
 def grow() -> bool:
-    return all(LIBC.malloc(100_000) for _ in range(ALLOCATIONS))
+    return all(LIBC.malloc(100_000) for _ in range(3000))
+
+
+def extend() -> bool:
+    """Take memory as malloc does where its heap is full: that of another thread lies elsewhere."""
+    LIBC.sbrk.restype = ctypes.c_void_p
+    ctypes.memset(LIBC.sbrk(EXTENSION), 0, EXTENSION)
+    return True
 
 
 def handle() -> None:
@@ -53,7 +60,7 @@ def under(call: str, function: Callable[[], object], errno: int = 1) -> Callable
 @pytest.mark.parametrize(
     ("call", "function"),
     [
-        ("brk", grow),
+        ("brk", extend),
         ("exit_group", lambda: LIBC._exit(3)),
         ("tgkill", LIBC.abort),
         ("rt_sigreturn", handle),
