@@ -25,6 +25,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_trees(tmp_path_factory.mktemp("trees"))
 
 
+@pytest.mark.long("reads several releases")
 @pytest.mark.parametrize(
     "server", [False, pytest.param(True, marks=pytest.mark.long("cli/test_tables has a server"))]
 )

@@ -114,7 +114,7 @@ def named(policy: dict[str, Any]) -> set[str]:
     return found
 
 
-@pytest.mark.few(1, "compiles many programs")
+@pytest.mark.long("compiles with the tables of many releases")
 @pytest.mark.parametrize(
     ("stock", "abi"),
     long_but(

@@ -72,6 +72,7 @@ def test_random_policies_take_no_more_work_than_they_did(
     assert shared.words.restrictions <= restrictions
 
 
+@pytest.mark.long("compiles many conditions")
 def test_twice_as_many_calls_take_at_most_twice_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call is tried with its own masks: with those of all calls, work grew with the square."""
     work = []

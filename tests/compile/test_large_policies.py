@@ -65,7 +65,7 @@ SHORT_LISTS = [
 ]
 
 
-@pytest.mark.few(1, "compiles many programs")
+@pytest.mark.long("compiles many programs")
 @pytest.mark.parametrize(
     ("abi", "kind", "count"), long_but(SHORT_LISTS, LISTS, "longer lists, around each power of two")
 )

@@ -172,6 +172,7 @@ def test_what_the_bitmap_answers_gets_no_short_path_at_the_cost_of_the_rest(whic
     assert sum(one.mean for one in without) < sum(one.mean for one in with_it)
 
 
+@pytest.mark.long("compiles many policies")
 @of_each_corpus
 def test_under_a_profile_speed_executes_no_more_than_balanced(which: str) -> None:
     rng = random.Random(0)

@@ -340,6 +340,7 @@ def policy(name: str) -> dict[str, object]:
     return translated(ours()[name])
 
 
+@pytest.mark.long("compiles many policies")
 @pytest.mark.parametrize("goal", long_but([Optimize.BALANCED], Optimize, "the other objectives"))
 def test_realistic_programs_are_shorter(goal: Optimize, monkeypatch: pytest.MonkeyPatch) -> None:
     shorter = {name: programs(policy(name), Objective(goal))["x86_64"] for name in POLICIES}

@@ -19,7 +19,7 @@ def test_there_are_some() -> None:
     assert STOCK
 
 
-@pytest.mark.few(1, "compiles many programs")
+@pytest.mark.long("compiles the stock policies for all ABIs, as make proof does")
 @pytest.mark.parametrize("path", STOCK, ids=[path.stem for path in STOCK])
 def test_stock_policies(path: Path) -> None:
     policy = read_policy(path)

@@ -149,7 +149,7 @@ def confined(program: str, argument: str, site: Path) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(BUILD, id="build"),
+        pytest.param(BUILD, id="build", marks=pytest.mark.long("builds wheels")),
         pytest.param(PIP, id="pip", marks=pytest.mark.ecosystem),
     ],
 )

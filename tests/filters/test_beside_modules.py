@@ -176,6 +176,7 @@ def test_what_goes_before_a_single_file_is_told(tmp_path: Path) -> None:
         (tmp_path / place).unlink()
 
 
+@pytest.mark.long("changes a module again and again")
 @pytest.mark.parametrize(
     "stride", [7, pytest.param(1, marks=pytest.mark.long("every statement and not each seventh"))]
 )

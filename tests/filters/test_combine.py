@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from seccompgen.core.program import Instruction
 
 
-@pytest.mark.few(1, "makes and proves filters of many forms")
+@pytest.mark.long("combines many filters")
 @pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize(
     ("abis", "examples"),

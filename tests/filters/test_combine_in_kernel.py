@@ -78,6 +78,7 @@ def observed_twice(
     return seen
 
 
+@pytest.mark.long("many calls in the kernel")
 @needs_x86_64
 def test_the_kernel_does_the_same_with_the_stack_and_with_the_one_program() -> None:
     def below(value: int, argument: int = 0) -> list[dict[str, Any]]:

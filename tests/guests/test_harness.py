@@ -305,6 +305,7 @@ def test_a_console_has_room_for_a_report() -> None:
     assert console == b"1048576\n@end\n"
 
 
+@pytest.mark.long("works until a limit is reached")
 def test_a_guest_pays_for_its_own_time_only() -> None:
     """Four that share a processor take four times as long for the same, and wait for the rest."""
     code = "import time\nwhile time.process_time() < 0.5: pass\nprint('@end')"

@@ -52,7 +52,7 @@ def test_filters_are_fresh_of_examples_whose_pages_are_followed_elsewhere(
     assert (run.code, run.out.splitlines()[-1]) == (0, "everything is up to date")
 
 
-@pytest.mark.few(1, "does all that a page shows")
+@pytest.mark.long("does all that a page shows")
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_what_happens(page: str, tmp_path: Path) -> None:
     for visit in walkthrough.follow(page, tmp_path):
@@ -176,6 +176,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long("starts many processes")
 @pytest.mark.parametrize(
     "change",
     [

@@ -49,7 +49,7 @@ def test_the_files_are_those_that_were_looked_at(form: str, tmp_path: Path) -> N
     assert snapshot(tmp_path / "out") == wanted, f"if that is right: cd {GOLDEN} && {update}"
 
 
-@pytest.mark.few(1, "renders and compiles many modules")
+@pytest.mark.long("compiles many modules")
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_program_is_the_one_of_the_raw_file(form: str, tmp_path: Path) -> None:
     """And stands under the condition that is its ABI's alone."""

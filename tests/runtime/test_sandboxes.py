@@ -64,6 +64,7 @@ def test_python_under_any_sandbox(sandboxes: list[tuple[Rule, ...]]) -> None:
 LYING = [*map(lying_sandbox, range(3000))]
 
 
+@pytest.mark.long("one sandbox after the other")
 @pytest.mark.parametrize(
     "sandboxes",
     [pytest.param(LYING[:40], id="some"), pytest.param(LYING, id="all", marks=MORE)],
@@ -107,7 +108,7 @@ int go(void) { int result = demo_install(); return result < 0 ? -errno : result;
 """
 
 
-@pytest.mark.few(1, "tries interpreters, sandboxes or moments one by one")
+@pytest.mark.long("one sandbox after the other")
 @pytest.mark.parametrize("every", [3, pytest.param(1, marks=MORE)])
 @pytest.mark.parametrize(("name", "flags"), [("", 0), ("new_listener", NEW_LISTENER)])
 def test_c_under_any_sandbox(name: str, flags: int, every: int, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_mips_takes_the_prototype_from_the_number_whatever_the_task_is_of() -> N
 ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 
-@pytest.mark.few(1, "proves many programs")
+@pytest.mark.long("proves many programs")
 @few_and_many(18, 30)
 @pytest.mark.parametrize("plain", [True, False], ids=["loads, masks, jumps", "all opcodes"])
 @pytest.mark.parametrize("byte_order", ORDERS)
