@@ -58,7 +58,7 @@ class TooManyError(Exception):
 
 
 class Care(NamedTuple):
-    """How much a search is to try.
+    """The effort that a search may make.
 
     A ``rough`` one is for programs that have cost much already. A ``stubborn`` one goes on where
     others give up, for rules that cannot be tested one after the other. ``bits`` are searched for

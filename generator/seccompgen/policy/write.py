@@ -323,7 +323,7 @@ class _SectionWriter:
 
 
 class _SectionRule(NamedTuple):
-    """What the calls of a rule have in common."""
+    """The settings that the calls of a rule share."""
 
     when: str
     abis: tuple[str, ...]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _HEARD = ENDING | JOB_CONTROL
-"""What ends this, and what would stop it, and all that it watches with it."""
+"""Signals that end this, or would stop it and all that it watches."""
 
 
 def attach(pids: Sequence[int], watch: Watch) -> Recording:

@@ -90,7 +90,7 @@ class Use(NamedTuple):
 
 
 class Closure(NamedTuple):
-    """What is permitted on ``abis``: ``whole`` kinds, ``lines`` of others, signals ``to_itself``.
+    """The permissions on ``abis``: ``whole`` kinds, ``lines`` of others, signals ``to_itself``.
 
     Both are in the order of the table. With a kind is where it came from; of a line each ABI has
     its calls.

@@ -1,4 +1,4 @@
-"""What known policies permit, by the table of powers, so that a merged policy can be read again.
+"""The permissions of known policies, by the table of powers: a merged policy can be read again.
 
 A call that a policy permits counts as used if what that gives is on one line of the table. One that
 it permits with arguments of several lines, such as ``openat`` whatever its flags are, opens no

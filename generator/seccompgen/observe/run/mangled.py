@@ -1,4 +1,4 @@
-"""What readers of mangled names share: a place in the name, and an end to what it may cost."""
+"""A place in a mangled name, for its readers, and an end to what reading it may cost."""
 
 from __future__ import annotations
 
