@@ -107,6 +107,15 @@ def test_nginx(tmp_path: Path, options: tuple[str, ...]) -> None:
     assert {"accept4", "sendfile", "epoll_wait"} <= {*calls(policy)}
 
 
+def answers(port: int) -> bool:
+    """Return True once a worker answers: its master may lose a signal that comes before."""
+    if not listens(port):
+        return False
+    with socket.create_connection(("127.0.0.1", port), timeout=GRACE) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return connection.recv(4) == b"HTTP"
+
+
 def test_nginx_and_gunicorn_are_managed_through_their_recorder(tmp_path: Path) -> None:
     """By the signals that logrotate, administrators and service managers send to a main PID."""
     nginx, port = program("nginx"), free_port()
@@ -118,7 +127,7 @@ def test_nginx_and_gunicorn_are_managed_through_their_recorder(tmp_path: Path) -
         (directory / "nginx.conf").write_text(NGINX.format(directory=directory, port=port))
         command = [nginx, "-c", str(directory / "nginx.conf"), "-e", str(directory / "error.log")]
         told = tmp_path / "nginx.log"
-        with serving([*words, *command], told, lambda: listens(port)) as recorder:
+        with serving([*words, *command], told, lambda: answers(port)) as recorder:
             log = directory / "access.log"
             log.rename(directory / "access.log.1")
             recorder.send_signal(signal.SIGUSR1)
