@@ -17,7 +17,7 @@ UNION = {
     "cli": "combine commands common completing reading",
     "core": "abis ages argument_families constant_families errnos errors facts foreign "
     "known_families model multiplexed naming objective problems program published reach "
-    "releases sets spelling styled tables text word wording",
+    "releases report_only sets spelling styled tables text word wording",
     "filters": "combine lift load locate raw_abis",
     "io": "console outputs reach reading streams",
     "kernel": "constants_file entry_points fact_files prototypes_file shipped since_file",
