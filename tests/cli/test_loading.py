@@ -20,7 +20,7 @@ UNION = {
     "releases report_only sets spelling styled tables text word wording",
     "filters": "combine lift load locate raw_abis",
     "io": "console outputs reach reading streams",
-    "kernel": "constants_file entry_points fact_files prototypes_file shipped since_file",
+    "kernel": "constants_file entry_points fact_files powers prototypes_file shipped since_file",
     "pipeline": "build files packages pool threads",
     "policy": "conditions dead document expressions form formats formats.detect ground groups "
     "horizon json_text lacking layers resolve schema stock written",
