@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from seccompgen.core.problems import Problem
     from seccompgen.core.program import CompiledProgram, Instruction, Program
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.filters.assembler import Assembler
-    from seccompgen.filters.claims import Verdict
-    from seccompgen.filters.differing import CallClass
+    from seccompgen.filters.compare.claims import Verdict
+    from seccompgen.filters.compare.differing import CallClass
+    from seccompgen.filters.find.assembler import Assembler
     from seccompgen.kernel.shipped import load_tables, shipped_tables
     from seccompgen.lint import Finding, Severity, Witness
     from seccompgen.verify import Difference, Method, Proof
@@ -138,9 +138,9 @@ _HOMES = {
     "seccompgen.core.problems": "Problem",
     "seccompgen.core.program": "CompiledProgram Instruction Program",
     "seccompgen.core.tables": "Table Tables",
-    "seccompgen.filters.assembler": "Assembler",
-    "seccompgen.filters.claims": "Verdict",
-    "seccompgen.filters.differing": "CallClass",
+    "seccompgen.filters.find.assembler": "Assembler",
+    "seccompgen.filters.compare.claims": "Verdict",
+    "seccompgen.filters.compare.differing": "CallClass",
     "seccompgen.kernel.shipped": "load_tables shipped_tables",
     "seccompgen.lint": "Finding Severity Witness",
     "seccompgen.verify": "Difference Method Proof",

@@ -318,18 +318,18 @@ def test_so_does_one_of_a_project_to_which_a_policy_was_added(here: Path) -> Non
 
 
 def test_a_combination_is_made_anew_as_well(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seccompgen.filters import combine
+    from seccompgen.filters.combine import combined
 
     (here / "other.yml").write_text(POLICY.replace("read, ", ""))
     both = ("intersect", "worker.yml", "other.yml", "--name", "both", "-o", "out")
-    real, edits = combine.combined_files, [POLICY.replace("write, ", "")]
+    real, edits = combined.combined_files, [POLICY.replace("write, ", "")]
 
     def edited(*args: Any) -> Any:
         if edits:
             (here / "other.yml").write_text(edits.pop())
         return real(*args)
 
-    monkeypatch.setattr(combine, "combined_files", edited)
+    monkeypatch.setattr(combined, "combined_files", edited)
     assert inside(*both, cwd=here).code == 0
     assert inside(*both, "--check", cwd=here).code == 0
 

@@ -18,7 +18,7 @@ UNION = {
     "core": "abis ages argument_families constant_families errnos errors facts foreign "
     "known_families model multiplexed naming objective problems program published reach "
     "releases report_only sets spelling styled tables text word wording",
-    "filters": "combine lift load locate raw_abis",
+    "filters": "combine combine.combined find find.lift find.load find.locate find.raw_abis",
     "io": "console outputs reach reading streams",
     "kernel": "constants_file entry_points fact_files powers prototypes_file shipped since_file",
     "pipeline": "build files packages pool threads",

@@ -15,7 +15,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position
 from seccompgen.core.model import Origin
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
-from seccompgen.filters.lift import lift
+from seccompgen.filters.find.lift import lift
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.verify import Code
 from strategies import loaded

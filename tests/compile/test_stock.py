@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from oracle import ABIS, Meaning
 from probes import interesting_calls
-from seccompgen.filters.module import read_module
+from seccompgen.filters.find.module import read_module
 from stock_policies import CONSTANTS, STOCK, read_policy
 from strategies import assert_bitmap_holds, assert_means, plain_tables_with_facts
 

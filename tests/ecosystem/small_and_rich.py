@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from recorded_policies import ALLOW, TABLES, X86_64, load
 from seccompgen.core.model import comparisons
 from seccompgen.kernel.powers import powers
-from seccompgen.observe.record.cases import Cases
+from seccompgen.run.record.cases import Cases
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 from workloads import SECCOMPGEN, Workload, built, taken_in, turn, verdict, version, workloads

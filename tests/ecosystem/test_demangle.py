@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from seccompgen.observe.run.demangle import readable
+from seccompgen.run.demangle import readable
 from servers import program
 
 pytestmark = pytest.mark.ecosystem

@@ -17,9 +17,9 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.model import Action, Op
 from seccompgen.core.program import Instruction, Program, decode
-from seccompgen.filters.assembler import Assembler
-from seccompgen.filters.assembly import assemble
-from seccompgen.filters.load import load_filter
+from seccompgen.filters.find.assembler import Assembler
+from seccompgen.filters.find.assembly import assemble
+from seccompgen.filters.find.load import load_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.render.disassembly import disassembly
 from seccompgen.verify import kernel_objections

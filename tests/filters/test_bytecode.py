@@ -11,8 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.filters import bytecode
-from seccompgen.filters.bytecode import is_of_source
+from seccompgen.filters.find import bytecode
+from seccompgen.filters.find.bytecode import is_of_source
 
 if TYPE_CHECKING:
     from pathlib import Path

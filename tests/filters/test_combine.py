@@ -32,7 +32,7 @@ from probes import Call
 from seccompgen.core.abis import ABIS as REAL_ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.model import Action
-from seccompgen.filters.combine import parts_of, stack_of
+from seccompgen.filters.combine.combined import parts_of, stack_of
 from seccompgen.verify import Code, Difference, Operation, Proof, prove
 from strategies import plain_tables
 

@@ -17,9 +17,9 @@ from seccompgen.core.abis import ABIS as REAL_ABIS
 from seccompgen.core.errors import InputError, Position
 from seccompgen.core.model import Origin
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
-from seccompgen.filters.combine import combine, parts_of
-from seccompgen.filters.lift import lift
-from seccompgen.filters.load import load_filter
+from seccompgen.filters.combine.combined import combine, parts_of
+from seccompgen.filters.find.lift import lift
+from seccompgen.filters.find.load import load_filter
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.verify import Code, Operation, Proof, prove
 from strategies import compiled, policies

@@ -13,10 +13,10 @@ from seccompgen.core.abis import ABIS, Abi
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.filter_summary import CallSummary, FilterSummary, Way
 from seccompgen.core.program import Program
-from seccompgen.filters.execution import executed_for
-from seccompgen.filters.load import LoadedFilter, compile_filter, load_filter
-from seccompgen.filters.shown_kinds import BY_LINE, kind_of_call
-from seccompgen.filters.summary import summarize
+from seccompgen.filters.find.execution import executed_for
+from seccompgen.filters.find.load import LoadedFilter, compile_filter, load_filter
+from seccompgen.filters.tell.shown_kinds import BY_LINE, kind_of_call
+from seccompgen.filters.tell.summary import summarize
 from seccompgen.kernel.powers import powers
 from seccompgen.kernel.shipped import SHIPPED, shipped_tables
 from seccompgen.pipeline.build import PLAIN_OPTIONS

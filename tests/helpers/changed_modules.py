@@ -10,8 +10,8 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.errors import SeccompgenError
-from seccompgen.filters.claims import claims_of_programs
-from seccompgen.filters.module import read_module
+from seccompgen.filters.compare.claims import claims_of_programs
+from seccompgen.filters.find.module import read_module
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:

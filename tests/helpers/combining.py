@@ -18,7 +18,7 @@ from probes import Call, interesting_calls
 from seccompgen.core.abis import ABIS as REAL_ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.model import Action
-from seccompgen.filters.combine import combine, parts_of
+from seccompgen.filters.combine.combined import combine, parts_of
 from seccompgen.pipeline.build import PLAIN_OPTIONS, shipped_tables
 from seccompgen.verify import Operation
 from strategies import ACTIONS, plain_tables, policies

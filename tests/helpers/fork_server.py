@@ -77,7 +77,7 @@ def serve(sock: socket.socket) -> None:
 def _load() -> None:
     """Load what commands load while they run, and make what all of them make first."""
     import_module("requests")
-    for name in ("cli", "filters", "observe", "render"):
+    for name in ("cli", "filters", "run", "scan", "render"):
         package = import_module(f"seccompgen.{name}")
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             import_module(module.name)

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.problems import Problem
-from seccompgen.filters.assembly import assemble
-from seccompgen.filters.linting import lint_filter
+from seccompgen.filters.find.assembly import assemble
+from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.pipeline.build import build_policy
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.facts import Facts, Parameter, Prototype
 from seccompgen.core.problems import Problem
-from seccompgen.filters.linting import lint_filter
+from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import LintedFilter, lint
 from seccompgen.pipeline.build import build_policy

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position
-from seccompgen.observe.record.generalise import allowed_calls
-from seccompgen.observe.record.merge import merge, needs_of_calls
-from seccompgen.observe.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.policy.write import write_policy
+from seccompgen.run.record.generalise import allowed_calls
+from seccompgen.run.record.merge import merge, needs_of_calls
+from seccompgen.run.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 

@@ -57,7 +57,7 @@ RUN_BY: dict[str, dict[str, str]] = {
         "ninja": "pipeline/test_depfile.py",
         "python -m pip install seccompgen": "ecosystem/test_newcomer.py",
     },
-    "docs/run.md": {"seccompgen run --trace policies/no_network.yml": "observe/run/test_trace.py"},
+    "docs/run.md": {"seccompgen run --trace policies/no_network.yml": "run/test_trace.py"},
     "docs/rust.md": {"": "ecosystem/test_languages.py"},
     "docs/start.md": {"": "ecosystem/test_start.py"},
     "docs/tutorial.md": {"": "ecosystem/test_tutorial.py"},

@@ -19,9 +19,9 @@ import pytest
 from command import ROOT, Result, inside, seccompgen
 from seccompgen.core.errors import InputError, SeccompgenError
 from seccompgen.core.tables import Tables
-from seccompgen.filters.load import load_filter
-from seccompgen.filters.manifest import read_manifest
-from seccompgen.filters.module import read_banner
+from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.manifest import read_manifest
+from seccompgen.filters.find.module import read_banner
 from seccompgen.io.reading import parse_toml, read_file, read_start
 from seccompgen.kernel.lockfile import render_lock, render_matrix
 from seccompgen.pipeline.build import load_tables, shipped_tables
@@ -382,14 +382,14 @@ OTHERWISE = {
     "io/outputs.py": "what was staged, and a pipe to a child of its own",
     "distribute/pytest_plugin.py": "an environment variable of its own",
     "io/reading.py": "the place itself",
-    "observe/record/attach.py": "files of /proc",
-    "observe/record/untraced.py": "memory of a process that is traced, in /proc",
+    "run/record/attach.py": "files of /proc",
+    "run/record/untraced.py": "memory of a process that is traced, in /proc",
     "render/templates.py": "parts of seccompgen",
     "distribute/scaffold.py": "pyproject.toml, after project.py has read it; stock policies",
-    "observe/run/launch.py": "files of /proc; a message of its own child",
-    "observe/run/process.py": "files of /proc",
+    "run/launch.py": "files of /proc; a message of its own child",
+    "run/process.py": "files of /proc",
     "io/streams.py": "/dev/null",
-    "filters/manifest.py": "bytes that were read",
+    "filters/find/manifest.py": "bytes that were read",
     "lint/companions.py": "a part of seccompgen",
     "pipeline/cache.py": "a part of numpy",
     "policy/groups.py": "a part of seccompgen",
@@ -397,9 +397,9 @@ OTHERWISE = {
     "policy/formats/kafel_calls.py": "a part of seccompgen",
     "policy/json_text.py": "a text that was read",
     "policy/formats/systemd_groups.py": "a part of seccompgen",
-    "observe/scan/elf.py": "bytes that were read",
+    "scan/elf.py": "bytes that were read",
     "policy/formats/log_lines.py": "a line that was read",
-    "observe/scan/scanner.py": "a function of its own that is called load",
+    "scan/scanner.py": "a function of its own that is called load",
 }
 OPENING = {"open", "read_bytes", "read_text", "fdopen", "load", "loads"}
 OURS = {"lockfile.load", "cache.load", "store.load", "tar.open"}

@@ -11,7 +11,7 @@ import pytest
 from command import ROOT
 from corpus import SETS, corpus, translated
 from seccompgen.core.problems import Problem
-from seccompgen.filters.linting import lint_filter
+from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 
 if TYPE_CHECKING:

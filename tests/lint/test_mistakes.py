@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from seccompgen.core.abis import ABIS
-from seccompgen.filters.linting import lint_filter
+from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 
 if TYPE_CHECKING:

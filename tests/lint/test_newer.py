@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from seccompgen.core.abis import ABIS
-from seccompgen.filters.linting import lint_filter
+from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import Severity
 from seccompgen.lint.companions import Companion, Companions, Fallback, Release, Retry

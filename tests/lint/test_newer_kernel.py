@@ -8,7 +8,7 @@ import pytest
 from seccompgen import compile  # noqa: A004 - its name there
 from seccompgen.core.errors import InputError
 from seccompgen.core.problems import Problem
-from seccompgen.filters.linting import lint_filter
+from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import Severity
 from seccompgen.lint.companions import shipped_companions

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from lint_page import PAGE_SECTIONS
 from running_kernel import install_raw, require_x86_64, run, syscall
-from seccompgen.filters.linting import lint_filter
+from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.pipeline.build import build_policy
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from lint_page import PAGE_SECTIONS, lint_codes
 from seccompgen.core.problems import Problem
-from seccompgen.filters.linting import lint_filter
+from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint.upgrade import UPGRADE_CODES, upgrade_of
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
-from seccompgen.filters.convert import convert
+from seccompgen.filters.combine.convert import convert
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading, translate
 from seccompgen.policy.formats.detect import detect

@@ -14,7 +14,7 @@ from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.problems import Problem
-from seccompgen.filters.convert import convert
+from seccompgen.filters.combine.convert import convert
 from seccompgen.policy import load_policy
 from seccompgen.policy.document import read_document
 from seccompgen.policy.formats import Format, Reading, translate

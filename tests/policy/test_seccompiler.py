@@ -15,7 +15,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Runtime
 from seccompgen.core.problems import Problem
-from seccompgen.filters.convert import convert
+from seccompgen.filters.combine.convert import convert
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading, translate
 from seccompgen.policy.formats.detect import detect

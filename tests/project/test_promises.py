@@ -21,7 +21,7 @@ from seccomp_filters._runtime import running_abi, supported
 from seccompgen.cli import command
 from seccompgen.core.errors import InputError
 from seccompgen.core.problems import Problem
-from seccompgen.filters.module import read_module
+from seccompgen.filters.find.module import read_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ import pytest
 from command import inside
 from seccompgen.core.abis import ABIS
 from seccompgen.core.filter_summary import Permission
-from seccompgen.filters.abilities import ABILITIES, abilities
-from seccompgen.filters.load import load_filter
+from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.tell.abilities import ABILITIES, abilities
 from seccompgen.kernel.powers import powers
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.pipeline.build import build_policy

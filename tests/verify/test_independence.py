@@ -34,7 +34,7 @@ def file_of(module: str) -> Path | None:
 
 # The compiler, what it knows of sets and rules, and all that is above it.
 _COMPILES = re.compile(
-    r"seccompgen\.(core\.(sets|reach)|policy|compile|render|pipeline|filters|observe|cli)\b"
+    r"seccompgen\.(core\.(sets|reach)|policy|compile|render|pipeline|filters|run|scan|cli)\b"
 )
 
 

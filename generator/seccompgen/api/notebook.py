@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from seccompgen.api.values import Filter, Policy
-    from seccompgen.filters.claims import Verdict
+    from seccompgen.filters.compare.claims import Verdict
     from seccompgen.lint import Finding
 
     _T = TypeVar("_T")

@@ -48,7 +48,7 @@ def source_of(policy: PolicyLike) -> Source:
         return document_of(policy)
     if isinstance(policy, Path):
         return policy
-    from seccompgen.filters.locate import locate_policy  # noqa: PLC0415
+    from seccompgen.filters.find.locate import locate_policy  # noqa: PLC0415
 
     return locate_policy(policy, "this function").paths[0]
 

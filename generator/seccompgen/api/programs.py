@@ -14,18 +14,18 @@ from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import Program
-from seccompgen.filters import assembly
-from seccompgen.filters.claims import (
+from seccompgen.filters.compare.claims import (
     Claim,
     Verdict,
     claims_of_policy,
     claims_of_programs,
     decide,
 )
-from seccompgen.filters.compared import subset_claims
-from seccompgen.filters.linting import lint_filter, lint_programs
-from seccompgen.filters.load import compile_filter, load_filter
-from seccompgen.filters.locate import FilterForm, kind_of, locate_one
+from seccompgen.filters.compare.compared import subset_claims
+from seccompgen.filters.find import assembly
+from seccompgen.filters.find.load import compile_filter, load_filter
+from seccompgen.filters.find.locate import FilterForm, kind_of, locate_one
+from seccompgen.filters.tell.linting import lint_filter, lint_programs
 from seccompgen.lint import Finding, lint_policy
 from seccompgen.pipeline.build import PLAIN_OPTIONS, BuildOptions, build_policy, not_for
 from seccompgen.policy import load_policy

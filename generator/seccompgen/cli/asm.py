@@ -52,7 +52,7 @@ def asm(
     "abi NAME" goes before the instructions for an ABI. A semicolon starts a comment. A program that
     the kernel would refuse is not written.
     """
-    from seccompgen.filters.assembly import assemble  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.find.assembly import assemble  # noqa: PLC0415 - keeps --help fast
     from seccompgen.io.outputs import Outputs, exclusive  # noqa: PLC0415
     from seccompgen.io.reading import MAX_FILTER, decode_text, read_input  # noqa: PLC0415
     from seccompgen.pipeline.files import require_writable  # noqa: PLC0415

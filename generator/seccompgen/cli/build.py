@@ -131,7 +131,7 @@ def build(
     POLICY, all policies of the project that the current directory lies in: a section
     [tool.seccompgen] of its pyproject.toml says where they are and where their filters go.
     """
-    from seccompgen.filters.changes import new_filters  # noqa: PLC0415
+    from seccompgen.filters.compare.changes import new_filters  # noqa: PLC0415
     from seccompgen.pipeline.build import build_policies  # noqa: PLC0415 - keeps --help fast
     from seccompgen.pipeline.files import (  # noqa: PLC0415
         Compiled,

@@ -118,7 +118,7 @@ def _with_readings(
     filters: tuple[str, ...], readings: Readings
 ) -> tuple[list[Path], list[Reading]]:
     """Return the files that FILTERs stand for, and how each is read: as its FILTER is."""
-    from seccompgen.filters.locate import locate_all  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.find.locate import locate_all  # noqa: PLC0415 - keeps --help fast
 
     all_filters(filters)  # which tells everything that is wrong with any of them
     found = [
@@ -145,7 +145,7 @@ def _combine(
 ) -> None:
     from seccompgen.core.model import Action, ActionKind  # noqa: PLC0415
     from seccompgen.core.report_only import SUFFIX  # noqa: PLC0415
-    from seccompgen.filters.combine import (  # noqa: PLC0415
+    from seccompgen.filters.combine.combined import (  # noqa: PLC0415
         combine,
         combined_files,
         left_out_of,
@@ -180,7 +180,7 @@ def _combine(
         files = combined_files(found, tables, output, form, readings.others.systemd)
         notes = [*found.notes, *left_out_of(found, form)]
         if check:
-            from seccompgen.filters.changes import New  # noqa: PLC0415
+            from seccompgen.filters.compare.changes import New  # noqa: PLC0415
 
             refuse_to_overwrite(files)
             print_notes(notes)

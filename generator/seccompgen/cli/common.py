@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.changes import New
-    from seccompgen.filters.locate import Located
+    from seccompgen.filters.compare.changes import New
+    from seccompgen.filters.find.locate import Located
     from seccompgen.io.outputs import Outputs
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.pipeline.project import Project
@@ -127,14 +127,14 @@ def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) ->
 
 def one_filter(word: str) -> Path:
     """Return the file that FILTER stands for; raise InputError if it is not one."""
-    from seccompgen.filters.locate import locate_one  # noqa: PLC0415
+    from seccompgen.filters.find.locate import locate_one  # noqa: PLC0415
 
     return _paths(locate_one(word))[0]
 
 
 def all_filters(words: Iterable[str]) -> tuple[Path, ...]:
     """Return all files that FILTERs stand for."""
-    from seccompgen.filters.locate import locate_all  # noqa: PLC0415
+    from seccompgen.filters.find.locate import locate_all  # noqa: PLC0415
 
     return _paths(locate_all(words))
 
@@ -150,14 +150,14 @@ def project_policies(reading: Reading) -> list[Path]:
 
 def policies_named(words: Iterable[str], wanted_by: str) -> tuple[Path, ...]:
     """Return the policy files that words stand for; ``wanted_by`` is what needs their rules."""
-    from seccompgen.filters.locate import locate_policies  # noqa: PLC0415
+    from seccompgen.filters.find.locate import locate_policies  # noqa: PLC0415
 
     return _paths(locate_policies(words, wanted_by))
 
 
 def policy_named(word: str, wanted_by: str) -> Path:
     """Return the one policy file that a word stands for, as above."""
-    from seccompgen.filters.locate import locate_policy  # noqa: PLC0415
+    from seccompgen.filters.find.locate import locate_policy  # noqa: PLC0415
 
     return _paths(locate_policy(word, wanted_by))[0]
 
@@ -184,7 +184,7 @@ def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> N
 
     ``filters`` are those whose files are among the outputs.
     """
-    from seccompgen.filters.changes import explain  # noqa: PLC0415
+    from seccompgen.filters.compare.changes import explain  # noqa: PLC0415
     from seccompgen.pipeline.packages import heads  # noqa: PLC0415
 
     stale = outputs.stale(lambda path, content: explain(path, content, filters, tables), heads)

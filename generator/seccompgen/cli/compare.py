@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from seccompgen.cli.reading import Readings
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.claims import Claim, Verdict
-    from seccompgen.filters.differing import CallClass
+    from seccompgen.filters.compare.claims import Claim, Verdict
+    from seccompgen.filters.compare.differing import CallClass
 
 _MOST_CLASSES = 20
 """As many classes of calls are printed for an ABI; --json has all."""
@@ -62,7 +62,7 @@ def equiv(
     A FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
     filter, or a raw .bpf file, whoever made it.
     """
-    from seccompgen.filters.compared import claims_of_two  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.compared import claims_of_two  # noqa: PLC0415 - keeps --help fast
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
@@ -103,7 +103,7 @@ def subset(
     --up-to: allow, log, trace, user_notif, errno, trap, kill_thread. Its data, such as an errno,
     does not count. On an ABI that BASELINE has no program for it refuses every call.
     """
-    from seccompgen.filters.compared import claims_of_subset  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.compared import claims_of_subset  # noqa: PLC0415 - keeps --help fast
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
@@ -118,7 +118,7 @@ def _report(claims: Sequence[Claim], method: str | None, tables: Tables, *, as_j
 
     Raises AnswerNo if there are any, UndecidedError if that is not known.
     """
-    from seccompgen.filters.compared import without_program  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.compared import without_program  # noqa: PLC0415 - keeps --help fast
 
     verdicts = decided(claims, method)
     lacking = without_program(claims)
@@ -149,7 +149,7 @@ def _print_classes(verdict: Verdict, tables: Tables) -> None:
 
 
 def _print_class(one: CallClass, verdict: Verdict, tables: Tables) -> None:
-    from seccompgen.filters.compared import NO_PROGRAM  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.compared import NO_PROGRAM  # noqa: PLC0415 - keeps --help fast
     from seccompgen.render import (  # noqa: PLC0415 - jinja2
         answer_style,
         answer_texts,

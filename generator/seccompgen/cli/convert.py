@@ -43,8 +43,8 @@ def convert(
     With -o DIR/ each filter of FILE becomes a policy of its name in that directory: all of them,
     or none if one cannot be converted or is there already.
     """
-    from seccompgen.filters.convert import convert as converted  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.filters.convert import convert_all  # noqa: PLC0415 - as above
+    from seccompgen.filters.combine.convert import convert as converted  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.combine.convert import convert_all  # noqa: PLC0415 - as above
 
     tables = read_tables(tables_directory)
     if output is None:

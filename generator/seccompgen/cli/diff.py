@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from seccompgen.core.filter_changes import FilterChange, FilterDiff, TablesDiff
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.load import LoadedFilter
+    from seccompgen.filters.find.load import LoadedFilter
 
 
 @click.command()
@@ -90,7 +90,7 @@ def diff(
     """
     tables = read_tables(tables_directory)
     if textconv:
-        from seccompgen.filters.textconv import textconv as converted  # noqa: PLC0415
+        from seccompgen.filters.compare.textconv import textconv as converted  # noqa: PLC0415
 
         say(*converted(textconv, tables))
         return
@@ -122,8 +122,8 @@ def diff(
 def _of_two(
     before: str, after: str, tables: Tables, only: Abi | None, readings: Sequence[Reading]
 ) -> FilterDiff:
-    from seccompgen.filters.filter_diff import diff_filters  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.filters.load import load_filter  # noqa: PLC0415
+    from seccompgen.filters.compare.filter_diff import diff_filters  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.find.load import load_filter  # noqa: PLC0415
 
     paths = one_filter(before), one_filter(after)
     loaded: list[LoadedFilter] = []
@@ -143,7 +143,7 @@ def _between_revisions(
 ) -> list[FilterChange]:
     from contextlib import ExitStack  # noqa: PLC0415 - keeps --help fast
 
-    from seccompgen.filters.tree_diff import Trees, diff_trees, matters, paths_of  # noqa: PLC0415
+    from seccompgen.filters.compare.tree_diff import Trees, diff_trees, matters, paths_of  # noqa: PLC0415
     from seccompgen.io.git_files import FileTree, files_of, repository, revisions  # noqa: PLC0415
 
     here = Path.cwd()
@@ -163,7 +163,7 @@ def _between_revisions(
 def _under_tables(
     words: Sequence[str], before: Tables, after: Tables, only: Abi | None, reading: Reading
 ) -> list[TablesDiff]:
-    from seccompgen.filters.tables_diff import diff_tables  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.tables_diff import diff_tables  # noqa: PLC0415 - keeps --help fast
     from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
     project = None if words else find_project(Path.cwd(), reading.outside)

@@ -76,7 +76,7 @@ def drift(
     at the tables of a newer kernel tag: those of --tag, or else the shipped ones, where --tables
     has the older ones that a project is built with. Exits with 1 if anything would break.
     """
-    from seccompgen.filters.drifting import drift_of_all  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.drifting import drift_of_all  # noqa: PLC0415 - keeps --help fast
     from seccompgen.lint.upgrade import upgrade_of  # noqa: PLC0415
     from seccompgen.render.drift import drift_json, drift_markdown, drift_text  # noqa: PLC0415
 

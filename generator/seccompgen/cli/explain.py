@@ -26,7 +26,7 @@ from seccompgen.io.console import print_json, print_json_line, say
 if TYPE_CHECKING:
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.foreign import Reading
-    from seccompgen.filters.explained import Explainer
+    from seccompgen.filters.tell.explained import Explainer
     from seccompgen.policy.formats.log_lines import UntoldDeath
     from seccompgen.render.audit_report import RefusedCall
 
@@ -75,7 +75,7 @@ def explain(
 
     With --audit, FILE is a log or a core dump, by default standard input. See docs/explain.md.
     """
-    from seccompgen.filters.explained import Explainer  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.explained import Explainer  # noqa: PLC0415 - keeps --help fast
     from seccompgen.render.explanation import (  # noqa: PLC0415
         explanation_json,
         explanation_text,
@@ -117,7 +117,7 @@ def _parts(words: tuple[str, ...], *, audit: bool) -> tuple[Path | None, str, tu
 
 def _whole(explainer: Explainer, *, as_json: bool) -> None:
     """Say what the whole filter does."""
-    from seccompgen.filters.summary import summarize  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.summary import summarize  # noqa: PLC0415 - keeps --help fast
     from seccompgen.render.whole_filter import (  # noqa: PLC0415
         whole_filter_json,
         whole_filter_text,
@@ -134,7 +134,7 @@ def _whole(explainer: Explainer, *, as_json: bool) -> None:
 
 def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: bool) -> None:
     """Read a log, and say which rule each refused call was."""
-    from seccompgen.filters.audited import Auditor  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.audited import Auditor  # noqa: PLC0415 - keeps --help fast
     from seccompgen.io.reading import read_lines, read_start  # noqa: PLC0415
     from seccompgen.policy.formats.core_dump import LOOKED_AT, MAGIC  # noqa: PLC0415
     from seccompgen.render.audit_report import audit_json, audit_text  # noqa: PLC0415

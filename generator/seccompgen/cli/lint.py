@@ -92,7 +92,7 @@ def lint(
     a BASE is debian:13, glibc:2.41, linux:6.12 or newest. docs/drift.md has more of that.
     Exits with 1 if there are errors or warnings; notes do not count.
     """
-    from seccompgen.filters.linting import lint_filter  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.linting import lint_filter  # noqa: PLC0415 - keeps --help fast
     from seccompgen.lint.upgrade import NEWEST, upgrade_of  # noqa: PLC0415
 
     upgrade = upgrade_of(from_base, to_base or NEWEST) if from_base or to_base else None

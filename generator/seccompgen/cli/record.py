@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Action, ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.observe.record.coverage import Coverage, Refused
-    from seccompgen.observe.record.logged import LoggedCall
-    from seccompgen.observe.record.observations import Recording
-    from seccompgen.observe.record.sections import KindOfUse
-    from seccompgen.observe.record.session import RecordRequest
+    from seccompgen.run.record.coverage import Coverage, Refused
+    from seccompgen.run.record.logged import LoggedCall
+    from seccompgen.run.record.observations import Recording
+    from seccompgen.run.record.sections import KindOfUse
+    from seccompgen.run.record.session import RecordRequest
 
 _INTERRUPTED = 130
 _TESTS_SHOWN = 5
@@ -140,10 +140,10 @@ def record(
     recorded that they would refuse. Ctrl-C is for COMMAND, and what
     was seen until it ends is written; a second Ctrl-C kills everything, and nothing is written.
     """
-    from seccompgen.observe.record.session import RecordRequest, observe  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.observe.record.tracer import Interrupted  # noqa: PLC0415
-    from seccompgen.observe.run.launch import find_command  # noqa: PLC0415
-    from seccompgen.observe.run.process import Process  # noqa: PLC0415
+    from seccompgen.run.launch import find_command  # noqa: PLC0415
+    from seccompgen.run.process import Process  # noqa: PLC0415
+    from seccompgen.run.record.session import RecordRequest, observe  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.run.record.tracer import Interrupted  # noqa: PLC0415
 
     if not output and not against_word:
         late = {"-o", "--output", "--against"}.intersection(words)
@@ -201,7 +201,7 @@ def record(
         kinds = _write(recording, wish, tables, output, Path(name).name, action, known_files)
     found = None
     if recording and against:
-        from seccompgen.observe.record.coverage import coverage  # noqa: PLC0415
+        from seccompgen.run.record.coverage import coverage  # noqa: PLC0415
 
         found = coverage(recording, against, table.abi, tables)
         if not as_json:
@@ -238,7 +238,7 @@ def _read_log(
     """
     from seccompgen.core.text import some  # noqa: PLC0415
     from seccompgen.io.reading import read_lines  # noqa: PLC0415
-    from seccompgen.observe.record import logged  # noqa: PLC0415
+    from seccompgen.run.record import logged  # noqa: PLC0415
 
     file = "standard input" if word == "-" else word
     try:
@@ -308,8 +308,8 @@ def _own_table(tables: Tables) -> Table:
 
 def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     """Refuse to lose a policy that somebody wrote, or the recording, before anything is run."""
-    from seccompgen.observe.record.session import HEADINGS  # noqa: PLC0415
     from seccompgen.policy.modeline import MODELINE  # noqa: PLC0415
+    from seccompgen.run.record.session import HEADINGS  # noqa: PLC0415
 
     if output.suffix not in {".yml", ".yaml"}:
         raise InputError(f"{output}: the policy is written as YAML, so name it .yml or .yaml")
@@ -342,7 +342,7 @@ def _note(text: str) -> None:
 def _print_run(recording: Recording, command: str, tables: Tables, *, writes: bool) -> None:
     """Say on stderr what a reader of the policy has to know about the run."""
     from seccompgen.core.text import printable  # noqa: PLC0415
-    from seccompgen.observe.record.generalise import unnamed  # noqa: PLC0415
+    from seccompgen.run.record.generalise import unnamed  # noqa: PLC0415
 
     end = recording.end
     if end.signal:
@@ -388,8 +388,8 @@ def _write(
 ) -> tuple[KindOfUse, ...]:
     """Write the policy, unless it is there and says all; return the kinds that it permits."""
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415
-    from seccompgen.observe.record.session import adds_nothing, policy_of  # noqa: PLC0415
     from seccompgen.policy.modeline import modeline  # noqa: PLC0415
+    from seccompgen.run.record.session import adds_nothing, policy_of  # noqa: PLC0415
 
     made = policy_of(recording, wish, tables, output, command, action)
     if output in known_files and recording and adds_nothing(recording, wish, tables):
@@ -445,8 +445,8 @@ def _print_seen(one: Refused) -> None:
 
 
 def _refused(one: Refused, tables: Tables) -> str:
-    from seccompgen.observe.record.observations import CallNumber, abi_of  # noqa: PLC0415
     from seccompgen.render import call_text, ret_action  # noqa: PLC0415
+    from seccompgen.run.record.observations import CallNumber, abi_of  # noqa: PLC0415
 
     abi = abi_of(CallNumber(one.call.arch, one.call.nr))
     answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
@@ -477,7 +477,7 @@ def _as_json(
     kinds: tuple[KindOfUse, ...],
     tables: Tables,
 ) -> dict[str, object]:
-    from seccompgen.observe.record.observations import abi_of, name_of  # noqa: PLC0415
+    from seccompgen.run.record.observations import abi_of, name_of  # noqa: PLC0415
 
     report: dict[str, object] = {}
     if recording:

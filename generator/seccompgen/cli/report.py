@@ -120,8 +120,8 @@ def _page(
     how: BuildOptions,
     reading: Reading,
 ) -> bytes:
-    from seccompgen.filters.load import load_filter  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.filters.reporting import report_on  # noqa: PLC0415
+    from seccompgen.filters.find.load import load_filter  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.reporting import report_on  # noqa: PLC0415
     from seccompgen.render.report import render_report  # noqa: PLC0415
 
     paths = all_filters(words)
@@ -146,7 +146,7 @@ def _drawn(
 ) -> str:
     from seccompgen.core.abis import ABIS  # noqa: PLC0415 - keeps --help fast
     from seccompgen.core.program import Program  # noqa: PLC0415
-    from seccompgen.filters.load import compile_filter  # noqa: PLC0415
+    from seccompgen.filters.find.load import compile_filter  # noqa: PLC0415
     from seccompgen.render.decision_tree import decision_tree  # noqa: PLC0415
     from seccompgen.render.tree_drawing import tree_dot, tree_svg  # noqa: PLC0415
 

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Settings
     from seccompgen.core.tables import Tables
-    from seccompgen.observe.run.folding import Folding
-    from seccompgen.observe.run.launch import Command, Confinement
-    from seccompgen.observe.run.process import Process
-    from seccompgen.observe.run.refusal import JudgedFilter, Refusal
+    from seccompgen.run.folding import Folding
+    from seccompgen.run.launch import Command, Confinement
+    from seccompgen.run.process import Process
+    from seccompgen.run.refusal import JudgedFilter, Refusal
 
 _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 """Errnos of a kernel that has no listener for us: there is one above, or it is too old."""
@@ -126,7 +126,7 @@ def run(
     not. Exit codes of its own: 127 COMMAND was not found, 126 it cannot be executed, 2 the policy
     is wrong, 3 the kernel does not take the filter.
     """
-    from seccompgen.observe.run.launch import become, find_command  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.run.launch import become, find_command  # noqa: PLC0415 - keeps --help fast
 
     if not words:
         raise click.UsageError("say which command to run: seccompgen run FILTER -- COMMAND")
@@ -167,7 +167,7 @@ class _Loaded:
     settings: Settings
 
     def confinement(self, settings: Settings) -> Confinement:
-        from seccompgen.observe.run.launch import Confinement  # noqa: PLC0415 - keeps --help fast
+        from seccompgen.run.launch import Confinement  # noqa: PLC0415 - keeps --help fast
 
         return Confinement(self.name, self.judged.table, self.judged.instructions, settings)
 
@@ -175,8 +175,8 @@ class _Loaded:
 def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
     from seccompgen.core.model import Settings  # noqa: PLC0415
     from seccompgen.core.problems import Problem  # noqa: PLC0415
-    from seccompgen.filters.load import compile_filter  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.observe.run.refusal import JudgedFilter  # noqa: PLC0415
+    from seccompgen.filters.find.load import compile_filter  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.run.refusal import JudgedFilter  # noqa: PLC0415
     from seccompgen.verify import meaning  # noqa: PLC0415
 
     abi = _running_abi(tables)
@@ -243,7 +243,7 @@ def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Se
 
 def _warn(judged: JudgedFilter, command: Command, settings: Settings, tables: Tables) -> None:
     """Say what about the command and the filter is likely to surprise."""
-    from seccompgen.observe.run.preflight import preflight_warnings  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.run.preflight import preflight_warnings  # noqa: PLC0415 - keeps --help fast
 
     print_notes(
         Diagnostic(f"note: {text}")
@@ -254,7 +254,7 @@ def _warn(judged: JudgedFilter, command: Command, settings: Settings, tables: Ta
 @contextlib.contextmanager
 def _reports(output: Path | None, *, as_json: bool) -> Iterator[Folding]:
     """Give what reports refusals: each at once, what repeats by its count."""
-    from seccompgen.observe.run.folding import Folding  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.run.folding import Folding  # noqa: PLC0415 - keeps --help fast
 
     file: TextIO = sys.stderr
     if output:
@@ -304,11 +304,11 @@ def _trace(
 ) -> None:
     from seccompgen.core.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
     from seccompgen.core.text import printable  # noqa: PLC0415
-    from seccompgen.observe.run import notify, tracer  # noqa: PLC0415
-    from seccompgen.observe.run.launch import FilterError  # noqa: PLC0415
-    from seccompgen.observe.run.notify_rewrite import asking  # noqa: PLC0415
-    from seccompgen.observe.run.refusal import judge_by  # noqa: PLC0415
-    from seccompgen.observe.run.signals import end_like  # noqa: PLC0415
+    from seccompgen.run import notify, tracer  # noqa: PLC0415
+    from seccompgen.run.launch import FilterError  # noqa: PLC0415
+    from seccompgen.run.notify_rewrite import asking  # noqa: PLC0415
+    from seccompgen.run.refusal import judge_by  # noqa: PLC0415
+    from seccompgen.run.signals import end_like  # noqa: PLC0415
 
     told: set[int] = set()
 
@@ -352,10 +352,10 @@ def _trace_after_marker(
     *,
     permissive: bool,
 ) -> NoReturn:
-    from seccompgen.observe.run import tracer  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.observe.run.refusal import judge_by  # noqa: PLC0415
-    from seccompgen.observe.run.signals import end_like  # noqa: PLC0415
-    from seccompgen.observe.run.startup import Startup  # noqa: PLC0415
+    from seccompgen.run import tracer  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.run.refusal import judge_by  # noqa: PLC0415
+    from seccompgen.run.signals import end_like  # noqa: PLC0415
+    from seccompgen.run.startup import Startup  # noqa: PLC0415
 
     confined = loaded.confinement(settings)
     judge = judge_by(loaded.judged, tables, folding.add, lambda _: None, permissive=permissive)

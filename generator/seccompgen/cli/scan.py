@@ -19,8 +19,8 @@ from seccompgen.cli.common import (
 )
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
-from seccompgen.observe.scan.result import Caller, Caveat
-from seccompgen.observe.scan.unknown import Why
+from seccompgen.scan.result import Caller, Caveat
+from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Action
     from seccompgen.core.tables import Tables
-    from seccompgen.observe.scan import Scan, ScanOptions, Unknown
-    from seccompgen.observe.scan.result import Spot
+    from seccompgen.scan import Scan, ScanOptions, Unknown
+    from seccompgen.scan.result import Spot
 
 
 _WHY = {
@@ -153,8 +153,8 @@ def scan(
     Exit code 1, and nothing written, where the number of a call, or what can run, is unknown.
     """
     from seccompgen.core.model import Action  # noqa: PLC0415
-    from seccompgen.observe.scan import scan as scan_one  # noqa: PLC0415
     from seccompgen.policy.modeline import modeline  # noqa: PLC0415
+    from seccompgen.scan import scan as scan_one  # noqa: PLC0415
 
     tables = read_tables(tables_directory)
     try:
@@ -194,9 +194,9 @@ def _means(
     tables: Tables, report: Callable[[int, int], None] | None, *, cached: bool
 ) -> ScanOptions:
     """Return how this machine scans: on all CPUs, and with ``cached`` only what is new."""
-    from seccompgen.observe.scan import Kept, ScanOptions  # noqa: PLC0415
     from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus, spread  # noqa: PLC0415
+    from seccompgen.scan import Kept, ScanOptions  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
     return ScanOptions(

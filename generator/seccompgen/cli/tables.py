@@ -178,7 +178,7 @@ def _finish(
     as_json: bool,
 ) -> None:
     """Say what the tag brings, then check or write."""
-    from seccompgen.filters.changes import new_filters  # noqa: PLC0415
+    from seccompgen.filters.compare.changes import new_filters  # noqa: PLC0415
     from seccompgen.kernel.fact_changes import compare_prototypes  # noqa: PLC0415
     from seccompgen.pipeline.tag_tables import absent_abis, compare_constants, compare_tables  # noqa: PLC0415
 
@@ -284,7 +284,7 @@ def _show_changes(changes: list[AbiChange]) -> None:
 
 def _show_answers(built: Sequence[Built], before: Tables, after: Tables) -> None:
     """Say what each policy answers to the calls that are new."""
-    from seccompgen.filters.tables_diff import new_calls  # noqa: PLC0415
+    from seccompgen.filters.compare.tables_diff import new_calls  # noqa: PLC0415
     from seccompgen.render.filter_diff import new_calls_text  # noqa: PLC0415
     from seccompgen.verify import meaning  # noqa: PLC0415
 

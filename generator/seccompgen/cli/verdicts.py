@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.claims import Claim, Verdict
+    from seccompgen.filters.compare.claims import Claim, Verdict
     from seccompgen.verify.call import Call
 
 arch_option = click.option(
@@ -36,7 +36,7 @@ method_option = click.option(
 
 def decided(claims: Sequence[Claim], method: str | None) -> list[Verdict]:
     """Return the verdict on each claim, by ``method`` or all that are installed."""
-    from seccompgen.filters.claims import decide  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.claims import decide  # noqa: PLC0415 - keeps --help fast
     from seccompgen.verify import Method, available_methods  # noqa: PLC0415
 
     methods = (Method(method),) if method else available_methods()

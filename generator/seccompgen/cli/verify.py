@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.claims import Claim, Verdict
-    from seccompgen.filters.kernel_view import KernelView
+    from seccompgen.filters.compare.claims import Claim, Verdict
+    from seccompgen.filters.compare.kernel_view import KernelView
     from seccompgen.verify import IndistinguishableCalls
 
 
@@ -82,9 +82,9 @@ def verify(
     beside it; a raw .bpf file; or a directory, for all that lie in it. Without any, all modules of
     the project that the current directory lies in.
     """
-    from seccompgen.filters.beside import unproved  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.filters.claims import claims_of_policy, claims_of_programs  # noqa: PLC0415
-    from seccompgen.filters.locate import FilterForm, kind_of  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.claims import claims_of_policy, claims_of_programs  # noqa: PLC0415
+    from seccompgen.filters.find.beside import unproved  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.find.locate import FilterForm, kind_of  # noqa: PLC0415 - keeps --help fast
 
     if policy_word and not words:
         raise InputError("--policy needs a FILTER; a project's modules have policies of their own")
@@ -150,7 +150,7 @@ def _report(
     Also if programs tell calls apart that the kernel does not; that is no failure.
     Raises AnswerNo if anything is not as it should be, UndecidedError if that is all that is known.
     """
-    from seccompgen.filters.kernel_view import kernel_views  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.kernel_view import kernel_views  # noqa: PLC0415 - keeps --help fast
 
     verdicts = decided(claims, method)
     programs = [(one.abi, one.sides[1]) for one in claims]

@@ -105,10 +105,10 @@ def _orders(enforce: str | None) -> dict[str, Any]:
 
     from seccompgen.core.abis import ABIS  # noqa: PLC0415
     from seccompgen.core.errors import SeccompgenError  # noqa: PLC0415
-    from seccompgen.filters.locate import locate_policy  # noqa: PLC0415
+    from seccompgen.filters.find.locate import locate_policy  # noqa: PLC0415
     from seccompgen.io.console import told  # noqa: PLC0415
-    from seccompgen.observe.record.seen import LABELLED  # noqa: PLC0415
     from seccompgen.pipeline.build import build_policy, shipped_tables  # noqa: PLC0415
+    from seccompgen.run.record.seen import LABELLED  # noqa: PLC0415
 
     abi, tables = ABIS[running_abi()], shipped_tables()
     number = tables.tables[abi.name].numbers["seccomp"]

@@ -14,9 +14,9 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.objective import Objective
 from seccompgen.core.report_only import SUFFIX
-from seccompgen.filters.beside import bytecode_problems, package_problems
-from seccompgen.filters.changes import program_changes
-from seccompgen.filters.manifest import (
+from seccompgen.filters.compare.changes import program_changes
+from seccompgen.filters.find.beside import bytecode_problems, package_problems
+from seccompgen.filters.find.manifest import (
     MANIFEST_NAME,
     Hashed,
     Manifest,

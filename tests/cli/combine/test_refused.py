@@ -192,11 +192,11 @@ def test_a_file_name_cannot_break_out_of_a_comment(here: Path) -> None:
 def test_a_program_that_the_kernel_would_find_too_long_is_refused(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seccompgen.filters.combine.BPF_MAXINSNS", 16)
+    monkeypatch.setattr("seccompgen.filters.combine.combined.BPF_MAXINSNS", 16)
     for operation, advice in (("intersect", "stack the filters, or combine fewer"), ("union", "")):
         args = (operation, "one.yml", "two.yml", "--name", "x", "-o", "out")
         if operation == "union":
-            monkeypatch.setattr("seccompgen.filters.combine.BPF_MAXINSNS", 4)
+            monkeypatch.setattr("seccompgen.filters.combine.combined.BPF_MAXINSNS", 4)
             advice = "combine fewer"  # noqa: PLW2901 - the other case
         (line,) = refused(here, *args)
         assert line.startswith("x: the program for x86_64 has ")

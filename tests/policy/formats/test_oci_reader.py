@@ -18,7 +18,7 @@ from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Runtime
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
-from seccompgen.filters.convert import convert
+from seccompgen.filters.combine.convert import convert
 from seccompgen.policy import load_policy
 from seccompgen.policy.formats import Format, Reading
 from seccompgen.verify import Code, Difference, Proof, meaning, prove

@@ -1,0 +1,479 @@
+"""Several filters made into one program: as the kernel would stack them, or otherwise.
+
+The parts may be anything that a command line calls FILTER. What they answer together is the
+meaning of the combination; it is lifted, compiled, and proved like a policy's.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import (
+    AnswerNo,
+    Diagnostic,
+    InputError,
+    Position,
+    SeccompgenError,
+    UndecidedError,
+)
+from seccompgen.core.foreign import PLAIN_READING, Reading
+from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.problems import Problem
+from seccompgen.core.program import BPF_MAXINSNS
+from seccompgen.core.report_only import REFUSES_NOTHING
+from seccompgen.filters.find.load import load_filter
+from seccompgen.pipeline.build import Built, are_unchanged, difference_text, module_name
+from seccompgen.pipeline.files import filter_files, has_place, support_files
+from seccompgen.pipeline.pool import spread
+from seccompgen.policy.stock import stock_policies
+from seccompgen.render import combined_docstring, render_combined
+from seccompgen.verify import (
+    Code,
+    Difference,
+    Operation,
+    Stack,
+    kernel_objections,
+    prove,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Action, ResolvedPolicy
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.pipeline.build import BuildOptions
+    from seccompgen.verify.stack import FilterSemantics
+
+
+class Combined(NamedTuple):
+    """``parts`` under ``operation``, the oldest first, with a program for each ABI of them all.
+
+    ``refusal`` is what SUBTRACT answers at least to what it takes away.
+    """
+
+    name: str
+    operation: Operation
+    refusal: Action | None
+    parts: tuple[LoadedFilter, ...]
+    programs: tuple[CompiledProgram, ...]
+    notes: tuple[Diagnostic, ...]
+
+    def is_current(self) -> bool:
+        """Return whether the files of its parts are still what was read."""
+        read = {(str(part.path), part.sha256) for part in self.parts}
+        read |= {pair for part in self.parts if part.policy for pair in part.policy.sources}
+        packages = [part for part in self.parts if part.path.is_dir()]
+        return are_unchanged(read) and all(map(_is_unchanged, packages))
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the parts that have any, which agree."""
+        return settings_of(self.parts)
+
+
+def _is_unchanged(package: LoadedFilter) -> bool:
+    from seccompgen.filters.find.module import filter_sha256  # noqa: PLC0415 - few parts are packages
+
+    return filter_sha256(package.path) == package.sha256
+
+
+def parts_of(
+    paths: Sequence[Path],
+    tables: Tables,
+    only: Abi | None,
+    readings: Sequence[Reading] = (),
+) -> tuple[LoadedFilter, ...]:
+    """Return the FILTERs in the files ``paths``, each read as ``readings`` say in turn, if any do.
+
+    Raises InputError with everything that is wrong with any of them.
+    """
+    parts: list[LoadedFilter] = []
+    problems: list[Diagnostic] = []
+    plain = (PLAIN_READING,) * len(paths)
+    for path, reading in zip(paths, readings or plain, strict=True):
+        try:
+            if not str(path).isprintable():
+                # The name goes into comments of the module that is made.
+                text = f"unprintable characters in {str(path)!r}: rename the file"
+                raise InputError(text, kind=Problem.UNPRINTABLE_NAME)
+            part = load_filter(path, tables, only, reading)
+            if part.settings and part.settings.report_only:
+                text = f"{REFUSES_NOTHING}; combine the filter that refuses"
+                raise InputError(Diagnostic(text, Position(str(path)), Problem.REPORT_ONLY))
+            parts.append(part)
+        except InputError as error:
+            problems += error.diagnostics
+    if not problems and len(parts) < 2:
+        found = "".join(f"there is only {part.path}: " for part in parts)
+        text = f"{found}name at least two filters, or a directory that has them"
+        problems.append(Diagnostic(text, kind=Problem.FEW_FILTERS))
+    if problems:
+        raise InputError(*problems)
+    return tuple(parts)
+
+
+def combine(
+    name: str,
+    operation: Operation,
+    refusal: Action | None,
+    parts: tuple[LoadedFilter, ...],
+    tables: Tables,
+    means: BuildOptions,
+    objective: Objective = DEFAULT_OBJECTIVE,
+) -> Combined:
+    """Compile and prove ``parts`` as one, for each ABI that all of them have.
+
+    Raises InputError if they have none in common, or disagree on how to be installed. SUBTRACT
+    without ``refusal`` answers the default action of the first, which must be a refusal then.
+    """
+    _require_agreement(parts)
+    if operation is Operation.SUBTRACT and refusal is None:
+        refusal = _refusal_of(parts[0])
+    everywhere = [n for n in ABIS if any(n in part.sides for part in parts)]
+    common = [n for n in everywhere if all(n in part.sides for part in parts)]
+    if not common:
+        raise InputError(
+            "there is no ABI that all of these filters have a program for",
+            *(Diagnostic(f"is for {', '.join(p.sides)}", Position(str(p.path))) for p in parts),
+            kind=Problem.NO_COMMON_ABI,
+        )
+    missing = [(part.path, [n for n in everywhere if n not in part.sides]) for part in parts]
+    notes = [
+        Diagnostic(
+            f"has no program for {', '.join(abis)}; left out",
+            Position(str(path)),
+            Problem.ABI_LEFT_OUT,
+        )
+        for path, abis in missing
+        if abis
+    ]
+    flags = settings_of(parts).flags
+    notes += [
+        Diagnostic(
+            f"its flags {lost} are not those of the other filters, and are left out",
+            Position(str(part.path)),
+            Problem.CONFLICTING_SETTINGS,
+        )
+        for part in parts
+        if part.settings and (lost := ", ".join((part.settings.flags & ~flags).names))
+    ]
+    jobs = [
+        (ABIS[n], compat_of(parts, ABIS[n]), stack_of(operation, refusal, parts, ABIS[n]))
+        for n in common
+    ]
+    task = name, tuple(part.path for part in parts), tables, objective
+    results = list(spread(_combine_one, task, jobs, means.workers))
+    programs = []
+    for result in results:
+        if isinstance(result, SeccompgenError):
+            raise result
+        programs.append(result)
+    return Combined(name, operation, refusal, parts, tuple(programs), tuple(notes))
+
+
+def stack_of(
+    operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter], abi: Abi
+) -> Stack:
+    """Return what ``parts`` are together for ``abi``, which all of them have."""
+    sides = tuple(part.sides[abi.name] for part in parts)
+    return Stack(operation, sides, refusal.ret(abi)) if refusal else Stack(operation, sides)
+
+
+def settings_of(parts: Sequence[LoadedFilter]) -> Settings:
+    """Return how ``parts`` are installed, on which those of ours that say it agree.
+
+    Of policies in other formats that is the choice of whoever runs them: with nothing else, the
+    flags that all of them have, and a listener if one of them needs it.
+    """
+    ours = next((part.settings for part in parts if part.settings and not _is_foreign(part)), None)
+    flags = [part.settings.flags for part in parts if part.settings]
+    if ours or not flags:
+        return ours or Settings()
+    common, some = flags[0], FilterFlag(0)
+    for one in flags:
+        common, some = common & one, some | one
+    return Settings(common | some & FilterFlag.NEW_LISTENER)
+
+
+def _is_foreign(part: LoadedFilter) -> bool:
+    return part.policy is not None and part.policy.foreign
+
+
+def compat_of(parts: Sequence[LoadedFilter], abi: Abi) -> tuple[Abi, ...]:
+    """Return the further ABIs that some policy among ``parts`` answers for besides ``abi``."""
+    return tuple(
+        dict.fromkeys(
+            other for part in parts if part.policy for other in part.policy.compat_of(abi)
+        )
+    )
+
+
+def _refusal_of(part: LoadedFilter) -> Action:
+    default = part.policy.default_action if part.policy else None
+    if default is None or default.kind in {ActionKind.ALLOW, ActionKind.LOG}:
+        text = (
+            "say with --action what is answered to calls that are taken away from it, for "
+            "example --action 'errno(EPERM)'"
+        )
+        raise InputError(Diagnostic(text, Position(str(part.path)), Problem.ACTION_NEEDED))
+    return default
+
+
+_Task: TypeAlias = "tuple[str, tuple[Path, ...], Tables, Objective]"
+"""The inputs that all jobs share: first the name of the combination, and the files of its parts."""
+
+
+def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> CompiledProgram:
+    """Do one job; named at the top of a module, so that a worker finds it."""
+    from seccompgen.compile import ProgramBuilder, TooManyError  # noqa: PLC0415 - numpy
+    from seccompgen.filters.find.lift import lift  # noqa: PLC0415
+
+    name, paths, tables, objective = task
+    abi, compat, stack = job
+    making = ProgramBuilder(abi, compat, objective)
+    origin = Origin(stack.operation.value, Position(name))
+    stacks = stack.operation is Operation.INTERSECT
+    instead = "stack the filters, or combine fewer" if stacks else "combine fewer"
+    try:
+        lifted = lift(stack, (abi, *compat), making.functions, tables, origin)
+        otherwise = lifted.otherwise, origin
+        program = making.program(lifted.lines, otherwise, origin, lifted.constants)
+    except TooManyError:
+        message = (
+            f"{name}: {abi.name}: their conditions do not go together into one program; {instead}"
+        )
+        raise InputError(message, kind=Problem.NOT_COMBINED) from None
+    except UndecidedError as error:
+        leave = f"{'stack it, or ' if stacks else ''}leave it out"
+        own = [_why_not(side, abi, compat, tables) for side in stack.parts]
+        guilty = [
+            Diagnostic(f"{abi.name}: cannot be combined: {why}; {leave}", Position(str(path)))
+            for path, why in zip(paths, own, strict=True)
+            if why and why.kind is error.diagnostics[0].kind
+        ]
+        told = dict.fromkeys(guilty) or [
+            f"{name}: {abi.name}: cannot be combined: {error}; {instead}"
+        ]
+        raise InputError(*told, kind=Problem.NOT_COMBINED) from None
+    length = len(program.instructions)
+    if length > BPF_MAXINSNS:
+        message = (
+            f"{name}: the program for {abi.name} has {length} instructions, the kernel takes "
+            f"{BPF_MAXINSNS}; {instead}"
+        )
+        raise InputError(message, kind=Problem.LONG_PROGRAM)
+    objections = kernel_objections(program.instructions)
+    assert not objections, objections
+    found = prove(stack, Code(program.instructions, abi.byte_order))
+    if isinstance(found, Difference):
+        text = difference_text(found, ("the stack", "program"), abi, tables)
+        message = f"{name}: seccompgen made a wrong program, and does not write it: {text}"
+        raise AnswerNo(message, kind=Problem.WRONG_PROGRAM)
+    return program
+
+
+def _why_not(
+    side: FilterSemantics, abi: Abi, compat: tuple[Abi, ...], tables: Tables
+) -> Diagnostic | None:
+    """Return why ``side`` alone cannot be lifted, None if it can."""
+    from seccompgen.compile import ProgramBuilder  # noqa: PLC0415 - numpy
+    from seccompgen.filters.find.lift import lift  # noqa: PLC0415
+
+    making = ProgramBuilder(abi, compat, DEFAULT_OBJECTIVE)
+    try:
+        lift(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
+    except UndecidedError as error:
+        return error.diagnostics[0]
+    return None
+
+
+def _require_agreement(parts: Sequence[LoadedFilter]) -> None:
+    """Raise InputError where parts want to be installed differently: one program cannot."""
+    ours = [part for part in parts if not _is_foreign(part)]
+    first = next((part for part in ours if part.settings), None)
+    problems = []
+    for part in ours:
+        if first and first.settings and part.settings:
+            both = zip(Settings._fields, part.settings, first.settings, strict=True)
+            different = [name for name, own, its in both if own != its]
+            if different:
+                text = f"{' and '.join(different)} differ from those of {first.path}"
+                advice = "one program is installed in one way, so let them be the same"
+                problems.append(Diagnostic(f"{text}; {advice}", Position(str(part.path))))
+    if problems:
+        raise InputError(*problems, kind=Problem.CONFLICTING_SETTINGS)
+
+
+def _require_listener(combined: Combined) -> None:
+    """Raise InputError if a program asks a listener that nobody gets."""
+    asks = any(ActionKind.USER_NOTIF.value in program.actions for program in combined.programs)
+    if asks and not combined.settings.flags & FilterFlag.NEW_LISTENER:
+        text = (
+            f"{combined.name}: it answers user_notif, and then needs the flag new_listener, which "
+            "its parts do not have; write flags: [new_listener] in their policies"
+        )
+        raise InputError(text, kind=Problem.NO_LISTENER)
+
+
+WRITTEN_BY_RULES = ("oci", "spo", "minijail", "seccompiler", "systemd")
+"""The forms that hold rules and no program: they are written from a policy."""
+FORMS = ("python", "bpf", *WRITTEN_BY_RULES)
+"""The forms in which combined filters can be written."""
+
+
+def left_out_of(combined: Combined, form: str) -> tuple[Diagnostic, ...]:
+    """Return what is worth telling of programs that have no place in ``form``."""
+    abis = [one.abi.name for one in combined.programs if not has_place(one.abi, form)]
+    text = f"{form} has nothing for {', '.join(abis)}, so that these are left out"
+    return (Diagnostic(text, Position(combined.name), Problem.ABI_LEFT_OUT),) if abis else ()
+
+
+_TITLES = {
+    Operation.INTERSECT: "What {names} answer as a stack: the strictest of their answers.",
+    Operation.UNION: "What any of {names} lets through: the laxest of their answers.",
+    Operation.SUBTRACT: "What {first} answers, without what {rest} let through: that is {refusal}.",
+}
+
+
+def combined_files(
+    combined: Combined, tables: Tables, directory: Path, form: str, systemd: int | None = None
+) -> dict[Path, bytes]:
+    """Return the files that hold ``combined`` under ``directory``; ``form`` is one of `FORMS`.
+
+    ``systemd`` is the release that reads units. Raises InputError if that would replace a part, a
+    module asks a listener that nobody gets, or with all that the form cannot say.
+    """
+    files = _files(combined, tables, directory, form, systemd)
+    parts = {part.path.resolve() for part in combined.parts}
+    places = dict.fromkeys(place for path in files for place in (path, path.parent))
+    replaced = [place for place in places if place.resolve() in parts]
+    if replaced:
+        text = "is one of the filters, and would be replaced: choose another --name, or directory"
+        told = (Diagnostic(text, Position(str(path))) for path in replaced)
+        raise InputError(*told, kind=Problem.REPLACED_FILTER)
+    return files
+
+
+def _files(
+    combined: Combined, tables: Tables, directory: Path, form: str, systemd: int | None
+) -> dict[Path, bytes]:
+    if form in WRITTEN_BY_RULES:
+        return _files_by_rules(combined, tables, directory, form, systemd)
+    if form == "bpf":
+        return {
+            directory / f"{combined.name}.{program.abi.name}.bpf": program.to_bytes()
+            for program in combined.programs
+        }
+    _require_listener(combined)
+    stock = {path: name for name, path in stock_policies().items()}
+    words = [stock.get(part.path, part.path.name) for part in combined.parts]
+    only = combined.programs[0].abi.name if len(combined.programs) == 1 else ""
+    refusal = str(combined.refusal) if combined.refusal else ""
+    made = combined.operation.value
+    options = f" --action {shlex.quote(refusal)}" if refusal else ""
+    options += f" --arch {only}" if only else ""
+    for number, part in enumerate(combined.parts, 1):
+        said = part.policy.reading.options(number) if part.policy else ()
+        options += "".join(f" {shlex.quote(word)}" for word in said)
+    package = render_combined(
+        f"{made}  {refusal}".rstrip(),
+        *_description(combined.operation, combined.refusal, combined.parts),
+        combined.programs,
+        tables,
+        combined.settings,
+        f"seccompgen {made} {shlex.join(words)}{options} --name {combined.name} -o DIR",
+    )
+    place = directory / module_name(combined.name)
+    return {
+        **{place / name: source for name, source in package.items()},
+        **support_files(directory, [combined.settings.flags]),
+    }
+
+
+def _files_by_rules(
+    combined: Combined, tables: Tables, directory: Path, form: str, systemd: int | None
+) -> dict[Path, bytes]:
+    """Return what `build` writes in ``form`` of policies that say what the parts do together.
+
+    Raises one InputError with all that cannot be said, whichever ABI it is about.
+    """
+    from seccompgen.filters.combine.combined_policy import combined_policy  # noqa: PLC0415 - few want it
+
+    parts, name = combined.parts, combined.name
+    programs = [one for one in combined.programs if has_place(one.abi, form)]
+    found: dict[str, dict[Path, bytes]] = {}
+    problems: dict[Diagnostic, None] = {}
+    for program in programs or combined.programs[:1]:
+        abi = program.abi
+        stack = stack_of(combined.operation, combined.refusal, parts, abi)
+        try:
+            policy = combined_policy(name, stack, parts, combined.settings, abi, tables)
+            _require_names(policy, form)
+            built = Built(policy, (program,), ())
+            found[abi.name] = filter_files([built], tables, directory, form, systemd=systemd)
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+    if problems:
+        raise InputError(*problems)
+    files = [(abi, *pair) for abi, made in found.items() for pair in made.items()]
+    if len({content for _, _, content in files}) == 1:
+        return {path: content for _, path, content in files[:1]}
+    # A drop-in has no ABI in its name where all agree.
+    return {
+        path if f".{abi}." in path.name else path.with_suffix(f".{abi}{path.suffix}"): content
+        for abi, path, content in files
+    }
+
+
+def _require_names(policy: ResolvedPolicy, form: str) -> None:
+    """Raise InputError if a policy has rules for numbers that no call has, once for each answer."""
+    found: dict[tuple[Action, Origin], list[str]] = {}
+    for rule in policy.rules:
+        if rule.name.isdecimal():
+            found.setdefault((rule.action, rule.origin), []).append(rule.name)
+    problems = [
+        Diagnostic(
+            f"{form} names calls, and numbers that none has get {action} here (such as "
+            f"{numbers[0]}), others {policy.unknown_action}; if that is runc's ENOSYS, read the "
+            "profiles with --runtime libseccomp: runc adds it again to what is written",
+            origin.position,
+        )
+        for (action, origin), numbers in found.items()
+    ]
+    if problems:
+        raise InputError(*problems, kind=Problem.NOT_COMBINED)
+
+
+def docstring_of(
+    operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter], abis: Sequence[Abi]
+) -> str:
+    """Return the docstring of the module that holds what ``parts`` are together, for ``abis``."""
+    about = _description(operation, refusal, parts)
+    return combined_docstring(*about, settings_of(parts), abis)
+
+
+def _description(
+    operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter]
+) -> tuple[str, list[tuple[str, str, str]]]:
+    """Return the title of the module of ``parts``, and (name, sha256, description) of each."""
+    names = [part.path.name for part in parts]
+    title = _TITLES[operation].format(
+        names=_listed(names), first=names[0], rest=_listed(names[1:]), refusal=refusal or ""
+    )
+    return title, [(part.path.name, part.sha256, _first_line(part.policy)) for part in parts]
+
+
+def _first_line(policy: ResolvedPolicy | None) -> str:
+    return policy.description.partition("\n")[0] if policy else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

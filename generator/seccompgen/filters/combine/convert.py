@@ -1,0 +1,146 @@
+"""Somebody else's policy as a policy file of ours, proved to mean the same."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
+from seccompgen.core.text import printable
+from seccompgen.filters.find.locate import locate_policy
+from seccompgen.io.reading import read_input
+from seccompgen.lint import Severity, lint_policy
+from seccompgen.pipeline.build import difference_text, is_device
+from seccompgen.policy import load_policy
+from seccompgen.policy.document import MAX_POLICY, read_document
+from seccompgen.policy.formats import PLAIN_READING, Reading, filter_names, translate
+from seccompgen.policy.yaml_text import policy_text
+from seccompgen.render.findings import message_of
+from seccompgen.verify import Difference, meaning, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Tables
+    from seccompgen.lint import LintReport
+    from seccompgen.policy.formats.draft import Draft
+
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The ``text`` of a policy file; ``profile`` is how often each call is made, where known."""
+
+    text: str
+    notes: tuple[Diagnostic, ...]
+    report: LintReport
+    profile: Mapping[str, int]
+
+
+def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Converted:
+    """Return the foreign policy at ``path`` as ours; each rule says where it comes from.
+
+    What is written is read again, and proved to answer every call as what was read. Raises
+    InputError with all that our language cannot say, and where the file is a policy of ours.
+    """
+    draft = translate(read_input(path, MAX_POLICY), str(path), reading, tables)
+    if draft is None:
+        locate_policy(str(path), "convert")
+        load_policy(path, tables, reading)
+        text = "is a policy of seccompgen already; if it is another's, say with --from which"
+        raise InputError(Diagnostic(text, Position(str(path)), Problem.WRONG_VALUE))
+    policy, notes = load_policy(path, tables, reading)
+    report = lint_policy(policy, tables, list(policy.arches), notes)
+    document = draft.document()
+    name = f"{path.stem}.yml"
+    written = policy_text(document.data, _comments(draft, report))
+    again, _ = load_policy(read_document(written.encode(), name), tables)
+    written = _silenced(written, again, path, tables)
+    again, _ = load_policy(read_document(written.encode(), name), tables)
+    _require_same(policy, again, tables)
+    return Converted(written, report.notes, report, draft.profile)
+
+
+def convert_all(
+    path: Path, tables: Tables, reading: Reading = PLAIN_READING
+) -> dict[str, Converted]:
+    """Return every filter of the file at ``path`` as a policy of ours, by the name of its file.
+
+    With ``reading.thread`` that is the one that it names; a file of one filter lends it its name.
+    Raises InputError with all that is wrong with any of them.
+    """
+    named = filter_names(read_input(path, MAX_POLICY), str(path), reading)
+    wanted = tuple(one for one in named if reading.thread in {None, one})
+    if not wanted:
+        return {path.stem: convert(path, tables, reading)}
+    found: dict[str, Converted] = {}
+    problems: dict[Diagnostic, None] = {}
+    seen: dict[str, str] = {}
+    for name in wanted:
+        other = seen.setdefault(name.casefold(), name)
+        if not _FILE_NAME.fullmatch(name) or is_device(name) or other != name:
+            why = "is no name for a file" if other == name else f"and {other} are one file's name"
+            text = f"the filter {name!r} {why}: write it alone, with --filter and -o FILE"
+            problems[Diagnostic(text, Position(str(path)), Problem.UNPRINTABLE_NAME)] = None
+            continue
+        try:
+            found[name] = convert(path, tables, replace(reading, thread=name))
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+    if problems:
+        raise InputError(*problems)
+    return found
+
+
+def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
+    """Return what stands above each group: where it comes from, and what lint finds there."""
+    comments = {i: [f"from {printable(str(where))}"] for i, where in draft.groups.items()}
+    for i, remark in draft.remarks.items():
+        comments[i] += [printable(line) for line in remark.split("\n")]
+    starts = sorted((where, i) for i, where in draft.groups.items())
+    for finding in report.findings:
+        before = [i for where, i in starts if finding.position and where <= finding.position]
+        if before:
+            words = " ".join(message_of(finding).split())
+            comments[before[-1]].append(printable(f"lint: {finding.kind.value}: {words}"))
+    return comments
+
+
+def _silenced(text: str, policy: ResolvedPolicy, path: Path, tables: Tables) -> str:
+    """Return ``text`` with a comment above each line at which lint finds an error.
+
+    `build` refuses policies of ours for these; the one that was read keeps its meaning.
+    """
+    found: dict[int, set[str]] = {}
+    for finding in lint_policy(policy, tables, list(policy.arches)).findings:
+        if finding.severity is Severity.ERROR and finding.position:
+            found.setdefault(finding.position.line, set()).add(finding.kind.value)
+    lines: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if codes := ", ".join(sorted(found.get(number, ()))):
+            indent = " " * (len(line) - len(line.lstrip()))
+            lines.append(f"{indent}# lint: ignore[{codes}]: as {printable(path.name)} says")
+        lines.append(line)
+    return "\n".join((*lines, ""))
+
+
+def _require_same(policy: ResolvedPolicy, again: ResolvedPolicy, tables: Tables) -> None:
+    """Raise AnswerNo if what was written answers a call otherwise than what was read."""
+    for abi in policy.arches:
+        found = prove(meaning(policy, abi, tables), meaning(again, abi, tables))
+        if isinstance(found, Difference):
+            text = difference_text(found, ("read", "written"), abi, tables)
+            raise AnswerNo(
+                Diagnostic(
+                    f"seccompgen made a wrong policy of this, and does not write it: {text}; "
+                    "please report this, with the file",
+                    Position(policy.sources[-1][0]),
+                    Problem.WRONG_PROGRAM,
+                )
+            )

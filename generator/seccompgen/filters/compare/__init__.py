@@ -1,0 +1,1 @@
+"""Filters compared: what two of them answer differently, and what makes a file stale."""

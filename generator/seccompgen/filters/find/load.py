@@ -1,0 +1,144 @@
+"""A FILTER of a command line as one value, whatever form its file has."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import PLAIN_READING, Reading
+from seccompgen.core.problems import Problem
+from seccompgen.core.program import decode
+from seccompgen.core.report_only import REFUSES_NOTHING
+from seccompgen.filters.find.locate import FilterForm, kind_of
+from seccompgen.filters.find.raw_abis import abis_of
+from seccompgen.io.reading import MAX_FILTER, read_input
+from seccompgen.pipeline.build import build_policy
+from seccompgen.policy import load_policy_for
+from seccompgen.verify import Code, kernel_objections, meaning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Origin, ResolvedPolicy, Settings
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.find.module import Module
+    from seccompgen.pipeline.build import BuildOptions, Built
+    from seccompgen.verify import Meaning
+
+
+@dataclass(frozen=True)
+class LoadedFilter:
+    """The filter in the file at ``path``, of which ``sha256`` is the hash.
+
+    ``sides`` are what it answers, by the names of the ABIs: what a policy means, or the program.
+    Of a policy that was compiled, ``origins`` are where each instruction comes from. ``settings``
+    is None for raw instructions, which do not tell how they are installed. ``module`` is all that
+    a generated filter holds.
+    """
+
+    path: Path
+    sha256: str
+    sides: Mapping[str, Meaning | Code]
+    settings: Settings | None = None
+    policy: ResolvedPolicy | None = None
+    origins: Mapping[str, tuple[tuple[Origin, ...], ...]] = field(default_factory=dict)
+    notes: tuple[Diagnostic, ...] = ()
+    module: Module | None = None
+
+    @property
+    def programs(self) -> dict[str, Code]:
+        """The programs by the names of their ABIs; none of a policy that was not compiled."""
+        return {name: side for name, side in self.sides.items() if isinstance(side, Code)}
+
+
+def load_filter(
+    path: Path, tables: Tables, only: Abi | None = None, reading: Reading = PLAIN_READING
+) -> LoadedFilter:
+    """Return the filter in ``path``, for ABI ``only`` or all that it has; no policy is compiled.
+
+    A generated module is read, never run: its bytes count, not its comments. Raises InputError
+    where the file holds no filter, or the kernel would refuse what it holds.
+    """
+    wanted = only.name if only else "any ABI"
+    match kind_of(path):
+        case FilterForm.RAW:
+            content = read_input(path, MAX_FILTER)
+            abis = [only] if only else abis_of(content)
+            if not abis:
+                text = f"{path}: say with --arch which ABI these instructions are for"
+                raise InputError(text, kind=Problem.ABI_NEEDED)
+            sha256 = hashlib.sha256(content).hexdigest()
+            sides = {abi.name: _decoded(path, abi, content) for abi in abis}
+            return LoadedFilter(path, sha256, sides)
+        case FilterForm.MODULE:
+            from seccompgen.filters.find.module import read_module  # noqa: PLC0415 - policies need it not
+
+            module = read_module(path)
+            programs = {
+                name: _decoded(path, ABIS[name], data)
+                for name, data in module.programs.items()
+                if only is None or only.name == name
+            }
+            if not programs:
+                raise InputError(f"{path}: no program for {wanted}", kind=Problem.ABI_MISSING)
+            said = []
+            if module.settings.report_only:
+                said.append(Diagnostic(REFUSES_NOTHING, Position(str(path)), Problem.REPORT_ONLY))
+            return LoadedFilter(
+                path, module.sha256, programs, module.settings, notes=tuple(said), module=module
+            )
+    policy, notes = load_policy_for(path, [only] if only else [], tables, reading)
+    meanings = {a.name: meaning(policy, a, tables) for a in policy.arches if only in {None, a}}
+    if not meanings:
+        text = f"{path}: not for {wanted}: its arches leave that out"
+        raise InputError(text, kind=Problem.ABI_MISSING)
+    return LoadedFilter(path, policy.sources[-1][1], meanings, policy.settings, policy, notes=notes)
+
+
+def compile_filter(
+    path: Path,
+    tables: Tables,
+    only: Abi | None,
+    means: BuildOptions,
+    reading: Reading = PLAIN_READING,
+) -> LoadedFilter:
+    """Return the filter in ``path`` as `load_filter` does, but with a policy's programs."""
+    if kind_of(path) is not FilterForm.POLICY:
+        return load_filter(path, tables, only, reading)
+    built = build_policy(path, tables, [only] if only else [], means=means, reading=reading)
+    return filter_of(path, built)
+
+
+def filter_of(path: Path, built: Built) -> LoadedFilter:
+    """Return the policy at ``path`` with the programs that were built of it."""
+    return LoadedFilter(
+        path,
+        built.policy.sources[-1][1],
+        {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in built.programs},
+        built.policy.settings,
+        built.policy,
+        {one.abi.name: one.origins for one in built.programs},
+        built.notes,
+    )
+
+
+def _decoded(path: Path, abi: Abi, data: bytes) -> Code:
+    try:
+        instructions = decode(data, abi)
+        wrong = [f"{abi.name}: {objection}" for objection in kernel_objections(instructions)]
+    except ValueError as error:
+        message = f"{path}: {abi.name}: {error}"
+        raise InputError(message, kind=Problem.REFUSED_PROGRAM) from None
+    other = next(one for one in ABIS.values() if one.byte_order != abi.byte_order)
+    if wrong and not kernel_objections(decode(data, other)):
+        text = f"{abi.name} is {abi.byte_order}-endian, but these instructions are not"
+        wrong = [f"{text}: are they for another ABI?"]
+    if wrong:
+        told = (Diagnostic(text, Position(str(path))) for text in wrong)
+        raise InputError(*told, kind=Problem.REFUSED_PROGRAM)
+    return Code(instructions, abi.byte_order)

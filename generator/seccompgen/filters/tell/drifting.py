@@ -1,0 +1,66 @@
+"""A filter and the time to come: what newer libraries and a newer kernel tag would do to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import InputError
+from seccompgen.filters.compare.tables_diff import diff_tables
+from seccompgen.filters.tell.linting import lint_filter
+from seccompgen.lint.upgrade import UPGRADE_CODES
+from seccompgen.render.drift import Drift
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Diagnostic
+    from seccompgen.core.foreign import Reading
+    from seccompgen.core.tables import Tables
+    from seccompgen.lint.upgrade import Upgrade
+
+
+def drift_of(
+    path: Path,
+    tables: Tables,
+    newer: Tables,
+    upgrade: Upgrade,
+    only: Abi | None,
+    reading: Reading,
+) -> Drift:
+    """Return the future of the filter at ``path``, which was made for ``tables``.
+
+    Raises InputError where it is no filter.
+    """
+    report = lint_filter(path, tables, only, reading, upgrade)
+    found = tuple(one for one in report.findings if one.kind in UPGRADE_CODES)
+    libraries = replace(report, findings=found, silenced=())
+    if newer.tag == tables.tag:
+        return Drift(libraries)
+    try:
+        return Drift(libraries, diff_tables(path, tables, newer, only, reading))
+    except InputError as error:
+        return Drift(libraries, unread=error.diagnostics)
+
+
+def drift_of_all(
+    paths: Sequence[Path],
+    tables: Tables,
+    newer: Tables,
+    upgrade: Upgrade,
+    only: Abi | None,
+    reading: Reading,
+) -> list[Drift]:
+    """Return the future of each filter. Raises InputError with all that is wrong in any."""
+    found: list[Drift] = []
+    wrong: list[Diagnostic] = []
+    for path in paths:
+        try:
+            found.append(drift_of(path, tables, newer, upgrade, only, reading))
+        except InputError as error:
+            wrong += error.diagnostics
+    if wrong:
+        raise InputError(*dict.fromkeys(wrong))
+    return found

@@ -1,0 +1,53 @@
+"""Lint for whatever a command line calls FILTER."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from seccompgen.core.foreign import PLAIN_READING, Reading
+from seccompgen.filters.find.load import load_filter
+from seccompgen.lint import LintedFilter, LintReport, lint, lint_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.lint.upgrade import Upgrade
+    from seccompgen.verify import Code, Meaning
+
+
+def lint_filter(
+    path: Path,
+    tables: Tables,
+    only: Abi | None = None,
+    reading: Reading = PLAIN_READING,
+    upgrade: Upgrade | None = None,
+) -> LintReport:
+    """Return the findings on the filter at ``path``, for ABI ``only`` or all that it has.
+
+    With ``upgrade``, that is what libraries will call. Raises InputError where it is no filter.
+    """
+    return lint_loaded(load_filter(path, tables, only, reading), tables, upgrade)
+
+
+def lint_loaded(loaded: LoadedFilter, tables: Tables, upgrade: Upgrade | None = None) -> LintReport:
+    """Return the findings on a filter that was read, for the ABIs that it was read for."""
+    if loaded.policy:
+        abis = [abi for abi in loaded.policy.arches if abi.name in loaded.sides]
+        return lint_policy(loaded.policy, tables, abis, loaded.notes, upgrade)
+    found = lint_programs(str(loaded.path), loaded.sides, tables, upgrade)
+    return replace(found, notes=loaded.notes)
+
+
+def lint_programs(
+    file: str,
+    sides: Mapping[str, Meaning | Code],
+    tables: Tables,
+    upgrade: Upgrade | None = None,
+) -> LintReport:
+    """Return the findings on programs by ABI, of which no policy is known."""
+    return LintReport(file, tuple(lint(LintedFilter(file, sides), tables, upgrade)), sides)

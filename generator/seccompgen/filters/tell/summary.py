@@ -1,0 +1,278 @@
+"""A whole filter in words: the answers to every call, by ABI, merged where ABIs answer alike.
+
+Answers are those of the policy's meaning, or of the program where there is no policy; both are
+followed exactly, for all arguments at once. What a call costs, and whether the kernel's bitmap
+answers it, comes from the programs.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.compile import Functions, Words
+from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
+from seccompgen.core.call_kinds import Kind
+from seccompgen.core.errors import Position, UndecidedError
+from seccompgen.core.filter_summary import (
+    CallAnswer,
+    CallPlace,
+    CallSummary,
+    FilterSummary,
+    RestSummary,
+    Way,
+)
+from seccompgen.core.model import U32, Origin
+from seccompgen.core.sets import Sets
+from seccompgen.core.spelling import stretches
+from seccompgen.core.word import ARCH
+from seccompgen.filters.find.execution import executed_for
+from seccompgen.filters.find.lift import lift
+from seccompgen.filters.find.value_conditions import conditions_of
+from seccompgen.filters.tell.shown_kinds import kind_of_call
+from seccompgen.lint import FilterView, LintedFilter, views_of
+from seccompgen.render import ret_action
+from seccompgen.verify import Code, Meaning, meaning
+from seccompgen.verify.call import Call
+from seccompgen.verify.kernel import constant_allow, rank
+from seccompgen.verify.oracle import OneOf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.sets import Box
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.verify.oracle import Case
+
+_UNTOLD = "it depends on the arguments, too intricately to be told"
+_MOST_NODES = 20_000
+"""So many nodes the sets may need that tell one answer."""
+_X32_NUMBERS = "numbers of x32, which have bit 30"
+
+
+def summarize(loaded: LoadedFilter, tables: Tables) -> FilterSummary:
+    """Return what a filter does, for every ABI that it answers for.
+
+    Where the filter was compiled, or is a program, it says what the bitmap answers, and how
+    many instructions run.
+    """
+    return _Summarizer(loaded, tables).summary()
+
+
+_Span: TypeAlias = tuple[int, int]
+_Parts: TypeAlias = dict[tuple[int, Origin | None], list["Box"]]
+"""Boxes of arguments by what they are answered and by which part of a policy."""
+
+
+class _Cases:
+    """The cases of a policy under one audit value, to be asked for the one that answers a call.
+
+    A meaning tries all of its cases, of which there are hundreds, for each of hundreds of calls.
+    """
+
+    def __init__(self, side: Meaning, arch: int) -> None:
+        self.last = {case.origin: n for n, case in enumerate(side.cases)}
+        self._of: list[tuple[Case, frozenset[int] | None]] = []
+        for case in side.cases:
+            if all(test.field != ARCH or test.holds(Call(0, arch)) for test in case.tests):
+                named = (test.values for test in case.tests if isinstance(test, OneOf))
+                self._of.append((case, next(named, None)))
+
+    def origin(self, call: Call) -> Origin:
+        """Return the part of the policy that answers ``call``, which is under the audit value."""
+        return next(
+            case.origin
+            for case, numbers in self._of
+            if (numbers is None or call.nr in numbers)
+            and all(test.holds(call) for test in case.tests)
+        )
+
+
+class _Summarizer:
+    def __init__(self, loaded: LoadedFilter, tables: Tables) -> None:
+        self._loaded = loaded
+        self._tables = tables
+        self._sets = Sets()
+        self._undecided: dict[str, None] = {}
+        self._cases: dict[FilterView, _Cases | None] = {}
+
+    def summary(self) -> FilterSummary:
+        alike: dict[tuple[str, tuple[CallAnswer, ...]], list[CallPlace]] = defaultdict(list)
+        order: dict[str, None] = {}
+        rest: dict[tuple[str, CallAnswer], list[Way]] = defaultdict(list)
+        ways: list[Way] = []
+        for abi_name in self._loaded.sides:
+            abi = ABIS[abi_name]
+            views = self._views(abi)
+            for view in views:
+                way = Way(abi.name, view.abi.name)
+                ways.append(way)
+                for name, nr in self._calls(view):
+                    order[name] = None
+                    alike[name, self._answers(view, name, nr)].append(self._place(view, way, nr))
+            for subject, answer in self._rest(abi, views):
+                rest[subject, answer].append(Way(abi.name, abi.name))
+        calls = [
+            CallSummary(name, kind_of_call(name), answers, tuple(places))
+            for (name, answers), places in alike.items()
+        ]
+        kinds = list(Kind)
+        calls.sort(key=lambda one: (kinds.index(one.kind), one.name, ways.index(one.places[0].way)))
+        return FilterSummary(
+            tuple(ways),
+            tuple(calls),
+            tuple(RestSummary(*key, tuple(where)) for key, where in rest.items()),
+            tuple(self._undecided),
+        )
+
+    def _views(self, abi: Abi) -> list[FilterView]:
+        """Return what the program for ``abi`` answers through each ABI that it answers for."""
+        policy = self._loaded.policy
+        side = meaning(policy, abi, self._tables) if policy else self._loaded.sides[abi.name]
+        subject = LintedFilter(str(self._loaded.path), self._loaded.sides, policy)
+        return views_of(abi, side, subject, self._tables, self._sets)[0]
+
+    def _calls(self, view: FilterView) -> Iterator[tuple[str, int]]:
+        """Yield the calls of an ABI; those without a name if the policy has rules for them."""
+        yield from sorted(view.table.numbers.items())
+        rules = view.policy.rules if view.policy else ()
+        for name in dict.fromkeys(rule.name for rule in rules if rule.applies_to(view.abi)):
+            nr = view.table.number_of(name)
+            if nr is not None and name not in view.table.numbers and nr not in view.table.names:
+                yield name, nr
+
+    def _place(self, view: FilterView, way: Way, nr: int) -> CallPlace:
+        code = self._loaded.sides[way.program]
+        if not isinstance(code, Code):
+            return CallPlace(way, nr)
+        # The bitmap has the numbers of x86_64 and i386, and none with x32's bit.
+        bitmap = view.abi.name != "x32" and constant_allow(code.instructions, nr, view.arch)
+        return CallPlace(way, nr, bitmap, executed_for(code, nr, view.arch))
+
+    # --- answers -----------------------------------------------------------------------------
+
+    def _answers(self, view: FilterView, name: str, nr: int) -> tuple[CallAnswer, ...]:
+        try:
+            parts = self._parts(view, nr)
+            with self._sets.attempt(_MOST_NODES):
+                return self._told(parts, view, name)
+        except UndecidedError as error:
+            reason = error.diagnostics[0].message
+            self._undecided[f"{name} on {view.abi.name}: {_UNTOLD} ({reason})"] = None
+            return ()
+
+    def _cases_of(self, view: FilterView) -> _Cases | None:
+        """Return the cases of the policy for an ABI; None where there is no policy."""
+        if view not in self._cases:
+            side = view.side
+            self._cases[view] = _Cases(side, view.arch) if isinstance(side, Meaning) else None
+        return self._cases[view]
+
+    def _parts(self, view: FilterView, nr: int) -> _Parts:
+        parts: _Parts = defaultdict(list)
+        cases = self._cases_of(view)
+        for box, ret in view.answer_to(nr & U32).parts:
+            origin = None
+            if cases:
+                args = tuple(map(self._sets.least, box))
+                origin = cases.origin(Call(nr & U32, view.arch, args))  # type: ignore[arg-type] # six
+            parts[ret, origin].append(box)
+        return parts
+
+    def _told(self, parts: _Parts, view: FilterView, name: str) -> tuple[CallAnswer, ...]:
+        """Return answers, each with its condition, but for what these leave."""
+        rest = self._left(parts, view)
+        answers = []
+        for (ret, origin), boxes in parts.items():
+            left = (ret, origin) == rest
+            condition = "" if left else self._condition(boxes, origin, view, name)
+            otherwise = left and len(parts) > 1
+            action = ret_action(ret, view.abi)
+            answers.append(CallAnswer(action, ret, condition, otherwise, origin))
+        return tuple(sorted(answers, key=lambda one: (one.otherwise, -rank(one.ret))))
+
+    def _left(self, parts: _Parts, view: FilterView) -> tuple[int, Origin | None]:
+        """Return the answer that is told as what the others leave.
+
+        That of the policy's last case; in a program the one that takes most boxes to tell.
+        """
+        if cases := self._cases_of(view):
+            return max(parts, key=lambda part: cases.last[part[1]] if part[1] else -1)
+        return max(parts, key=lambda part: (len(parts[part]), -rank(part[0])))
+
+    def _condition(
+        self, boxes: Sequence[Box], origin: Origin | None, view: FilterView, name: str
+    ) -> str:
+        """Return when a call is in one of ``boxes``, as the rules have it if they say just that."""
+        rules = (
+            rule
+            for rule in (view.policy.rules if view.policy else ())
+            if rule.origin == origin and rule.name == name and rule.applies_to(view.abi)
+        )
+        tests = conditions_of(self._sets, boxes, rules, view.abi)
+        return self._tables.naming.alternatives(tests, name, view.abi)
+
+    # --- calls without a name ----------------------------------------------------------------
+
+    def _rest(self, abi: Abi, views: Sequence[FilterView]) -> Iterator[tuple[str, CallAnswer]]:
+        policy = self._loaded.policy
+        unnamed = f"numbers that Linux {self._tables.tag} does not name"
+        others = "calls through any other ABI of the kernel"
+        if policy:
+            yield unnamed, _plain(policy.unknown_action.ret(abi), abi, policy.unknown_origin)
+            yield others, _plain(policy.bad_arch_action.ret(abi), abi, policy.bad_arch_origin)
+            return
+        side = self._loaded.sides[abi.name]
+        nowhere = Origin("", Position(""))
+        try:
+            served = [view.abi for view in views]
+            lifted = lift(side, served, Functions(self._sets, Words()), self._tables, nowhere)
+        except UndecidedError as error:
+            reason = f"calls without a name on {abi.name}: {error.diagnostics[0].message}"
+            self._undecided[reason] = None
+            return
+        found: dict[str, dict[int | None, list[_Span]]] = {unnamed: {}, _X32_NUMBERS: {}}
+        for line in lifted.lines:
+            here = [view for view in views if view.arch == line.audit_arch]
+            known = sorted(set().union(*(view.table.names for view in here)))
+            x32 = {view.abi.name for view in here} == {"x86_64"}
+            for span in line.spans if here else ():
+                function = span.answer.function
+                ret = None if function.rules else function.default
+                for subject, first, last in _parted(span.first, span.last, unnamed, x32=x32):
+                    if left := list(_without(first, last, known)):
+                        found[subject].setdefault(ret, []).extend(left)
+        for subject, answers in found.items():
+            for ret, spans in answers.items():
+                which = subject if len(answers) == 1 else f"{subject}: {stretches(spans)}"
+                yield which, CallAnswer(_UNTOLD, 0) if ret is None else _plain(ret, abi, None)
+        yield others, _plain(lifted.otherwise, abi, None)
+
+
+def _plain(ret: int, abi: Abi, origin: Origin | None) -> CallAnswer:
+    return CallAnswer(ret_action(ret, abi), ret, origin=origin)
+
+
+def _without(first: int, last: int, known: Sequence[int]) -> Iterator[_Span]:
+    """Yield the stretches of ``first`` to ``last`` that have none of ``known``, which is sorted."""
+    for nr in known[bisect_left(known, first) : bisect_right(known, last)]:
+        if first < nr:
+            yield first, nr - 1
+        first = nr + 1
+    if first <= last:
+        yield first, last
+
+
+def _parted(first: int, last: int, own: str, *, x32: bool) -> Iterator[tuple[str, int, int]]:
+    """Yield the parts of a stretch that are an ABI's ``own`` numbers, and those that are x32's."""
+    bit = X32_SYSCALL_BIT
+    of_x32 = ((bit, 2 * bit - 1), (3 * bit, U32 - 1)) if x32 else ()
+    start = 0
+    for low, high in (*of_x32, (U32 + 1, U32 + 1)):
+        for subject, one, end in ((own, start, low - 1), (_X32_NUMBERS, low, high)):
+            if max(first, one) <= min(last, end):
+                yield subject, max(first, one), min(last, end)
+        start = high + 1

@@ -1,1 +1,0 @@
-"""Programs watched while they run, and read without running them."""

@@ -1,0 +1,166 @@
+"""A call as people read it: ``openat(AT_FDCWD</home>, "notes", O_WRONLY|O_CREAT, 0o644)``.
+
+What addresses point to is read while the thread waits. It is what the caller showed at that
+moment: another thread may change it before the kernel looks.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import U32
+from seccompgen.core.text import printable
+from seccompgen.render import argument_text, call_name
+from seccompgen.run.notification import as_int
+from seccompgen.run.signatures import SIGNATURES
+
+if TYPE_CHECKING:
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.tables import Tables
+    from seccompgen.run.process import Process
+    from seccompgen.verify.call import Call
+
+_AT_FDCWD = -100
+_STRING_SHOWN = 200
+"""Bytes of a string that are shown."""
+_DATA_SHOWN = 32
+_WORDS_SHOWN = 8
+"""Words of an array that are shown."""
+_ADDRESS_MAX = 128
+"""sizeof(struct sockaddr_storage)."""
+_FAMILIES = {0: "AF_UNSPEC", 1: "AF_UNIX", 2: "AF_INET", 10: "AF_INET6", 16: "AF_NETLINK"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A call by its name, or ``nr 0x1d6``; ``arguments`` are values of 64 bits and their text.
+
+    ``abi`` is the name of the ABI that it is made through.
+    """
+
+    name: str
+    abi: str
+    arguments: tuple[tuple[int, str], ...]
+
+    def __str__(self) -> str:
+        """Render as C would have it."""
+        return f"{self.name}({', '.join(text for _, text in self.arguments)})"
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """The part of this call that it shares with others which differ in addresses alone."""
+        kinds = SIGNATURES.get(self.name, ())
+        texts = (text for _, text in self.arguments)
+        told = (text for text, kind in zip(texts, kinds, strict=False) if kind != "ptr")
+        return (self.name, self.abi, *told)
+
+
+def decode_call(call: Call, process: Process, tables: Tables) -> Decoded:
+    """Return the call with what its arguments mean for the process that makes it."""
+    name, table = call_name(call.nr, call.arch, tables)
+    where = table.abi.name if table else f"architecture {call.arch:#010x}"
+    kinds = SIGNATURES.get(name)
+    if kinds is None or table is None:
+        # Nothing is known of them: all up to the last that is not 0.
+        last = max((n for n, value in enumerate(call.args, 1) if value), default=0)
+        kinds = ("flags",) * last
+    reader = _Reader(process, table.abi if table else None, call.args)
+    arguments = tuple(
+        (value, reader.text(at, kind) or argument_text(name, at, call.args, table, tables))
+        for at, (kind, value) in enumerate(zip(kinds, call.args, strict=False))
+    )
+    return Decoded(name, where, arguments)
+
+
+class _Reader:
+    def __init__(self, process: Process, abi: Abi | None, args: tuple[int, ...]) -> None:
+        self._process = process
+        self._args = args
+        self._bytes = abi.bits // 8 if abi else 8
+        self._order = abi.byte_order if abi else "little"
+
+    def text(self, at: int, kind: str) -> str:
+        """Return argument ``at`` as what it is; nothing for one that constants may name."""
+        value = self._args[at]
+        after = self._args[at + 1] if at + 1 < len(self._args) else 0
+        match kind:
+            case "fd" | "dirfd":
+                return self._descriptor(as_int(value), kind)
+            case "path" | "str":
+                return self._string(value)
+            case "argv":
+                return self._strings(value)
+            case "addr":
+                return self._address(value, min(after & U32, _ADDRESS_MAX))
+            case "data":
+                return self._data(value, after)
+            case "int" | "pid":
+                return str(as_int(value))
+            case "size":
+                return str(value)
+            case "mode":
+                return f"{value & U32:#o}"
+            case "ptr":
+                return "NULL" if not value else f"{value:#x}"
+            case _:
+                return ""
+
+    def _descriptor(self, descriptor: int, kind: str) -> str:
+        if kind == "dirfd" and descriptor == _AT_FDCWD:
+            target, text = self._process.directory, "AT_FDCWD"
+        else:
+            target, text = self._process.descriptor(descriptor), str(descriptor)
+        return f"{text}<{printable(target)}>" if target else text
+
+    def _string(self, address: int) -> str:
+        if not address:
+            return "NULL"
+        found = self._process.string(address, _STRING_SHOWN + 1)
+        return f"{address:#x}" if found is None else quoted(found, _STRING_SHOWN)
+
+    def _strings(self, address: int) -> str:
+        texts: list[str] = []
+        for at in range(_WORDS_SHOWN + 1):
+            word = self._process.memory(address + at * self._bytes, self._bytes)
+            if word is None or len(word) < self._bytes:
+                return f"{address:#x}" if not texts else f"[{', '.join(texts)}, ...]"
+            pointer = int.from_bytes(word, self._order)
+            if not pointer:
+                return f"[{', '.join(texts)}]"
+            texts.append("..." if at == _WORDS_SHOWN else self._string(pointer))
+        return f"[{', '.join(texts)}]"
+
+    def _data(self, address: int, length: int) -> str:
+        found = self._process.memory(address, min(length, _DATA_SHOWN + 1)) if address else None
+        if found is None:
+            return f"{address:#x}" if address else "NULL"
+        return quoted(found, _DATA_SHOWN)
+
+    def _address(self, address: int, length: int) -> str:
+        data = self._process.memory(address, length) if address else None
+        if data is None or len(data) < 2:
+            return f"{address:#x}" if address else "NULL"
+        family = int.from_bytes(data[:2], self._order)
+        name = _FAMILIES.get(family, f"family {family}")
+        match family:
+            case 1:
+                path = data[2:]
+                abstract = path[:1] == b"\0"
+                text = path[1:] if abstract else path.partition(b"\0")[0]
+                return f"{{{name} {'@' if abstract else ''}{quoted(text, _STRING_SHOWN)}}}"
+            case 2 if len(data) >= 8:
+                port = int.from_bytes(data[2:4], "big")
+                return f"{{{name} {socket.inet_ntop(socket.AF_INET, data[4:8])}:{port}}}"
+            case 10 if len(data) >= 24:
+                port = int.from_bytes(data[2:4], "big")
+                return f"{{{name} [{socket.inet_ntop(socket.AF_INET6, data[8:24])}]:{port}}}"
+        return f"{{{name}}}"
+
+
+def quoted(data: bytes, limit: int) -> str:
+    """Return bytes between quotes, on one line whatever they are; ``...`` where more follow."""
+    text = data[:limit].decode(errors="surrogateescape")
+    text = printable(text.replace("\\", "\\\\").replace('"', '\\"'))
+    return f'"{text}"' + ("..." if len(data) > limit else "")

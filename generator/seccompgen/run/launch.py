@@ -1,0 +1,505 @@
+"""A command, found and started under a filter: by this process itself, or by a child of it.
+
+From the moment on at which the filter is in force, every call of the launcher is the filter's to
+judge. So all that starting takes is made before, and what follows are single calls, with the
+token of `launch_token` where the filter refuses them.
+
+Sources: execve(2), seccomp(2), unix(7), environ(7), exec(3) for the search and for scripts
+without ``#!``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import gc
+import os
+import signal
+import socket
+import stat
+import struct
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from seccompgen.core.errors import OutsideError, SeccompgenError
+from seccompgen.core.model import ActionKind, FilterFlag
+from seccompgen.core.program import BPF_MAXINSNS, RET_K, Instruction, actions_of, encode
+from seccompgen.core.text import printable
+from seccompgen.run.launch_token import Token, with_token
+from seccompgen.run.notify_rewrite import lets_through
+from seccompgen.run.ptrace import wait
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from seccompgen.core.model import Settings
+    from seccompgen.core.tables import Table
+
+EXIT_CANNOT_RUN = 126
+"""The command was found but cannot be run, as for env(1)."""
+EXIT_NOT_FOUND = 127
+"""The command was not found, as for env(1)."""
+
+_PR_SET_PDEATHSIG = 1
+_STDERR = 2
+_LAST_WORDS = 4096
+"""Bytes at most in which a child says why it has no filter."""
+_SHELL = b"/bin/sh"
+
+
+class CommandError(SeccompgenError):
+    """The command cannot be started (exit code 126), or is not there (127)."""
+
+    def __init__(self, text: str, code: int = EXIT_CANNOT_RUN) -> None:
+        super().__init__(text)
+        self.exit_code = code
+
+
+class FilterError(OutsideError):
+    """The kernel did not take the filter; ``errno`` is why."""
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.errno = number
+
+
+class KilledError(OutsideError):
+    """A signal ended the child before it was the command; ``status`` is its wait status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the command could not be started: {signal.strsignal(status)}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program's file, its arguments with the name that it gets, and its environment."""
+
+    path: bytes
+    arguments: tuple[bytes, ...]
+    environment: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """A filter for a command: ``instructions`` for the ABI of ``table``, the running one.
+
+    ``name`` is for messages.
+    """
+
+    name: str
+    table: Table
+    instructions: tuple[Instruction, ...]
+    settings: Settings
+
+
+@dataclass(slots=True)
+class Started:
+    """A child that runs the command; ``listener`` is -1 where it was not asked for.
+
+    ``link`` is for `let_go` and `failure`; it ends where the command begins.
+    """
+
+    pid: int
+    listener: int
+    link: socket.socket
+
+
+def find_command(words: Sequence[str]) -> Command:
+    """Return the command that a shell would run for ``words``, with this process's environment.
+
+    Raises CommandError if there is none, or its file cannot be executed.
+    """
+    environment = original_environment()
+    name = words[0]
+    if "/" in name:
+        places = [name]
+    else:
+        path = os.fsdecode(environment.get(b"PATH", os.defpath.encode()))
+        places = [f"{place or '.'}/{name}" for place in path.split(":")] if name else []
+    unfit = {}
+    for place in places:
+        number = _unfit(place)
+        if not number:
+            return Command(
+                os.fsencode(place),
+                tuple(os.fsencode(word) for word in words),
+                tuple(key + b"=" + value for key, value in environment.items()),
+            )
+        if number not in {errno.ENOENT, errno.ENOTDIR}:
+            unfit[place] = number
+    for place, number in unfit.items():
+        raise CommandError(f"{place}: cannot be executed: {os.strerror(number)}")
+    where = "no such file" if "/" in name else "no directory in PATH has it"
+    raise CommandError(f"{name or repr(name)}: {where}", EXIT_NOT_FOUND)
+
+
+def _unfit(place: str) -> int:
+    """Return the errno for which a file cannot be executed; 0 if it can be tried."""
+    try:
+        mode = Path(place).stat().st_mode
+    except OSError as error:
+        return error.errno or errno.EACCES
+    if stat.S_ISDIR(mode):
+        return errno.EISDIR
+    if not stat.S_ISREG(mode):
+        return errno.EACCES  # as execve(2) says
+    return 0 if os.access(place, os.X_OK, effective_ids=True) else errno.EACCES
+
+
+def original_environment() -> dict[bytes, bytes]:
+    """Return the environment that this process was started with, and what it changed since.
+
+    Under the C locale Python itself adds an LC_CTYPE (PEP 538), which is left out.
+    """
+    environment = dict(os.environb)
+    try:
+        initial = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return environment
+    coerced = environment.get(b"LC_CTYPE") in {b"C.UTF-8", b"C.utf8", b"UTF-8"}
+    if coerced and not any(entry.startswith(b"LC_CTYPE=") for entry in initial):
+        del environment[b"LC_CTYPE"]
+    return environment
+
+
+def become(command: Command, confinement: Confinement) -> NoReturn:
+    """Put the filter in force and become the command: no process is left between.
+
+    Raises FilterError, with nothing in force, if the kernel does not take it. If the command
+    cannot be executed after all the process ends, with a line on stderr and 126 or 127.
+    """
+    launcher = _Launcher(command, confinement, ("execve", "write", "exit_group"))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        launcher.go(None)
+    except OSError as error:
+        raise _filter_error(error) from None
+
+
+def is_below_listener(table: Table) -> bool:
+    """Return True if this process has a filter with a listener: then the kernel grants no other."""
+    from seccomp_filters import _runtime  # noqa: PLC0415 - generated: it may not be there yet
+
+    allow = encode((Instruction(RET_K, 0, 0, ActionKind.ALLOW.value),), table.abi)
+    programs = {table.abi.name: (table.numbers["seccomp"], allow)}
+    flags = FilterFlag.NEW_LISTENER.value
+    pid = _fork()
+    if pid == 0:
+        try:
+            _runtime.install("probe", programs, flags=flags, no_new_privs=True, actions=())
+        except OSError as error:
+            os._exit(int(error.errno == errno.EBUSY))
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # What compiled the policy may have left threads of BLAS. The child needs none of them:
+        # it makes a few calls that are prepared.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def start(
+    command: Command, confinement: Confinement, *, mask: set[int | signal.Signals] | None = None
+) -> Started:
+    """Start the command under the filter in a child, which dies with this process.
+
+    It waits for `let_go` before it does anything. With NEW_LISTENER among the flags it hands its
+    listener over then, to `take_over`. Its signal mask is ``mask``, or this thread's.
+    """
+    calls = ["execve", "write", "exit_group"]
+    listens = bool(confinement.settings.flags & FilterFlag.NEW_LISTENER)
+    if listens:
+        calls.append("sendmsg")
+    launcher = _Launcher(command, confinement, calls)
+    ours, theirs = socket.socketpair()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    if mask is None:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    pid = _fork()
+    if pid == 0:
+        ours.close()
+        _in_child(launcher, theirs, parent, mask)
+    theirs.close()
+    return Started(pid, -1, ours)
+
+
+def end(started: Started) -> None:
+    """Kill the child, collect it and close what belongs to it."""
+    with contextlib.suppress(ChildProcessError):
+        # Raises where it was collected already: its number may be another's by now.
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        os.kill(started.pid, signal.SIGKILL)
+        # Who traces it is told of its end only after that of its other threads.
+        while wait()[0] != started.pid:
+            pass
+    close(started)
+
+
+def close(started: Started) -> None:
+    """Close what belongs to a child that ended."""
+    started.link.close()
+    if started.listener >= 0:
+        os.close(started.listener)
+        started.listener = -1
+
+
+def let_go(started: Started) -> None:
+    """Have a child go on that has just started; nothing happens if it was killed meanwhile."""
+    with contextlib.suppress(BrokenPipeError):
+        started.link.send(b"g")
+
+
+def failure(started: Started) -> FilterError | None:
+    """Return what kept a child from its filter, None where nothing did.
+
+    To be asked once it has ended, or runs its command: until then this waits.
+    """
+    with contextlib.suppress(ConnectionResetError):  # killed before it read that it may go on
+        return _told(started.link.recv(_LAST_WORDS))
+    return None
+
+
+def _told(message: bytes) -> FilterError | None:
+    if not message.startswith(b"{"):
+        return None
+    import json  # noqa: PLC0415 - only where something failed
+
+    said = json.loads(message)
+    return FilterError(said["text"], said["errno"])
+
+
+def killed_by(started: Started) -> int:
+    """Return the signal that killed a child; 0 if it lives, or ended otherwise."""
+    ended = os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    killed = ended and ended.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
+    return ended.si_status if ended and killed else 0
+
+
+def take_over(started: Started) -> None:
+    """Take the listener of a child whose filter has one, once the link can be read.
+
+    Raises FilterError if the kernel did not take the filter, KilledError if a signal came first.
+    """
+    message = b""
+    descriptors: list[int] = []
+    with contextlib.suppress(ConnectionResetError):  # killed before it read that it may go on
+        message, descriptors, _, _ = socket.recv_fds(started.link, _LAST_WORDS, 1)
+    if error := _told(message):
+        raise error
+    if not descriptors:
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
+        if number := killed_by(started):
+            raise KilledError(number)
+        raise OutsideError("the command could not be started: its launcher ended without a word")
+    started.listener = descriptors[0]
+
+
+def _in_child(
+    launcher: _Launcher,
+    link: socket.socket,
+    parent: int,
+    mask: set[int | signal.Signals],
+) -> NoReturn:
+    """Become the command, or say why not; never returns into what the parent was doing."""
+    try:
+        _take_signals_from_python()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        launcher.die_with(parent)
+        if not link.recv(1):
+            os._exit(1)
+        launcher.go(link)
+    except OSError as error:
+        import json  # noqa: PLC0415
+
+        told = {"text": str(_filter_error(error)), "errno": error.errno or 0}
+        link.send(json.dumps(told).encode())
+    finally:
+        os._exit(1)
+
+
+def _take_signals_from_python() -> None:
+    """Undo what Python did to signals, so that none of them runs any Python from here on.
+
+    It ignores two, of which nobody can tell what they were before. SIGINT it handles only where
+    that was not ignored.
+    """
+    for one in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(one, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _filter_error(error: OSError) -> FilterError:
+    return FilterError(error.strerror or str(error), error.errno or 0)
+
+
+class _Launcher:
+    """All that starting a command takes, made before a filter is in force."""
+
+    def __init__(self, command: Command, confinement: Confinement, calls: Sequence[str]) -> None:
+        # PyDLL keeps the GIL: to take it back would be a call under the filter.
+        self._libc = ctypes.PyDLL(None, use_errno=True)
+        self._libc.syscall.argtypes = (ctypes.c_long,)
+        self._libc.syscall.restype = ctypes.c_long
+        table = confinement.table
+        self._numbers = table.numbers
+        token = Token.new(table.abi)
+        self._token = tuple(ctypes.c_ulong(word) for word in token.words)
+        listens = bool(confinement.settings.flags & FilterFlag.NEW_LISTENER)
+        self._program = with_token(
+            confinement.instructions,
+            table.abi,
+            token,
+            [table.numbers[name] for name in calls if not _passes(confinement, name, token)],
+            asks_for_listeners=table.numbers["seccomp"] if listens else None,
+        )
+        if len(self._program) > BPF_MAXINSNS:
+            raise OutsideError(
+                f"filter {confinement.name!r} leaves no room: it has "
+                f"{len(confinement.instructions)} instructions, starting a command under it takes "
+                f"{len(self._program) - len(confinement.instructions)} more, and the kernel takes "
+                f"{BPF_MAXINSNS}; make it shorter"
+            )
+        self._confinement = confinement
+        self._path = ctypes.c_char_p(command.path)
+        self._arguments = _array(command.arguments)
+        script = (_SHELL, command.path, *command.arguments[1:])
+        self._script = ctypes.c_char_p(_SHELL), _array(script)
+        self._environment = _array(command.environment)
+        # Told by the process that was to become the command, without anything that Python needs.
+        shown = printable(os.fsdecode(command.path)).encode(errors="backslashreplace")
+        self._last_words = {
+            number: shown + f": cannot be executed: {os.strerror(number)}\n".encode()
+            for number in errno.errorcode
+        }
+        self._message = _Message()
+
+    def die_with(self, parent: int) -> None:
+        """Have the kernel kill this process when ``parent`` ends; do so if it has already."""
+        zero = ctypes.c_ulong(0)
+        self._libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), zero, zero, zero)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    def go(self, link: socket.socket | None) -> NoReturn:
+        """Put the filter in force and become the command; ``link`` takes the listener.
+
+        Raises OSError if the filter is not in force.
+        """
+        from seccomp_filters import _runtime  # noqa: PLC0415 - generated: it may not be there yet
+
+        _take_signals_from_python()
+        gc.disable()
+        descriptor = -1 if link is None else link.fileno()
+        listener = self._install(_runtime.install)
+        if listener >= 0:
+            self._message.hold(listener)
+            self._call("sendmsg", ctypes.c_long(descriptor), self._message.reference, _ZERO)
+        self._call("execve", self._path, self._arguments, self._environment)
+        if ctypes.get_errno() == errno.ENOEXEC:
+            self._call("execve", *self._script, self._environment)
+        number = ctypes.get_errno()
+        text = self._last_words.get(number, b"")
+        self._call("write", ctypes.c_long(_STDERR), ctypes.c_char_p(text), ctypes.c_long(len(text)))
+        code = EXIT_NOT_FOUND if number == errno.ENOENT else EXIT_CANNOT_RUN
+        while True:
+            self._call("exit_group", ctypes.c_long(code), _ZERO, _ZERO)
+
+    def _install(self, install: Callable[..., int]) -> int:
+        """Put the program in force; return the listener, or -1."""
+        confinement = self._confinement
+        abi = confinement.table.abi
+        program = encode(self._program, abi)
+        # A wait that only a kill ends is not asked anew after each signal; since Linux 5.19.
+        best = FilterFlag.WAIT_KILLABLE_RECV
+        flags = confinement.settings.flags
+        for extra in (best, FilterFlag(0)) if flags & FilterFlag.NEW_LISTENER else (FilterFlag(0),):
+            try:
+                return install(
+                    confinement.name,
+                    {abi.name: (confinement.table.numbers["seccomp"], program)},
+                    flags=int(flags | extra),
+                    no_new_privs=confinement.settings.no_new_privs,
+                    actions=actions_of(self._program),
+                )
+            except OSError as error:
+                if not extra or error.errno != errno.EINVAL:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _call(self, name: str, first: object, second: object, third: object) -> None:
+        """Make a call that takes three arguments, with the token in the others."""
+        self._libc.syscall(self._numbers[name], first, second, third, *self._token)
+
+
+_ZERO = ctypes.c_long(0)
+
+
+def _passes(confinement: Confinement, name: str, token: Token) -> bool:
+    """Return True if the program makes the launcher's call as it is."""
+    last = confinement.instructions[-1]
+    if len(confinement.instructions) == 1 and last.code == RET_K:
+        return lets_through(last.k)
+    from seccompgen.verify.call import Call  # noqa: PLC0415 - record does without, and is quicker
+    from seccompgen.verify.machine import Code  # noqa: PLC0415
+
+    abi = confinement.table.abi
+    nr = confinement.table.numbers[name]
+    first = _STDERR if name == "write" else 0
+    call = Call(nr, abi.audit_arch, (first, 0, 0, *token.words))
+    return lets_through(Code(confinement.instructions, abi.byte_order).answer(call))
+
+
+def _array(strings: Sequence[bytes]) -> object:
+    return (ctypes.c_char_p * (len(strings) + 1))(*strings, None)
+
+
+class _IoVector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
+
+
+class _MessageHeader(ctypes.Structure):
+    """``struct msghdr`` as the kernel has it."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_int),
+        ("vector", ctypes.POINTER(_IoVector)),
+        ("vectors", ctypes.c_size_t),
+        ("control", ctypes.c_char_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_uint),
+    )
+
+
+class _Message:
+    """A message of one byte and one descriptor, which is put in when it is known."""
+
+    def __init__(self) -> None:
+        size = struct.calcsize("@Nii") + struct.calcsize("i")
+        self._control = ctypes.create_string_buffer(-(-size // 8) * 8)
+        struct.pack_into("@Niii", self._control, 0, size, socket.SOL_SOCKET, socket.SCM_RIGHTS, -1)
+        self._vector = _IoVector(b"L", 1)
+        self._header = _MessageHeader(
+            vector=ctypes.pointer(self._vector),
+            vectors=1,
+            control=ctypes.cast(self._control, ctypes.c_char_p),
+            control_length=size,
+        )
+        self.reference = ctypes.byref(self._header)
+
+    def hold(self, descriptor: int) -> None:
+        """Put the descriptor in."""
+        struct.pack_into("@i", self._control, struct.calcsize("@Nii"), descriptor)

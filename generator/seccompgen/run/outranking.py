@@ -1,0 +1,140 @@
+"""Threads that a listener could let past the tracer: each call is judged before any filter sees it.
+
+SECCOMP_RET_USER_NOTIF outranks the SECCOMP_RET_TRACE of ours, so that the listener of another
+filter could have a refused call made (SECCOMP_USER_NOTIF_FLAG_CONTINUE), and nobody be told. So a
+thread under such a filter stops at each of its calls before the filters are asked, and the call is
+skipped (PTRACE_SYSEMU). One that may be made is made by the same instruction again; then it is the
+filters' to answer.
+
+A thread may come to its first stop before its parent tells of it: by its number of filters it is
+known to have one more than ours. Sources: ptrace(2), seccomp(2), kernel/entry/common.c.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import U32, FilterFlag
+from seccompgen.run import ptrace
+from seccompgen.run.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.core.tables import Table
+    from seccompgen.run.notification import Notification
+    from seccompgen.verify.call import Call
+
+_SET_MODE_FILTER = 1
+_TSYNC = FilterFlag.TSYNC.value
+_CLONE_UNTRACED = 0x00800000
+
+
+class Outranking:
+    """The threads whose calls are judged first, and the last of each that was.
+
+    ``tables`` are those of all ABIs by which a thread can call, the tracer's own first.
+    """
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self._abi = tables[0].abi.name
+        self._names = {
+            (table.abi.audit_arch, table.numbers[name]): name
+            for table in tables
+            for name in ("seccomp", "clone", "clone3")
+            if name in table.numbers
+        }
+        self._least = (_filters(os.getpid()) or 0) + 2
+        """The number of filters from which on there are others than ours."""
+        self._active = False
+        self._tids: set[int] = set()
+        self._judged: dict[int, Call] = {}
+        self._repeating: set[int] = set()
+
+    def brings_listener(self, asked: Notification) -> bool:
+        """Return True if a call puts threads under a listener: a new one, or its own thread's."""
+        call = asked.call
+        flags = _TSYNC if asked.tid in self._tids else 0
+        return (
+            self._names.get((call.arch, call.nr)) == "seccomp"
+            and call.args[0] & U32 == _SET_MODE_FILTER
+            and bool(call.args[1] & (flags | FilterFlag.NEW_LISTENER.value))
+        )
+
+    def begin(self, asked: Notification) -> bool:
+        """Judge the calls of a thread first from now on, which is about to be under a listener.
+
+        Of all threads of its process, with TSYNC: then the others have stopped, or wait in a call
+        that began before. Returns False if one of them is not traced, so that this cannot be.
+        """
+        self._active = True
+        self._tids.add(asked.tid)
+        known = {asked.tid}
+        if not asked.call.args[1] & _TSYNC:
+            return True
+        # One that still runs may have started another.
+        while new := {*Process(asked.tid).tids} - known:
+            known |= new
+            for tid in new:
+                if Process(tid).status.get("TracerPid", "0") == "0":
+                    return False
+                self._tids.add(tid)
+                ptrace.interrupt(tid)
+            while any(Process(tid).state == "R" for tid in new):
+                os.sched_yield()
+        return True
+
+    def begin_all(self) -> None:
+        """Judge all calls of all threads first that arrive from now on."""
+        self._active, self._least = True, 0
+
+    def arrives(self, tid: int) -> None:
+        """Take in a thread that has just begun, or executed a program."""
+        if self._active:
+            count = _filters(tid)
+            if count is None or count >= self._least:
+                self._tids.add(tid)
+
+    def ends(self, tid: int) -> None:
+        """Forget a thread."""
+        self._tids.discard(tid)
+        self._judged.pop(tid, None)
+        self._repeating.discard(tid)
+
+    def is_skipped(self, op: int, tid: int) -> bool:
+        """Return True if a thread has stopped at a call that is not made as it is."""
+        return op == ptrace.OP_ENTRY and tid not in self._repeating
+
+    def was_judged(self, asked: Notification) -> bool:
+        """Return True if a call is the one that its thread repeats."""
+        return self._judged.get(asked.tid) == asked.call
+
+    def evades(self, call: Call) -> bool:
+        """Return True if a call could start a thread that is not traced.
+
+        The flags of clone3 are in memory, which another thread can change at any time.
+        """
+        name = self._names.get((call.arch, call.nr))
+        return name == "clone3" or (name == "clone" and bool(call.args[0] & _CLONE_UNTRACED))
+
+    def repeat(self, asked: Notification, nr: int) -> None:
+        """Have a thread make the call that it has skipped."""
+        self._judged[asked.tid] = asked.call
+        ptrace.repeat_call(asked.tid, self._abi, nr, asked.call.instruction_pointer)
+        ptrace.proceed_to_call(asked.tid)  # it stops at the end of what it has skipped, too
+        self._repeating.add(asked.tid)
+
+    def proceed(self, tid: int, number: int = 0) -> None:
+        """Let a stopped thread go on, with a signal if ``number`` is not 0."""
+        self._repeating.discard(tid)
+        if tid in self._tids:
+            ptrace.proceed_to_skipped_call(tid, number)
+        else:
+            ptrace.proceed(tid, number)
+
+
+def _filters(tid: int) -> int | None:
+    """Return the number of a thread's filters; None where Linux does not tell: before 5.9."""
+    count = Process(tid).status.get("Seccomp_filters")
+    return None if count is None else int(count)

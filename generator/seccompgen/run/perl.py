@@ -1,0 +1,156 @@
+"""The line of Perl that a process is at, where its program is perl(1) with threads.
+
+That is what Perl says itself in ``at FILE line N``. `PL_curinterp` leads to the interpreter, whose
+`PL_curcop` is the statement that runs, and `PL_op` the operation. Where the first is in it changes
+with releases. But no other pointer near the interpreter's beginning leads to a statement, and each
+operation tells what it is: its type, whose name is in `PL_op_name`, and the function that
+`PL_ppaddr` has for that. So it is looked for. Of a block with a single statement the optimizer
+makes no statement; what is left of it is found in the tree of operations, as Perl's messages do.
+
+Perl of Linux distributions has threads. Without them a statement has no file, but a glob for one;
+and where several interpreters are in a process, as in a web server, nobody can tell which one runs.
+
+Sources: perl's intrpvar.h, cop.h, op.h, perlinterp(1).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.text import printable
+from seccompgen.run.memory import Memory, UnreadableError
+from seccompgen.run.symbols import symbols_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.run.process import Process
+
+_PROGRAM = re.compile(r"perl[0-9.]*(-[\w-]+)?")
+_FILE = re.compile(r"(perl|libperl\.so)[0-9.]*(-[\w-]+)?")
+_NEEDED = ("PL_curinterp", "PL_ppaddr", "PL_op_name", "PL_bincompat_options")
+_INTERPRETER = 320
+"""Bytes of the interpreter in which the statement is looked for; in 5.40 it is the 27th word."""
+_OPERATION = struct.Struct("<8xQQQHB5xQ")
+"""``struct unop``: op_sibparent, op_ppaddr, op_targ, op_type, op_flags, op_first."""
+_PLACE = struct.Struct("<36xI8xQ")
+"""``struct cop`` with threads: cop_line, cop_file."""
+_TYPE, _HAS_KIDS = 0x1FF, 4
+_STATEMENTS = frozenset({b"nextstate", b"dbstate"})
+_OPERATIONS_MAX = 2000
+_DEEPEST = 200
+
+
+class _Perl(NamedTuple):
+    """The addresses of what is needed of a perl."""
+
+    interpreter: int
+    functions: int
+    names: int
+    options: int
+
+
+def perl_lines(process: Process) -> tuple[str, ...]:
+    """Return ``file:line`` of the statement that runs; empty if that cannot be told."""
+    try:
+        return _lines(process)
+    except (UnreadableError, struct.error):
+        return ()
+
+
+def _lines(process: Process) -> tuple[str, ...]:
+    name = (process.executable or "").rpartition("/")[2]
+    # A thread of Perl's has an interpreter of its own.
+    if not _PROGRAM.fullmatch(name) or process.threads != 1 or process.bits != 64:
+        return ()
+    memory, perl = Memory(process), _perl(process)
+    if perl is None or b"USE_ITHREADS" not in memory.string(perl.options):
+        return ()
+    words = struct.unpack("<40Q", memory.read(memory.pointer(perl.interpreter), _INTERPRETER))
+    tree = _Tree(memory, perl)
+    for address in words[2:]:
+        if tree.is_statement(address):
+            line, file = _PLACE.unpack(memory.read(tree.nearest(address, words[1]), _PLACE.size))
+            return (f"{printable(os.fsdecode(memory.string(file)))}:{line}",)
+    return ()
+
+
+class _Operation(NamedTuple):
+    """An operation; ``sibling`` is the parent of the last one."""
+
+    sibling: int
+    function: int
+    target: int
+    type: int
+    flags: int
+    first: int
+
+
+class _Tree:
+    """Operations in memory."""
+
+    def __init__(self, memory: Memory, perl: _Perl) -> None:
+        self._memory = memory
+        self._perl = perl
+        self._read = 0
+
+    def is_statement(self, address: int) -> bool:
+        """Return True if a statement is at the address."""
+        data = self._memory.process.memory(address, _OPERATION.size)
+        if data is None or len(data) != _OPERATION.size:
+            return False
+        one = _Operation(*_OPERATION.unpack(data))
+        kind = one.type & _TYPE
+        of_kind = self._memory.pointer(self._perl.functions + 8 * kind)
+        return one.function != 0 and one.function == of_kind and self._name(kind) in _STATEMENTS
+
+    def _name(self, kind: int) -> bytes:
+        return self._memory.string(self._memory.pointer(self._perl.names + 8 * kind))
+
+    def nearest(self, statement: int, current: int) -> int:
+        """Return the statement that is nearest before an operation, from ``statement`` on."""
+        body = self._operation(statement).sibling
+        if not body or statement in self._kids(body):
+            return statement
+        return self._nearest(statement, body, current, 0) or statement
+
+    def _nearest(self, statement: int, operation: int, current: int, depth: int) -> int:
+        if operation == current:
+            return statement
+        if depth > _DEEPEST:
+            raise UnreadableError
+        for kid in self._kids(operation):
+            one = self._operation(kid)
+            # One that does nothing any more has the type that it had.
+            if one.type & _TYPE == 0 and one.target and self._name(one.target) in _STATEMENTS:
+                statement = kid
+            if found := self._nearest(statement, kid, current, depth + 1):
+                return found
+        return 0
+
+    def _kids(self, address: int) -> Iterator[int]:
+        one = self._operation(address)
+        kid = one.first if one.flags & _HAS_KIDS else 0
+        while kid and kid != address:
+            yield kid
+            kid = self._operation(kid).sibling
+
+    def _operation(self, address: int) -> _Operation:
+        self._read += 1
+        if self._read > _OPERATIONS_MAX:
+            raise UnreadableError
+        return _Operation(*_OPERATION.unpack(self._memory.read(address, _OPERATION.size)))
+
+
+def _perl(process: Process) -> _Perl | None:
+    for mapping in process.mappings:
+        if mapping.offset or not _FILE.fullmatch(mapping.file.rpartition("/")[2]):
+            continue
+        symbols = symbols_of(process, mapping)
+        if symbols and {*_NEEDED} <= symbols.objects.keys():
+            loaded = mapping.start - symbols.base
+            return _Perl(*(symbols.objects[name] + loaded for name in _NEEDED))
+    return None

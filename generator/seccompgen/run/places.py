@@ -1,0 +1,138 @@
+"""Where in native code a call was made: the function, and on x86_64 those that called it.
+
+These are found by the return addresses on the stack, without a table of frames. A word of the stack
+may be left over from an earlier call; so it counts only if it stands behind an instruction that
+calls just the function that comes before: itself, by the PLT, or by a word of the GOT. Where a call
+goes by a register, the chain ends. glibc makes calls that can be cancelled in functions of its own
+without a name; then the place has the name of what called these.
+
+Sources: the AMD64 ABI, "Procedure Linkage Table"; proc(5).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.run.demangle import readable
+from seccompgen.run.process import MemoryPlace
+from seccompgen.run.symbols import symbols_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.run.process import Mapping, Process
+    from seccompgen.run.symbols import Symbols
+
+_EM_X86_64 = 62
+_STACK = 4096
+"""Bytes of the stack that are looked at."""
+_WORD = 8
+_CALL, _CALL_SLOT, _JUMP_SLOT = b"\xe8", b"\xff\x15", b"\xff\x25"
+"""CALL rel32, CALL [RIP+disp32], JMP [RIP+disp32]."""
+_STUB = 16
+"""Bytes of an entry of the PLT."""
+
+
+def places_of(process: Process, address: int, most: int = 1) -> tuple[MemoryPlace, ...]:
+    """Return the place of a call that ends at ``address``, and up to ``most`` of what led there.
+
+    The first is the call's own; empty if nothing is mapped there.
+    """
+    code = _Code.at(process, address)
+    if code is None:
+        return ()
+    first = code.place(address)
+    callers: list[MemoryPlace] = []
+    led_here = _callers(process, code, address)
+    while not first.function or len(callers) + 1 < most:
+        caller = next(led_here, None)
+        if caller is None:
+            break
+        if first.function:
+            callers.append(caller)
+        elif caller.function and caller.file == first.file:
+            first = MemoryPlace(first.file, first.offset, caller.function, caller.within)
+    return (first, *callers)
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A mapping of code, and the symbols of its file, None if that has none."""
+
+    process: Process
+    mapping: Mapping
+    symbols: Symbols | None
+
+    @classmethod
+    def at(cls, process: Process, address: int) -> _Code | None:
+        mapping = process.mapping(address)
+        if mapping is None:
+            return None
+        is_file = mapping.file.startswith(os.sep)
+        return cls(process, mapping, symbols_of(process, mapping) if is_file else None)
+
+    def place(self, address: int) -> MemoryPlace:
+        """Return the place of an instruction that ends at ``address``."""
+        offset = self._offset(address)
+        file = self.mapping.file or "[anonymous]"
+        function = self.symbols.around(offset) if self.symbols else None
+        if function is None:
+            return MemoryPlace(file, offset)
+        name, within = function
+        return MemoryPlace(file, offset, readable(name), within)
+
+    def is_function(self, start: int, address: int) -> bool:
+        """Return True if a function at ``start`` can be that of the instruction at ``address``."""
+        return bool(
+            self.symbols
+            and self.symbols.functions
+            and self.mapping.start <= start < address
+            and not self.symbols.names_between(self._offset(start), self._offset(address))
+        )
+
+    def _offset(self, address: int) -> int:
+        return address - self.mapping.start + self.mapping.offset
+
+
+def _callers(process: Process, code: _Code, address: int) -> Iterator[MemoryPlace]:
+    """Yield where each caller goes on, innermost first, whether it has a name or not."""
+    if code.symbols is None or code.symbols.machine != _EM_X86_64:
+        return
+    spans = [(one.start, one.end) for one in process.mappings if one.executable]
+    stack = process.memory(process.stack_pointer, _STACK) or b""
+    for (word,) in struct.iter_unpack("<Q", stack[: len(stack) // _WORD * _WORD]):
+        if not any(start < word < end for start, end in spans):
+            continue
+        if any(code.is_function(called, address) for called in _called(process, word)):
+            caller = _Code.at(process, word)
+            if caller is None:
+                return
+            code, address = caller, word
+            yield code.place(address)
+
+
+def _called(process: Process, behind: int) -> Iterator[int]:
+    """Yield what the instruction before an address calls, if it is a call: also by the PLT."""
+    size = len(_CALL_SLOT) + 4
+    before = process.memory(behind - size, size) or b""
+    if len(before) < size:
+        return
+    if before.startswith(_CALL_SLOT):
+        yield from _slot(process, before, behind)
+    if before[1:2] == _CALL:
+        target = behind + int.from_bytes(before[2:], "little", signed=True)
+        yield target
+        stub = process.memory(target, _STUB) or b""
+        at = stub.find(_JUMP_SLOT)
+        if 0 <= at <= _STUB - size:
+            yield from _slot(process, stub[at : at + size], target + at + size)
+
+
+def _slot(process: Process, instruction: bytes, end: int) -> Iterator[int]:
+    """Yield the word at the address, relative to its end, that an instruction ends with."""
+    word = process.memory(end + int.from_bytes(instruction[-4:], "little", signed=True), _WORD)
+    if word and len(word) == _WORD:
+        yield int.from_bytes(word, "little")

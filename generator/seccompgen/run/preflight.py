@@ -1,0 +1,64 @@
+"""Warn, before a command starts, about filters that will break it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import ActionKind
+from seccompgen.core.program import actions_of
+from seccompgen.io.reading import read_start
+from seccompgen.run.notify_rewrite import lets_through
+from seccompgen.verify.call import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Settings
+    from seccompgen.core.tables import Tables
+    from seccompgen.run.launch import Command
+    from seccompgen.run.refusal import JudgedFilter
+
+_X32_MACHINE = 62
+"""EM_X86_64 in an ELF file of 32 bits: x32."""
+
+
+def preflight_warnings(
+    judged: JudgedFilter, command: Command, settings: Settings, tables: Tables
+) -> Iterator[str]:
+    """Yield what is worth saying, a sentence each."""
+    path = Path(os.fsdecode(command.path))
+    if ActionKind.USER_NOTIF.value in actions_of(judged.instructions):
+        yield "what the policy leaves to a listener (user_notif) fails with ENOSYS: there is none"
+    try:
+        mode = path.stat().st_mode
+        header = read_start(path, 20)
+    except OSError:
+        mode, header = 0, b""
+    if mode & (stat.S_ISUID | stat.S_ISGID) and settings.no_new_privs:
+        yield (
+            f"{path} is setuid or setgid, which does nothing under no_new_privs: it runs with your "
+            "rights; --keep-privs leaves them (that needs CAP_SYS_ADMIN)"
+        )
+    other = _abi_of(header, judged.abi, tables)
+    if other:
+        call = Call(tables.tables[other.name].numbers["exit_group"], other.audit_arch)
+        ret, rule = judged.decide(call, tables)
+        if not lets_through(ret):
+            yield (
+                f"{path} is a program for {other.name}, whose calls are refused at {rule}: put "
+                f"{other.name} into the policy's compat_arches"
+            )
+
+
+def _abi_of(header: bytes, running: Abi, tables: Tables) -> Abi | None:
+    """Return the ABI of an ELF file if it is another than the ``running`` one of 64 bits."""
+    if header[:5] != b"\x7fELF\x01" or running.bits == 32 or len(header) < 20:
+        return None
+    machine = int.from_bytes(header[18:20], running.byte_order)
+    siblings = [tables.tables[name].abi for name in running.siblings if name in tables.tables]
+    fits = [abi for abi in siblings if (abi.name == "x32") == (machine == _X32_MACHINE)]
+    return next((abi for abi in fits if abi.bits == 32), None)

@@ -1,0 +1,284 @@
+"""/proc's view of a process: names, memory, descriptors, and mappings.
+
+A question that is not answered is None: the process is gone, or not ours to look at (another
+user's, or a program that may not be read). Source: proc(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import OutsideError
+from seccompgen.run.patience import patiently
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STRING_MAX = 4096
+"""PATH_MAX; longer strings are cut."""
+_PAGE = 4096
+
+
+def require_proc() -> None:
+    """Raise OutsideError unless /proc tells of processes by the numbers that we know them by."""
+    try:
+        ours = os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115 - it is a text
+    except OSError:
+        ours = False
+    if not ours:
+        raise OutsideError(
+            "/proc is not mounted, or is another PID namespace's, so that it tells of other "
+            "processes than those here: mount it (unshare --mount-proc does)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlace:
+    """A place in memory: the file mapped there (or ``[stack]`` and the like), and the offset.
+
+    The offset is into the file, in bytes; into the mapping where there is no file. ``function`` is
+    the name of that around it, or that called it if it has none, empty if neither has; ``within``
+    is the offset from its start.
+    """
+
+    file: str
+    offset: int
+    function: str = ""
+    within: int = 0
+
+    def __str__(self) -> str:
+        """Render as debuggers do."""
+        place = f"{self.file}+{self.offset:#x}"
+        return f"{self.function}+{self.within:#x} ({place})" if self.function else place
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A line of /proc/PID/maps; addresses and offset are in bytes."""
+
+    start: int
+    end: int
+    offset: int
+    file: str
+    inode: int
+    executable: bool
+
+
+class Process:
+    """A thread and its process, as they are when they are asked about."""
+
+    def __init__(self, tid: int) -> None:
+        self.tid = tid
+        self._place = Path(f"/proc/{tid}")
+        self._keeps_waiting = False
+
+    @cached_property
+    def status(self) -> dict[str, str]:
+        """The fields of /proc/TID/status; empty if there is none."""
+        parts = (line.partition(":") for line in self._lines("status"))
+        return {key: value.strip() for key, _, value in parts}
+
+    @property
+    def pid(self) -> int:
+        """The process's number: that of its first thread."""
+        return int(self.status.get("Tgid", self.tid))
+
+    @property
+    def own_tid(self) -> int:
+        """The thread's number as it knows it itself, in its innermost PID namespace."""
+        return int(self.status.get("NSpid", str(self.tid)).split()[-1])
+
+    @property
+    def name(self) -> str:
+        """The thread's name, up to 15 bytes."""
+        return self.status.get("Name", "?")
+
+    @property
+    def state(self) -> str:
+        """The letter that proc(5) has for the thread's state; empty if it is gone."""
+        return self.status.get("State", "")[:1]
+
+    @property
+    def threads(self) -> int:
+        """The number of threads of the process."""
+        return int(self.status.get("Threads", 1))
+
+    @property
+    def tids(self) -> list[int]:
+        """The numbers of the process's threads; none if it is gone."""
+        try:
+            return [int(name) for name in os.listdir(self._place / "task")]  # noqa: PTH208 - names
+        except OSError:
+            return []
+
+    @property
+    def parent(self) -> int:
+        """The number of the process whose child this one is; 0 if it is gone."""
+        return int(self.status.get("PPid", 0))
+
+    @property
+    def starter(self) -> int | None:
+        """The number of the thread that started this process; None if it is gone.
+
+        As that thread knows it itself.
+        """
+        parent = Process(self.parent)
+        for tid in parent.tids:
+            if str(self.pid) in " ".join(parent._lines(f"task/{tid}/children")).split():
+                return Process(tid).own_tid
+        return None
+
+    def catches(self, number: int) -> bool:
+        """Return True if the process has a handler for the signal."""
+        return self._in_set("SigCgt", number)
+
+    def handles(self, number: int) -> bool:
+        """Return True if the signal would not do by itself what it does: it is caught, or so."""
+        return self.catches(number) or self.defies(number)
+
+    def defies(self, number: int) -> bool:
+        """Return True if the thread blocks the signal, or its process ignores it."""
+        return self._in_set("SigBlk", number) or self._in_set("SigIgn", number)
+
+    def ignores(self, number: int) -> bool:
+        """Return True if the process ignores the signal."""
+        return self._in_set("SigIgn", number)
+
+    def is_pending(self, number: int) -> bool:
+        """Return True if the signal was sent to the process, or this thread, and not taken yet."""
+        return self._in_set("ShdPnd", number) or self._in_set("SigPnd", number)
+
+    def send(self, number: int) -> None:
+        """Send the thread a signal; a thread that is gone gets none."""
+        ctypes.CDLL(None).tgkill(self.pid, self.tid, int(number))
+
+    def end_by_sigsys(self) -> None:
+        """End the process by a SIGSYS to this thread where that ends it, else by SIGKILL."""
+        self.send(signal.SIGKILL if self.handles(signal.SIGSYS) else signal.SIGSYS)
+
+    def _in_set(self, key: str, number: int) -> bool:
+        return bool(int(self.status.get(key, "0"), 16) >> (number - 1) & 1)
+
+    @property
+    def stack_pointer(self) -> int:
+        """Where the stack of a thread is that waits in a call; 0 if it cannot be told."""
+        return self._waits_at(-2)
+
+    @property
+    def instruction_pointer(self) -> int:
+        """Where the call ends that a thread waits in; 0 if it cannot be told."""
+        return self._waits_at(-1)
+
+    def _waits_at(self, word: int) -> int:
+        words = " ".join(self._lines("syscall")).split()
+        return int(words[word], 16) if len(words) > 2 else 0
+
+    def memory(self, address: int, size: int) -> bytes | None:
+        """Return up to ``size`` bytes at ``address``; fewer where no more are mapped.
+
+        Memory that keeps a supervisor waiting is not tried again.
+        """
+        if self._keeps_waiting:
+            return None
+        try:
+            return patiently(lambda: self._read(size, address))
+        except TimeoutError:
+            self._keeps_waiting = True
+            return None
+        except OSError:
+            return None
+
+    def _read(self, size: int, address: int) -> bytes | None:
+        with (self._place / "mem").open("rb", buffering=0) as file:
+            try:
+                return os.pread(file.fileno(), size, address)
+            except (OverflowError, ValueError):  # it is no address
+                return None
+
+    def string(self, address: int, limit: int = _STRING_MAX) -> bytes | None:
+        """Return the bytes at ``address`` up to a NUL, or the first ``limit`` of them."""
+        found = b""
+        while len(found) < limit:
+            # A read across the end of what is mapped fails as a whole, so that a page is read.
+            size = min(_PAGE - (address + len(found)) % _PAGE, limit - len(found))
+            data = self.memory(address + len(found), size)
+            if not data:
+                return found or None
+            head, end, _ = data.partition(b"\0")
+            found += head
+            if end:
+                break
+        return found
+
+    def descriptor(self, number: int) -> str | None:
+        """Return what a descriptor refers to, as /proc names it: a path, ``socket:[123]``."""
+        return self._link(f"fd/{number}")
+
+    @property
+    def directory(self) -> str | None:
+        """The working directory."""
+        return self._link("cwd")
+
+    @property
+    def executable(self) -> str | None:
+        """The program that runs."""
+        return self._link("exe")
+
+    @property
+    def bits(self) -> int | None:
+        """The width of the program that runs, 32 or 64, by its ELF header."""
+        try:
+            with (self._place / "exe").open("rb", buffering=0) as file:
+                header = file.read(5)
+        except OSError:
+            return None
+        return {b"\x7fELF\x01": 32, b"\x7fELF\x02": 64}.get(header)
+
+    @cached_property
+    def mappings(self) -> tuple[Mapping, ...]:
+        """The mappings, by address."""
+        return tuple(map(_mapping, self._lines("maps")))
+
+    def mapping(self, address: int) -> Mapping | None:
+        """Return what is mapped at ``address``."""
+        return next((one for one in self.mappings if one.start <= address < one.end), None)
+
+    def _lines(self, name: str) -> list[str]:
+        """Return the lines of a file in /proc; none if there is no such file.
+
+        In names that a process chose the kernel escapes the newline, but nothing else of what
+        `str.splitlines` or a file in text mode takes for the end of a line.
+        """
+        try:
+            data = (self._place / name).read_bytes()
+        except OSError:
+            return []
+        return os.fsdecode(data).removesuffix("\n").split("\n") if data else []
+
+    def _link(self, name: str) -> str | None:
+        try:
+            return str((self._place / name).readlink())
+        except OSError:
+            return None
+
+
+def processes_traced_by(pid: int) -> Iterator[Process]:
+    """Yield the processes whose first threads a process traces."""
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names
+        if name.isdecimal():
+            process = Process(int(name))
+            if process.status.get("TracerPid") == str(pid):
+                yield process
+
+
+def _mapping(line: str) -> Mapping:
+    span, permissions, offset, _, inode, *file = line.split(maxsplit=5)
+    start, end = (int(word, 16) for word in span.split("-"))
+    name = file[0] if file else ""
+    return Mapping(start, end, int(offset, 16), name, int(inode), "x" in permissions)

@@ -1,0 +1,261 @@
+"""ptrace(2) as functions: threads that stop at events, and what can be done with one then.
+
+A thread can be killed at any moment. What lets one go on passes over those that are gone: `wait`
+tells of their end. What changes one raises OSError, then ProcessLookupError.
+
+Sources: ptrace(2), include/uapi/linux/{ptrace,elf}.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import struct
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import OutsideError
+from seccompgen.core.model import U64
+from seccompgen.run.process import Process
+
+if TYPE_CHECKING:
+    from seccompgen.core.abis import Abi
+
+_EXITKILL = 0x100000
+"""PTRACE_O_EXITKILL: nothing that is traced outlives the tracer."""
+SEIZE_OPTIONS = (
+    0x01  # PTRACE_O_TRACESYSGOOD: tells stops at calls from SIGTRAP
+    | 0x02  # PTRACE_O_TRACEFORK
+    | 0x04  # PTRACE_O_TRACEVFORK
+    | 0x08  # PTRACE_O_TRACECLONE
+    | 0x10  # PTRACE_O_TRACEEXEC
+    | 0x80  # PTRACE_O_TRACESECCOMP
+    | _EXITKILL
+)
+EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 7, 128
+SYSCALL_STOP = signal.SIGTRAP | 0x80
+"""The signal of a stop at a call, after `proceed_to_call`."""
+OP_NONE, OP_ENTRY, OP_EXIT, OP_SECCOMP = 0, 1, 2, 3
+"""Stops of a thread for `CallReader`: no call, one that begins or ends, one a filter asks about."""
+ABIS = frozenset({"x86_64", "aarch64"})
+"""Those of which `skip_call` knows the registers."""
+
+_POKEUSER, _CONT, _DETACH, _SYSCALL, _SYSEMU = 6, 7, 17, 24, 31
+_GETEVENTMSG, _GETSIGINFO, _SETSIGINFO = 0x4201, 0x4202, 0x4203
+_GETREGSET, _SETREGSET = 0x4204, 0x4205
+_SEIZE, _INTERRUPT, _LISTEN, _GET_SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
+_WALL = 0x40000000
+"""__WALL of waitpid(2): threads as well as processes."""
+_CHANGES = _WALL | os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+_INFO = struct.Struct("=B3xI8x8xQ6Q")
+"""``struct ptrace_syscall_info`` at the entry of a call: op, arch, nr, args."""
+_SIGINFO_SIZE = 128
+_SENDER = struct.Struct("@iii0li")
+"""The head of ``siginfo_t``: si_signo, si_errno, si_code, si_pid."""
+_INSTRUCTION_POINTER = struct.Struct("=8xQ")
+_RAX, _ORIG_RAX, _RIP = 8 * 10, 8 * 15, 8 * 16
+"""Offsets into ``struct user`` of x86_64."""
+_FIRST_ARGUMENT = {"x86_64": 8 * 14, "x32": 8 * 14, "i386": 8 * 5}
+"""Offsets into ``struct user`` of x86_64: rdi, and rbx under the ABI of 32 bits."""
+_NT_PRSTATUS, _NT_ARM_SYSTEM_CALL = 1, 0x404
+_ARM64_REGISTERS, _ARM64_PC = 34 * 8, 32 * 8
+"""sizeof(struct user_pt_regs); x0 comes first."""
+_CALL_INSTRUCTION = {"x86_64": 2, "aarch64": 4}
+"""Bytes of the instruction by which a program calls the kernel, for its ABI of 32 bits as well."""
+
+# PyDLL keeps the GIL: there is one thread, and giving it up would cost more than the call.
+_ptrace = ctypes.PyDLL(None, use_errno=True).ptrace
+_ptrace.restype = ctypes.c_long
+_ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+
+
+def seize(tid: int, *, outlives: bool = False) -> None:
+    """Trace a thread, and all that it will start, to its end or ours. Raises OSError.
+
+    What ``outlives`` this process goes on without a tracer then.
+    """
+    _checked(_SEIZE, tid, 0, SEIZE_OPTIONS & ~_EXITKILL if outlives else SEIZE_OPTIONS)
+
+
+def detach(tid: int, number: int = 0) -> None:
+    """Trace a stopped thread no more, and let it go on, with a signal if ``number`` is not 0."""
+    _ptrace(_DETACH, tid, 0, number)
+
+
+def wait(flags: int = 0) -> tuple[int, int]:
+    """Wait for any traced thread or child; return its TID and wait status.
+
+    ``flags`` are those of waitpid(2): with WNOHANG the TID is 0 where nothing has happened.
+    Raises ChildProcessError where there is none left.
+    """
+    return os.waitpid(-1, flags | _WALL)
+
+
+def proceed(tid: int, number: int = 0) -> None:
+    """Let a stopped thread go on to its next event, with a signal if ``number`` is not 0."""
+    _ptrace(_CONT, tid, 0, number)
+
+
+def proceed_to_call(tid: int, number: int = 0) -> None:
+    """Let a stopped thread go on as `proceed` does, but stop at entry and exit of a call, too."""
+    _ptrace(_SYSCALL, tid, 0, number)
+
+
+def proceed_to_skipped_call(tid: int, number: int = 0) -> None:
+    """Let a stopped thread go on, and stop it at its next call, which is not made.
+
+    No filter sees that either, unless `repeat_call` has it made.
+    """
+    _ptrace(_SYSEMU, tid, 0, number)
+
+
+def listen(tid: int) -> None:
+    """Leave a thread in the group-stop that it has come to, to be told when it ends."""
+    _ptrace(_LISTEN, tid, 0, 0)
+
+
+def listens(tid: int) -> bool:
+    """Return True if a thread is in a group-stop still that it was left in by `listen`.
+
+    False as soon as its process was continued, though `wait` may be still to tell.
+    """
+    # Continued, it runs until it stops anew, which then is to be told.
+    if Process(tid).state != "t":
+        return False
+    try:
+        return os.waitid(os.P_PID, tid, _CHANGES) is None
+    except ChildProcessError:
+        return False
+
+
+def tells_of_stops(tid: int, pid: int) -> bool:
+    """Return True if the stops of a process are to be seen by a thread's.
+
+    They are by those of its first thread; by those of any other of its threads once that has ended.
+    """
+    return tid == pid or (Process(pid).state == "Z" and Process(tid).pid == pid)
+
+
+def interrupt(tid: int) -> None:
+    """Stop a running thread."""
+    _ptrace(_INTERRUPT, tid, 0, 0)
+
+
+def event_message(tid: int) -> int:
+    """Return the number that comes with an event, such as the TID of a new thread; 0 if gone."""
+    message = ctypes.c_ulong()
+    _ptrace(_GETEVENTMSG, tid, 0, ctypes.addressof(message))
+    return message.value
+
+
+class CallReader:
+    """Asks which call a stopped thread is about to make; one buffer, used again."""
+
+    def __init__(self) -> None:
+        self._buffer = ctypes.create_string_buffer(_INFO.size)
+        self._address = ctypes.addressof(self._buffer)
+
+    def read(self, tid: int) -> tuple[int, ...]:
+        """Return op, audit value, number and six arguments, or nothing if the thread is gone.
+
+        Op is OP_ENTRY, OP_SECCOMP, or something else where no call begins; then the rest is
+        meaningless. The last seven are 64 bits. Raises OutsideError where the kernel does not
+        tell: who takes that for a thread that is gone would let its call be made, unseen.
+
+        OP_NONE where `events.happened` told of a call: the thread is gone, and another that
+        executed a program has its number, as the first thread has. Of that `wait` is still to tell,
+        so neither it nor what is gone may be let go on.
+        """
+        if _ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, self._address) != -1:
+            return _INFO.unpack_from(self._buffer)
+        number = ctypes.get_errno()
+        if number == errno.ESRCH:
+            return ()
+        raise OutsideError(
+            f"ptrace does not tell what a thread calls ({os.strerror(number)}): use Linux 5.3 or "
+            "newer, and have the sandbox around this process permit PTRACE_GET_SYSCALL_INFO"
+        )
+
+    def instruction_pointer(self) -> int:
+        """Return where the thread was that `read` read last."""
+        (pointer,) = _INSTRUCTION_POINTER.unpack_from(self._buffer)
+        return int(pointer)
+
+
+def skip_call(tid: int, abi: str, result: int) -> None:
+    """Have the thread make no call, and take ``result`` for what it returned.
+
+    ``abi`` is the tracer's own, one of ABIS.
+    """
+    if abi == "x86_64":
+        _checked(_POKEUSER, tid, _ORIG_RAX, -1)
+        _checked(_POKEUSER, tid, _RAX, result)
+    else:
+        _change_arm64(tid, 0, result)
+        _make_none(tid)
+
+
+def repeat_call(tid: int, abi: str, nr: int, behind: int) -> None:
+    """Have the thread make the call ``nr`` that it was let go to skip, by its instruction.
+
+    That ends at ``behind``. So the kernel repeats what a signal interrupted.
+    """
+    before = behind - _CALL_INSTRUCTION[abi]
+    if abi == "x86_64":
+        _checked(_POKEUSER, tid, _ORIG_RAX, -1)
+        _checked(_POKEUSER, tid, _RAX, nr)
+        _checked(_POKEUSER, tid, _RIP, before)
+    else:
+        _change_arm64(tid, _ARM64_PC, before)
+        _make_none(tid)
+
+
+def _change_arm64(tid: int, offset: int, value: int) -> None:
+    registers = ctypes.create_string_buffer(_ARM64_REGISTERS)
+    _registers(_GETREGSET, tid, _NT_PRSTATUS, registers)
+    struct.pack_into("=Q", registers, offset, value & U64)
+    _registers(_SETREGSET, tid, _NT_PRSTATUS, registers)
+
+
+def _make_none(tid: int) -> None:
+    none = ctypes.create_string_buffer(struct.pack("=i", -1), 4)
+    _registers(_SETREGSET, tid, _NT_ARM_SYSTEM_CALL, none)
+
+
+def set_first_argument(tid: int, abi: Abi, value: int) -> None:
+    """Replace the first argument of the call that the thread is about to make, or has made.
+
+    ``abi`` is the call's. Raises OSError; ENOTSUP where nobody knows which register that is.
+    """
+    if abi.name in _FIRST_ARGUMENT:
+        _checked(_POKEUSER, tid, _FIRST_ARGUMENT[abi.name], value)
+    elif abi.name == "aarch64":
+        _change_arm64(tid, 0, value)
+    else:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+
+def sender(tid: int) -> int:
+    """Return which process sent the signal at whose delivery the thread stopped; 0 if none did."""
+    buffer = ctypes.create_string_buffer(_SIGINFO_SIZE)
+    _ptrace(_GETSIGINFO, tid, 0, ctypes.addressof(buffer))
+    _, _, code, pid = _SENDER.unpack_from(buffer)
+    return int(pid) if code <= 0 else 0
+
+
+def set_siginfo(tid: int, info: bytes) -> None:
+    """Replace the ``siginfo_t``, 128 bytes, of the signal at whose delivery the thread stopped."""
+    buffer = ctypes.create_string_buffer(info, len(info))
+    _checked(_SETSIGINFO, tid, 0, ctypes.addressof(buffer))
+
+
+def _registers(request: int, tid: int, kind: int, buffer: ctypes.Array[ctypes.c_char]) -> None:
+    vector = (ctypes.c_size_t * 2)(ctypes.addressof(buffer), len(buffer))
+    _checked(request, tid, kind, ctypes.addressof(vector))
+
+
+def _checked(request: int, tid: int, address: int, data: int) -> None:
+    if _ptrace(request, tid, address & U64, data & U64) == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,110 @@
+"""Processes that run already, traced from now on, and let go unharmed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import OutsideError
+from seccompgen.io.console import say
+from seccompgen.policy.implied import CAUGHT
+from seccompgen.run import ptrace
+from seccompgen.run.patience import impatient
+from seccompgen.run.process import Process, require_proc
+from seccompgen.run.record.requests import all_ignored, answered_by
+from seccompgen.run.record.seen import Seen
+from seccompgen.run.record.tracer import Tracer, not_traceable
+from seccompgen.run.signals import ENDING, JOB_CONTROL, ends
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.run.record.observations import Recording
+    from seccompgen.run.record.seen import Traced, Watch
+
+
+_HEARD = ENDING | JOB_CONTROL
+"""Signals that end this, or would stop it and all that it watches."""
+
+
+def attach(pids: Sequence[int], watch: Watch) -> Recording:
+    """Trace processes, and all that they start, until they end or a signal ends this.
+
+    A call that a thread waits in is seen, too; it is made anew, or fails with EINTR where the
+    kernel does not do that (signal(7)), as under every tracer. Raises OutsideError.
+    """
+    require_proc()
+    tracer = Tracer(Seen(watch, attached=True))
+    heard = _HEARD - all_ignored(_HEARD)
+    with answered_by(lambda came: tracer.leave() if ends(came) else None, heard), impatient():
+        try:
+            for pid in dict.fromkeys(pids):
+                _attach(tracer, pid)
+        except BaseException:
+            tracer.leave()
+            tracer.run()
+            raise
+        children = ", ".join(map(str, _children_before(pids)))
+        more = f"; not {children}, which it started before: name them with -p" if children else ""
+        say(f"watching until Ctrl-C{more}", err=True)
+        tracer.run()
+    return tracer.recording()
+
+
+def _children_before(pids: Sequence[int]) -> list[int]:
+    """Return the processes that ``pids`` have started and that are not among them."""
+    found: set[int] = set()
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            found |= {int(word) for word in path.read_text().split()}
+    return sorted(found - {*pids})
+
+
+def _attach(tracer: Tracer, pid: int) -> None:
+    """Seize all threads of a process: until none is left that nobody traces."""
+    # It has no filter of ours, so it has to stop at the entry of calls, as one with its own does.
+    process = tracer.seen.new_process(None, filtered=True)
+    known: set[int] = set()
+    while new := _threads(pid) - known:
+        known |= new
+        for tid in new:
+            _seize(tracer, tid, process)
+    tracer.executed.has(pid)
+    tracer.seen.catches |= {number for number in CAUGHT if Process(pid).catches(number)}
+    tracer.seen.threads = tracer.seen.threads or len(known) > 1
+    tracer.seen.processes = tracer.seen.processes or bool(_children_before([pid]))
+
+
+def _threads(pid: int) -> set[int]:
+    try:
+        return {int(name) for name in os.listdir(f"/proc/{pid}/task")}  # noqa: PTH208 - numbers
+    except OSError:
+        raise OutsideError(f"there is no process {pid}") from None
+
+
+def _seize(tracer: Tracer, tid: int, process: Traced) -> None:
+    waits_in = _current_call(tid)
+    try:
+        ptrace.seize(tid, outlives=True)
+    except ProcessLookupError:
+        return  # it has ended
+    except OSError as error:
+        traced_by = int(Process(tid).status.get("TracerPid", 0))
+        if error.errno == errno.EPERM and traced_by == os.getpid():
+            return  # a thread of ours has just started it
+        raise OutsideError(f"process {Process(tid).pid}: {not_traceable(error)}") from None
+    tracer.threads.add(tid, process, waits_in)
+    ptrace.interrupt(tid)
+
+
+def _current_call(tid: int) -> tuple[int, ...]:
+    """Return number and arguments of the call that a thread waits in, if it does."""
+    try:
+        words = Path(f"/proc/{tid}/syscall").read_text().split()
+    except OSError:
+        return ()
+    if len(words) < 7 or words[0].startswith("-"):
+        return ()
+    return int(words[0]), *(int(word, 16) for word in words[1:7])

@@ -1,0 +1,372 @@
+"""From the calls that were used to what is permitted: what a reviewer would write of a run.
+
+What gives nothing is permitted whole, whether the run did it or not: refusing it protects nobody,
+and crashes, spins or mutes. What gives something is permitted by what it gives. Of an ordinary kind
+that was used all is permitted: who renamed files may remove them. Of a mighty kind only the line of
+the table is that was used, for calls that do the same, with conditions where arguments decide.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.model import All, Comparison, Op, comparisons
+from seccompgen.core.multiplexed import is_multiplexed
+from seccompgen.kernel.powers import powers
+from seccompgen.policy.implied import RunFacts, implied
+from seccompgen.policy.write import Allowed
+from seccompgen.run.record.cases import CLONE3
+from seccompgen.run.record.constrainable import selectors
+from seccompgen.run.record.observations import abi_of, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Predicate
+    from seccompgen.core.tables import Tables
+    from seccompgen.kernel.powers import Power, PowerLine
+    from seccompgen.run.record.cases import Cases
+    from seccompgen.run.record.constrainable import Worth
+    from seccompgen.run.record.observations import Arguments, Recording
+
+ORDINARY = frozenset(
+    {"files-read", "files-write", "exec", "processes", "unix", "internet", "connect", "listen"}
+)
+"""Kinds that give something and are permitted whole where they were used."""
+ON_DEMAND = frozenset({"confinement", "gone"})
+"""Kinds that give nothing and are permitted only where they were used."""
+_OPENED_BY = {
+    "listen": frozenset({"listen", "accept", "accept4"}),
+    "processes": frozenset({"clone", "clone3", "fork", "vfork"}),
+}
+"""Calls by which a kind counts as used; its others are steps that other programs make, too.
+
+Who asks the kernel about networks binds, and who leaves a terminal begins a session.
+"""
+_MOST_VALUES = 64
+"""As many combinations of arguments are listed; a call with more is permitted with any."""
+_FATAL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM")
+"""Signals that end a process: who may send one of them may send any signal."""
+_TO_ITSELF = ("SIGABRT", "SIGINT", "SIGTERM")
+"""Signals by which programs end themselves: abort(), and Ctrl-C where a handler passes it on."""
+RAISE = ("tgkill", "tkill")
+"""The calls of raise() and abort(), in glibc and musl; by them programs signal their threads."""
+MANY = "seen with more different arguments than are listed"
+_CODE, _PROT_WRITE = "code", 2
+
+
+class Use(NamedTuple):
+    """A call that was used on an ABI, and the line of the table that it is on, None for none.
+
+    ``conditions`` are the arguments that were seen, if they select what the call gives; none for
+    any that are on the line. With ``overflows`` more were seen than can be kept, on other lines
+    too. ``origin`` is where it came from, or why it is there ``to_itself``: a signal that a
+    program sends itself, for which it needs no other call.
+    """
+
+    abi: Abi
+    call: str
+    line: PowerLine | None
+    conditions: tuple[Predicate, ...] = ()
+    origin: str = ""
+    overflows: bool = False
+    to_itself: bool = False
+
+    def asks(self, cases: Cases) -> tuple[Predicate | None, ...]:
+        """Return the conditions under which the call has to be permitted; None is always."""
+        if self.overflows or self.line is None:
+            return (None,)
+        if not self.line.power.gives or self.line.power.name in ORDINARY:
+            return cases.exactly(self.line, self.call, self.abi)
+        return self.conditions or cases.exactly(self.line, self.call, self.abi)
+
+    @property
+    def falls_back(self) -> bool:
+        """True for clone3 as a thread or process: where it fails libraries do that by clone."""
+        return self.call == CLONE3 and self.line is not None and CLONE3 not in self.line.calls
+
+
+class Closure(NamedTuple):
+    """The permissions on ``abis``: ``whole`` kinds, ``lines`` of others, signals ``to_itself``.
+
+    Both are in the order of the table. With a kind is where it came from; of a line each ABI has
+    its calls.
+    """
+
+    abis: tuple[Abi, ...]
+    whole: Mapping[Power, tuple[str, ...]]
+    lines: Mapping[PowerLine, Mapping[Abi, tuple[Allowed, ...]]]
+    to_itself: Mapping[Abi, tuple[Allowed, ...]]
+
+
+# --- what was used --------------------------------------------------------------------------------
+
+
+def uses(recording: Recording, cases: Cases, tables: Tables) -> Iterator[Use]:
+    """Yield what a run used, and what it needs of that though it did not show it."""
+    called: dict[Abi, set[str]] = defaultdict(set)
+    for number, values in recording.calls.items():
+        abi, name = abi_of(number), name_of(number, tables)
+        if abi is None or name is None:
+            continue
+        called[abi].add(name)
+        kept = cases.kept(name, abi)
+        for line, seen in _by_line(name, abi, values, cases).items():
+            origin = recording.origins.get((abi.name, name, line), "")
+            conditions = _as_seen(name, line, abi, seen, tables)
+            overflows = bool(kept) and {} in seen
+            own = name in RAISE and not overflows
+            yield Use(abi, name, line, conditions, origin, overflows, to_itself=own)
+    for number in recording.startup:
+        abi, name = abi_of(number), name_of(number, tables)
+        if abi in called and name:
+            called[abi].add(name)
+    for abi, names in called.items():
+        yield from _implied(recording, abi, names, tables)
+
+
+def _by_line(
+    name: str, abi: Abi, values: Iterable[Arguments], cases: Cases
+) -> dict[PowerLine | None, list[dict[int, int]]]:
+    found: dict[PowerLine | None, list[dict[int, int]]] = {}
+    for arguments in sorted(values):
+        seen = dict(arguments)
+        found.setdefault(cases.line(name, abi, seen), []).append(seen)
+    return found
+
+
+def _as_seen(
+    name: str, line: PowerLine | None, abi: Abi, seen: Sequence[Mapping[int, int]], tables: Tables
+) -> tuple[Predicate, ...]:
+    """Return the conditions that arguments are as they were seen; none if they select nothing."""
+    chosen = _selecting(name, line, abi, tables)
+    if not chosen or not all(one.index in values for values in seen for one in chosen):
+        return ()
+    found = dict.fromkeys(
+        _all(one.condition(values[one.index] & one.mask) for one in chosen) for values in seen
+    )
+    return tuple(found) if len(found) <= _MOST_VALUES else ()
+
+
+def _selecting(name: str, line: PowerLine | None, abi: Abi, tables: Tables) -> tuple[Worth, ...]:
+    found = selectors(name, abi, tables.facts)
+    if line is not None and line.power.name == "netlink":  # of any type they are the same
+        return tuple(one for one in found if one.name != "type")
+    return found
+
+
+def _all(tests: Iterable[Comparison]) -> Predicate:
+    parts = tuple(tests)
+    return parts[0] if len(parts) == 1 else All(parts)
+
+
+def _implied(recording: Recording, abi: Abi, names: set[str], tables: Tables) -> Iterator[Use]:
+    """Yield what a run brings with it and what gives something: signals."""
+    facts = RunFacts(
+        names,
+        recording.threads,
+        recording.processes,
+        late=recording.marked or recording.attached,
+        unseen=recording.attached,
+        catches=recording.catches,
+    )
+    for one in implied(facts, tables.tables[abi.name].numbers):
+        line = powers().of(one.name)[-1]
+        if line.power.gives:
+            conditions = one.conditions or signals(one.name, abi, ("SIGURG",), tables)
+            yield Use(abi, one.name, line, conditions, one.why, to_itself=True)
+
+
+def signals(call: str, abi: Abi, names: Iterable[str], tables: Tables) -> tuple[Comparison, ...]:
+    """Return the conditions that the signal of ``call`` is one of ``names``."""
+    values = [tables.facts.value(name, abi) for name in names]
+    return tuple(
+        one.condition(value)
+        for one in selectors(call, abi, tables.facts)
+        for value in values
+        if value is not None
+    )
+
+
+def to_itself(used: Iterable[Use], abi: Abi, tables: Tables) -> tuple[Allowed, ...]:
+    """Return the calls by which a process signals itself: to end, and as ``used`` has it."""
+    numbers = tables.tables[abi.name].numbers
+    wanted: dict[str, dict[Predicate, None]] = {}
+    reasons: dict[str, dict[str, None]] = {}
+    for call in RAISE if "tgkill" in numbers else ():
+        wanted[call] = dict.fromkeys(signals(call, abi, _TO_ITSELF, tables))
+    for one in used:
+        if one.to_itself and one.abi == abi:
+            wanted.setdefault(one.call, {}).update(dict.fromkeys(one.conditions))
+            reasons.setdefault(one.call, {})[one.origin] = None
+    return tuple(
+        Allowed(call, tuple(conditions), "; ".join(filter(None, reasons.get(call, ()))))
+        for call, conditions in wanted.items()
+    )
+
+
+# --- what is permitted for that -------------------------------------------------------------------
+
+
+def close(found: Iterable[Use], abis: Sequence[Abi], cases: Cases, tables: Tables) -> Closure:
+    """Return what is permitted on ``abis`` where ``found`` was used."""
+    used = list(found)
+    whole = _whole(used)
+    lines: dict[PowerLine, dict[Abi, tuple[Allowed, ...]]] = {}
+    alone = [one for one in used if one.line and not one.falls_back and not one.to_itself]
+    for line in powers().lines:
+        own = [one for one in alone if one.line in {line, _brings(line)}]
+        for abi in dict.fromkeys(one.abi for one in own):
+            here = [one for one in own if one.abi == abi]
+            if line.power not in whole:
+                written = any(_is_written(one) for one in alone if one.abi == abi)
+                calls = tuple(_Alike(line, abi, cases, tables, written=written).of(here))
+                lines.setdefault(line, {})[abi] = calls
+    own_signals: dict[Abi, tuple[Allowed, ...]] = {}
+    for abi in abis:
+        known = {
+            one.name: one.conditions for by_abi in lines.values() for one in by_abi.get(abi, ())
+        }
+        own_signals[abi] = tuple(_beyond(to_itself(used, abi, tables), known))
+    return Closure(tuple(abis), whole, lines, own_signals)
+
+
+def _beyond(
+    calls: Iterable[Allowed], known: Mapping[str, tuple[Predicate, ...]]
+) -> Iterator[Allowed]:
+    """Yield ``calls`` with the conditions that ``known`` does not permit, () being any."""
+    for one in calls:
+        permitted = known.get(one.name)
+        left = tuple(test for test in one.conditions if test not in (permitted or ()))
+        if left and permitted != ():
+            yield replace(one, conditions=left)
+
+
+def _whole(used: Sequence[Use]) -> dict[Power, tuple[str, ...]]:
+    """Return the kinds that are permitted whole, each with the places that it was used at."""
+    whole: dict[Power, tuple[str, ...]] = {}
+    for power in powers().kinds.values():
+        of_kind = [one for one in used if one.line and one.line.power == power]
+        opened_by = _OPENED_BY.get(power.name)
+        opened = any(opened_by is None or one.call in opened_by for one in of_kind)
+        always = not power.gives and power.name not in ON_DEMAND
+        if always or (opened and power.name in ORDINARY | {"confinement"}):
+            whole[power] = tuple(dict.fromkeys(one.origin for one in of_kind if one.origin))
+    return whole
+
+
+def _brings(line: PowerLine) -> PowerLine | None:
+    """Return the line that brings ``line`` along: who makes memory code can map code as well."""
+    if line.power.name != _CODE or "mmap" not in line.calls:
+        return None
+    return next(one for one in powers().of("mprotect") if one.power == line.power)
+
+
+def _is_written(use: Use) -> bool:
+    """Return True if memory was code that can be written, or may have been."""
+    if use.line is None or use.line.power.name != _CODE or not use.line.when:
+        return False
+    return not use.conditions or not all(
+        any(test.op is Op.NO_BITS and test.value & _PROT_WRITE for test in comparisons(one))
+        for one in use.conditions
+    )
+
+
+def _not_written(exactly: Predicate | None) -> Iterator[Comparison]:
+    """Yield the condition that memory is not writable; ``exactly`` asks that it is code."""
+    for test in comparisons(exactly):
+        yield Comparison(test.argument, Op.NO_BITS, _PROT_WRITE, width=32)
+
+
+class _Alike:
+    """The calls of a line on an ABI, of which some were used and the others do the same."""
+
+    def __init__(
+        self, line: PowerLine, abi: Abi, cases: Cases, tables: Tables, *, written: bool
+    ) -> None:
+        self._line = line
+        self._abi = abi
+        self._written = written
+        self._cases = cases
+        self._tables = tables
+
+    def of(self, used: Sequence[Use]) -> Iterator[Allowed]:
+        """Yield what is permitted of the line where ``used`` was."""
+        origin = ", ".join(dict.fromkeys(one.origin for one in used if one.origin))
+        if any(one.overflows for one in used):
+            origin = f"{MANY}; {origin}".removesuffix("; ")
+        wanted: dict[str, dict[Predicate | None, None]] = {}
+        for one in used:
+            wanted.setdefault(one.call, {}).update(dict.fromkeys(self._wanted(one)))
+        for call in self._line.calls:
+            conditions = dict.fromkeys(
+                alike
+                for other, tests in wanted.items()
+                for test in tests
+                for alike in (self._alike(call, other, test) if call != other else ())
+            )
+            conditions = wanted.get(call, {}) | conditions
+            if None in conditions:
+                yield Allowed(call, (), origin)
+            elif conditions:
+                yield Allowed(call, tuple(one for one in conditions if one), origin)
+
+    def _wanted(self, use: Use) -> tuple[Predicate | None, ...]:
+        """Return the conditions under which a call that was used is permitted."""
+        if use.overflows:
+            return (None,)
+        if self._line.power.name == _CODE and self._line.when:
+            return self._code(use)
+        if "kill" in self._line.calls and use.conditions:
+            return self._signals(use)
+        if is_multiplexed(use.call):
+            return use.conditions or (None,)
+        exactly = self._cases.exactly(self._line, use.call, self._abi)
+        chosen = selectors(use.call, self._abi, self._tables.facts)
+        if self._line.when and any(one.bits for one in chosen):
+            # Some of the flags that were seen may be what another line is about.
+            return tuple(
+                _all(dict.fromkeys((*comparisons(seen), *comparisons(one))))
+                for seen in use.conditions or (None,)
+                for one in exactly
+            )
+        return use.conditions or exactly
+
+    def _code(self, use: Use) -> tuple[Predicate | None, ...]:
+        """Return the line's condition, and that memory is not writable where none was seen so."""
+        exactly = self._cases.exactly(self._line, use.call, self._abi)
+        if self._written:
+            return exactly
+        return tuple(_all((*comparisons(one), *_not_written(one))) for one in exactly)
+
+    def _signals(self, use: Use) -> tuple[Predicate | None, ...]:
+        """Return the signals that were sent, or any where one of them ends processes.
+
+        Who may end a process is not held back by a signal that does less, and servers wait for
+        ever where one of theirs does not come: PostgreSQL's workers send SIGUSR1 seldom.
+        """
+        fatal = signals(use.call, self._abi, _FATAL, self._tables)
+        return (None,) if set(fatal) & set(use.conditions) else use.conditions
+
+    def _alike(
+        self, call: str, other: str, condition: Predicate | None
+    ) -> tuple[Predicate | None, ...]:
+        """Return what ``condition`` on arguments of ``other`` asks of those of ``call``."""
+        if condition is None:
+            return self._cases.exactly(self._line, call, self._abi)
+        if call not in self._tables.tables[self._abi.name].numbers:
+            return ()
+        ours = self._tables.facts.prototype(other, self._abi)
+        theirs = self._tables.facts.prototype(call, self._abi)
+        if ours is None or theirs is None:
+            return ()
+        tests: list[Comparison] = []
+        for test in comparisons(condition):
+            index = theirs.index(ours.parameters[test.argument].name)
+            if index is None:
+                return ()
+            tests.append(Comparison(index, test.op, test.value, test.mask, test.width))
+        return (_all(tests),)

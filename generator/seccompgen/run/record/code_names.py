@@ -1,0 +1,190 @@
+"""Functions that the code of a program names, and what their calls give.
+
+An ELF file has, for the loader, the names of the functions that it takes from others. They are read
+in milliseconds, and who knows the program knows them: redis-server has `connect`. Go's programs and
+static ones have the names of all their functions. C libraries are not read: they are called by
+these names, and could do everything. So it is known what code may do, and not that it does: of
+`open` nobody knows for which files.
+
+Sources: sections 2 and 3 of the manual; Go's runtime/symtab.go for names without a symbol table.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.io.reading import read_file
+from seccompgen.kernel.powers import powers
+from seccompgen.run.symbols import defined_names, imported_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from seccompgen.kernel.powers import PowerLine
+    from seccompgen.run.record.observations import Program
+
+ORDINARY = (
+    *("files-read", "files-write", "processes", "exec"),
+    *("unix", "internet", "connect", "listen"),
+)
+"""Kinds of which the names of functions say enough to offer them whole, in the order of offers."""
+_STARTING = "system popen wordexp posix_spawn posix_spawnp forkpty"
+_RESOLVING = (
+    "getaddrinfo getnameinfo gethostbyname gethostbyname_r gethostbyname2 gethostbyname2_r "
+    "gethostbyaddr gethostbyaddr_r res_query res_search res_nquery res_nsearch"
+)
+_LOGGING = "syslog vsyslog"
+_KINDS: Mapping[str, str] = {
+    "files-read": "fopen opendir scandir glob ftw nftw fts_open realpath",
+    "files-write": (
+        "open openat fopen freopen tmpfile mkstemp mkostemp mkstemps mkostemps mkdtemp remove "
+        "mkfifo mkfifoat futimes futimens lutimes lchmod shm_open shm_unlink sem_open sem_unlink"
+    ),
+    "processes": f"{_STARTING} fork vfork daemon forkexec",
+    "exec": f"{_STARTING} execl execle execlp execv execvp execvpe fexecve forkexec",
+    "unix": f"socket {_LOGGING}",
+    "internet": f"socket {_RESOLVING}",
+    "connect": f"{_LOGGING} {_RESOLVING} sendto",
+    "listen": "bindresvport",
+}
+"""By kind, functions that have the name of no call, or of one whose arguments decide."""
+_CALLS: Mapping[str, str] = {
+    "killpg": "kill",
+    "pthread_kill": "tgkill",
+    "sigqueue": "rt_sigqueueinfo",
+    "setrlimit": "prlimit64",
+    "prlimit": "prlimit64",
+    "nice": "nice setpriority",
+    "pthread_setaffinity_np": "sched_setaffinity",
+    "pthread_setschedparam": "sched_setscheduler",
+    "seteuid": "setuid",
+    "setegid": "setgid",
+    "initgroups": "setgroups",
+    "cap_set_proc": "capset",
+    "klogctl": "syslog",
+    "io_uring_queue_init": "io_uring_setup",
+    "io_uring_queue_init_params": "io_uring_setup",
+    "syscall": "",
+}
+"""By function, the calls of other names that it makes."""
+_CASES: Mapping[str, str] = {"prlimit64": "limits"}
+"""By call whose arguments decide, the kind of which functions make it."""
+_PLAIN = re.compile(r"_*(.+?)(?:64)?(?:_2|_chk|_time64)?")
+"""A name without what C libraries put around it: ``__open64_2``."""
+_C_LIBRARY = re.compile(
+    r"(ld-|lib(c|m|pthread|dl|rt|util|resolv|nsl|anl|gcc_s|stdc\+\+|c\+\+|c\+\+abi|nss_\w+)[-.])"
+)
+_INTERPRETER = re.compile(
+    r"(python|pypy|perl|ruby|node|nodejs|deno|bun|php|lua|luajit|tclsh|wish|Rscript|R|julia|guile|"
+    r"java|beam\.smp|pwsh|bash|dash|sh|zsh|ksh|mksh|ash|fish|busybox|gawk|mawk)[\d.]*"
+)
+_OF_GO = re.compile(
+    rb"\0(?:syscall|internal/syscall/unix|golang\.org/x/sys/unix)\.(\w{2,40})(?=\0)"
+)
+_FILE_MAX = 1 << 28
+"""Bytes of a file that is looked at."""
+
+
+class Found(NamedTuple):
+    """A function, and the name of the file that has it; ``own`` if that is a program's own."""
+
+    function: str
+    file: str
+    own: bool
+
+
+class CodeNames(NamedTuple):
+    """The functions that programs name, by kind; those of mighty kinds by call and its line.
+
+    ``foreseeable`` is False where the code does what others write: that of interpreters, and of
+    programs that name no function.
+    """
+
+    kinds: Mapping[str, tuple[Found, ...]]
+    calls: Mapping[tuple[str, PowerLine], tuple[Found, ...]]
+    foreseeable: bool
+
+
+def code_names(programs: Iterable[Program]) -> CodeNames:
+    """Return what the code of ``programs`` names; files that cannot be read name nothing."""
+    kinds: dict[str, dict[Found, None]] = {}
+    calls: dict[tuple[str, PowerLine], dict[Found, None]] = {}
+    foreseeable = True
+    for path, libraries in programs:
+        foreseeable = foreseeable and not is_interpreter(path) and bool(_names(path))
+        for file in (path, *(one for one in libraries if not _is_of_c(one))):
+            own = file == path or _is_interpreter_of(file, path)
+            for function in _names(file):
+                found = Found(function, Path(file).name, own)
+                for kind in _kinds_of(function):
+                    kinds.setdefault(kind, {})[found] = None
+                # Libraries have much that no program of theirs uses.
+                for call in _mighty_calls(function) if found.own else ():
+                    calls.setdefault(call, {})[found] = None
+    return CodeNames(
+        {kind: tuple(those) for kind, those in kinds.items()},
+        {call: tuple(those) for call, those in calls.items()},
+        foreseeable,
+    )
+
+
+def is_interpreter(path: str) -> bool:
+    """Return True if a program runs what others write, and so may do everything."""
+    return _INTERPRETER.fullmatch(Path(path).name) is not None
+
+
+def _is_interpreter_of(library: str, path: str) -> bool:
+    """Return True for what an interpreter is in a library: libpython3.13.so.1.0 of python3."""
+    match = _INTERPRETER.fullmatch(Path(path).name)
+    return match is not None and Path(library).name.startswith(f"lib{match[1]}")
+
+
+def _is_of_c(path: str) -> bool:
+    return _C_LIBRARY.match(Path(path).name) is not None
+
+
+@lru_cache(maxsize=256)
+def _names(path: str) -> tuple[str, ...]:
+    """Return the names of functions in a file, as people write them, sorted."""
+    try:
+        data = read_file(Path(path), _FILE_MAX)
+    except OSError:
+        return ()
+    names = set(imported_names(data))
+    if go := {name.decode().lower() for name in _OF_GO.findall(data)}:
+        names |= go
+    elif not names:
+        names |= defined_names(data)
+    return tuple(sorted({match[1] for one in names if (match := _PLAIN.fullmatch(one))}))
+
+
+@lru_cache(maxsize=1 << 14)
+def _kinds_of(function: str) -> tuple[str, ...]:
+    """Return the ordinary kinds of what a function does."""
+    found = [kind for kind, listed in _KINDS.items() if function in listed.split()]
+    lines = () if found else powers().of(function)
+    return tuple(found) or tuple(
+        line.power.name for line in lines[-1:] if line.power.name in ORDINARY
+    )
+
+
+@lru_cache(maxsize=1 << 14)
+def _mighty_calls(function: str) -> tuple[tuple[str, PowerLine], ...]:
+    """Return the calls of mighty kinds that a function makes, but for those that arguments decide.
+
+    What such a call gives, no name says.
+    """
+    if _kinds_of(function):
+        return ()
+    made = _CALLS.get(function, function).split()
+    return tuple((call, line) for call in made if (line := _line_of(call)))
+
+
+def _line_of(call: str) -> PowerLine | None:
+    lines = [one for one in powers().of(call) if one.power.name == _CASES.get(call, one.power.name)]
+    if len(lines) != 1 or not lines[0].power.gives or lines[0].power.name in ORDINARY:
+        return None
+    return lines[0]

@@ -1,0 +1,167 @@
+"""Calls that audit records say a policy lacks, for a policy that is merged with them.
+
+Records have no arguments. Of a call that gives several things by its arguments, the ordinary ones
+are added, and what it gives in general if none is ordinary. What else it may have been is left to
+the reader, so that the same record read twice never adds more than once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from functools import lru_cache
+from pathlib import PurePath
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.model import ActionKind
+from seccompgen.core.text import many, printable, some
+from seccompgen.policy.formats.log_lines import LogReader, LostRecords
+from seccompgen.policy.formats.records import SeccompRecord
+from seccompgen.run.record.cases import Cases
+from seccompgen.run.record.closure import ON_DEMAND, ORDINARY, Use
+from seccompgen.run.record.known import known_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Tables
+    from seccompgen.kernel.powers import PowerLine
+
+_MOST_UNREAD = 5
+_MOST_PROGRAMS = 20
+
+
+class LoggedCall(NamedTuple):
+    """A call through ``abi``, how often records tell of it, and of which program they are."""
+
+    abi: Abi
+    name: str
+    program: str
+    times: int
+
+    @property
+    def origin(self) -> str:
+        """Where it came from, as comments of a policy say it."""
+        return f"in the audit record of {self.program}, {many(self.times, 'time')}"
+
+
+class Log(NamedTuple):
+    """The records of a log; what could not be understood; how many are lost, as it says itself."""
+
+    records: tuple[SeccompRecord, ...]
+    unread: tuple[Diagnostic, ...]
+    lost: int
+
+
+def read_log(lines: Iterable[bytes], file: str, tables: Tables) -> Log:
+    """Return what a log tells of calls that filters refused or logged."""
+    reader = LogReader(tables)
+    records: list[SeccompRecord] = []
+    unread: list[Diagnostic] = []
+    lost = 0
+    for number, line in enumerate(lines, 1):
+        try:
+            found = reader.read(line.decode(errors="backslashreplace"), Position(file, number))
+        except InputError as error:
+            unread += error.diagnostics
+            continue
+        if isinstance(found, SeccompRecord):
+            records.append(found)
+        elif isinstance(found, LostRecords):
+            lost += found.count
+    return Log(tuple(records), tuple(unread[:_MOST_UNREAD]), lost)
+
+
+def program_of(record: SeccompRecord) -> str:
+    """Return the name of the program that a record is of, that of the thread if there is none."""
+    return printable(PurePath(record.program).name or record.command or "an unnamed program")
+
+
+class Missing:
+    """The lines of calls that known policies do not permit whole."""
+
+    def __init__(self, policies: Sequence[ResolvedPolicy], tables: Tables) -> None:
+        self._known = [known_policy(one) for one in policies]
+        self._cases = Cases(tables)
+        self._of = lru_cache(maxsize=None)(self._missing)
+
+    def asks(self, record: SeccompRecord) -> bool:
+        """Return True if a record may be of a call that the policies refuse.
+
+        What they answer as a kernel does that lacks the call is meant so.
+        """
+        known = self._known
+        if any(record.name in one.absent for one in known):
+            return False
+        if ActionKind.LOG not in record.actions and not any(
+            one.policy.default_action.kind in record.actions for one in known
+        ):
+            return False
+        return not self._cases.has(record.name, record.abi) or bool(
+            self._of(record.abi, record.name)
+        )
+
+    def uses(self, calls: Iterable[LoggedCall]) -> Iterator[Use]:
+        """Yield what is added for calls that records tell of."""
+        for one in calls:
+            for line in self._added(one.abi, one.name):
+                yield Use(one.abi, one.name, line, origin=one.origin)
+
+    def left(self, one: LoggedCall) -> tuple[PowerLine, ...]:
+        """Return the lines that a call may be on where none of it is added."""
+        return () if self._added(one.abi, one.name) else self._of(one.abi, one.name)
+
+    def _added(self, abi: Abi, call: str) -> list[PowerLine]:
+        lines = [case.line for case in self._cases.of(call, abi)]
+        usual = [line for line in lines if line.power.name in ORDINARY | ON_DEMAND]
+        return [line for line in usual or lines[-1:] if line in self._of(abi, call)]
+
+    def _missing(self, abi: Abi, call: str) -> tuple[PowerLine, ...]:
+        grants = [one.permitted[abi] for one in self._known if abi in one.permitted]
+        return tuple(
+            case.line
+            for case in self._cases.of(call, abi)
+            if any(
+                not any(one.covers(call, condition) for one in grants)
+                for condition in self._cases.exactly(case.line, call, abi)
+            )
+        )
+
+
+def of_programs(
+    records: Sequence[SeccompRecord], programs: Collection[str], file: str
+) -> list[SeccompRecord]:
+    """Return the records of ``programs``, each a path or a name; of the only one if none is named.
+
+    Raises InputError where it has to be said which program is meant, and if none was named rightly.
+    """
+    counts = Counter(map(program_of, records))
+    shown = some(
+        [f"{name} ({many(n, 'record')})" for name, n in counts.most_common(_MOST_PROGRAMS)]
+    )
+    if not programs:
+        if len(counts) > 1:
+            text = f"records of several programs: {shown}; say with --program which count"
+            raise InputError(Diagnostic(text, Position(file)))
+        return list(records)
+    found = [one for one in records if {one.program, one.command, program_of(one)} & {*programs}]
+    if records and not found:
+        text = f"no record of {some(list(programs))}; there are those of {shown}"
+        raise InputError(Diagnostic(text, Position(file)))
+    return found
+
+
+def logged_calls(records: Iterable[SeccompRecord]) -> tuple[LoggedCall, ...]:
+    """Return the calls of records, each once; those without a name are left out."""
+    times: Counter[tuple[Abi, str]] = Counter()
+    programs: dict[tuple[Abi, str], dict[str, None]] = defaultdict(dict)
+    for one in records:
+        if one.name:
+            times[one.abi, one.name] += 1
+            programs[one.abi, one.name][program_of(one)] = None
+    return tuple(
+        LoggedCall(abi, name, ", ".join(programs[abi, name]), count)
+        for (abi, name), count in times.items()
+    )

@@ -1,0 +1,136 @@
+"""The record of a workload, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
+from seccompgen.core.model import U32
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Origin
+    from seccompgen.core.tables import Tables
+    from seccompgen.run.refusal import Refusal
+
+
+class CallNumber(NamedTuple):
+    """A call as filters see it: ``seccomp_data.arch`` and ``seccomp_data.nr``, 32 bits each."""
+
+    audit_arch: int
+    nr: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentBits:
+    """An argument of a call, 0 to 5, of which the bits in ``mask`` are kept.
+
+    With ``among``, only these values are told apart: all others are kept as `other`.
+    """
+
+    index: int
+    mask: int
+    among: frozenset[int] | None = None
+
+    @property
+    def other(self) -> int:
+        """A value that is none of ``among``."""
+        return next(value for value in range(U32) if value not in (self.among or ()))
+
+
+Arguments: TypeAlias = tuple[tuple[int, int], ...]
+"""Arguments of one call: which one, 0 to 5, and its value, of as many bits as were kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """The end of the command: its exit status, or the number of the signal that killed it."""
+
+    status: int = 0
+    signal: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code as a shell has it: 128 and the signal, where that ended it."""
+        return 128 + self.signal if self.signal else self.status
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A refused call as it was made: the label that its process had then, empty if it had none.
+
+    ``refusal`` is all that was to be seen of it, None where nobody looked.
+    """
+
+    label: str
+    refusal: Refusal | None = None
+
+
+class Program(NamedTuple):
+    """A program that was executed, by its path, and the ``libraries`` that it had mapped."""
+
+    path: str
+    libraries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The calls of a workload.
+
+    ``calls`` maps each call to what was kept of its arguments, each combination once.
+    ``unprivileged`` are setuid and setgid programs that ran without the privileges of their files.
+    ``filters`` is True if some process installed a filter of its own, ``marked`` if one passed the
+    startup marker. ``startup`` are the calls that do not count, for they came before a marker.
+    ``threads`` and ``processes`` are True if one was started by what was recorded.
+    ``before_marker`` is how many threads the process had that came to its marker, the most of all.
+    ``catches`` are the signals of `policy.implied.CAUGHT` that a process had a handler for.
+    ``attached`` is True if what was recorded ran already. ``origins`` are the places that what
+    gives something was first called from, by call and line of the table of powers.
+    ``programs`` are what was executed.
+
+    Where the workload was held against a policy, ``reached`` are the parts of it that answered each
+    call, and ``refusals`` counts what it refuses, by what was seen of it. ``more_refused`` are
+    those that stand for others of their number as well, since there were too many.
+    """
+
+    calls: Mapping[CallNumber, frozenset[Arguments]]
+    end: RunEnd
+    unprivileged: tuple[str, ...] = ()
+    filters: bool = False
+    marked: bool = False
+    startup: frozenset[CallNumber] = frozenset()
+    threads: bool = False
+    processes: bool = False
+    before_marker: int = 0
+    catches: frozenset[int] = frozenset()
+    attached: bool = False
+    origins: Mapping[Hashable, str] = field(default_factory=dict)
+    programs: tuple[Program, ...] = ()
+    reached: frozenset[tuple[CallNumber, Origin]] = frozenset()
+    refusals: Mapping[tuple[CallNumber, Arguments], Mapping[Sighting, int]] = field(
+        default_factory=dict
+    )
+    more_refused: frozenset[tuple[CallNumber, Arguments]] = frozenset()
+
+
+def abi_of(number: CallNumber) -> Abi | None:
+    """Return the ABI that a call was made through, None if it is unknown.
+
+    x32 shares the audit value of x86_64, and has bit 30 in its numbers; -1 is no x32 call.
+    """
+    found = [abi for abi in ABIS.values() if abi.audit_arch == number.audit_arch]
+    x32 = bool(number.nr & X32_SYSCALL_BIT) and number.nr != U32
+    with_filters = [abi for abi in found if abi.filters_since]
+    return next((abi for abi in with_filters if (abi.name == "x32") == x32), None) or next(
+        iter(with_filters), None
+    )
+
+
+def name_of(number: CallNumber, tables: Tables) -> str | None:
+    """Return the name of a call in ``tables``, None if they have none for it."""
+    abi = abi_of(number)
+    table = tables.tables.get(abi.name) if abi else None
+    return table.names.get(number.nr) if table else None

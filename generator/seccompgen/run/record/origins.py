@@ -1,0 +1,104 @@
+"""The places that calls came from: program and function, for the comments of a policy.
+
+Each kind of call is looked at when it is made first. Many are made first by the loader or the C
+library's start, so that a few more are looked at, until one comes from the program itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from seccompgen.core.text import printable
+from seccompgen.run.places import places_of
+from seccompgen.run.process import Process
+from seccompgen.run.scripts import script_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from seccompgen.run.process import MemoryPlace
+    from seccompgen.run.record.observations import Arguments, CallNumber
+
+    Sorted = Callable[[CallNumber, Arguments], Hashable | None]
+    """A function that returns what kind of call one is; None for one that needs no place."""
+
+_LOOKS, _LOOKS_AT_SCRIPTS = 12, 64
+"""Calls of a kind that are looked at; while an interpreter runs its own library there are more."""
+_SETTLED = 1 << 14
+"""Keys of which it is kept that no more is asked; of others that is found out again."""
+_PLACES = 6
+"""Functions of native code that are looked at for one of the program's own."""
+_LIBRARY = re.compile(
+    r"(ld-linux|ld-musl|ld64|ld|libc|libpthread|linux-vdso)[-.0-9_a-z]*\.so[.0-9]*"
+)
+"""Names of files whose functions say nothing of who wanted a call."""
+_SYSCALL = re.compile(r"\b(Raw)?Syscall\w*(\.abi0)?$")
+_STANDARD = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen |/perl(5|-base)?/")
+"""Lines of an interpreter's own library."""
+_WIDTH = 60
+"""Characters of a place."""
+
+
+class Origins:
+    """The places of calls by their kinds; of calls whose keys are ``settled`` no more is asked."""
+
+    def __init__(self, sort: Sorted) -> None:
+        self.settled: set[tuple[int, ...]] = set()
+        self._sort = sort
+        self._looks: dict[Hashable, float] = defaultdict(float)
+        self._found: dict[Hashable, tuple[int, str]] = {}
+
+    def look(
+        self, tid: int, key: tuple[int, ...], number: CallNumber, arguments: Arguments
+    ) -> None:
+        """Look where a thread is that waits in a call, whose key among those seen is ``key``."""
+        kind = self._sort(number, arguments)
+        if kind is None or self._looks[kind] >= _LOOKS:
+            if len(self.settled) < _SETTLED:
+                self.settled.add(key)
+            return
+        worth, text = _place(Process(tid))
+        self._looks[kind] += _LOOKS / _LOOKS_AT_SCRIPTS if worth == _SCRIPT else 1
+        if worth > self._found.get(kind, (-1, ""))[0]:
+            self._found[kind] = worth, text
+        if worth == _LINE:
+            self._looks[kind] = _LOOKS
+
+    def found(self) -> Mapping[Hashable, str]:
+        """Return the places by kinds of calls."""
+        return {kind: text for kind, (_, text) in self._found.items()}
+
+
+_SCRIPT, _PROGRAM, _FUNCTION, _OWN, _LINE = range(5)
+"""Degrees of a place, from one that says least: an interpreter in its own library, a program, with
+a function of a library, with one of its own, with the line of a script."""
+
+
+def _place(process: Process) -> tuple[int, str]:
+    """Return a place as text, and how much it says."""
+    program = printable((process.executable or process.name).rpartition("/")[2])
+    lines = script_lines(process).lines
+    own_line = next((line for line in lines if not _STANDARD.search(line)), "")
+    if own_line:
+        return _LINE, _short(f"{program}: {printable(own_line.rpartition('/')[2])}")
+    if lines:
+        return _SCRIPT, program
+    places = places_of(process, process.instruction_pointer, _PLACES)
+    named = [one for one in places if one.function]
+    if not named:
+        return _PROGRAM, program
+    own = [one for one in named if not _is_library(one)]
+    # Go's packages have a function by which they make every call.
+    chosen = next((one for one in own if not _SYSCALL.search(one.function)), (own or named)[0])
+    function = printable(chosen.function.removesuffix(".abi0"))
+    return (_OWN if own else _FUNCTION), _short(f"{program}: {function}")
+
+
+def _is_library(place: MemoryPlace) -> bool:
+    return _LIBRARY.fullmatch(place.file.rpartition("/")[2]) is not None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."

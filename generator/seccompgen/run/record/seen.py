@@ -1,0 +1,346 @@
+"""The calls of traced processes, as far as they count: arguments, markers, refusals.
+
+A call is a key: audit value, number, and the arguments that are kept of it. Of each process the
+keys are kept apart as long as it may come to a marker, which makes what was before it void.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import U32
+from seccompgen.policy.implied import CAUGHT
+from seccompgen.run import ptrace
+from seccompgen.run.process import Process
+from seccompgen.run.record.answers import Answers, Verdicts
+from seccompgen.run.record.observations import CallNumber, Recording, Sighting, abi_of
+from seccompgen.run.steps import INSTALLERS, InstallStep, step_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from seccompgen.run.record.answers import Against
+    from seccompgen.run.record.observations import ArgumentBits, Arguments, Program, RunEnd
+    from seccompgen.run.record.origins import Origins
+
+    Key = tuple[int, ...]
+
+LABELLED = 0x7E577E57
+"""The fourth argument of a marker that says with the fifth where in memory the process's label is.
+
+The plugin of pytest makes such a call; the label is text that ends in a NUL, and may change.
+"""
+STARTS = frozenset({"clone", "clone3"})
+CLONE3 = "clone3"
+HANDLES = frozenset({"rt_sigaction", "sigaction"})
+ENDS = "exit_group"
+ALWAYS_SEEN = frozenset({*INSTALLERS, *STARTS, *HANDLES, ENDS})
+"""Calls that install filters, start what is to be traced, catch signals, or end: all are seen."""
+_NO_HANDLER = frozenset({0, 1})
+"""SIG_DFL and SIG_IGN."""
+_LABEL_MAX = 1024
+"""Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The things to look at.
+
+    ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
+    None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
+    Of a call as many combinations of arguments are kept as ``most`` says; where there are more,
+    none is. What counts is held ``against`` a policy, if there is one. Of what counts it is also
+    said where it was first called, as ``origins`` finds out.
+    """
+
+    arguments: Callable[[CallNumber], Sequence[ArgumentBits]]
+    names: Callable[[CallNumber], str | None]
+    most: int
+    after_marker: bool = False
+    against: Against | None = None
+    origins: Origins | None = None
+
+
+class Calls:
+    """Keys of calls, of each call only so many that have different arguments.
+
+    A call with more is kept as one key without arguments: then no argument says anything. Thus
+    what is kept does not grow with what is called.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.keys: set[Key] = set()
+        self._most = most
+        self._counts: Counter[Key] = Counter()
+
+    def add(self, key: Key) -> None:
+        """Add a call, if it is not there, nor stands for anything already."""
+        call = key[:2]
+        if key in self.keys or call in self.keys:
+            return
+        self.keys.add(key)
+        self._counts[call] += 1
+        if len(key) > 2 and self._counts[call] > self._most:
+            self._generalise(call)
+
+    def _generalise(self, call: Key) -> None:
+        self.keys = {one for one in self.keys if one[:2] != call} | {call}
+
+    def update(self, other: Calls) -> None:
+        """Add all that ``other`` has."""
+        for key in other.keys:
+            if len(key) == 2 and self._counts[key]:
+                self._generalise(key)
+            self.add(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.keys.clear()
+        self._counts.clear()
+
+
+@dataclass(slots=True)
+class Traced:
+    """A traced process: what it called that counts, and how far it is.
+
+    ``marked`` is 0 before its marker, 1 after a call that only marks, 2 after it installed a
+    filter; ``doubtful`` is True if the former may be half of a question. ``before_marker`` is the
+    number of its threads then. ``filtered`` is True if it has a filter of its own.
+    """
+
+    seen: Calls
+    threads: int = 0
+    marked: int = 0
+    before_marker: int = 0
+    filtered: bool = False
+    label_at: int = 0
+    label: str = ""
+    answers: Answers = field(default_factory=Answers)
+    owes: bool = False
+    doubtful: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """The treatment of a call: ``keep`` are index and mask of arguments; ``name`` is its name.
+
+    Where few values of an argument are told apart, ``among`` has them and what all others are kept
+    as, for each of ``keep``; it is empty where that is so of none. ``judged`` are the arguments
+    that the policy looks at.
+    """
+
+    number: CallNumber
+    keep: tuple[tuple[int, int], ...]
+    among: tuple[tuple[frozenset[int] | None, int], ...]
+    judged: tuple[tuple[int, int], ...]
+    name: str | None
+
+    def kept(self, args: Sequence[int]) -> Key:
+        """Return what is kept of arguments."""
+        kept = tuple([args[index] & mask for index, mask in self.keep])
+        if not self.among:
+            return kept
+        return tuple(
+            value if among is None or value in among else other
+            for value, (among, other) in zip(kept, self.among, strict=True)
+        )
+
+
+@dataclass
+class Seen:
+    """All that was seen so far, and what a new call adds to it."""
+
+    watch: Watch
+    threads: bool = False
+    processes: bool = False
+    attached: bool = False
+    catches: set[int] = field(default_factory=set)
+    _all: Calls = field(init=False)
+    _startup: set[Key] = field(default_factory=set)
+    _answers: Answers = field(default_factory=Answers)
+    _verdicts: Verdicts | None = None
+    _kinds: dict[Key, _Kind] = field(default_factory=dict)
+    _filters: bool = False
+    _marked: int = 0
+    _before_marker: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self._all = Calls(self.watch.most)
+        self._verdicts = Verdicts(self.watch.against) if self.watch.against else None
+
+    def counts(self, process: Traced) -> bool:
+        """Return True if what a process does counts: it came to its marker, if that matters."""
+        return bool(process.marked or not self.watch.after_marker)
+
+    def recording(
+        self, end: RunEnd, unprivileged: Iterable[str], programs: tuple[Program, ...] = ()
+    ) -> Recording:
+        """Return what was seen, in the order of numbers."""
+        calls: dict[CallNumber, set[Arguments]] = {}
+        for key in sorted(self._all.keys):
+            number, arguments = self._kept(key)
+            calls.setdefault(number, set()).add(arguments)
+        return Recording(
+            {number: frozenset(values) for number, values in calls.items()},
+            end,
+            tuple(unprivileged),
+            refusals={
+                (number, arguments): seen
+                for (number, _), counts in self._answers.refused.items()
+                for arguments, seen in counts.items()
+            },
+            more_refused=frozenset(
+                (number, arguments) for (number, _), arguments in self._answers.more.items()
+            ),
+            reached=frozenset(self._answers.reached),
+            filters=self._filters,
+            marked=self._marked > 0,
+            startup=frozenset(self._kept(key)[0] for key in self._startup),
+            threads=self.threads,
+            processes=self.processes,
+            before_marker=self._before_marker,
+            catches=frozenset(self.catches),
+            attached=self.attached,
+            origins=self.watch.origins.found() if self.watch.origins else {},
+            programs=programs,
+        )
+
+    def _kept(self, key: Key) -> tuple[CallNumber, Arguments]:
+        """Return a call and what was kept of its arguments, which ``key`` stands for."""
+        arch, nr, *values = key
+        kind = self._kinds.get((arch, nr))
+        indices = (index for index, _ in kind.keep) if kind and values else ()
+        return CallNumber(arch, nr & U32), tuple(zip(indices, values, strict=True))
+
+    def add(self, number: CallNumber) -> None:
+        """Count a call that the command needs, though it made none that was seen."""
+        self._all.add(number)
+        if self._verdicts:
+            verdict = self._verdicts.of(number, ())
+            part = number, verdict.origin
+            self._answers.reached.add(part)
+            if verdict.refuses and part not in self._answers.refused:
+                self._answers.refuse(part, (), Sighting(""))
+
+    def new_process(self, parent: Traced | None, *, filtered: bool = False) -> Traced:
+        """Return a process that has made no call yet; it is as far as ``parent`` is."""
+        seen = Calls(self.watch.most) if self.watch.after_marker else self._all
+        answers = Answers() if self.watch.after_marker else self._answers
+        if parent is None:
+            return Traced(seen, filtered=filtered, answers=answers)
+        label = parent.label_at, parent.label
+        return Traced(seen, 0, parent.marked, 0, parent.filtered, *label, answers)
+
+    def ended(self, process: Traced) -> None:
+        """Count what a process called that has no thread any more."""
+        if process.marked:
+            self._all.update(process.seen)
+            self._answers.update(process.answers)
+            self._before_marker = max(self._before_marker, process.before_marker)
+        elif self.watch.after_marker:
+            self._startup.update(key[:2] for key in process.seen.keys)
+
+    def called(self, tid: int, process: Traced, call: tuple[int, ...]) -> str | None:
+        """Count a call, given as `ptrace.CallReader.read` returns it.
+
+        Return its name if it is one of `ALWAYS_SEEN`, of which the tracer has to know.
+        """
+        key = call[1:3]
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = self._kind(key)
+        if kind.keep:
+            key += kind.kept(_shown(tid, kind, call[3:]))
+        if key not in process.seen.keys:
+            process.seen.add(key)
+        # Who has a filter is stopped at the entry, and once more where that lets the call through.
+        first = call[0] == ptrace.OP_ENTRY or not process.filtered
+        counts = self.counts(process)
+        if self._verdicts and first and counts:
+            self._judge(tid, process, call, kind)
+        if self.watch.origins and counts and key not in self.watch.origins.settled:
+            self.watch.origins.look(tid, key, *self._kept(key))
+        return kind.name if kind.name in ALWAYS_SEEN else None
+
+    def _kind(self, key: Key) -> _Kind:
+        number = CallNumber(key[0], key[1] & U32)
+        keep, against = self.watch.arguments(number), self.watch.against
+        judged = against.arguments(number) if against else ()
+        lumps = any(one.among is not None for one in keep)
+        return _Kind(
+            number,
+            tuple((one.index, one.mask) for one in keep),
+            tuple((one.among, one.other) for one in keep) if lumps else (),
+            tuple((one.index, one.mask) for one in judged),
+            self.watch.names(number),
+        )
+
+    def _judge(self, tid: int, process: Traced, call: tuple[int, ...], kind: _Kind) -> None:
+        """Note how the policy answers a call."""
+        against, verdicts = self.watch.against, self._verdicts
+        if not against or not verdicts:
+            return
+        arguments = tuple((index, call[3 + index] & mask) for index, mask in kind.judged)
+        verdict = verdicts.of(kind.number, arguments)
+        part = kind.number, verdict.origin
+        process.answers.reached.add(part)
+        if verdict.refuses:
+            sighting = against.sight(self.label(tid, process), tid, call)
+            process.answers.refuse(part, arguments, sighting)
+
+    def label(self, tid: int, process: Traced) -> str:
+        """Return what a process says that it is at; one that it executed is at the same."""
+        if process.label_at:
+            process.label = os.fsdecode(Process(tid).string(process.label_at, _LABEL_MAX) or b"")
+        return process.label
+
+    def handles(self, tid: int, call: tuple[int, ...]) -> None:
+        """See whether ``rt_sigaction`` or ``sigaction`` catches one of `CAUGHT`."""
+        number, action = call[3] & U32, call[4]
+        abi = abi_of(CallNumber(call[1], call[2] & U32))
+        if abi and number in CAUGHT and action:
+            # The handler comes first; on MIPS flags do, where this may say that one is caught.
+            handler = Process(tid).memory(action, abi.bits // 8) or b""
+            if int.from_bytes(handler, abi.byte_order) not in _NO_HANDLER:
+                self.catches.add(number)
+
+    def filters(self, tid: int, process: Traced, name: str, args: Sequence[int]) -> bool:
+        """See whether ``seccomp`` or ``prctl`` marks the end of the startup, or installs a filter.
+
+        Return True if that is the first of the process's own, if nothing refuses it.
+        """
+        step = step_of(name, args, Process(tid))
+        if step is InstallStep.MARKS and name == "seccomp" and args[3] & U32 == LABELLED:
+            process.label_at, process.owes = args[4], True
+        if step is InstallStep.EMPTY and process.doubtful:
+            process.marked = 0
+            self._marked -= 1
+        degree = {InstallStep.MARKS: 1, InstallStep.INSTALLS: 2}.get(step, 0)
+        process.doubtful = step is InstallStep.MARKS and process.marked == 0
+        if self.watch.after_marker and process.marked < degree:
+            self._marked += 1
+            process.marked = degree
+            process.before_marker = process.threads
+            self._startup.update(key[:2] for key in process.seen.keys)
+            process.seen.clear()
+            process.answers = Answers()
+        if degree < 2:
+            return False
+        # The plugin of pytest puts the policy in force, which is no filter of the tests' own.
+        self._filters = self._filters or not process.owes
+        process.owes = False
+        first, process.filtered = not process.filtered, True
+        return first
+
+
+def _shown(tid: int, kind: _Kind, args: Sequence[int]) -> Sequence[int]:
+    """Return the arguments of a call; of clone3 the flags, which it has in memory, first."""
+    if kind.name != CLONE3:
+        return args
+    flags = Process(tid).memory(args[0], 8) or b""
+    return (int.from_bytes(flags, sys.byteorder), *args[1:])

@@ -1,0 +1,310 @@
+"""Recording, end to end: a command and what is known already, to the text of a policy."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.abis import apart_by_kernel
+from seccompgen.core.errors import AnswerNo, InputError, Position
+from seccompgen.core.model import U32, Action, ActionKind, FilterFlag
+from seccompgen.core.multiplexed import is_multiplexed
+from seccompgen.core.program import RET_K, Instruction
+from seccompgen.core.releases import Release
+from seccompgen.lint.companions import shipped_companions
+from seccompgen.lint.younger import only_newer
+from seccompgen.policy.write import AS_RUNTIMES, Allowed, write_policy
+from seccompgen.run.launch import Command
+from seccompgen.run.record.cases import Cases
+from seccompgen.run.record.closure import close, uses
+from seccompgen.run.record.constrainable import worth
+from seccompgen.run.record.generalise import allowed_calls
+from seccompgen.run.record.known import known_policy, uses_of
+from seccompgen.run.record.logged import Missing
+from seccompgen.run.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
+from seccompgen.run.record.near_misses import near_misses
+from seccompgen.run.record.observations import ArgumentBits, abi_of, name_of
+from seccompgen.run.record.offers import still_offered
+from seccompgen.run.record.origins import Origins
+from seccompgen.run.record.sections import draft, kinds, permitted, sections
+from seccompgen.run.record.seen import ALWAYS_SEEN, Watch
+from seccompgen.run.record.tracer import trace
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from pathlib import PurePath
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Table, Tables
+    from seccompgen.lint.companions import Companions
+    from seccompgen.policy.write import Section
+    from seccompgen.run.record.logged import LoggedCall
+    from seccompgen.run.record.observations import Arguments, CallNumber, Recording
+    from seccompgen.run.record.sections import KindOfUse
+
+HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
+"""The first line of policies of exactly what was seen."""
+CLOSED_HEADING = "Recorded by seccompgen record: what the run used, by what it gives."
+"""The first line of all others."""
+HEADINGS = (HEADING, CLOSED_HEADING)
+
+_TRACE = Action(ActionKind.TRACE)
+_KILL = Action(ActionKind.KILL_PROCESS)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRequest:
+    """A request for a recording.
+
+    With ``exact`` calls are allowed that were seen, and no others; if ``constrained``, only with
+    the arguments that were seen, where these are worth it. With ``after_marker`` only what follows
+    a process's marker counts. What ``known`` policies allow runs at full speed, unseen, and is part
+    of the result, and so are ``logged`` calls. Calls are held ``against`` a policy, for
+    `coverage.coverage`; then nothing runs unseen.
+    """
+
+    exact: bool = False
+    constrained: bool = False
+    after_marker: bool = False
+    known: tuple[ResolvedPolicy, ...] = ()
+    against: ResolvedPolicy | None = None
+    logged: tuple[LoggedCall, ...] = ()
+
+
+def observe(
+    command: Command | Sequence[int], wish: RecordRequest, table: Table, tables: Tables
+) -> Recording:
+    """Run ``command`` and return what it called; ``table`` is that of this process's ABI.
+
+    It may be processes that run already. Raises what `tracer.trace` or `attach.attach` raises;
+    AnswerNo if a marker was waited for and never came.
+    """
+
+    def name(number: CallNumber) -> str | None:
+        return name_of(number, tables)
+
+    cases = Cases(tables)
+
+    def arguments(number: CallNumber) -> list[ArgumentBits]:
+        return _arguments(number, name(number), wish, cases, tables)
+
+    known = () if wish.against else wish.known
+    against = None
+    if wish.against:
+        from seccompgen.run.record.coverage import held_against  # noqa: PLC0415 - only where it is asked for
+
+        against = held_against(wish.against, table.abi, tables)
+
+    def sort(number: CallNumber, arguments: Arguments) -> Hashable | None:
+        return _sort(number, arguments, cases, tables)
+
+    origins = None if wish.exact else Origins(sort)
+    watch = Watch(arguments, name, MOST_LOOKED_AT, wish.after_marker, against, origins)
+    if not isinstance(command, Command):
+        from seccompgen.run.record.attach import attach  # noqa: PLC0415 - only where it is asked for
+
+        return attach(command, watch)
+    recording = trace(command, watch, table, _program(known, table.abi, tables))
+    if wish.after_marker and not recording.marked:
+        raise AnswerNo(
+            "nothing is written: no process called seccomp(SECCOMP_SET_MODE_FILTER, ...), which "
+            "marks the end of the startup; call install() of any filter where yours will be, or "
+            "seccomp(SECCOMP_SET_MODE_FILTER, 0, NULL), which does nothing"
+        )
+    return recording
+
+
+def _sort(
+    number: CallNumber, arguments: Arguments, cases: Cases, tables: Tables
+) -> Hashable | None:
+    """Return by what a call is told from others of which it is said where they come from."""
+    abi, name = abi_of(number), name_of(number, tables)
+    line = cases.line(name, abi, dict(arguments)) if name and abi else None
+    return (abi.name, name, line) if abi and line and line.power.gives else None
+
+
+def _arguments(
+    number: CallNumber, name: str | None, wish: RecordRequest, cases: Cases, tables: Tables
+) -> list[ArgumentBits]:
+    """Return the arguments of a call to keep."""
+    abi = abi_of(number)
+    if name is None or abi is None:
+        return []
+    if not wish.exact:
+        return cases.kept(name, abi)
+    masks: dict[int, int] = {0: U32} if is_multiplexed(name) else {}
+    about = worth(name, abi, tables.facts) if wish.constrained else None
+    if about:
+        masks[about.index] = about.mask
+    return [ArgumentBits(index, mask) for index, mask in sorted(masks.items())]
+
+
+def _program(known: Sequence[ResolvedPolicy], abi: Abi, tables: Tables) -> tuple[Instruction, ...]:
+    """Return a filter that allows what ``known`` policies allow, and has all else traced."""
+    rules = tuple(
+        rule
+        for policy in known
+        if abi in policy.arches
+        for rule in policy.own_rules
+        if rule.name not in ALWAYS_SEEN
+    )
+    if not rules:
+        return (Instruction(RET_K, 0, 0, ActionKind.TRACE.value),)
+    from seccompgen.pipeline.build import proved_program  # noqa: PLC0415 - numpy takes 100 ms to import
+
+    policy = dataclasses.replace(
+        known[0],
+        arches=(abi,),
+        compat_arches=(),
+        default_action=_TRACE,
+        unknown_action=_TRACE,
+        bad_arch_action=_TRACE,
+        rules=rules,
+        kernel=None,
+    )
+    return proved_program(policy, abi, tables).instructions
+
+
+class RecordedPolicy(NamedTuple):
+    """The text of a policy, and the kinds of the table of powers that it permits, if it has any."""
+
+    text: str
+    kinds: tuple[KindOfUse, ...]
+
+
+def policy_of(
+    recording: Recording | None,
+    wish: RecordRequest,
+    tables: Tables,
+    output: PurePath,
+    command: str,
+    default_action: Action,
+) -> RecordedPolicy:
+    """Return the policy that allows what was recorded, and what the known policies allow.
+
+    ``output`` is where it will be, ``command`` the name of what was recorded, if anything was.
+    Calls that are newer than ``tables`` fail with ENOSYS under the policy, as on a kernel that does
+    not have them. Raises InputError where there is nothing to allow.
+    """
+    make = _exact if wish.exact else _closed
+    content = make(recording, wish, tables, output)
+    known = next((policy.description for policy in wish.known if policy.description), "")
+    # Who wrote flags: [] has no threads to confine; where nobody said, all are.
+    decided = any(not one.foreign and one.without_flags is None for one in wish.known)
+    text = write_policy(
+        known or f"What {command or 'several workloads'} calls.",
+        content.calls,
+        default_action,
+        tables,
+        HEADING if wish.exact else CLOSED_HEADING,
+        arches=content.arches,
+        compat_arches=content.compat_arches,
+        kernel=Release.parse(tables.tag),
+        bad_arch_action=None if wish.exact else _for_other_abis(wish.known),
+        flags=FilterFlag.TSYNC if content.tsync or not decided else FilterFlag(0),
+        sections=content.sections,
+    )
+    text += content.offers
+    return RecordedPolicy(text, content.kinds)
+
+
+def _for_other_abis(known: Iterable[ResolvedPolicy]) -> Action:
+    """Return the answer to calls through other ABIs: what a known policy says, if that kills."""
+    said = (one.bad_arch_action for one in known if "bad_arch_action" not in one.unsaid)
+    return next((one for one in said if one in {AS_RUNTIMES, _KILL}), AS_RUNTIMES)
+
+
+class _Content(NamedTuple):
+    """The ABIs of a policy, the calls that it allows, and the sections that follow these.
+
+    ``offers`` are comments behind all of it.
+    """
+
+    arches: tuple[Abi, ...]
+    compat_arches: tuple[Abi, ...]
+    calls: Mapping[Abi, Iterable[Allowed]]
+    tsync: bool
+    sections: tuple[Section, ...] = ()
+    kinds: tuple[KindOfUse, ...] = ()
+    offers: str = ""
+
+
+def _exact(
+    recording: Recording | None, wish: RecordRequest, tables: Tables, output: PurePath
+) -> _Content:
+    """Return the calls that were seen, and those that known policies allow."""
+    several = [needs_of_policy(policy, tables) for policy in wish.known]
+    if recording:
+        calls = allowed_calls(recording, tables, constrained=wish.constrained)
+        if calls:
+            several.append(needs_of_calls(calls, tsync=recording.before_marker > 1))
+    several += [
+        needs_of_calls({call.abi: (Allowed(call.name, (), call.origin),)}) for call in wish.logged
+    ]
+    needs = merge(several, Position(str(output)))
+    if not any(needs.calls.values()):
+        raise _nothing()
+    companions = shipped_companions()
+    released = {
+        abi: [_with_release(one, companions, abi) for one in calls]
+        for abi, calls in needs.calls.items()
+    }
+    return _Content(needs.arches, needs.compat_arches, released, needs.tsync)
+
+
+def _closed(
+    recording: Recording | None, wish: RecordRequest, tables: Tables, _output: PurePath
+) -> _Content:
+    """Return what a reviewer would permit of what was used, and what known policies permit."""
+    cases = Cases(tables)
+    known = [known_policy(policy) for policy in wish.known]
+    used = [use for one in known for use in uses_of(one, cases, tables)]
+    seen = list(uses(recording, cases, tables)) if recording else []
+    seen += Missing(wish.known, tables).uses(wish.logged) if wish.logged else ()
+    several = [(policy.arches, policy.compat_arches) for policy in wish.known]
+    several.append(apart_by_kernel(dict.fromkeys(one.abi for one in seen)))
+    arches = tuple(dict.fromkeys(abi for own, _ in several for abi in own))
+    compat = tuple(dict.fromkeys(abi for _, others in several for abi in others))
+    abis = tuple(dict.fromkeys((*arches, *compat)))
+    if not abis:
+        raise _nothing()
+    closure = close([*used, *seen], abis, cases, tables)
+    made = draft(closure, seen, known, cases)
+    tsync = bool(recording and recording.before_marker > 1)
+    tsync = tsync or any(policy.flags & FilterFlag.TSYNC for policy in wish.known)
+    programs = recording.programs if recording else ()
+    whole = {power.name for power in closure.whole}
+    granted = permitted(made, cases)
+    offered = near_misses(programs, whole, granted, cases)
+    return _Content(
+        *(arches, compat, dict.fromkeys(abis, ()), tsync),
+        (*sections(made, cases), *offered),
+        tuple(kinds(closure)),
+        "" if recording else still_offered(wish.known, granted, tables),
+    )
+
+
+def adds_nothing(recording: Recording, wish: RecordRequest, tables: Tables) -> bool:
+    """Return True if the one known policy permits all that a run needs."""
+    if wish.exact or len(wish.known) != 1:
+        return False
+    cases, known = Cases(tables), known_policy(wish.known[0])
+    tsync = recording.before_marker <= 1 or known.policy.flags & FilterFlag.TSYNC
+    return bool(tsync) and all(
+        one.abi in known.permitted and known.permitted[one.abi].covers(one.call, condition)
+        for one in uses(recording, cases, tables)
+        if not one.falls_back
+        for condition in one.asks(cases)
+    )
+
+
+def _nothing() -> InputError:
+    return InputError("nothing was called, so there is no policy to write")
+
+
+def _with_release(one: Allowed, companions: Companions, abi: Abi) -> Allowed:
+    """Return the call, with a comment if only newer releases of a library make it."""
+    comment = one.comment or only_newer(companions, one.name, abi)
+    return dataclasses.replace(one, comment=comment)

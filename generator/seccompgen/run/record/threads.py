@@ -1,0 +1,145 @@
+"""The threads that are traced, each of a process, from its first stop to its end.
+
+A thread may come to its first stop before its parent tells whose child it is. Then it is held
+until that is told, or, since a parent that was killed tells nothing, until somebody ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.run.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.run.record.seen import Seen, Traced
+    from seccompgen.run.record.untraced import Change
+
+
+@dataclass(slots=True)
+class Thread:
+    """A thread of ``process``.
+
+    ``waits_in`` are number and arguments of the call that it waited in when it was attached to,
+    ``change`` is what was changed about the arguments of the call that it makes.
+    """
+
+    tid: int
+    process: Traced
+    waits_in: tuple[int, ...] = ()
+    change: Change | None = None
+
+    def undo(self) -> None:
+        """Give it, where it has stopped, its arguments back."""
+        change, self.change = self.change, None
+        if change:
+            with contextlib.suppress(OSError):  # killed meanwhile
+                change.undo(self.tid)
+
+
+class _Birth(NamedTuple):
+    """A thread that was told of before it came: who started it, by which changed call."""
+
+    parent: Traced
+    change: Change | None
+
+
+class Threads:
+    """All threads that are traced, by TID.
+
+    With ``filtered`` those that nobody told of are of processes that have a filter of their own, or
+    are treated like them.
+    """
+
+    def __init__(self, seen: Seen, *, filtered: bool = False) -> None:
+        self._seen = seen
+        self._filtered = filtered
+        self._threads: dict[int, Thread] = {}
+        self._born: dict[int, _Birth] = {}
+        self._held: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return how many there are, with those that are still to come."""
+        return len(self._threads) + len(self._born)
+
+    @property
+    def tids(self) -> list[int]:
+        """The numbers of those that came to a first stop."""
+        return list(self._threads)
+
+    @property
+    def processes(self) -> int:
+        """The number of processes; each that is still to come counts as one."""
+        return len({id(thread.process) for thread in self._threads.values()}) + len(self._born)
+
+    def get(self, tid: int) -> Thread | None:
+        """Return a thread that came to a first stop already."""
+        return self._threads.get(tid)
+
+    def of(self, process: Traced) -> Iterator[int]:
+        """Yield the numbers of a process's threads."""
+        return (tid for tid, thread in self._threads.items() if thread.process is process)
+
+    def add(self, tid: int, process: Traced, waits_in: tuple[int, ...] = ()) -> None:
+        """Take in a thread whose process is known."""
+        process.threads += 1
+        self._threads[tid] = Thread(tid, process, waits_in)
+
+    def arrives(self, tid: int) -> Thread | None:
+        """Return a new thread at its first stop; None if it is held until it is told of."""
+        birth = self._born.pop(tid, None)
+        if birth is None:
+            self._held.add(tid)
+            return None
+        return self._take_in(tid, birth)
+
+    def bears(self, parent: Thread, tid: int) -> Thread | None:
+        """Note what ``parent`` started; return it if it was held, and may go on."""
+        birth = _Birth(parent.process, parent.change)
+        if tid not in self._held:
+            self._born[tid] = birth
+            return None
+        self._held.discard(tid)
+        return self._take_in(tid, birth)
+
+    def executes(self, thread: Thread, former: int) -> None:
+        """Note that a thread executed a program; all others of its process are gone with that.
+
+        The one that did so was ``former``, and has its process's number now.
+        """
+        if former != thread.tid and self._threads.pop(former, None) is not None:
+            thread.process.threads -= 1
+
+    def remove(self, tid: int) -> Thread | None:
+        """Take out a thread that is not traced any more; return it if it had come."""
+        self._born.pop(tid, None)
+        self._held.discard(tid)
+        thread = self._threads.pop(tid, None)
+        if thread:
+            thread.process.threads -= 1
+            if not thread.process.threads:
+                self._seen.ended(thread.process)
+        return thread
+
+    def orphans(self, ended: Thread | None) -> list[Thread]:
+        """Return what was held when a thread ended, taken for what that started."""
+        if not self._held:
+            return []
+        held, self._held = self._held, set()
+        parent = ended.process if ended else self._seen.new_process(None, filtered=self._filtered)
+        return [self._take_in(tid, _Birth(parent, None)) for tid in held]
+
+    def _take_in(self, tid: int, birth: _Birth) -> Thread:
+        leader = self._threads.get(Process(tid).pid)
+        if leader and leader.process is birth.parent:
+            process = birth.parent
+            self._seen.threads = True
+        else:
+            process = self._seen.new_process(birth.parent)
+            self._seen.processes = True
+        process.threads += 1
+        thread = self._threads[tid] = Thread(tid, process, change=birth.change)
+        return thread

@@ -1,0 +1,69 @@
+"""CLONE_UNTRACED, taken out of the calls that start a process or thread, and put back afterwards.
+
+The kernel starts such a task without its parent's tracer. But it inherits the filter that asks for
+a tracer, so that all of its calls would fail with ENOSYS. Sources: clone(2), seccomp(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.run import ptrace
+from seccompgen.run.patience import patiently
+from seccompgen.run.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.core.abis import Abi
+
+CLONE_UNTRACED = 0x00800000
+_FLAGS = struct.Struct("=Q")
+"""The first field of ``struct clone_args``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change to the arguments of a call: ``abi`` is the call's, ``address`` 0 for `clone`."""
+
+    abi: Abi
+    flags: int
+    address: int = 0
+
+    def make(self, tid: int) -> None:
+        """Have a thread that is about to make the call make it without the flag."""
+        self._put(tid, self.flags & ~CLONE_UNTRACED)
+
+    def undo(self, tid: int) -> None:
+        """Give a stopped thread back what it had: no call changes its arguments."""
+        self._put(tid, self.flags)
+
+    def _put(self, tid: int, flags: int) -> None:
+        if not self.address:
+            ptrace.set_first_argument(tid, self.abi, flags)
+            return
+        patiently(lambda: _write(tid, self.address, _FLAGS.pack(flags)))
+
+
+def _write(tid: int, address: int, data: bytes) -> None:
+    with open(f"/proc/{tid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123 - no path
+        os.pwrite(memory.fileno(), data, address)
+
+
+def change(tid: int, name: str, abi: Abi, args: Sequence[int]) -> Change | None:
+    """Return what there is to change about a ``clone`` or ``clone3`` of a thread, if anything is.
+
+    Raises OSError where its memory cannot be read.
+    """
+    if name == "clone":
+        found = Change(abi, args[0])
+    else:
+        data = Process(tid).memory(args[0], _FLAGS.size)
+        if data is None:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        found = Change(abi, _FLAGS.unpack(data)[0], args[0])
+    return found if found.flags & CLONE_UNTRACED else None

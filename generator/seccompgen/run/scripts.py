@@ -1,0 +1,31 @@
+"""The lines of a script that a thread is at, where its interpreter can be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.run.perl import perl_lines
+from seccompgen.run.python import python_lines
+
+if TYPE_CHECKING:
+    from seccompgen.run.process import Process
+
+
+_READERS = {"python": python_lines, "perl": perl_lines}
+LANGUAGES = (*_READERS,)
+"""Those of which lines can be told."""
+
+
+class ScriptLines(NamedTuple):
+    """The lines, innermost first, and their language; both empty if they cannot be told."""
+
+    language: str = ""
+    lines: tuple[str, ...] = ()
+
+
+def script_lines(process: Process) -> ScriptLines:
+    """Return the lines that a thread is at, while it waits."""
+    for language, read in _READERS.items():
+        if lines := read(process):
+            return ScriptLines(language, lines)
+    return ScriptLines()

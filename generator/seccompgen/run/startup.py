@@ -1,0 +1,153 @@
+"""Where the startup of a program ends: the threads that a policy applies to, by their calls.
+
+A policy that is made for a program's own ``install()`` applies from there on. The program's filter
+is not put in force, since what it refuses would never come to a tracer: the call that installs it
+is answered as done, and the policy is judged in its place. It applies to the calling thread and all
+that this starts from then on; with TSYNC to all threads of the process, as in the kernel.
+
+A call of seccomp(2) without a program marks the same, unless it is the first half of the question
+with which ``install()`` finds out what the kernel has. The second half is a program of no
+instructions.
+
+Each thread is at a stage, and what it starts begins at the same. A thread may come to its first
+stop before its parent tells of it; it waits until then. Sources: seccomp(2), ptrace(2).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import U32, FilterFlag
+from seccompgen.core.text import printable
+from seccompgen.render import call_name
+from seccompgen.run.notification import Fail, Proceed
+from seccompgen.run.process import Process
+from seccompgen.run.steps import InstallStep, step_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.run.notification import Answer, Notification
+
+
+class Stage(enum.IntEnum):
+    """The progress of a thread: before its marker, after a mark alone, after an install."""
+
+    STARTING = 0
+    MARKED = 1
+    CONFINED = 2
+
+
+class Startup:
+    """The stages of all threads that are traced.
+
+    ``flags`` are the policy's. ``tell`` hears what a reader has to know of a process, as a text.
+    """
+
+    def __init__(self, tables: Tables, flags: FilterFlag, tell: Callable[[str], None]) -> None:
+        self._tables = tables
+        self._flags = flags
+        self._tell = tell
+        self._told: set[tuple[int, str]] = set()
+        self._stages: dict[int, Stage] = {}
+        self._doubtful: dict[int, list[int]] = {}
+        self._waiting: dict[int, int] = {}
+        self._passed = 0
+
+    @property
+    def passed(self) -> bool:
+        """True once a thread has passed its marker."""
+        return self._passed > 0
+
+    def answer(self, asked: Notification) -> Answer | None:
+        """Return what becomes of a call; None if it is the policy's to judge."""
+        tid = asked.tid
+        stage = self._stages.get(tid, Stage.STARTING)
+        if stage is Stage.CONFINED:
+            return None
+        process = Process(tid)
+        name, _ = call_name(asked.call.nr, asked.call.arch, self._tables)
+        match step_of(name, asked.call.args, process):
+            case InstallStep.INSTALLS:
+                flags = FilterFlag(asked.call.args[1] & U32 if name == "seccomp" else 0)
+                return self._installs(process, flags)
+            case InstallStep.MARKS:
+                self._doubtful.pop(tid, None)
+                if stage is Stage.STARTING:
+                    self._doubtful[tid] = self._move(process, Stage.MARKED, self._flags)
+            case InstallStep.EMPTY if tid in self._doubtful:
+                self._passed -= 1
+                for moved in self._doubtful.pop(tid):
+                    self._stages[moved] = Stage.STARTING
+            case InstallStep.NONE if stage is Stage.MARKED:
+                self._doubtful.pop(tid, None)
+                return None
+        return Proceed()
+
+    def _installs(self, process: Process, flags: FilterFlag) -> Answer:
+        self._doubtful.pop(process.tid, None)
+        self._move(process, Stage.CONFINED, self._flags | flags)
+        if flags & FilterFlag.NEW_LISTENER:
+            # It wants a descriptor that somebody listens at.
+            self._say(process, "installs a filter with a listener, so that this is put in force as "
+                      "well: what it refuses by itself is not told")  # fmt: skip
+            return Proceed()
+        return Fail(0)
+
+    def _move(self, process: Process, stage: Stage, flags: FilterFlag) -> list[int]:
+        """Bring a thread to its marker, or all of its process; return those that were not there."""
+        self._passed += 1
+        threads = process.tids
+        tids = threads if flags & FilterFlag.TSYNC else [process.tid]
+        moved = [tid for tid in tids if self._stages.get(tid, stage) < stage]
+        self._stages |= dict.fromkeys(moved, stage)
+        left = [tid for tid in threads if self._stages.get(tid) is Stage.STARTING]
+        if left and stage is Stage.CONFINED:
+            what = "a thread" if len(left) == 1 else f"{len(left)} threads"
+            self._say(process, f"has {what} that the policy does not confine: they ran before its "
+                      "filter was installed, and it has no tsync among its flags")  # fmt: skip
+        return moved
+
+    def _say(self, process: Process, text: str) -> None:
+        if (process.pid, text) not in self._told:
+            self._told.add((process.pid, text))
+            self._tell(f"{printable(process.name)}[{process.pid}] {text}")
+
+    # Threads
+
+    def begins(self, tid: int) -> None:
+        """Take in the command's first thread."""
+        self._stages[tid] = Stage.STARTING
+
+    def arrives(self, tid: int) -> bool:
+        """Take in a thread at a stop; return False if it has to wait for its parent's word."""
+        if tid in self._stages:
+            return True
+        process = Process(tid)
+        self._waiting[tid] = process.pid if process.pid != tid else process.parent
+        return False
+
+    def bears(self, parent: int, child: int) -> bool:
+        """Note whose child a thread is; return True if it waits, and may go on now."""
+        self._stages[child] = self._stages.get(parent, Stage.STARTING)
+        return self._waiting.pop(child, None) is not None
+
+    def executes(self, tid: int, former: int) -> None:
+        """Note that a thread executed a program, by which it got its process's number."""
+        self._stages[tid] = self._stages.pop(former, self._stages.get(tid, Stage.STARTING))
+        self._doubtful.pop(former, None)
+
+    def ends(self, tid: int) -> list[int]:
+        """Note the end of a thread; return those that waited for the word of one that is gone."""
+        stage = self._stages.pop(tid, Stage.STARTING)
+        self._doubtful.pop(tid, None)
+        self._waiting.pop(tid, None)
+        orphans = [
+            child for child, of in self._waiting.items() if of == tid or of not in self._stages
+        ]
+        for child in orphans:
+            del self._waiting[child]
+            self._stages[child] = stage
+        return orphans

@@ -1,0 +1,60 @@
+"""The part of a call in the installing of a filter: it asks, marks, or installs.
+
+The runtime asks in two calls what the kernel has: without a program, then with one of no
+instructions. The first alone is what its marker() makes. Sources: seccomp(2), prctl(2).
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import U32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.run.process import Process
+
+INSTALLERS = ("seccomp", "prctl")
+"""Calls that can install a filter."""
+
+_SET_MODE_FILTER = 1
+_MODE_FILTER = 2
+_PR_GET_SECCOMP, _PR_SET_SECCOMP = 21, 22
+_PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
+_QUESTIONS = frozenset(
+    {_PR_GET_SECCOMP, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS}
+)
+_PROGRAM_LENGTH = 2
+"""Bytes of the first field of ``struct sock_fprog``."""
+
+
+class InstallStep(enum.Enum):
+    """The part of a call in the installing of a filter; EMPTY is of no instructions."""
+
+    NONE = enum.auto()
+    ASKS = enum.auto()
+    MARKS = enum.auto()
+    EMPTY = enum.auto()
+    INSTALLS = enum.auto()
+
+
+def step_of(name: str, args: Sequence[int], process: Process) -> InstallStep:
+    """Return what a call of ``process`` has to do with the installing of a filter."""
+    first, second, program = args[0] & U32, args[1] & U32, args[2]
+    if name == "seccomp":
+        installs, marks = first == _SET_MODE_FILTER, not second
+    elif name == "prctl" and first in _QUESTIONS:
+        installs, marks = first == _PR_SET_SECCOMP and second == _MODE_FILTER, True
+    else:
+        return InstallStep.NONE
+    if not installs:
+        return InstallStep.ASKS
+    if not program:
+        # With flags it is a question about these, such as libseccomp asks.
+        return InstallStep.MARKS if marks else InstallStep.ASKS
+    length = process.memory(program, _PROGRAM_LENGTH)
+    if not length:
+        return InstallStep.ASKS  # the kernel cannot read it either
+    return InstallStep.INSTALLS if any(length) else InstallStep.EMPTY

@@ -1,0 +1,176 @@
+"""The facts of all functions of an image, found once: by several processes, or kept from before."""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.core.errors import SeccompgenError
+from seccompgen.scan.code import FunctionFacts, code_of
+from seccompgen.scan.unknown import Why
+from seccompgen.scan.ways import Imports, Reaches, Takes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from seccompgen.scan.image import Image
+
+_JOB_BYTES = 1 << 17
+"""The amount of code that one process is given at a time."""
+
+
+class Analysis(NamedTuple):
+    """The facts that a scan needs of an image, apart from the code of single functions.
+
+    ``functions`` are sorted by their start. ``overlays`` begin within another, where control
+    arrives in the middle of what looks like an instruction. ``taken`` are the addresses that stand
+    in its data, ``reached`` those of them that nobody calls, ``imported`` the names.
+    """
+
+    functions: tuple[FunctionFacts, ...]
+    overlays: tuple[FunctionFacts, ...]
+    taken: tuple[int, ...]
+    reached: tuple[int, ...]
+    imported: tuple[str, ...]
+
+
+class KnownAnalysis:
+    """An analysis, to be asked about addresses."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis = analysis
+        self._starts = [facts.start for facts in analysis.functions]
+
+    def cell(self, address: int) -> FunctionFacts | None:
+        """Return the function that ``address`` lies in; None outside of code."""
+        i = bisect_right(self._starts, address) - 1
+        if i < 0 or address >= self.analysis.functions[i].end:
+            return None
+        return self.analysis.functions[i]
+
+    @cached_property
+    def overlays(self) -> Mapping[int, FunctionFacts]:
+        """The overlays by their start."""
+        return {facts.start: facts for facts in self.analysis.overlays}
+
+    def at(self, address: int) -> Iterator[FunctionFacts]:
+        """Yield what runs if control gets to ``address``."""
+        cell = self.cell(address)
+        if cell:
+            yield cell
+        if address in self.overlays:
+            yield self.overlays[address]
+
+
+Job: TypeAlias = tuple[int, tuple[int, ...]]
+"""The index of an image, and addresses of its code."""
+
+Spread: TypeAlias = """Callable[
+    [Callable[[tuple[Image, ...], Job], Sequence[FunctionFacts]], tuple[Image, ...], Sequence[Job]],
+    Iterator[Sequence[FunctionFacts] | SeccompgenError],
+]"""
+"""Like `pool.spread`, but for the number of processes."""
+
+
+def alone(
+    work: Callable[[tuple[Image, ...], Job], Sequence[FunctionFacts]],
+    shared: tuple[Image, ...],
+    jobs: Sequence[Job],
+) -> Iterator[Sequence[FunctionFacts] | SeccompgenError]:
+    """Yield the results of ``jobs``, made by this process alone."""
+    for job in jobs:
+        yield work(shared, job)
+
+
+def analyse(
+    images: tuple[Image, ...], spread: Spread, report: Callable[[int, int], None] | None
+) -> list[Analysis]:
+    """Return the analysis of each image; ``report`` is told of steps done, and of how many."""
+    jobs = [job for i, image in enumerate(images) for job in _jobs(i, image)]
+    found: list[list[FunctionFacts]] = [[] for _ in images]
+    made = spread(functions_in, images, jobs)
+    for done, (job, results) in enumerate(zip(jobs, made, strict=True)):
+        if isinstance(results, SeccompgenError):
+            raise results
+        found[job[0]] += results
+        if report:
+            report(done + 1, len(jobs))
+    analyses = []
+    for image, functions in zip(images, found, strict=True):
+        taken, reached, imported = _stands_in_data(image)
+        overlays = tuple(_overlays(image, functions, (*taken, *reached)))
+        analyses.append(Analysis(tuple(functions), overlays, taken, reached, imported))
+    return analyses
+
+
+def _jobs(number: int, image: Image) -> Iterator[Job]:
+    """Yield the starts of functions of ``image``, in portions."""
+    portion: list[int] = []
+    begin = 0
+    for start in code_of(image).layout:
+        if portion and start - begin > _JOB_BYTES:
+            yield number, tuple(portion)
+            portion = []
+        if not portion:
+            begin = start
+        portion.append(start)
+    if portion:
+        yield number, tuple(portion)
+
+
+def functions_in(images: tuple[Image, ...], job: Job) -> Sequence[FunctionFacts]:
+    """Return the facts of the functions that start where ``job`` says."""
+    number, starts = job
+    code = code_of(images[number])
+    cells = (code.layout.cell(start) for start in starts)
+    return [code.facts(*cell) for cell in cells if cell]
+
+
+def _stands_in_data(image: Image) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
+    code = code_of(image)
+    taken, reached, imported = set(), set(), set(image.imported_pointers)
+    for address in (*image.roots, *image.pointers):
+        match code.taken(address):
+            case Takes(found):
+                taken.add(found)
+            case Reaches(found):
+                reached.add(found)
+            case Imports(name, _, _):
+                imported.add(name)
+    return tuple(sorted(taken)), tuple(sorted(reached)), tuple(sorted(imported))
+
+
+def _overlays(
+    image: Image, functions: Sequence[FunctionFacts], others: Iterable[int]
+) -> Iterator[FunctionFacts]:
+    """Yield what starts where ``functions`` have no instruction, because something leads there."""
+    code = code_of(image)
+    starts = {facts.start for facts in functions}
+    dead = sorted(span for facts in functions for span in facts.dead)
+    gone_to = {one for facts in functions for one in facts.goes}
+    seen: set[int] = set()
+    waiting = [*others, *(one for facts in functions for one in _targets(facts))]
+    while waiting:
+        address = waiting.pop()
+        if address in starts or address in seen or not image.in_code(address):
+            continue
+        seen.add(address)
+        at = bisect_right(dead, (address, sys.maxsize)) - 1
+        if code.begins(address) and not (at >= 0 and address < dead[at][1]):
+            continue
+        facts = code.facts(address, code.overlay_end(address))
+        unread = any(why is Why.NO_INSTRUCTION for _, why, _ in facts.unclear)
+        strange = unread or not all(map(code.begins, facts.goes))
+        if strange and address not in gone_to and not image.starts_function(address):
+            continue  # a table, whose address is taken
+        waiting += _targets(facts)
+        gone_to.update(facts.goes)
+        yield facts
+
+
+def _targets(facts: FunctionFacts) -> Iterator[int]:
+    yield from facts.goes
+    yield from facts.takes
+    yield from facts.reaches

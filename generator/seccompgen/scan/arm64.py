@@ -1,0 +1,382 @@
+"""aarch64: where control goes, and where the number of a call came from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import lru_cache
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from seccompgen.core.abis import ABIS
+from seccompgen.scan.arm64_instructions import (
+    CALLS,
+    COMPARES,
+    ENTRY_SIZES,
+    STOPS,
+    Arm64Instructions,
+    number,
+    whole,
+)
+from seccompgen.scan.arm64_pages import carried, memory_operand, pages_of, parts_of
+from seccompgen.scan.jump_tables import relative_targets, word_targets
+from seccompgen.scan.processor import (
+    Effect,
+    EffectKind,
+    Instruction,
+    KnownValue,
+    Location,
+    Lost,
+    Moved,
+    Register,
+    Slot,
+    Step,
+)
+from seccompgen.scan.stack_escape import Frames, is_only_compared
+from seccompgen.scan.unknown import Why
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.scan.image import AddressRange, Image
+
+_KEYS = ["ia", "ib", "da", "db", "iza", "izb", "dza", "dzb", "i", "d"]
+_SIGNS = frozenset(f"{what}{which}" for what in ("pac", "aut", "xpac") for which in _KEYS)
+"""Sign a pointer, check that, or take it off again."""
+_STACK = ("sp", "x29")
+_STUB_BYTES = 20
+
+
+class Arm64(Arm64Instructions):
+    """A 64-bit Arm processor, little-endian."""
+
+    abi = ABIS["aarch64"]
+    number = Register("x8")
+    returned_in = frozenset(f"x{n}" for n in range(8))
+    go_argument: Location = Register("x0")
+
+    def __init__(self) -> None:
+        import capstone  # noqa: PLC0415 - in an extra
+
+        self._quick = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+        self._quick.skipdata = True
+        self._detailed = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+        self._detailed.detail = True
+        self._frames = Frames("sp", 0, self._frame_size, _stack_pointer)
+        self._written = lru_cache(maxsize=100_000)(self._written_by)
+
+    def disassemble(self, image: Image, start: int, end: int) -> list[Instruction]:
+        """See ``Machine``."""
+        start += -start % 4
+        return list(self._quick.disasm_lite(image.read(start, end - start), start))
+
+    def events(
+        self,
+        image: Image,
+        code: Sequence[Instruction],
+    ) -> Iterator[Effect]:
+        """See ``Machine``.
+
+        An address is made of a page and the rest; they need not stand together, so every page that
+        the function puts into the register counts.
+        """
+        pages = pages_of(code)
+        for place, page in carried(code, pages):
+            yield Effect(EffectKind.PAGE, place, page)
+        for i, (address, _, mnemonic, operands) in enumerate(code):
+            if mnemonic in {"bl", "b"} or mnemonic[:2] == "b." or mnemonic[:3] == "bc.":
+                kind = EffectKind.CALL if mnemonic == "bl" else EffectKind.JUMP
+                yield Effect(kind, address, number(operands))
+            elif mnemonic in {"cbz", "cbnz", "tbz", "tbnz"}:
+                yield Effect(EffectKind.JUMP, address, number(operands.rpartition(", ")[2]))
+            elif mnemonic in {"br", "braa", "brab", "braaz", "brabz"}:
+                yield Effect(EffectKind.INDIRECT_JUMP, address)
+            elif mnemonic in {"blr", "blraa", "blrab", "blraaz", "blrabz"}:
+                yield Effect(EffectKind.INDIRECT_CALL, address)
+            elif mnemonic == "svc":
+                yield Effect(EffectKind.ENTER, address)
+            elif mnemonic == "adr":
+                yield Effect(EffectKind.REFERENCE, address, number(operands.partition(", ")[2]))
+            elif mnemonic == "ret":
+                if _return_register(code, i):
+                    yield Effect(EffectKind.INDIRECT_JUMP, address)
+            elif mnemonic == ".byte":
+                if _is_unread(image, code, i):
+                    yield Effect(EffectKind.UNREAD, address)
+            elif mnemonic == "movk" and not image.relocatable:
+                yield from parts_of(code, i)
+            elif pages and (mnemonic == "add" or mnemonic[:3] == "ldr"):
+                yield from self._reference(code, i, pages)
+
+    def _reference(
+        self, code: Sequence[Instruction], index: int, pages: dict[str, set[int]]
+    ) -> Iterator[Effect]:
+        """Yield what ``adrp`` and this ``add`` or ``ldr`` together name."""
+        address, _, mnemonic, operands = code[index]
+        if mnemonic == "add":
+            parts = operands.split(", ")
+            if len(parts) != 3 or parts[2][:1] != "#":
+                return
+            base, offset = whole(parts[1]), number(parts[2])
+        else:
+            memory = memory_operand(operands)
+            if memory is None or memory.moves:
+                return
+            base, offset = memory.base, memory.offset
+        made = EffectKind.REFERENCE if mnemonic == "add" else EffectKind.LOAD
+        only = is_only_compared(self, code, index)
+        kind = EffectKind.COMPARISON if only else made
+        for page in sorted(pages.get(base, ())):
+            yield Effect(kind, address, page + offset)
+
+    def stub_slot(self, image: Image, address: int) -> int | None:
+        """See ``Machine``."""
+        code = self.disassemble(image, address, address + _STUB_BYTES)
+        code = [one for one in code if one[2] not in {"bti", "hint"}]
+        if [one[2] for one in code[:4]] != ["adrp", "ldr", "add", "br"]:
+            return None
+        loads = [one for one in self.events(image, code[:2]) if one.kind is EffectKind.LOAD]
+        goes_there = code[1][3].startswith("x17, [x16") and code[0][3].startswith("x16, ")
+        return loads[0].value if loads and goes_there else None
+
+    def before(
+        self, image: Image, code: Sequence[Instruction], index: int, location: Location
+    ) -> Step:
+        """See ``Machine``."""
+        instruction = code[index]
+        if self.is_call(instruction):
+            return self._over_call(image, code, instruction, location)
+        operands = re.split(r", (?![^[]*\])", instruction[3]) if instruction[3] else []
+        if isinstance(location, Slot):
+            return self._slot_before(image, code, instruction, operands, location)
+        return self._register_before(image, instruction, operands, location)
+
+    def entries(
+        self,
+        image: Image,
+        load: Instruction,
+        addition: Instruction | None,
+        table: int,
+        base: int | None,
+        function: AddressRange,
+    ) -> Iterator[int]:
+        """See ``Machine``."""
+        if base is None or addition is None:
+            return word_targets(image, table, 8)
+        size = 8 if load[2] == "ldr" and load[3][0] == "x" else ENTRY_SIZES[load[2]]
+        signed = load[2][3:4] == "s" or "sxt" in addition[3]
+        scale = 1 << number(addition[3].rpartition(" ")[2]) if "xt" in addition[3] else 1
+        targets = relative_targets(image, table, size, base, scale=scale, signed=signed)
+        return targets if size >= 4 else takewhile(function.contains, targets)
+
+    def spilled(self, image: Image, code: Sequence[Instruction], location: Location) -> Location:
+        """See ``Machine``."""
+        if isinstance(location, Slot) and self._frames.all_point_above(image, code, location):
+            return replace(location, only_named=True)
+        return location
+
+    def _over_call(
+        self,
+        image: Image,
+        code: Sequence[Instruction],
+        instruction: Instruction,
+        location: Location,
+    ) -> Step:
+        if isinstance(location, Slot):
+            own = instruction[2] == "bl" and image.is_go
+            if own and image.function_at(number(instruction[3])).startswith("runtime.morestack"):
+                return Moved((location,))  # which touches nothing that is on the stack
+            if self._frames.may_be_written(image, code, location, by_call=True):
+                return Lost(Why.STORED)
+            return Moved((location,))
+        if self.preserves(image, location.name):
+            return Moved((location,))
+        if location.name == "x0":
+            return Lost(Why.RETURNED)
+        return Lost(Why.CHANGED)
+
+    def _register_before(
+        self, image: Image, instruction: Instruction, operands: list[str], location: Register
+    ) -> Step:
+        mnemonic = instruction[2]
+        target = whole(operands[0]) if operands else ""
+        if mnemonic in COMPARES:
+            return Moved((location,))
+        if target == location.name:
+            match mnemonic:
+                case "mov" | "movz" | "orr" if operands[1:] and len(operands) == 2:
+                    return self._copied(operands[1])
+                case "movn" if len(operands) == 2:
+                    return KnownValue(~number(operands[1]))
+                case "sxtw" | "uxtw":
+                    return Moved((Register(whole(operands[1])),))
+                case "adr" | "adrp":
+                    return KnownValue(number(operands[1]))
+                case "add" | "sub" if len(operands) == 3 and operands[2][:1] == "#":
+                    source = whole(operands[1])
+                    amount = number(operands[2])
+                    if source and source != "sp":
+                        return Moved((Register(source),), amount if mnemonic == "add" else -amount)
+                case "ldr" | "ldur" | "ldrsw":
+                    found = self._loaded(operands[1:])
+                    narrow = mnemonic == "ldrsw" or operands[0][0] == "w"
+                    return Lost(Why.NARROW) if isinstance(found, Lost) and narrow else found
+                case "eor" | "ror" if len(operands) == 3:
+                    return Lost(Why.DECODED, mnemonic)
+                case _ if mnemonic in _SIGNS:
+                    return Moved((location,))
+                case "csel":
+                    return self._selected(operands)
+        if mnemonic == "ldp" and location.name in {target, whole(operands[1])}:
+            step = 4 if operands[0][0] == "w" else 8
+            return self._loaded(operands[2:], 0 if location.name == target else step)
+        raw = image.read(instruction[0], instruction[1])
+        if location.name in self._written(raw):
+            return Lost(Why.COMPUTED, mnemonic)
+        return Moved((location,))
+
+    @staticmethod
+    def _copied(source: str) -> Step:
+        if source in {"wzr", "xzr"}:
+            return KnownValue(0)
+        if source[:1] == "#":
+            return KnownValue(number(source))
+        name = whole(source)
+        return Moved((Register(name),)) if name and name != "sp" else Lost(Why.COMPUTED, "mov")
+
+    def _selected(self, operands: list[str]) -> Step:
+        if any(one in {"wzr", "xzr"} for one in operands[1:3]):
+            return Lost(Why.COMPUTED, "csel")
+        return Moved(tuple(Register(whole(one)) for one in operands[1:3]))
+
+    @staticmethod
+    def _loaded(operands: list[str], further: int = 0) -> Step:
+        memory = memory_operand(", ".join(operands))
+        if memory and memory.base in _STACK:
+            return Moved((Slot(memory.base, memory.offset + further),))
+        return Lost(Why.MEMORY)
+
+    def _written_by(self, raw: bytes) -> frozenset[str]:
+        """Return the registers that an instruction writes, in part or by implication."""
+        decoded: Any = next(self._detailed.disasm(raw, 0), None)
+        if decoded is None:
+            return frozenset({*(f"x{n}" for n in range(31)), "sp"})  # bytes that are none
+        _, written = decoded.regs_access()
+        found = {whole(decoded.reg_name(one)) for one in written}
+        return frozenset(found | ({"x0"} if decoded.mnemonic == "svc" else set()))
+
+    def _slot_before(
+        self,
+        image: Image,
+        code: Sequence[Instruction],
+        instruction: Instruction,
+        operands: list[str],
+        slot: Slot,
+    ) -> Step:
+        mnemonic = instruction[2]
+        memory = memory_operand(instruction[3])
+        if mnemonic[:2] == "st" and "[" in instruction[3]:
+            return self._after_store(image, code, instruction, operands, slot)
+        if memory and memory.moves and memory.base == slot.base:
+            return Moved((Slot(slot.base, slot.offset + memory.moves),))
+        if operands and whole(operands[0]) == slot.base:
+            if mnemonic in {"add", "sub"} and operands[2:] and operands[2][:1] == "#":
+                source, amount = whole(operands[1]), number(operands[2])
+                if source in _STACK and len(operands) == 3:
+                    amount = amount if mnemonic == "add" else -amount
+                    return Moved((Slot(source, slot.offset + amount),))
+            if mnemonic == "mov" and whole(operands[1]) in _STACK:
+                return Moved((Slot(whole(operands[1]), slot.offset),))
+        raw = image.read(instruction[0], instruction[1])
+        if slot.base in self._written(raw):
+            return Lost(Why.NO_STACK, mnemonic)
+        return Moved((slot,))
+
+    def _after_store(
+        self,
+        image: Image,
+        code: Sequence[Instruction],
+        instruction: Instruction,
+        operands: list[str],
+        slot: Slot,
+    ) -> Step:
+        mnemonic = instruction[2]
+        memory = memory_operand(instruction[3])
+        if memory is None or memory.base not in _STACK:
+            if self._frames.may_be_written(image, code, slot, by_call=False):
+                return Lost(Why.STORED)
+            return Moved((slot,))
+        if memory.base != slot.base:
+            return Lost(Why.STORED)
+        stored = [one for one in operands if "[" not in one and one[:1] != "#"]
+        width = _width(stored[-1] if stored else "", mnemonic)
+        # Before or after, the slot counts from where the base was when the instruction began.
+        place = slot.offset + memory.moves
+        offset = memory.offset
+        names = stored[-2:] if mnemonic == "stp" else stored[-1:]
+        for i, name in enumerate(names):
+            start = offset + i * width
+            if start == place and width in {4, 8} and mnemonic in {"str", "stur", "stp"}:
+                return self._copied(name)
+            if start < place + 4 and place < start + width:
+                return Lost(Why.PART)
+        return Moved((Slot(slot.base, place) if memory.moves else slot,))
+
+    @staticmethod
+    def _frame_size(code: Sequence[Instruction]) -> int:
+        """Return how far a function's prologue moves the stack pointer, in bytes."""
+        for _, _, mnemonic, operands in code:
+            if mnemonic == "sub" and operands[:8] == "sp, sp, " and operands[8:9] == "#":
+                return number(operands[8:])
+            memory = memory_operand(operands)
+            if mnemonic[:2] == "st" and memory and memory.base == "sp" and memory.moves < 0:
+                return -memory.moves
+            if mnemonic in CALLS:
+                break
+        return 0
+
+
+def _return_register(code: Sequence[Instruction], index: int) -> bool:
+    """Return True if the return at ``index`` goes where the function says, not the caller."""
+    operands = code[index][3]
+    if operands and whole(operands) != "x30":
+        return True
+    before = code[index - 1] if index else code[index]
+    return before[2] in {"mov", "add", "sub", "orr"} and before[3][:3] in {"x30", "lr,"}
+
+
+def _is_unread(image: Image, code: Sequence[Instruction], index: int) -> bool:
+    """Return True if control may run into the word there, which no instruction is known for.
+
+    Whatever goes elsewhere, or enters the kernel, is in one group of encodings (Arm ARM, C4.1).
+    """
+    place, size, _, _ = code[index]
+    word = int.from_bytes(image.read(place, 4), "little")
+    branches = size < 4 or word >> 26 & 7 == 5
+    return branches and (index == 0 or code[index - 1][2] not in STOPS)
+
+
+def _stack_pointer(instruction: Instruction) -> Slot | None:
+    """Return where the pointer to the stack points that ``instruction`` makes, if it does."""
+    _, _, mnemonic, operands = instruction
+    parts = operands.split(", ")
+    if mnemonic not in {"add", "sub", "mov"} or len(parts) < 2 or whole(parts[0]) in _STACK:
+        return None
+    base = whole(parts[1])
+    if base not in _STACK:
+        return None
+    if mnemonic == "mov":
+        return Slot(base, 0)
+    amount = number(parts[2]) if parts[2][:1] == "#" and len(parts) == 3 else None
+    if amount is None:
+        return Slot("", 0)
+    return Slot(base, amount if mnemonic == "add" else -amount)
+
+
+def _width(name: str, mnemonic: str) -> int:
+    """Return how many bytes a store of register ``name`` writes."""
+    if mnemonic.endswith("b"):
+        return 1
+    if mnemonic.endswith("h"):
+        return 2
+    return {"w": 4, "s": 4, "q": 16, "b": 1, "h": 2}.get(name[:1], 8)

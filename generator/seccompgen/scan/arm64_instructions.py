@@ -1,0 +1,194 @@
+"""aarch64 instructions, one at a time: their operands, and what they do to a register."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from seccompgen.scan.processor import (
+    Instruction,
+    Location,
+    Register,
+    Sum,
+    TableLoad,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from seccompgen.scan.image import Image
+
+NUMBER = re.compile(r"#?(-?(?:0x[0-9a-f]+|\d+))")
+
+WORD = re.compile(r"[a-z]\w*")
+
+REGISTER = re.compile(r"[wx](\d+|zr)|[wx]?sp|fp|lr")
+
+STOPS = frozenset(
+    {"b", "br", "ret", "udf", "brk", "hlt", "retaa", "retab", "braa", "brab", "braaz", "brabz"}
+)
+
+CALLS = frozenset({"bl", "blr", "blraa", "blrab", "blraaz", "blrabz"})
+
+COMPARES = frozenset({"cmp", "cmn", "tst", "ccmp", "ccmn"})
+"""Instructions that write no register, whatever the disassembler says of their first."""
+
+SETS = frozenset({"mov", "adrp", "adr", "ldr"})
+
+INDEXED = re.compile(r"\[(?P<base>\w+), (?P<index>[wx]\d+)")
+
+UNSIGNED = frozenset({"b.hi", "b.ls", "b.hs", "b.lo"})
+"""Branches on which of two numbers without a sign is larger."""
+
+KEEPS_FLAGS = frozenset({"mov", "adrp", "adr", "add", "ldr", "nop", "movz", "sub"})
+
+ENTRY_SIZES = {"ldrb": 1, "ldrsb": 1, "ldrh": 2, "ldrsh": 2, "ldr": 4, "ldrsw": 4}
+"""The bytes of a jump table's entry, by the instruction that loads it."""
+
+
+def whole(name: str) -> str:
+    """Return the name of all of a register: x0 for w0."""
+    if name in {"fp", "lr"}:
+        return "x29" if name == "fp" else "x30"
+    if name in {"sp", "wsp"}:
+        return "sp"
+    return f"x{name[1:]}" if REGISTER.fullmatch(name) else ""
+
+
+def number(text: str) -> int:
+    """Return the number that ``text`` is, or -1."""
+    match = NUMBER.fullmatch(text.strip())
+    return int(match[1], 0) if match else -1
+
+
+class Arm64Instructions:
+    """Facts about an instruction by itself."""
+
+    word: int
+    """bytes in a word"""
+    _written: Callable[[bytes], frozenset[str]]
+    """which registers an instruction writes, in part or by implication"""
+
+    def stops(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in STOPS
+
+    def returns(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {"ret", "retaa", "retab"}
+
+    def is_call(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in CALLS
+
+    def branches(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2][0] == "b" or instruction[2] in {"cbz", "cbnz", "tbz", "tbnz"}
+
+    def leaves(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {"bl", "blr", "ret", "svc"}
+
+    def is_padding(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {"nop", "udf"}
+
+    def at_caller(self, location: Location) -> Location | None:
+        """See ``Machine``."""
+        if isinstance(location, Register):
+            return location
+        return location if location.base == "sp" and location.offset >= 0 else None
+
+    def target(self, instruction: Instruction) -> Location | None:
+        """See ``Machine``."""
+        return Register(whole(instruction[3].partition(", ")[0]) or "x30")
+
+    def summands(self, instruction: Instruction, location: Location) -> tuple[Location, ...] | None:
+        """See ``Machine``."""
+        parts = instruction[3].split(", ")
+        names = [whole(part) for part in parts]
+        if instruction[2] == "csel" and location == Register(names[0]) and "xzr" in parts:
+            return tuple(Register(one) for one in names[1:3] if one != "xzr")  # or null
+        if instruction[2] != "add" or len(parts) < 3 or location != Register(names[0]):
+            return None
+        if not all(names[:3]) or parts[0][0] != "x":
+            return None
+        return Register(names[1]), Register(names[2])
+
+    def is_half(self, instruction: Instruction, location: Location) -> bool:
+        """See ``Machine``."""
+        half = instruction[3][:1] == "w" and self.sets(instruction)
+        return bool(half) and location == Register(str(half))
+
+    def as_sum(
+        self,
+        image: Image,  # noqa: ARG002
+        instruction: Instruction,  # noqa: ARG002
+        register: str,  # noqa: ARG002
+    ) -> Sum | None:
+        """See ``Machine``; no library is known that jumps so."""
+        return None
+
+    def sets(self, instruction: Instruction) -> str:
+        """See ``Machine``."""
+        if instruction[2][:2] in {"st", "cm", "cb", "tb", "b."}:
+            return ""
+        return whole(instruction[3].partition(", ")[0])
+
+    def makes_page(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] == "adrp"
+
+    def preserves(self, image: Image, register: str) -> bool:
+        """See ``Machine``."""
+        return not image.is_go and (register == "sp" or 19 <= int(register[1:]) <= 29)
+
+    def dies(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {"udf", "brk", "hlt"}
+
+    def mentions(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        return any(whole(one) == register for one in WORD.findall(instruction[3]))
+
+    def is_comparison(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {*COMPARES, "cbz", "cbnz", "tbz", "tbnz"}
+
+    def only_sets(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        first, _, rest = instruction[3].partition(", ")
+        others = {whole(one) for one in WORD.findall(rest)}
+        if instruction[2] == "ldp":
+            return "[" in rest and register not in {
+                whole(one) for one in WORD.findall(rest.partition("[")[2])
+            }
+        return whole(first) == register and instruction[2] in SETS and register not in others
+
+    def copied(self, instruction: Instruction) -> str | None:
+        """See ``Machine``."""
+        if instruction[2] not in {"mov", "uxtw", "sxtw", "uxtb", "uxth", "ubfiz"}:
+            return None
+        return whole(instruction[3].split(", ")[1]) or None
+
+    def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
+        """See ``Machine``."""
+        _, _, mnemonic, operands = code[index]
+        parts = operands.split(", ")
+        last = number(parts[-1]) if parts[-1][:1] == "#" else -1
+        if last < 0:
+            return None
+        if mnemonic == "and" and len(parts) == 3:
+            return whole(parts[0]), last
+        if mnemonic == "cmp" and len(parts) == 2:
+            following = (one[2] for one in code[index + 1 :] if one[2] not in KEEPS_FLAGS)
+            if next(following, "") in UNSIGNED:
+                return whole(parts[0]), last
+        return None
+
+    def table_load(self, instruction: Instruction) -> TableLoad | None:
+        """See ``Machine``."""
+        match = INDEXED.search(instruction[3])
+        if match is None or instruction[2] not in ENTRY_SIZES:
+            return None
+        return TableLoad(whole(match["base"]), whole(match["index"]))

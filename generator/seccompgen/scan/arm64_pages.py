@@ -1,0 +1,122 @@
+"""aarch64 addresses, which are made in parts: a page and the rest, or sixteen bits at a time."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.scan.arm64_instructions import number, whole
+from seccompgen.scan.processor import Effect, EffectKind, Instruction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_MEMORY = re.compile(
+    r"\[(?P<base>\w+)(?:, #(?P<offset>-?\w+))?\](?P<pre>!)?(?:, #(?P<post>-?\w+))?"
+)
+_CONDITIONS = (
+    *("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc"),
+    *("hi", "ls", "ge", "lt", "gt", "le", "al", "nv"),
+)
+_GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _CONDITIONS})
+
+
+class BaseOffset(NamedTuple):
+    """An operand in memory; ``moves`` is by how much ``base`` changes, before or after."""
+
+    base: str
+    offset: int
+    moves: int
+
+
+def memory_operand(operands: str) -> BaseOffset | None:
+    """Return the operand in memory whose address is a register and a number."""
+    match = _MEMORY.search(operands)
+    base = whole(match["base"]) if match else ""
+    if not match or not base:
+        return None
+    offset = int(match["offset"] or "0", 0)
+    if match["pre"]:
+        return BaseOffset(base, offset, offset)
+    if match["post"]:
+        return BaseOffset(base, 0, int(match["post"], 0))
+    return BaseOffset(base, offset, 0)
+
+
+def pages_of(code: Sequence[Instruction]) -> dict[str, set[int]]:
+    """Return the pages that ``adrp`` puts into each register."""
+    pages: dict[str, set[int]] = defaultdict(set)
+    for _, _, mnemonic, operands in code:
+        if mnemonic == "adrp":
+            name, _, page = operands.partition(", ")
+            pages[whole(name)].add(number(page))
+    return pages
+
+
+def carried(code: Sequence[Instruction], pages: dict[str, set[int]]) -> Iterator[tuple[int, int]]:
+    """Yield the pages that a function does not only load from, or add to: by place.
+
+    They may be in another register then, or in another function, when the rest is added.
+    """
+    if not pages:
+        return
+    end = code[-1][0] + code[-1][1]
+    for i, (place, _, mnemonic, operands) in enumerate(code):
+        if mnemonic == "adrp":
+            name, _, page = operands.partition(", ")
+            if _is_carried(code, i, whole(name), end):
+                yield place, number(page)
+
+
+def _is_carried(code: Sequence[Instruction], index: int, register: str, end: int) -> bool:
+    word = re.compile(rf"\b[wx]{register[1:]}\b")
+    for _, _, mnemonic, operands in code[index + 1 :]:
+        if mnemonic in {"ret", "br"}:
+            return bool(word.search(operands))
+        if mnemonic in _GOES:
+            # What is called gets no halves of addresses, but a part laid elsewhere may.
+            target = number(operands.rpartition(", ")[2])
+            if not code[0][0] <= target < end:
+                return True
+            if mnemonic == "b":
+                return False  # how it goes on elsewhere in the function, the rest of it shows
+            continue
+        if not word.search(operands):
+            continue
+        first, _, rest = operands.partition(", ")
+        memory = memory_operand(operands)
+        based = memory is not None and memory.base == register and not memory.moves
+        if mnemonic[:2] == "st" and based:
+            if word.search(operands.partition("[")[0]):
+                return True
+            continue
+        added = mnemonic == "add" and rest.count(", ") == 1 and ", #" in rest
+        if (
+            word.search(rest)
+            and not (mnemonic[:3] in {"ldr", "ldp", "prf"} and based)
+            and not added
+        ):
+            return True
+        if whole(first) == register or (mnemonic == "ldp" and word.search(rest.partition(",")[0])):
+            return False
+    return False
+
+
+def parts_of(code: Sequence[Instruction], index: int) -> Iterator[Effect]:
+    """Yield the number that ``movz`` and some ``movk`` put together, the last at ``index``."""
+    register = whole(code[index][3].partition(", ")[0])
+    value, known = 0, 0
+    for _, _, mnemonic, operands in reversed(code[: index + 1]):
+        parts = operands.split(", ")
+        if whole(parts[0]) != register:
+            continue
+        if mnemonic not in {"movk", "movz", "mov"} or parts[1][:1] != "#":
+            return
+        shift = number(parts[2].removeprefix("lsl ")) if len(parts) > 2 else 0
+        if mnemonic != "movk":
+            value |= number(parts[1]) & ~known
+            break
+        value |= (number(parts[1]) << shift) & ~known
+        known |= 0xFFFF << shift
+    yield Effect(EffectKind.REFERENCE, code[index][0], value)

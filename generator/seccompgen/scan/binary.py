@@ -1,0 +1,249 @@
+"""One ELF file taken apart: its segments, sections and dynamic section, by address."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.io.reading import read_file
+from seccompgen.scan.image import AddressRange, Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from seccompgen.core.abis import Abi
+
+_MAX_BYTES = 1 << 30
+_MACHINES = {
+    ("EM_X86_64", 64): "x86_64",
+    ("EM_AARCH64", 64): "aarch64",
+    ("EM_386", 32): "i386",
+}
+_UNREAD_TABLES = frozenset(
+    {"DT_ANDROID_REL", "DT_ANDROID_RELA", "DT_ANDROID_RELR", "DT_CREL", 0x40000026}
+    | {0x6000000F, 0x60000011, 0x6FFFE000}
+)
+"""Packed relocations: of Android, and LLVM's CREL. By name or by number, as pyelftools knows."""
+
+
+def read_binary(path: Path) -> Binary:
+    """Read the ELF file at ``path``, as far as it says what it is loaded with.
+
+    Raises InputError, a line, if it cannot be read, is no ELF program or library, is cut off or
+    corrupt, or is for a machine whose code is not understood.
+    """
+    where = Position(str(path))
+    try:
+        content = read_file(path, _MAX_BYTES)
+    except OSError as error:
+        raise InputError(Diagnostic(f"cannot be read: {error.strerror}", where)) from None
+    if content[:4] != b"\x7fELF":
+        what = "a script: scan its interpreter" if content[:2] == b"#!" else "no ELF file"
+        raise InputError(Diagnostic(f"is {what}", where))
+    with broken_is_refused(str(path)):
+        return Binary(content, str(path))
+
+
+@contextlib.contextmanager
+def broken_is_refused(path: str) -> Iterator[None]:
+    """Make an InputError of whatever the steps of a reader meet in the broken file ``path``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # pyelftools raises anything
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise InputError(Diagnostic(f"is a broken ELF file: {reason}", Position(path))) from None
+
+
+class _ElfFile(Protocol):
+    """The part of pyelftools' ELFFile that is used, which has no types worth having."""
+
+    elfclass: int
+    little_endian: bool
+    header: Any
+
+    def iter_segments(self) -> Iterator[Any]: ...
+    def iter_sections(self) -> Iterator[Any]: ...
+    def get_dwarf_info(self) -> Any: ...
+
+
+class Binary:
+    """One file; every error that it raises is about the file."""
+
+    def __init__(self, content: bytes, path: str) -> None:
+        from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - in an extra
+
+        self.content = content
+        self.path = path
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.elf: _ElfFile = ELFFile(BytesIO(content))
+        self.abi = self._abi()
+        self.word = self.abi.bits // 8
+        self.segments = self._segments()
+        self.sections = self._sections()
+        self.code = self._code()
+        self.dynamic, self.lists = self._dynamic()
+        self.interpreter = self._interpreter()
+        self.relocatable: bool = self.elf.header["e_type"] == "ET_DYN"
+
+    @property
+    def name(self) -> str:
+        """The file's own name, without its directory."""
+        return Path(self.path).name
+
+    @property
+    def soname(self) -> str:
+        """The name by which others need it."""
+        return next(iter(self.lists.get("DT_SONAME", ())), "")
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The libraries that it is loaded with."""
+        return tuple(self.lists.get("DT_NEEDED", ()))
+
+    @property
+    def runpath(self) -> tuple[str, ...]:
+        """The directories in which it has these looked for first."""
+        return tuple(
+            part
+            for key in ("DT_RPATH", "DT_RUNPATH")
+            for whole in self.lists.get(key, ())
+            for part in whole.split(":")
+            if part
+        )
+
+    def in_code(self, address: int) -> bool:
+        """Return True if ``address`` lies in what holds instructions."""
+        return any(span.start <= address < span.end for span in self.code)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return exactly ``size`` mapped bytes; raise ValueError where they are not all there."""
+        for segment in self.segments:
+            if segment.address <= address and address + size <= segment.end:
+                offset = address - segment.address
+                return segment.data[offset : offset + size]
+        raise ValueError(f"nothing is mapped at {address:#x} where {size} bytes should be")
+
+    def word_at(self, address: int) -> int:
+        """Return the word that the file puts at ``address``."""
+        return int.from_bytes(self.read(address, self.word), "little")
+
+    def spans_of(self, wanted: Callable[[str], bool]) -> tuple[AddressRange, ...]:
+        """Return where the sections lie whose names are ``wanted``."""
+        return tuple(
+            AddressRange(section["sh_addr"], section["sh_addr"] + section["sh_size"])
+            for section in self.sections
+            if section["sh_addr"] and wanted(section.name)
+        )
+
+    def section_data(self, ending: str) -> tuple[int, bytes]:
+        """Return address and content of the section whose name ends so; nothing without one."""
+        for section in self.sections:
+            if section.name.endswith(ending):
+                return section["sh_addr"], section.data()
+        return 0, b""
+
+    def refuse(self, reason: str) -> InputError:
+        """Return the error that says ``reason``."""
+        return InputError(Diagnostic(reason, Position(self.path)))
+
+    def _abi(self) -> Abi:
+        header = self.elf.header
+        machine, bits = header["e_machine"], self.elf.elfclass
+        name = _MACHINES.get((machine, bits))
+        if machine == "EM_X86_64" and bits == 32:
+            raise self.refuse("is an x32 program; scan reads x86_64, aarch64 and i386 ones")
+        if name is None or not self.elf.little_endian:
+            shown = str(machine).removeprefix("EM_").lower()
+            order = "" if self.elf.little_endian else ", big-endian"
+            raise self.refuse(
+                f"is for {shown} ({bits} bits{order}); scan reads x86_64, aarch64 and i386 code"
+            )
+        if header["e_type"] not in {"ET_EXEC", "ET_DYN"}:
+            kind = {"ET_REL": "an object file: link it first", "ET_CORE": "a core dump"}
+            raise self.refuse(f"is {kind.get(header['e_type'], 'no program or library')}")
+        return ABIS[name]
+
+    def _segments(self) -> tuple[Segment, ...]:
+        found = []
+        for segment in self.elf.iter_segments():
+            header = segment.header
+            if header["p_type"] != "PT_LOAD":
+                continue
+            start, size = header["p_offset"], header["p_filesz"]
+            if start + size > len(self.content):
+                raise self.refuse(
+                    f"is cut off: {len(self.content)} bytes, where its headers speak of "
+                    f"{start + size}"
+                )
+            data = self.content[start : start + size]
+            flags = header["p_flags"]
+            found.append(Segment(header["p_vaddr"], data, bool(flags & 1), bool(flags & 2)))
+        if not any(segment.executable and segment.data for segment in found):
+            raise self.refuse("has no code to load: is it a file of debug information?")
+        return tuple(found)
+
+    def _sections(self) -> tuple[Any, ...]:
+        """Return the sections; a file needs none to run, so broken ones are as good as none."""
+        header = self.elf.header
+        end = header["e_shoff"] + header["e_shnum"] * header["e_shentsize"]
+        if not header["e_shoff"]:
+            return ()
+        if end > len(self.content):
+            raise self.refuse(
+                f"is cut off: {len(self.content)} bytes, where its headers speak of {end}"
+            )
+        return tuple(self.elf.iter_sections())
+
+    def _code(self) -> tuple[AddressRange, ...]:
+        """Return what holds instructions: what sections call so, else whole segments."""
+        executable = [one for one in self.segments if one.executable and one.data]
+        spans = []
+        for segment in executable:
+            inside = [
+                AddressRange(section["sh_addr"], section["sh_addr"] + section["sh_size"])
+                for section in self.sections
+                if section["sh_flags"] & 4  # SHF_EXECINSTR
+                and segment.address <= section["sh_addr"]
+                and section["sh_addr"] + section["sh_size"] <= segment.end
+                and section["sh_size"]
+            ]
+            spans += inside or [AddressRange(segment.address, segment.end)]
+        return tuple(sorted(spans))
+
+    def _dynamic(self) -> tuple[dict[str, int], dict[str, list[str]]]:
+        """Return the dynamic section: values by tag, and the tags that are texts."""
+        values: dict[str, int] = {}
+        texts: dict[str, list[str]] = {}
+        for segment in self.elf.iter_segments():
+            if segment.header["p_type"] != "PT_DYNAMIC":
+                continue
+            for tag in segment.iter_tags():
+                name = tag.entry.d_tag
+                if name in _UNREAD_TABLES:
+                    raise self.refuse(f"has relocations of a form that scan does not read ({name})")
+                if not isinstance(name, str):
+                    continue
+                values[name] = tag.entry.d_val
+                for key in ("needed", "soname", "rpath", "runpath"):
+                    if name == f"DT_{key.upper()}":
+                        text = getattr(tag, key)
+                        if not text.isprintable():
+                            raise self.refuse(f"is a broken ELF file: {name} is {text!r}")
+                        texts.setdefault(name, []).append(text)
+        return values, texts
+
+    def _interpreter(self) -> str:
+        for segment in self.elf.iter_segments():
+            if segment.header["p_type"] == "PT_INTERP":
+                name: str = segment.get_interp_name()
+                if not name.isprintable():
+                    raise self.refuse(f"is a broken ELF file: its interpreter is {name!r}")
+                return name
+        return ""

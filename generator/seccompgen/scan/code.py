@@ -1,0 +1,455 @@
+"""The code of one image: divided into functions, decoded when asked, each with its ways."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from functools import cached_property, lru_cache
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.scan.image import AddressRange
+from seccompgen.scan.jumps import (
+    FunctionBody,
+    is_whole,
+    jump_targets,
+    only_calls,
+    stays_within,
+)
+from seccompgen.scan.layout import Layout, machine_for
+from seccompgen.scan.processor import Effect, EffectKind
+from seccompgen.scan.unknown import Why
+from seccompgen.scan.ways import (
+    CALLS,
+    Context,
+    Goes,
+    Harmless,
+    Imports,
+    Pointer,
+    Reaches,
+    Takes,
+    Unclear,
+    Way,
+    ways_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from seccompgen.scan.image import Image
+    from seccompgen.scan.processor import Instruction
+
+_OVERLAY_BYTES = 256
+_ONLY_COMPARED = {"__syscall_cancel_arch", "__syscall_cancel_arch_start"}
+"""Places whose address glibc takes only to see if a signal came while they ran (nptl)."""
+_GO_PANICS = (
+    "runtime.throw",
+    "runtime.fatal",
+    "runtime.gopanic",
+    "runtime.goPanic",
+    "runtime.panic",
+)
+"""Beginnings of the names of Go's functions that end in a panic, and so never return."""
+_NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_fail"})
+"""Functions of other files that do not return, as the C standard and the ABI have it."""
+_LEAVING = frozenset({EffectKind.INDIRECT_JUMP, EffectKind.JUMP_SLOT, EffectKind.UNREAD})
+
+
+class Reading(NamedTuple):
+    """A function, decoded: its instructions, where they start, and the ways of each.
+
+    ``inner`` are the jumps and calls within it, by where they go, as place and whether it is a
+    call. ``entrances`` are where it enters the kernel, and whether by a foreign ABI.
+    """
+
+    code: list[Instruction]
+    addresses: list[int]
+    ways: list[tuple[int, Way]]
+    inner: dict[int, list[tuple[int, bool]]]
+    entrances: tuple[tuple[int, bool], ...]
+    leaves: bool
+    """something in it may lead out of it, other than a call"""
+    dead: tuple[tuple[int, int], ...]
+    """see ``FunctionFacts``"""
+
+
+class FunctionFacts(NamedTuple):
+    """All that a function leads to, whatever else is there: the same in every program.
+
+    ``endless`` is True if nothing leads out of it but calls. ``goes`` is code outside of it that
+    it jumps to or calls, ``imports`` the same by name; ``takes`` and ``takes_imports`` are those
+    whose address it makes, ``reaches`` what is there without. ``after`` is what a function calls at
+    its very end, by address or name, empty if that is unknown, None if it does not. ``dead`` are
+    the spans that are no code, and to which nothing in it leads.
+    """
+
+    start: int
+    end: int
+    endless: bool
+    goes: tuple[int, ...]
+    takes: tuple[int, ...]
+    reaches: tuple[int, ...]
+    imports: tuple[str, ...]
+    takes_imports: tuple[str, ...]
+    entrances: tuple[tuple[int, bool], ...]
+    unclear: tuple[tuple[int, Why, str], ...]
+    """places, each with the reason and more of it"""
+    after: int | str | None
+    dead: tuple[tuple[int, int], ...]
+
+
+def _inside(address: int, spans: Sequence[tuple[int, int]]) -> bool:
+    return any(start <= address < end for start, end in spans)
+
+
+@lru_cache(maxsize=256)
+def code_of(image: Image) -> ImageCode:
+    """Return the code of ``image``, the same every time."""
+    return ImageCode(image)
+
+
+class ImageCode:
+    """The code of one image."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.machine = machine_for(image.abi)
+        self._stubs: dict[int, str | None] = {}
+        self._endless: dict[int, bool] = {}
+        self._decoded = lru_cache(maxsize=512)(self._decode)
+        self.read = lru_cache(maxsize=512)(self._read)
+        self._settled = lru_cache(maxsize=1 << 16)(self._settle)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where its functions are."""
+        return Layout(self.image)
+
+    def begins(self, address: int) -> bool:
+        """Return True if an instruction of the function around starts at ``address``."""
+        cell = self.layout.cell(address)
+        if cell is None:
+            return False
+        addresses = self._decoded(*cell)[1]
+        at = bisect_left(addresses, address)
+        return at < len(addresses) and addresses[at] == address
+
+    def may_begin(self, address: int) -> bool:
+        """Return True unless ``address`` is known to be in the middle of an instruction."""
+        cell = self.layout.cell(address)
+        if cell is None:
+            return False
+        return self.begins(address) or any(one[2] == ".byte" for one in self._decoded(*cell)[0])
+
+    def overlay_end(self, address: int) -> int:
+        """Return where the code at ``address`` falls in with that of the function around it."""
+        cell = self.layout.cell(address)
+        assert cell
+        code = self.machine.disassemble(self.image, address, min(cell[1], address + _OVERLAY_BYTES))
+        reading = self.read(*cell)
+        around = {one for one in reading.addresses if not _inside(one, reading.dead)}
+        return next((one[0] for one in code if one[0] in around), cell[1])
+
+    def stub(self, address: int) -> str | None:
+        """Return the name of the import that the code at ``address`` does nothing but jump to."""
+        if address not in self._stubs:
+            slots = self.image.slots
+            slot = self.machine.stub_slot(self.image, address) if slots else None
+            self._stubs[address] = None if slot is None else slots.get(slot)
+        return self._stubs[address]
+
+    def taken(self, address: int) -> Way:
+        """Return what it means that ``address`` is made, or stands in data."""
+        image = self.image
+        if image.is_go and address not in self.layout:
+            return Harmless("all functions are known, and this is a number that looks like one")
+        name = self.stub(address)
+        if name is not None:
+            return Imports(name, is_call=False, is_taken=True)
+        if not image.relocatable and image.frames and not self.may_begin(address):
+            return Harmless("a number that looks like an address, in an instruction")
+        if image.function_at(address) in _ONLY_COMPARED:
+            return Reaches(address)
+        return Takes(address)
+
+    def facts(self, start: int, end: int) -> FunctionFacts:
+        """Return what the function from ``start`` to ``end`` leads to."""
+        reading = self._read(start, end)
+        goes: set[int] = set()
+        takes: set[int] = set()
+        reaches: set[int] = set()
+        imports: set[str] = set()
+        takes_imports: set[str] = set()
+        unclear: set[tuple[int, Why, str]] = set()
+        said: set[tuple[Why, str]] = set()
+        for source, way in reading.ways:
+            match way:
+                case Goes(address):
+                    if address not in reading.inner:
+                        goes.add(address)
+                case Takes(address):
+                    takes.add(address)
+                case Reaches(address):
+                    reaches.add(address)
+                case Imports(name, _, is_taken):
+                    (takes_imports if is_taken else imports).add(name)
+                case Unclear(why, detail):
+                    if (why, detail) not in said:
+                        unclear.add((source, why, detail))
+                    if why is Why.NO_INSTRUCTION:  # what follows is decoded by chance
+                        said.add((why, detail))
+                case Pointer() | Harmless():
+                    pass  # taken where it was made, or no code
+        reaches.update(self.image.landings.get(start, ()))
+        last = self._last(reading.code)
+        ends_in_call = last is not None and self.machine.is_call(last)
+        stops = last is not None and (self.machine.stops(last) or ends_in_call)
+        panics = self.image.is_go and self.image.function_at(start).startswith(_GO_PANICS)
+        follows = ends_in_call and self.image.in_code(end) and self.image.starts_function(end)
+        return FunctionFacts(
+            start,
+            end,
+            panics or (stops and not reading.leaves),
+            tuple(sorted(goes)),
+            tuple(sorted(takes)),
+            tuple(sorted(reaches)),
+            tuple(sorted(imports)),
+            tuple(sorted(takes_imports)),
+            reading.entrances,
+            tuple(sorted(unclear)),
+            self._called(reading, last[0]) if follows and last else None,
+            reading.dead,
+        )
+
+    def _is_endless(self, address: int) -> bool:
+        """Return True if what starts there never comes back, as far as it can be seen at once."""
+        if address not in self._endless:
+            name = self.stub(address)
+            cell = self.layout.cell(address)
+            if name is not None or cell is None or cell[0] != address:
+                self._endless[address] = name in _NO_RETURN
+            else:
+                code = self._decoded(*cell)[0]
+                last = self._last(code)
+                self._endless[address] = (
+                    last is not None
+                    and (self.machine.stops(last) or self.machine.is_call(last))
+                    and not any(map(self.machine.returns, code))
+                    and not any(
+                        event.kind in _LEAVING
+                        or (event.kind is EffectKind.JUMP and not cell[0] <= event.value < cell[1])
+                        for event in self.machine.events(self.image, code)
+                    )
+                )
+        return self._endless[address]
+
+    def _called(self, reading: Reading, call: int) -> int | str:
+        for source, way in reading.ways:
+            if source == call and isinstance(way, Goes):
+                return way.address
+            if source == call and isinstance(way, Imports) and not way.is_taken:
+                return way.name
+        return ""
+
+    def _last(self, code: Sequence[Instruction]) -> Instruction | None:
+        return next((one for one in reversed(code) if not self.machine.is_padding(one)), None)
+
+    def _decode(self, start: int, end: int) -> tuple[list[Instruction], list[int]]:
+        code = self.machine.disassemble(self.image, start, end)
+        return code, [instruction[0] for instruction in code]
+
+    def _read(self, start: int, end: int) -> Reading:
+        machine, image = self.machine, self.image
+        code, addresses = self._decoded(start, end)
+        here = frozenset(addresses)
+        span = range(start, end)
+        events = list(machine.events(image, code))
+        context = Context(image, start, end)
+        sources: dict[int, list[int]] = defaultdict(list)
+        ways: list[tuple[int, Way]] = []
+        entrances: list[tuple[int, bool]] = []
+        leaves = any(map(machine.returns, code))
+        others: list[Effect] = []
+        for event in events:
+            kind, address, value = event
+            if kind is EffectKind.JUMP and value in here:
+                sources[value].append(address)
+                ways.append((address, Goes(value, is_call=False)))
+            else:
+                others.append(event)
+                leaves = (
+                    leaves or kind in _LEAVING or (kind is EffectKind.JUMP and value not in span)
+                )
+                if kind is EffectKind.ENTER or kind is EffectKind.FOREIGN:
+                    entrances.append((address, kind is EffectKind.FOREIGN))
+        called = {event.address: event.value for event in others if event.kind is EffectKind.CALL}
+
+        def endless(call: int) -> bool:
+            return call in called and self._is_endless(called[call])
+
+        leads = {event.address: event.value for event in events if event.kind is EffectKind.JUMP}
+        function = FunctionBody(
+            image, AddressRange(start, end), code, addresses, sources, leads, endless
+        )
+        targets = self._targets(function, others)
+        made: set[tuple[EffectKind, int]] = set()
+        for event in others:
+            if event.kind is EffectKind.REFERENCE or event.kind is EffectKind.PAGE:
+                if (event.kind, event.value) in made:
+                    continue  # the same address, and where it is made does not count
+                made.add((event.kind, event.value))
+            if event.kind is EffectKind.INDIRECT_CALL or event.kind is EffectKind.INDIRECT_JUMP:
+                found = self._indirect(context, function, events, event, targets)
+            else:
+                found = ways_of(context, event.kind, event.value)
+            if event.kind is EffectKind.LOAD and not any(type(way) is Unclear for way in found):
+                calls = self._only_calls(function, event)
+                if calls is not None:  # as good as a call through the slot
+                    ways += [
+                        (call, self._settled(way))
+                        for call in calls
+                        for way in ways_of(context, EffectKind.CALL_SLOT, event.value)
+                    ]
+                    continue
+            ways += [
+                (event.address, self._settled(way)) for way in found if type(way) is not Harmless
+            ]
+        ways += self._onward(end, code)
+        inner: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+        for source, way in ways:
+            if type(way) is Goes and way.address in here:
+                inner[way.address].append((source, way.is_call))
+        dead = self._dead(function, ways)
+        if dead:
+            ways = [(source, way) for source, way in ways if not _inside(source, dead)]
+        return Reading(
+            code,
+            addresses,
+            ways,
+            dict(inner),
+            tuple(entrances),
+            leaves,
+            dead,
+        )
+
+    def _dead(
+        self, function: FunctionBody, ways: Sequence[tuple[int, Way]]
+    ) -> tuple[tuple[int, int], ...]:
+        """Return the spans to which nothing in the function leads, and that are no code.
+
+        They have bytes that are no instruction, or lead into the middle of one. Tables and texts
+        lie between the instructions of some functions, behind jumps and returns. What they seem to
+        do does not count; if something else leads into them after all, what is there is read from
+        where it leads (`analysis`).
+        """
+        code, addresses, image = function.code, function.addresses, function.image
+        strange = {one[0] for one in code if one[2] == ".byte"}
+        strange |= {
+            source
+            for source, way in ways
+            if isinstance(way, Goes) and way.address not in self.layout
+            if not self.begins(way.address)
+        }
+        if not strange or image.is_go:  # Go goes on behind a return, after a panic
+            return ()
+        leads: dict[int, list[int]] = defaultdict(list)
+        for source, way in ways:
+            if isinstance(way, Goes):
+                leads[source].append(way.address)
+        alive: set[int] = set()
+
+        def flood(start: int) -> set[int]:
+            reached: set[int] = set()
+            waiting = [start]
+            while waiting:
+                at = bisect_left(addresses, waiting.pop())
+                while (
+                    at < len(addresses)
+                    and addresses[at] not in alive
+                    and addresses[at] not in reached
+                ):
+                    reached.add(addresses[at])
+                    waiting += filter(function.span.contains, leads.get(addresses[at], ()))
+                    if self.machine.stops(code[at]):
+                        break
+                    at += 1
+            return reached
+
+        alive |= flood(addresses[0])
+        for pad in (one for pads in image.landings.values() for one in pads):
+            if function.span.contains(pad):
+                alive |= flood(pad)
+        for event in self.machine.events(image, code):
+            # A label whose address is made is code, or a table that is read from there.
+            if event.kind is EffectKind.REFERENCE and function.span.contains(event.value):
+                reached = flood(event.value)
+                if not reached & strange:
+                    alive |= reached
+        runs = groupby(code, lambda one: one[0] not in alive)
+        spans = [list(run) for is_dead, run in runs if is_dead]
+        return tuple(
+            (run[0][0], run[-1][0] + run[-1][1])
+            for run in spans
+            if any(one[0] in strange for one in run)
+        )
+
+    def _settle(self, way: Way) -> Way:
+        """Return ``way``, to the import itself if it leads to the stub of one."""
+        match way:
+            case Goes(address, is_call):
+                name = self.stub(address)
+                return way if name is None else Imports(name, is_call, is_taken=False)
+            case Takes(address):
+                return self.taken(address)
+        return way
+
+    def _targets(self, function: FunctionBody, events: Sequence[Effect]) -> dict[int, list[int]]:
+        """Return where jumps go by tables, by the index of each."""
+        jumps = (
+            bisect_left(function.addresses, event.address)
+            for event in events
+            if event.kind is EffectKind.INDIRECT_JUMP
+        )
+        others = [at for at in jumps if not self.machine.returns(function.code[at])]
+        return jump_targets(self.machine, function, others, self.begins)
+
+    def _indirect(
+        self,
+        context: Context,
+        function: FunctionBody,
+        events: Sequence[Effect],
+        event: Effect,
+        targets: Mapping[int, Sequence[int]],
+    ) -> list[Way]:
+        """Return the ways of a call or jump to where a register, a word or a table says."""
+        index = bisect_left(function.addresses, event.address)
+        target = self.machine.target(function.code[index])
+        whole = is_whole(self.machine, function, index, target)
+        ways: list[Way] = [Goes(one, is_call=False) for one in targets.get(index, ())]
+        if whole:
+            # What is not of the table, if it is one, is a pointer: either way it is covered.
+            return [*ways, *ways_of(context, event.kind, 0)]
+        if ways:
+            return ways
+        entering = {EffectKind.ENTER, EffectKind.FOREIGN, *CALLS}
+        if not any(one.kind in entering for one in events) and stays_within(
+            self.machine, function, index, target
+        ):
+            return [Harmless("it goes on within the function, which calls nothing")]
+        return ways_of(context, EffectKind.SUM, 0)
+
+    def _only_calls(self, function: FunctionBody, event: Effect) -> list[int] | None:
+        """Return which instructions call what is loaded from a slot, if nothing else is done."""
+        image = self.image
+        if event.value not in image.slots and event.value not in image.own_slots:
+            return None
+        return only_calls(self.machine, function, bisect_left(function.addresses, event.address))
+
+    def _onward(self, end: int, code: Sequence[Instruction]) -> Iterator[tuple[int, Way]]:
+        """Yield the way to what follows, where control may go on to it."""
+        last = self._last(code)
+        if last is None or self.machine.stops(last) or not self.image.in_code(end):
+            return
+        if self.machine.is_call(last) and self.image.starts_function(end):
+            return  # see ``after`` of the facts
+        yield last[0], Goes(end, is_call=False)

@@ -1,0 +1,193 @@
+"""Read an ELF file, as an `image.Image`."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from seccompgen.core.text import printable
+from seccompgen.scan.binary import broken_is_refused
+from seccompgen.scan.frames import UnreadFramesError, read_frames, read_landings
+from seccompgen.scan.image import AddressRange, FunctionSymbol, Image
+from seccompgen.scan.pclntab import go_functions
+from seccompgen.scan.relocations import relocate
+from seccompgen.scan.symbol_tables import read_symbols
+from seccompgen.scan.unknown import Why
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.scan.binary import Binary
+    from seccompgen.scan.frames import Frame
+    from seccompgen.scan.symbol_tables import Symbol
+
+_GO_MAGIC = b"\xff Go buildinf:"
+"""Heads the build information of every Go program (Go's debug/buildinfo)."""
+
+
+def image_of(binary: Binary) -> Image:
+    """Return all that a scan needs of ``binary``; raise InputError, a line, if it is broken."""
+    with broken_is_refused(binary.path):
+        return _image(binary)
+
+
+def _image(binary: Binary) -> Image:
+    dynamic, others = read_symbols(binary)
+    named = _named(binary, (*others, *dynamic))
+    exports: dict[str, list[int]] = {}
+    for symbol in dynamic:
+        if symbol.defined and not symbol.is_local and binary.in_code(symbol.value):
+            exports.setdefault(symbol.name, []).append(symbol.value)
+    relocated = relocate(binary, dynamic)
+    unread = list(relocated.unread)
+    frames: list[Frame] = []
+    landings: dict[int, tuple[int, ...]] = {}
+    try:
+        frames = [one for one in read_frames(binary) if binary.in_code(one.start)]
+        landings = _landings(binary, frames)
+    except UnreadFramesError:
+        unread.append((binary.code[0].start, Why.FRAMES, ""))
+    starts = frozenset(frame.start for frame in frames)
+    words = relocated.words
+    if not binary.relocatable:
+        words.update(_words_that_point_into_code(binary))
+    # What only code refers to, by its address, is reached when that code is.
+    tables = binary.spans_of(lambda name: name in {".got", ".got.plt"})
+    own_slots = {place: words[place] for place in words if _inside(place, tables)}
+    pointers = set(relocated.pointers)
+    pointers |= {
+        symbol.value for symbol in (*others, *dynamic) if symbol.defined and symbol.is_resolver
+    }
+    pointers |= {value for place, value in words.items() if place not in own_slots}
+    is_go = _GO_MAGIC in binary.content
+    if is_go:
+        for address, name in go_functions(binary.section_data("gopclntab"), words):
+            if binary.in_code(address):
+                named.setdefault(address, FunctionSymbol(address, 0, printable(name)))
+        # All functions are known, so an address between is a number that looks like one.
+        pointers &= set(named) | starts
+    if not binary.relocatable and not (is_go and not frames):  # Go's own are whole words
+        pointers |= _words_anywhere(binary, named.keys() | starts)
+    unread += [
+        (segment.address, Why.WRITABLE, "")
+        for segment in binary.segments
+        if segment.executable and segment.writable
+    ]
+    return Image(
+        path=binary.path,
+        abi=binary.abi,
+        sha256=binary.sha256,
+        is_go=is_go,
+        relocatable=binary.relocatable,
+        segments=binary.segments,
+        code=binary.code,
+        functions=tuple(sorted(named.values())),
+        exports={name: tuple(dict.fromkeys(found)) for name, found in exports.items()},
+        slots=relocated.slots,
+        own_slots=own_slots,
+        slot_tables=tables,
+        weak=frozenset(one.name for one in dynamic if one.is_weak),
+        unread=tuple(unread),
+        pointers=frozenset(filter(binary.in_code, pointers)),
+        imported_pointers=frozenset(relocated.imported),
+        roots=tuple(filter(binary.in_code, _roots(binary))),
+        frames=starts,
+        landings=landings,
+        names=_names(binary),
+        interpreter=binary.interpreter,
+    )
+
+
+def _named(binary: Binary, symbols: Sequence[Symbol]) -> dict[int, FunctionSymbol]:
+    named: dict[int, FunctionSymbol] = {}
+    for symbol in symbols:
+        if symbol.defined and symbol.may_be_code and symbol.name and binary.in_code(symbol.value):
+            known = named.get(symbol.value)
+            if not known or (not known.size and symbol.size):
+                named[symbol.value] = FunctionSymbol(symbol.value, symbol.size, symbol.name)
+    return named
+
+
+def _inside(address: int, spans: Sequence[AddressRange]) -> bool:
+    return any(span.start <= address < span.end for span in spans)
+
+
+def _roots(binary: Binary) -> Iterator[int]:
+    yield binary.elf.header["e_entry"]
+    for tag in ("DT_INIT", "DT_FINI"):
+        if tag in binary.dynamic:
+            yield binary.dynamic[tag]
+
+
+def _names(binary: Binary) -> AddressRange:
+    """Return where the names of dynamic symbols lie: they are there whoever asks for them."""
+    start = binary.dynamic.get("DT_STRTAB", 0)
+    return AddressRange(start, start + binary.dynamic.get("DT_STRSZ", 0))
+
+
+def _landings(binary: Binary, frames: Sequence[Frame]) -> dict[int, tuple[int, ...]]:
+    """Return where exceptions go on that come to a frame, by its start."""
+    return {frame.start: tuple(read_landings(binary, frame)) for frame in frames if frame.handlers}
+
+
+def _words_that_point_into_code(binary: Binary) -> dict[int, int]:
+    """Return all words of data that could be code addresses, where no relocations tell them.
+
+    But for the headers, where parts of the file begin, and Go's table of functions, which has
+    distances, and so many that some look like it.
+    """
+    low, high = binary.code[0].start, binary.code[-1].end
+    form = struct.Struct("<Q" if binary.word == 8 else "<I")
+    found: dict[int, int] = {}
+    table, content = binary.section_data("gopclntab")
+    headers = _headers_end(binary)
+    for segment in binary.segments:
+        skip = -segment.address % binary.word
+        whole = (len(segment.data) - skip) // binary.word * binary.word
+        if whole <= 0:
+            continue
+        words = form.iter_unpack(segment.data[skip : skip + whole])
+        for i, (value,) in enumerate(words):
+            if low <= value < high:
+                place = segment.address + skip + i * binary.word
+                if place >= headers and not table <= place < table + len(content):
+                    found[place] = value
+    return found
+
+
+def _headers_end(binary: Binary) -> int:
+    header = binary.elf.header
+    size = max(header["e_ehsize"], header["e_phoff"] + header["e_phnum"] * header["e_phentsize"])
+    return int(min(one.address for one in binary.segments) + size)
+
+
+def _words_anywhere(binary: Binary, starts: set[int] | frozenset[int]) -> set[int]:
+    """Return the ``starts`` of functions that stand in data at any place, or in four bytes.
+
+    A packed structure has its pointers where it likes, and small tables have them cut short. What
+    looks like the start of a function by accident is rare.
+    """
+    form = struct.Struct("<I")
+    found: set[int] = set()
+    headers = _headers_end(binary)
+    # What handles exceptions has distances; it is read as what it is.
+    frames = binary.spans_of(lambda name: name.startswith((".eh_frame", ".gcc_except_table")))
+    apart = sorted((*binary.code, *frames))
+    for segment in binary.segments:
+        begin = min(max(segment.address, headers), segment.end)
+        inside = [span for span in apart if begin <= span.start < segment.end]
+        for span in (*inside, AddressRange(segment.end, segment.end)):
+            data = segment.data[begin - segment.address : span.start - segment.address]
+            begin_of = begin
+            begin = span.end
+            for shift in range(4):
+                whole = (len(data) - shift) // 4 * 4
+                if whole > 0:
+                    words = [value for (value,) in form.iter_unpack(data[shift : shift + whole])]
+                    aligned = (begin_of + shift) % 4 == 0
+                    found |= {
+                        value
+                        for value, following in zip(words, [*words[1:], 0], strict=True)
+                        if (aligned or following == 0) and value in starts
+                    }
+    return found

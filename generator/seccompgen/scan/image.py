@@ -1,0 +1,163 @@
+"""An ELF file as a value: its code, its names, and the addresses that its data holds."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.scan.unknown import Why
+
+
+_TEXT = re.compile(rb"(\w{2,250})\0", re.ASCII)
+"""A name that may be looked up; no function has a longer one."""
+
+
+class AddressRange(NamedTuple):
+    """Addresses from ``start`` up to but not ``end``."""
+
+    start: int
+    end: int
+
+    def contains(self, address: int) -> bool:
+        """Return True if ``address`` is one of these."""
+        return self.start <= address < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of the file as it is mapped; what is beyond ``data`` is zero and left out."""
+
+    address: int
+    data: bytes
+    executable: bool
+    writable: bool
+
+    @property
+    def end(self) -> int:
+        """The address behind the last byte."""
+        return self.address + len(self.data)
+
+
+class FunctionSymbol(NamedTuple):
+    """A named piece of code; ``size`` is 0 where the file does not say."""
+
+    address: int
+    size: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One ELF file, as far as a scan needs it. Addresses are the file's own, before loading.
+
+    ``code`` are the spans that hold instructions. ``functions`` are sorted by address. ``exports``
+    are the functions that others can import, by name, in every version. ``slots`` are words that
+    the loader fills with the address of the function named, ``own_slots`` those that hold a code
+    address of the file itself; they lie in ``slot_tables``. ``weak`` are names that the file can do
+    without. ``unread`` are places with something that `scan` does not understand, with the reason
+    and a detail. ``pointers`` are code addresses that stand in other data, ``imported_pointers``
+    names whose address the loader puts there. ``roots`` are the addresses at which others start
+    the file: the entry point, initialisers and finalisers. ``frames`` are the starts of the pieces
+    in .eh_frame: each a function, or a part of one that was laid elsewhere. ``landings`` are the
+    places where exceptions that come to these go on. The names of dynamic symbols lie in ``names``.
+    """
+
+    path: str
+    abi: Abi
+    sha256: str
+    is_go: bool
+    relocatable: bool
+    segments: tuple[Segment, ...]
+    code: tuple[AddressRange, ...]
+    functions: tuple[FunctionSymbol, ...]
+    exports: Mapping[str, tuple[int, ...]]
+    slots: Mapping[int, str]
+    own_slots: Mapping[int, int]
+    slot_tables: tuple[AddressRange, ...]
+    weak: frozenset[str]
+    unread: tuple[tuple[int, Why, str], ...]
+    pointers: frozenset[int]
+    imported_pointers: frozenset[str]
+    roots: tuple[int, ...]
+    frames: frozenset[int]
+    landings: Mapping[int, tuple[int, ...]]
+    names: AddressRange
+    interpreter: str
+
+    @property
+    def is_only_go(self) -> bool:
+        """True for a Go program without C: that would bring .eh_frame along."""
+        return self.is_go and not self.frames
+
+    def in_code(self, address: int) -> bool:
+        """Return True if ``address`` lies in what holds instructions."""
+        return any(span.start <= address < span.end for span in self.code)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return what the file puts at ``address``: up to ``size`` bytes, fewer at an end."""
+        for segment in self.segments:
+            if segment.address <= address < segment.end:
+                offset = address - segment.address
+                return segment.data[offset : offset + size]
+        return b""
+
+    def mentions(self, text: bytes) -> bool:
+        """Return True if ``text`` stands anywhere in what is mapped."""
+        return any(text in segment.data for segment in self.segments)
+
+    def function_at(self, address: int) -> str:
+        """Return the name of the function around ``address``, or where it lies."""
+        i = bisect_right(self._addresses, address) - 1
+        if i >= 0:
+            found = self.functions[i]
+            if not found.size or address < found.address + found.size:
+                return found.name
+        return ""
+
+    def starts_function(self, address: int) -> bool:
+        """Return True if a function starts there, not merely a label."""
+        if address in self.frames:
+            return True
+        i = bisect_right(self._addresses, address) - 1
+        found = self.functions[i] if i >= 0 else None
+        return bool(found and found.address == address and (found.size or self.is_go))
+
+    def starts_between(self, low: int, high: int) -> list[int]:
+        """Return where functions start from ``low`` up to but not ``high``."""
+        starts = self._starts
+        return starts[bisect_left(starts, low) : bisect_left(starts, high)]
+
+    @cached_property
+    def starts(self) -> frozenset[int]:
+        """Where functions start."""
+        return frozenset(self._starts)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return sorted({one for one in (*self._addresses, *self.frames) if self.in_code(one)})
+
+    @cached_property
+    def texts(self) -> frozenset[str]:
+        """The words that stand in it, each ended by a zero byte, and how these end.
+
+        A linker may lay a name into the end of a longer one. Left out is where the names of dynamic
+        symbols stand.
+        """
+        words = {
+            match[1].decode()
+            for segment in self.segments
+            for match in _TEXT.finditer(segment.data)
+            if not self.names.start <= segment.address + match.start() < self.names.end
+        }
+        return frozenset(word[i:] for word in words for i in range(len(word) - 1))
+
+    @cached_property
+    def _addresses(self) -> list[int]:
+        return [function.address for function in self.functions]

@@ -1,0 +1,447 @@
+"""Indirect jumps and calls: by a pointer that somebody made whole, or from a jump table.
+
+The entry of a jump table is followed from the jump back to where it is loaded; the addresses of the
+table, and of what is added to the entry, must be made by the function itself, on all ways. The
+table is read as far as its index is checked just before. Where no check is seen, it is read as far
+as its entries lead to instructions of the function, or to a part of it that was laid elsewhere:
+what a compiler lays in a table leads nowhere else, so the first that does is not of the table.
+Either way all that the jump can do is covered, or nothing is returned.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.scan.processor import KnownValue, Lost, Moved, Register
+from seccompgen.scan.unknown import Why
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from seccompgen.scan.image import AddressRange, Image
+    from seccompgen.scan.processor import Instruction, Location, Machine, Step
+
+_NEAR_BYTES = 96
+"""The distance before the load from a table in which its index may be compared."""
+_MOST_ENTRIES = 4096
+_MAX_STATES = 20_000
+_MAX_INTERVAL_STEPS = 400
+
+_WORDS = frozenset({Why.MEMORY, Why.STORED})
+_WHOLE = _WORDS | {Why.RETURNED, Why.CHANGED, Why.NO_STACK, Why.DECODED}
+"""Origins of a pointer that was made elsewhere, and whole.
+
+What is decoded, by an exclusive or with a secret, was whole when it was encoded (PTR_MANGLE of
+glibc).
+"""
+
+
+class FunctionBody(NamedTuple):
+    """A function as these questions need it.
+
+    ``sources`` are the jumps within it, by where they go, ``leads`` where all jumps go, by where
+    they are; ``endless`` says whether the call at an
+    address never comes back.
+    """
+
+    image: Image
+    span: AddressRange
+    code: Sequence[Instruction]
+    addresses: Sequence[int]
+    sources: dict[int, list[int]]
+    leads: Mapping[int, int]
+    endless: Callable[[int], bool]
+
+
+def is_whole(
+    machine: Machine, function: FunctionBody, index: int, location: Location | None
+) -> bool:
+    """Return True if ``location`` holds a pointer that was made whole, before ``code[index]``.
+
+    ``location`` is None for a word of memory. Whole is also the sum of two words of memory, which
+    nobody makes but who loads programs: where a file is loaded, plus an address of that file. All
+    such addresses are known, from the file's own tables. The entries of jump tables are narrower,
+    or are added to an address that the code makes.
+    """
+    if location is None:
+        return True
+    first = (index, location, False, 0)
+    seen, waiting = {first}, [first]
+    code = function.code
+    while waiting:
+        at, where, in_sum, added = waiting.pop()
+        for earlier in _before(machine, function, at):
+            if not in_sum and machine.is_half(code[earlier], where) and function.image.relocatable:
+                continue  # such a file is loaded above what half a word can say
+            summands = machine.summands(code[earlier], where)
+            if summands is not None:
+                if added:
+                    return False
+                places, in_sum_before, added_before = summands, True, 0
+            else:
+                step = machine.before(function.image, code, earlier, where)
+                if isinstance(step, KnownValue):
+                    # A page and the rest, put together once, count as taken where that is done.
+                    if added and not machine.makes_page(code[earlier]):
+                        return False
+                    if not _is_taken(function, step.value + added, in_sum=in_sum):
+                        return False
+                    continue
+                if isinstance(step, Lost):
+                    if added or step.why not in (_WORDS if in_sum else _WHOLE):
+                        return False
+                    continue
+                if step.add and (in_sum or added):
+                    return False
+                places, in_sum_before, added_before = step.places, in_sum, added + step.add
+            for place in places:
+                state = (earlier, place, in_sum_before, added_before)
+                if state not in seen:
+                    seen.add(state)
+                    waiting.append(state)
+        if len(seen) > _MAX_STATES:
+            return False
+    return True
+
+
+def _is_taken(function: FunctionBody, value: int, *, in_sum: bool) -> bool:
+    """Return True for null, and an address of code: it counts as taken where it is made."""
+    return value == 0 or (not in_sum and function.image.in_code(value))
+
+
+def _before(machine: Machine, function: FunctionBody, index: int) -> list[int]:
+    """Return from which instructions control gets to ``code[index]``, within the function."""
+    sources = function.sources.get(function.addresses[index], ())
+    found = [bisect_left(function.addresses, source) for source in sources]
+    if index > 0 and _goes_on(machine, function, index - 1):
+        found.append(index - 1)
+    return found
+
+
+def _goes_on(machine: Machine, function: FunctionBody, index: int) -> bool:
+    """Return True if control may come out of ``code[index]``; nothing comes out of mere padding."""
+    while machine.is_padding(function.code[index]):
+        if index == 0 or function.addresses[index] in function.sources:
+            return True
+        index -= 1
+    instruction = function.code[index]
+    if machine.is_call(instruction):
+        return not function.endless(instruction[0])
+    return not machine.stops(instruction)
+
+
+def stays_within(
+    machine: Machine, function: FunctionBody, index: int, location: Location | None
+) -> bool:
+    """Return True if the jump ``code[index]`` goes to some instruction of the function itself.
+
+    It does if it goes to a label plus a number that is cut off, as in copies of a loop. What it
+    does to numbers of calls is not followed, so only a function counts that has none.
+    """
+    if not isinstance(location, Register):
+        return False
+    found = _interval(machine, function, index, location.name, [_MAX_INTERVAL_STEPS])
+    span = function.span
+    return found is not None and span.start <= found[0] and found[1] < span.end
+
+
+def _interval(
+    machine: Machine, function: FunctionBody, index: int, register: str, left: list[int]
+) -> tuple[int, int] | None:
+    """Return between which numbers ``register`` is before ``code[index]``; None if unknown."""
+    low: int | None = None
+    high = 0
+    earlier = _before(machine, function, index)
+    left[0] -= len(earlier)
+    if not earlier or left[0] < 0:
+        return None
+    for before in earlier:
+        made = machine.as_sum(function.image, function.code[before], register)
+        if made is None:
+            return None
+        least, most = made.constant, made.constant + made.rest
+        for name, factor in made.terms:
+            part = _interval(machine, function, before, name, left)
+            if part is None:
+                return None
+            least, most = least + part[0] * factor, most + part[1] * factor
+        low, high = least if low is None else min(low, least), max(high, most)
+    return None if low is None else (low, high)
+
+
+class _Table(NamedTuple):
+    """A jump by a table: which instruction loads the entry, and which adds it to what, if any."""
+
+    load: int
+    addition: int | None
+    base: Location | None
+
+
+class _Origin(NamedTuple):
+    """A jump whose target is in ``location`` before ``code[at]``; the rest as in `_Table`."""
+
+    at: int
+    location: Location
+    addition: int | None
+    base: Location | None
+
+
+def jump_targets(
+    machine: Machine,
+    function: FunctionBody,
+    jumps: Iterable[int],
+    may_enter: Callable[[int], bool],
+) -> dict[int, list[int]]:
+    """Return where each of ``jumps`` can go by tables, if that is understood.
+
+    Ways through one that is understood may lead to others, so these are tried again; they are
+    added to the sources of ``function``.
+    """
+    found: dict[int, list[int]] = {}
+    waiting = list(jumps)
+    while waiting:
+        new = {at: table_targets(machine, function, at, may_enter) for at in waiting}
+        for at, targets in new.items():
+            for target in targets:
+                function.sources.setdefault(target, []).append(function.addresses[at])
+        found.update((at, targets) for at, targets in new.items() if targets)
+        if not any(new.values()):
+            break
+        waiting = [at for at in waiting if not new[at]]
+    return found
+
+
+def table_targets(
+    machine: Machine, function: FunctionBody, index: int, may_enter: Callable[[int], bool]
+) -> list[int]:
+    """Return where the jump ``code[index]`` can go by tables; nothing unless all are understood.
+
+    ``may_enter`` says whether an address outside of the function is an instruction of its image.
+    """
+    found: dict[int, None] = {}
+    for origin in _tables(machine, function, index):
+        if isinstance(origin, int):
+            targets = [origin] if may_enter(origin) else []
+        else:
+            targets = _entries(machine, function, origin, may_enter) if origin else []
+        if not targets:
+            return []
+        found.update(dict.fromkeys(targets))
+    return list(found)
+
+
+def _tables(machine: Machine, function: FunctionBody, index: int) -> Iterator[_Table | int | None]:
+    """Yield the tables, and labels, that ``code[index]`` goes by; None for any other origin."""
+    code = function.code
+    location = machine.target(code[index])
+    if location is None:
+        yield _Table(index, None, None) if machine.table_load(code[index]) else None
+        return
+    seen: set[_Origin] = set()
+    waiting = [_Origin(index, location, None, None)]
+    while waiting:
+        at, where, addition, base = waiting.pop()
+        for earlier in _before(machine, function, at):
+            if machine.table_load(code[earlier]) and where == Register(machine.sets(code[earlier])):
+                yield _Table(earlier, addition, base)
+                continue
+            summands = machine.summands(code[earlier], where)
+            if summands and len(summands) == 2 and addition is None:
+                one, other = summands
+                entry_first = _is_entry(machine, function, earlier, one)
+                entry, base_there = (one, other) if entry_first else (other, one)
+                new = [_Origin(earlier, entry, earlier, base_there)]
+            else:
+                step = machine.before(function.image, code, earlier, where)
+                if isinstance(step, KnownValue) and addition is None:
+                    yield step.value
+                    continue
+                if not isinstance(step, Moved) or step.add:
+                    yield None
+                    return
+                new = [_Origin(earlier, place, addition, base) for place in step.places]
+            waiting += [one for one in new if one not in seen]
+            seen.update(new)
+        if len(seen) > _MAX_STATES:
+            yield None
+            return
+
+
+def _is_entry(machine: Machine, function: FunctionBody, index: int, location: Location) -> bool:
+    """Return True if a load from a table is what sets ``location`` next before ``code[index]``."""
+    for at in range(index - 1, -1, -1):
+        instruction = function.code[at]
+        if location == Register(machine.sets(instruction)):
+            return machine.table_load(instruction) is not None
+    return False
+
+
+def _entries(
+    machine: Machine, function: FunctionBody, table: _Table, may_enter: Callable[[int], bool]
+) -> list[int]:
+    """Return where the entries of ``table`` lead; nothing if it is unknown where it lies."""
+    code = function.code
+    load = machine.table_load(code[table.load])
+    assert load
+    places = {load.offset}
+    if load.base:
+        places = _addresses(machine, function, table.load, Register(load.base), load.offset)
+    if not places and load.either and load.by:
+        places = _addresses(machine, function, table.load, Register(load.by), load.offset)
+    bases: Iterable[int | None] = [None]
+    if table.base and table.addition is not None:
+        bases = _addresses(machine, function, table.addition, table.base)
+    addition = None if table.addition is None else code[table.addition]
+    bound = 0 if load.by is None else _bound(machine, function, table.load, load.by)
+    found: list[int] = []
+    for place in sorted(places):
+        for base in bases:
+            entries = machine.entries(
+                function.image, code[table.load], addition, place, base, function.span
+            )
+            targets = _plausible(function, entries, bound, may_enter)
+            if not targets:
+                return []
+            found += targets
+    return found
+
+
+def _addresses(
+    machine: Machine, function: FunctionBody, index: int, location: Location, more: int = 0
+) -> set[int]:
+    """Return the addresses that ``location`` can hold before ``code[index]``, plus ``more``.
+
+    There are none if any is not made by the function itself. What only a table leads to is passed
+    over: it is this jump, or one like it, that leads there.
+    """
+    first = (index, location, more)
+    seen, waiting = {first}, [first]
+    found: set[int] = set()
+    while waiting and len(seen) < _MAX_STATES:
+        at, where, added = waiting.pop()
+        if at == 0:
+            return set()
+        for earlier in _before(machine, function, at):
+            step = machine.before(function.image, function.code, earlier, where)
+            if _is_kept(machine, function, step, where):
+                step = Moved((where,))
+            if isinstance(step, KnownValue):
+                found.add(step.value + added)
+            elif isinstance(step, Lost):
+                return set()
+            else:
+                places = (
+                    machine.spilled(function.image, function.code, one) for one in step.places
+                )
+                new = {(earlier, place, added + step.add) for place in places} - seen
+                seen |= new
+                waiting += new
+    return found if not waiting else set()
+
+
+def _is_kept(machine: Machine, function: FunctionBody, step: Step, location: Location) -> bool:
+    """Return True if a call does not change ``location``, though the ABI lets it.
+
+    What a C compiler reads after a call, and that returns nothing there, it knows to be as it was:
+    it has seen the callee (-fipa-ra of GCC).
+    """
+    changed = isinstance(step, Lost) and step.why is Why.CHANGED
+    register = isinstance(location, Register) and location.name not in machine.returned_in
+    return changed and register and not function.image.is_go
+
+
+def _bound(machine: Machine, function: FunctionBody, load: int, index: str) -> int | None:
+    """Return what register ``index`` is compared with before the load; None if that is not seen."""
+    first = bisect_left(function.addresses, function.addresses[load] - _NEAR_BYTES)
+    window = function.code[first : load + 1]
+    for at in range(len(window) - 2, -1, -1):
+        instruction = window[at]
+        compared = machine.compared(window, at)
+        if compared and compared[0] == index:
+            return compared[1]
+        if machine.sets(instruction) == index:
+            copied = machine.copied(instruction)
+            if copied is None:
+                return None
+            index = copied
+    return None
+
+
+def _plausible(
+    function: FunctionBody,
+    targets: Iterator[int],
+    bound: int | None,
+    may_enter: Callable[[int], bool],
+) -> list[int]:
+    """Return ``targets`` as far as they are of the table; none of one that is none."""
+    found: list[int] = []
+    span, addresses = function.span, function.addresses
+    most = _MOST_ENTRIES if bound is None else bound + 1
+    for target in islice(targets, most):
+        if span.start <= target < span.end:
+            at = bisect_left(addresses, target)
+            if at >= len(addresses) or addresses[at] != target:
+                break
+        elif not may_enter(target):
+            break
+        found.append(target)
+    return found if bound is None or len(found) >= bound else []
+
+
+def only_calls(machine: Machine, function: FunctionBody, index: int) -> list[int] | None:
+    """Return which instructions call what ``code[index]`` loads, if it is used for nothing else.
+
+    None if it may be handed on: copied, stored, given to a function that is called or back to the
+    caller, or carried out of the function. A register that functions preserve is handed to none.
+    """
+    code = function.code
+    register = machine.sets(code[index])
+    if not register:
+        return None
+    calls: list[int] = []
+    seen: set[int] = set()
+    waiting = _after(machine, function, index)
+    while waiting:
+        at = waiting.pop()
+        if at is None:
+            return None
+        if at in seen:
+            continue
+        seen.add(at)
+        instruction = code[at]
+        kept = machine.preserves(function.image, register)
+        if machine.target(instruction) == Register(register) and machine.is_call(instruction):
+            calls.append(instruction[0])
+            if not kept:
+                continue  # it holds something else, when that comes back
+        elif not kept and (machine.is_call(instruction) or machine.returns(instruction)):
+            return None
+        elif machine.mentions(instruction, register):
+            if machine.is_comparison(instruction):
+                pass
+            elif machine.only_sets(instruction, register):
+                continue
+            else:
+                return None
+        waiting += _after(machine, function, at)
+    return calls
+
+
+def _after(machine: Machine, function: FunctionBody, index: int) -> list[int | None]:
+    """Return the instructions that may follow ``code[index]``; None for some elsewhere."""
+    instruction = function.code[index]
+    found: list[int | None] = []
+    if instruction[0] in function.leads:
+        target = function.leads[instruction[0]]
+        at = bisect_left(function.addresses, target)
+        inside = at < len(function.addresses) and function.addresses[at] == target
+        found.append(at if inside else None)
+    if machine.returns(instruction) or (
+        machine.is_call(instruction) and function.endless(instruction[0])
+    ):
+        return found
+    if machine.stops(instruction):
+        return found if found or machine.dies(instruction) else [None]
+    return [*found, index + 1 if index + 1 < len(function.code) else None]

@@ -1,0 +1,173 @@
+"""Keep what scans found: the facts of a library for the next program, and whole results.
+
+An entry is named by a hash over all that decides it: the source of this package and of what it
+imports, the versions of Python and of the disassembler, and the content of the files. A build-id is
+no such name, since a file that was patched keeps it. Whatever is not exactly what was written is
+passed over and found anew, and nothing here is ever an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seccompgen.core.abis import ABIS
+from seccompgen.io.store import (
+    KEPT_SECONDS,
+    deciding_files,
+    drop_unused,
+    hashed,
+    opened,
+    read_entry,
+    sha256,
+    write_entry,
+)
+from seccompgen.scan.analysis import Analysis
+from seccompgen.scan.code import FunctionFacts
+from seccompgen.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot, Unknown
+from seccompgen.scan.unknown import Why
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.scan.binary import Binary
+    from seccompgen.scan.image import Image
+
+_ROOTS = ("seccompgen.scan.scanner", "seccompgen.scan.kept")
+_DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+
+class Kept:
+    """Results that are kept in ``directory``, of scans with ``tables``."""
+
+    def __init__(self, directory: Path, tables: Tables) -> None:
+        self._directory = directory
+        self._code = fingerprint()
+        self._tables = repr((tables.tag, tables.digest(tables.tables)))
+
+    def result(self, binaries: Sequence[Binary], loaded: Iterable[int]) -> Scan | None:
+        """Return the result of the scan of ``binaries``, if it is here."""
+        data = self._read(self._of_result(binaries, loaded))
+        with contextlib.suppress(*_DAMAGED):
+            if data is not None:
+                return _scan_from(data, binaries)
+        return None
+
+    def analysis(self, image: Image) -> Analysis | None:
+        """Return the analysis of ``image``, if it is here."""
+        data = self._read(self._of_image(image.sha256))
+        with contextlib.suppress(*_DAMAGED):
+            if data is not None:
+                return _analysis_from(data)
+        return None
+
+    def add(
+        self,
+        made: Iterable[tuple[Image, Analysis]],
+        result: tuple[Sequence[Binary], Iterable[int], Scan],
+    ) -> None:
+        """Keep the analyses ``made`` and a result; drop what nobody has read for 30 days."""
+        binaries, loaded, scan = result
+        entries = [(self._of_image(image.sha256), analysis) for image, analysis in made]
+        whole = _scan_as_json(scan)
+        with opened(self._directory) as place, contextlib.suppress(OSError):
+            # Somebody may have edited the source after this run loaded it.
+            if place is None or not self._code or fingerprint() != self._code:
+                return
+            for name, analysis in entries:
+                write_entry(place, name, _json(analysis))
+            written = write_entry(place, self._of_result(binaries, loaded), _json(whole))
+            drop_unused(place, before=written - KEPT_SECONDS)
+
+    def _of_image(self, content: str) -> str:
+        return sha256(repr((self._code, content)).encode())
+
+    def _of_result(self, binaries: Sequence[Binary], loaded: Iterable[int]) -> str:
+        contents = [binary.sha256 for binary in binaries]
+        return sha256(repr((self._code, self._tables, contents, sorted(loaded))).encode())
+
+    def _read(self, name: str) -> Any:
+        with opened(self._directory) as place, contextlib.suppress(OSError):
+            if place is not None and self._code:
+                data = read_entry(place, name)
+                if data is not None:
+                    os.utime(name, dir_fd=place)
+                return data
+        return None
+
+
+def fingerprint() -> str:
+    """Hash what decides a result; return an empty text where that is not at hand."""
+    from importlib import metadata  # noqa: PLC0415 - brings the parser of e-mail along
+
+    package = Path(__file__).parents[1]
+    sources = hashed(package, deciding_files(package, _ROOTS))
+    try:
+        versions = [metadata.version(name) for name in ("capstone", "pyelftools")]
+    except metadata.PackageNotFoundError:
+        return ""  # the scan will say so
+    python = sys.implementation.name, tuple(sys.version_info)
+    return sha256(repr((sources, versions, python)).encode()) if sources else ""
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _analysis_from(data: Any) -> Analysis:
+    functions, overlays, *others = data
+    return Analysis(
+        tuple(map(_facts_from, functions)),
+        tuple(map(_facts_from, overlays)),
+        *(tuple(one) for one in others),
+    )
+
+
+def _facts_from(data: Any) -> FunctionFacts:
+    facts = FunctionFacts._make(tuple(one) if isinstance(one, list) else one for one in data)
+    if not facts.unclear:
+        return facts
+    return facts._replace(unclear=tuple((at, Why(why), more) for at, why, more in facts.unclear))
+
+
+def _scan_as_json(scan: Scan) -> dict[str, object]:
+    """Return ``scan`` without the paths of its files: another machine has others."""
+    number = {path: i for i, (path, _) in enumerate(scan.files)}
+    return {
+        "go": scan.is_go,
+        "sites": [(number[one.path], *astuple(one)[1:]) for one in scan.sites],
+        "implied": [astuple(one) for one in scan.implied],
+        "unknown": [
+            (
+                *(number[one.path], one.address, one.function, one.why, one.detail),
+                *(number[one.lost.path], *one.lost[1:]),
+            )
+            for one in scan.unknown
+        ],
+        "caveats": scan.caveats,
+    }
+
+
+def _scan_from(data: Any, binaries: Sequence[Binary]) -> Scan:
+    paths = [binary.path for binary in binaries]
+    return Scan(
+        path=paths[0],
+        abi=ABIS[binaries[0].abi.name],
+        is_go=data["go"],
+        files=tuple((binary.path, binary.sha256) for binary in binaries),
+        sites=tuple(sorted(Site(paths[number], *rest) for number, *rest in data["sites"])),
+        implied=tuple(ImpliedCall(name, Caller(origin)) for name, origin in data["implied"]),
+        unknown=tuple(
+            sorted(
+                Unknown(paths[number], at, name, Why(why), more, Spot(paths[lost], *rest))
+                for number, at, name, why, more, lost, *rest in data["unknown"]
+            )
+        ),
+        caveats=tuple(map(Caveat, data["caveats"])),
+    )

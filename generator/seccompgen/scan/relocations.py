@@ -1,0 +1,143 @@
+"""Relocations: what the loader of a program puts into its data."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.scan.unknown import Why
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.scan.binary import Binary
+    from seccompgen.scan.symbol_tables import Symbol
+
+
+class _Relocations(NamedTuple):
+    """Relocation types of one machine (its ELF psABI)."""
+
+    absolute: int
+    slots: frozenset[int]
+    relative: int
+    irelative: int
+    no_code: frozenset[int]
+    """put no address of code anywhere: of thread-local data, copies, and what does nothing"""
+
+
+_RELOCATIONS = {
+    "x86_64": _Relocations(1, frozenset({6, 7}), 8, 37, frozenset({0, 5, 16, 17, 18, 36})),
+    "aarch64": _Relocations(
+        257, frozenset({1025, 1026}), 1027, 1032, frozenset({0, 1024, 1028, 1029, 1030, 1031})
+    ),
+    "i386": _Relocations(1, frozenset({6, 7}), 8, 42, frozenset({0, 5, 14, 35, 36, 37, 41})),
+}
+
+
+@dataclass(slots=True)
+class Relocated:
+    """Words of the loader: ``words`` and ``slots`` by place, code addresses as ``pointers``.
+
+    ``imported`` are names whose address is put into data, ``unread`` the places of relocations
+    that are not understood, why, and more of it.
+    """
+
+    words: dict[int, int] = field(default_factory=dict)
+    slots: dict[int, str] = field(default_factory=dict)
+    pointers: set[int] = field(default_factory=set)
+    imported: set[str] = field(default_factory=set)
+    unread: list[tuple[int, Why, str]] = field(default_factory=list)
+
+
+def relocate(binary: Binary, symbols: Sequence[Symbol]) -> Relocated:
+    """Return what the loader puts into the data of ``binary``, by its dynamic ``symbols``."""
+    found = Relocated()
+    kinds = _RELOCATIONS[binary.abi.name]
+    for address, kind, index, addend in _relocations(binary):
+        if kind == kinds.relative:
+            found.words[address] = addend
+        elif kind == kinds.irelative:
+            found.pointers.add(addend)
+        elif kind in kinds.slots or kind == kinds.absolute:
+            if index >= len(symbols):
+                raise ValueError(f"a relocation names symbol {index} of {len(symbols)}")
+            symbol = symbols[index]
+            if kind in kinds.slots:
+                found.slots[address] = symbol.name
+            elif symbol.name:
+                found.imported.add(symbol.name)
+            if symbol.defined and (kind == kinds.absolute or not symbol.name):
+                found.pointers.add(symbol.value + addend)
+        elif kind not in kinds.no_code:
+            found.unread.append((address, Why.RELOCATION, str(kind)))
+    _relative_words(binary, found.words)
+    for tag in ("DT_INIT_ARRAY", "DT_FINI_ARRAY", "DT_PREINIT_ARRAY"):
+        if tag in binary.dynamic:
+            start, size = binary.dynamic[tag], binary.dynamic.get(f"{tag}SZ", 0)
+            for offset in range(0, size, binary.word):
+                found.pointers.add(binary.word_at(start + offset))
+    return found
+
+
+def _relocations(binary: Binary) -> Iterator[tuple[int, int, int, int]]:
+    """Yield address, type, symbol and addend of each; the word in place where none is given."""
+    for data, has_addend in _relocation_tables(binary):
+        form = struct.Struct(
+            {
+                (8, True): "<QQq",
+                (8, False): "<QQ",
+                (4, True): "<IIi",
+                (4, False): "<II",
+            }[binary.word, has_addend]
+        )
+        whole = len(data) - len(data) % form.size
+        for fields in form.iter_unpack(data[:whole]):
+            address, info = fields[:2]
+            kind = info & (0xFFFFFFFF if binary.word == 8 else 0xFF)
+            index = info >> (32 if binary.word == 8 else 8)
+            addend = fields[2] if has_addend else _addend_in_place(binary, address)
+            yield address, kind, index, addend
+
+
+def _addend_in_place(binary: Binary, address: int) -> int:
+    try:
+        return binary.word_at(address)
+    except ValueError:
+        return 0  # in what is zero at first
+
+
+def _relocation_tables(binary: Binary) -> Iterator[tuple[bytes, bool]]:
+    if not binary.dynamic:  # a static program may have some of its own
+        for section in binary.sections:
+            if section["sh_type"] in {"SHT_RELA", "SHT_REL"} and section["sh_flags"] & 2:
+                yield section.data(), section["sh_type"] == "SHT_RELA"
+        return
+    for tag, size in (("DT_RELA", "DT_RELASZ"), ("DT_REL", "DT_RELSZ")):
+        if tag in binary.dynamic:
+            yield binary.read(binary.dynamic[tag], binary.dynamic[size]), tag == "DT_RELA"
+    if "DT_JMPREL" in binary.dynamic:
+        table = binary.read(binary.dynamic["DT_JMPREL"], binary.dynamic["DT_PLTRELSZ"])
+        yield table, binary.dynamic.get("DT_PLTREL") == 7
+
+
+def _relative_words(binary: Binary, words: dict[int, int]) -> None:
+    """Add the words that DT_RELR relocates: addresses, and bitmaps of what follows them."""
+    if "DT_RELR" not in binary.dynamic:
+        return
+    table = binary.read(binary.dynamic["DT_RELR"], binary.dynamic["DT_RELRSZ"])
+    address = 0
+    for i in range(0, len(table) - binary.word + 1, binary.word):
+        entry = int.from_bytes(table[i : i + binary.word], "little")
+        if entry & 1:
+            places = [
+                address + bit * binary.word
+                for bit in range(binary.word * 8 - 1)
+                if entry >> (bit + 1) & 1
+            ]
+            address += (binary.word * 8 - 1) * binary.word
+        else:
+            places = [entry]
+            address = entry + binary.word
+        for place in places:
+            words[place] = binary.word_at(place)

@@ -1,0 +1,181 @@
+"""One scan, end to end: files, code that can run, numbers, what is made on its behalf."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
+from seccompgen.scan.analysis import alone, analyse
+from seccompgen.scan.binary import read_binary
+from seccompgen.scan.elf import image_of
+from seccompgen.scan.graph import explore
+from seccompgen.scan.idioms import resolve
+from seccompgen.scan.layout import machine_for
+from seccompgen.scan.libraries import load
+from seccompgen.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot, Unknown
+from seccompgen.scan.unknown import Why
+from seccompgen.scan.values import NumberFollower
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from seccompgen.core.tables import Table, Tables
+    from seccompgen.scan.analysis import Spread
+    from seccompgen.scan.graph import CodeGraph
+    from seccompgen.scan.image import Image
+    from seccompgen.scan.kept import Kept
+    from seccompgen.scan.values import EnteredNumber
+    from seccompgen.scan.ways import ImageAddress
+
+_PACKAGES = {"capstone": "capstone", "elftools": "pyelftools"}
+
+_VDSO_CALLS = (
+    *("clock_gettime", "clock_getres", "gettimeofday", "getrandom"),
+    *("clock_gettime64", "clock_getres_time64"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """Options that do not affect a result: processes, earlier results, a report of progress."""
+
+    spread: Spread = alone
+    kept: Kept | None = None
+    report: Callable[[int, int], None] | None = None
+
+
+ALONE = ScanOptions()
+
+
+def scan(
+    path: Path,
+    tables: Tables,
+    libraries: Sequence[Path],
+    directories: Sequence[Path],
+    root: Path,
+    means: ScanOptions = ALONE,
+) -> Scan:
+    """Find what the program at ``path`` can call.
+
+    ``libraries`` are further ones that it loads while it runs; libraries are looked for in
+    ``directories`` and, as ld.so does, below ``root``. Raises InputError for a file that cannot be
+    scanned, OutsideError where the packages for it are not installed.
+
+    ``means`` do not affect the result.
+    """
+    missing = [name for module, name in _PACKAGES.items() if not importlib.util.find_spec(module)]
+    if missing:
+        raise OutsideError(
+            f"scan needs {' and '.join(missing)}, which this Python does not have: "
+            "pip install 'seccompgen[scan]'"
+        )
+    program = read_binary(path)
+    if program.abi.name not in tables.tables:
+        raise InputError(f"Linux {tables.tag} has no {program.abi.name}")
+    binaries = load(program, libraries, directories, root)
+    extra = {str(one) for one in libraries}
+    loaded = [i for i, binary in enumerate(binaries) if binary.path in extra]
+    result = means.kept.result(binaries, loaded) if means.kept else None
+    if result:
+        return result
+    images = tuple(map(image_of, binaries))
+    if program.abi.name == "i386" and not images[0].is_only_go:
+        raise InputError(
+            Diagnostic(
+                "is a 32-bit x86 program; of these, scan reads those of Go only, without C",
+                Position(str(path)),
+            )
+        )
+    kept = [means.kept.analysis(image) if means.kept else None for image in images]
+    new = tuple(image for image, known in zip(images, kept, strict=True) if known is None)
+    made = dict(zip(new, analyse(new, means.spread, means.report), strict=True))
+    found = [known or made[image] for image, known in zip(images, kept, strict=True)]
+    graph = explore(images, machine_for(program.abi), found, loaded)
+    result = _result(str(path), graph, tables.tables[program.abi.name])
+    if means.kept:
+        means.kept.add(made.items(), (binaries, loaded, result))
+    return result
+
+
+def _result(path: str, graph: CodeGraph, table: Table) -> Scan:
+    images = graph.images
+    sites, unknown = _sites(graph, table)
+    unknown |= {_unknown(graph, place, *reason) for place, reason in graph.unclear.items()}
+    implied = tuple(_implied(images, table, {site.name for site in sites}))
+    return Scan(
+        path=path,
+        abi=images[0].abi,
+        is_go=images[0].is_go,
+        files=tuple((image.path, image.sha256) for image in images),
+        sites=sites,
+        implied=implied,
+        unknown=tuple(sorted(unknown)),
+        caveats=tuple(_caveats(graph, {site.name for site in sites})),
+    )
+
+
+def _sites(graph: CodeGraph, table: Table) -> tuple[tuple[Site, ...], set[Unknown]]:
+    follower = NumberFollower(graph)
+    values: dict[EnteredNumber, None] = {}
+    unknown: set[Unknown] = set()
+    for entrance in graph.entrances:
+        if entrance.foreign:
+            unknown.add(_unknown(graph, entrance.place, Why.FOREIGN))
+        else:
+            values.update(dict.fromkeys(follower.numbers(entrance.place)))
+    sites: set[Site] = set()
+    for value in resolve(follower, values, table.numbers.get):
+        name = None if value.number is None else table.names.get(value.number)
+        if value.number is None:
+            why = value.reason or Why.NO_CODE
+            unknown.add(_unknown(graph, value.site, why, value.detail, value.lost))
+        elif name is None:
+            unknown.add(_unknown(graph, value.site, Why.NO_CALL, f"{value.number:#x}"))
+        else:
+            sites.add(Site(*_spot(graph, value.site), name, value.number))
+    return tuple(sorted(sites)), unknown
+
+
+def _unknown(
+    graph: CodeGraph,
+    place: ImageAddress,
+    why: Why,
+    detail: str = "",
+    lost: ImageAddress | None = None,
+) -> Unknown:
+    return Unknown(*_spot(graph, place), why, detail, _spot(graph, lost or place))
+
+
+def _spot(graph: CodeGraph, place: ImageAddress) -> Spot:
+    image = graph.images[place.image]
+    return Spot(image.path, place.address, image.function_at(place.address))
+
+
+def _implied(images: Sequence[Image], table: Table, made: set[str]) -> Iterator[ImpliedCall]:
+    """Yield what is called without an instruction of ``images``, or may be.
+
+    On x86_64 a program returns from a signal by an instruction of its own; elsewhere the vDSO
+    has it.
+    """
+    if "restart_syscall" in table.numbers:
+        yield ImpliedCall("restart_syscall", Caller.RESTART)
+    if "rt_sigaction" in made:
+        for name in ("rt_sigreturn", "sigreturn"):
+            if name in table.numbers:
+                yield ImpliedCall(name, Caller.SIGNAL_RETURN)
+    for name in _VDSO_CALLS:
+        known = [f"__{prefix}_{name}".encode() for prefix in ("vdso", "kernel")]
+        uses = any(image.mentions(symbol) for image in images for symbol in known)
+        if uses and name in table.numbers:
+            yield ImpliedCall(name, Caller.VDSO)
+
+
+def _caveats(graph: CodeGraph, made: set[str]) -> Iterator[Caveat]:
+    yield Caveat.GO_WHOLE if graph.images[0].is_go else Caveat.POINTERS
+    if graph.images[0].interpreter:
+        yield Caveat.LOADED
+    if made & {"execve", "execveat"}:
+        yield Caveat.STARTED

@@ -1,0 +1,170 @@
+"""Follow the number of a call back to the constants that it can be, through callers as well."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.scan.processor import KnownValue, Lost, Moved
+from seccompgen.scan.unknown import Why
+from seccompgen.scan.ways import ImageAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.scan.graph import CodeGraph, Edge
+    from seccompgen.scan.processor import Instruction, Location, Step
+
+_MAX_STATES = 200_000
+_U32 = 0xFFFFFFFF
+
+
+class EnteredNumber(NamedTuple):
+    """A number that the kernel may be entered with, or the ``reason`` why it is unknown.
+
+    ``site`` is the instruction that determines it: the one that enters the kernel, or the call
+    of a function that is handed the number. ``lost`` is where it could not be followed further.
+    """
+
+    site: ImageAddress
+    number: int | None
+    reason: Why | None = None
+    detail: str = ""
+    lost: ImageAddress | None = None
+
+
+class _State(NamedTuple):
+    """``location``, plus ``add``, just before the instruction at ``place``, is the number."""
+
+    place: ImageAddress
+    location: Location
+    add: int
+    site: ImageAddress
+
+
+class NumberFollower:
+    """Follows values back through one graph."""
+
+    def __init__(self, graph: CodeGraph) -> None:
+        self.graph = graph
+
+    def code(self, cell: ImageAddress) -> list[Instruction]:
+        """Return the instructions of a function."""
+        return self.graph.read(cell).code
+
+    def numbers(self, entrance: ImageAddress) -> list[EnteredNumber]:
+        """Return every value that the number can have at ``entrance``."""
+        return self.values(entrance, self.graph.machine.number)
+
+    def values(
+        self, place: ImageAddress, location: Location, most: int = _MAX_STATES
+    ) -> list[EnteredNumber]:
+        """Return every value that ``location`` can have just before the instruction there.
+
+        It is given up after ``most`` states.
+        """
+        first = _State(place, location, 0, place)
+        seen, waiting = {first}, [first]
+        found: dict[EnteredNumber, None] = {}
+        while waiting:
+            state = waiting.pop()
+            for result in self._back(state):
+                if isinstance(result, EnteredNumber):
+                    found[result] = None
+                elif result not in seen:
+                    seen.add(result)
+                    waiting.append(result)
+            if len(seen) > most:
+                return [EnteredNumber(place, None, Why.TOO_MUCH, lost=place)]
+        return list(found)
+
+    def _back(self, state: _State) -> Iterator[_State | EnteredNumber]:
+        """Go back from ``state`` to where ways join, or to where the value comes from."""
+        cells = self.graph.cells_at(state.place)
+        if not cells:
+            yield self._lost(state, state.place, Why.NO_CODE)
+        for cell in cells:
+            yield from self._back_within(state, cell)
+
+    def _back_within(self, state: _State, cell: ImageAddress) -> Iterator[_State | EnteredNumber]:
+        graph, image = self.graph, state.place.image
+        reading = graph.read(cell)
+        code, addresses = reading.code, reading.addresses
+        index = bisect_left(addresses, state.place.address)
+        location, add = state.location, state.add
+        only_padding = False
+        while True:
+            here = ImageAddress(image, addresses[index])
+            joined = list(self._joined(state, here, location, add))
+            yield from joined
+            goes_on = index > 0 and not self._stops(code[index - 1], cell)
+            if not goes_on:
+                if not joined and not only_padding:
+                    yield self._lost(state, here, Why.NO_WAY_HERE if index else Why.NO_CALLER)
+                return
+            index -= 1
+            # Where control arrives behind padding, nothing comes out of the padding.
+            only_padding = graph.machine.is_padding(code[index]) and (only_padding or bool(joined))
+            step = graph.machine.before(graph.images[image], code, index, location)
+            before = ImageAddress(image, addresses[index])
+            if not isinstance(step, Moved) or len(step.places) > 1:
+                yield from self._stepped(state, before, step, add)
+                return
+            location, add = step.places[0], add + step.add
+
+    def _stops(self, instruction: Instruction, cell: ImageAddress) -> bool:
+        """Return True if control does not come out of ``instruction`` to the next."""
+        machine = self.graph.machine
+        return machine.stops(instruction) or (
+            machine.is_call(instruction) and self.graph.never_returns(cell, instruction[0])
+        )
+
+    def _joined(
+        self, state: _State, here: ImageAddress, location: Location, add: int
+    ) -> Iterator[_State | EnteredNumber]:
+        """Yield where else the value may come from at ``here``: jumps, callers, pointers."""
+        graph = self.graph
+        for edge in graph.edges_to(here):
+            yield from self._through(state, edge, location, add)
+        if here in graph.taken:
+            name = graph.images[here.image].function_at(here.address)
+            yield self._lost(state, here, Why.POINTER, name)
+
+    def _through(
+        self, state: _State, edge: Edge, location: Location, add: int
+    ) -> Iterator[_State | EnteredNumber]:
+        machine = self.graph.machine
+        if not edge.is_call:
+            yield from self._past(state, edge.source, location, add)
+            return
+        at_caller = machine.at_caller(location)
+        if at_caller is None:
+            yield self._lost(state, edge.source, Why.NOBODY)
+        else:
+            yield _State(edge.source, at_caller, add, edge.source)
+
+    def _past(
+        self, state: _State, source: ImageAddress, location: Location, add: int
+    ) -> Iterator[_State | EnteredNumber]:
+        """Step over the instruction at ``source``: a jump, or what control just goes on from."""
+        for cell in self.graph.cells_at(source):
+            reading = self.graph.read(cell)
+            index = bisect_left(reading.addresses, source.address)
+            image = self.graph.images[source.image]
+            step = self.graph.machine.before(image, reading.code, index, location)
+            yield from self._stepped(state, source, step, add)
+
+    def _stepped(
+        self, state: _State, before: ImageAddress, step: Step, add: int
+    ) -> Iterator[_State | EnteredNumber]:
+        if isinstance(step, KnownValue):
+            yield EnteredNumber(state.site, (step.value + add) & _U32)
+        elif isinstance(step, Lost):
+            yield self._lost(state, before, step.why, step.detail)
+        else:
+            for place in step.places:
+                yield _State(before, place, add + step.add, state.site)
+
+    @staticmethod
+    def _lost(state: _State, place: ImageAddress, why: Why, detail: str = "") -> EnteredNumber:
+        return EnteredNumber(state.site, None, why, detail, place)

@@ -1,0 +1,224 @@
+"""The ways in which control, or an address, leads from one instruction to code.
+
+Every event of the code that can run has at least one way. What has none was not understood: it
+becomes ``Unclear``, and so an unknown of the result, never nothing.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.scan.processor import EffectKind
+from seccompgen.scan.unknown import Why
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from seccompgen.scan.image import Image
+
+
+class ImageAddress(NamedTuple):
+    """An address in the image of that index."""
+
+    image: int
+    address: int
+
+
+class Goes(NamedTuple):
+    """Control goes to ``address``; ``is_call`` if it may come back."""
+
+    address: int
+    is_call: bool
+
+
+class Takes(NamedTuple):
+    """The address is made, and may be called by whoever gets it."""
+
+    address: int
+
+
+class Reaches(NamedTuple):
+    """The code at ``address`` may run, but nobody is handed its address."""
+
+    address: int
+
+
+class Imports(NamedTuple):
+    """The function ``name`` of any image is called, jumped to, or its address taken."""
+
+    name: str
+    is_call: bool
+    is_taken: bool
+
+
+class Pointer(NamedTuple):
+    """Control goes to an address that somebody made whole, and which counts as taken there.
+
+    An address is whole where it stands in data, in a relocation, in a slot, or in an instruction:
+    each of these is found, in all files, and makes it taken. So the taken functions cover it,
+    whatever way it came. An address that is a sum is none of these, and needs a jump table.
+    """
+
+
+class Harmless(NamedTuple):
+    """It leads to no code: it is data, a label of the function itself, or null; ``why`` says it."""
+
+    why: str
+
+
+class Unclear(NamedTuple):
+    """It may lead anywhere."""
+
+    why: Why
+    detail: str = ""
+
+
+Way: TypeAlias = Goes | Takes | Reaches | Imports | Pointer | Harmless | Unclear
+
+CALLS = frozenset({EffectKind.CALL, EffectKind.CALL_SLOT, EffectKind.INDIRECT_CALL})
+
+
+class Context(NamedTuple):
+    """The origin of the ways of one event: its image, and the function that it is in."""
+
+    image: Image
+    start: int
+    end: int
+
+
+def _direct(context: Context, kind: EffectKind, value: int) -> list[Way]:
+    if context.image.in_code(value):
+        return [Goes(value, kind in CALLS)]
+    if value == 0:
+        return [Harmless("a weak function that is not there")]
+    return []
+
+
+def _slot(context: Context, kind: EffectKind, value: int) -> list[Way]:
+    image = context.image
+    ways: list[Way] = []
+    if value in image.slots:
+        ways.append(Imports(image.slots[value], kind in CALLS, is_taken=False))
+    if value in image.own_slots:
+        ways.append(Goes(image.own_slots[value], kind in CALLS))
+    # All other words that point into code are among the pointers of the image, and count as taken.
+    return ways or [Pointer()]
+
+
+def _load(context: Context, kind: EffectKind, value: int) -> list[Way]:
+    image = context.image
+    if value in image.slots:
+        return [Imports(image.slots[value], is_call=False, is_taken=True)]
+    if value in image.own_slots:
+        return _made(context, kind, image.own_slots[value])
+    if kind is EffectKind.LOAD:
+        return [Harmless("a word that counts as taken if it points to code")]
+    return _made(context, kind, value)
+
+
+def _reference(context: Context, kind: EffectKind, value: int) -> list[Way]:
+    """Return what an address leads to; that of a table of slots, to all that stands in it."""
+    image = context.image
+    tables = [one for one in image.slot_tables if one.start <= value < one.end]
+    ways: list[Way] = []
+    for table in tables:
+        ways += _slots_between(image, table.start, table.end)
+    return ways or _made(context, kind, value) + _by_distance(image, value)
+
+
+def _by_distance(image: Image, table: int) -> list[Way]:
+    """Return the functions of which the distances from ``table`` stand there, in four bytes each.
+
+    Compilers lay tables of virtual functions so where nothing is to be relocated.
+    """
+    found: list[Way] = []
+    data = image.read(table, _TABLE_BYTES) if not image.in_code(table) else b""
+    for i in range(0, len(data) - 3, 4):
+        target = table + int.from_bytes(data[i : i + 4], "little", signed=True)
+        if not image.in_code(target) or target not in image.starts:
+            break
+        found.append(Takes(target))
+    return found
+
+
+def _page(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+    """Return all that the page at ``value`` may be made to lead to: functions, and slots."""
+    image = context.image
+    ways: list[Way] = [*_slots_between(image, value, value + PAGE)]
+    ways += [Takes(one) for one in image.starts_between(value, value + PAGE)]
+    return ways or [Harmless("data")]
+
+
+@lru_cache(maxsize=256)
+def _slots_between(image: Image, start: int, end: int) -> tuple[Way, ...]:
+    ways: list[Way] = [
+        Takes(target) for slot, target in image.own_slots.items() if start <= slot < end
+    ]
+    ways += [
+        Imports(name, is_call=False, is_taken=True)
+        for slot, name in image.slots.items()
+        if start <= slot < end
+    ]
+    return tuple(ways)
+
+
+def _made(context: Context, kind: EffectKind, value: int) -> list[Way]:
+    if not context.image.in_code(value):
+        return [Harmless("data")]
+    if context.start < value < context.end:
+        return [Harmless("a label of the function itself")]
+    return [Reaches(value) if kind is EffectKind.COMPARISON else Takes(value)]
+
+
+def _by_pointer(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+    return [Pointer()]
+
+
+def _no_code(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+    return [Harmless("it enters the kernel")]
+
+
+def _unread(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+    return [Unclear(Why.NO_INSTRUCTION)]
+
+
+def _sum(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+    return [Unclear(Why.SUM)]
+
+
+PAGE = 4096
+_TABLE_BYTES = 4096
+
+WAYS: dict[EffectKind, Callable[[Context, EffectKind, int], list[Way]]] = {
+    EffectKind.CALL: _direct,
+    EffectKind.JUMP: _direct,
+    EffectKind.CALL_SLOT: _slot,
+    EffectKind.JUMP_SLOT: _slot,
+    EffectKind.INDIRECT_CALL: _by_pointer,
+    EffectKind.INDIRECT_JUMP: _by_pointer,
+    EffectKind.SUM: _sum,
+    EffectKind.LOAD: _load,
+    EffectKind.REFERENCE: _reference,
+    EffectKind.COMPARISON: _load,
+    EffectKind.PAGE: _page,
+    EffectKind.ENTER: _no_code,
+    EffectKind.FOREIGN: _no_code,
+    EffectKind.UNREAD: _unread,
+}
+"""The ways of each kind of event; what has none is unclear. Tests take each out in turn."""
+
+
+def ways_of(
+    context: Context,
+    kind: EffectKind,
+    value: int,
+    known: Mapping[EffectKind, Callable[[Context, EffectKind, int], list[Way]]] = WAYS,
+) -> list[Way]:
+    """Return all the ways of an event: at least one, ``Unclear`` where nothing else is known."""
+    find = known.get(kind)
+    ways = find(context, kind, value) if find else []
+    image = context.image
+    if Pointer() in ways and (value in image.slots or value in image.own_slots):
+        ways = []  # what a slot holds does not count as taken
+    return ways or [Unclear(Why.NO_WAY)]

@@ -1,0 +1,214 @@
+"""x86 instructions, one at a time: what they do to control, and to a register."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.scan.processor import Register, Slot, Sum, TableLoad
+from seccompgen.scan.x86_operands import (
+    Immediate,
+    Memory,
+    Reg,
+    first_two,
+    memory_of,
+    operands_of,
+    word_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from seccompgen.scan.image import Image
+    from seccompgen.scan.processor import Instruction, Location
+
+_UNSIGNED = frozenset({"ja", "jae", "jb", "jbe"})
+"""Branches on which of two numbers without a sign is larger."""
+_KEEPS_FLAGS = frozenset({"mov", "movsxd", "movzx", "movsx", "lea", "nop"})
+_SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
+_TABLE_LOADS = frozenset({"mov", "movsxd", "jmp", "notrack jmp", "bnd jmp"})
+READ_ONLY = frozenset(
+    {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
+)
+"""Mnemonics whose first operand they only read."""
+_RETURNS = frozenset({"ret", "retf", "iretd", "iretq"})
+_DIES = frozenset({"ud2", "ud1", "ud0", "hlt", "int3"})
+STOPS = _RETURNS | _DIES | {"jmp"}
+
+
+class X86Instructions:
+    """Facts about an instruction by itself."""
+
+    word: int
+    """bytes in a word"""
+    _written: Callable[[bytes], frozenset[str]]
+    """which registers an instruction writes, in part or by implication"""
+
+    def stops(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return word_of(instruction) in STOPS
+
+    def returns(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return word_of(instruction) in _RETURNS
+
+    def is_call(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return word_of(instruction) == "call"
+
+    def branches(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return word_of(instruction)[0] == "j"
+
+    def leaves(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return word_of(instruction) in {"call", "ret", "syscall", "int"}
+
+    def is_padding(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return word_of(instruction) in {"nop", "int3"} or instruction[2:] == ("xchg", "ax, ax")
+
+    def dies(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in _DIES
+
+    def makes_page(self, instruction: Instruction) -> bool:  # noqa: ARG002 - it has none
+        """See ``Machine``."""
+        return False
+
+    def at_caller(self, location: Location) -> Location | None:
+        """See ``Machine``."""
+        if isinstance(location, Register):
+            return location
+        if location.base == "rsp" and location.offset >= self.word:
+            return Slot("rsp", location.offset - self.word)
+        return None
+
+    def target(self, instruction: Instruction) -> Location | None:
+        """See ``Machine``."""
+        if self.returns(instruction):
+            return Slot("rsp", 0)
+        match first_two(instruction)[0]:
+            case Reg(name):
+                return Register(name)
+            case Memory() as memory:
+                return memory.slot
+        return None
+
+    def summands(self, instruction: Instruction, location: Location) -> tuple[Location, ...] | None:
+        """See ``Machine``."""
+        match first_two(instruction):
+            case Reg(name, bits), Memory(str(base), str(by), 1, 0) if instruction[2] == "lea":
+                whole = location == Register(name) and bits == 8 * self.word
+                return (Register(base), Register(by)) if whole else None
+            case _ if instruction[2] != "add":
+                return None
+            case Memory() as memory, Reg(other) if memory.size >= self.word:
+                return (location, Register(other)) if memory.slot == location else None
+            case Reg(name, bits), added if location == Register(name) and bits == 8 * self.word:
+                if isinstance(added, Reg):
+                    return location, Register(added.name)
+                return (location,) if isinstance(added, Memory) else None
+        return None
+
+    def is_half(self, instruction: Instruction, location: Location) -> bool:
+        """See ``Machine``."""
+        if self.word == 4 or instruction[2] in READ_ONLY:
+            return False
+        target, _ = first_two(instruction)
+        return isinstance(target, Reg) and target.bits == 32 and location == Register(target.name)
+
+    def as_sum(self, image: Image, instruction: Instruction, register: str) -> Sum | None:
+        """See ``Machine``."""
+        address, size, mnemonic, _ = instruction
+        target, source = first_two(instruction)
+        if self.is_call(instruction):
+            return None
+        if not isinstance(target, Reg) or target.name != register or mnemonic in READ_ONLY:
+            written = self._written(image.read(address, size))
+            return None if register in written else Sum(((register, 1),))
+        if target.bits < 32:
+            return None
+        match mnemonic, source:
+            case "and", Immediate(value) if value >= 0:
+                return Sum((), rest=value)
+            case "shl", Immediate(value):
+                return Sum(((register, 1 << value),))
+            case "add", Reg(other):
+                return Sum(((register, 1), (other, 1)))
+            case "mov", Reg(other):
+                return Sum(((other, 1),))
+            case "lea", Memory() as memory:
+                return _address_as_sum(memory, address + size)
+        return None
+
+    def sets(self, instruction: Instruction) -> str:
+        """See ``Machine``."""
+        target, _ = first_two(instruction)
+        written = isinstance(target, Reg) and word_of(instruction) not in READ_ONLY
+        return target.name if written and isinstance(target, Reg) else ""
+
+    def mentions(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        return any(_uses(one, register) for one in operands_of(instruction))
+
+    def is_comparison(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {"cmp", "test"} and memory_of(instruction) is None
+
+    def only_sets(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        target, source = first_two(instruction)
+        if not isinstance(target, Reg) or target.name != register or target.bits < 32:
+            return False
+        if instruction[2] in {"xor", "sub"} and source == target:
+            return True
+        others = operands_of(instruction)[1:]
+        return instruction[2] in _SETS and not any(_uses(one, register) for one in others)
+
+    def copied(self, instruction: Instruction) -> str | None:
+        """See ``Machine``."""
+        _, source = first_two(instruction)
+        copies = instruction[2] in {"mov", "movsxd", "movzx", "movsx"}
+        return source.name if copies and isinstance(source, Reg) else None
+
+    def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
+        """See ``Machine``."""
+        match code[index][2], first_two(code[index]):
+            case "and", (Reg(name), Immediate(most)) if most >= 0:
+                return name, most
+            case "cmp", (Reg(name), Immediate(most)) if most >= 0:
+                following = (one[2] for one in code[index + 1 :] if one[2] not in _KEEPS_FLAGS)
+                return (name, most) if next(following, "") in _UNSIGNED else None
+        return None
+
+    def table_load(self, instruction: Instruction) -> TableLoad | None:
+        """See ``Machine``."""
+        address, size, mnemonic, _ = instruction
+        memory = memory_of(instruction)
+        if memory is None or mnemonic not in _TABLE_LOADS or memory.segment:
+            return None
+        if memory.base == "rip":
+            return TableLoad(None, None, memory.offset + address + size)
+        if memory.by is None or memory.scale not in {1, 4, 8}:
+            return None
+        either = memory.scale == 1  # of two registers, one has the index in bytes
+        return TableLoad(memory.base, memory.by, memory.offset, either=either)
+
+
+def _uses(operand: object, register: str) -> bool:
+    match operand:
+        case Reg(name):
+            return name == register
+        case Memory(base, by):
+            return register in {base, by}
+    return False
+
+
+def _address_as_sum(memory: Memory, following: int) -> Sum | None:
+    """Return what ``lea`` makes of ``memory``, before the instruction at ``following``."""
+    if memory.offset < 0:
+        return None
+    terms = [(memory.by, memory.scale)] if memory.by else []
+    if memory.base == "rip":
+        return Sum(tuple(terms), memory.offset + following)
+    return Sum(tuple(([(memory.base, 1)] if memory.base else []) + terms), memory.offset)

@@ -1,0 +1,136 @@
+"""x86 operands as values, made of the text that the disassembler has for them."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.scan.processor import Slot
+
+if TYPE_CHECKING:
+    from seccompgen.scan.processor import Instruction
+
+_MEMORY = re.compile(r"(?:(?P<size>\w+) ptr )?(?:(?P<segment>[c-gs]s):)?\[(?P<sum>[^]]+)\]")
+_NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d+)")
+_TERM = re.compile(r"(?P<sign>[+-] )?(?P<name>\w+)(?:\*(?P<scale>\d))?")
+_SIZES = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xword": 10, "xmmword": 16}
+_LARGEST = 64
+_FRAME = frozenset({"rsp", "rbp"})
+
+
+class Reg(NamedTuple):
+    """``bits`` of the register whose whole is ``name``, from bit ``shift`` on."""
+
+    name: str
+    bits: int
+    shift: int = 0
+
+
+class Immediate(NamedTuple):
+    """A constant."""
+
+    value: int
+
+
+class Memory(NamedTuple):
+    """The ``size`` bytes at ``base`` plus ``scale`` times ``by`` plus ``offset``."""
+
+    base: str | None
+    by: str | None
+    scale: int
+    offset: int
+    size: int
+    segment: str
+
+    @property
+    def plain(self) -> bool:
+        """True if base and offset say all: no other register, and no segment that counts."""
+        return self.by is None and self.segment in {"", "ds", "ss"}
+
+    @property
+    def slot(self) -> Slot | None:
+        """The word of the stack that it is, if that can be seen."""
+        on_stack = self.plain and self.base in _FRAME
+        return Slot(self.base, self.offset) if on_stack and self.base else None
+
+
+Operand: TypeAlias = Reg | Immediate | Memory | None
+"""None for what holds no number of a call: vectors, segments, constants of another segment."""
+
+
+def _registers() -> dict[str, Reg]:
+    found: dict[str, Reg] = {}
+    for letter in "abcd":
+        whole = f"r{letter}x"
+        for name, bits in ((whole, 64), (f"e{letter}x", 32), (f"{letter}x", 16), (f"{letter}l", 8)):
+            found[name] = Reg(whole, bits)
+        found[f"{letter}h"] = Reg(whole, 8, 8)
+    for stem in ("si", "di", "bp", "sp"):
+        for name, bits in ((f"r{stem}", 64), (f"e{stem}", 32), (stem, 16), (f"{stem}l", 8)):
+            found[name] = Reg(f"r{stem}", bits)
+    for n in range(8, 16):
+        for suffix, bits in (("", 64), ("d", 32), ("w", 16), ("b", 8)):
+            found[f"r{n}{suffix}"] = Reg(f"r{n}", bits)
+    return found
+
+
+REGISTERS = _registers()
+"""All names of registers that can hold the number of a call, or a part of it."""
+
+
+def word_of(instruction: Instruction) -> str:
+    """Return the mnemonic without prefixes such as lock, rep and notrack."""
+    return instruction[2].rpartition(" ")[2]
+
+
+def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
+    """Return the operands, what is written first."""
+    return _parsed(instruction[3])
+
+
+def first_two(instruction: Instruction) -> tuple[Operand, Operand]:
+    """Return the first two operands; None for one that is not there."""
+    operands = _parsed(instruction[3])
+    return operands[0] if operands else None, operands[1] if len(operands) > 1 else None
+
+
+def memory_of(instruction: Instruction) -> Memory | None:
+    """Return the operand that is in memory, if there is one."""
+    for operand in _parsed(instruction[3]):
+        if isinstance(operand, Memory):
+            return operand
+    return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _parsed(text: str) -> tuple[Operand, ...]:
+    return tuple(map(_operand, text.split(", "))) if text else ()
+
+
+def _operand(text: str) -> Operand:
+    if text in REGISTERS:
+        return REGISTERS[text]
+    if _NUMBER.fullmatch(text):
+        return Immediate(int(text, 0))
+    match = _MEMORY.search(text)
+    return _memory(match) if match else None
+
+
+def _memory(match: re.Match[str]) -> Memory:
+    base = by = None
+    scale, offset = 1, 0
+    for term in _TERM.finditer(match["sum"]):
+        name = term["name"]
+        if _NUMBER.fullmatch(name):
+            value = int(name, 0)
+            # The disassembler writes some negative ones without a sign.
+            value -= (1 << 64) if value >> 63 else 0
+            offset += -value if term["sign"] == "- " else value
+        elif base is None and not term["scale"]:
+            base = REGISTERS[name].name if name in REGISTERS else name
+        else:
+            by = REGISTERS[name].name if name in REGISTERS else name
+            scale = int(term["scale"] or 1)
+    size = _SIZES.get(match["size"] or "", _LARGEST)
+    return Memory(base, by, scale, offset, size, match["segment"] or "")

@@ -1,0 +1,181 @@
+"""Code that goes where no recogniser knows: each is unknown, and none is silent."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+from c_programs import compiled
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.scan import Scan, jumps, scan
+from seccompgen.scan import code as code_module
+from seccompgen.scan.unknown import Why
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="the programs are written for x86_64"
+)
+
+HIDDEN = """
+__asm__(".text; .type hidden,@function; hidden: mov $39,%eax; syscall; ret; .size hidden,.-hidden");
+extern void hidden(void);
+"""
+EXIT = "enter(60, 0, 0, 0); __builtin_unreachable();"
+ANY = "volatile long n;"
+
+BY_TABLE = (
+    ANY + "FAR long pick(long i) { long nr; switch (i) {"
+    "case 0: enter(39, 0, 0, 0); return 1; case 1: enter(3, 0, 0, 0); return 4;"
+    "case 2: enter(24, 0, 0, 0); return 7; case 3: enter(102, 0, 0, 0); return 8;"
+    "case 4: enter(104, 0, 0, 0); return 9; case 5: enter(107, 0, 0, 0); return 2; }"
+    "return 0; } void _start(void) { pick(n); " + EXIT + "}"
+)
+
+
+def scanned(directory: Path, source: str, *options: str) -> Scan:
+    path = compiled(directory, source, *(options or ("-O2", "-static-pie")))
+    return scan(path, shipped_tables(), (), (), Path("/"))
+
+
+def kinds(found: Scan) -> set[Why]:
+    return {one.why for one in found.unknown}
+
+
+def asm(text: str, more: str = "") -> str:
+    """Return a program that does ``text``, and then ends."""
+    return HIDDEN + ANY + more + f'void _start(void) {{ __asm__ volatile("{text}"); {EXIT} }}'
+
+
+DISTANCE = '__asm__(".data; distance: .long hidden - distance; .text");'
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        pytest.param(
+            asm(
+                "lea distance(%rip), %rax; movslq n(%rip), %rcx; add %rcx, %rax; call *%rax",
+                DISTANCE,
+            ),
+            Why.SUM,
+            id="call of a sum",
+        ),
+        pytest.param(
+            asm("lea distance(%rip), %rax; add n(%rip), %rax; push %rax; ret", DISTANCE),
+            Why.SUM,
+            id="return to a sum",
+        ),
+        pytest.param(
+            asm("lea 1f(%rip), %rax; add n(%rip), %rax; jmp *%rax; 1: nop"),
+            Why.SUM,
+            id="jump to a label and a number",
+        ),
+        pytest.param(
+            asm("mov $-0xa00000, %rax; call *%rax"), Why.SUM, id="the vsyscall page, by a number"
+        ),
+        pytest.param(asm(".byte 0x06; call hidden"), Why.NO_INSTRUCTION, id="bytes unread"),
+        pytest.param(asm("call . + 0x10000000"), Why.NO_WAY, id="call out of all code"),
+        pytest.param(asm("lcall *n(%rip)"), Why.NO_INSTRUCTION, id="far call"),
+    ],
+)
+def test_what_is_not_understood_is_said(tmp_path: Path, source: str, kind: Why) -> None:
+    found = scanned(tmp_path, source)
+    assert kind in kinds(found), found.unknown
+    assert any(one.why.leads_on for one in found.unknown)
+
+
+def test_code_that_can_be_written_is_unknown(tmp_path: Path) -> None:
+    found = scanned(tmp_path, "void _start(void) {" + EXIT + "}", "-O1", "-static", "-Wl,-N")
+    assert Why.WRITABLE in kinds(found)
+
+
+@pytest.mark.parametrize("link", ["-static-pie", "-no-pie"])
+def test_a_jump_table_is_read_or_unknown(
+    tmp_path: Path, link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = {"getpid", "close", "sched_yield", "getuid", "getgid", "geteuid", "exit"}
+    found = scanned(tmp_path, BY_TABLE, "-O2", link)
+    assert cases <= set(found.names)
+    assert not found.unknown
+    monkeypatch.setattr(jumps, "table_targets", lambda *_args: [])
+    code_module.code_of.cache_clear()
+    without = scanned(tmp_path, BY_TABLE, "-O2", link)
+    # In place of distances, some compilers lay whole addresses, which count as taken.
+    assert kinds(without) == {Why.SUM} or cases <= set(without.names)
+
+
+def test_a_table_that_is_cut_short_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a table whose length is known, all entries must lead to instructions."""
+    source = BY_TABLE
+    assert not scanned(tmp_path, source).unknown
+    whole = jumps._bound
+    monkeypatch.setattr(jumps, "_bound", lambda *args: (whole(*args) or 0) + 400)
+    code_module.code_of.cache_clear()
+    assert kinds(scanned(tmp_path, source)) == {Why.SUM}
+
+
+OWN_TABLE = (
+    "cmp $1, %esi; ja 3f; lea own(%rip), %rdx; movslq (%rdx,%rsi,4), %rax; add %rdx, %rax;"
+    " jmp *%rax; own1: nop; own2: nop; 3: {find}; movslq (%rdi,%rcx,4), %rax; add %rdi, %rax;"
+    " jmp *%rax"
+)
+TABLES_THERE = (
+    '__asm__(".section .rodata; own: .long own1 - own, own2 - own; .text");'
+    + DISTANCE
+    + "extern int distance; int *volatile handed = &distance;"
+)
+
+
+@pytest.mark.parametrize(
+    ("find", "known"),
+    [
+        ("lea own(%rip), %rdi", True),
+        ("mov handed(%rip), %rdi", False),
+        ("lea own(%rip), %rdi; test %ecx, %ecx; je 4f; mov handed(%rip), %rdi; 4: nop", False),
+        ("lea own(%rip), %r8; call hidden; mov %r8, %rdi", True),
+        ("lea own(%rip), %rdx; call hidden; mov %rdx, %rdi", False),
+    ],
+    ids=["its own", "another's", "either", "kept over a call", "perhaps returned by a call"],
+)
+def test_a_table_of_another_function_is_unknown(tmp_path: Path, find: str, *, known: bool) -> None:
+    """Though the function has one of its own, which could be taken for it."""
+    source = asm(OWN_TABLE.format(find=find), TABLES_THERE)
+    found = scanned(tmp_path, source)
+    assert kinds(found) == (set() if known else {Why.SUM})
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "struct { char c; void (*f)(void); } __attribute__((packed)) s = {1, hidden};",
+        'unsigned s __attribute__((aligned(4))); __asm__(".data; .balign 4; .long hidden; .text");',
+    ],
+    ids=["packed", "four bytes"],
+)
+def test_pointers_anywhere_in_data_count(tmp_path: Path, declared: str) -> None:
+    source = HIDDEN + declared + "void _start(void) {" + EXIT + "}"
+    assert "getpid" in scanned(tmp_path, source, "-O1", "-no-pie").names
+
+
+def test_a_relative_table_of_functions_counts(tmp_path: Path) -> None:
+    source = asm("lea distance(%rip), %rax; movslq (%rax), %rcx; add %rcx, %rax", DISTANCE)
+    assert "getpid" in scanned(tmp_path, source).names
+
+
+def test_new_instructions_on_vectors_are_stepped_over(tmp_path: Path) -> None:
+    """An instruction of AVX-IFMA, behind which there is a call."""
+    source = asm(".byte 0xc4,0xe2,0xf5,0xb4,0xc2; call hidden")
+    found = scanned(tmp_path, source)
+    assert "getpid" in found.names
+    assert not found.unknown
+
+
+def test_a_function_that_only_an_unseen_way_leads_to_has_no_number(tmp_path: Path) -> None:
+    """Compared, never called: still its number is not nothing."""
+    source = (
+        '__asm__(".text; .type w,@function; w: mov %rdi,%rax; syscall; ret; .size w,.-w");'
+        "extern void w(void); volatile long n; void _start(void) {"
+        '__asm__ volatile("lea w(%rip), %rax; cmp %rax, %rbx; mov $0, %rax");' + EXIT + "}"
+    )
+    found = scanned(tmp_path, source)
+    assert Why.NO_CALLER in kinds(found), found.unknown
