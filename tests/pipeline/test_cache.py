@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT, snapshot
@@ -22,9 +23,12 @@ from seccompgen.core.objective import Objective, Optimize, Profile
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.core.tables import Table, Tables
 from seccompgen.pipeline import cache as cache_module
-from seccompgen.pipeline.build import BuildOptions, Built, build_policy, shipped_tables
+from seccompgen.pipeline.build import BuildOptions, build_policy, shipped_tables
 from seccompgen.pipeline.cache import ProgramCache
 from seccompgen.policy import load_policy
+
+if TYPE_CHECKING:
+    from seccompgen.core.built import Built
 
 TABLES = shipped_tables()
 POLICY = (

@@ -20,7 +20,7 @@ from seccompgen.verify.call import Call
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.pipeline.build import Built
+    from seccompgen.core.built import Built
 
 X86_64 = ABIS["x86_64"]
 HEAD = """

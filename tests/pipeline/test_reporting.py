@@ -19,8 +19,8 @@ from seccompgen.pipeline.reporting import report_only_filters
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seccompgen.core.built import Built
     from seccompgen.core.program import CompiledProgram
-    from seccompgen.pipeline.build import Built
 
 TABLES = shipped_tables()
 GO_FILE = "worker_report_only/install_linux.go"

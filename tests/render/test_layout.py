@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from seccompgen.pipeline.build import Built
+    from seccompgen.core.built import Built
 
 TABLES = shipped_tables()
 MODE = black.Mode(line_length=100, target_versions={black.mode.TargetVersion.PY39})

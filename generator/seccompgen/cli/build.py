@@ -38,10 +38,10 @@ from seccompgen.io.console import print_json, say
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from seccompgen.core.built import Built
     from seccompgen.core.foreign import Reading
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Built
     from seccompgen.pipeline.files import Compiled
 
 _MOST_RULES = 5

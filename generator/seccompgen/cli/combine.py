@@ -143,6 +143,7 @@ def _combine(
     as_json: bool,
     action: str | None = None,
 ) -> None:
+    from seccompgen.core.built import is_device, is_module_name, module_name  # noqa: PLC0415
     from seccompgen.core.model import Action, ActionKind  # noqa: PLC0415
     from seccompgen.core.report_only import SUFFIX  # noqa: PLC0415
     from seccompgen.filters.combine.combined import (  # noqa: PLC0415
@@ -152,7 +153,6 @@ def _combine(
         parts_of,
     )
     from seccompgen.io.outputs import Outputs, exclusive  # noqa: PLC0415
-    from seccompgen.pipeline.build import is_device, is_module_name, module_name  # noqa: PLC0415
     from seccompgen.pipeline.files import require_writable  # noqa: PLC0415
     from seccompgen.pipeline.packages import orphaned_sources, refuse_to_overwrite  # noqa: PLC0415
     from seccompgen.verify import Operation  # noqa: PLC0415

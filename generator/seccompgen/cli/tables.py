@@ -23,10 +23,10 @@ from seccompgen.io.console import folded, print_json, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from seccompgen.core.built import Built
     from seccompgen.core.tables import Tables
     from seccompgen.io.outputs import Outputs
     from seccompgen.kernel.fact_changes import PrototypeChange
-    from seccompgen.pipeline.build import Built
     from seccompgen.pipeline.project import Project
     from seccompgen.pipeline.tag_history import HistoryRead
     from seccompgen.pipeline.tag_tables import AbiChange, ConstantChanges

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
+from seccompgen.core.built import is_device
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.objective import Objective
 from seccompgen.core.report_only import SUFFIX
@@ -28,7 +29,7 @@ from seccompgen.filters.find.manifest import (
 from seccompgen.io.outputs import Outputs
 from seccompgen.io.reach import beyond
 from seccompgen.io.reading import MAX_FILTER, read_file
-from seccompgen.pipeline.build import are_current, build_policies, is_device
+from seccompgen.pipeline.build import are_current, build_policies
 from seccompgen.pipeline.files import filter_files
 from seccompgen.pipeline.packages import (
     INIT_NAME,
@@ -47,8 +48,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.built import Built
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import BuildOptions, Built
+    from seccompgen.pipeline.build import BuildOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import keyword
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from seccompgen.core.built import Built, is_device, is_module_name
 from seccompgen.core.errors import (
     AnswerNo,
     Diagnostic,
@@ -43,50 +42,6 @@ if TYPE_CHECKING:
 LOCK_NAME, MATRIX_NAME, SHIPPED = shipped.LOCK_NAME, shipped.MATRIX_NAME, shipped.SHIPPED
 load_tables, shipped_tables = shipped.load_tables, shipped.shipped_tables
 """Builds need these, too; `shipped` alone is quicker to import, for looking numbers up."""
-_DEVICES = frozenset(
-    ("aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
-)
-
-
-def is_device(name: str) -> bool:
-    """Return True if Windows takes a file of that name for a device, whatever its name ends in.
-
-    Where such a file or directory is in a repository, nobody can check it out there. Go refuses
-    it in import paths on every system.
-    """
-    stem = unicodedata.normalize("NFKC", name).partition(".")[0]
-    return stem.strip().casefold() in _DEVICES
-
-
-def module_name(policy_name: str) -> str:
-    """Return the name of a policy's module: the file's, an underscore for what Python forbids."""
-    # An import looks for the file of a name's NFKC form, however the name is written.
-    return unicodedata.normalize("NFKC", policy_name).replace("-", "_").replace(".", "_")
-
-
-def is_module_name(name: str) -> bool:
-    """Return True if a filter module may have that name, beside those that we write ourselves."""
-    return name.isidentifier() and not keyword.iskeyword(name) and name not in _RESERVED
-
-
-class Built(NamedTuple):
-    """A policy with its programs, what is worth telling about it, and what it was built for.
-
-    ``warnings`` are what lint finds doubtful (`build_policies`). ``unit_lines`` are settings, and
-    comments, that a drop-in for systemd has besides its list.
-    """
-
-    policy: ResolvedPolicy
-    programs: tuple[CompiledProgram, ...]
-    notes: tuple[Diagnostic, ...]
-    objective: Objective = DEFAULT_OBJECTIVE
-    warnings: tuple[Diagnostic, ...] = ()
-    unit_lines: tuple[str, ...] = ()
-
-    @property
-    def module_name(self) -> str:
-        """The name of its module."""
-        return module_name(self.policy.name)
 
 
 class BuildOptions(NamedTuple):
@@ -416,6 +371,3 @@ def _accepted(source: Source, result: CompiledProgram | SeccompgenError) -> Comp
         name = f"{name_of(source)}: {result.abi.name}"
         raise InputError(*(f"{name}: {text}" for text in objections))
     return result
-
-
-_RESERVED = {"_runtime", "_questions", "_explain", "notification", "tables", "__init__"}

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.built import Built
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import BuildOptions, Built
+    from seccompgen.pipeline.build import BuildOptions
     from seccompgen.pipeline.project import Project
 
 _NUMBERED_FORMS = ("minijail", "seccompiler")

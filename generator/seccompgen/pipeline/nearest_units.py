@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.built import Built
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Built
     from seccompgen.policy.nearest import NearestPolicy
 
 _PERMITS_ALL = Relation(up_to=ActionKind.LOG)

@@ -16,10 +16,10 @@ from seccompgen.render.seccompiler import render_seccompiler
 from seccompgen.verify import Code, Difference, meaning, prove
 
 if TYPE_CHECKING:
+    from seccompgen.core.built import Built
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Built
 
 _SUFFIXES = {"minijail": "policy", "seccompiler": "json"}
 

@@ -21,10 +21,10 @@ from seccompgen.verify import Code, Difference, Meaning, meaning, prove
 from seccompgen.verify.oracle import Case, FieldTest, OneOf
 
 if TYPE_CHECKING:
+    from seccompgen.core.built import Built
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import CompiledProgram, Program
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Built
     from seccompgen.policy.oci import OciProfile
 
 

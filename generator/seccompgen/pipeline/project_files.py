@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen.core.built import module_name
 from seccompgen.core.foreign import Reading
 from seccompgen.core.model import FilterFlag
 from seccompgen.core.report_only import REFUSES_NOTHING, SUFFIX
@@ -16,7 +17,6 @@ from seccompgen.pipeline.build import (
     MATRIX_NAME,
     PLAIN_OPTIONS,
     build_policies,
-    module_name,
     read_objective,
 )
 from seccompgen.pipeline.files import filter_files, support_files
@@ -29,8 +29,9 @@ from seccompgen.render.table_module import render_table, render_tables_package
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from seccompgen.core.built import Built
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import BuildOptions, Built
+    from seccompgen.pipeline.build import BuildOptions
     from seccompgen.pipeline.project import Project
 
 _TYPED_NAME = "py.typed"

@@ -19,10 +19,10 @@ from seccompgen.verify import Code, Difference, meaning, prove
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from seccompgen.core.built import Built
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Built
 
 _KILLS = "calls through other ABIs are killed even so: no {} can log these"
 _BY_NAME = "calls through other ABIs are logged by their names alone, as systemd has it"

@@ -14,9 +14,9 @@ from seccompgen.policy.unit import in_units, unit_settings
 from seccompgen.verify import Code, Difference, meaning, prove
 
 if TYPE_CHECKING:
+    from seccompgen.core.built import Built
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Built
 
 
 def unit_files(one: Built, tables: Tables, release: int | None) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ import shlex
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.abis import ABIS
+from seccompgen.core.built import Built, module_name
 from seccompgen.core.errors import (
     AnswerNo,
     Diagnostic,
@@ -25,7 +26,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.core.report_only import REFUSES_NOTHING
 from seccompgen.filters.find.load import load_filter
-from seccompgen.pipeline.build import Built, are_unchanged, difference_text, module_name
+from seccompgen.pipeline.build import are_unchanged, difference_text
 from seccompgen.pipeline.files import filter_files, has_place, support_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.stock import stock_policies

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from seccompgen.core.built import is_device
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import printable
 from seccompgen.filters.find.locate import locate_policy
 from seccompgen.io.reading import read_input
 from seccompgen.lint import Severity, lint_policy
-from seccompgen.pipeline.build import difference_text, is_device
+from seccompgen.pipeline.build import difference_text
 from seccompgen.policy import load_policy
 from seccompgen.policy.document import MAX_POLICY, read_document
 from seccompgen.policy.formats import PLAIN_READING, Reading, filter_names, translate

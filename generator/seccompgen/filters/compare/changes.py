@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen.core.built import module_name
 from seccompgen.core.errors import InputError, UndecidedError
 from seccompgen.core.program import decode
 from seccompgen.filters.find.module import read_module
 from seccompgen.io.reading import MAX_FILTER, read_file
-from seccompgen.pipeline.build import difference_text, module_name
+from seccompgen.pipeline.build import difference_text
 from seccompgen.pipeline.packages import INIT_NAME, holds_program
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, prove
@@ -19,9 +20,9 @@ from seccompgen.verify import Code, Difference, prove
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from seccompgen.core.built import Built
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Built
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.built import Built
     from seccompgen.core.model import Origin, ResolvedPolicy, Settings
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.module import Module
-    from seccompgen.pipeline.build import BuildOptions, Built
+    from seccompgen.pipeline.build import BuildOptions
     from seccompgen.verify import Meaning
 
 
