@@ -14,7 +14,7 @@ import click
 from seccompgen.cli import command
 from seccompgen.cli.commands import COMMANDS, SECTIONS
 from seccompgen.core.published import documentation
-from seccompgen.distribute.completion import script
+from seccompgen.distribute.shell_scripts import script
 from seccompgen.io.console import say
 from seccompgen.io.outputs import Outputs
 

@@ -31,7 +31,12 @@ _LONGEST = (
     # Other files take what the first two compile from the cache of the run.
     *("stock/test_programs", "compile/test_corpus", "compile/test_large_policies"),
     *("pipeline/test_means", "cli/test_tables", "verify/test_indistinguishable"),
-    *("policy/test_json_schema", "filters/test_forms", "render/test_sources", "cli/test_history"),
+    *(
+        "policy/test_json_schema",
+        "filters/find/test_forms",
+        "render/test_sources",
+        "cli/test_history",
+    ),
     *("lint/test_historic", "compile/test_programs", "pipeline/test_depfile"),
     *("distribute/test_pytest_plugin", "compile/test_objectives", "verify/test_provers"),
     *("ecosystem/test_enforced", "ecosystem/test_packages", "ecosystem/test_site"),

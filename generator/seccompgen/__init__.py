@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from seccompgen.core.problems import Problem
     from seccompgen.core.program import CompiledProgram, Instruction, Program
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.filters.compare.call_classes import CallClass
     from seccompgen.filters.compare.claims import Verdict
-    from seccompgen.filters.compare.differing import CallClass
     from seccompgen.filters.find.assembler import Assembler
     from seccompgen.kernel.shipped import load_tables, shipped_tables
     from seccompgen.lint import Finding, Severity, Witness
@@ -140,7 +140,7 @@ _HOMES = {
     "seccompgen.core.tables": "Table Tables",
     "seccompgen.filters.find.assembler": "Assembler",
     "seccompgen.filters.compare.claims": "Verdict",
-    "seccompgen.filters.compare.differing": "CallClass",
+    "seccompgen.filters.compare.call_classes": "CallClass",
     "seccompgen.kernel.shipped": "load_tables shipped_tables",
     "seccompgen.lint": "Finding Severity Witness",
     "seccompgen.verify": "Difference Method Proof",

@@ -254,9 +254,9 @@ def test_builds_into_siblings_do_not_wait_for_each_other(args: tuple[str, ...], 
 
 
 def while_compiling_either(pause: Callable[[], None]) -> None:
-    from seccompgen.distribute import vendor
+    from seccompgen.distribute import vendoring
 
-    once_before(vendor, "filter_files", pause)
+    once_before(vendoring, "filter_files", pause)
     while_compiling(pause)
 
 

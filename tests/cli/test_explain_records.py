@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from command import ROOT, inside
 from seccompgen.core.abis import ABIS
-from seccompgen.filters.tell.explained import Explainer
+from seccompgen.filters.tell.explainer import Explainer
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy.formats.core_dump import _signal
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNION = {
-    "cli": "combine commands common completing reading",
+    "cli": "combine candidates commands common reading_options",
     "core": "abis ages argument_families built constant_families errnos errors facts foreign "
     "known_families model multiplexed naming objective problems program published reach "
     "releases report_only sets spelling styled tables text word wording",
     "filters": "combine combine.combined find find.lift find.load find.locate find.raw_abis",
-    "io": "console outputs reach reading streams",
+    "io": "console file_reach outputs reading streams",
     "kernel": "constants_file entry_points fact_files powers prototypes_file shipped since_file",
     "pipeline": "build files packages pool threads",
     "policy": "conditions dead document expressions form formats formats.detect ground groups "

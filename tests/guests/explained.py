@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
-from seccompgen.filters.tell.explained import Explainer
+from seccompgen.filters.tell.explainer import Explainer
 from seccompgen.filters.tell.written_call import CallOnAbi
 from seccompgen.kernel.shipped import shipped_tables
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import corpus
 import marked_calls
 from seccompgen.core.abis import ABIS
-from seccompgen.filters.tell.explained import Explainer
+from seccompgen.filters.tell.explainer import Explainer
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from proving import TABLES, as_call, spread_out
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.model import ActionKind
-from seccompgen.filters.compare.differing import differing_calls
+from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.verify import Difference, Method, Operation, Proof, Relation, Stack, meaning, prove
 from strategies import loaded, plain_tables
 
 if TYPE_CHECKING:
-    from seccompgen.filters.compare.differing import CallClass
+    from seccompgen.filters.compare.call_classes import CallClass
     from seccompgen.verify.call import Call
 
 STRICTEST_FIRST = (

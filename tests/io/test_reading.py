@@ -375,7 +375,7 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
 
 # Where a file is opened otherwise, and why nobody can make that wait, or read without an end.
 OTHERWISE = {
-    "io/store.py": "a directory of the user's own, checked; each entry behind a hash",
+    "io/entry_store.py": "a directory of the user's own, checked; each entry behind a hash",
     "cli/record.py": "an output",
     "cli/run.py": "an output",
     "kernel/fetch/local.py": "an archive that is a regular file; its members have limits",
@@ -402,7 +402,7 @@ OTHERWISE = {
     "scan/scanner.py": "a function of its own that is called load",
 }
 OPENING = {"open", "read_bytes", "read_text", "fdopen", "load", "loads"}
-OURS = {"lockfile.load", "cache.load", "store.load", "tar.open"}
+OURS = {"lockfile.load", "cache.load", "entry_store.load", "tar.open"}
 NAMED = re.compile("open|read_(bytes|text)|loads?\\(")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from c_programs import compiled
-from seccompgen.io.store import deciding_files
+from seccompgen.io.entry_store import deciding_files
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.scan import Kept, Scan, ScanOptions, analysis, scan, scanner
 from seccompgen.scan import kept as kept_module

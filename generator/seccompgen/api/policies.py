@@ -253,7 +253,7 @@ def vendor(
 
     Raises InputError with the errors of all policies, and for files that would be lost.
     """
-    from seccompgen.distribute import vendor as vendoring  # noqa: PLC0415
+    from seccompgen.distribute import vendoring  # noqa: PLC0415
     from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
     from seccompgen.pipeline.files import put  # noqa: PLC0415
 

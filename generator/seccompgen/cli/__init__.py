@@ -61,7 +61,7 @@ def _equipped(command: click.Command, name: str) -> click.Command:
 
 
 if "_SECCOMPGEN_COMPLETE" in os.environ:  # a shell asks by a script of that module
-    import_module("seccompgen.distribute.completion")
+    import_module("seccompgen.distribute.shell_scripts")
 
 
 def _meant(word: str, commands: list[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     check_outputs,
     json_option,
@@ -31,7 +31,7 @@ from seccompgen.io.console import print_json
 @click.option(
     "--arch",
     metavar="ABI",
-    shell_complete=completing.abis,
+    shell_complete=candidates.abis,
     help="Only this ABI; needed where FILE does not say one.",
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")

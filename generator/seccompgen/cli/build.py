@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     arches_option,
     bitmap_option,
@@ -30,7 +30,7 @@ from seccompgen.cli.common import (
     report_only_option,
     tables_option,
 )
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError, Position
 from seccompgen.io.console import print_json, say
@@ -50,7 +50,7 @@ _MOST_RULES = 5
 
 @click.command()
 @click.argument(
-    "words", nargs=-1, metavar="[POLICY]...", type=click.Path(), shell_complete=completing.filters
+    "words", nargs=-1, metavar="[POLICY]...", type=click.Path(), shell_complete=candidates.filters
 )
 @click.option(
     "-o",
@@ -131,7 +131,7 @@ def build(
     POLICY, all policies of the project that the current directory lies in: a section
     [tool.seccompgen] of its pyproject.toml says where they are and where their filters go.
     """
-    from seccompgen.filters.compare.changes import new_filters  # noqa: PLC0415
+    from seccompgen.filters.compare.staleness import new_filters  # noqa: PLC0415
     from seccompgen.pipeline.build import build_policies  # noqa: PLC0415 - keeps --help fast
     from seccompgen.pipeline.files import (  # noqa: PLC0415
         Compiled,

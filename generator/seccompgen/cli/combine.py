@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     all_filters,
     check_outputs,
@@ -19,7 +19,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.cli.reading import readings_options
+from seccompgen.cli.reading_options import readings_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError
 from seccompgen.io.console import print_json
@@ -27,7 +27,7 @@ from seccompgen.io.console import print_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seccompgen.cli.reading import Readings
+    from seccompgen.cli.reading_options import Readings
     from seccompgen.core.foreign import Reading
 
 
@@ -39,7 +39,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             nargs=-1,
             metavar="FILTER...",
             type=click.Path(),
-            shell_complete=completing.filters,
+            shell_complete=candidates.filters,
         ),
         click.option("--name", required=True, help="The name of the new filter."),
         click.option(
@@ -180,12 +180,12 @@ def _combine(
         files = combined_files(found, tables, output, form, readings.others.systemd)
         notes = [*found.notes, *left_out_of(found, form)]
         if check:
-            from seccompgen.filters.compare.changes import New  # noqa: PLC0415
+            from seccompgen.filters.compare.staleness import PlannedFilter  # noqa: PLC0415
 
             refuse_to_overwrite(files)
             print_notes(notes)
             outputs = Outputs(files, orphaned_sources(files))
-            check_outputs(outputs, [New(name, name, found.programs)], tables)
+            check_outputs(outputs, [PlannedFilter(name, name, found.programs)], tables)
             break
         with exclusive(output.absolute().parent):
             # As `pipeline.files.put` does, and why.

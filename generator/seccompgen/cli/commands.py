@@ -10,7 +10,7 @@ from typing import NamedTuple
 from seccompgen.core.published import documentation
 
 
-class Command(NamedTuple):
+class CommandInfo(NamedTuple):
     """A command: its module in this room, the page of docs/ that says more, and command lines."""
 
     module: str
@@ -20,7 +20,7 @@ class Command(NamedTuple):
 
 SECTIONS = {
     "Compile": {
-        "build": Command(
+        "build": CommandInfo(
             "build",
             "docs/build.md",
             (
@@ -30,8 +30,8 @@ SECTIONS = {
                 "build worker.yml --profile worker.strace --costs -o out",
             ),
         ),
-        "init": Command("init", "docs/init.md", ("init --policy web_worker",)),
-        "vendor": Command(
+        "init": CommandInfo("init", "docs/init.md", ("init --policy web_worker",)),
+        "vendor": CommandInfo(
             "vendor",
             "docs/vendor.md",
             (
@@ -41,7 +41,7 @@ SECTIONS = {
         ),
     },
     "Watch programs": {
-        "run": Command(
+        "run": CommandInfo(
             "run",
             "docs/run.md",
             (
@@ -49,7 +49,7 @@ SECTIONS = {
                 "run --trace worker.yml -- ./worker",
             ),
         ),
-        "record": Command(
+        "record": CommandInfo(
             "record",
             "docs/record.md",
             (
@@ -58,10 +58,10 @@ SECTIONS = {
                 "record --against worker.yml -- ./worker",
             ),
         ),
-        "scan": Command("scan", "docs/scan.md", ("scan ./server -o server.yml",)),
+        "scan": CommandInfo("scan", "docs/scan.md", ("scan ./server -o server.yml",)),
     },
     "Check": {
-        "lint": Command(
+        "lint": CommandInfo(
             "lint",
             "docs/lint.md",
             (
@@ -71,7 +71,7 @@ SECTIONS = {
                 "lint worker.yml --from debian:11 --to debian:13",
             ),
         ),
-        "verify": Command(
+        "verify": CommandInfo(
             "verify",
             "docs/proof.md",
             (
@@ -79,7 +79,7 @@ SECTIONS = {
                 "verify myapp/sandbox/worker --policy worker.yml",
             ),
         ),
-        "drift": Command(
+        "drift": CommandInfo(
             "drift",
             "docs/drift.md",
             (
@@ -90,7 +90,7 @@ SECTIONS = {
         ),
     },
     "Explain": {
-        "explain": Command(
+        "explain": CommandInfo(
             "explain",
             "docs/explain.md",
             (
@@ -99,7 +99,7 @@ SECTIONS = {
                 "explain --audit /var/log/audit/audit.log worker.yml",
             ),
         ),
-        "report": Command(
+        "report": CommandInfo(
             "report",
             "docs/report.md",
             (
@@ -111,7 +111,7 @@ SECTIONS = {
         ),
     },
     "Compare and combine": {
-        "diff": Command(
+        "diff": CommandInfo(
             "diff",
             "docs/diff.md",
             (
@@ -122,7 +122,7 @@ SECTIONS = {
                 "diff --tables-before tables-6.12 worker.yml",
             ),
         ),
-        "subset": Command(
+        "subset": CommandInfo(
             "compare",
             "docs/compare.md",
             (
@@ -130,8 +130,10 @@ SECTIONS = {
                 "subset docker.json docker.json --caps 1:CAP_SYS_ADMIN --caps 2:",
             ),
         ),
-        "equiv": Command("compare", "docs/compare.md", ("equiv old.bpf worker.yml --arch x86_64",)),
-        "intersect": Command(
+        "equiv": CommandInfo(
+            "compare", "docs/compare.md", ("equiv old.bpf worker.yml --arch x86_64",)
+        ),
+        "intersect": CommandInfo(
             "combine",
             "docs/compare.md",
             (
@@ -139,15 +141,15 @@ SECTIONS = {
                 "intersect team.json docker-default.json --name app --format oci -o out",
             ),
         ),
-        "union": Command(
+        "union": CommandInfo(
             "combine", "docs/compare.md", ("union base.yml worker.yml --name either -o out",)
         ),
-        "subtract": Command(
+        "subtract": CommandInfo(
             "combine", "docs/compare.md", ("subtract base.yml worker.yml --name rest -o out",)
         ),
     },
     "Other formats": {
-        "convert": Command(
+        "convert": CommandInfo(
             "convert",
             "docs/formats.md",
             (
@@ -156,11 +158,11 @@ SECTIONS = {
                 "convert firecracker.json -o policies/",
             ),
         ),
-        "disasm": Command("disasm", "docs/library.md", ("disasm no_exec --arch x86_64",)),
-        "asm": Command("asm", "docs/library.md", ("asm program.txt -o program.bpf",)),
+        "disasm": CommandInfo("disasm", "docs/library.md", ("disasm no_exec --arch x86_64",)),
+        "asm": CommandInfo("asm", "docs/library.md", ("asm program.txt -o program.bpf",)),
     },
     "Look up": {
-        "syscalls": Command(
+        "syscalls": CommandInfo(
             "syscalls",
             "docs/tables.md",
             (
@@ -169,7 +171,7 @@ SECTIONS = {
                 "syscalls @basic-io",
             ),
         ),
-        "constants": Command(
+        "constants": CommandInfo(
             "constants",
             "docs/tables.md",
             (
@@ -177,8 +179,8 @@ SECTIONS = {
                 "constants 0x5412",
             ),
         ),
-        "schema": Command("schema", "docs/policy.md", ("schema",)),
-        "tables": Command(
+        "schema": CommandInfo("schema", "docs/policy.md", ("schema",)),
+        "tables": CommandInfo(
             "tables",
             "docs/tables.md",
             (
@@ -188,7 +190,7 @@ SECTIONS = {
         ),
     },
     "Set up": {
-        "completion": Command(
+        "completion": CommandInfo(
             "completion",
             "docs/tour.md",
             (

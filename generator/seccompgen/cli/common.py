@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.core.styled import Style
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.compare.changes import New
+    from seccompgen.filters.compare.staleness import PlannedFilter
     from seccompgen.filters.find.locate import Located
     from seccompgen.io.outputs import Outputs
     from seccompgen.pipeline.build import BuildOptions
@@ -52,7 +52,7 @@ arches_option = click.option(
     "arches",
     multiple=True,
     metavar="ABI",
-    shell_complete=completing.abis,
+    shell_complete=candidates.abis,
     help="Only this ABI; repeatable.",
 )
 optimize_option = click.option(
@@ -179,12 +179,12 @@ def print_warnings(warnings: Iterable[Diagnostic]) -> None:
         say(one.line(("warning", Style.YELLOW)), err=True)
 
 
-def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> None:
+def check_outputs(outputs: Outputs, filters: Sequence[PlannedFilter], tables: Tables) -> None:
     """Raise AnswerNo if writing ``outputs`` would change anything, with what it would change.
 
     ``filters`` are those whose files are among the outputs.
     """
-    from seccompgen.filters.compare.changes import explain  # noqa: PLC0415
+    from seccompgen.filters.compare.staleness import explain  # noqa: PLC0415
     from seccompgen.pipeline.packages import heads  # noqa: PLC0415
 
     stale = outputs.stale(lambda path, content: explain(path, content, filters, tables), heads)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
-from seccompgen.cli.reading import readings_options
+from seccompgen.cli.reading_options import readings_options
 from seccompgen.cli.verdicts import (
     answers_as_json,
     arch_option,
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from seccompgen.cli.reading import Readings
+    from seccompgen.cli.reading_options import Readings
     from seccompgen.core.tables import Tables
+    from seccompgen.filters.compare.call_classes import CallClass
     from seccompgen.filters.compare.claims import Claim, Verdict
-    from seccompgen.filters.compare.differing import CallClass
 
 _MOST_CLASSES = 20
 """As many classes of calls are printed for an ABI; --json has all."""
@@ -40,8 +40,8 @@ _PERMITTING = [kind.name.lower() for kind in ActionKind if kind is not ActionKin
 
 
 @click.command()
-@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
-@click.argument("right", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
+@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters)
+@click.argument("right", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters)
 @arch_option
 @method_option
 @readings_options
@@ -72,8 +72,8 @@ def equiv(
 
 
 @click.command()
-@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=completing.filters)
-@click.argument("right", metavar="BASELINE", type=click.Path(), shell_complete=completing.filters)
+@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters)
+@click.argument("right", metavar="BASELINE", type=click.Path(), shell_complete=candidates.filters)
 @click.option(
     "--up-to",
     type=click.Choice(_PERMITTING),

@@ -23,7 +23,7 @@ def completion(ctx: click.Context, shell: str | None, *, install: bool) -> None:
     With --install, put it where the shell finds it by itself from its next start on. SHELL is by
     default the one that the variable SHELL names.
     """
-    from seccompgen.distribute.completion import installation, script  # noqa: PLC0415 - heavy
+    from seccompgen.distribute.shell_scripts import installation, script  # noqa: PLC0415 - heavy
 
     named = shell or Path(os.environ.get("SHELL", "")).name
     if named not in _SHELLS:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import json_option, read_tables, tables_option
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--arch",
     metavar="ABI",
-    shell_complete=completing.abis,
+    shell_complete=candidates.abis,
     help="Only this ABI, by any of its names.",
 )
 @tables_option

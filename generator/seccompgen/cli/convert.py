@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli.common import print_notes, print_written, read_tables, tables_option
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.io.console import say

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import all_filters, json_option, one_filter, read_tables, tables_option
-from seccompgen.cli.reading import readings_options
+from seccompgen.cli.reading_options import readings_options
 from seccompgen.cli.verdicts import arch_option
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, UndecidedError
@@ -20,7 +20,7 @@ from seccompgen.io.console import print_json, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.cli.reading import Readings
+    from seccompgen.cli.reading_options import Readings
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.filter_changes import FilterChange, FilterDiff, TablesDiff
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     nargs=-1,
     metavar="[FILTER FILTER | PATH...]",
     type=click.Path(),
-    shell_complete=completing.filters,
+    shell_complete=candidates.filters,
 )
 @click.option(
     "--git",
@@ -122,7 +122,7 @@ def diff(
 def _of_two(
     before: str, after: str, tables: Tables, only: Abi | None, readings: Sequence[Reading]
 ) -> FilterDiff:
-    from seccompgen.filters.compare.filter_diff import diff_filters  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.meaning_diff import diff_filters  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.find.load import load_filter  # noqa: PLC0415
 
     paths = one_filter(before), one_filter(after)

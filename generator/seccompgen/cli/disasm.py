@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     json_option,
     means,
@@ -14,7 +14,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.deciding import origin_json
 from seccompgen.io.console import print_json, say
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument(
-    "filter_word", metavar="FILTER", type=click.Path(), shell_complete=completing.filters
+    "filter_word", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters
 )
 @click.option(
     "--arch",
     metavar="ABI",
-    shell_complete=completing.abis,
+    shell_complete=candidates.abis,
     help="Only this ABI; needed for a raw .bpf file.",
 )
 @reading_options

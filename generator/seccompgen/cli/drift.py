@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     all_filters,
     json_option,
@@ -17,7 +17,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.cli.reading import based_reading_options
+from seccompgen.cli.reading_options import based_reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError
 from seccompgen.io.console import print_json, say
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     nargs=-1,
     metavar="[FILTER...]",
     type=click.Path(),
-    shell_complete=completing.filters,
+    shell_complete=candidates.filters,
 )
 @click.option("--tag", metavar="TAG", help="The newer Linux release; default: the shipped tables'.")
 @click.option(
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="For a terminal, or for an issue and the summary of a job.",
 )
-@click.option("--arch", metavar="ABI", shell_complete=completing.abis, help="Only this ABI.")
+@click.option("--arch", metavar="ABI", shell_complete=candidates.abis, help="Only this ABI.")
 @based_reading_options
 @tables_option
 @json_option

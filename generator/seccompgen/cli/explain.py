@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     json_option,
     means,
@@ -17,7 +17,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError, cannot
 from seccompgen.core.problems import Problem
@@ -26,7 +26,7 @@ from seccompgen.io.console import print_json, print_json_line, say
 if TYPE_CHECKING:
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.foreign import Reading
-    from seccompgen.filters.tell.explained import Explainer
+    from seccompgen.filters.tell.explainer import Explainer
     from seccompgen.policy.formats.log_lines import UntoldDeath
     from seccompgen.render.audit_report import RefusedCall
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     nargs=-1,
     metavar="FILTER [CALL [ARG]...]",
     type=click.UNPROCESSED,
-    shell_complete=completing.filter_and_call,
+    shell_complete=candidates.filter_and_call,
 )
 @click.option(
     "--arch",
     "arches",
     multiple=True,
     metavar="ABI",
-    shell_complete=completing.abis,
+    shell_complete=candidates.abis,
     help="Only calls through this ABI; repeatable.",
 )
 @click.option(
@@ -75,7 +75,7 @@ def explain(
 
     With --audit, FILE is a log or a core dump, by default standard input. See docs/explain.md.
     """
-    from seccompgen.filters.tell.explained import Explainer  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.explainer import Explainer  # noqa: PLC0415 - keeps --help fast
     from seccompgen.render.explanation import (  # noqa: PLC0415
         explanation_json,
         explanation_text,
@@ -134,7 +134,7 @@ def _whole(explainer: Explainer, *, as_json: bool) -> None:
 
 def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: bool) -> None:
     """Read a log, and say which rule each refused call was."""
-    from seccompgen.filters.tell.audited import Auditor  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.audit import Auditor  # noqa: PLC0415 - keeps --help fast
     from seccompgen.io.reading import read_lines, read_start  # noqa: PLC0415
     from seccompgen.policy.formats.core_dump import LOOKED_AT, MAGIC  # noqa: PLC0415
     from seccompgen.render.audit_report import audit_json, audit_text  # noqa: PLC0415

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     all_filters,
     json_option,
@@ -16,7 +16,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.cli.reading import based_reading_options
+from seccompgen.cli.reading_options import based_reading_options
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean
 from seccompgen.core.problems import Problem
@@ -41,7 +41,7 @@ PAGE = documentation("docs/lint.md")
     nargs=-1,
     metavar="[FILTER]...",
     type=click.Path(),
-    shell_complete=completing.filters,
+    shell_complete=candidates.filters,
 )
 @click.option(
     "--select", multiple=True, metavar="CODE", help="Only findings of this code; repeatable."
@@ -61,7 +61,7 @@ PAGE = documentation("docs/lint.md")
 @click.option(
     "--arch",
     metavar="ABI",
-    shell_complete=completing.abis,
+    shell_complete=candidates.abis,
     help="Only this ABI; needed for a raw .bpf file.",
 )
 @based_reading_options

@@ -18,7 +18,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import EXIT_NO, InputError, OutsideError, cannot
 from seccompgen.core.text import many
 from seccompgen.io.console import print_json, say

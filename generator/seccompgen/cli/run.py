@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     json_option,
     means,
@@ -22,7 +22,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
 from seccompgen.io.console import say, write_lines
 
@@ -59,7 +59,7 @@ class _RunCommand(click.Command):
 
 @click.command(cls=_RunCommand)
 @click.argument(
-    "filter_word", metavar="FILTER", type=click.Path(), shell_complete=completing.filters
+    "filter_word", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters
 )
 @click.argument("words", metavar="-- COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @click.option(

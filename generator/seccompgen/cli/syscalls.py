@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import json_option, read_tables, tables_option
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
@@ -31,12 +31,12 @@ _MOST_NAMED = 8
 
 @click.command()
 @click.argument(
-    "call", metavar="[NAME|NR|@GROUP]", required=False, shell_complete=completing.calls_and_groups
+    "call", metavar="[NAME|NR|@GROUP]", required=False, shell_complete=candidates.calls_and_groups
 )
 @click.option(
     "--arch",
     metavar="ABI",
-    shell_complete=completing.abis,
+    shell_complete=candidates.abis,
     help="Only this ABI, by any of its names.",
 )
 @click.option("--since", metavar="RELEASE", help="List the calls newer than this, such as v6.1.")

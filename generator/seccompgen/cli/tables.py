@@ -178,7 +178,7 @@ def _finish(
     as_json: bool,
 ) -> None:
     """Say what the tag brings, then check or write."""
-    from seccompgen.filters.compare.changes import new_filters  # noqa: PLC0415
+    from seccompgen.filters.compare.staleness import new_filters  # noqa: PLC0415
     from seccompgen.kernel.fact_changes import compare_prototypes  # noqa: PLC0415
     from seccompgen.pipeline.tag_tables import absent_abis, compare_constants, compare_tables  # noqa: PLC0415
 

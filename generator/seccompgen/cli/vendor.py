@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     arches_option,
     bitmap_option,
@@ -26,7 +26,7 @@ from seccompgen.cli.common import (
     report_only_option,
     tables_option,
 )
-from seccompgen.cli.reading import outside_option
+from seccompgen.cli.reading_options import outside_option
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.io.console import print_json
@@ -39,7 +39,7 @@ from seccompgen.io.console import print_json
     required=True,
     metavar="[POLICY]... DEST",
     type=click.Path(),
-    shell_complete=completing.filters,
+    shell_complete=candidates.filters,
 )
 @click.option(
     "--single-file", is_flag=True, help="DEST is one module, with the runtime as part of it."
@@ -82,7 +82,7 @@ def vendor(
     beside them says what they were made from. With DEST alone, it is brought to what its manifest
     says, from the policies as they are now.
     """
-    from seccompgen.distribute import vendor as vendoring  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.distribute import vendoring  # noqa: PLC0415 - keeps --help fast
     from seccompgen.pipeline.files import put  # noqa: PLC0415
 
     if check and force:
@@ -109,7 +109,7 @@ def vendor(
 
     how = means(cached=not (check or no_cache))
     written: list[Path] = []
-    findings: list[vendoring.Finding] = []
+    findings: list[vendoring.FileFinding] = []
     with progress("compiling") as report:
 
         def make() -> vendoring.Vendoring:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import means, progress
 from seccompgen.core.errors import AnswerNo, Diagnostic, Position, UndecidedError
 from seccompgen.core.styled import Style, Styled
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 arch_option = click.option(
     "--arch",
     metavar="ABI",
-    shell_complete=completing.abis,
+    shell_complete=candidates.abis,
     help="Only this ABI; needed for a raw .bpf file.",
 )
 method_option = click.option(

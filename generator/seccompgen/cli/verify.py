@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import completing
+from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     all_filters,
     json_option,
@@ -18,7 +18,7 @@ from seccompgen.cli.common import (
     required_project,
     tables_option,
 )
-from seccompgen.cli.reading import reading_options
+from seccompgen.cli.reading_options import reading_options
 from seccompgen.cli.verdicts import (
     arch_option,
     call_as_json,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument(
-    "words", nargs=-1, metavar="[FILTER]...", type=click.Path(), shell_complete=completing.filters
+    "words", nargs=-1, metavar="[FILTER]...", type=click.Path(), shell_complete=candidates.filters
 )
 @click.option(
     "--policy",
@@ -83,8 +83,8 @@ def verify(
     the project that the current directory lies in.
     """
     from seccompgen.filters.compare.claims import claims_of_policy, claims_of_programs  # noqa: PLC0415
-    from seccompgen.filters.find.beside import unproved  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.find.locate import FilterForm, kind_of  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.find.related_files import unproved  # noqa: PLC0415 - keeps --help fast
 
     if policy_word and not words:
         raise InputError("--policy needs a FILTER; a project's modules have policies of their own")

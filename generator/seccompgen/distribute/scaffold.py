@@ -22,7 +22,7 @@ _NO_PROGRAM_OF_ITS_OWN = {"tests", "test", "docs", "examples", "build", "dist"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _Probe:
     """Python that makes a call, as a line for ``python -c`` without double quotes."""
 
     what: str
@@ -30,33 +30,33 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _StockStart:
     """A demonstration of a stock policy, and the use of rules of one's own beside it."""
 
-    refused: _Call
-    allowed: _Call
+    refused: _Probe
+    allowed: _Probe
     more: str
     action: str
     names: str
 
 
-_NO_PROGRAMS = _Call("other_programs", "import os; os.execv('/bin/true', ['true'])")
+_NO_PROGRAMS = _Probe("other_programs", "import os; os.execv('/bin/true', ['true'])")
 _MORE_REFUSED = ("To refuse more, for example", "errno(EPERM)", "ptrace, process_vm_writev")
 _KINDS = {
-    "no_network": _Kind(
-        _Call("internet_sockets", "import socket; socket.socket(socket.AF_INET)"),
-        _Call("pipes", "import os; os.pipe()"),
+    "no_network": _StockStart(
+        _Probe("internet_sockets", "import socket; socket.socket(socket.AF_INET)"),
+        _Probe("pipes", "import os; os.pipe()"),
         *_MORE_REFUSED,
     ),
-    "no_exec": _Kind(_NO_PROGRAMS, _Call("files", "open('/dev/null', 'w')"), *_MORE_REFUSED),
-    "compute_only": _Kind(
-        _Call("files", "open('/dev/null')"),
-        _Call("memory", "bytearray(1 << 24)"),
+    "no_exec": _StockStart(_NO_PROGRAMS, _Probe("files", "open('/dev/null', 'w')"), *_MORE_REFUSED),
+    "compute_only": _StockStart(
+        _Probe("files", "open('/dev/null')"),
+        _Probe("memory", "bytearray(1 << 24)"),
         *("If your program needs more, for example a look at files", "allow", "newfstatat, statx"),
     ),
-    "web_worker": _Kind(
+    "web_worker": _StockStart(
         _NO_PROGRAMS,
-        _Call("imports", "import http.server"),
+        _Probe("imports", "import http.server"),
         *("If your program needs more, for example upstreams to ask", "allow", "socket, connect"),
     ),
 }

@@ -21,8 +21,15 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import Position
 from seccompgen.core.model import Origin
 from seccompgen.core.program import CompiledProgram, Cost, decode
-from seccompgen.io import store
-from seccompgen.io.store import KEPT_SECONDS, drop_unused, opened, read_entry, sha256, write_entry
+from seccompgen.io import entry_store
+from seccompgen.io.entry_store import (
+    KEPT_SECONDS,
+    drop_unused,
+    opened,
+    read_entry,
+    sha256,
+    write_entry,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -90,7 +97,7 @@ _ROOTS = ("seccompgen.pipeline.proved", "seccompgen.pipeline.cache")
 
 def deciding_files(package: Path) -> list[Path]:
     """Return the source files that decide a program; ``package`` is where seccompgen is."""
-    return store.deciding_files(package, _ROOTS)
+    return entry_store.deciding_files(package, _ROOTS)
 
 
 def _fingerprint() -> str:
@@ -100,7 +107,7 @@ def _fingerprint() -> str:
     otherwise: what an older one made would be stale to `--check`, which takes nothing from here.
     """
     package = Path(__file__).parents[1]
-    sources = store.hashed(package, deciding_files(package))
+    sources = entry_store.hashed(package, deciding_files(package))
     if not sources:
         return ""
     versions = sys.implementation.name, tuple(sys.version_info), _numpy_release()

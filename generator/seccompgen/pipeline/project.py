@@ -10,7 +10,7 @@ from pathlib import Path
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.objective import Optimize
 from seccompgen.core.problems import Problem
-from seccompgen.io.reach import beyond
+from seccompgen.io.file_reach import beyond
 from seccompgen.io.reading import decode_text, parse_toml, read_file, read_input
 from seccompgen.policy.document import POLICY_SUFFIXES
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
 from seccompgen.core.model import FilterFlag
 from seccompgen.core.problems import Problem
-from seccompgen.io.reach import require_reach
+from seccompgen.io.file_reach import require_reach
 from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
 from seccompgen.policy.formats import PLAIN_READING, Format, Reading, translate

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
-from seccompgen.io.store import (
+from seccompgen.io.entry_store import (
     KEPT_SECONDS,
     deciding_files,
     drop_unused,

@@ -29,7 +29,7 @@ def bring_up_to_date(root: Path) -> Package:
     Of a project whose filters are ``committed``, nothing is written: raises AnswerNo if they are
     not what the policies give. Raises InputError with every error of every policy.
     """
-    from seccompgen.filters.compare.changes import explain, new_filters  # noqa: PLC0415
+    from seccompgen.filters.compare.staleness import explain, new_filters  # noqa: PLC0415
     from seccompgen.pipeline.build import BuildOptions, shipped_tables  # noqa: PLC0415 - a plugin is loaded for projects without us, too
     from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.files import Compiled, put  # noqa: PLC0415

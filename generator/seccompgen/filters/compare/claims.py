@@ -39,15 +39,15 @@ from seccompgen.filters.combine.combined import (
     settings_of,
     stack_of,
 )
-from seccompgen.filters.compare.differing import CallClass, differing_calls
-from seccompgen.filters.find.beside import runtime_problems, strangers
+from seccompgen.filters.compare.call_classes import CallClass, differing_calls
 from seccompgen.filters.find.load import compile_filter, load_filter
 from seccompgen.filters.find.locate import vendored_from
 from seccompgen.filters.find.module import (
     filter_sha256,
     read_banner,
 )
-from seccompgen.io.reach import beyond
+from seccompgen.filters.find.related_files import runtime_problems, strangers
+from seccompgen.io.file_reach import beyond
 from seccompgen.pipeline.build import PLAIN_OPTIONS, difference_text
 from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.pool import spread

@@ -9,8 +9,8 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.filter_changes import NewCall, TablesDiff
 from seccompgen.core.model import U32
 from seccompgen.core.word import ARCH, NR
-from seccompgen.filters.compare.filter_diff import diff_filters
-from seccompgen.filters.find.following import ALL_CALLS, Following, with_field
+from seccompgen.filters.compare.meaning_diff import diff_filters
+from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
 from seccompgen.filters.find.load import load_filter
 from seccompgen.verify import Meaning
 from seccompgen.verify.followers import follower
@@ -62,7 +62,7 @@ def new_calls(
 
 
 @dataclass(slots=True)
-class _New:
+class _NewCallAnswers:
     """The answers to a new call, and the rules that give them."""
 
     answers: set[str] = field(default_factory=set)
@@ -78,20 +78,22 @@ def _gained(before: Tables, after: Tables, abi: str) -> Mapping[int, str]:
     return {nr: name for nr, name in names.items() if name not in old.numbers}
 
 
-def _answers(abi: Abi, side: FilterSemantics, calls: Mapping[int, str]) -> dict[str, _New]:
+def _answers(
+    abi: Abi, side: FilterSemantics, calls: Mapping[int, str]
+) -> dict[str, _NewCallAnswers]:
     """Return the answers of the program for ``abi`` to calls of that ABI."""
     from seccompgen.render import ret_action  # noqa: PLC0415 - jinja2
 
-    found: dict[str, _New] = {}
-    following = Following()
-    box = with_field(ALL_CALLS, ARCH, following.sets.masked(U32, abi.audit_arch))
-    box = with_field(box, NR, following.sets.among(calls))
-    for part, answer in following.parts(follower(side), box):
+    found: dict[str, _NewCallAnswers] = {}
+    walk = BoxWalk()
+    box = with_field(ALL_CALLS, ARCH, walk.sets.masked(U32, abi.audit_arch))
+    box = with_field(box, NR, walk.sets.among(calls))
+    for part, answer in walk.parts(follower(side), box):
         for nr, name in calls.items():
-            if following.sets.has(part[NR], nr):
-                new = found.setdefault(name, _New())
+            if walk.sets.has(part[NR], nr):
+                new = found.setdefault(name, _NewCallAnswers())
                 new.answers.add(ret_action(answer, abi))
                 if isinstance(side, Meaning):
-                    here = with_field(part, NR, following.sets.masked(U32, nr))
-                    new.rules[side.case(following.example(here)).origin] = None
+                    here = with_field(part, NR, walk.sets.masked(U32, nr))
+                    new.rules[side.case(walk.example(here)).origin] = None
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError, UndecidedError
 from seccompgen.core.program import decode
-from seccompgen.filters.compare.differing import differing_calls
+from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.filters.find.module import read_module, read_program
 from seccompgen.filters.find.raw_abis import abis_of
 from seccompgen.io.reading import MAX_FILTER, read_input

@@ -11,7 +11,7 @@ from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.filter_changes import FilterChange, Status
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
-from seccompgen.filters.compare.filter_diff import diff_filters
+from seccompgen.filters.compare.meaning_diff import diff_filters
 from seccompgen.filters.find.load import load_filter
 from seccompgen.filters.find.locate import FilterForm, filters_in, kind_of
 from seccompgen.io.reading import MAX_FILTER, read_file

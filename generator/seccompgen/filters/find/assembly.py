@@ -66,13 +66,13 @@ def assemble(text: str, file: str, tables: Tables, only: Abi | None = None) -> t
     Text without a line ``abi NAME`` is for ``only``. Raises InputError with everything that is
     wrong, and where.
     """
-    reader = _Reader(file, tables, only)
+    reader = _AsmReader(file, tables, only)
     for number, line in enumerate(text.splitlines(), 1):
         reader.read(number, line.partition(";")[0])
     return reader.programs()
 
 
-class _WrongError(Exception):
+class _AsmError(Exception):
     """A mistake in a line; ``at`` is the word that is wrong."""
 
     def __init__(self, text: str, at: int) -> None:
@@ -80,7 +80,7 @@ class _WrongError(Exception):
         self.at = at
 
 
-class _Reader:
+class _AsmReader:
     def __init__(self, file: str, tables: Tables, only: Abi | None) -> None:
         self._file = file
         self._tables = tables
@@ -95,7 +95,7 @@ class _Reader:
         try:
             if words:
                 self._line(words, Position(self._file, number, found[0].start() + 1))
-        except _WrongError as error:
+        except _AsmError as error:
             start = found[min(error.at, len(found) - 1)].start() + 1
             where = Position(self._file, number, start)
             self._problems.append(Diagnostic(str(error), where, Problem.WRONG_ASSEMBLY))
@@ -124,7 +124,7 @@ class _Reader:
             return
         if not self._read:
             if self._only is None:
-                raise _WrongError("say first what it is for: abi x86_64, or with --arch", 0)
+                raise _AsmError("say first what it is for: abi x86_64, or with --arch", 0)
             self._read.append(Assembler(self._only))
         target = self._read[-1]
         if words[0].endswith(":") and len(words) == 1:
@@ -134,32 +134,32 @@ class _Reader:
         if words[0].isdecimal() and len(words) > 1:
             skipped = 1
             if int(words[0]) != len(target):
-                raise _WrongError(f"this is instruction {len(target)}", 0)
+                raise _AsmError(f"this is instruction {len(target)}", 0)
         try:
             self._instruction(target, words[skipped:], where)
-        except _WrongError as error:
-            raise _WrongError(str(error), error.at + skipped) from None
+        except _AsmError as error:
+            raise _AsmError(str(error), error.at + skipped) from None
         except ValueError as error:
-            raise _WrongError(str(error), skipped) from None
+            raise _AsmError(str(error), skipped) from None
 
     def _begin(self, words: Sequence[str], where: Position) -> None:
         if len(words) != 2:
-            raise _WrongError("write abi and one name, such as: abi x86_64", 0)
+            raise _AsmError("write abi and one name, such as: abi x86_64", 0)
         try:
             abi = require_abi(words[1])
         except InputError as error:
-            raise _WrongError(error.diagnostics[0].message, 1) from None
+            raise _AsmError(error.diagnostics[0].message, 1) from None
         if any(one.abi == abi for one in self._read):
             text = f"a second program for {abi.name}"
             self._problems.append(Diagnostic(text, where, Problem.WRONG_ASSEMBLY))
         self._read.append(Assembler(abi))
 
     def _instruction(self, target: Assembler, words: Sequence[str], where: Position) -> None:
-        """Read an instruction; raise _WrongError, or ValueError for a value that does not fit."""
+        """Read an instruction; raise _AsmError, or ValueError for a value that does not fit."""
         mnemonic, operands = words[0], words[1:]
         if mnemonic not in _MNEMONICS:
             near = did_you_mean(mnemonic, _MNEMONICS) or f"; known: {', '.join(_MNEMONICS)}"
-            raise _WrongError(f"unknown instruction {mnemonic!r}{near}", 0)
+            raise _AsmError(f"unknown instruction {mnemonic!r}{near}", 0)
         if mnemonic == "op":
             self._raw(target, words, where)
             return
@@ -167,7 +167,7 @@ class _Reader:
             self._jump(target, words, where)
             return
         if len(operands) > 1:
-            raise _WrongError(f"too much for {mnemonic}: only a comment may follow, behind ';'", 2)
+            raise _AsmError(f"too much for {mnemonic}: only a comment may follow, behind ';'", 2)
         operand = operands[0] if operands else ""
         if mnemonic == "ret" and operand != "a":
             target.emit(RET_K, self._answer(operand, target.abi), position=where)
@@ -178,7 +178,7 @@ class _Reader:
         else:
             shape = tuple(filter(None, (mnemonic, _NUMBER.sub("{k}", operand))))
             if shape not in _PATTERNS:
-                raise _WrongError(f"{operand!r} is nothing that {mnemonic} takes", 1)
+                raise _AsmError(f"{operand!r} is nothing that {mnemonic} takes", 1)
             number = _NUMBER.search(operand)
             target.emit(_PATTERNS[shape], int(number[0], 0) if number else 0, position=where)
 
@@ -187,11 +187,11 @@ class _Reader:
         rest, true, false = self._ways(words)
         if mnemonic == "ja":
             if len(rest) != 1 or true is None or false is not None:
-                raise _WrongError("write ja -> LABEL", 0)
+                raise _AsmError("write ja -> LABEL", 0)
             target.emit(JMP_JA, true=true, position=where)
             return
         if len(rest) != 2:
-            raise _WrongError(f"write {mnemonic} VALUE -> LABEL else LABEL", 0)
+            raise _AsmError(f"write {mnemonic} VALUE -> LABEL else LABEL", 0)
         if mnemonic in _TURNED:
             true, false = false, true
         code = _CODES.get(mnemonic) or _TURNED[mnemonic]
@@ -206,7 +206,7 @@ class _Reader:
         rest, true, false = self._ways(words)
         said = dict(zip(rest[2::2], rest[3::2], strict=False))
         if len(rest) % 2 or not set(said) <= {"k", "jt", "jf"} or 2 * len(said) + 2 != len(rest):
-            raise _WrongError("write op CODE k K jt N jf N -> LABEL else LABEL", 0)
+            raise _AsmError("write op CODE k K jt N jf N -> LABEL else LABEL", 0)
         code, *values = (_number(word, at) for at, word in enumerate(rest[1::2], 1))
         fields = dict(zip(said, values, strict=True))
         k, jt, jf = (fields.get(name, 0) for name in ("k", "jt", "jf"))
@@ -224,7 +224,7 @@ class _Reader:
 
     def _label(self, word: str, at: int) -> str:
         if not _LABEL.fullmatch(word) or word == "else":
-            raise _WrongError(f"{word!r} is not a label: write letters, digits and underscores", at)
+            raise _AsmError(f"{word!r} is not a label: write letters, digits and underscores", at)
         return word
 
     def _answer(self, operand: str, abi: Abi) -> int:
@@ -233,7 +233,7 @@ class _Reader:
         try:
             return Action.parse(operand).ret(abi)
         except ValueError as error:
-            raise _WrongError(str(error), 1) from None
+            raise _AsmError(str(error), 1) from None
 
     def _operand(self, word: str, abi: Abi) -> int:
         """Return what a word is compared with: a number, an audit value, or a call's number."""
@@ -244,13 +244,13 @@ class _Reader:
         numbers = self._tables.tables[abi.name].numbers if abi.name in self._tables.tables else {}
         if word not in numbers:
             near = did_you_mean(word, [*numbers, *_AUDIT_ARCHES])
-            raise _WrongError(f"{word!r} is neither a number nor a call of {abi.name}{near}", 1)
+            raise _AsmError(f"{word!r} is neither a number nor a call of {abi.name}{near}", 1)
         return numbers[word]
 
 
 def _number(word: str, at: int) -> int:
     if not _NUMBER.fullmatch(word):
-        raise _WrongError(f"{word!r} is not a number", at)
+        raise _AsmError(f"{word!r} is not a number", at)
     return int(word, 0)
 
 

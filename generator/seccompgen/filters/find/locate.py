@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
 from seccompgen.core.problems import Problem
-from seccompgen.io.reach import beyond
+from seccompgen.io.file_reach import beyond
 from seccompgen.pipeline.packages import INIT_NAME, holds_program, is_filter_package
 from seccompgen.policy.document import POLICY_SUFFIXES
 from seccompgen.policy.stock import stock_policies

@@ -52,7 +52,7 @@ class _Given(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Query:
     """An ability: ``calls`` that give it, and ``conditional`` calls that do with a condition.
 
     ``=kill`` is each call that gives the same as ``kill``, as the table of powers has it; a
@@ -94,10 +94,10 @@ def _opening(*access: str) -> tuple[_Given, ...]:
     return _Given("open", when, plain), _Given("openat", when, plain)
 
 
-ABILITIES: dict[str, tuple[_Asked, ...]] = {
+ABILITIES: dict[str, tuple[_Query, ...]] = {
     "Programs and processes": (
-        _Asked("Execute another program", power="exec"),
-        _Asked(
+        _Query("Execute another program", power="exec"),
+        _Query(
             "Start a process",
             "fork vfork clone3",
             (
@@ -108,7 +108,7 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
                 ),
             ),
         ),
-        _Asked(
+        _Query(
             "Start a thread",
             "clone3",
             (
@@ -119,17 +119,17 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
                 ),
             ),
         ),
-        _Asked("Send signals to processes", "=kill"),
-        _Asked("Trace other processes", "ptrace"),
-        _Asked("Read or change another process's memory", "process_vm_readv process_vm_writev"),
-        _Asked("Take descriptors from another process", "pidfd_getfd"),
-        _Asked(
+        _Query("Send signals to processes", "=kill"),
+        _Query("Trace other processes", "ptrace"),
+        _Query("Read or change another process's memory", "process_vm_readv process_vm_writev"),
+        _Query("Take descriptors from another process", "pidfd_getfd"),
+        _Query(
             "Change limits or memory of another process",
             "process_madvise process_mrelease =migrate_pages",
             (_Given("prlimit64", "pid != 0"),),
         ),
-        _Asked("Change its limits, priority and scheduling", power="limits"),
-        _Asked(
+        _Query("Change its limits, priority and scheduling", power="limits"),
+        _Query(
             "Make memory executable",
             "remap_file_pages",
             tuple(
@@ -137,71 +137,71 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
                 for name in ("mmap", "mmap2", "mprotect", "pkey_mprotect")
             ),
         ),
-        _Asked("Handle page faults itself", "userfaultfd"),
-        _Asked(
+        _Query("Handle page faults itself", "userfaultfd"),
+        _Query(
             "Use io_uring, which no filter sees into",
             "io_uring_setup io_uring_enter io_uring_register",
         ),
-        _Asked("Meet processes by shared memory, queues and semaphores", power="ipc"),
+        _Query("Meet processes by shared memory, queues and semaphores", power="ipc"),
     ),
     "Files": (
-        _Asked("Open files to read them", "openat2 open_by_handle_at", _opening("O_RDONLY")),
-        _Asked(
+        _Query("Open files to read them", "openat2 open_by_handle_at", _opening("O_RDONLY")),
+        _Query(
             "Open files to write to them",
             "creat openat2 open_by_handle_at =truncate",
             _opening("O_WRONLY", "O_RDWR"),
         ),
-        _Asked(
+        _Query(
             "Look at files by their names",
             "=stat =access =readlink =getxattr =listxattr file_getattr =statfs =listmount",
         ),
-        _Asked("Open files by handle, whatever directory they are in", "open_by_handle_at"),
-        _Asked(
+        _Query("Open files by handle, whatever directory they are in", "open_by_handle_at"),
+        _Query(
             "Create, rename or remove files",
             "creat openat2 =link =symlink =rename =unlink =mkdir rmdir =mknod",
             (_Given("open", "flags & O_CREAT"), _Given("openat", "flags & O_CREAT")),
         ),
-        _Asked("Change owner or mode of files", "=chown =chmod"),
-        _Asked(
+        _Query("Change owner or mode of files", "=chown =chmod"),
+        _Query(
             "Change attributes of files, capabilities of programs among them",
             "=setxattr =removexattr file_setattr",
         ),
-        _Asked("Watch all files of a mount", "fanotify_init fanotify_mark"),
-        _Asked("Give ioctl commands to devices", "ioctl"),
-        _Asked("Push input into its terminal", "", (_Given("ioctl", "cmd == TIOCSTI"),)),
+        _Query("Watch all files of a mount", "fanotify_init fanotify_mark"),
+        _Query("Give ioctl commands to devices", "ioctl"),
+        _Query("Push input into its terminal", "", (_Given("ioctl", "cmd == TIOCSTI"),)),
     ),
     "Network": (
-        _Asked(
+        _Query(
             "Make an internet socket",
             "",
             _socket(_INTERNET, plain=f"{_INTERNET} and {_TYPE} in {{SOCK_STREAM, SOCK_DGRAM}}"),
         ),
-        _Asked(
+        _Query(
             "Make a raw socket: any protocol over IP",
             "",
             _socket(f"{_INTERNET} and {_TYPE} == SOCK_RAW"),
         ),
-        _Asked(
+        _Query(
             "Make a packet socket: read and write whole frames",
             "",
             _socket("family == AF_PACKET", f"family == AF_INET and {_TYPE} == SOCK_PACKET"),
         ),
-        _Asked("Make a netlink socket: configure the network", "", _socket("family == AF_NETLINK")),
-        _Asked("Make a local (AF_UNIX) socket", "", _socket("family == AF_UNIX")),
-        _Asked(
+        _Query("Make a netlink socket: configure the network", "", _socket("family == AF_NETLINK")),
+        _Query("Make a local (AF_UNIX) socket", "", _socket("family == AF_UNIX")),
+        _Query(
             "Make a socket of any other family, such as AF_ALG or AF_VSOCK",
             "",
             _socket("family not in {AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX}"),
         ),
-        _Asked("Connect a socket", "connect", (_through_socketcall("CONNECT"),)),
-        _Asked("Send to addresses", "=sendmsg", (_Given("sendto", "addr != 0"),)),
-        _Asked("Bind a socket to an address", "bind", (_through_socketcall("BIND"),)),
-        _Asked("Accept connections", "=accept", (_through_socketcall("ACCEPT"),)),
+        _Query("Connect a socket", "connect", (_through_socketcall("CONNECT"),)),
+        _Query("Send to addresses", "=sendmsg", (_Given("sendto", "addr != 0"),)),
+        _Query("Bind a socket to an address", "bind", (_through_socketcall("BIND"),)),
+        _Query("Accept connections", "=accept", (_through_socketcall("ACCEPT"),)),
     ),
     "Users and namespaces": (
-        _Asked("Change its user or groups", "=setuid =setgid =setgroups =setfsuid =setfsgid"),
-        _Asked("Change its capabilities", "capset"),
-        _Asked(
+        _Query("Change its user or groups", "=setuid =setgid =setgroups =setfsuid =setfsgid"),
+        _Query("Change its capabilities", "capset"),
+        _Query(
             "Make a user namespace",
             "clone3",
             (
@@ -209,7 +209,7 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
                 _Given("unshare", "unshare_flags & CLONE_NEWUSER"),
             ),
         ),
-        _Asked(
+        _Query(
             "Make other namespaces",
             "clone3",
             (
@@ -217,37 +217,37 @@ ABILITIES: dict[str, tuple[_Asked, ...]] = {
                 _Given("unshare", f"unshare_flags & ({_OTHER_NAMESPACES} | CLONE_NEWTIME)"),
             ),
         ),
-        _Asked("Enter namespaces of others", "setns"),
-        _Asked("Change its root directory", "chroot fchroot"),
-        _Asked(
+        _Query("Enter namespaces of others", "setns"),
+        _Query("Change its root directory", "chroot fchroot"),
+        _Query(
             "Mount, move or unmount file systems",
             "=mount =umount fsopen fspick fsconfig fsmount move_mount =open_tree mount_setattr "
             "pivot_root",
         ),
     ),
     "The machine": (
-        _Asked("Load or unload modules of the kernel", "=init_module delete_module"),
-        _Asked("Call bpf(): load programs, make maps", "bpf"),
-        _Asked("Use keys that the kernel keeps", "=add_key"),
-        _Asked("Watch with performance counters", "perf_event_open"),
-        _Asked("Read the kernel's log", "syslog"),
-        _Asked("Set the machine's clock", "=settimeofday"),
-        _Asked(
+        _Query("Load or unload modules of the kernel", "=init_module delete_module"),
+        _Query("Call bpf(): load programs, make maps", "bpf"),
+        _Query("Use keys that the kernel keeps", "=add_key"),
+        _Query("Watch with performance counters", "perf_event_open"),
+        _Query("Read the kernel's log", "syslog"),
+        _Query("Set the machine's clock", "=settimeofday"),
+        _Query(
             "Adjust the machine's clock",
             "=adjtimex",
             limit="without CAP_SYS_TIME it only reads: modes 0 reads, other modes adjust, but they "
             "lie in memory, where no filter sees them",
         ),
-        _Asked(
+        _Query(
             "Change its names, swap space, quotas or accounting",
             "sethostname setdomainname =swapon swapoff =quotactl acct",
         ),
-        _Asked(
+        _Query(
             "Reach the hardware past its drivers",
             "=iopl pciconfig_read pciconfig_write pciconfig_iobase rtas s390_pci_mmio_read "
             "s390_pci_mmio_write",
         ),
-        _Asked("Stop the machine, or start another kernel", "reboot =kexec_load"),
+        _Query("Stop the machine, or start another kernel", "reboot =kexec_load"),
     ),
 }
 """By what they are about, in the order in which they are shown."""
@@ -259,7 +259,7 @@ def abilities(loaded: LoadedFilter, tables: Tables) -> tuple[Ability, ...]:
     return tuple(finder.ability(group, one) for group, asked in ABILITIES.items() for one in asked)
 
 
-class _Part(NamedTuple):
+class _AbilityPart(NamedTuple):
     """A filter's answer to one call that gives an ability, on one ABI.
 
     ``permitted`` are the arguments that give it and are permitted, ``others`` those that give it
@@ -272,7 +272,7 @@ class _Part(NamedTuple):
     asked: bool
 
 
-_UNTOLD = _Part([EVERYTHING], [], whole=True, asked=False)
+_UNTOLD = _AbilityPart([EVERYTHING], [], whole=True, asked=False)
 """Where it cannot be told, all counts as permitted."""
 _MOST_NODES = 20_000
 """So many nodes the sets of one answer may need; beyond, it cannot be told."""
@@ -285,7 +285,7 @@ class _Finder:
         self._views = tuple(_views(loaded, tables, self._sets))
         self._conditions = _Conditions(self._views, tables, self._sets)
 
-    def ability(self, group: str, asked: _Asked) -> Ability:
+    def ability(self, group: str, asked: _Query) -> Ability:
         names = dict.fromkeys(one.name for one in asked.given)
         conditions: dict[str, dict[Condition, list[Way]]] = defaultdict(lambda: defaultdict(list))
         here: dict[Way, bool] = {}
@@ -326,7 +326,7 @@ class _Finder:
     def _anywhere(self, name: str) -> bool:
         return any(view.has(name) for view in self._views)
 
-    def _part(self, view: FilterView, given: _Given) -> _Part:
+    def _part(self, view: FilterView, given: _Given) -> _AbilityPart:
         answer = view.answer(given.name)
         if answer is None:  # it cannot be told
             return _UNTOLD
@@ -334,7 +334,7 @@ class _Finder:
         plain = self._conditions.boxes(given.name, given.plain or given.when, view.abi)
         try:
             with self._sets.attempt(_MOST_NODES):
-                return _Part(
+                return _AbilityPart(
                     self._common(answer.permitted, wanted),
                     self._left(wanted, answer.permitted),
                     whole=not self._left(plain, answer.permitted),
@@ -354,7 +354,7 @@ class _Finder:
             left = [part for box in left for part in self._sets.without(box, cut)]
         return left
 
-    def _condition(self, view: FilterView, name: str, parts: Sequence[_Part]) -> Condition:
+    def _condition(self, view: FilterView, name: str, parts: Sequence[_AbilityPart]) -> Condition:
         """Return when the calls that give an ability are permitted, or refused if that is short."""
         permitted = self._text(view, name, [box for part in parts for box in part.permitted])
         refused = self._text(view, name, [box for part in parts for box in part.others])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as Directory
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.io.reach import read_named
+from seccompgen.io.file_reach import read_named
 from seccompgen.io.reading import decode_text
 from seccompgen.policy.document import MAX_POLICY, Document
 

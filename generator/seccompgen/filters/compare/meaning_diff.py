@@ -22,8 +22,8 @@ from seccompgen.core.filter_changes import (
 )
 from seccompgen.core.model import U32, ActionKind, All
 from seccompgen.core.problems import Problem
+from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.filters.compare.claims import arguments_looked_at
-from seccompgen.filters.compare.differing import differing_calls
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.pipeline.build import difference_text
 from seccompgen.verify import SAME, Code, Difference, Meaning, Relation, prove
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from seccompgen.core.filter_changes import Spans
     from seccompgen.core.model import Action, Origin
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.filters.compare.differing import CallClass
+    from seccompgen.filters.compare.call_classes import CallClass
     from seccompgen.filters.find.load import LoadedFilter
     from seccompgen.verify.call import Call
     from seccompgen.verify.stack import FilterSemantics

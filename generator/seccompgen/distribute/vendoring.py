@@ -15,8 +15,7 @@ from seccompgen.core.built import is_device
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.objective import Objective
 from seccompgen.core.report_only import SUFFIX
-from seccompgen.filters.compare.changes import program_changes
-from seccompgen.filters.find.beside import bytecode_problems, package_problems
+from seccompgen.filters.compare.staleness import program_changes
 from seccompgen.filters.find.manifest import (
     MANIFEST_NAME,
     Hashed,
@@ -26,8 +25,9 @@ from seccompgen.filters.find.manifest import (
     render_manifest,
     sha256,
 )
+from seccompgen.filters.find.related_files import bytecode_problems, package_problems
+from seccompgen.io.file_reach import beyond
 from seccompgen.io.outputs import Outputs
-from seccompgen.io.reach import beyond
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import are_current, build_policies
 from seccompgen.pipeline.files import filter_files
@@ -89,7 +89,7 @@ class Request:
         return f"the same command {'with --force' if force else 'without --check'}"
 
 
-class State(Enum):
+class FileState(Enum):
     """The state of a file in an application, beside the one that would be vendored now."""
 
     STALE = "stale"
@@ -99,16 +99,16 @@ class State(Enum):
     SUPERFLUOUS = "superfluous"
 
 
-_LOSSES = {State.EDITED, State.FOREIGN}
+_LOSSES = {FileState.EDITED, FileState.FOREIGN}
 """Of a file that would be lost if it were vendored again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FileFinding:
     """A fault of a file, and in ``text`` what to do about it."""
 
     path: Path
-    state: State
+    state: FileState
     text: str
 
     @property
@@ -150,14 +150,16 @@ class Vendoring:
             raise InputError(*lost)
         return outputs
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[FileFinding]:
         """Return what is not as it should be, and how programs would change."""
         found = _beside(self, explained=True)[1]
         problems = [] if self.request.single_file else package_problems(self.request.dest)
         for file in self.files:
             problems += bytecode_problems(file) if file.suffix == ".py" else []
         places = ((one, one.position.file if one.position else "") for one in problems)
-        return found + [Finding(Path(file), State.FOREIGN, one.message) for one, file in places]
+        return found + [
+            FileFinding(Path(file), FileState.FOREIGN, one.message) for one, file in places
+        ]
 
 
 def _quoted(path: Path) -> str:
@@ -300,7 +302,7 @@ def _compile(
     }
 
 
-def _beside(made: Vendoring, *, explained: bool) -> tuple[Outputs, list[Finding]]:
+def _beside(made: Vendoring, *, explained: bool) -> tuple[Outputs, list[FileFinding]]:
     """Compare files with what lies in their place; ``explained`` says how programs change."""
     request, built, files = made.request, made.built, dict(made.files)
     before = _manifest_before(request, force=made.force)
@@ -316,7 +318,9 @@ def _beside(made: Vendoring, *, explained: bool) -> tuple[Outputs, list[Finding]
     if not request.single_file and not init.exists():
         # From then on it is the application's, so it has no place in the manifest.
         files[init] = b""
-        findings.append(Finding(init, State.MISSING, f"is missing; to make it: {request.again()}"))
+        findings.append(
+            FileFinding(init, FileState.MISSING, f"is missing; to make it: {request.again()}")
+        )
     return Outputs(files, orphans), findings
 
 
@@ -383,7 +387,7 @@ def _compare(
     tables: Tables,
     *,
     explained: bool,
-) -> Iterator[Finding]:
+) -> Iterator[FileFinding]:
     """Say of each file, but the manifest, what is not as it should be."""
     known = before.files if before else {}
     filters = {request.file_of(one): one for one in built}
@@ -396,23 +400,25 @@ def _compare(
         if there == wanted:
             continue
         if there is None:
-            yield Finding(path, State.MISSING, f"is missing; to make it: {request.again()}")
+            yield FileFinding(path, FileState.MISSING, f"is missing; to make it: {request.again()}")
         elif before is None or digest is None:
             text = "is not seccompgen's to overwrite, as no manifest has it: rename it, choose"
-            yield Finding(path, State.FOREIGN, f"{text} another DEST, or say --force")
+            yield FileFinding(path, FileState.FOREIGN, f"{text} another DEST, or say --force")
         elif sha256(there) != digest:
             text = "edited: no longer what was vendored; undo that, or to overwrite it:"
-            yield Finding(path, State.EDITED, f"{text} {request.again(force=True)}")
+            yield FileFinding(path, FileState.EDITED, f"{text} {request.again(force=True)}")
         elif wanted is None:
             text = f"superfluous: nothing makes it any more; to remove it: {request.again()}"
-            yield Finding(path, State.SUPERFLUOUS, text)
+            yield FileFinding(path, FileState.SUPERFLUOUS, text)
         else:
             reason = "this seccompgen has another"
             file, _, _ = name.partition("/")
             if explained and file in filters:
                 effects[file] = effects.get(file) or _effect(filters[file], path, file, tables)
                 reason = f"{_reason(before, after, file)}; {effects[file]}"
-            yield Finding(path, State.STALE, f"stale: {reason}; to renew it: {request.again()}")
+            yield FileFinding(
+                path, FileState.STALE, f"stale: {reason}; to renew it: {request.again()}"
+            )
     yield from _strangers(files, known, request)
 
 
@@ -423,7 +429,7 @@ def _effect(one: Built, path: Path, file: str, tables: Tables) -> str:
     return program_changes(place, one.programs, source, tables)
 
 
-def _spoken_for(findings: Sequence[Finding]) -> list[Finding]:
+def _spoken_for(findings: Sequence[FileFinding]) -> list[FileFinding]:
     """Return ``findings`` without those that one on the package's __init__.py speaks for."""
     told = heads(one.path for one in findings)
     return [one for one in findings if one.state in _LOSSES or one.path in told]
@@ -431,27 +437,27 @@ def _spoken_for(findings: Sequence[Finding]) -> list[Finding]:
 
 def _strangers(
     files: Mapping[Path, bytes], known: Mapping[str, str], request: Request
-) -> Iterator[Finding]:
+) -> Iterator[FileFinding]:
     """Say what lies in filter packages, or hidden beside them, and no manifest has."""
     for package in sorted(filter_packages(files)):
         there = [beside_package(package), *(in_package(package) if package.is_dir() else [])]
         for path in there:
             if path.exists() and path not in files and request.name_of(path) not in known:
                 text = f"is no part of the filter {package.name}, and no manifest has it: remove it"
-                yield Finding(path, State.FOREIGN, text)
+                yield FileFinding(path, FileState.FOREIGN, text)
 
 
 def _compare_manifest(
     request: Request, before: Manifest | None, after: Manifest
-) -> Iterator[Finding]:
+) -> Iterator[FileFinding]:
     """Say what is not as it should be with a manifest beside files that are."""
     path = request.manifest
     if before is None:
-        yield Finding(path, State.MISSING, f"is missing; to make it: {request.again()}")
+        yield FileFinding(path, FileState.MISSING, f"is missing; to make it: {request.again()}")
     elif before != after:
         reasons = dict.fromkeys(_reason(before, after, one.file) for one in after.filters)
         text = f"stale: {'; '.join(reasons)}; to renew it: {request.again()}"
-        yield Finding(path, State.STALE, text)
+        yield FileFinding(path, FileState.STALE, text)
 
 
 def _reason(before: Manifest, after: Manifest, file: str) -> str:

@@ -22,12 +22,12 @@ from seccompgen.core.program import JMP_JEQ_K, LD_W_ABS
 from seccompgen.core.sets import ALL
 from seccompgen.core.spelling import number
 from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR
-from seccompgen.filters.find.following import ALL_CALLS, Following, with_field
+from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
 from seccompgen.filters.find.load import LoadedFilter, load_filter
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.filters.find.module import read_banner
 from seccompgen.filters.find.value_conditions import alternatives, intervals, united
-from seccompgen.filters.tell.deciding import deciding_rule, with_conditions
+from seccompgen.filters.tell.decisive_rules import deciding_rule, with_conditions
 from seccompgen.filters.tell.written_call import MOST_ARGUMENTS, call_on, parse_call, require_known
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.pipeline.one_program import one_program
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from seccompgen.core.facts import Prototype
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.find.following import CallBox
+    from seccompgen.filters.find.box_walk import CallBox
     from seccompgen.filters.tell.written_call import CallOnAbi, WrittenCall
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.render import Line
@@ -74,7 +74,7 @@ class CallWay(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Part:
+class _AnswerPart:
     """Calls with one answer by one rule: boxes of the arguments that were left out."""
 
     ret: int
@@ -214,10 +214,10 @@ class Explainer:
 
     # --- answers ---------------------------------------------------------------------------------
 
-    def _made_follower(self, program: str) -> tuple[Following, Follower]:
-        return Following(), follower(self.loaded.sides[program])
+    def _made_follower(self, program: str) -> tuple[BoxWalk, Follower]:
+        return BoxWalk(), follower(self.loaded.sides[program])
 
-    def _parts(self, way: CallWay, asked: CallOnAbi) -> tuple[list[_Part], list[int]]:
+    def _parts(self, way: CallWay, asked: CallOnAbi) -> tuple[list[_AnswerPart], list[int]]:
         """Return the parts of a call by answer and rule, and the fields that tell them apart."""
         try:
             return self._followed(way, asked)
@@ -227,7 +227,7 @@ class Explainer:
                 raise
             return [alone], []
 
-    def _answered(self, way: CallWay, asked: CallOnAbi) -> _Part | None:
+    def _answered(self, way: CallWay, asked: CallOnAbi) -> _AnswerPart | None:
         """Return the answer to a call of which all is known that a program looks at, or None."""
         code = self.loaded.sides[way.program.name]
         if len(asked.known) < MOST_ARGUMENTS or not isinstance(code, Code):
@@ -236,11 +236,11 @@ class Explainer:
             return None
         a, b, c, d, e, f = (asked.known[n] for n in range(MOST_ARGUMENTS))
         call = Call(asked.nr, way.through.audit_arch, (a, b, c, d, e, f))
-        return _Part(code.answer(call), self._rule(way, call), (ALL_CALLS,), call)
+        return _AnswerPart(code.answer(call), self._rule(way, call), (ALL_CALLS,), call)
 
-    def _followed(self, way: CallWay, asked: CallOnAbi) -> tuple[list[_Part], list[int]]:
-        following, side = self._follower(way.program.name)
-        sets = following.sets
+    def _followed(self, way: CallWay, asked: CallOnAbi) -> tuple[list[_AnswerPart], list[int]]:
+        walk, side = self._follower(way.program.name)
+        sets = walk.sets
         box = with_field(ALL_CALLS, NR, sets.masked(U32, asked.nr))
         box = with_field(box, ARCH, sets.masked(U32, way.through.audit_arch))
         low_words = way.through.high_words is HighWords.ZERO
@@ -255,8 +255,8 @@ class Explainer:
         examples: dict[tuple[int, DecidingRule], Call] = {}
         fixed = {NR: asked.nr, ARCH: way.through.audit_arch}
         fixed |= {ARGS + argument: value for argument, value in asked.known.items()}
-        for part, ret in following.parts(side, box, fixed):
-            example = following.example(part)
+        for part, ret in walk.parts(side, box, fixed):
+            example = walk.example(part)
             key = ret, self._rule(way, example)
             examples.setdefault(key, example)
             left = part
@@ -265,7 +265,7 @@ class Explainer:
                 if argument in asked.known:
                     left = with_field(left, ARGS + argument, ALL)
                 elif low_words:
-                    left = with_field(left, ARGS + argument, following.low_word(values))
+                    left = with_field(left, ARGS + argument, walk.low_word(values))
             found[key].append(left)
         used = sorted(
             {
@@ -277,7 +277,7 @@ class Explainer:
             }
         )
         parts = [
-            _Part(ret, rule, tuple(boxes), examples[ret, rule])
+            _AnswerPart(ret, rule, tuple(boxes), examples[ret, rule])
             for (ret, rule), boxes in found.items()
         ]
         return parts, used
@@ -301,14 +301,14 @@ class Explainer:
             return ""
         return f", made from {', '.join(name for name, _ in banner.policies or banner.parts)}"
 
-    def _only(self, part: _Part, way: CallWay, asked: CallOnAbi) -> AnswerCase:
+    def _only(self, part: _AnswerPart, way: CallWay, asked: CallOnAbi) -> AnswerCase:
         rule = part.rule
         if self.loaded.policy:
             rule = with_conditions(rule, self.loaded.policy, part.example, self.tables)
         return self._case(replace(part, rule=rule), way, asked, "", otherwise=False)
 
     def _cases(
-        self, parts: Sequence[_Part], way: CallWay, asked: CallOnAbi
+        self, parts: Sequence[_AnswerPart], way: CallWay, asked: CallOnAbi
     ) -> tuple[AnswerCase, ...]:
         """Return a case a part, that of the last rule or the longest condition at the end."""
         texts = [self._condition(one, way, asked) for one in parts]
@@ -334,10 +334,10 @@ class Explainer:
             sorted(cases, key=lambda one: (one.otherwise, one.rule.position, one.condition))
         )
 
-    def _condition(self, part: _Part, way: CallWay, asked: CallOnAbi) -> str | None:
+    def _condition(self, part: _AnswerPart, way: CallWay, asked: CallOnAbi) -> str | None:
         """Return when a part is meant, None if that cannot be told."""
-        following, _ = self._follower(way.program.name)
-        sets = following.sets
+        walk, _ = self._follower(way.program.name)
+        sets = walk.sets
         texts: dict[str, list[All]] = {}
         try:
             for box in united(sets, (one[INSTRUCTION_POINTER:] for one in part.boxes)):
@@ -358,14 +358,14 @@ class Explainer:
         return " or ".join(told)
 
     def _case(
-        self, part: _Part, way: CallWay, asked: CallOnAbi, condition: str, *, otherwise: bool
+        self, part: _AnswerPart, way: CallWay, asked: CallOnAbi, condition: str, *, otherwise: bool
     ) -> AnswerCase:
         call = part.example
         text = self._title(way, asked._replace(known=dict(enumerate(call.args))))
         action = ret_action(part.ret, way.through)
         return AnswerCase(action, part.ret, condition, otherwise, part.rule, call, text)
 
-    def _unread(self, part: _Part, way: CallWay, asked: CallOnAbi) -> Iterator[str]:
+    def _unread(self, part: _AnswerPart, way: CallWay, asked: CallOnAbi) -> Iterator[str]:
         """Yield a remark if high bits that the kernel does not read change the answer."""
         if not asked.otherwise:
             return

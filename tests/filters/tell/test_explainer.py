@@ -9,7 +9,7 @@ import running_kernel as kernel
 from interpreter import assemble
 from longer import few_and_many
 from seccompgen.core.abis import ABIS
-from seccompgen.filters.tell.explained import Explainer
+from seccompgen.filters.tell.explainer import Explainer
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ _ONLY_YAML = "changes are proposed for policies of our own, in YAML: 'convert' m
 
 
 @dataclass(frozen=True)
-class Wish:
+class PermitRequest:
     """Calls to permit: those of ``nr`` through ``abi``, to the program for ``program``.
 
     ``condition`` narrows it down to some arguments, as ``when`` has it; empty for all. ``examples``
@@ -76,38 +76,38 @@ class Proposer:
         self._main = policy.sources[-1][0]
         self._known = lru_cache(maxsize=64)(self._findings_before)
 
-    def propose(self, wish: Wish) -> ProposedChange | str:
-        """Return the change that permits the calls of a wish, or why there is none."""
+    def propose(self, request: PermitRequest) -> ProposedChange | str:
+        """Return the change that permits the calls of a request, or why there is none."""
         policy = self._policy
         if policy.in_memory or policy.foreign or Path(self._main).suffix not in _YAML:
             return _ONLY_YAML
         why = ""
         try:
-            for edit in self._edits(wish):
+            for edit in self._edits(request):
                 changed = self._read(edit)
                 if isinstance(changed, InputError):
                     why = why or f": {edit.words}, and {changed.diagnostics[0]}"
-                elif self._permits(changed, wish):
-                    return self._change(edit, changed, wish)
+                elif self._permits(changed, request):
+                    return self._change(edit, changed, request)
         except (InputError, OSError):  # a file that changed meanwhile
             return "the policy's text cannot be read again"
         return f"no small change of the rules permits it{why}"
 
     # --- edits -----------------------------------------------------------------------------------
 
-    def _edits(self, wish: Wish) -> Iterator[_Edit]:
-        """Yield edits that may permit a wish, the smallest first."""
+    def _edits(self, request: PermitRequest) -> Iterator[_Edit]:
+        """Yield edits that may permit a request, the smallest first."""
         start = _Edit({}, "")
-        if wish.abi not in {wish.program, *self._policy.compat_of(wish.program)}:
-            compat = ", ".join(abi.name for abi in (*self._policy.compat_arches, wish.abi))
+        if request.abi not in {request.program, *self._policy.compat_of(request.program)}:
+            compat = ", ".join(abi.name for abi in (*self._policy.compat_arches, request.abi))
             text = self._text(self._main).with_setting("compat_arches", f"[{compat}]")
             setting = start.then(text, "say that the program answers for this ABI, too")
             if setting is None:
                 return
             start = setting
             yield start
-        refusing = self._refusing(wish)
-        rule = _yaml(wish)
+        refusing = self._refusing(request)
+        rule = _yaml(request)
         if not refusing:
             text = self._of(start, self._main).with_rule(rule, None)
             if found := start.then(text, "put this behind the last rule"):
@@ -136,11 +136,11 @@ class Proposer:
     def _text(self, file: str) -> PolicyText:
         return PolicyText(file, read_file(Path(file)).decode("utf-8-sig").splitlines())
 
-    def _refusing(self, wish: Wish) -> list[Rule]:
+    def _refusing(self, request: PermitRequest) -> list[Rule]:
         """Return the rules that refuse the call, none if no rule does by itself."""
-        means = meaning(self._policy, wish.program, self._tables)
-        origins = {means.case(call).origin for call in wish.examples}
-        name = wish.name or str(wish.nr)
+        means = meaning(self._policy, request.program, self._tables)
+        origins = {means.case(call).origin for call in request.examples}
+        name = request.name or str(request.nr)
         found = [one for one in self._policy.rules if one.origin in origins and one.name == name]
         return list({one.position: one for one in found}.values())
 
@@ -153,11 +153,13 @@ class Proposer:
         except InputError as error:
             return error
 
-    def _permits(self, policy: ResolvedPolicy, wish: Wish) -> bool:
-        means = meaning(policy, wish.program, self._tables)
-        return all(means.answer(call) == ActionKind.ALLOW.value for call in wish.examples)
+    def _permits(self, policy: ResolvedPolicy, request: PermitRequest) -> bool:
+        means = meaning(policy, request.program, self._tables)
+        return all(means.answer(call) == ActionKind.ALLOW.value for call in request.examples)
 
-    def _change(self, edit: _Edit, changed: ResolvedPolicy, wish: Wish) -> ProposedChange:
+    def _change(
+        self, edit: _Edit, changed: ResolvedPolicy, request: PermitRequest
+    ) -> ProposedChange:
         patch: list[str] = []
         for file, text in edit.texts.items():
             before = self._text(file).lines
@@ -165,12 +167,16 @@ class Proposer:
             patch += unified_diff(before, text.lines, *names, n=1, lineterm="")
         files = tuple(edit.texts)
         return ProposedChange(
-            files, edit.words, tuple(patch), self._note(wish), self._news(changed, wish.program)
+            files,
+            edit.words,
+            tuple(patch),
+            self._note(request),
+            self._news(changed, request.program),
         )
 
-    def _note(self, wish: Wish) -> str:
-        prototype = self._tables.facts.prototype(wish.name, wish.abi)
-        if wish.condition or prototype is None or not prototype.parameters:
+    def _note(self, request: PermitRequest) -> str:
+        prototype = self._tables.facts.prototype(request.name, request.abi)
+        if request.condition or prototype is None or not prototype.parameters:
             return ""
         return "it permits all arguments, since records do not tell them: narrow it down by 'when'"
 
@@ -193,13 +199,13 @@ class Proposer:
         return list(lint(LintedFilter(self._main, sides, policy), self._tables))
 
 
-def _yaml(wish: Wish) -> tuple[str, ...]:
+def _yaml(request: PermitRequest) -> tuple[str, ...]:
     """Return the rule as lines of a policy file."""
-    if wish.condition:
-        entry = f"  - {{name: {wish.name}, when: {_scalar(wish.condition)}}}"
+    if request.condition:
+        entry = f"  - {{name: {request.name}, when: {_scalar(request.condition)}}}"
         return ("- action: allow", "  names_with_args:", entry)
-    lines = ("- action: allow", f"  names: [{wish.name or wish.nr}]")
-    return lines if wish.name else (*lines, f"  arches: [{wish.abi.name}]")
+    lines = ("- action: allow", f"  names: [{request.name or request.nr}]")
+    return lines if request.name else (*lines, f"  arches: [{request.abi.name}]")
 
 
 def _scalar(text: str) -> str:

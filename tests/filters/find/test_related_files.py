@@ -17,8 +17,8 @@ from changed_modules import POLICY, accepted
 from command import ROOT, inside
 from runtime_template import FILES
 from seccompgen.core.errors import SeccompgenError
-from seccompgen.filters.find.beside import package_problems
 from seccompgen.filters.find.module import read_module
+from seccompgen.filters.find.related_files import package_problems
 from seccompgen.render import Form
 
 # --- what lies beside ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import Action, ActionKind, kind_of_ret
 from seccompgen.core.problems import Problem
-from seccompgen.filters.tell.proposing import Proposer, Wish
+from seccompgen.filters.tell.proposals import PermitRequest, Proposer
 from seccompgen.filters.tell.written_call import CallOnAbi
 from seccompgen.policy.formats.core_dump import signal_of
 from seccompgen.policy.formats.log_lines import LogReader, LostRecords, UntoldDeath
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.tell.explained import CallWay, Explainer
+    from seccompgen.filters.tell.explainer import CallWay, Explainer
     from seccompgen.render.explanation import AnswerCase, ExplainedCall
 
 _MOST_KEPT = 1000
@@ -191,7 +191,7 @@ class Auditor:
         refused = [case for case in told.cases if not _kind(case).lets_through]
         conditions = [case.condition for case in refused]
         narrow = len(refusing) > len(refused) and all(conditions)
-        wish = Wish(
+        request = PermitRequest(
             way.program,
             way.through,
             told.name,
@@ -199,7 +199,7 @@ class Auditor:
             " or ".join(conditions) if narrow else "",
             tuple(case.call for case in refused),
         )
-        found = self._proposer.propose(wish)
+        found = self._proposer.propose(request)
         if isinstance(found, str):
             return replace(told, unchanged=found)
         return replace(told, change=found)

@@ -20,7 +20,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, NOTHING
 from seccompgen.core.spelling import number
 from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR
-from seccompgen.filters.find.following import ALL_CALLS, Following, with_field
+from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
 from seccompgen.filters.find.value_conditions import Tests, alternatives, intervals, united
 from seccompgen.verify import Meaning
 from seccompgen.verify.call import ZERO_HIGH_WORDS, Call
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.filters.find.following import CallBox
+    from seccompgen.filters.find.box_walk import CallBox
     from seccompgen.verify import Relation
     from seccompgen.verify.stack import FilterSemantics
 
@@ -128,7 +128,7 @@ class _Answers(NamedTuple):
     rules: Origins | None
 
 
-class _Part(NamedTuple):
+class _RuledPart(NamedTuple):
     """Some calls, and the rules that answer them."""
 
     box: CallBox
@@ -149,10 +149,10 @@ def differing_calls(
     (`Call.exists`) are left out. Raises UndecidedError where they cannot be told in sets, or in too
     many.
     """
-    return tuple(_Search(sides, abi, relation, tables).classes(by_rule=by_rule))
+    return tuple(_DifferenceSearch(sides, abi, relation, tables).classes(by_rule=by_rule))
 
 
-class _Search:
+class _DifferenceSearch:
     def __init__(
         self,
         sides: tuple[FilterSemantics, FilterSemantics],
@@ -164,19 +164,19 @@ class _Search:
         self._abi = abi
         self._relation = relation
         self._tables = tables
-        self._following = Following()
-        self._sets = self._following.sets
+        self._walk = BoxWalk()
+        self._sets = self._walk.sets
 
     def classes(self, *, by_rule: bool) -> Iterator[CallClass]:
         """Yield the classes: calls of the program's own ABI first, by number."""
-        parts: dict[tuple[int, _Answers], list[_Part]] = defaultdict(list)
+        parts: dict[tuple[int, _Answers], list[_RuledPart]] = defaultdict(list)
         for box, left, right in self._differing():
             for part in self._split(box):
                 if NOTHING in part:
                     continue
-                rules = self._origins(self._following.example(part))
+                rules = self._origins(self._walk.example(part))
                 answers = _Answers(left, right, rules if by_rule else None)
-                parts[part[ARCH], answers].append(_Part(part, (rules,)))
+                parts[part[ARCH], answers].append(_RuledPart(part, (rules,)))
         found = [
             one
             for (arch, answers), those in parts.items()
@@ -191,8 +191,8 @@ class _Search:
 
     def _differing(self) -> Iterator[tuple[CallBox, int, int]]:
         left, right = map(follower, self._sides)
-        for outer, answer in self._following.parts(left, ALL_CALLS):
-            for box, other in self._following.parts(right, outer):
+        for outer, answer in self._walk.parts(left, ALL_CALLS):
+            for box, other in self._walk.parts(right, outer):
                 if not self._relation.holds(answer, other):
                     yield box, answer, other
 
@@ -215,7 +215,7 @@ class _Search:
                     others = self._sets.minus(others, one)
                     yield (
                         *with_field(box, ARCH, one)[:ARGS],
-                        *map(self._following.low_word, box[ARGS:]),
+                        *map(self._walk.low_word, box[ARGS:]),
                     )
             yield with_field(box, ARCH, others)
 
@@ -225,44 +225,48 @@ class _Search:
         )
         return left, right
 
-    def _told(self, arches: int, answers: _Answers, parts: Iterable[_Part]) -> Iterator[CallClass]:
+    def _told(
+        self, arches: int, answers: _Answers, parts: Iterable[_RuledPart]
+    ) -> Iterator[CallClass]:
         """Yield the classes of calls with the same answers."""
         first = self._sets.least(arches)
         arch = first if arches == self._sets.masked(U32, first) else None
         names = _names(arch, self._tables) if arch is not None else {}
         known = sorted(names)
         all_known = self._sets.among(known)
-        of_number: dict[int, list[_Part]] = defaultdict(list)
-        unnamed: list[_Part] = []
+        of_number: dict[int, list[_RuledPart]] = defaultdict(list)
+        unnamed: list[_RuledPart] = []
         for box, rules in parts:
             for nr in self._among(known, box[NR]):
-                of_number[nr].append(_Part(with_field(box, NR, ALL), rules))
+                of_number[nr].append(_RuledPart(with_field(box, NR, ALL), rules))
             rest = self._sets.minus(box[NR], all_known)
             if rest != NOTHING:
-                unnamed.append(_Part(with_field(box, NR, rest), rules))
-        alike: dict[_Part, list[int]] = defaultdict(list)
+                unnamed.append(_RuledPart(with_field(box, NR, rest), rules))
+        alike: dict[_RuledPart, list[int]] = defaultdict(list)
         for nr, its_parts in of_number.items():
-            of_pointers: dict[int, list[_Part]] = defaultdict(list)
+            of_pointers: dict[int, list[_RuledPart]] = defaultdict(list)
             for part in self._united(its_parts):
                 box, rules = part
                 if box[ARGS:] == ALL_CALLS[ARGS:]:
                     alike[part].append(nr)
                 else:
-                    here = _Part(with_field(box, NR, self._number(nr)), rules)
+                    here = _RuledPart(with_field(box, NR, self._number(nr)), rules)
                     of_pointers[box[INSTRUCTION_POINTER]].append(here)
             for here_parts in of_pointers.values():
                 yield self._class(arch, answers, here_parts)
         for (box, rules), numbers in alike.items():
-            here_parts = [_Part(with_field(box, NR, self._number(n)), rules) for n in numbers]
+            here_parts = [_RuledPart(with_field(box, NR, self._number(n)), rules) for n in numbers]
             yield self._class(arch, answers, here_parts)
         for part in self._united(unnamed):
             yield self._class(arch, answers, [part], named=False)
 
-    def _united(self, parts: Sequence[_Part]) -> Iterator[_Part]:
+    def _united(self, parts: Sequence[_RuledPart]) -> Iterator[_RuledPart]:
         """Yield parts with boxes that are as few as possible, and all rules of what is in them."""
         for box in united(self._sets, [part.box for part in parts]):
             inside = (part for part in parts if self._meets(part.box, box))
-            yield _Part(box, tuple(dict.fromkeys(pair for part in inside for pair in part.rules)))
+            yield _RuledPart(
+                box, tuple(dict.fromkeys(pair for part in inside for pair in part.rules))
+            )
 
     def _meets(self, box: CallBox, other: CallBox) -> bool:
         return all(self._sets.both(a, b) != NOTHING for a, b in zip(box, other, strict=True))
@@ -284,7 +288,7 @@ class _Search:
         ]
 
     def _class(
-        self, arch: int | None, answers: _Answers, parts: list[_Part], *, named: bool = True
+        self, arch: int | None, answers: _Answers, parts: list[_RuledPart], *, named: bool = True
     ) -> CallClass:
         numbers: set[tuple[int, int]] = set()
         conditions: dict[Tests, None] = {}
@@ -305,7 +309,7 @@ class _Search:
             answers.left,
             answers.right,
             tuple(rules),
-            self._following.example(parts[0].box),
+            self._walk.example(parts[0].box),
         )
 
     def _stretches(self, values: int, width: int) -> list[tuple[int, int]]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class New:
+class PlannedFilter:
     """A filter as it would be written; ``source`` is the file it is made from, or its own name."""
 
     name: str
@@ -34,14 +34,15 @@ class New:
     programs: Sequence[Program]
 
 
-def new_filters(built: Sequence[Built]) -> list[New]:
+def new_filters(built: Sequence[Built]) -> list[PlannedFilter]:
     """Return the filters that were built, for `explain`."""
     return [
-        New(one.policy.name, Path(one.policy.sources[-1][0]).name, one.programs) for one in built
+        PlannedFilter(one.policy.name, Path(one.policy.sources[-1][0]).name, one.programs)
+        for one in built
     ]
 
 
-def explain(path: Path, content: bytes, made: Sequence[New], tables: Tables) -> str:
+def explain(path: Path, content: bytes, made: Sequence[PlannedFilter], tables: Tables) -> str:
     """Say why the file at ``path`` is not ``content``, and how the programs in it would change.
 
     Empty where that is not to be known.
@@ -77,7 +78,7 @@ def program_changes(path: Path, programs: Sequence[Program], source: str, tables
     return _changes(old, programs, (path.name, source), tables)
 
 
-def _raw_changes(path: Path, one: New, tables: Tables) -> str:
+def _raw_changes(path: Path, one: PlannedFilter, tables: Tables) -> str:
     abi = path.name.removesuffix(".bpf").rpartition(".")[2]
     programs = [program for program in one.programs if program.abi.name == abi]
     return _changes({abi: read_file(path, MAX_FILTER)}, programs, (path.name, one.source), tables)

@@ -26,7 +26,7 @@ CallBox: TypeAlias = tuple[int, ...]
 ALL_CALLS: CallBox = (ALL,) * FIELDS
 
 
-class Following:
+class BoxWalk:
     """Follows filters on boxes of calls, all over the same ``sets``."""
 
     def __init__(self) -> None:

@@ -1,6 +1,7 @@
 """Hold `explain` against the running kernel on many random calls under the corpus' policies.
 
-``python tests/filters/explained.py 10000`` takes some minutes; it stops at the first difference.
+``python tests/filters/tell/explainer.py 10000`` takes some minutes,
+and stops at the first difference.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "helpers"))
 
 import explained_calls
 

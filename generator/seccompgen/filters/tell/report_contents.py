@@ -10,7 +10,7 @@ from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.program import CompiledProgram, Program, programs_sha256
 from seccompgen.filters.compare.claims import Claim, claims_of_programs, decide
-from seccompgen.filters.compare.filter_diff import diff_filters
+from seccompgen.filters.compare.meaning_diff import diff_filters
 from seccompgen.filters.find.load import filter_of, load_filter
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.filters.tell.abilities import abilities

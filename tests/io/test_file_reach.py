@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside
-from seccompgen.io.reach import reach_of
+from seccompgen.io.file_reach import reach_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
