@@ -70,11 +70,14 @@ def plain(text: str) -> str:
 
 def test_every_function_of_a_library_has_the_path_that_binutils_have() -> None:
     (library,) = Path("/usr/lib").glob("*-linux-gnu/libstdc++.so.6")
-    # What is converted to a pointer to a member has a type here that is cut short.
-    names = [name for name in functions(library, "-D") if "cvM" not in name]
+    # LLVM does not read the clones of transactional memory, and calls std::string what others
+    # call std::basic_string.
+    names = [name for name in functions(library, "-D") if not name.startswith("_ZGT")]
     assert len(names) > 4000
-    theirs = map(plain, as_cplusplus_filt(names, "--no-params"))
-    compared = zip(names, map(readable, names), theirs, strict=True)
+    text = "\n".join(map(plain, as_cplusplus_filt(names, "--no-params")))
+    theirs = re.sub(r"basic_(string|[io]+stream)(?=::)", r"\1", text).splitlines()
+    ours = [re.sub(r"basic_(string|[io]+stream)(?=::)", r"\1", one) for one in map(readable, names)]
+    compared = zip(names, ours, theirs, strict=True)
     assert [one for one in compared if one[1] != one[2]] == []
 
 

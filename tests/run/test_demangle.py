@@ -36,16 +36,21 @@ NAMES = {
     ),
     "_ZlsRSoRK5Asker": "operator<<",
     "_ZNK5AskercvbEv": "Asker::operator bool",
-    "_Zli2_swe": 'operator""_s',
+    "_Zli2_swe": 'operator"" _s',
     "_ZnwmRKSt9nothrow_t": "operator new",
     "_ZThn16_N4here5Asker3askEv": "non-virtual thunk to here::Asker::ask",
     "_ZN4here3runIXadL_ZNS_4workEvEEEEDTcl1fEEv": "here::run",
     "_ZN4here4sizeB5cxx11Ev.cold": "here::size.cold",
-    "_ZNSs6appendEPKc": "std::basic_string::append",
+    "_ZNSs6appendEPKc": "std::string::append",
     "_ZN1aaSERKS_": "a::operator=",
     "_ZN1appEi": "a::operator++",
     "_ZN1acoEv": "a::operator~",
-    "_ZTWN1a1bE": "TLS wrapper function for a::b",
+    "_ZltIiEbT_S0_": "operator<",
+    "_ZlsIiEbT_S0_": "operator<<",
+    "_ZN1adaEPv": "a::operator delete[]",
+    "_ZNK1acvPKS_Ev": "a::operator a const*",
+    "_ZN1aIXgtLi1ELi0EEE1fEv": "a::f",
+    "_ZTWN1a1bE": "thread-local wrapper routine for a::b",
     # Rust, legacy
     "_ZN1t11A$LT$u8$GT$3own17h2646b54c8bb5d176E": "t::A<u8>::own",
     "_ZN40_$LT$t..A$LT$T$GT$$u20$as$u20$t..Ask$GT$3ask17hb29ee87678e2b59aE": (
@@ -60,8 +65,8 @@ NAMES = {
     "_RNCNCNvNtCs4fqI2P2rA04_3std2rt10lang_start0s_0": (
         "std::rt::lang_start::{closure#0}::{closure#1}"
     ),
-    "_RNvMNtCs1_1a1bINtB2_4CellhE3get": "<a::b::Cell>::get",
-    "_RNvXs_Cs1_1tINtB4_1AReENtB4_3Ask3ask": "<t::A as t::Ask>::ask",
+    "_RNvMNtCs1_1a1bINtB2_4CellhE3get": "<a::b::Cell<u8>>::get",
+    "_RNvXs_Cs1_1tINtB4_1AReENtB4_3Ask3ask": "<t::A<&str> as t::Ask>::ask",
     "_RINvCs1_1a1fTRjQSeEKj2a_FEuECs2_1b": "a::f",
     "_RNvNtCs1_1tu9gre_6ka8i4work": "t::größe::work",
 }
@@ -84,7 +89,6 @@ def test_a_name_is_the_path_that_its_programmer_wrote(mangled: str) -> None:
         "_ZN99aE",
         "_RNvB_1a",
         "_RNvCs1_1tu2__1a",
-        "_ZN1aI" + "P" * 900 + "iEE",
         "_RNvX" + "Y" * 900,
         "_RNvCs1_1t" + "99999" + "a" * 40,
         "_ZN" + "1a" * 2000 + "E",

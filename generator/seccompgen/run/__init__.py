@@ -18,8 +18,6 @@
     calls           a call as people read it             signatures  the types of its arguments
     symbols         the names in ELF files
     demangle        those of C++ and Rust as people know them
-    mangled_cxx     the first of them                    mangled_rust  the second
-    mangled         what both readers of mangled names share
     places          the place in native code where a call was made
     scripts         the lines of a script where a thread is
     python          those of Python                      perl        those of Perl

@@ -1,7 +1,8 @@
 """The names that C++ and Rust programmers know functions by, from those that a linker sees.
 
-Only the path is given, as it is what leads to the source: `std::vector::push_back`, not the types
-of parameters and of what a template was made for. A name that is not understood stays as it is.
+LLVM's demangler (pycxxfilt) reads them. Only the path of its answer is kept, as that leads to the
+source: `std::vector::push_back`, without parameters and template arguments. A name stays as it is
+where it is not understood, or where pycxxfilt is not installed.
 
 Sources: the Itanium C++ ABI, 5.1 "External Names"; Rust's "v0 Symbol Format", and its legacy one.
 """
@@ -11,12 +12,28 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_LEGACY = re.compile(r"_ZN(?P<parts>.*)17h[0-9a-f]{16}E", re.ASCII | re.DOTALL)
-_ESCAPE = re.compile(r"\$(u[0-9a-f]{1,6}|[A-Z]{1,2})\$|\.\.")
-_ESCAPES = {"SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(", "RP": ")", "C": ","}
-_SUFFIX = re.compile(r"\.llvm\.[0-9A-F]+")
 _LONGEST = 1024
 """Characters of a name that is tried; as many as `symbols` reads."""
+_MOST_REFERENCES = 32
+"""References to earlier parts of a name that is tried: nested ones double the answer each time."""
+_REFERENCE = re.compile(r"[STB][0-9A-Za-z]*_")
+_RUST_HASH = re.compile(r"17h[0-9a-f]{16}E")
+_ESCAPE = re.compile(r"\$(u[0-9a-f]{1,6}|[A-Z]{1,2})\$|\.\.")
+_ESCAPES = {"SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(", "RP": ")", "C": ","}
+_LLVM_SUFFIX = re.compile(r"\.llvm\.[0-9A-F]+")
+_TOKEN = re.compile(
+    r"\boperator(?:<=>|->\*?|(?:<<=?|>>=?|<=?|>=?)(?=[<(]|$)|\(\)|\[\]| (?:new|delete)\[\])"
+    r"|\(anonymous namespace\)|::<|.",
+    re.DOTALL,
+)
+_OPENING = {")": "(", ">": "<", "]": "["}
+_QUALIFIER = re.compile(r" (const|volatile|&&?)(?= |::|$)")
+_UNNAMED = re.compile(r"'(lambda|unnamed)(\d*)'")
+_PATH = re.compile(
+    r"((?:[a-zA-Z -]+ (?:to|for) )?)(?:.*? )??"
+    r"((?:\(anonymous namespace\)|\S)*?(?:\boperator(?:\"\")? .+|\S))"
+)
+"""A name without brackets: what it is for, the type of a template's result, the path."""
 
 
 @lru_cache(maxsize=4096)
@@ -27,43 +44,71 @@ def readable(name: str) -> str:
     """
     if not name.startswith(("_Z", "_R")) or len(name) > _LONGEST:
         return name
-    mangled, dot, suffix = name.partition(".")
-    legacy = _LEGACY.match(name)
-    if legacy:  # the parts may have dots
-        mangled, dot, suffix = legacy[0], "", name[legacy.end() :]
-    path = _legacy(legacy["parts"]) if legacy else _path(mangled)
-    return path + _SUFFIX.sub("", dot + suffix) if path else name
+    legacy = _RUST_HASH.search(name)  # its parts may have dots
+    end = legacy.end() if legacy else name.find(".") % (len(name) + 1)
+    text = _demangled(name[:end])
+    if legacy:
+        path = "::".join(map(_unescaped, text.split("::")[:-1]))
+    elif name.startswith("_R"):
+        path = _without_arguments(text, {"::<"})
+    else:
+        path = _cxx_path(text)
+    return path + _LLVM_SUFFIX.sub("", name[end:]) if path else name
 
 
-def _path(mangled: str) -> str | None:
-    if mangled.startswith("_R"):
-        from seccompgen.run.mangled_rust import rust_path  # noqa: PLC0415 - rarely needed
-
-        return rust_path(mangled)
-    from seccompgen.run.mangled_cxx import cxx_path  # noqa: PLC0415 - rarely needed
-
-    return cxx_path(mangled)
-
-
-def _legacy(text: str) -> str | None:
-    """Return the path of Rust's legacy names, which are those of C++ with a hash at the end."""
-    parts = []
-    while text:
-        digits = re.match(r"[1-9][0-9]{0,3}", text, re.ASCII)
-        size = int(digits[0]) if digits else 0
-        if not digits or len(text) < len(digits[0]) + size:
-            return None
-        end = len(digits[0]) + size
-        part, text = text[len(digits[0]) : end], text[end:]
-        parts.append(_ESCAPE.sub(_unescaped, part[1:] if part.startswith("_$") else part))
-    return "::".join(parts)
+def _demangled(name: str) -> str:
+    """Return all that LLVM says of a name; "" if it does not understand it."""
+    try:
+        from pycxxfilt import demangle  # noqa: PLC0415 - in an extra
+    except ImportError:
+        return ""
+    if len(_REFERENCE.findall(name)) > _MOST_REFERENCES:
+        return ""
+    try:
+        return demangle(name) or ""
+    except ValueError:
+        return ""
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    if found[0] == "..":
-        return "::"
+def _unescaped(part: str) -> str:
+    """Return a part of a legacy path of Rust, whose special characters have codes."""
+    return _ESCAPE.sub(_character, part[1:] if part.startswith("_$") else part)
+
+
+def _character(found: re.Match[str]) -> str:
     code = found[1]
-    if code[0] != "u":
-        return _ESCAPES.get(code, found[0])
+    if not code or code[0] != "u":
+        return _ESCAPES.get(code, found[0]) if code else "::"
     number = int(code[1:], 16)
     return chr(number) if number < 0x110000 and not 0xD800 <= number < 0xE000 else found[0]
+
+
+def _cxx_path(text: str) -> str:
+    """Return the path in what a C++ name is for: without arguments, results and qualifiers."""
+    found = _PATH.fullmatch(_QUALIFIER.sub("", _without_arguments(text, {"(", "<", "["})))
+    path = "".join(found.groups()).rstrip() if found else ""
+    return _UNNAMED.sub(_numbered, path)
+
+
+def _numbered(found: re.Match[str]) -> str:
+    kind = "lambda" if found[1] == "lambda" else "unnamed type"
+    return f"{{{kind}#{int(found[2]) + 2 if found[2] else 1}}}"
+
+
+def _without_arguments(text: str, opening: set[str]) -> str:
+    """Return a name without what is in brackets, where one of ``opening`` begins them."""
+    kept: list[str] = []
+    within: list[str] = []
+    for token in _TOKEN.findall(text):
+        if within and token in _OPENING:
+            bracket = _OPENING[token]
+            if bracket == "(" and bracket in within:
+                while within.pop() != bracket:  # a comparison in it has no other bracket
+                    pass
+            elif within[-1] == bracket:
+                within.pop()
+        elif token in opening or (within and token in {"(", "<", "[", "::<"}):
+            within.append(token[-1])
+        elif not within:
+            kept.append(token)
+    return "".join(kept)
