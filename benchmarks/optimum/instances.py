@@ -30,8 +30,8 @@ from seccompgen.compile.weights import samples, span_weights
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.objective import Objective, Optimize
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     import random

@@ -29,8 +29,8 @@ from seccompgen import (
 )
 from seccompgen.api.values import document_of
 from seccompgen.core.model import ActionKind
+from seccompgen.formats import load_policy
 from seccompgen.kernel.shipped import shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.policy.stock import stock_policies
 from strategies import plain_tables, policies
 

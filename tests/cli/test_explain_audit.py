@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command import inside, said
 from seccompgen.core.abis import ABIS
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 

@@ -9,8 +9,8 @@ import pytest
 from command import ROOT, inside
 from seccompgen.core.abis import ABIS
 from seccompgen.filters.tell.explainer import Explainer
+from seccompgen.formats.audit.core_dump import _signal
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy.formats.core_dump import _signal
 
 DATA = ROOT / "tests" / "data" / "audit"
 CASES: list[dict[str, Any]] = json.loads((DATA / "cases.json").read_text())

@@ -13,8 +13,8 @@ from command import ROOT, inside, seccompgen, snapshot
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.objective import Objective, Optimize
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import BuildOptions, build_policy, shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.policy.profile import read_profile
 
 if TYPE_CHECKING:

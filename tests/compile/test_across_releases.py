@@ -17,7 +17,7 @@ from oracle import ABIS
 from seccompgen.compile import ProgramBuilder, compile_policy
 from seccompgen.compile.lower import number_lines
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 from stock_policies import STOCK, read_policy
 from strategies import document
 

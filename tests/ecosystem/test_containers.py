@@ -26,8 +26,8 @@ from command import ROOT, inside
 from engines import Engine
 from pages import follow
 from seccompgen.core.abis import ABIS
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

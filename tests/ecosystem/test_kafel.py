@@ -14,9 +14,9 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading
 from seccompgen.core.program import decode
-from seccompgen.policy import load_policy
-from seccompgen.policy.formats import kafel_calls as reader
-from seccompgen.policy.formats.kafel_calls import kafel_calls
+from seccompgen.formats import load_policy
+from seccompgen.formats.kafel import calls as reader
+from seccompgen.formats.kafel.calls import kafel_calls
 from seccompgen.verify import Code, Proof, meaning, prove
 from seccompgen.verify.call import ZERO_HIGH_WORDS
 

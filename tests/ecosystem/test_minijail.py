@@ -15,7 +15,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Format, Reading
 from seccompgen.core.program import decode
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 from seccompgen.verify import Code, Proof, meaning, prove
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from runtime_filters import installed
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading, Runtime
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 from seccompgen.verify import Difference, meaning, prove
 
 if TYPE_CHECKING:

@@ -18,12 +18,13 @@ import pytest
 from interpreter import run, seccomp_data
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
+from seccompgen.core.foreign import Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.program import decode
+from seccompgen.formats import load_policy
+from seccompgen.formats.systemd import reader as systemd
+from seccompgen.formats.systemd.groups import systemd_groups
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
-from seccompgen.policy.formats import Reading, systemd
-from seccompgen.policy.formats.systemd_groups import systemd_groups
 from seccompgen.verify import Code, Operation, Proof, Stack, meaning, prove
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/systemd/libsystemd-shared-*.so"))

@@ -9,7 +9,7 @@ import pytest
 from old_tables import tables_at
 from running_kernel import install_raw, require_x86_64, run, syscall
 from seccompgen.compile import compile_policy
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 
 if TYPE_CHECKING:
     from pathlib import Path

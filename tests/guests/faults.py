@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from oracle import ABIS
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import HighWords
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

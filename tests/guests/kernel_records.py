@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from guests.machines import GUESTS
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from guests.machines import Guest

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from guests import system
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from guests import system
 from seccompgen.core.abis import ABIS
+from seccompgen.core.foreign import Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.program import JMP_JGE_K, LD_W_ABS, RET_K, Instruction, decode
-from seccompgen.pipeline.build import difference_text, shipped_tables
-from seccompgen.policy import load_policy
-from seccompgen.policy.formats import Reading, systemd
+from seccompgen.formats import load_policy
+from seccompgen.formats.systemd import reader as systemd
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.render.call import difference_text
 from seccompgen.verify import Code, Difference, Operation, Stack, meaning, prove
 
 if TYPE_CHECKING:

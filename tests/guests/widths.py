@@ -25,7 +25,7 @@ from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS as ABI
 from seccompgen.core.facts import Prototype
 from seccompgen.core.word import ARGS
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 from seccompgen.verify import Meaning, meaning
 from seccompgen.verify.oracle import FieldTest, OneOf
 from stock_policies import STOCK

@@ -77,7 +77,7 @@ def serve(sock: socket.socket) -> None:
 def _load() -> None:
     """Load what commands load while they run, and make what all of them make first."""
     import_module("requests")
-    for name in ("cli", "filters", "run", "scan", "render"):
+    for name in ("cli", "filters", "formats", "run", "scan", "render"):
         package = import_module(f"seccompgen.{name}")
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             import_module(module.name)
@@ -93,7 +93,7 @@ def _load() -> None:
             assert stop.code == 0
     tables = import_module("seccompgen.pipeline.build").shipped_tables()
     for stock in import_module("seccompgen.policy.stock").stock_policies().values():
-        import_module("seccompgen.policy").load_policy(stock, tables)
+        import_module("seccompgen.formats").load_policy(stock, tables)
     gc.collect()
     gc.freeze()
 

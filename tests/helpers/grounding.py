@@ -11,8 +11,8 @@ from oracle import PlainFacts, TablesWithFacts
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.facts import Constant, Facts, Parameter, Prototype
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from seccompgen.policy.formats import kafel_calls
+from seccompgen.formats.kafel import calls as kafel_calls
 
 SOURCES = Path(__file__).parents[3] / "shared" / "peers" / "kafel"
 _FILES = {
@@ -34,7 +34,7 @@ _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
 
 def table(sources: Path) -> str:
-    """Return what `kafel_calls.csv` has to be for these sources of kafel."""
+    """Return what `calls.csv` has to be for these sources of kafel."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for name, abi in sorted(_FILES.items(), key=lambda one: one[1]):

@@ -24,9 +24,9 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import ActionKind
-from seccompgen.policy import load_policy
-from seccompgen.policy.oci import profile as written
-from seccompgen.render.oci import render_profile
+from seccompgen.formats import load_policy
+from seccompgen.formats.oci.text import render_profile
+from seccompgen.formats.oci.writer import profile as written
 from seccompgen.verify import Difference, Method, Operation, Relation, Stack, meaning, prove
 
 if TYPE_CHECKING:

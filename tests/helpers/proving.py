@@ -14,8 +14,8 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.program import Instruction
 from seccompgen.filters.find.load import load_filter
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove
 from seccompgen.verify.call import Call
 from stock_policies import CONSTANTS, STOCK, read_policy

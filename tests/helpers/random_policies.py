@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import InputError
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 
 if TYPE_CHECKING:
     from pathlib import Path

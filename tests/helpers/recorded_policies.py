@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.policy.write import write_policy
 from seccompgen.run.record.generalise import allowed_calls
 from seccompgen.run.record.merge import merge, needs_of_calls

@@ -270,7 +270,7 @@ def document(data: dict[str, Any]) -> Document:
 
 
 def _read(source: Path | Document, tables: RealTables) -> ResolvedPolicy:
-    from seccompgen.policy import load_policy
+    from seccompgen.formats import load_policy
 
     return load_policy(source, tables)[0]
 

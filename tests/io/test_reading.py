@@ -22,11 +22,11 @@ from seccompgen.core.tables import Tables
 from seccompgen.filters.find.load import load_filter
 from seccompgen.filters.find.manifest import read_manifest
 from seccompgen.filters.find.module import read_banner
+from seccompgen.formats import load_policy
 from seccompgen.io.reading import parse_toml, read_file, read_start
 from seccompgen.kernel.lockfile import render_lock, render_matrix
 from seccompgen.pipeline.build import load_tables, shipped_tables
 from seccompgen.pipeline.project import read_project
-from seccompgen.policy import load_policy
 from seccompgen.policy.profile import read_profile
 
 if TYPE_CHECKING:
@@ -394,11 +394,11 @@ OTHERWISE = {
     "pipeline/cache.py": "a part of numpy",
     "policy/groups.py": "a part of seccompgen",
     "kernel/powers.py": "a part of seccompgen",
-    "policy/formats/kafel_calls.py": "a part of seccompgen",
+    "formats/kafel/calls.py": "a part of seccompgen",
     "policy/json_text.py": "a text that was read",
-    "policy/formats/systemd_groups.py": "a part of seccompgen",
+    "formats/systemd/groups.py": "a part of seccompgen",
     "scan/elf.py": "bytes that were read",
-    "policy/formats/log_lines.py": "a line that was read",
+    "formats/audit/log_lines.py": "a line that was read",
     "scan/scanner.py": "a function of its own that is called load",
 }
 OPENING = {"open", "read_bytes", "read_text", "fdopen", "load", "loads"}

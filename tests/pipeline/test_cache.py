@@ -22,10 +22,10 @@ from seccompgen.core.errors import Position
 from seccompgen.core.objective import Objective, Optimize, Profile
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.core.tables import Table, Tables
+from seccompgen.formats import load_policy
 from seccompgen.pipeline import cache as cache_module
 from seccompgen.pipeline.build import BuildOptions, build_policy, shipped_tables
 from seccompgen.pipeline.cache import ProgramCache
-from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from seccompgen.core.built import Built

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from seccompgen import Action, Condition, NameWithConditions, Op, Policy, SyscallGroup, validate
 from seccompgen.core.errors import InputError
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.problems import Problem
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 from seccompgen.verify import meaning as verified_meaning
 from strategies import assert_means
 

@@ -14,9 +14,9 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.model import condition_for
 from seccompgen.core.sets import NOTHING, Box, Sets
+from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers
 from seccompgen.pipeline.build import build_policy, shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.policy.conditions import Lookup, alternatives
 from seccompgen.policy.expressions import NamedValue, parse_condition
 from seccompgen.policy.expressions import tests_of as comparisons_of

@@ -12,9 +12,9 @@ import seccompgen.policy.groups
 from command import ROOT
 from pages import blocks
 from seccompgen.core.errors import InputError
+from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.policy.groups import Member, StockGroup, calls_of, find_stock_group, stock_groups
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from longer import long_but
 from old_tables import tables_at
 from oracle import ABIS, Meaning
 from seccompgen.core.errors import InputError
+from seccompgen.formats import load_policy
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.pipeline.build import proved_program
-from seccompgen.policy import load_policy
 from stock_policies import in_calls
 from strategies import plain_tables_with_facts
 

@@ -21,8 +21,8 @@ from random_policies import random_policy
 from ruamel.yaml import YAML
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.core.problems import Problem
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.policy.document import Document, read_document
 from seccompgen.policy.form import is_required
 from seccompgen.policy.json_schema import policy_schema, schema_text

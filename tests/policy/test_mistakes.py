@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Format
+from seccompgen.formats import load_policy, load_policy_for
+from seccompgen.formats.detect import detect
+from seccompgen.formats.unread import unread
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy, load_policy_for
-from seccompgen.policy.formats.detect import detect
-from seccompgen.policy.formats.unread import unread
 
 if TYPE_CHECKING:
     from pathlib import Path

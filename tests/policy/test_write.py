@@ -24,8 +24,8 @@ from seccompgen.core.model import (
 )
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.sets import EVERYTHING, NOTHING, Box, Sets
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.policy.write import Allowed, write_policy
 
 if TYPE_CHECKING:

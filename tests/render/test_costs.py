@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from known_facts import KNOWN_TABLES
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 from seccompgen.render.costs import costly_rules
 
 if TYPE_CHECKING:

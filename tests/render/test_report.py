@@ -14,10 +14,10 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.filter_summary import Permission
 from seccompgen.filters.find.load import load_filter
 from seccompgen.filters.tell.abilities import ABILITIES, abilities
+from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.pipeline.build import build_policy
-from seccompgen.policy import load_policy
 from seccompgen.policy.document import read_document
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render.decision_tree import TreeRow, decision_tree

@@ -9,7 +9,7 @@ from known_facts import KNOWN_TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.deciding import DecidingRule
 from seccompgen.core.errors import Position
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 from seccompgen.run.refusal import JudgedFilter
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call

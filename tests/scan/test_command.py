@@ -12,8 +12,8 @@ import pytest
 import seccompgen.cli.scan as command
 from c_programs import compiled
 from command import inside, said, seccompgen
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME
 from seccompgen.scan.result import Caller, Caveat
 from seccompgen.scan.unknown import Why

@@ -20,7 +20,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.facts import Facts, Parameter, Prototype
 from seccompgen.core.program import Instruction
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 from seccompgen.verify import Code, bits_read, indistinguishable_calls
 from seccompgen.verify.call import Call
 from seccompgen.verify.indistinguishable import by_classes, by_z3

@@ -59,11 +59,12 @@ def read_filter(policy: Path | str) -> Filter:
     Raises InputError with every error of the files by themselves; whether their names and rules
     mean something, `validate` tells.
     """
-    from seccompgen.policy import layers  # noqa: PLC0415 - takes what reads files
+    from seccompgen.formats import policy_files  # noqa: PLC0415 - takes what reads files
+    from seccompgen.policy import layers  # noqa: PLC0415 - as above
 
     path = source_of(policy)
     assert isinstance(path, Path)
-    read = layers.layers_of(path, default_tables(), [])
+    read = layers.layers_of(path, [], policy_files(default_tables()))
     default = layers.setting(read, "default_action", None)
     kernel = layers.setting(read, "kernel", None)
     if default is None:
@@ -122,7 +123,7 @@ def validate(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagn
     ``position`` tells where: of a file with line and column, of values with ``position.place``,
     such as ``syscalls[2].names[0]``. Raises InputError where text names no policy.
     """
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - takes what reads files
+    from seccompgen.formats import load_policy  # noqa: PLC0415 - takes what reads files
 
     try:
         source = source_of(policy)
@@ -142,7 +143,7 @@ def notes(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagnost
 
     Raises InputError with everything that is wrong.
     """
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - takes what reads files
+    from seccompgen.formats import load_policy  # noqa: PLC0415 - takes what reads files
 
     return load_policy(source_of(policy), tables or default_tables())[1]
 

@@ -26,9 +26,9 @@ from seccompgen.filters.find import assembly
 from seccompgen.filters.find.load import compile_filter, load_filter
 from seccompgen.filters.find.locate import FilterForm, kind_of, locate_one
 from seccompgen.filters.tell.linting import lint_filter, lint_programs
+from seccompgen.formats import load_policy
 from seccompgen.lint import Finding, lint_policy
 from seccompgen.pipeline.build import PLAIN_OPTIONS, BuildOptions, build_policy, not_for
-from seccompgen.policy import load_policy
 from seccompgen.render.disassembly import disassembly
 from seccompgen.verify import Code, available_methods, kernel_objections, meaning
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.foreign import Reading
     from seccompgen.filters.tell.explainer import Explainer
-    from seccompgen.policy.formats.log_lines import UntoldDeath
+    from seccompgen.formats.audit.log_lines import UntoldDeath
     from seccompgen.render.audit_report import RefusedCall
 
 
@@ -135,8 +135,8 @@ def _whole(explainer: Explainer, *, as_json: bool) -> None:
 def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: bool) -> None:
     """Read a log, and say which rule each refused call was."""
     from seccompgen.filters.tell.audit import Auditor  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.formats.audit.core_dump import LOOKED_AT, MAGIC  # noqa: PLC0415
     from seccompgen.io.reading import read_lines, read_start  # noqa: PLC0415
-    from seccompgen.policy.formats.core_dump import LOOKED_AT, MAGIC  # noqa: PLC0415
     from seccompgen.render.audit_report import audit_json, audit_text  # noqa: PLC0415
 
     auditor = Auditor(explainer, str(log) if log else "standard input", follow=follow)
@@ -162,7 +162,7 @@ def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: boo
 
 def _tell(found: RefusedCall | UntoldDeath | Diagnostic, *, as_json: bool) -> None:
     """Print what a line told, at once."""
-    from seccompgen.policy.formats.log_lines import UntoldDeath  # noqa: PLC0415
+    from seccompgen.formats.audit.log_lines import UntoldDeath  # noqa: PLC0415
     from seccompgen.render.audit_report import RefusedCall, call_json, call_text  # noqa: PLC0415
 
     if isinstance(found, RefusedCall):

@@ -219,7 +219,7 @@ def _is_said(parameter: str) -> bool:
 
 
 def _load(path: Path, tables: Tables, reading: Reading) -> ResolvedPolicy:
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - what reads policies takes long
+    from seccompgen.formats import load_policy  # noqa: PLC0415 - what reads policies takes long
 
     return load_policy(path, tables, reading)[0]
 

@@ -230,8 +230,8 @@ def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]
     The copies stay as they are.
     """
     from seccompgen.core.releases import Release  # noqa: PLC0415
+    from seccompgen.formats import load_policy  # noqa: PLC0415
     from seccompgen.pipeline.build import shipped_tables  # noqa: PLC0415
-    from seccompgen.policy import load_policy  # noqa: PLC0415
     from seccompgen.policy.json_schema import schema_text  # noqa: PLC0415
     from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME  # noqa: PLC0415
     from seccompgen.policy.stock import stock_policies  # noqa: PLC0415

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.cache import ProgramCache
     from seccompgen.policy.document import Source
-    from seccompgen.verify import Difference
 
 LOCK_NAME, MATRIX_NAME, SHIPPED = shipped.LOCK_NAME, shipped.MATRIX_NAME, shipped.SHIPPED
 load_tables, shipped_tables = shipped.load_tables, shipped.shipped_tables
@@ -241,7 +240,7 @@ def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
 def _read(
     source: Source, tables: Tables, only: Sequence[Abi], reading: Reading
 ) -> _Read | InputError:
-    from seccompgen.policy import load_policy_for  # noqa: PLC0415 - takes what reads files
+    from seccompgen.formats import load_policy_for  # noqa: PLC0415 - takes what reads files
 
     try:
         policy, notes = load_policy_for(source, only, tables, reading)
@@ -334,6 +333,8 @@ def proved_program(
         text = f"the program for {abi.name} is not written, since what it does {error}"
         raise UndecidedError(Diagnostic(text, Position(policy.sources[-1][0]))) from None
     if found:
+        from seccompgen.render import difference_text  # noqa: PLC0415 - jinja2
+
         text = difference_text(found, ("policy", "program"), abi, tables)
         raise AnswerNo(
             Diagnostic(
@@ -343,22 +344,6 @@ def proved_program(
             )
         )
     return program
-
-
-def difference_text(
-    found: Difference, names: tuple[str, str], abi: Abi, tables: Tables, shown: int = 0
-) -> str:
-    """Return ``found`` as one line, the two sides by ``names``.
-
-    At least ``shown`` arguments are shown; ``abi`` says how errno numbers are called.
-    """
-    from seccompgen.render import answer_texts, call_text  # noqa: PLC0415 - jinja2
-
-    call = found.call
-    left, right = answer_texts(found.left, found.right, abi)
-    text = call_text(call.nr, call.arch, call.args, tables, shown)
-    pointer = f" from {call.instruction_pointer:#x}" if call.instruction_pointer else ""
-    return f"{text}{pointer}: {names[0]} says {left}, {names[1]} says {right}"
 
 
 def _accepted(source: Source, result: CompiledProgram | SeccompgenError) -> CompiledProgram:

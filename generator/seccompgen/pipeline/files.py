@@ -100,15 +100,15 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
         package = render.render_filter(one.policy, one.programs, tables, one.objective)
         return {f"{one.module_name}/{name}": source for name, source in package.items()}
     if form in {"oci", "spo"}:
-        from seccompgen.pipeline.profile_files import profile_files  # noqa: PLC0415 - few want it
+        from seccompgen.formats.oci.files import profile_files  # noqa: PLC0415 - few want it
 
         return profile_files(one, tables, form)
     if form in _NUMBERED_FORMS:
-        from seccompgen.pipeline.numbered_files import numbered_files  # noqa: PLC0415
+        from seccompgen.formats.numbered_files import numbered_files  # noqa: PLC0415
 
         return numbered_files(one, tables, form)
     if form == "systemd":
-        from seccompgen.pipeline.unit_files import unit_files  # noqa: PLC0415
+        from seccompgen.formats.systemd.files import unit_files  # noqa: PLC0415
 
         return unit_files(one, tables, systemd)
     from seccompgen.render import sources  # noqa: PLC0415 - few want them
@@ -122,15 +122,15 @@ def has_place(abi: Abi, form: str) -> bool:
     if form in {"python", "bpf"}:
         return True
     if form in {"oci", "spo"}:
-        from seccompgen.policy.oci import architecture  # noqa: PLC0415
+        from seccompgen.formats.oci.writer import architecture  # noqa: PLC0415
 
         return architecture(abi) is not None
     if form in _NUMBERED_FORMS:
-        from seccompgen.policy.numbered import NUMBERED_ABIS  # noqa: PLC0415
+        from seccompgen.formats.numbered import NUMBERED_ABIS  # noqa: PLC0415
 
         return abi.name in NUMBERED_ABIS
     if form == "systemd":
-        from seccompgen.policy.unit import in_units  # noqa: PLC0415
+        from seccompgen.formats.systemd.writer import in_units  # noqa: PLC0415
 
         return in_units(abi)
     from seccompgen.render.targets import TARGETS  # noqa: PLC0415

@@ -11,14 +11,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import Reading
 from seccompgen.core.model import U32, Action, ActionKind, Comparison, Op, Rule
 from seccompgen.core.problems import Problem
+from seccompgen.formats import load_policy
+from seccompgen.formats.systemd import reader as systemd
+from seccompgen.formats.systemd.groups import DEFAULT_RELEASE
+from seccompgen.formats.systemd.nearest import nearest_policy
+from seccompgen.formats.systemd.writer import in_units
 from seccompgen.pipeline.build import proved_program
-from seccompgen.policy import load_policy
-from seccompgen.policy.formats import Reading, systemd
-from seccompgen.policy.formats.systemd_groups import DEFAULT_RELEASE
-from seccompgen.policy.nearest import nearest_policy
-from seccompgen.policy.unit import in_units
 from seccompgen.verify import Proof, meaning, prove
 from seccompgen.verify.call import Call
 from seccompgen.verify.relation import Relation
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from seccompgen.core.built import Built
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
-    from seccompgen.policy.nearest import NearestPolicy
+    from seccompgen.formats.systemd.nearest import NearestPolicy
 
 _PERMITS_ALL = Relation(up_to=ActionKind.LOG)
 _NO_FAMILIES = frozenset({"AF_UNSPEC", "AF_MAX", "AF_LOCAL", "AF_ROUTE"})

@@ -13,7 +13,8 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.core.report_only import logging_instructions, logging_policy
-from seccompgen.pipeline.build import difference_text, proved_program
+from seccompgen.pipeline.build import proved_program
+from seccompgen.render.call import difference_text
 from seccompgen.verify import Code, Difference, meaning, prove
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seccompgen.policy.resolve import load_policy, load_policy_for
+    from seccompgen.policy.resolve import resolve_policy
 
-__all__ = ["load_policy", "load_policy_for"]
+__all__ = ["resolve_policy"]
 
 
 def __getattr__(name: str) -> object:

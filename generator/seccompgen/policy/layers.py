@@ -14,8 +14,6 @@ from seccompgen.core.problems import Problem
 from seccompgen.io.file_reach import require_reach
 from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
-from seccompgen.policy.formats import PLAIN_READING, Format, Reading, translate
-from seccompgen.policy.formats.detect import shows_ours
 from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_directory, stock_policies
@@ -23,7 +21,7 @@ from seccompgen.policy.stock import stock_directory, stock_policies
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from seccompgen.core.tables import Tables
+    from seccompgen.core.foreign import Reading
 
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32
@@ -33,7 +31,8 @@ class Layer(NamedTuple):
     """One document, checked for itself.
 
     ``beside`` are further files that it was made from, with their sha256: what a foreign policy
-    includes. ``foreign`` is True if it is a translation.
+    includes. ``reading`` are the choices that it was translated with, None for a file of ours;
+    ``notes`` are what is worth knowing of a translation.
     """
 
     document: Document
@@ -42,7 +41,8 @@ class Layer(NamedTuple):
     sha256: str
     in_memory: bool = False
     beside: tuple[tuple[str, str], ...] = ()
-    foreign: bool = False
+    reading: Reading | None = None
+    notes: tuple[Diagnostic, ...] = ()
 
     @classmethod
     def of(cls, document: Document, content: bytes) -> Layer:
@@ -80,37 +80,25 @@ class Layer(NamedTuple):
         }
 
 
-class _Means(NamedTuple):
-    """The tables and the choices that a policy is read with.
+class PolicyFiles(NamedTuple):
+    """How the files of a policy are read: ``read`` makes a layer of the content of one.
 
-    ``instead`` are texts that count for those of files, by their names. ``named`` is the file that
-    includes the others.
+    ``outside`` are directories below which files may lie as well (`io.reach`); ``instead`` are
+    texts that count for those of files, by their names.
     """
 
-    tables: Tables
-    reading: Reading
-    instead: Mapping[str, bytes]
-    named: pathlib.Path
+    read: Callable[[bytes, str], Layer]
+    outside: tuple[pathlib.Path, ...] = ()
+    instead: Mapping[str, bytes] = {}
 
 
-def layers_of(
-    source: Source,
-    tables: Tables,
-    notes: list[Diagnostic],
-    reading: Reading = PLAIN_READING,
-    instead: Mapping[str, bytes] | None = None,
-) -> list[Layer]:
-    """Return the layers of a policy, itself last; raise InputError with the errors of all.
-
-    ``reading`` is for policies in other people's formats; ``instead`` are texts that count for
-    those of files, by their names.
-    """
+def layers_of(source: Source, notes: list[Diagnostic], files: PolicyFiles) -> list[Layer]:
+    """Return the layers of a policy, itself last; raise InputError with the errors of all."""
     if not isinstance(source, pathlib.Path):
         return [_layer_in_memory(source)]
     done: dict[pathlib.Path, Layer] = {}
     problems: list[Diagnostic] = []
-    means = _Means(tables, reading, instead or {}, source)
-    _read_layer(source, None, (), done, problems, notes, means)
+    _read_layer(source, None, (), done, problems, notes, files, source)
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return list(done.values())
@@ -165,8 +153,10 @@ def _read_layer(
     done: dict[pathlib.Path, Layer],
     problems: list[Diagnostic],
     notes: list[Diagnostic],
-    means: _Means,
+    files: PolicyFiles,
+    named: pathlib.Path,
 ) -> None:
+    """Read the file at ``path``, and what it includes; ``named`` is the one that includes all."""
     if not str(path).isprintable():
         text = f"unprintable characters in {str(path)!r}: rename it"
         problems.append(Diagnostic(text, included_at, Problem.UNPRINTABLE_NAME))
@@ -186,9 +176,9 @@ def _read_layer(
         return
     try:
         if chain:
-            require_reach(path, means.named, (*means.reading.outside, stock_directory()))
+            require_reach(path, named, (*files.outside, stock_directory()))
         # Only what is named on the command line may be a pipe of the shell.
-        content = means.instead.get(str(path)) or read_file(path, MAX_POLICY, pipes=not chain)
+        content = files.instead.get(str(path)) or read_file(path, MAX_POLICY, pipes=not chain)
     except OSError as error:
         near = ""
         if included_at:
@@ -197,53 +187,22 @@ def _read_layer(
         problems.append(Diagnostic(text, included_at, Problem.UNREADABLE_FILE))
         return
     try:
-        layer = _layer(content, str(path), means, notes)
+        layer = files.read(content, str(path))
     except SeccompgenError as error:
         problems.extend(error.diagnostics)
         return
+    notes += layer.notes
     for i, name in enumerate(layer.content.include):
         where = layer.position("include", i)
         file = _included(path.parent, name, where, notes)
-        _read_layer(file, where, (*chain, identity), done, problems, notes, means)
+        _read_layer(file, where, (*chain, identity), done, problems, notes, files, named)
     done[identity] = layer
 
 
-def _layer(content: bytes, file: str, means: _Means, notes: list[Diagnostic]) -> Layer:
-    """Return what the file says, in whatever format; raise InputError with every error."""
-    draft = translate(content, file, means.reading, means.tables)
-    if draft is None:
-        try:
-            return _own_layer(content, file)
-        except InputError as error:
-            bounds = {one.kind for one in error.diagnostics} == {Problem.TOO_LARGE}
-            if bounds or means.reading.format or not content.strip():
-                raise
-            from seccompgen.policy.formats.unread import unread  # noqa: PLC0415 - few need it
-
-            if other := unread(content):
-                raise InputError(
-                    Diagnostic(other, Position(file), Problem.MALFORMED_FILE)
-                ) from None
-            if shows_ours(content):
-                raise
-            told = (*error.diagnostics, _no_format(file))
-            raise InputError(*told, kind=Problem.MALFORMED_FILE) from None
-    notes += draft.notes
-    layer = Layer.of(draft.document(), content)
-    return layer._replace(beside=tuple(draft.sources), foreign=True)
-
-
 @lru_cache(maxsize=16)
-def _own_layer(content: bytes, file: str) -> Layer:
+def own_layer(content: bytes, file: str) -> Layer:
     """Return what a file of our own format says: several policies may include it."""
     return Layer.of(read_document(content, file), content)
-
-
-def _no_format(file: str) -> Diagnostic:
-    """Return that nobody's format shows itself in ``file``."""
-    names = ", ".join(one.value for one in Format)
-    text = f"nothing here shows a format of policies; if it is one of {names}, say so with --from"
-    return Diagnostic(text, Position(file), Problem.MALFORMED_FILE)
 
 
 def _included(
@@ -258,3 +217,7 @@ def _included(
         text = f"the stock policy {name} is meant; for the file beside this one, write ./{name}"
         notes.append(Diagnostic(text, where, Problem.STOCK_POLICY_MEANT))
     return stock or directory / name
+
+
+OWN_FILES = PolicyFiles(own_layer)
+"""Files in our own language alone."""

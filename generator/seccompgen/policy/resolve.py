@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import Abi, find_abi, unknown_abi
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import PLAIN_READING
 from seccompgen.core.model import (
     Action,
     ActionKind,
@@ -19,11 +19,12 @@ from seccompgen.core.model import (
 from seccompgen.core.problems import Problem
 from seccompgen.policy.dead import check_dead
 from seccompgen.policy.document import Source, name_of
-from seccompgen.policy.formats import PLAIN_READING, Reading, names_no_abi
 from seccompgen.policy.ground import Grounding
 from seccompgen.policy.horizon import KEY, NO_LIMIT, horizon_of, newer_groups, unnamed_rules
 from seccompgen.policy.layers import (
+    OWN_FILES,
     Layer,
+    PolicyFiles,
     all_flags,
     holder,
     layers_of,
@@ -33,31 +34,23 @@ from seccompgen.policy.layers import (
 from seccompgen.policy.written import check_names, written_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from seccompgen.core.tables import Tables
 
 
 _ACTIONS = ("default_action", "unknown_action", "bad_arch_action")
 
 
-def load_policy(
-    source: Source,
-    tables: Tables,
-    reading: Reading = PLAIN_READING,
-    instead: Mapping[str, bytes] | None = None,
+def resolve_policy(
+    source: Source, tables: Tables, files: PolicyFiles = OWN_FILES
 ) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
     """Return the policy of ``source``, with notes that are worth telling but no errors.
-
-    ``reading`` is for policies in other people's formats; ``instead`` are texts that count for
-    those of files, by their names.
 
     Rules of included files come before a file's own, in the order in which they are included;
     of a setting, the including file's own value counts. Raises InputError with every error.
     """
     problems: list[Diagnostic] = []
     notes: list[Diagnostic] = []
-    layers = layers_of(source, tables, notes, reading, instead)
+    layers = layers_of(source, notes, files)
     main = layers[-1]
 
     arches = _abis(layers, "arches", tables, problems, notes)
@@ -111,8 +104,8 @@ def load_policy(
         rules=rules,
         sources=tuple(one for layer in layers for one in layer.sources),
         in_memory=main.in_memory,
-        foreign=main.foreign,
-        reading=reading if any(layer.foreign for layer in layers) else PLAIN_READING,
+        foreign=main.reading is not None,
+        reading=next((one.reading for one in layers if one.reading), PLAIN_READING),
         kernel=horizon.release if horizon else None,
         kernel_origin=_origin(layers, KEY) if horizon else None,
         without_flags=_without_flags(layers),
@@ -124,28 +117,6 @@ def load_policy(
     if problems:
         raise InputError(*sorted(dict.fromkeys(problems), key=_order))
     return policy, tuple(sorted(dict.fromkeys(notes), key=_order))
-
-
-def load_policy_for(
-    source: Source, abis: Sequence[Abi], tables: Tables, reading: Reading = PLAIN_READING
-) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
-    """Return the policy as `load_policy` does, where only its programs for ``abis`` are wanted.
-
-    A foreign file that names no ABI is read for these, unless the format's usual ones have them.
-    """
-    chosen = replace(reading, abis=tuple(abi.name for abi in abis))
-    try:
-        found = load_policy(source, tables, reading)
-        if all(abi in found[0].arches for abi in abis):
-            return found
-    except InputError:
-        if not abis or reading.abis or not names_no_abi(source, reading):
-            raise
-    else:
-        served = any(abi in found[0].compat_arches for abi in abis)
-        if reading.abis or served or not names_no_abi(source, reading):
-            return found
-    return load_policy(source, tables, chosen)
 
 
 def _order(diagnostic: Diagnostic) -> Position:
@@ -246,7 +217,7 @@ def _flags(layers: list[Layer], problems: list[Diagnostic]) -> FilterFlag:
 def _without_flags(layers: list[Layer]) -> Position | None:
     """Return the top of a file of ours if no layer says ``flags``."""
     main = layers[-1]
-    if holder(layers, "flags") or main.in_memory or main.foreign:
+    if holder(layers, "flags") or main.in_memory or main.reading:
         return None
     return main.position()
 

@@ -4,7 +4,14 @@ Here are those that most commands need. What few need, such as C or profiles, ha
 which is imported where it is used.
 """
 
-from seccompgen.render.call import answer_style, answer_texts, argument_text, call_name, call_text
+from seccompgen.render.call import (
+    answer_style,
+    answer_texts,
+    argument_text,
+    call_name,
+    call_text,
+    difference_text,
+)
 from seccompgen.render.filter_module import (
     Form,
     combined_docstring,
@@ -34,6 +41,7 @@ __all__ = [
     "call_name",
     "call_text",
     "combined_docstring",
+    "difference_text",
     "inlined_runtime",
     "listing",
     "module_tree",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.verify import Difference
 
 _STYLES = {
     ActionKind.ALLOW: Style.GREEN,
@@ -44,6 +45,20 @@ def answer_texts(left: int, right: int, abi: Abi) -> tuple[str, str]:
     """Return two answers as a policy spells them; as numbers if they would look alike."""
     texts = ret_action(left, abi), ret_action(right, abi)
     return (f"{left:#010x}", f"{right:#010x}") if texts[0] == texts[1] else texts
+
+
+def difference_text(
+    found: Difference, names: tuple[str, str], abi: Abi, tables: Tables, shown: int = 0
+) -> str:
+    """Return ``found`` as one line, the two sides by ``names``.
+
+    At least ``shown`` arguments are shown; ``abi`` says how errno numbers are called.
+    """
+    call = found.call
+    left, right = answer_texts(found.left, found.right, abi)
+    text = call_text(call.nr, call.arch, call.args, tables, shown)
+    pointer = f" from {call.instruction_pointer:#x}" if call.instruction_pointer else ""
+    return f"{text}{pointer}: {names[0]} says {left}, {names[1]} says {right}"
 
 
 def answer_style(ret: int) -> Style:

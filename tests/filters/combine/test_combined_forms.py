@@ -16,8 +16,8 @@ from probes import interesting_calls
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Format, Reading, Runtime
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call as OurCall
 from strategies import plain_tables

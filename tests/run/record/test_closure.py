@@ -24,8 +24,8 @@ from running_kernel import require_x86_64
 from seccompgen.core.abis import ABIS
 from seccompgen.core.model import Action, comparisons
 from seccompgen.core.word import ARGS
+from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers
-from seccompgen.policy import load_policy
 from seccompgen.policy.implied import SIGPIPE
 from seccompgen.run.ptrace import OP_SECCOMP
 from seccompgen.run.record.cases import Cases

@@ -12,7 +12,7 @@ import recorded_policies as written
 from command import inside, seccompgen
 from running_kernel import require_x86_64
 from seccompgen.core.model import Action
-from seccompgen.policy import load_policy
+from seccompgen.formats import load_policy
 from seccompgen.run.record.session import RecordRequest, policy_of
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from command import ROOT, Result, inside, seccompgen
 from recording import calls, confined, record, run
 from running_kernel import i386_call, require_x86_64
 from running_kernel import run as run_in_child
+from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import load_policy
 
 from benchmarks import record as benchmark
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from recorded_policies import TABLES, X86_64, load, recorded
 from seccompgen.core.model import Action
-from seccompgen.policy.oci import profile
+from seccompgen.formats.oci.writer import profile
 from seccompgen.run.record.session import RecordRequest, policy_of
 
 if TYPE_CHECKING:

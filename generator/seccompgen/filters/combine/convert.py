@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.built import is_device
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import printable
 from seccompgen.filters.find.locate import locate_policy
+from seccompgen.formats import filter_names, load_policy, translate
 from seccompgen.io.reading import read_input
 from seccompgen.lint import Severity, lint_policy
-from seccompgen.pipeline.build import difference_text
-from seccompgen.policy import load_policy
 from seccompgen.policy.document import MAX_POLICY, read_document
-from seccompgen.policy.formats import PLAIN_READING, Reading, filter_names, translate
 from seccompgen.policy.yaml_text import policy_text
+from seccompgen.render.call import difference_text
 from seccompgen.render.findings import message_of
 from seccompgen.verify import Difference, meaning, prove
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
+    from seccompgen.formats.draft import Draft
     from seccompgen.lint import LintReport
-    from seccompgen.policy.formats.draft import Draft
 
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)

@@ -25,7 +25,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.filters.compare.claims import arguments_looked_at
 from seccompgen.filters.find.locate import FilterForm, kind_of
-from seccompgen.pipeline.build import difference_text
+from seccompgen.render.call import difference_text
 from seccompgen.verify import SAME, Code, Difference, Meaning, Relation, prove
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from seccompgen.core.program import decode
 from seccompgen.core.report_only import REFUSES_NOTHING
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.filters.find.raw_abis import abis_of
+from seccompgen.formats import load_policy_for
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.pipeline.build import build_policy
-from seccompgen.policy import load_policy_for
 from seccompgen.verify import Code, kernel_objections, meaning
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from seccompgen.core.filter_summary import Ability, AbilityCall, Condition, Perm
 from seccompgen.core.model import condition_for
 from seccompgen.core.sets import EVERYTHING, NOTHING, Sets
 from seccompgen.filters.find.value_conditions import conditions_of
+from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers
 from seccompgen.lint import FilterView, LintedFilter, views_of
-from seccompgen.policy import load_policy
 from seccompgen.policy.document import read_document
 from seccompgen.verify import meaning
 

@@ -11,9 +11,9 @@ from seccompgen.core.model import Action, ActionKind, kind_of_ret
 from seccompgen.core.problems import Problem
 from seccompgen.filters.tell.proposals import PermitRequest, Proposer
 from seccompgen.filters.tell.written_call import CallOnAbi
-from seccompgen.policy.formats.core_dump import signal_of
-from seccompgen.policy.formats.log_lines import LogReader, LostRecords, UntoldDeath
-from seccompgen.policy.formats.records import BY_SIGNAL, REFUSING, SeccompRecord, call_of
+from seccompgen.formats.audit.core_dump import signal_of
+from seccompgen.formats.audit.log_lines import LogReader, LostRecords, UntoldDeath
+from seccompgen.formats.audit.records import BY_SIGNAL, REFUSING, SeccompRecord, call_of
 from seccompgen.render.audit_report import AuditReport, RefusedCall
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from seccompgen.filters.find.module import read_banner
 from seccompgen.filters.find.value_conditions import alternatives, intervals, united
 from seccompgen.filters.tell.decisive_rules import deciding_rule, with_conditions
 from seccompgen.filters.tell.written_call import MOST_ARGUMENTS, call_on, parse_call, require_known
+from seccompgen.formats import names_no_abi
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.pipeline.one_program import one_program
-from seccompgen.policy.formats import names_no_abi
 from seccompgen.render import listing, ret_action
 from seccompgen.render.explanation import (
     AnswerCase,

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import PLAIN_READING
 from seccompgen.core.model import ActionKind
+from seccompgen.formats import load_policy
 from seccompgen.io.reading import read_file
 from seccompgen.lint import LintedFilter, lint
-from seccompgen.policy import load_policy
 from seccompgen.policy.editing import PolicyText
 from seccompgen.render.audit_report import ProposedChange
 from seccompgen.verify import meaning

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import ActionKind
 from seccompgen.core.text import many, printable, some
-from seccompgen.policy.formats.log_lines import LogReader, LostRecords
-from seccompgen.policy.formats.records import SeccompRecord
+from seccompgen.formats.audit.log_lines import LogReader, LostRecords
+from seccompgen.formats.audit.records import SeccompRecord
 from seccompgen.run.record.cases import Cases
 from seccompgen.run.record.closure import ON_DEMAND, ORDINARY, Use
 from seccompgen.run.record.known import known_policy

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import PLAIN_READING
+from seccompgen.formats import load_policy
 from seccompgen.io.reading import read_file
-from seccompgen.policy import load_policy
 from seccompgen.run.record.near_misses import NOT_SEEN
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The kernel's records of seccomp, as policies that allow what they report."""

@@ -1,0 +1,1 @@
+"""Policies in kafel, nsjail's language, and in configurations of nsjail."""

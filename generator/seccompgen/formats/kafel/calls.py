@@ -1,0 +1,54 @@
+"""The system calls that kafel knows: its own names, numbers and arguments, an ABI at a time.
+
+They are not the kernel's: kafel's ``chown`` of i386 is 212, which the kernel calls ``chown32``. The
+table is ``calls.csv``, made from ``src/syscalls`` of google/kafel by
+``tests/helpers/kafel_sources.py``.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FILE = Path(__file__).with_name("calls.csv")
+
+ARCHITECTURES = {
+    "arm": "arm", "aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86_64", "amd64": "x86_64",
+    "x86": "i386", "i386": "i386", "mips": "mips", "mipso32": "mips", "mips64": "mips64",
+    "riscv64": "riscv64", "rv64": "riscv64", "m68k": "m68k",
+}  # fmt: skip
+"""ABIs by kafel's names of them, in small letters: kafel takes any (src/syscall.c)."""
+
+
+class KafelArgument(NamedTuple):
+    """An argument of a call: its name, and its size in bytes.
+
+    Of an argument of 8 bytes kafel compares 64 bits, of a smaller one 32.
+    """
+
+    name: str
+    size: int
+
+
+class KafelCall(NamedTuple):
+    """A call of kafel's table: its number, and its arguments in their order."""
+
+    nr: int
+    arguments: tuple[KafelArgument, ...]
+
+
+@lru_cache(maxsize=1)
+def kafel_calls() -> Mapping[str, Mapping[str, KafelCall]]:
+    """Return kafel's calls by name, for each ABI that it knows, by our name of it."""
+    found: dict[str, dict[str, KafelCall]] = {}
+    with _FILE.open(encoding="ascii", newline="") as file:
+        for abi, name, nr, arguments in csv.reader(file):
+            pairs = (one.split(":") for one in arguments.split())
+            listed = tuple(KafelArgument(argument, int(size)) for argument, size in pairs)
+            found.setdefault(abi, {})[name] = KafelCall(int(nr), listed)
+    return found

@@ -1,0 +1,80 @@
+"""The seccomp policy in a configuration of nsjail, a text-format protocol buffer."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
+from seccompgen.formats.kafel.text import Source
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
+_PART = re.compile(
+    r"#[^\n]*"
+    r'|(?P<string>"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')'
+    r"|(?P<key>\bseccomp_(?:string|policy_file)\b)[ \t]*:?"
+    r"|[^#\"'\s\w]|\w+"
+)
+KEY = re.compile(r"^[ \t]*seccomp_(?:string|policy_file)[ \t]*:", re.M)
+"""Stands in a configuration that has a policy."""
+
+
+class PolicyFile(NamedTuple):
+    """A file that has the policy, as a configuration names it ``at`` a place."""
+
+    path: str
+    at: Position
+
+
+def policy_of_config(text: str, file: str) -> Source | PolicyFile | None:
+    """Return the policy that a configuration has or names; None if ``text`` is none.
+
+    Strings in a row are one, as in C, and each ``seccomp_string`` is a line of its own.
+    """
+    if not KEY.search(text):
+        return None
+    letters: list[str] = []
+    origins: list[int] = []
+    named: list[PolicyFile] = []
+    key = ""
+    for part in _PART.finditer(text):
+        if part["key"]:
+            key = part["key"]
+            letters.append("\n")
+            origins.append(part.start())
+        elif part["string"] and key == "seccomp_string":
+            for at, letter in _unescaped(text, part.start() + 1, part.end() - 1, file):
+                letters.append(letter)
+                origins.append(at)
+        elif part["string"] and key:
+            path = "".join(
+                letter for _, letter in _unescaped(text, part.start() + 1, part.end() - 1, file)
+            )
+            named.append(PolicyFile(path, Position.after(file, text[: part.start()])))
+        elif not part[0].startswith("#"):
+            key = ""
+    if named and "".join(letters).strip():
+        what = "seccomp_string stands beside seccomp_policy_file, and nsjail takes only one"
+        raise InputError(Diagnostic(what, named[0].at, Problem.MALFORMED_FILE))
+    if named:
+        return named[-1]
+    return Source(file, "".join(letters), text, origins)
+
+
+def _unescaped(text: str, start: int, end: int, file: str) -> list[tuple[int, str]]:
+    """Return the characters of a string, each with its index in ``text``."""
+    found = []
+    at = start
+    while at < end:
+        letter, width = text[at], 1
+        if letter == "\\":
+            width = 2
+            if text[at + 1] not in _ESCAPES:
+                what = f"write {text[at + 1]!r} without \\, or as what it stands for"
+                where = Position.after(file, text[:at])
+                raise InputError(Diagnostic(what, where, Problem.MALFORMED_FILE))
+            letter = _ESCAPES[text[at + 1]]
+        found.append((at, letter))
+        at += width
+    return found

@@ -1,0 +1,154 @@
+"""Words of kafel's language with their places: numbers, names, signs; includes are followed."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.model import U64
+from seccompgen.core.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from seccompgen.formats.draft import Draft
+
+_MOST_INCLUDES = 16
+"""As deep as kafel goes (MAX_INCLUDE_DEPTH)."""
+_MOST_FILES = 256
+_MOST_WORDS = 200_000
+
+_WORD = re.compile(
+    # A star takes the next character along unless that is a slash: "**/" ends no comment.
+    r"(?P<blank>[ \t\r\n]+|//[^\n]*|/\*(?:[^*]|\*[^/])*\*/)"
+    r"|(?P<include>\#include\b(?P<files>[^\n;]*))"
+    r"|(?P<number>0x[0-9a-fA-F]+|0b[01]+|0[0-9]+|0|-?[1-9][0-9]*)"
+    r"|(?P<name>[A-Za-z][A-Za-z0-9_]*)"
+    r"|(?P<sign>==|!=|<=|>=|\|\||&&|[<>|&!#(){}\[\],;])",
+    re.DOTALL | re.ASCII,
+)
+_INCLUDED = re.compile(r'[ \t]+("[^"\n]+")')
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a policy; ``kind`` is ``number``, ``name``, ``sign`` or ``end``."""
+
+    kind: str
+    text: str
+    at: Position
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of a policy in ``file``.
+
+    ``origins`` is the index in the file of each character, where the text is only part of it;
+    ``whole`` is what the file has.
+    """
+
+    file: str
+    text: str
+    whole: str = ""
+    origins: Sequence[int] = ()
+    _starts: list[int] = field(default_factory=list)
+
+    def at(self, index: int) -> Position:
+        """Return the place of a character."""
+        whole = self.whole if self.origins else self.text
+        if self.origins:
+            index = self.origins[min(index, len(self.origins) - 1)]
+        if not self._starts:
+            self._starts.extend([0, *(found.end() for found in re.finditer("\n", whole))])
+        line = bisect_right(self._starts, index)
+        return Position(self.file, line, index - self._starts[line - 1] + 1)
+
+
+class Words:
+    """Reads the words of a policy and of what it includes, beside it; ``errors`` is what is wrong.
+
+    Files are noted in ``draft``.
+    """
+
+    def __init__(self, draft: Draft, directory: Path) -> None:
+        self.errors: list[Diagnostic] = []
+        self._draft = draft
+        self._directory = directory
+        self._words: list[Word] = []
+        self._files = 0
+
+    def read(self, source: Source) -> list[Word]:
+        """Return all words, with one at the end that has no text."""
+        self._read(source, 0)
+        return [*self._words, Word("end", "", source.at(max(len(source.text) - 1, 0)))]
+
+    def _fail(self, text: str, at: Position, kind: Problem = Problem.MALFORMED_FILE) -> None:
+        self.errors.append(Diagnostic(text, at, kind))
+
+    def _read(self, source: Source, depth: int) -> None:
+        at, text = 0, source.text
+        while at < len(text):
+            found = _WORD.match(text, at)
+            if not found:
+                what = "a comment without an end" if text.startswith("/*", at) else None
+                self._fail(what or f"{text[at]!r} is no part of kafel's language", source.at(at))
+                if what:
+                    return
+                at += 1
+                continue
+            kind = found.lastgroup or ""
+            if len(self._words) >= _MOST_WORDS:
+                where = source.at(at)
+                raise InputError(Diagnostic("too many words", where, Problem.TOO_LARGE))
+            if found["include"] is not None:
+                self._include(source, found, depth)
+            elif kind == "number":
+                self._words.append(self._number(found[0], source.at(at)))
+            elif kind != "blank":
+                self._words.append(Word(kind, found[0], source.at(at)))
+            at = found.end()
+
+    def _number(self, text: str, at: Position) -> Word:
+        """Return a number; one below 0 is its 64 bits."""
+        octal = text.startswith("0") and text[1:].isdecimal()
+        base = 16 if text[:2] == "0x" else 2 if text[:2] == "0b" else 8 if octal else 10
+        value = 0
+        try:
+            value = int(text, base)
+        except ValueError:
+            self._fail(f"{text[:40]} is no octal number, as what begins with 0 is", at)
+        if not -(1 << 63) <= value <= U64:
+            self._fail(f"{text[:40]} does not fit into 64 bits", at, Problem.WRONG_VALUE)
+        return Word("number", text, at, value & U64)
+
+    def _include(self, source: Source, found: re.Match[str], depth: int) -> None:
+        at = source.at(found.start())
+        files = found["files"]
+        names = [one[1][1:-1] for one in _INCLUDED.finditer(files)]
+        if not names or _INCLUDED.sub("", files).strip():
+            self._fail('write #include "file"', at)
+            return
+        for name in names:
+            self._files += 1
+            if depth >= _MOST_INCLUDES or self._files > _MOST_FILES:
+                text = f"includes deeper than {_MOST_INCLUDES}, as in a circle, or very many"
+                raise InputError(Diagnostic(text, at, Problem.DEEP_INCLUDE))
+            path = self._directory / name
+            if not str(path).isprintable():
+                self._fail(f"unprintable characters in {name!r}", at, Problem.UNPRINTABLE_NAME)
+                continue
+            try:
+                text = self._draft.read(path)
+            except OSError as error:
+                reason = f"cannot read {path}: {error.strerror}"
+                self._fail(reason, at, Problem.UNREADABLE_FILE)
+                continue
+            except InputError as error:
+                self.errors += error.diagnostics
+                continue
+            self._read(Source(str(path), text), depth + 1)

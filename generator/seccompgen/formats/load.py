@@ -1,0 +1,177 @@
+"""Load policies in any format; our own is what shows no other."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import PLAIN_READING, Format, Reading
+from seccompgen.core.problems import Problem
+from seccompgen.formats.detect import detect, shows_ours
+from seccompgen.io.reading import decode_text, read_file
+from seccompgen.policy.document import MAX_POLICY, Document
+from seccompgen.policy.layers import Layer, PolicyFiles, own_layer
+from seccompgen.policy.resolve import resolve_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Tables
+    from seccompgen.formats.draft import Draft
+    from seccompgen.policy.document import Source
+
+_MODULES: dict[Format, str] = {
+    Format.KAFEL: "kafel.reader",
+    Format.PFC: "pfc",
+    Format.STRACE: "strace",
+    Format.AUDIT: "audit.reader",
+    Format.OCI: "oci.reader",
+    Format.MINIJAIL: "minijail.reader",
+    Format.SECCOMPILER: "seccompiler.reader",
+    Format.SYSTEMD: "systemd.reader",
+    Format.ANDROID: "android",
+}
+"""The module that reads a format, by its name in this folder; it has ``read``."""
+
+
+_WITH_SEVERAL = frozenset({Format.SECCOMPILER, Format.ANDROID, Format.OCI})
+"""The formats of which a file may have several filters; their modules have ``filter_names``."""
+
+
+_NAMING_ABIS: dict[Format, re.Pattern[bytes] | None] = {
+    Format.MINIJAIL: None,
+    Format.SECCOMPILER: None,
+    Format.KAFEL: None,
+    Format.STRACE: None,
+    # Runtimes filter the machine's own ABI, whatever a profile lists: libseccomp adds it.
+    Format.OCI: None,
+    Format.SYSTEMD: re.compile(rb"SystemCallArchitectures"),
+}
+"""The formats whose files may leave their ABIs open, each with the setting that closes them."""
+
+
+def names_no_abi(source: Source, reading: Reading) -> bool:
+    """Return True if a foreign policy does not say its ABIs."""
+    if isinstance(source, Document):
+        return False
+    try:
+        content = read_file(source, MAX_POLICY)
+    except OSError:
+        return False  # such as a pipe, which cannot be read again
+    found = reading.format or detect(content, str(source))
+    sign = _NAMING_ABIS.get(found)
+    return found in _NAMING_ABIS and (sign is None or not sign.search(content))
+
+
+def filter_names(content: bytes, file: str, reading: Reading) -> tuple[str, ...]:
+    """Return the names of the filters in a file, none for formats of which each is one filter.
+
+    Raises InputError where it cannot be read at all.
+    """
+    found = reading.format or detect(content, file)
+    if found not in _WITH_SEVERAL or len(content) > MAX_POLICY:
+        return ()
+    module = import_module(f"seccompgen.formats.{_MODULES[found]}")
+    names: tuple[str, ...] = module.filter_names(decode_text(content, file), file)
+    return names
+
+
+def translate(content: bytes, file: str, reading: Reading, tables: Tables) -> Draft | None:
+    """Return the foreign policy that ``content`` is, in our language; None if it is ours.
+
+    ``file`` names it in messages, and what it includes is looked for beside it. Raises InputError
+    with every error of the file, and with what our language cannot say.
+    """
+    found = reading.format or detect(content, file)
+    if found is Format.SECCOMPGEN:
+        return None
+    if len(content) > MAX_POLICY:
+        text = "larger than 1 MiB, which no policy is"
+        raise InputError(Diagnostic(text, Position(file), Problem.TOO_LARGE))
+    module = import_module(f"seccompgen.formats.{_MODULES[found]}")
+    draft: Draft = module.read(decode_text(content, file), file, reading, tables)
+    return draft
+
+
+def load_policy(
+    source: Source,
+    tables: Tables,
+    reading: Reading = PLAIN_READING,
+    instead: Mapping[str, bytes] | None = None,
+) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
+    """Return the policy of ``source``, in any format, with notes that are no errors.
+
+    ``reading`` is for files in other people's formats; ``instead`` are texts that count for those
+    of files, by their names. Raises InputError with every error.
+    """
+    return resolve_policy(source, tables, policy_files(tables, reading, instead))
+
+
+def load_policy_for(
+    source: Source, abis: Sequence[Abi], tables: Tables, reading: Reading = PLAIN_READING
+) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
+    """Return the policy as `load_policy` does, where only its programs for ``abis`` are wanted.
+
+    A foreign file that names no ABI is read for these, unless the format's usual ones have them.
+    """
+    chosen = replace(reading, abis=tuple(abi.name for abi in abis))
+    try:
+        found = load_policy(source, tables, reading)
+        if all(abi in found[0].arches for abi in abis):
+            return found
+    except InputError:
+        if not abis or reading.abis or not names_no_abi(source, reading):
+            raise
+    else:
+        served = any(abi in found[0].compat_arches for abi in abis)
+        if reading.abis or served or not names_no_abi(source, reading):
+            return found
+    return load_policy(source, tables, chosen)
+
+
+def policy_files(
+    tables: Tables, reading: Reading = PLAIN_READING, instead: Mapping[str, bytes] | None = None
+) -> PolicyFiles:
+    """Return how the files of a policy are read that may be in any format."""
+    return PolicyFiles(
+        lambda content, file: _layer(content, file, reading, tables), reading.outside, instead or {}
+    )
+
+
+def _layer(content: bytes, file: str, reading: Reading, tables: Tables) -> Layer:
+    """Return what a file says, in whatever format; raise InputError with every error."""
+    draft = translate(content, file, reading, tables)
+    if draft is None:
+        return _own_layer(content, file, reading)
+    return Layer.of(draft.document(), content)._replace(
+        beside=tuple(draft.sources), reading=reading, notes=tuple(draft.notes)
+    )
+
+
+def _own_layer(content: bytes, file: str, reading: Reading) -> Layer:
+    try:
+        return own_layer(content, file)
+    except InputError as error:
+        bounds = {one.kind for one in error.diagnostics} == {Problem.TOO_LARGE}
+        if bounds or reading.format or not content.strip():
+            raise
+        from seccompgen.formats.unread import unread  # noqa: PLC0415 - few need it
+
+        if other := unread(content):
+            raise InputError(Diagnostic(other, Position(file), Problem.MALFORMED_FILE)) from None
+        if shows_ours(content):
+            raise
+        told = (*error.diagnostics, _no_format(file))
+        raise InputError(*told, kind=Problem.MALFORMED_FILE) from None
+
+
+def _no_format(file: str) -> Diagnostic:
+    """Return that nobody's format shows itself in ``file``."""
+    names = ", ".join(one.value for one in Format)
+    text = f"nothing here shows a format of policies; if it is one of {names}, say so with --from"
+    return Diagnostic(text, Position(file), Problem.MALFORMED_FILE)

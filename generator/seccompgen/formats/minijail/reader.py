@@ -1,0 +1,391 @@
+"""Read minijail's policies.
+
+They mean what compile_seccomp_policy.py makes of them: the statements of a call count in order, the
+first that holds decides, and a call gets the default action where none does; nothing may follow
+what decides always. libminijail, which reads the same files itself, parts from that where there is
+a note: it takes one statement a call. ``condition; return EPERM`` alone in a statement is as
+minijail0(5) has it and libminijail: allowed where the condition holds, EPERM elsewhere.
+
+Arguments are compared whole, 64 bits on ABIs of 64 bits. ``kill`` is kill_thread, as are a default
+that is not said and the answer to other ABIs.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errnos import ERRNO_NAMES
+from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64
+from seccompgen.core.problems import Problem
+from seccompgen.formats.by_number import Call, NumberedPolicy, NumberedRule
+from seccompgen.formats.draft import Draft
+from seccompgen.formats.minijail.grammar import (
+    ACTIONS,
+    Complement,
+    Constant,
+    Filter,
+    Union,
+    frequencies,
+    statements,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.foreign import Reading
+    from seccompgen.core.tables import Tables
+    from seccompgen.formats.minijail.grammar import (
+        ActionText,
+        Atom,
+        Condition,
+        NamedCall,
+        Setting,
+        Value,
+    )
+
+_USUAL = ("x86_64", "aarch64")
+"""The ABIs that a policy is for if nobody says: those of these that have all its calls."""
+_MOST_INCLUDES = 10
+_MOST_FILES = 200
+_ORDERS = {"<", "<=", ">", ">="}
+
+
+def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
+    """Return the policy that ``text`` says. Raises InputError with every error of all its files."""
+    reader = _Reader(Draft(file, outside=reading.outside), tables)
+    reader.read_file(text, file)
+    policy = NumberedPolicy(reader.default(), "kill_thread")
+    filters = reader.filters
+    policy.rules += [
+        NumberedRule("", tuple(Call(c.name, c.position, c.abis) for c in one.calls), one.position)
+        for one in filters
+    ]
+    abis = policy.abis(reading.abis, _USUAL, tables)
+    reader.problems += policy.unknown_calls(abis, tables)
+    policy.rules = list(reader.rules(abis))
+    if reader.problems:
+        raise InputError(*sorted(reader.problems, key=lambda one: one.position or Position("")))
+    policy.say(reader.draft, abis, tables)
+    notifying = [rule for rule in policy.rules if rule.action == "user_notif"]
+    if notifying or policy.default[0] == "user_notif":
+        where = notifying[0].position if notifying else policy.default[1]
+        reader.draft.setting("flags", ["new_listener"], where)
+    return reader.draft
+
+
+@dataclass
+class _Reader:
+    """The statements so far of a policy and its includes."""
+
+    draft: Draft
+    tables: Tables
+    filters: list[Filter] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
+    _default: tuple[str, Position] | None = None
+    _denylist: bool | None = None
+    _including: tuple[str, ...] = ()
+    _files: int = 0
+
+    def read_file(self, text: str, file: str) -> None:
+        """Read the statements of a file, those of an included one in their place."""
+        denies = False
+        self._including = (*self._including, os.path.realpath(file))
+        first = Position(file, 1, 1)
+        elsewhere: dict[str, Position] = {}
+        for one in statements(text, file, self.problems):
+            if isinstance(one, Filter):
+                self.filters.append(one)
+                for call in one.calls:
+                    elsewhere = {**dict.fromkeys(call.elsewhere, call.position), **elsewhere}
+            elif one.keyword == "@denylist":
+                denies = True
+                self._denylist = True
+            elif one.keyword == "@default" and one.value:
+                self._set_default(one)
+            elif one.keyword == "@include":
+                self._include(one)
+            else:
+                self._count(one)
+        self.draft.notes += [
+            Diagnostic(
+                f"{name!r} is no architecture here: as minijail's compiler does, calls that are "
+                "for it alone are left out",
+                at,
+                Problem.RULE_SKIPPED,
+            )
+            for name, at in elsewhere.items()
+        ]
+        if self._denylist is None:
+            self._denylist = denies
+        if self._denylist and not denies:
+            self._wrong("a denylist is one in all its files: add @denylist to this one", first)
+        self._including = self._including[:-1]
+
+    def default(self) -> tuple[str, Position]:
+        """Return the default action, and where it is said."""
+        if self._default:
+            return self._default
+        return "allow" if self._denylist else "kill_thread", Position(self.draft.file, 1, 1)
+
+    def rules(self, abis: Sequence[Abi]) -> Iterator[NumberedRule]:
+        """Yield what the filters say, where the first rule that matches wins."""
+        always: dict[tuple[str, str], Position] = {}
+        said: dict[str, set[str]] = {}
+        noted: set[str] = set()
+        seen: dict[str, Position] = {}
+        for one in self.filters:
+            cases = list(self._cases(one, abis))
+            for call in one.calls:
+                self._require_open(call, one, abis, always)
+                if call.name in seen and call.name not in noted:
+                    noted.add(call.name)
+                    text = f"{call.name} has a statement at {seen[call.name]} already: "
+                    text += "libminijail refuses a second one, or lets the first decide alone"
+                    self.draft.notes.append(Diagnostic(text, call.position, Problem.TOOLS_DIFFER))
+                seen.setdefault(call.name, call.position)
+            if any(when is None for _, when, _ in cases):
+                if any(when is None for _, when, _ in cases[:-1]):
+                    self._wrong("what follows an action without a condition decides nothing", one)
+                always |= {
+                    (call.name, abi): call.position
+                    for call in one.calls
+                    for abi in ([abi.name for abi in abis] if call.abis is None else call.abis)
+                }
+            self._note_dropped(one, cases, said)
+            calls = tuple(Call(c.name, c.position, c.abis) for c in one.calls)
+            for action, when, where in cases:
+                yield NumberedRule(action, calls, where, when)
+
+    def _note_dropped(
+        self,
+        one: Filter,
+        cases: Sequence[tuple[str, Callable[[int], str] | None, Position]],
+        said: dict[str, set[str]],
+    ) -> None:
+        """Note where a plain allow ends what is said of a call: ``said`` are its actions so far."""
+        for call in one.calls:
+            actions = said.setdefault(call.name, set())
+            for action, when, where in cases:
+                if when is None and action == "allow" and actions - {"allow"}:
+                    text = f"{call.name} ends with a plain allow, for which "
+                    text += "compile_seccomp_policy.py forgets the conditions before it, and lets "
+                    text += "the call through always; it keeps them before `arg0 >= 0; allow`"
+                    self.draft.notes.append(Diagnostic(text, where, Problem.TOOLS_DIFFER))
+                actions.add(action)
+
+    # --- settings ----------------------------------------------------------------------------
+
+    def _wrong(self, text: str, where: Position | Filter) -> None:
+        position = where.position if isinstance(where, Filter) else where
+        self.problems.append(Diagnostic(text, position, Problem.WRONG_STATEMENT))
+
+    def _set_default(self, one: Setting) -> None:
+        assert one.value
+        action = ACTIONS[one.value.text]
+        if action in {"allow", "trace", "log"}:
+            text = f"a default of {one.value.text} lets through what nobody named; minijail has "
+            self._wrong(f"{text}@denylist for that", one.value.position)
+        self._default = action, one.value.position
+
+    def _include(self, one: Setting) -> None:
+        content, file = self._content(one)
+        if content is None:
+            return
+        if len(self._including) > _MOST_INCLUDES:
+            self._wrong("included files include others too deeply", one.position)
+        elif os.path.realpath(file) in self._including:
+            text = f"{file} includes itself"
+            self.problems.append(Diagnostic(text, one.position, Problem.CIRCULAR_INCLUDE))
+        else:
+            self.read_file(content, file)
+
+    def _count(self, one: Setting) -> None:
+        content, file = self._content(one)
+        if content is not None:
+            for name, count in frequencies(content, file, self.problems):
+                self.draft.profile[name] = self.draft.profile.get(name, 0) + count
+
+    def _content(self, one: Setting) -> tuple[str | None, str]:
+        """Return the text of the file that a statement names, and its path; None without one.
+
+        An absolute path that is not there is that of the machine which the policy is installed
+        on: the file is then looked for beside the one that names it.
+        """
+        assert one.value
+        named, beside = one.value.text, Path(one.position.file).parent
+        path = beside / named
+        if named.startswith("/") and not os.path.exists(path):  # noqa: PTH110 - false for too long a name
+            path = beside / Path(named).name
+            if os.path.exists(path):  # noqa: PTH110
+                text = f"{named} is not there: {path} is read instead"
+                self.draft.notes.append(
+                    Diagnostic(text, one.value.position, Problem.INCLUDE_ELSEWHERE)
+                )
+        self._files += 1
+        if self._files > _MOST_FILES:
+            self._wrong(f"more than {_MOST_FILES} files are included", one.position)
+            return None, str(path)
+        try:
+            return self.draft.read(path), str(path)
+        except OSError as error:
+            text = cannot("read", path, error)
+            self.problems.append(Diagnostic(text, one.value.position, Problem.UNREADABLE_FILE))
+        except InputError as error:
+            self.problems += error.diagnostics
+        return None, str(path)
+
+    # --- filters -----------------------------------------------------------------------------
+
+    def _require_open(
+        self,
+        call: NamedCall,
+        one: Filter,
+        abis: Sequence[Abi],
+        always: dict[tuple[str, str], Position],
+    ) -> None:
+        """Complain of a statement on what another decides always."""
+        for abi in abis:
+            before = always.get((call.name, abi.name))
+            if before and (call.abis is None or abi.name in call.abis):
+                text = f"{call.name} is decided always at {before} already"
+                self._wrong(text, call.position or one.position)
+                return
+
+    def _cases(
+        self, one: Filter, abis: Sequence[Abi]
+    ) -> Iterator[tuple[str, Callable[[int], str] | None, Position]]:
+        """Yield (our action, the condition by the bits of a word, its place) of each case."""
+        for case in one.cases:
+            action, condition = case.action, case.condition
+            if self._denylist and (action is None or action.name != "errno"):
+                self._wrong("a denylist says of each call what it returns: return EPERM", one)
+            alone = not one.braced and condition and not condition.negated
+            if alone and condition and action and action.errno and not self._denylist:
+                text = "allowed where the condition holds, as minijail0(5) has it; "
+                text += "compile_seccomp_policy.py returns the errno there"
+                self.draft.notes.append(Diagnostic(text, action.position, Problem.TOOLS_DIFFER))
+                yield "allow", self._when(condition, one, abis), case.position
+                yield self._action(action, abis), None, action.position
+            else:
+                when = self._when(condition, one, abis) if condition else None
+                yield self._action(action, abis) if action else "allow", when, case.position
+
+    def _action(self, action: ActionText, abis: Sequence[Abi]) -> str:
+        if action.errno is None:
+            return action.name
+        number = action.errno.number
+        if number is None and action.errno.text not in ERRNO_NAMES:
+            # minijail's compiler takes any constant, such as return SIGSYS.
+            values = {self.tables.facts.value(action.errno.text, abi) for abi in abis}
+            number = values.pop() if len(values) == 1 else None
+        if number is None and action.errno.text not in ERRNO_NAMES:
+            hint = did_you_mean(action.errno.text, ERRNO_NAMES)
+            self._wrong(f"{action.errno.text!r} is no errno{hint}", action.errno.position)
+            return "errno(EPERM)"
+        if number is None:
+            return f"errno({action.errno.text})"
+        delivered = min(number & RET_DATA_MAX, ERRNO_MAX)
+        if number != delivered:
+            text = f"the kernel delivers errno {delivered} for {action.errno.text}"
+            self.draft.notes.append(Diagnostic(text, action.position, Problem.TOOLS_DIFFER))
+        return f"errno({delivered})"
+
+    def _when(self, condition: Condition, one: Filter, abis: Sequence[Abi]) -> Callable[[int], str]:
+        concerned = [
+            abi for abi in abis if any(c.abis is None or abi.name in c.abis for c in one.calls)
+        ]
+        texts: dict[int, str] = {
+            bits: _condition_text(self, condition, [a for a in concerned if a.bits == bits])
+            for bits in {abi.bits for abi in concerned}
+        }
+        return lambda bits: texts[bits]
+
+    def atom_text(self, atom: Atom, abis: Sequence[Abi]) -> str:
+        """Return an atom in our language, for ABIs whose words have one length."""
+        bits = abis[0].bits if abis else 64
+        side, value = f"u{bits}(arg{atom.argument})", _value_text(atom.value)
+        self._require_fit(atom, abis)
+        if atom.op == "in":
+            return f"not {side} & ~{value}"
+        if atom.op == "&":
+            return f"{side} & {value}"
+        if atom.op in _ORDERS:
+            numbers = [_number(atom.value, abi, self.tables) for abi in abis]
+            if any(number is not None and number < 0 for number in numbers):
+                value = f"({value} & {U64 if bits == 64 else U32:#x})"
+        return f"{side} {atom.op} {value}"
+
+    def _require_fit(self, atom: Atom, abis: Sequence[Abi]) -> None:
+        for constant in _constants(atom.value):
+            number = constant.number
+            if number is None and constant.text not in self.tables.facts.constants:
+                hint = did_you_mean(constant.text, self.tables.facts.constant_names)
+                text = f"{constant.text!r} is no constant of Linux {self.tables.tag}{hint}"
+                self.problems.append(Diagnostic(text, constant.position, Problem.UNKNOWN_CONSTANT))
+            elif number is not None and any(
+                not -(1 << abi.bits - 1) <= number < 1 << abi.bits for abi in abis
+            ):
+                self._wrong(f"{constant.text} does not fit into a word", constant.position)
+
+
+def _condition_text(reader: _Reader, condition: Condition, abis: Sequence[Abi]) -> str:
+    parts = [
+        " and ".join(reader.atom_text(atom, abis) for atom in atoms)
+        for atoms in condition.alternatives
+    ]
+    text = " or ".join(parts)
+    return f"not ({text})" if condition.negated else text
+
+
+def _value_text(value: Value) -> str:
+    match value:
+        case Constant(text):
+            number = value.number
+            if number is None:
+                return text
+            return (
+                text
+                if number < 0 and text[1] != "0"
+                else f"{number:#x}"
+                if "x" in text.lower()
+                else str(number)
+            )
+        case Complement(inner):
+            return f"~{_value_text(inner)}"
+        case Union(values):
+            return f"({' | '.join(map(_value_text, values))})"
+
+
+def _constants(value: Value) -> Iterator[Constant]:
+    match value:
+        case Constant():
+            yield value
+        case Complement(inner):
+            yield from _constants(inner)
+        case Union(values):
+            for one in values:
+                yield from _constants(one)
+
+
+def _number(value: Value, abi: Abi, tables: Tables) -> int | None:
+    """Return what a value is on an ABI, None if a name has no value there."""
+    match value:
+        case Constant(text):
+            return tables.facts.value(text, abi) if value.number is None else value.number
+        case Complement(inner):
+            found = _number(inner, abi, tables)
+            return None if found is None else ~found
+        case Union(values):
+            joined = 0
+            for one in values:
+                part = _number(one, abi, tables)
+                if part is None:
+                    return None
+                joined |= part
+            return joined
+    raise AssertionError(value)

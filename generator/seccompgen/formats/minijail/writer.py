@@ -1,0 +1,198 @@
+"""A policy as statements of minijail's, or why it cannot be said.
+
+A statement is first match like ours, so nothing has to be made disjoint. minijail compares whole
+arguments: what asks for some bits becomes several tests of these bits, all of which must hold. A
+default of ``allow`` makes a denylist, which says of calls what they return and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError
+from seccompgen.core.model import U64, ActionKind, FilterFlag, Op, comparisons
+from seccompgen.core.problems import Problem
+from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Sets
+from seccompgen.formats.numbered import (
+    MOST_ALTERNATIVES,
+    SAID_ELSEWHERE,
+    Target,
+    answered_calls,
+    conjunctions,
+    said_actions,
+    settings_problems,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Comparison, Predicate, ResolvedPolicy
+    from seccompgen.core.tables import Tables
+    from seccompgen.formats.numbered import Answered
+
+_FORM = "a minijail policy"
+_TARGET = Target(
+    _FORM, Problem.NOT_IN_MINIJAIL, ActionKind.KILL_THREAD, SAID_ELSEWHERE | FilterFlag.NEW_LISTENER
+)
+_DEFAULTS = {
+    ActionKind.KILL_PROCESS,
+    ActionKind.KILL_THREAD,
+    ActionKind.TRAP,
+    ActionKind.USER_NOTIF,
+    ActionKind.ALLOW,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """``arg0 op value``; the value of ``in`` is what its complement has no bit of."""
+
+    argument: int
+    op: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatementCase:
+    """The SECCOMP_RET value where one of ``alternatives`` holds, always without any."""
+
+    alternatives: tuple[tuple[Test, ...], ...]
+    ret: int
+
+
+@dataclass(frozen=True, slots=True)
+class MinijailPolicy:
+    """A policy for one ABI: ``default`` is a SECCOMP_RET value, statements have a call each."""
+
+    name: str
+    abi: Abi
+    default: int
+    statements: tuple[tuple[str, tuple[StatementCase, ...]], ...]
+
+
+def minijail_policy(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> MinijailPolicy:
+    """Return ``policy`` for ``abi``, one of `NUMBERED_ABIS`, as minijail has it.
+
+    Raises one InputError with all that it cannot say, each at its place in the policy.
+    """
+    problems = [
+        *settings_problems(policy, abi, tables, _TARGET),
+        *_action_problems(policy, abi),
+    ]
+    statements = []
+    if not problems:
+        sets = Sets()
+        for call in answered_calls(policy, abi, tables):
+            cases = _cases(call, abi, policy.unknown_action.ret(abi), sets)
+            if isinstance(cases, Diagnostic):
+                problems.append(cases)
+            elif cases:  # else it gets the default
+                statements.append((call.name, cases))
+    if problems:
+        raise InputError(*dict.fromkeys(problems), kind=Problem.NOT_IN_MINIJAIL)
+    return MinijailPolicy(policy.name, abi, policy.unknown_action.ret(abi), tuple(statements))
+
+
+def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
+    default = policy.unknown_action
+    if default.kind not in _DEFAULTS:
+        text = f"{_FORM} cannot say {policy.said('unknown_action')}: its default is kill_process, "
+        text += "kill_thread, trap, user_notif or allow; say one as unknown_action"
+        yield Diagnostic(text, policy.unknown_origin.position)
+    for action, origin in said_actions(policy, abi).items():
+        if action.data and action.kind in {ActionKind.TRAP, ActionKind.TRACE}:
+            name = action.kind.name.lower()
+            text = f"{_FORM} has {name} without a number: say {name}, not {action}"
+            yield Diagnostic(text, origin.position)
+        denied = {ActionKind.ERRNO, ActionKind.ALLOW}
+        if default.kind is ActionKind.ALLOW and action.kind not in denied:
+            text = f"{_FORM} with a default of allow says errno of calls, and nothing else: "
+            yield Diagnostic(f"{text}not {action}", origin.position)
+
+
+def _cases(
+    call: Answered, abi: Abi, default: int, sets: Sets
+) -> tuple[StatementCase, ...] | Diagnostic:
+    """Return what a call's rules say in turn, or the one that cannot be said."""
+    found: list[StatementCase] = []
+    last = StatementCase((), call.rest.ret(abi)) if call.rest else None
+    denies = default == ActionKind.ALLOW.value
+    rest = last.ret if last else default
+    left = [EVERYTHING]
+    for rule in call.rules:
+        ret = rule.action.ret(abi)
+        alternatives = conjunctions(rule.condition, lambda test: _spelled(test, sets))
+        if alternatives is None and rule is call.rules[-1] and ret != rest and not denies:
+            # All but a few values: these few come first.
+            found.append(StatementCase(_others(rule.condition, sets), rest))
+            alternatives = [()]
+        if alternatives is None:
+            text = f"{_FORM} would take more than {MOST_ALTERNATIVES} alternatives for "
+            return Diagnostic(f"{text}{rule.name}; make its condition simpler", rule.position)
+        if not alternatives:
+            continue
+        left = [piece for part in left for piece in sets.without(part, sets.box(rule.condition))]
+        if len(left) > MOST_ALTERNATIVES:
+            left = [EVERYTHING]
+        always = () in alternatives or not any(NOTHING not in piece for piece in left)
+        if always and ret == default:
+            return tuple(found)
+        if denies and ret == default:
+            text = f"{_FORM} with a default of allow has no exceptions: {rule.name} is allowed "
+            return Diagnostic(f"{text}here before another rule refuses it", rule.position)
+        if always:
+            last = StatementCase((), ret)
+            while found and found[-1].ret == ret:
+                found.pop()
+            break
+        if found and found[-1].ret == ret:
+            alternatives = [*found.pop().alternatives, *alternatives]
+        found.append(StatementCase(tuple(dict.fromkeys(alternatives)), ret))
+    return (*found, _last(last, found)) if last else tuple(found)
+
+
+def _last(case: StatementCase, before: list[StatementCase]) -> StatementCase:
+    """Return what is said of all other arguments, after other cases.
+
+    Where a statement ends with a plain allow, compile_seccomp_policy.py looks no further, and lets
+    the call through whatever its arguments are. A condition that always holds keeps the others.
+    """
+    if before and case.ret == ActionKind.ALLOW.value:
+        return StatementCase(((Test(0, ">=", 0),),), case.ret)
+    return case
+
+
+def _others(condition: Predicate | None, sets: Sets) -> tuple[tuple[Test, ...], ...]:
+    """Return the alternatives for a condition not to hold."""
+    return tuple(
+        _bits(test.argument, mask, value)
+        for test in comparisons(condition)
+        for mask, value in sets.cubes(sets.minus(ALL, sets.of(test)))
+    )
+
+
+def _spelled(test: Comparison, sets: Sets) -> list[tuple[Test, ...]]:
+    """Return the alternatives that a comparison comes to."""
+    whole = test.width == 64 and test.mask == U64
+    match test.op:
+        case Op.ANY_BITS:
+            return [(Test(test.argument, "&", test.value),)]
+        case Op.NO_BITS:
+            return [_bits(test.argument, test.value, 0)]
+        case Op.MASKED_EQ if not test.value & ~test.mask:
+            return [_bits(test.argument, test.mask, test.value)]
+        case _ if whole:
+            return [(Test(test.argument, test.op.value, test.value),)]
+    return [_bits(test.argument, mask, value) for mask, value in sets.cubes(sets.of(test))]
+
+
+def _bits(argument: int, mask: int, value: int) -> tuple[Test, ...]:
+    """Return tests that all hold where ``argument & mask == value``."""
+    if mask == U64:
+        return (Test(argument, "==", value),)
+    ones = (1 << n for n in range(64) if value >> n & 1)
+    zeros = mask & ~value
+    found = [Test(argument, "&", bit) for bit in ones]
+    return tuple(found + ([Test(argument, "in", zeros)] if zeros else []))

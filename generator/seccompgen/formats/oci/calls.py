@@ -1,0 +1,174 @@
+"""The meaning that libseccomp gives the rules of a profile, on one ABI.
+
+A rule is for every ABI of its filter that has the call. Rules have no order: the first rule
+without comparisons decides its call alone; else every rule with comparisons counts. A 32-bit
+ABI's arguments are compared by their low words, with the low words of values. Where sockets and
+System V IPC can be reached through ``socketcall`` and ``ipc``, a rule for one of their calls is
+one for these as well: the number of the call replaces what the rule says of the first argument.
+
+Source: seccomp_rule_add(3); held to libseccomp itself by tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import U32, U64, Action, All, Comparison, Op
+from seccompgen.core.multiplexed import entrance
+from seccompgen.core.sets import EVERYTHING, NOTHING, Sets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.core.errors import Position
+    from seccompgen.core.tables import Table
+    from seccompgen.formats.oci.form import Match, ProfileEntry
+
+
+_ORDERED = {Op.LT, Op.LE, Op.GT, Op.GE}
+
+
+@dataclass(frozen=True, slots=True)
+class CallRule:
+    """A rule for one call: ``tests`` must all hold; ``entry`` is the place among the entries."""
+
+    name: str
+    tests: tuple[Comparison, ...]
+    action: Action
+    position: Position
+    entry: int
+
+
+@dataclass
+class AbiRules:
+    """The rules of one ABI by number, as libseccomp keeps them.
+
+    ``never`` are those that can never match, ``hidden`` those that others answer for otherwise,
+    each with the rule that does; ``clashes`` two rules with different actions for one call.
+    """
+
+    table: Table
+    sets: Sets = field(default_factory=Sets)
+    always: dict[int, CallRule] = field(default_factory=dict)
+    tested: dict[int, list[CallRule]] = field(default_factory=dict)
+    never: list[CallRule] = field(default_factory=list)
+    hidden: list[tuple[CallRule, CallRule]] = field(default_factory=list)
+
+    def add(self, rule: CallRule) -> None:
+        """Add a rule, and what it says of the call through which its own can be made."""
+        for one in self._ways(rule):
+            number = self.table.numbers[one.name]
+            if number in self.always:
+                self._hide(one, self.always[number])
+            elif one.tests:
+                self._add_tested(number, one)
+            else:
+                for other in self.tested.pop(number, ()):
+                    self._hide(other, one)
+                self.always[number] = one
+
+    def rules(self) -> Iterator[CallRule]:
+        """Yield the rules that count."""
+        yield from self.always.values()
+        for rules in self.tested.values():
+            yield from rules
+
+    def drop_above(self, last: int) -> None:
+        """Leave out the rules for numbers above ``last``."""
+        self.always = {n: one for n, one in self.always.items() if n <= last}
+        self.tested = {n: rules for n, rules in self.tested.items() if n <= last}
+
+    def clashes(self) -> Iterator[tuple[CallRule, CallRule]]:
+        """Yield pairs of rules with different actions that one call matches."""
+        for rules in self.tested.values():
+            boxes = [self.sets.box(All(rule.tests)) for rule in rules]
+            for i, (one, box) in enumerate(zip(rules, boxes, strict=True)):
+                for other, other_box in zip(rules[:i], boxes, strict=False):
+                    common = (self.sets.both(a, b) for a, b in zip(box, other_box, strict=True))
+                    if one.action != other.action and NOTHING not in common:
+                        yield other, one
+                        break
+
+    def doubtful(self) -> Iterator[CallRule]:
+        """Yield the rules for calls whose comparisons by order libseccomp 2.6 can mix up.
+
+        Its trees are right for several rules of one call where these compare by ``==``, ``!=`` and
+        masks, or by order one argument alone, with values of one high word.
+        """
+        for rules in self.tested.values():
+            tests = [test for rule in rules for test in rule.tests]
+            ordered = any(test.op in _ORDERED for test in tests)
+            alike = {(test.argument, test.value >> 32) for test in tests}
+            if len(rules) > 1 and ordered and len(alike) > 1:
+                yield rules[-1]
+
+    def _ways(self, rule: CallRule) -> Iterator[CallRule]:
+        way = entrance(rule.name)
+        if way and way[0] in self.table.numbers:
+            tests = (Comparison(0, Op.EQ, way[1]), *(t for t in rule.tests if t.argument))
+            yield self._narrowed(replace(rule, name=way[0], tests=tests))
+        if rule.name in self.table.numbers:
+            yield self._narrowed(rule)
+
+    def _narrowed(self, rule: CallRule) -> CallRule:
+        """Return the rule as this ABI's arguments are compared, without tests that say nothing."""
+        most = U64 if self.table.abi.bits == 64 else U32
+        tests = []
+        for test in rule.tests:
+            mask, value = test.mask & most, test.value & test.mask & most
+            if test.op is Op.MASKED_EQ and not mask:
+                continue
+            width = 64 if most == U64 else 32
+            tests.append(replace(test, mask=mask, value=value, width=width))
+        return replace(rule, tests=tuple(tests))
+
+    def _add_tested(self, number: int, rule: CallRule) -> None:
+        box = self.sets.box(All(rule.tests))
+        rules = self.tested.setdefault(number, [])
+        if NOTHING in box:
+            self.never.append(rule)
+        elif all((rule.tests, rule.action) != (one.tests, one.action) for one in rules):
+            rules.append(rule)
+        if not rules:
+            del self.tested[number]
+
+    def _hide(self, rule: CallRule, by: CallRule) -> None:
+        if rule.action != by.action:
+            self.hidden.append((rule, by))
+
+    def is_always(self, rule: CallRule) -> bool:
+        """Return True if the tests of a rule hold for all arguments."""
+        box = self.sets.box(All(rule.tests))
+        if self.table.abi.bits == 64:
+            return box == EVERYTHING
+        return all(self.sets.box(test) == EVERYTHING for test in rule.tests)
+
+
+def call_rules(
+    entries: Sequence[ProfileEntry], default: Action, *, splits: bool
+) -> Iterator[CallRule]:
+    """Yield the rules of ``entries`` as a runtime adds them; ``default`` ones it skips.
+
+    Where an entry compares one argument twice, a runtime that ``splits`` makes a rule of each of
+    its comparisons.
+    """
+    for place, entry in enumerate(entries):
+        if entry.action == default:
+            continue
+        tests = [_test(match) for match in entry.matches]
+        ways = [(one,) for one in tests] if splits and repeats(entry) else [tuple(tests)]
+        for name, position in entry.names:
+            for way in ways:
+                yield CallRule(name, way, entry.action, position, place)
+
+
+def repeats(entry: ProfileEntry) -> bool:
+    """Return True if one argument is compared twice."""
+    return len({match.index for match in entry.matches}) < len(entry.matches)
+
+
+def _test(match: Match) -> Comparison:
+    if match.op is Op.MASKED_EQ:
+        return Comparison(match.index, match.op, match.value_two, match.value)
+    return Comparison(match.index, match.op, match.value)

@@ -1,0 +1,503 @@
+"""OCI profiles, as runtimes and libseccomp give them their meaning, in our language.
+
+What differs between runc, crun and libseccomp itself: runc answers numbers above the highest that
+a profile names with ENOSYS; libseccomp refuses two comparisons of one argument, of which the
+runtimes make two rules; flags that a file does not have are SPEC_ALLOW to the runtimes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
+from seccompgen.core.ages import release_known
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import Reading, Runtime
+from seccompgen.core.model import Action, ActionKind, FilterFlag, Op, serves_both
+from seccompgen.core.multiplexed import MULTIPLEXED, entrance
+from seccompgen.core.problems import Problem
+from seccompgen.core.tables import release
+from seccompgen.core.text import some
+from seccompgen.formats.draft import Draft, Entry
+from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats
+from seccompgen.formats.oci.form import Profile, parse_profile
+from seccompgen.formats.oci.kubernetes import is_template, objects
+from seccompgen.formats.several import chosen
+from seccompgen.policy.document import read_document
+from seccompgen.policy.json_text import require_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Comparison
+    from seccompgen.core.tables import Table, Tables
+    from seccompgen.formats.oci.form import ProfileEntry
+
+DOCKER_CAPABILITIES = frozenset(
+    f"CAP_{name}"
+    for name in (
+        *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID"),
+        *("SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
+    )
+)
+"""The capabilities of a container for which nothing else was said."""
+_HOSTS = ("x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "s390x")
+"""The machines of a profile that names none."""
+_MOST_GAPS = 1000
+"""The most numbers without a call that are written out where runc does not refuse them."""
+_ENOSYS = Action(ActionKind.ERRNO, errno_name="ENOSYS")
+
+
+def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
+    """Return the policy that the profile ``text`` is."""
+    draft = Draft(file)
+    text = _one_of(text, reading.thread, draft)
+    # JSON may be indented by tabs, which are no blanks to YAML.
+    plain = text.replace("\t", " ") if text.lstrip().startswith("{") else text
+    document = read_document(plain.encode(), f"{file}.json" if file.endswith(".toml") else file)
+    if plain.lstrip().startswith("{") and "kind" not in document.data:
+        require_json(plain, file)
+    profile = parse_profile(document, reading.runtime, draft.notes)
+    write_profile(profile, draft, reading, tables)
+    return draft
+
+
+def filter_names(text: str, file: str) -> tuple[str, ...]:
+    """Return the names of the profiles among Kubernetes' objects, none for a file of one."""
+    del file
+    found = objects(text)
+    return tuple(one.name for one in found.profiles) if found else ()
+
+
+def _one_of(text: str, wanted: str | None, draft: Draft) -> str:
+    """Return the profile of a file that is ``wanted``, or the only one, in its place."""
+    if is_template(text):
+        what = "a template of Helm, which is no YAML yet: read what `helm template` writes"
+        raise InputError(Diagnostic(what, Position(draft.file), Problem.MALFORMED_FILE))
+    found = objects(text)
+    if found is None:
+        return text
+    if not found.profiles:
+        what = "no object here is a SeccompProfile, or a ConfigMap with one"
+        raise InputError(Diagnostic(what, Position(draft.file), Problem.MALFORMED_FILE))
+    if found.others:
+        what = f"left out, since they are no profiles: {some([name for name, _ in found.others])}"
+        where = Position(draft.file, found.others[0][1], 1)
+        draft.notes.append(Diagnostic(what, where, Problem.RULE_SKIPPED))
+    name = chosen([one.name for one in found.profiles], wanted, Position(draft.file))
+    return next(one.text for one in found.profiles if one.name == name)
+
+
+def write_profile(profile: Profile, draft: Draft, reading: Reading, tables: Tables) -> None:
+    """Say in ``draft`` what ``profile`` means. Raises InputError with what it cannot."""
+    _Translation(profile, draft, reading, tables).write()
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rules that make one group: of one entry, with one action, on the same ABIs."""
+
+    entry: int
+    action: Action
+    arches: tuple[str, ...] | None
+
+
+@dataclass
+class _Translation:
+    profile: Profile
+    draft: Draft
+    reading: Reading
+    tables: Tables
+    problems: list[Diagnostic] = field(default_factory=list)
+    position: Position = field(init=False)
+    _has_stub: bool = False
+    """True where runc has another answer than the default for numbers above the highest named."""
+
+    def __post_init__(self) -> None:
+        self.position = self.profile.position
+
+    def write(self) -> None:
+        hosts = self._hosts()
+        kept = self._entries_of(hosts)
+        self._check_notify(kept)
+        self._check_repeats(kept)
+        if self.problems:
+            raise InputError(*sorted(self.problems, key=lambda one: one.position or self.position))
+        abis = list(dict.fromkeys(abi for host, others in hosts.items() for abi in (host, *others)))
+        rules = self._rules(kept, abis)
+        if self.problems:
+            raise InputError(*sorted(self.problems, key=lambda one: one.position or self.position))
+        last = {one.table.abi.name: 0 for one in rules}
+        if self._may_have_stub:
+            for one in rules:
+                name = one.table.abi.name
+                last[name] = self._last(one.table, kept[name])
+                if last[name]:
+                    one.drop_above(last[name])
+        enosys = [self.profile.default.ret(abi) == _ENOSYS.ret(abi) for abi in abis]
+        self._has_stub = any(last.values()) and not all(enosys)
+        self._settings(hosts, abis, kept)
+        self._write_entrances(rules, last)
+        self._write_rules(rules)
+        if self._has_stub:
+            self._write_enosys([one.table for one in rules], last)
+        self._note_unknown(kept)
+        self._note_kernel()
+
+    # --- machines ----------------------------------------------------------------------------
+
+    def _hosts(self) -> dict[Abi, tuple[Abi, ...]]:
+        """Return the machines that the profile is for, and the other ABIs of each filter."""
+        wanted = [ABIS[name] for name in self.reading.abis]
+        if self.profile.machines:
+            maps = {main: others for main, others, _ in self.profile.machines}
+            hosts = wanted or [abi for abi in maps if self._has(abi)]
+            found = {host: maps.get(host, ()) for host in hosts}
+        elif self.profile.architectures:
+            listed = [abi for abi, _ in self.profile.architectures]
+            if wanted:
+                hosts = wanted
+            else:
+                # Those that go with another one are for its programs.
+                hosts = [
+                    abi
+                    for abi in dict.fromkeys(listed)
+                    if not any(
+                        abi.name in o.siblings and o.bits >= abi.bits and abi.name != "x86_64"
+                        for o in listed
+                    )
+                ]
+                # No machine's own ABI is x32.
+                hosts = [ABIS["x86_64"] if abi.name == "x32" else abi for abi in hosts]
+                hosts = [abi for abi in hosts if self._has(abi)]
+            found = {host: tuple(listed) for host in hosts}
+        else:
+            hosts = wanted or [ABIS[name] for name in _HOSTS if self._has(ABIS[name])]
+            found = dict.fromkeys(hosts, ())
+        if not found:
+            text = f"Linux {self.tables.tag} has no seccomp filters on any of its architectures"
+            self.problems.append(Diagnostic(text, self.position, Problem.ABI_LEFT_OUT))
+        return {
+            host: tuple(
+                dict.fromkeys(
+                    abi
+                    for abi in others
+                    if abi != host and self._has(abi) and serves_both(host, abi)
+                )
+            )
+            for host, others in found.items()
+        }
+
+    def _has(self, abi: Abi) -> bool:
+        table = self.tables.tables.get(abi.name)
+        return table is not None and table.has_filters
+
+    def _entries_of(self, hosts: dict[Abi, tuple[Abi, ...]]) -> dict[str, tuple[ProfileEntry, ...]]:
+        """Return for each ABI, by name, the entries that are for the machines it belongs to."""
+        found: dict[str, tuple[ProfileEntry, ...]] = {}
+        owner: dict[str, Abi] = {}
+        for host, others in hosts.items():
+            entries = tuple(one for one in self.profile.entries if self._is_for(one, host))
+            for abi in (host, *others):
+                if found.setdefault(abi.name, entries) != entries:
+                    text = (
+                        f"the profile has other rules for {abi.name} on {host.name} than on "
+                        f"{owner[abi.name].name}: say with --for which machine is meant"
+                    )
+                    self.problems.append(
+                        Diagnostic(text, self.position, Problem.CONFLICTING_SETTINGS)
+                    )
+                owner.setdefault(abi.name, host)
+        return found
+
+    @property
+    def _kernel(self) -> tuple[int, ...]:
+        return self.reading.kernel or release(self.tables.tag)
+
+    def _is_for(self, entry: ProfileEntry, host: Abi) -> bool:
+        caps = DOCKER_CAPABILITIES if self.reading.caps is None else self.reading.caps
+        kernel = self._kernel
+        needs, without = entry.includes, entry.excludes
+        if any(cap in caps for cap in without.caps) or host.name in without.arches:
+            return False
+        if without.kernel and kernel >= without.kernel:
+            return False
+        if not all(cap in caps for cap in needs.caps):
+            return False
+        if needs.arches and host.name not in needs.arches:
+            return False
+        return not needs.kernel or kernel >= needs.kernel
+
+    # --- rules -------------------------------------------------------------------------------
+
+    def _check_notify(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
+        if self.profile.default.kind is ActionKind.USER_NOTIF:
+            text = "runtimes refuse SCMP_ACT_NOTIFY as the default: they need calls themselves"
+            self.problems.append(
+                Diagnostic(text, self.profile.default_position, Problem.WRONG_VALUE)
+            )
+        for entry in dict.fromkeys(one for entries in kept.values() for one in entries):
+            for name, where in entry.names:
+                if entry.action.kind is ActionKind.USER_NOTIF and name == "write":
+                    text = "runtimes refuse SCMP_ACT_NOTIFY for write, which they need themselves"
+                    self.problems.append(Diagnostic(text, where, Problem.WRONG_VALUE))
+
+    def _check_repeats(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
+        for entry in dict.fromkeys(one for entries in kept.values() for one in entries):
+            if not repeats(entry) or entry.action == self.profile.default:
+                continue
+            where = entry.matches[-1].position
+            if self.reading.runtime is Runtime.LIBSECCOMP:
+                text = "libseccomp refuses a second comparison of one argument: make two rules"
+                self.problems.append(Diagnostic(text, where, Problem.WRONG_VALUE))
+            else:
+                text = (
+                    "one argument is compared twice, so runtimes make a rule of each comparison "
+                    "here: any one that holds is enough"
+                )
+                self.draft.notes.append(Diagnostic(text, where, Problem.WRONG_VALUE))
+
+    def _rules(
+        self, kept: dict[str, tuple[ProfileEntry, ...]], abis: Sequence[Abi]
+    ) -> list[AbiRules]:
+        found = []
+        splits = self.reading.runtime is not Runtime.LIBSECCOMP
+        places = {entry: i for i, entry in enumerate(self.profile.entries)}
+        for abi in abis:
+            rules = AbiRules(self.tables.tables[abi.name])
+            entries = kept[abi.name]
+            places_here = [places[entry] for entry in entries]
+            for one in call_rules(entries, self.profile.default, splits=splits):
+                rules.add(replace(one, entry=places_here[one.entry]))
+            found.append(rules)
+            for one in rules.never:
+                self._note(f"this rule for {one.name!r} can never match", one, Problem.RULE_SKIPPED)
+            for one, by in rules.hidden:
+                text = f"{one.name!r} has a rule without comparisons at {by.position}, which "
+                text += f"libseccomp takes alone: {by.action}; this one is skipped"
+                self._note(text, one, Problem.RULE_SKIPPED)
+            for one in rules.doubtful():
+                text = (
+                    f"libseccomp up to 2.6 can answer calls of {one.name!r} otherwise than its "
+                    "rules say: several compare by order; make one rule of these, or use masks"
+                )
+                self._note(text, one, Problem.CONFLICTING_SETTINGS)
+            for before, one in rules.clashes():
+                text = (
+                    f"some calls of {one.name!r} match this rule, {one.action}, and that at "
+                    f"{before.position}, {before.action}; libseccomp refuses that, or "
+                    "what it answers is not said anywhere: make the two exclude each other"
+                )
+                self.problems.append(Diagnostic(text, one.position, Problem.CONFLICTING_SETTINGS))
+        self.problems = list(dict.fromkeys(self.problems))
+        return found
+
+    def _note(self, text: str, rule: CallRule, kind: Problem) -> None:
+        found = Diagnostic(text, rule.position, kind)
+        if found not in self.draft.notes:
+            self.draft.notes.append(found)
+
+    def _note_unknown(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
+        known = self.tables.calls.union(*(names.split() for names in MULTIPLEXED.values()))
+        for entry in dict.fromkeys(one for entries in kept.values() for one in entries):
+            strange = [name for name, _ in entry.names if name not in known]
+            if strange and entry.action != self.profile.default:
+                where = next(at for name, at in entry.names if name == strange[0])
+                text = (
+                    f"Linux {self.tables.tag} has no {some(strange)}: skipped, as runtimes skip it"
+                )
+                self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
+
+    def _note_kernel(self) -> None:
+        for entry in self.profile.entries:
+            least, most = entry.includes.kernel, entry.excludes.kernel
+            if (least and self._kernel < least) or (most and self._kernel >= most):
+                text = (
+                    "this rule is not for the kernel, so it is left out, as by Docker; Podman and "
+                )
+                text += "CRI-O do not look at minKernel, and have it"
+                found = Diagnostic(text, entry.position, Problem.RULE_SKIPPED)
+                self.draft.notes.append(found)
+
+    # --- what is written ---------------------------------------------------------------------
+
+    def _settings(
+        self,
+        hosts: dict[Abi, tuple[Abi, ...]],
+        abis: Sequence[Abi],
+        kept: dict[str, tuple[ProfileEntry, ...]],
+    ) -> None:
+        profile, say = self.profile, self.draft.setting
+        default = str(profile.default)
+        compat = list(dict.fromkeys(abi.name for others in hosts.values() for abi in others))
+        say("arches", [abi.name for abi in hosts], self.position)
+        if compat:
+            say("compat_arches", compat, self.position)
+        say("default_action", default, profile.default_position)
+        if self._has_stub:
+            if kernel := release_known(self.tables, [abi.name for abi in abis]):
+                say("kernel", kernel, profile.default_position)
+            say("unknown_action", str(_ENOSYS), profile.default_position)
+        say("bad_arch_action", "kill_thread", self.position)
+        if any(
+            name in self.tables.tables[abi.name].numbers for abi in abis for name in MULTIPLEXED
+        ):
+            say("multiplexed", default, profile.default_position)
+        flags = profile.flags
+        if flags is None:
+            plain = self.reading.runtime is Runtime.LIBSECCOMP
+            flags = FilterFlag(0) if plain else FilterFlag.SPEC_ALLOW
+        kinds = {entry.action.kind for entries in kept.values() for entry in entries}
+        if ActionKind.USER_NOTIF in kinds:
+            # libseccomp cannot have both; a runtime's filter comes before a second thread.
+            flags = flags & ~FilterFlag.TSYNC | FilterFlag.NEW_LISTENER
+        if flags:
+            say("flags", list(flags.names), profile.flags_position)
+        if profile.listener:
+            text = (
+                "who gets the listener is for whoever installs the filter to say: listenerPath and "
+            )
+            text += "listenerMetadata are not part of a policy"
+            self.draft.notes.append(Diagnostic(text, profile.listener, Problem.NO_LISTENER))
+
+    def _write_entrances(self, rules: Sequence[AbiRules], last: dict[str, int]) -> None:
+        """Say all of socketcall and ipc, so that nothing else here says something of them."""
+        for name in MULTIPLEXED:
+            has = [one for one in rules if name in one.table.numbers]
+            own = [(one, rule) for one in has for rule in one.rules() if rule.name == name]
+            self._groups(own, rules)
+            open_ = [
+                one.table.abi.name
+                for one in has
+                if (number := one.table.numbers[name]) not in one.always
+                and not 0 < last[one.table.abi.name] < number
+            ]
+            # Else what is said of calls above the last would be said of their way through it, too.
+            reached = self._has_stub or any(
+                (way := entrance(rule.name)) is not None and way[0] == name
+                for one in has
+                for rule in one.rules()
+            )
+            if (own or reached) and open_:
+                self.draft.rule(
+                    str(self.profile.default),
+                    [Entry(name, self.profile.default_position)],
+                    self.profile.default_position,
+                    arches=open_,
+                )
+
+    def _write_rules(self, rules: Sequence[AbiRules]) -> None:
+        self._groups(
+            [(one, rule) for one in rules for rule in one.rules() if rule.name not in MULTIPLEXED],
+            rules,
+        )
+
+    def _groups(
+        self, own: Iterable[tuple[AbiRules, CallRule]], all_rules: Sequence[AbiRules]
+    ) -> None:
+        """Write rules, those of one entry that are for the same ABIs as one group."""
+        where: dict[tuple[int, str, str | None, Action, Position], list[str]] = {}
+        for of_abi, rule in own:
+            when = _when(rule.tests) if rule.tests and not of_abi.is_always(rule) else None
+            key = rule.entry, rule.name, when, rule.action, rule.position
+            where.setdefault(key, []).append(of_abi.table.abi.name)
+        pieces: dict[_Piece, list[Entry]] = {}
+        for (entry, name, when, action, position), names in where.items():
+            has = [one.table.abi.name for one in all_rules if name in one.table.numbers]
+            arches = None if set(names) == set(has) else tuple(names)
+            pieces.setdefault(_Piece(entry, action, arches), []).append(Entry(name, position, when))
+        for piece, entries in sorted(pieces.items(), key=lambda item: item[0].entry):
+            more: dict[str, object] = {"optional": True}
+            if piece.arches is not None:
+                more = {"arches": list(piece.arches)}
+            entries.sort(key=lambda one: one.position)
+            self.draft.rule(
+                str(piece.action), entries, self.profile.entries[piece.entry].position, **more
+            )
+
+    # --- runc's ENOSYS -----------------------------------------------------------------------
+
+    @property
+    def _may_have_stub(self) -> bool:
+        """True where runc refuses numbers above the highest that the profile names.
+
+        So it does where the default is ENOSYS, too: it means not to, but compares with another
+        number.
+        """
+        default = self.profile.default
+        if self.reading.runtime is not Runtime.RUNC:
+            return False
+        return not default.kind.lets_through and default.kind is not ActionKind.TRACE
+
+    def _last(self, table: Table, entries: Sequence[ProfileEntry]) -> int:
+        """Return the highest number that ``entries`` name, but of what is multiplexed."""
+        ways = {way for way in MULTIPLEXED if way in table.numbers}
+        return max(
+            (
+                table.numbers[call]
+                for entry in entries
+                for call, _ in entry.names
+                if call in table.numbers and ((way := entrance(call)) is None or way[0] not in ways)
+            ),
+            default=0,
+        )
+
+    def _write_enosys(self, tables: Sequence[Table], last: dict[str, int]) -> None:
+        """Say what runc's own instructions answer, which come before those of the profile.
+
+        They are about numbers that no other rule names, so they stand last here.
+        """
+        where, default = self.profile.default_position, str(self.profile.default)
+        above: dict[tuple[str, ...], list[str]] = {}
+        for table in tables:
+            name = table.abi.name
+            if not last[name]:
+                text = f"the profile names no call of {name}: numbers that no call has get ENOSYS "
+                text += f"here, and {default} from runc"
+                self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
+                continue
+            later = tuple(call for nr, call in sorted(table.names.items()) if nr > last[name])
+            above.setdefault(later, []).append(name)
+        for calls, arches in above.items():
+            if calls:
+                listed = [Entry(call, where) for call in calls]
+                self.draft.rule(str(_ENOSYS), listed, where, arches=arches)
+                self.draft.remark("newer than the calls that the profile names: ENOSYS from runc")
+        for table in tables:
+            if last[table.abi.name]:
+                self._write_gaps(table, last[table.abi.name], alone="x32" not in last)
+
+    def _write_gaps(self, table: Table, last: int, *, alone: bool) -> None:
+        """Say what numbers below ``last`` get that no call has; x86_64 may be without x32."""
+        where, default = self.profile.default_position, str(self.profile.default)
+        name = table.abi.name
+        base = X32_SYSCALL_BIT if name == "x32" else 0
+        own = table.names
+        gaps = [n for n in range(base, last) if n not in own] if last - base < 1 << 16 else []
+        if last - base >= 1 << 16 or len(gaps) > _MOST_GAPS:
+            text = f"numbers below {last:#x} that no call of {name} has get ENOSYS here, and "
+            text += f"{default} from runc"
+            self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
+            gaps = []
+        if name in {"s390", "s390x"}:
+            self.draft.rule(str(_ENOSYS), [Entry(0, where)], where, arches=[name])
+            gaps = [number for number in gaps if number]
+        if alone and name == "x86_64":
+            gaps.append(-1)
+        if gaps:
+            self.draft.rule(default, [Entry(n, where) for n in gaps], where, arches=[name])
+            self.draft.remark("numbers without a call, below the highest that the profile names")
+
+
+def _when(tests: Sequence[Comparison]) -> str:
+    """Return the condition that all of ``tests`` hold, in our language."""
+    parts = []
+    for test in tests:
+        argument = f"u{test.width}(arg{test.argument})"
+        if test.op is Op.MASKED_EQ:
+            parts.append(f"{argument} & {test.mask:#x} == {test.value:#x}")
+        else:
+            parts.append(f"{argument} {test.op.value} {test.value}")
+    return " and ".join(parts)

@@ -1,0 +1,1 @@
+"""Filters of seccompiler and Firecracker, read and written."""

@@ -1,0 +1,181 @@
+"""A policy as a filter of seccompiler's, or why it cannot be said.
+
+A filter has one action for what its rules match and one for all else; the rules of a call are
+alternatives without an order. Where an earlier rule of ours keeps a later one from a call, what is
+left becomes rules that do not overlap.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError
+from seccompgen.core.model import U32, U64, Action, ActionKind, Op
+from seccompgen.core.problems import Problem
+from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Sets
+from seccompgen.formats.numbered import (
+    MOST_ALTERNATIVES,
+    Target,
+    answered_calls,
+    conjunctions,
+    said_actions,
+    settings_problems,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Comparison, ResolvedPolicy
+    from seccompgen.core.sets import Box
+    from seccompgen.core.tables import Tables
+    from seccompgen.formats.numbered import Answered
+
+_FORM = "a filter of seccompiler"
+_TARGET = Target(_FORM, Problem.NOT_IN_SECCOMPILER, ActionKind.KILL_PROCESS)
+_PLAIN = {Op.EQ: "eq", Op.NE: "ne", Op.LT: "lt", Op.LE: "le", Op.GT: "gt", Op.GE: "ge"}
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentCondition:
+    """A comparison of an argument's ``bits``, 32 or 64; ``mask`` is None but for masked_eq."""
+
+    index: int
+    bits: int
+    op: str
+    value: int
+    mask: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeccompilerFilter:
+    """A filter for one ABI; actions are SECCOMP_RET values, rules a call and what must hold."""
+
+    name: str
+    abi: Abi
+    mismatch: int
+    match: int
+    rules: tuple[tuple[str, tuple[ArgumentCondition, ...]], ...]
+
+
+def seccompiler_filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> SeccompilerFilter:
+    """Return ``policy`` for ``abi``, one of `NUMBERED_ABIS`, as seccompiler has it.
+
+    Raises one InputError with all that it cannot say, each at its place in the policy.
+    """
+    default = policy.unknown_action.ret(abi)
+    problems = [
+        *settings_problems(policy, abi, tables, _TARGET),
+        *_action_problems(policy, abi),
+    ]
+    others = [action for action in said_actions(policy, abi) if action.ret(abi) != default]
+    spare = Action.LOG if default == ActionKind.ALLOW.value else Action.ALLOW
+    match = (others or [spare])[0].ret(abi)
+    rules: list[tuple[str, tuple[ArgumentCondition, ...]]] = []
+    if not problems:
+        sets = Sets()
+        for call in answered_calls(policy, abi, tables):
+            found = _alternatives(call, abi, default, sets)
+            if isinstance(found, Diagnostic):
+                problems.append(found)
+            else:
+                rules += ((call.name, tests) for tests in found)
+    if problems:
+        raise InputError(*dict.fromkeys(problems), kind=Problem.NOT_IN_SECCOMPILER)
+    return SeccompilerFilter(policy.name, abi, default, match, tuple(rules))
+
+
+def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
+    default = policy.unknown_action
+    second: Action | None = None
+    # What is allowed is the second action, if anything is, so that refusals are what has to change.
+    said = sorted(said_actions(policy, abi).items(), key=lambda one: one[0] != Action.ALLOW)
+    for action, origin in said:
+        if action.kind is ActionKind.USER_NOTIF:
+            yield Diagnostic(f"{_FORM} cannot say user_notif", origin.position)
+        elif action.kind is ActionKind.TRAP and action.data:
+            text = f"{_FORM} has trap without a number: say trap, not {action}"
+            yield Diagnostic(text, origin.position)
+        if action.ret(abi) == default.ret(abi):
+            continue
+        second = second or action
+        if action.ret(abi) != second.ret(abi):
+            text = f"{_FORM} has two actions, here {default} for unknown calls and {second}: "
+            text += f"it cannot say {action} as well"
+            if action == policy.default_action:
+                text += f"; say `default_action: {default}`, or the same unknown_action as this"
+            yield Diagnostic(text, origin.position)
+
+
+def _alternatives(
+    call: Answered, abi: Abi, default: int, sets: Sets
+) -> list[tuple[ArgumentCondition, ...]] | Diagnostic:
+    """Return what must hold for the filter's action, in alternatives."""
+    if call.rest is None and all(rule.action.ret(abi) != default for rule in call.rules):
+        found: list[tuple[ArgumentCondition, ...]] | None = []
+        for rule in call.rules:
+            more = conjunctions(rule.condition, lambda test: _spelled(test, sets))
+            found = None if more is None or found is None else [*found, *more]
+    else:
+        found = _without_order(call, abi, default, sets)
+    if found is None or len(found) > MOST_ALTERNATIVES:
+        text = f"{_FORM} would take more than {MOST_ALTERNATIVES} rules for {call.name}; "
+        return Diagnostic(f"{text}make its conditions simpler", call.rules[0].position)
+    return [()] if () in found else list(dict.fromkeys(found))
+
+
+def _without_order(
+    call: Answered, abi: Abi, default: int, sets: Sets
+) -> list[tuple[ArgumentCondition, ...]] | None:
+    """Return alternatives that do not overlap, None for too many."""
+    left = [EVERYTHING]
+    hits: list[Box] = []
+    for rule in call.rules:
+        box = sets.box(rule.condition)
+        if rule.action.ret(abi) != default:
+            hits += (hit for part in left if NOTHING not in (hit := sets.common(part, box)))
+        left = [piece for part in left for piece in sets.without(part, box)]
+        if len(left) > MOST_ALTERNATIVES:
+            return None
+    hits += left if call.rest else []
+    if not any(rule.action.ret(abi) == default for rule in call.rules):
+        hits = [EVERYTHING]
+    found = (
+        tuple(itertools.chain.from_iterable(ways))
+        for box in hits
+        for ways in itertools.product(*(_cubes(sets, n, box[n]) for n in range(6)))
+    )
+    listed = list(itertools.islice(found, MOST_ALTERNATIVES + 1))
+    return None if len(listed) > MOST_ALTERNATIVES else listed
+
+
+def _cubes(sets: Sets, argument: int, node: int) -> list[tuple[ArgumentCondition, ...]]:
+    """Return alternatives for one argument to be in a set."""
+    if node == ALL:
+        return [()]
+    cubes = itertools.islice(sets.cubes(node), MOST_ALTERNATIVES + 1)
+    return [(_masked(argument, mask, value),) for mask, value in cubes]
+
+
+def _spelled(test: Comparison, sets: Sets) -> list[tuple[ArgumentCondition, ...]]:
+    """Return the alternatives that a comparison comes to."""
+    full = U64 if test.width == 64 else U32
+    match test.op:
+        case Op.ANY_BITS:
+            bits = (1 << n for n in range(64) if test.value >> n & 1)
+            return [(_masked(test.argument, bit, bit),) for bit in bits]
+        case Op.NO_BITS:
+            return [(_masked(test.argument, test.value, 0),)]
+        case Op.MASKED_EQ if not test.value & ~test.mask:
+            return [(_masked(test.argument, test.mask & full, test.value),)]
+        case op if test.mask & full == full and op in _PLAIN:
+            return [(ArgumentCondition(test.argument, test.width, _PLAIN[op], test.value),)]
+    return _cubes(sets, test.argument, sets.of(test))
+
+
+def _masked(argument: int, mask: int, value: int) -> ArgumentCondition:
+    if mask in {U32, U64}:
+        return ArgumentCondition(argument, 32 if mask == U32 else 64, "eq", value)
+    return ArgumentCondition(argument, 32 if mask <= U32 else 64, "masked_eq", value, mask)

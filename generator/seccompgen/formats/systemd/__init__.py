@@ -1,0 +1,1 @@
+"""Settings of systemd's units, read and written."""
