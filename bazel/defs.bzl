@@ -5,7 +5,8 @@ tables if they are not the shipped ones, and seccompgen. Nothing is looked up on
 nothing is kept between actions. So the same inputs have the same key and the same bytes everywhere.
 """
 
-_FORMATS = ["python", "bpf", "c", "rust", "go", "oci", "spo", "minijail", "seccompiler", "systemd"]
+load(":formats.bzl", "FORMATS")
+
 _OPTIMIZE = ["balanced", "speed", "size"]
 
 # The lock lies among the tables that `seccompgen tables -o DIR` writes, so its folder is DIR.
@@ -74,7 +75,7 @@ seccomp_filter = rule(
         "format": attr.string(
             doc = "The format of the output, as of `seccompgen build --format`.",
             default = "python",
-            values = _FORMATS,
+            values = FORMATS,
         ),
         "optimize": attr.string(
             doc = "The aim of the optimiser, as of `seccompgen build --optimize`.",

@@ -1,11 +1,13 @@
-"""The manual pages and the completion scripts that the wheel installs, made of the commands.
+"""The manual pages and completion scripts that the wheel installs, and Bazel's list of formats.
 
-``python -m release.pages`` writes release/share; ``--check`` says what in it is stale. They are
-committed, so that who builds the wheel needs hatchling alone, and its bytes depend on no click.
+``python -m release.pages`` writes release/share and bazel/formats.bzl; ``--check`` says what of
+them is stale. They are committed, so that who builds the wheel needs hatchling alone, and its bytes
+depend on no click.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +19,13 @@ from seccompgen.core.published import documentation
 from seccompgen.distribute.shell_scripts import script
 from seccompgen.io.console import say
 from seccompgen.io.outputs import Outputs
+from seccompgen.pipeline.files import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SHARE = Path(__file__).parent / "share"
+BAZEL = Path(__file__).parents[1] / "bazel" / "formats.bzl"
 _SCRIPTS = {
     "bash": "bash-completion/completions/seccompgen",
     "zsh": "zsh/site-functions/_seccompgen",
@@ -46,6 +50,13 @@ def pages() -> dict[str, str]:
             with click.Context(one, info_name=name, parent=whole) as ctx:
                 found[f"man/man1/seccompgen-{name}.1"] = _page(ctx)
     return found | {place: script(shell, command) for shell, place in _SCRIPTS.items()}
+
+
+def formats() -> str:
+    """Return what Bazel may set ``format`` to: what ``build --format`` takes."""
+    names = "".join(f"    {json.dumps(name)},\n" for name in FORMATS)
+    about = '"""The formats of `seccompgen build --format`: written by \'make pages\'."""'
+    return f"{about}\n\nFORMATS = [\n{names}]\n"
 
 
 def _main_page(ctx: click.Context) -> str:
@@ -141,10 +152,11 @@ def _marked(text: str) -> str:
 def main(*, check: bool) -> None:
     """Write the manual pages and completions of the wheel."""
     files = {SHARE / place: text.encode() for place, text in pages().items()}
+    files[BAZEL] = formats().encode()
     there = {path for path in SHARE.rglob("*") if path.is_file()}
     outputs = Outputs(files, frozenset(there - files.keys()))
     if not check:
-        say(f"{len(outputs.write())} files of {SHARE} were brought up to date")
+        say(f"{len(outputs.write())} files were brought up to date")
     elif stale := outputs.stale():
         say(*stale, "run 'make pages'", err=True)
         raise SystemExit(1)

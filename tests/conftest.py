@@ -34,10 +34,11 @@ _LONGEST = (
     *(
         "policy/test_json_schema",
         "filters/find/test_forms",
-        "render/test_sources",
+        "languages/test_sources",
         "cli/test_history",
     ),
     *("lint/test_historic", "compile/test_programs", "pipeline/test_depfile"),
+    "languages/test_sources",
     *("distribute/test_pytest_plugin", "compile/test_objectives", "verify/test_provers"),
     *("ecosystem/test_enforced", "ecosystem/test_packages", "ecosystem/test_site"),
     *("ecosystem/test_languages", "ecosystem/test_bazel", "ecosystem/test_newcomer"),

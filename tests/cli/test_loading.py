@@ -25,7 +25,8 @@ UNION = {
     "formats": "detect load",
     "policy": "conditions dead document expressions form ground groups "
     "horizon json_text lacking layers resolve schema stock written",
-    "render": "about call filter_module listing named_comparisons templates",
+    "languages": "python",
+    "render": "about call listing named_comparisons source templates",
 }
 """All that a union of two policies loads of each room, but for compiling and proving."""
 FOREIGN = {"click", "jinja2", "markupsafe", "numpy", "ruamel"}

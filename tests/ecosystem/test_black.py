@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from command import ROOT, inside
 from longer import long_but
+from seccompgen.languages.python import render_table, render_tables_package
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.render.table_module import render_table, render_tables_package
 
 if TYPE_CHECKING:
     from pathlib import Path

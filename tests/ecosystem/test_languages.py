@@ -16,7 +16,7 @@ from extremes import BARE, LISTENING
 from longer import long_but
 from pages import follow
 from running_kernel import NEW_LISTENER
-from seccompgen.render.targets import TARGETS
+from seccompgen.languages import c, go, rust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,7 +148,7 @@ NONE = ["armeb-linux-gnueabihf", "aarch64_be-linux-gnu", "sparc64-linux-gnu"]
 @needs("clang")
 def test_clang_tells_each_abi_and_no_other(tmp_path: Path) -> None:
     """By its own macros, for all targets that it has."""
-    lines = [f"#if {target.c}\nabi_is_{name}\n#endif" for name, target in TARGETS.items()]
+    lines = [f"#if {target}\nabi_is_{name}\n#endif" for name, target in c.TARGETS.items()]
     (tmp_path / "which.h").write_text("\n".join(lines))
     tried = 0
     for triple in [*CLANG.values(), *NONE]:
@@ -227,7 +227,6 @@ def test_rustfmt_leaves_a_module_alone(tmp_path: Path) -> None:
 @needs("rustc")
 def test_rustc_tells_each_abi_and_no_other(tmp_path: Path) -> None:
     """By its own cfg, for every Linux target that it has."""
-    conditions = {name: target.rust for name, target in TARGETS.items() if target.rust}
     told = set()
     for target in do("rustc", "--print", "target-list", cwd=tmp_path).split():
         if "linux" not in target:
@@ -237,7 +236,7 @@ def test_rustc_tells_each_abi_and_no_other(tmp_path: Path) -> None:
         cfg = {*run.stdout.splitlines()}
         if run.returncode or re.match("sparc|hexagon|wasm", target):
             continue
-        fit = [name for name, text in conditions.items() if holds(text, cfg)]
+        fit = [name for name, text in rust.TARGETS.items() if holds(text, cfg)]
         big_arm = 'target_endian="big"' in cfg and re.match("arm|thumb|aarch64", target)
         assert len(fit) == (0 if big_arm or "ilp32" in target else 1), (target, fit)
         told |= {*fit}
@@ -337,7 +336,7 @@ def test_go_takes_the_program_of_its_architecture(tmp_path: Path) -> None:
     env = go_module(tmp_path)
     ports = [line.split("/") for line in do("go", "tool", "dist", "list", cwd=tmp_path).split()]
     linux = {arch for system, arch in ports if system == "linux"}
-    assert linux == {target.go for target in TARGETS.values() if target.go}
+    assert linux == {*go.TARGETS.values()}
     files = ["go", "list", "-f", "{{.GoFiles}}", "./demo"]
     for arch in sorted(linux):
         listed = do(*files, cwd=tmp_path, env={**env, "GOOS": "linux", "GOARCH": arch})

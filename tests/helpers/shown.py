@@ -35,7 +35,7 @@ RUN_BY: dict[str, dict[str, str]] = {
     "docs/bazel.md": {"": "ecosystem/test_bazel.py"},
     "docs/bpf.md": {"": "ecosystem/test_bpf.py"},
     "docs/build.md": {"seccompgen build policies/web_worker.yml": "project/test_readme.py"},
-    "docs/c.md": {"": "render/test_sources.py"},
+    "docs/c.md": {"": "languages/test_sources.py"},
     "docs/ci.md": {"": "ecosystem/test_image.py"},
     "docs/deploy/asyncio.md": {"": "project/test_deploy.py"},
     "docs/deploy/celery.md": {"": "ecosystem/test_servers.py"},

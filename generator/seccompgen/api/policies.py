@@ -230,7 +230,7 @@ def build(
 
     def compile_all() -> Compiled:
         built = build_policies(sources, known, only, None, objective, means)
-        return Compiled(built, filter_files(built, known, place, form, means))
+        return Compiled(built, filter_files(built, known, place, form, means), place)
 
     return tuple(put(compile_all, place.absolute().parent)[1])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen import languages
 from seccompgen.cli import candidates
 from seccompgen.cli.common import (
     arches_option,
@@ -63,14 +64,12 @@ _MOST_RULES = 5
 @click.option(
     "--format",
     "form",
-    type=click.Choice(
-        ["python", "bpf", "c", "rust", "go", "oci", "spo", "minijail", "seccompiler", "systemd"]
-    ),
-    default="python",
+    type=click.Choice([*languages.NAMES, "oci", "spo", "minijail", "seccompiler", "systemd"]),
+    default=languages.DEFAULT,
     show_default=True,
-    help="A Python package, C header, Rust module or Go package a policy; or a file an ABI: raw "
-    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci), objects of its "
-    "Security Profiles Operator (spo), policies of minijail, filters of seccompiler, "
+    help="The language of the application, or raw sock_filter arrays (bpf), one file per ABI. "
+    "For other tools, one file per ABI: profiles for Docker, Podman and Kubernetes (oci), objects "
+    "of its Security Profiles Operator (spo), policies of minijail, filters of seccompiler, "
     "drop-ins for systemd.",
 )
 @report_only_option
@@ -199,7 +198,7 @@ def build(
             inputs = read_files(built, tables_directory, project)
             _require_not_among(depfile_path, (*inputs, *files))
             files[depfile_path] = depfile(list(files), inputs)
-        return Compiled(built, files, project)
+        return Compiled(built, files, directory, project)
 
     written: list[Path] = []
     if check:

@@ -184,7 +184,7 @@ def _combine(
 
             refuse_to_overwrite(files)
             print_notes(notes)
-            outputs = Outputs(files, orphaned_sources(files))
+            outputs = Outputs(files, orphaned_sources(files, output))
             check_outputs(outputs, [PlannedFilter(name, name, found.programs)], tables)
             break
         with exclusive(output.absolute().parent):
@@ -192,7 +192,7 @@ def _combine(
             if found.is_current():
                 refuse_to_overwrite(files)
                 print_notes(notes)
-                written = Outputs(files, orphaned_sources(files)).write()
+                written = Outputs(files, orphaned_sources(files, output)).write()
                 break
     if as_json:
         about = {

@@ -29,6 +29,7 @@ from seccompgen.filters.find.related_files import bytecode_problems, package_pro
 from seccompgen.io.file_reach import beyond
 from seccompgen.io.outputs import Outputs
 from seccompgen.io.reading import MAX_FILTER, read_file
+from seccompgen.languages.python import render_single_file
 from seccompgen.pipeline.build import are_current, build_policies
 from seccompgen.pipeline.files import filter_files
 from seccompgen.pipeline.packages import (
@@ -42,7 +43,6 @@ from seccompgen.pipeline.reporting import report_only_filters
 from seccompgen.policy.document import POLICY_SUFFIXES
 from seccompgen.policy.profile import read_profile
 from seccompgen.policy.stock import stock_policies
-from seccompgen.render import render_single_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -297,9 +297,7 @@ def _compile(
     if not request.single_file:
         return built, filter_files(built, tables, request.dest, means=means)
     (one,) = built
-    return built, {
-        request.dest: render_single_file(one.policy, one.programs, tables, one.objective)
-    }
+    return built, {request.dest: render_single_file(one, tables)}
 
 
 def _beside(made: Vendoring, *, explained: bool) -> tuple[Outputs, list[FileFinding]]:

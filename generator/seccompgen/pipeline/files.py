@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
+from seccompgen import languages
 from seccompgen.core.errors import (
     Diagnostic,
     InputError,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.project import Project
 
 _NUMBERED_FORMS = ("minijail", "seccompiler")
-FORMATS = ("python", "bpf", "c", "rust", "go", "oci", "spo", *_NUMBERED_FORMS, "systemd")
+FORMATS = (*languages.NAMES, "oci", "spo", *_NUMBERED_FORMS, "systemd")
 """The forms in which filters can be written: see `filter_files`."""
 
 
@@ -82,7 +83,7 @@ def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, by
 
     That is the runtime, and where one of them makes a listener, what its supervisor needs.
     """
-    from seccompgen.render import render_runtime  # noqa: PLC0415 - jinja2
+    from seccompgen.languages.python import render_runtime  # noqa: PLC0415 - jinja2
 
     listens = any(each & FilterFlag.NEW_LISTENER for each in flags)
     names = [*RUNTIME_NAMES, *[NOTIFICATION_NAME] * listens]
@@ -91,14 +92,9 @@ def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, by
 
 def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, bytes]:
     """Return the files of one policy, by their paths below the directory of all."""
-    from seccompgen import render  # noqa: PLC0415 - jinja2
-
     tables, form, systemd = task
-    if form == "bpf":
-        return {f"{one.policy.name}.{p.abi.name}.bpf": p.to_bytes() for p in one.programs}
-    if form == "python":
-        package = render.render_filter(one.policy, one.programs, tables, one.objective)
-        return {f"{one.module_name}/{name}": source for name, source in package.items()}
+    if form in languages.NAMES:
+        return languages.language(form).write(one, tables)
     if form in {"oci", "spo"}:
         from seccompgen.formats.oci.files import profile_files  # noqa: PLC0415 - few want it
 
@@ -107,20 +103,15 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
         from seccompgen.formats.numbered_files import numbered_files  # noqa: PLC0415
 
         return numbered_files(one, tables, form)
-    if form == "systemd":
-        from seccompgen.formats.systemd.files import unit_files  # noqa: PLC0415
+    from seccompgen.formats.systemd.files import unit_files  # noqa: PLC0415
 
-        return unit_files(one, tables, systemd)
-    from seccompgen.render import sources  # noqa: PLC0415 - few want them
-
-    language = {"c": sources.render_c, "rust": sources.render_rust, "go": sources.render_go}[form]
-    return language(one.module_name, one.policy, one.programs, tables, one.objective)
+    return unit_files(one, tables, systemd)
 
 
 def has_place(abi: Abi, form: str) -> bool:
     """Return True if there are files for ``abi`` in ``form``, one of `FORMATS`."""
-    if form in {"python", "bpf"}:
-        return True
+    if form in languages.NAMES:
+        return languages.language(form).has(abi.name)
     if form in {"oci", "spo"}:
         from seccompgen.formats.oci.writer import architecture  # noqa: PLC0415
 
@@ -129,13 +120,9 @@ def has_place(abi: Abi, form: str) -> bool:
         from seccompgen.formats.numbered import NUMBERED_ABIS  # noqa: PLC0415
 
         return abi.name in NUMBERED_ABIS
-    if form == "systemd":
-        from seccompgen.formats.systemd.writer import in_units  # noqa: PLC0415
+    from seccompgen.formats.systemd.writer import in_units  # noqa: PLC0415
 
-        return in_units(abi)
-    from seccompgen.render.targets import TARGETS  # noqa: PLC0415
-
-    return getattr(TARGETS[abi.name], form) is not None
+    return in_units(abi)
 
 
 def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
@@ -189,6 +176,7 @@ class Compiled(NamedTuple):
 
     built: Sequence[Built]
     files: Mapping[Path, bytes]
+    directory: Path
     project: Project | None = None
 
     def outputs(self) -> Outputs:
@@ -199,7 +187,7 @@ class Compiled(NamedTuple):
         refuse_to_overwrite(self.files)
         if self.project:
             return Outputs(self.files, orphaned_filters(self.project.output, self.files))
-        return Outputs(self.files, orphaned_sources(self.files))
+        return Outputs(self.files, orphaned_sources(self.files, self.directory))
 
     def is_current(self) -> bool:
         """Return whether what it was made from is still the same."""

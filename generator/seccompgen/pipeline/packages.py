@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.io.reading import read_start
+from seccompgen.render.templates import has_banner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 INIT_NAME = "__init__.py"
 _MAX_BANNER = 1 << 20
+_LONGEST_BANNER = 80
+"""No first line with our mark has more bytes."""
 _PROGRAM_NAMES = frozenset(f"_{name}.py" for name in ABIS)
 
 
@@ -62,16 +65,21 @@ def orphaned_filters(output: Path, files: Iterable[Path]) -> frozenset[Path]:
     return frozenset(found) - set(files)
 
 
-def orphaned_sources(files: Iterable[Path]) -> frozenset[Path]:
-    """Return what lies beside ``files`` of ABIs, or in a form, that their policies no longer have.
+def orphaned_sources(files: Mapping[Path, bytes], directory: Path) -> frozenset[Path]:
+    """Return the generated files in the packages below ``directory`` that are not in ``files``.
 
-    These are Go files, modules of programs, and the one module that a filter was once.
+    They are programs for ABIs that a policy no longer has, and the one module that a filter once
+    was.
     """
-    packages = {path.parent for path in files if path.suffix == ".go"}
-    there = [path for package in packages for path in package.glob("*.go")]
-    for package in filter_packages(files):
-        there += [*package.glob("*.py"), beside_package(package)]
-    return frozenset(path for path in there if is_ours(path)) - set(files)
+    kinds = {(path.parent, path.suffix) for path, data in files.items() if has_banner(data)}
+    there = [
+        path
+        for package, suffix in kinds
+        if package != directory
+        for path in package.glob(f"*{suffix}")
+    ]
+    there += map(beside_package, filter_packages(files))
+    return frozenset(path for path in there if is_ours(path)) - files.keys()
 
 
 def filter_packages(files: Iterable[Path]) -> set[Path]:
@@ -102,15 +110,12 @@ def summary(written: Iterable[Path]) -> list[str]:
     return [line + f" ({count} files)" * (count > 1) for line, count in lines.items()]
 
 
-def refuse_to_overwrite(files: Iterable[Path]) -> None:
+def refuse_to_overwrite(files: Mapping[Path, bytes]) -> None:
     """Raise InputError if a source file is there already that seccompgen did not generate.
 
     So is one that a filter package would hide, or that would become a part of it.
     """
-    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
-
-    files = list(files)
-    there = {path for path in files if path.suffix in BANNERS}
+    there = {path for path, data in files.items() if has_banner(data)}
     for package in filter_packages(files):
         there |= {*package.glob("*.py"), beside_package(package)}
     foreign = [path for path in sorted(there) if path.is_file() and not is_ours(path)]
@@ -122,14 +127,8 @@ def refuse_to_overwrite(files: Iterable[Path]) -> None:
 
 def is_ours(path: Path) -> bool:
     """Return whether seccompgen generated the source file ``path``."""
-    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
-
     # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
-    if not path.is_file():
-        return False
-    # Headers began as Rust modules do, until they were made for C89.
-    known = [BANNERS[suffix].encode() for suffix in (path.suffix, ".rs")]
-    return read_start(path, max(map(len, known))).startswith(tuple(known))
+    return path.is_file() and has_banner(read_start(path, _LONGEST_BANNER))
 
 
 def _banner_lines(path: Path, start: bytes) -> list[bytes]:

@@ -12,6 +12,7 @@ from seccompgen.core.report_only import REFUSES_NOTHING, SUFFIX
 from seccompgen.io.outputs import Outputs
 from seccompgen.kernel import lockfile
 from seccompgen.kernel.fact_files import FACT_FILES, render_facts
+from seccompgen.languages.python import render_package, render_table, render_tables_package
 from seccompgen.pipeline.build import (
     LOCK_NAME,
     MATRIX_NAME,
@@ -23,8 +24,7 @@ from seccompgen.pipeline.files import filter_files, support_files
 from seccompgen.pipeline.packages import INIT_NAME, is_ours, orphaned_filters
 from seccompgen.pipeline.project import read_project
 from seccompgen.pipeline.tag_tables import absent_abis
-from seccompgen.render import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES, render_package
-from seccompgen.render.table_module import render_table, render_tables_package
+from seccompgen.render import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

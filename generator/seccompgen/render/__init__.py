@@ -12,20 +12,6 @@ from seccompgen.render.call import (
     call_text,
     difference_text,
 )
-from seccompgen.render.filter_module import (
-    Form,
-    combined_docstring,
-    inlined_runtime,
-    module_tree,
-    policy_docstrings,
-    program_module,
-    program_tree,
-    render_combined,
-    render_filter,
-    render_package,
-    render_runtime,
-    render_single_file,
-)
 from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES, render_text
 
@@ -33,26 +19,14 @@ __all__ = [
     "NOTIFICATION_NAME",
     "RUNTIME_NAME",
     "RUNTIME_NAMES",
-    "Form",
     "Line",
     "answer_style",
     "answer_texts",
     "argument_text",
     "call_name",
     "call_text",
-    "combined_docstring",
     "difference_text",
-    "inlined_runtime",
     "listing",
-    "module_tree",
-    "policy_docstrings",
-    "program_module",
-    "program_tree",
-    "render_combined",
-    "render_filter",
-    "render_package",
-    "render_runtime",
-    "render_single_file",
     "render_text",
     "ret_action",
 ]

@@ -19,7 +19,7 @@ from runtime_template import FILES
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.filters.find.module import read_module
 from seccompgen.filters.find.related_files import package_problems
-from seccompgen.render import Form
+from seccompgen.languages.python import Form
 
 # --- what lies beside ----------------------------------------------------------------------------
 

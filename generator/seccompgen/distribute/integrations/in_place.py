@@ -43,7 +43,7 @@ def bring_up_to_date(root: Path) -> Package:
     tables = shipped_tables()
 
     def make() -> Compiled:
-        return Compiled(*project_filters(project, tables, None, means), project)
+        return Compiled(*project_filters(project, tables, None, means), project.output, project)
 
     written: list[Path] = []
     if project.committed:

@@ -26,11 +26,11 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.core.report_only import REFUSES_NOTHING
 from seccompgen.filters.find.load import load_filter
+from seccompgen.languages.python import combined_docstring, render_combined
 from seccompgen.pipeline.build import are_unchanged
 from seccompgen.pipeline.files import filter_files, has_place, support_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.stock import stock_policies
-from seccompgen.render import combined_docstring, render_combined
 from seccompgen.render.call import difference_text
 from seccompgen.verify import (
     Code,

@@ -49,12 +49,12 @@ from seccompgen.filters.find.module import (
 from seccompgen.filters.find.related_files import runtime_problems, strangers
 from seccompgen.formats import load_policy_for
 from seccompgen.io.file_reach import beyond
+from seccompgen.languages.python import policy_docstrings
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
 from seccompgen.policy.stock import stock_policies
-from seccompgen.render import policy_docstrings
 from seccompgen.render.call import difference_text
 from seccompgen.verify import (
     SAME,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from seccompgen.render import Form
+    from seccompgen.languages.python import Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def read_module(path: Path) -> Module:
     is ours if they are the same statements, whatever their layout and their comments. Raises
     InputError otherwise, with the first place that differs. Nothing is run.
     """
-    from seccompgen.render import Form, module_tree, program_module, program_tree  # noqa: PLC0415 - jinja2
+    from seccompgen.languages.python import Form, module_tree, program_module, program_tree  # noqa: PLC0415 - jinja2
 
     main = main_file(path)
     contents = {main: read_input(main, MAX_FILTER)}
@@ -186,7 +186,7 @@ def read_program(path: Path) -> tuple[str, bytes]:
     Its docstring names the ABI, so that the file may have any name. Raises InputError as
     `read_module` does.
     """
-    from seccompgen.render import program_tree  # noqa: PLC0415 - jinja2
+    from seccompgen.languages.python import program_tree  # noqa: PLC0415 - jinja2
 
     tree = parse_generated(path, read_input(path, MAX_FILTER))
     with _expecting_ours(path):
@@ -220,7 +220,7 @@ def _require_same_module(
     main: Path, content: bytes, tree: ast.Module, expected: ast.Module, form: Form
 ) -> None:
     """Raise InputError unless two modules with install() are the same but for their docstrings."""
-    from seccompgen.render import Form, inlined_runtime  # noqa: PLC0415 - jinja2
+    from seccompgen.languages.python import Form, inlined_runtime  # noqa: PLC0415 - jinja2
 
     here, there = tree.body[1:], expected.body[1:]
     if form is Form.SINGLE_FILE:

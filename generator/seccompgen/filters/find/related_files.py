@@ -14,6 +14,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.filters.find.bytecode import is_of_source
 from seccompgen.filters.find.module import parse_generated, require_same
 from seccompgen.io.reading import MAX_FILTER, read_file
+from seccompgen.languages.python import Form
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.packages import (
     INIT_NAME,
@@ -22,7 +23,6 @@ from seccompgen.pipeline.packages import (
     is_filter_package,
     is_ours,
 )
-from seccompgen.render import Form
 from seccompgen.render.templates import EXPLAIN_NAME, NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import black
 import pytest
 from seccompgen.core.abis import ABIS
 from seccompgen.core.model import FilterFlag
+from seccompgen.languages.python import LANGUAGE, render_package, render_single_file
 from seccompgen.pipeline.build import build_policy, shipped_tables
 from seccompgen.pipeline.reporting import report_only_filters
-from seccompgen.render import render_filter, render_package, render_single_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,11 +52,8 @@ def built(place: Path, text: str) -> Built:
 
 def sources(one: Built) -> Iterator[str]:
     """Yield each module that a policy can become."""
-    yield from (
-        source.decode()
-        for source in render_filter(one.policy, one.programs, TABLES, one.objective).values()
-    )
-    yield render_single_file(one.policy, one.programs, TABLES, one.objective).decode()
+    yield from (source.decode() for source in LANGUAGE.write(one, TABLES).values())
+    yield render_single_file(one, TABLES).decode()
 
 
 def require_layout(text: str) -> None:

@@ -1,6 +1,6 @@
-"""Render a policy and its programs as Python: a package with a module an ABI, or one file.
+"""Python: a package with one module per ABI, or one file; and packages of filters and of tables.
 
-Beside packages lies the runtime; in one file, it is a part of that.
+The runtime is a module next to the packages, or part of the one file.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ import textwrap
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.core.abis import ALIASES
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import FilterFlag
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.program import INSTRUCTION_SIZE
 from seccompgen.core.text import printable
+from seccompgen.languages import Language
 from seccompgen.render.about import WIDTH, About, about_policy, actions, banner, wrap
 from seccompgen.render.listing import listing
+from seccompgen.render.source import serves_text
 from seccompgen.render.templates import (
-    BANNERS,
+    BANNER,
     RUNTIME_NAME,
     RUNTIME_NAMES,
     render_python,
@@ -31,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.built import Built
     from seccompgen.core.model import ResolvedPolicy, Settings
-    from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
-    from seccompgen.core.tables import Tables
+    from seccompgen.core.tables import Table, Tables
 
 
 class Form(Enum):
@@ -74,26 +77,11 @@ def program_module(abi: str) -> str:
     return f"_{abi}"
 
 
-def render_filter(
-    policy: ResolvedPolicy,
-    programs: Sequence[CompiledProgram],
-    tables: Tables,
-    objective: Objective = DEFAULT_OBJECTIVE,
-) -> dict[str, bytes]:
-    """Return the package that holds ``programs``, all compiled from ``policy``, by file names."""
-    return _package(about_policy(policy, programs, tables, objective), programs, tables)
-
-
-def render_single_file(
-    policy: ResolvedPolicy,
-    programs: Sequence[CompiledProgram],
-    tables: Tables,
-    objective: Objective = DEFAULT_OBJECTIVE,
-) -> bytes:
+def render_single_file(one: Built, tables: Tables) -> bytes:
     """Return the module that does what the package does, with the runtime as a part of it."""
-    about = about_policy(policy, programs, tables, objective, single_file=True)
-    sections = [_section(program, tables) for program in programs]
-    return _main_module(about, programs, sections, tables, Form.SINGLE_FILE)
+    about = about_policy(one.policy, one.programs, tables, one.objective, single_file=True)
+    sections = [_section(program, tables) for program in one.programs]
+    return _main_module(about, one.programs, sections, tables, Form.SINGLE_FILE)
 
 
 def policy_docstrings(
@@ -282,7 +270,7 @@ def _bare(context: Mapping[str, object], blocks: Mapping[str, str]) -> str:
 
 def render_runtime(name: str) -> bytes:
     """Return a file of the runtime, or `NOTIFICATION_NAME`, as it lies beside generated filters."""
-    return f"{BANNERS['.py']}\n{template_source(name)}".encode()
+    return f"# {BANNER}\n{template_source(name)}".encode()
 
 
 def inlined_runtime() -> str:
@@ -333,6 +321,30 @@ def render_package(filters: Mapping[str, str], tag: str, *, tables: bool) -> byt
     return render_python("package.py.j2", {}, tag=tag, lines=lines, tables=tables)
 
 
+def render_table(table: Table) -> bytes:
+    """Return the source of the module for ``table``."""
+    numbers = [(f'"{name}"', nr) for name, nr in table.numbers.items()]
+    names = [(nr, f'"{name}"') for nr, name in sorted(table.names.items())]
+    return render_python(
+        "table.py.j2",
+        {
+            "numbers": render_text("mapping.j2", items=numbers),
+            "names": render_text("mapping.j2", items=names),
+        },
+        table=table,
+        abi=table.abi,
+        audit_arch=f"0x{table.abi.audit_arch:08X}",
+    )
+
+
+def render_tables_package(tables: Tables) -> bytes:
+    """Return the ``__init__.py`` of the package of tables, which finds them by any name."""
+    aliases = {name: abi for name, abi in sorted(ALIASES.items()) if abi in tables.tables}
+    return render_python(
+        "tables.py.j2", {}, tag=tables.tag, abis=list(tables.tables), aliases=aliases
+    )
+
+
 def _docstring_text(text: str) -> str:
     """Escape what would end a docstring, change in it, or not show; lay it out as black does."""
     text = text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
@@ -342,9 +354,8 @@ def _docstring_text(text: str) -> str:
 
 def _section(program: CompiledProgram, tables: Tables) -> _Section:
     abi = program.abi
-    serves = " and ".join(other.name for other in (abi, *program.compat))
     nr_seccomp = tables.tables[abi.name].numbers["seccomp"]
-    return _Section(abi.name, serves, nr_seccomp, _literal(program, tables))
+    return _Section(abi.name, serves_text(program), nr_seccomp, _literal(program, tables))
 
 
 def _literal(program: CompiledProgram, tables: Tables) -> str:
@@ -359,3 +370,12 @@ def _literal(program: CompiledProgram, tables: Tables) -> str:
         escaped = "".join(f"\\x{byte:02x}" for byte in chunk)
         rows.append(f'    b"{escaped}"  # {line.text}')
     return "\n".join([*rows, ")"])
+
+
+def _write(one: Built, tables: Tables) -> dict[str, bytes]:
+    about = about_policy(one.policy, one.programs, tables, one.objective)
+    package = _package(about, one.programs, tables)
+    return {f"{one.module_name}/{name}": source for name, source in package.items()}
+
+
+LANGUAGE = Language(_write, "runtime.md")

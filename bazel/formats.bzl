@@ -1,0 +1,14 @@
+"""The formats of `seccompgen build --format`: written by 'make pages'."""
+
+FORMATS = [
+    "python",
+    "bpf",
+    "c",
+    "go",
+    "rust",
+    "oci",
+    "spo",
+    "minijail",
+    "seccompiler",
+    "systemd",
+]

@@ -1,0 +1,45 @@
+"""Filters in the languages of the applications that install them.
+
+Each module of this package is a language, and is named as ``build --format`` names it. Its
+`LANGUAGE` writes filters, by a template. Nothing else lists the languages: `NAMES` are the modules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from seccompgen.core.built import Built
+    from seccompgen.core.tables import Tables
+
+DEFAULT = "python"
+NAMES = (DEFAULT, *sorted({one.name for one in iter_modules(__path__)} - {DEFAULT}))
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language, and the ``page`` of docs/ that shows its filters in use.
+
+    ``write`` returns the files of a filter by their paths below the directory of all filters. It
+    raises InputError if the language cannot hold the filter. ``targets`` are the ABIs on Linux that
+    it compiles for, each with the name or the condition that it has there; None for every ABI.
+    """
+
+    write: Callable[[Built, Tables], dict[str, bytes]]
+    page: str
+    targets: Mapping[str, str] | None = None
+
+    def has(self, abi: str) -> bool:
+        """Return True if filters in this language have programs for ``abi``."""
+        return self.targets is None or abi in self.targets
+
+
+def language(name: str) -> Language:
+    """Return the language that is called ``name``, one of `NAMES`."""
+    found: Language = import_module(f"{__name__}.{name}").LANGUAGE
+    return found
