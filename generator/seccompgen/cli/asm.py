@@ -3,45 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates
+from seccompgen.cli import options
 from seccompgen.cli.common import (
     check_outputs,
-    json_option,
     print_written,
-    read_tables,
-    tables_option,
 )
-from seccompgen.core.abis import require_abi
 from seccompgen.io.console import print_json
+
+if TYPE_CHECKING:
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.tables import Tables
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    default=Path(),
-    help="Where the programs go; default: the current directory.",
-)
-@click.option(
-    "--arch",
-    metavar="ABI",
-    shell_complete=candidates.abis,
-    help="Only this ABI; needed where FILE does not say one.",
-)
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
-@tables_option
-@json_option
+@options.output("DIR", "Where the programs go; default: the current directory.", Path())
+@options.only_abi("Only this ABI; needed where FILE does not say one.")
+@options.check
+@options.tables
+@options.as_json
 def asm(
     file: Path,
     output: Path,
-    arch: str | None,
-    tables_directory: Path | None,
+    only: Abi | None,
+    tables: Tables,
     *,
     check: bool,
     as_json: bool,
@@ -57,8 +46,6 @@ def asm(
     from seccompgen.io.reading import MAX_FILTER, decode_text, read_input  # noqa: PLC0415
     from seccompgen.pipeline.files import require_writable  # noqa: PLC0415
 
-    tables = read_tables(tables_directory)
-    only = require_abi(arch) if arch else None
     text = decode_text(read_input(file, MAX_FILTER, pipes=True), str(file))
     programs = assemble(text, str(file), tables, only)
     require_writable(output)

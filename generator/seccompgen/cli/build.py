@@ -10,35 +10,26 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen import languages
-from seccompgen.cli import candidates
+from seccompgen.cli import options
 from seccompgen.cli.common import (
-    arches_option,
-    bitmap_option,
     check_outputs,
-    json_option,
     means,
-    no_cache_option,
-    optimize_option,
     policies_named,
     print_built,
     print_notes,
     print_warnings,
     print_written,
-    profile_option,
     progress,
     read_goal,
-    read_tables,
-    report_only_option,
-    tables_option,
 )
 from seccompgen.cli.reading_options import reading_options
-from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError, Position
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from seccompgen.core.abis import Abi
     from seccompgen.core.built import Built
     from seccompgen.core.foreign import Reading
     from seccompgen.core.program import CompiledProgram
@@ -50,34 +41,22 @@ _MOST_RULES = 5
 
 
 @click.command()
-@click.argument(
-    "words", nargs=-1, metavar="[POLICY]...", type=click.Path(), shell_complete=candidates.filters
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the filters go: a package of the application, or any directory.",
-)
-@arches_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice([*languages.NAMES, "oci", "spo", "minijail", "seccompiler", "systemd"]),
-    default=languages.DEFAULT,
-    show_default=True,
-    help="The language of the application, or raw sock_filter arrays (bpf), one file per ABI. "
+@options.filters_argument("words", "[POLICY]...")
+@options.output("DIR", "Where the filters go: a package of the application, or any directory.")
+@options.arches()
+@options.form(
+    [*languages.NAMES, "oci", "spo", "minijail", "seccompiler", "systemd"],
+    "The language of the application, or raw sock_filter arrays (bpf), one file per ABI. "
     "For other tools, one file per ABI: profiles for Docker, Podman and Kubernetes (oci), objects "
     "of its Security Profiles Operator (spo), policies of minijail, filters of seccompiler, "
     "drop-ins for systemd.",
 )
-@report_only_option
-@optimize_option
-@bitmap_option
-@profile_option
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
-@no_cache_option
+@options.report_only
+@options.optimize
+@options.no_bitmap
+@options.profile
+@options.check
+@options.no_cache
 @click.option(
     "--costs",
     is_flag=True,
@@ -102,12 +81,12 @@ _MOST_RULES = 5
     help="With --format systemd: write what settings can say that is nearest, and what differs.",
 )
 @reading_options
-@tables_option
-@json_option
+@options.tables_directory
+@options.as_json
 def build(
     words: tuple[str, ...],
     output: Path | None,
-    arches: tuple[str, ...],
+    arches: tuple[Abi, ...],
     form: str,
     optimize: str | None,
     profile: Path | None,
@@ -150,8 +129,7 @@ def build(
         raise InputError(
             "--nearest is for --format systemd; other forms say all of a policy or nothing"
         )
-    only = [require_abi(arch) for arch in arches]
-    tables = read_tables(tables_directory)
+    tables = options.read_tables(tables_directory)
     how = means(cached=not (check or no_cache), jobs=jobs)
     policies = policies_named(words, "build")
     project = None if words else find_project(Path.cwd(), reading.outside)
@@ -159,7 +137,7 @@ def build(
         raise InputError(
             "name a policy file: there is no pyproject.toml with [tool.seccompgen] here"
         )
-    if project and (output or only or form != "python" or optimize or no_bitmap or profile):
+    if project and (output or arches or form != "python" or optimize or no_bitmap or profile):
         raise InputError(
             "-o, --arch, --format, --optimize, --no-bitmap and --profile need a POLICY; "
             "the project's pyproject.toml says the rest"
@@ -186,7 +164,7 @@ def build(
                 built, files = project_filters(project, tables, report, how)
             else:
                 objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
-                built = build_policies(policies, tables, only, report, objective, how, reading)
+                built = build_policies(policies, tables, arches, report, objective, how, reading)
                 if nearest:
                     from seccompgen.pipeline.nearest_units import nearest_units  # noqa: PLC0415
 

@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import candidates
+from seccompgen.cli import options
 from seccompgen.cli.common import (
     all_filters,
     check_outputs,
-    json_option,
     means,
     print_built,
     print_notes,
     print_written,
-    read_tables,
-    tables_option,
 )
 from seccompgen.cli.reading_options import readings_options
-from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError
 from seccompgen.io.console import print_json
 
@@ -28,55 +24,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seccompgen.cli.reading_options import Readings
+    from seccompgen.core.abis import Abi
     from seccompgen.core.foreign import Reading
+    from seccompgen.core.tables import Tables
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what the three commands have in common."""
-    options = (
-        click.argument(
-            "filters",
-            nargs=-1,
-            metavar="FILTER...",
-            type=click.Path(),
-            shell_complete=candidates.filters,
-        ),
+    """Add the arguments and options that the three commands have in common."""
+    shared = (
+        options.filters_argument("filters", "FILTER..."),
         click.option("--name", required=True, help="The name of the new filter."),
-        click.option(
-            "-o",
-            "--output",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            default=Path(),
-            help="Where it goes; default: the current directory.",
+        options.output("DIR", "Where it goes; default: the current directory.", Path()),
+        options.only_abi(),
+        options.form(
+            ["python", "bpf", "oci", "spo", "minijail", "seccompiler", "systemd"],
+            "A Python module; or a file for each ABI: a raw sock_filter array (bpf), or, as "
+            "'build' writes it, what another tool reads.",
         ),
-        click.option("--arch", metavar="ABI", help="Only this ABI; needed for raw .bpf files."),
-        click.option(
-            "--format",
-            "form",
-            type=click.Choice(
-                ["python", "bpf", "oci", "spo", "minijail", "seccompiler", "systemd"]
-            ),
-            default="python",
-            show_default=True,
-            help="A Python module; or a file an ABI: a raw sock_filter array (bpf), or, as 'build' "
-            "writes it, what another tool reads.",
-        ),
-        click.option(
-            "--check", is_flag=True, help="Write nothing; exit 1 if something would change."
-        ),
+        options.check,
         readings_options,
-        tables_option,
-        json_option,
+        options.tables,
+        options.as_json,
     )
-    for option in reversed(options):  # the last that is added is shown first
+    for option in reversed(shared):  # the last that is added is shown first
         command = option(command)
     return command
 
 
 @click.command()
 @_options
-def intersect(**options: Any) -> None:
+def intersect(**given: Any) -> None:
     """Make one program of FILTERs that answers what all of them stacked would.
 
     The kernel takes the strictest answer; of equal actions, that of the filter named last, which
@@ -84,18 +61,18 @@ def intersect(**options: Any) -> None:
     raw .bpf file, or a directory of these, which stands for all that lie in it, in the order of
     their names.
     """
-    _combine("intersect", **options)
+    _combine("intersect", **given)
 
 
 @click.command()
 @_options
-def union(**options: Any) -> None:
+def union(**given: Any) -> None:
     """Make one program of FILTERs that lets through what any of them lets through.
 
     It takes the laxest answer; of equal actions, that of the filter named last. FILTER is as for
     'intersect'.
     """
-    _combine("union", **options)
+    _combine("union", **given)
 
 
 @click.command()
@@ -105,13 +82,13 @@ def union(**options: Any) -> None:
     metavar="ACTION",
     help="What is answered to the calls taken away; default: the first policy's default_action.",
 )
-def subtract(**options: Any) -> None:
+def subtract(**given: Any) -> None:
     """Make one program of the first FILTER that refuses what the others let through.
 
     What another FILTER allows or logs is answered as the first does, but at least as strictly as
     by ACTION. FILTER is as for 'intersect'.
     """
-    _combine("subtract", **options)
+    _combine("subtract", **given)
 
 
 def _with_readings(
@@ -135,10 +112,10 @@ def _combine(
     filters: tuple[str, ...],
     name: str,
     output: Path,
-    arch: str | None,
+    only: Abi | None,
     form: str,
     check: bool,
-    tables_directory: Path | None,
+    tables: Tables,
     readings: Readings,
     as_json: bool,
     action: str | None = None,
@@ -169,8 +146,6 @@ def _combine(
         raise InputError(f"--action: {error}") from None
     if refusal and refusal.kind is ActionKind.ALLOW:
         raise InputError("--action allow: takes nothing away; name an action that refuses, or log")
-    tables = read_tables(tables_directory)
-    only = require_abi(arch) if arch else None
     paths, each = _with_readings(filters, readings)
     require_writable(output)
     written: list[Path] = []

@@ -1,15 +1,14 @@
-"""Parts that several commands share: options, table lookup, progress."""
+"""Steps that several commands share: FILTERs found, files checked, what is printed, progress."""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from seccompgen.cli import candidates
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.core.styled import Style
@@ -18,11 +17,12 @@ from seccompgen.io.console import can_redraw, redraw, say
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.foreign import Reading
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import Program
-    from seccompgen.core.tables import Tables
+    from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.compare.staleness import PlannedFilter
     from seccompgen.filters.find.locate import Located
     from seccompgen.io.outputs import Outputs
@@ -33,59 +33,19 @@ _QUIET_SECONDS = 1.0
 _BAR = 30
 """Characters of a bar."""
 
-default_action_option = click.option(
-    "--default-action",
-    default="errno(EPERM)",
-    show_default=True,
-    metavar="ACTION",
-    help="What the policy answers to all other calls.",
-)
-tables_option = click.option(
-    "--tables",
-    "tables_directory",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Use the tables in DIR, as written by 'tables -o DIR', not the shipped ones.",
-)
-arches_option = click.option(
-    "--arch",
-    "arches",
-    multiple=True,
-    metavar="ABI",
-    shell_complete=candidates.abis,
-    help="Only this ABI; repeatable.",
-)
-optimize_option = click.option(
-    "--optimize",
-    type=click.Choice([goal.value for goal in Optimize]),
-    help="Few instructions in all (size), few executed (speed), or both; default: balanced.",
-)
-bitmap_option = click.option(
-    "--no-bitmap",
-    is_flag=True,
-    help="For kernels before 5.11, which run the filter for every call.",
-)
-profile_option = click.option(
-    "--profile",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="How often which call is made: the table of 'strace -c', or lines 'name: count'.",
-)
-report_only_option = click.option(
-    "--report-only",
-    is_flag=True,
-    help="The filter NAME_report_only in place of NAME: it refuses nothing, and the kernel logs "
-    "what NAME would refuse.",
-)
-no_cache_option = click.option("--no-cache", is_flag=True, help="Take nothing from earlier runs.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+def table_of(tables: Tables, abi: Abi) -> Table:
+    """Return the table of ``abi``; raise InputError if the tag has none."""
+    if abi.name not in tables.tables:
+        raise InputError(f"Linux {tables.tag} has no {abi.name}")
+    return tables.tables[abi.name]
 
 
-def read_tables(directory: Path | None) -> Tables:
-    """Return the tables in ``directory``, or the shipped ones."""
-    from seccompgen.kernel.shipped import load_tables, shipped_tables  # noqa: PLC0415
+def text_width() -> int:
+    """Return the columns for a report on differences: those of the terminal, if stdout is one."""
+    from seccompgen.render.filter_diff import WIDTH  # noqa: PLC0415
 
-    return load_tables(directory) if directory else shipped_tables()
+    return shutil.get_terminal_size((WIDTH, 1)).columns if sys.stdout.isatty() else WIDTH
 
 
 def required_project(reading: Reading) -> Project:

@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import candidates
-from seccompgen.cli.common import json_option, one_filter, read_tables, tables_option
+from seccompgen.cli import options
+from seccompgen.cli.common import one_filter
 from seccompgen.cli.reading_options import readings_options
 from seccompgen.cli.verdicts import (
     answers_as_json,
-    arch_option,
     decided,
-    method_option,
     print_difference,
     print_verdicts,
     require_proved,
     verdict_as_json,
 )
-from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import ActionKind
 from seccompgen.core.styled import Style, Styled
@@ -27,9 +24,9 @@ from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from seccompgen.cli.reading_options import Readings
+    from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
     from seccompgen.filters.compare.call_classes import CallClass
     from seccompgen.filters.compare.claims import Claim, Verdict
@@ -40,19 +37,19 @@ _PERMITTING = [kind.name.lower() for kind in ActionKind if kind is not ActionKin
 
 
 @click.command()
-@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters)
-@click.argument("right", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters)
-@arch_option
-@method_option
+@options.filter_argument("left")
+@options.filter_argument("right")
+@options.only_abi()
+@options.method
 @readings_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 def equiv(
     left: str,
     right: str,
-    arch: str | None,
+    only: Abi | None,
     method: str | None,
-    tables_directory: Path | None,
+    tables: Tables,
     readings: Readings,
     *,
     as_json: bool,
@@ -64,16 +61,14 @@ def equiv(
     """
     from seccompgen.filters.compare.compared import claims_of_two  # noqa: PLC0415 - keeps --help fast
 
-    tables = read_tables(tables_directory)
-    only = require_abi(arch) if arch else None
     paths = one_filter(left), one_filter(right)
     claims = claims_of_two(*paths, tables, only, readings.of(2))
     _report(claims, method, tables, as_json=as_json)
 
 
 @click.command()
-@click.argument("left", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters)
-@click.argument("right", metavar="BASELINE", type=click.Path(), shell_complete=candidates.filters)
+@options.filter_argument("left")
+@options.filter_argument("right", "BASELINE")
 @click.option(
     "--up-to",
     type=click.Choice(_PERMITTING),
@@ -81,18 +76,18 @@ def equiv(
     show_default=True,
     help="The strictest action that counts as permission.",
 )
-@arch_option
-@method_option
+@options.only_abi()
+@options.method
 @readings_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 def subset(
     left: str,
     right: str,
     up_to: str,
-    arch: str | None,
+    only: Abi | None,
     method: str | None,
-    tables_directory: Path | None,
+    tables: Tables,
     readings: Readings,
     *,
     as_json: bool,
@@ -105,8 +100,6 @@ def subset(
     """
     from seccompgen.filters.compare.compared import claims_of_subset  # noqa: PLC0415 - keeps --help fast
 
-    tables = read_tables(tables_directory)
-    only = require_abi(arch) if arch else None
     kind = ActionKind[up_to.upper()]
     paths = one_filter(left), one_filter(right)
     claims = claims_of_subset(*paths, kind, tables, only, readings.of(2))

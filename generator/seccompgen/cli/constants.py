@@ -7,50 +7,41 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates
-from seccompgen.cli.common import json_option, read_tables, tables_option
-from seccompgen.core.abis import ABIS, require_abi
-from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
+from seccompgen.cli import options
+from seccompgen.cli.common import table_of
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import AnswerNo, did_you_mean
 from seccompgen.io.console import folded, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from seccompgen.core.abis import Abi
     from seccompgen.core.facts import Constant
     from seccompgen.core.tables import Tables
 
 
 @click.command()
 @click.argument("wanted", metavar="NAME|PATTERN|VALUE...", nargs=-1, required=True)
-@click.option(
-    "--arch",
-    metavar="ABI",
-    shell_complete=candidates.abis,
-    help="Only this ABI, by any of its names.",
-)
-@tables_option
-@json_option
-def constants(
-    wanted: tuple[str, ...], arch: str | None, tables_directory: Path | None, *, as_json: bool
-) -> None:
+@options.only_abi("Only this ABI, by any of its names.")
+@options.tables
+@options.as_json
+def constants(wanted: tuple[str, ...], only: Abi | None, tables: Tables, *, as_json: bool) -> None:
     """Look constants of the kernel's headers up.
 
     NAME is one such as O_DIRECTORY, PATTERN one such as 'CLONE_*', and VALUE a number, decimal or
     0x hexadecimal: all names with that value on some ABI, or on ABI.
     """
-    tables = read_tables(tables_directory)
-    abi = require_abi(arch).name if arch else None
-    if abi and abi not in tables.tables:
-        raise InputError(f"Linux {tables.tag} has no {abi}")
+    if only:
+        table_of(tables, only)
     if not tables.facts.constants:
         raise AnswerNo(f"these tables of Linux {tables.tag} have no constants: write them anew")
-    abis = [abi] if abi else list(tables.tables)
+    abis = [only.name] if only else list(tables.tables)
     found: dict[str, Constant] = {}
     for word in wanted:
         matches = _matches(tables, word, abis)
         if not matches:
-            where = f"on {arch}" if arch else "on any ABI"
+            where = f"on {only.name}" if only else "on any ABI"
             hint = did_you_mean(word, tables.facts.constants)
             raise AnswerNo(f"no constant {word} {where} in Linux {tables.tag}{hint}")
         found |= {one.name: one for one in matches}

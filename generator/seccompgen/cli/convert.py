@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import print_notes, print_written, read_tables, tables_option
+from seccompgen.cli import options
+from seccompgen.cli.common import print_notes, print_written
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seccompgen.core.foreign import Reading
+    from seccompgen.core.tables import Tables
 
 
 @click.command()
@@ -29,10 +31,8 @@ if TYPE_CHECKING:
     help="Write the policy there, or into a directory: DIR/. Default: print it.",
 )
 @reading_options
-@tables_option
-def convert(
-    file: Path, output: str | None, reading: Reading, tables_directory: Path | None
-) -> None:
+@options.tables
+def convert(file: Path, output: str | None, reading: Reading, tables: Tables) -> None:
     """Write somebody else's policy in our language, each rule with its origin.
 
     FILE is a seccomp profile of OCI, Docker, Podman or Kubernetes, or one of minijail,
@@ -46,7 +46,6 @@ def convert(
     from seccompgen.filters.combine.convert import convert as converted  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.combine.convert import convert_all  # noqa: PLC0415 - as above
 
-    tables = read_tables(tables_directory)
     if output is None:
         found = converted(file, tables, reading)
         print_notes(found.notes)

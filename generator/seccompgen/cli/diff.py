@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates
-from seccompgen.cli.common import all_filters, json_option, one_filter, read_tables, tables_option
+from seccompgen.cli import options
+from seccompgen.cli.common import all_filters, one_filter, text_width
 from seccompgen.cli.reading_options import readings_options
-from seccompgen.cli.verdicts import arch_option
-from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, UndecidedError
 from seccompgen.io.console import print_json, say
 
@@ -30,13 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument(
-    "words",
-    nargs=-1,
-    metavar="[FILTER FILTER | PATH...]",
-    type=click.Path(),
-    shell_complete=candidates.filters,
-)
+@options.filters_argument("words", "[FILTER FILTER | PATH...]")
 @click.option(
     "--git",
     "revision",
@@ -49,24 +39,17 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Each FILTER, by default the project's policies, with the tables in DIR and with today's.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "markdown"]),
-    default="text",
-    show_default=True,
-    help="For a terminal, or for a comment on a pull request.",
-)
+@options.form(["text", "markdown"], "For a terminal, or for a comment on a pull request.")
 @click.option(
     "--textconv",
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="For git: print a generated file as the answers that it gives. See docs/diff.md.",
 )
-@arch_option
+@options.only_abi()
 @readings_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 @click.pass_context
 def diff(
     ctx: click.Context,
@@ -75,8 +58,8 @@ def diff(
     tables_before: Path | None,
     form: str,
     textconv: Path | None,
-    arch: str | None,
-    tables_directory: Path | None,
+    only: Abi | None,
+    tables: Tables,
     readings: Readings,
     *,
     as_json: bool,
@@ -88,13 +71,11 @@ def diff(
     try. Exits with 1 if anything differs. A FILTER is a policy, a stock policy's name, a generated
     module or a raw .bpf file.
     """
-    tables = read_tables(tables_directory)
     if textconv:
         from seccompgen.filters.compare.textconv import textconv as converted  # noqa: PLC0415
 
         say(*converted(textconv, tables))
         return
-    only = require_abi(arch) if arch else None
     form = "json" if as_json else form
     if revision is not None:
         found = _between_revisions(revision, words, tables, only, readings.for_all())
@@ -103,7 +84,7 @@ def diff(
             ctx.exit(EXIT_NO)
         return
     if tables_before:
-        old = read_tables(tables_before)
+        old = options.read_tables(tables_before)
         under = _under_tables(words, old, tables, only, readings.for_all())
         _print_tables(under, form, tables)
         if any(one.diff.differs for one in under):
@@ -184,7 +165,7 @@ def _print_tables(found: Sequence[TablesDiff], form: str, tables: Tables) -> Non
         if form == "markdown":
             say(*diff_markdown(one.diff, tables))
         else:
-            say(*(["", ""] if n else []), *tables_text(one, tables, _width()))
+            say(*(["", ""] if n else []), *tables_text(one, tables, text_width()))
 
 
 def _print_two(one: FilterDiff, form: str, tables: Tables) -> None:
@@ -196,7 +177,7 @@ def _print_two(one: FilterDiff, form: str, tables: Tables) -> None:
     elif form == "markdown":
         say(*diff_markdown(one, tables))
     else:
-        say(*diff_text(one, tables, _width()))
+        say(*diff_text(one, tables, text_width()))
 
 
 def _print_trees(found: Sequence[FilterChange], form: str, tables: Tables) -> None:
@@ -208,10 +189,4 @@ def _print_trees(found: Sequence[FilterChange], form: str, tables: Tables) -> No
     elif form == "markdown":
         say(*trees_markdown(found, tables))
     else:
-        say(*trees_text(found, tables, _width()))
-
-
-def _width() -> int:
-    from seccompgen.render.filter_diff import WIDTH  # noqa: PLC0415
-
-    return shutil.get_terminal_size((WIDTH, 1)).columns if sys.stdout.isatty() else WIDTH
+        say(*trees_text(found, tables, text_width()))

@@ -6,44 +6,32 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates
+from seccompgen.cli import options
 from seccompgen.cli.common import (
-    json_option,
     means,
     one_filter,
-    read_tables,
-    tables_option,
 )
 from seccompgen.cli.reading_options import reading_options
-from seccompgen.core.abis import require_abi
 from seccompgen.core.deciding import origin_json
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from seccompgen.core.abis import Abi
     from seccompgen.core.foreign import Reading
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
 
 
 @click.command()
-@click.argument(
-    "filter_word", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters
-)
-@click.option(
-    "--arch",
-    metavar="ABI",
-    shell_complete=candidates.abis,
-    help="Only this ABI; needed for a raw .bpf file.",
-)
+@options.filter_argument("filter_word")
+@options.only_abi()
 @reading_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 def disasm(
     filter_word: str,
-    arch: str | None,
-    tables_directory: Path | None,
+    only: Abi | None,
+    tables: Tables,
     reading: Reading,
     *,
     as_json: bool,
@@ -58,8 +46,6 @@ def disasm(
     from seccompgen.api.programs import programs_of  # noqa: PLC0415 - keeps --help fast
     from seccompgen.render.disassembly import disassembly  # noqa: PLC0415
 
-    tables = read_tables(tables_directory)
-    only = require_abi(arch) if arch else None
     programs = programs_of(one_filter(filter_word), tables, only, means(cached=True), reading)
     if as_json:
         print_json([_as_json(one, tables) for one in programs])

@@ -2,59 +2,40 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates
+from seccompgen.cli import options
 from seccompgen.cli.common import (
     all_filters,
-    json_option,
     progress,
     project_policies,
-    read_tables,
-    tables_option,
+    text_width,
 )
 from seccompgen.cli.reading_options import based_reading_options
-from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from seccompgen.core.abis import Abi
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
 
 
 @click.command()
-@click.argument(
-    "words",
-    nargs=-1,
-    metavar="[FILTER...]",
-    type=click.Path(),
-    shell_complete=candidates.filters,
-)
+@options.filters_argument("words", "[FILTER...]")
 @click.option("--tag", metavar="TAG", help="The newer Linux release; default: the shipped tables'.")
 @click.option(
     "--source",
     metavar="SOURCE",
     help="With --tag: a URL with {tag} and {path}, a kernel checkout or a release tarball.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "markdown"]),
-    default="text",
-    show_default=True,
-    help="For a terminal, or for an issue and the summary of a job.",
-)
-@click.option("--arch", metavar="ABI", shell_complete=candidates.abis, help="Only this ABI.")
+@options.form(["text", "markdown"], "For a terminal, or for an issue and the summary of a job.")
+@options.only_abi("Only this ABI.")
 @based_reading_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 @click.pass_context
 def drift(
     ctx: click.Context,
@@ -62,8 +43,8 @@ def drift(
     tag: str | None,
     source: str | None,
     form: str,
-    arch: str | None,
-    tables_directory: Path | None,
+    only: Abi | None,
+    tables: Tables,
     reading: Reading,
     from_base: str | None,
     to_base: str | None,
@@ -82,10 +63,8 @@ def drift(
 
     if source and not tag:
         raise InputError("--source is for --tag: say which release")
-    tables = read_tables(tables_directory)
     newer = _newer(tag, source, tables)
     upgrade = upgrade_of(from_base, to_base or "newest")
-    only = require_abi(arch) if arch else None
     paths = all_filters(words) if words else project_policies(reading)
     found = drift_of_all(paths, tables, newer, upgrade, only, reading)
     about = f"{upgrade.label}, Linux {newer.tag}"
@@ -95,7 +74,7 @@ def drift(
     elif form == "markdown":
         say(*drift_markdown(found, about, newer))
     else:
-        say(*drift_text(found, about, newer, _width()))
+        say(*drift_text(found, about, newer, text_width()))
     if any(one.breaks for one in found):
         ctx.exit(EXIT_NO)
 
@@ -105,16 +84,10 @@ def _newer(tag: str | None, source: str | None, tables: Tables) -> Tables:
     from seccompgen.core.tables import release  # noqa: PLC0415
     from seccompgen.pipeline.tag_tables import resolve_tables  # noqa: PLC0415
 
-    shipped = read_tables(None)
+    shipped = options.read_tables(None)
     if tag is None:
         return max(tables, shipped, key=lambda one: release(one.tag))
     release(tag)
     known = next((one for one in (tables, shipped) if one.tag == tag), None)
     with progress(f"reading Linux {tag}") as report:
         return resolve_tables(tag, source, known, report)
-
-
-def _width() -> int:
-    from seccompgen.render.filter_diff import WIDTH  # noqa: PLC0415
-
-    return shutil.get_terminal_size((WIDTH, 1)).columns if sys.stdout.isatty() else WIDTH

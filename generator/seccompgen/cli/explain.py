@@ -8,24 +8,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates
+from seccompgen.cli import candidates, options
 from seccompgen.cli.common import (
-    json_option,
     means,
     one_filter,
     print_notes,
-    read_tables,
-    tables_option,
 )
 from seccompgen.cli.reading_options import reading_options
-from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError, cannot
 from seccompgen.core.problems import Problem
 from seccompgen.io.console import print_json, print_json_line, say
 
 if TYPE_CHECKING:
+    from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.foreign import Reading
+    from seccompgen.core.tables import Tables
     from seccompgen.filters.tell.explainer import Explainer
     from seccompgen.formats.audit.log_lines import UntoldDeath
     from seccompgen.render.audit_report import RefusedCall
@@ -39,14 +37,7 @@ if TYPE_CHECKING:
     type=click.UNPROCESSED,
     shell_complete=candidates.filter_and_call,
 )
-@click.option(
-    "--arch",
-    "arches",
-    multiple=True,
-    metavar="ABI",
-    shell_complete=candidates.abis,
-    help="Only calls through this ABI; repeatable.",
-)
+@options.arches("Only calls through this ABI; repeatable.")
 @click.option(
     "--audit",
     is_flag=True,
@@ -54,12 +45,12 @@ if TYPE_CHECKING:
 )
 @click.option("--follow", is_flag=True, help="With --audit: tell each record as it comes.")
 @reading_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 def explain(
     words: tuple[str, ...],
-    arches: tuple[str, ...],
-    tables_directory: Path | None,
+    arches: tuple[Abi, ...],
+    tables: Tables,
     reading: Reading,
     *,
     audit: bool,
@@ -85,10 +76,8 @@ def explain(
     log, filter_word, call = _parts(words, audit=audit)
     if follow and not audit:
         raise InputError("--follow needs --audit")
-    tables = read_tables(tables_directory)
-    asked = [require_abi(one) for one in arches]
     path = one_filter(filter_word)
-    explainer = Explainer(path, tables, asked, reading, means(cached=True))
+    explainer = Explainer(path, tables, arches, reading, means(cached=True))
     print_notes(one for one in explainer.loaded.notes if one.kind is Problem.REPORT_ONLY)
     if audit:
         _audit(explainer, log, follow=follow, as_json=as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option
+from seccompgen.cli import options
 from seccompgen.distribute.scaffold import ATTRIBUTES_NAME, DRIVER, KINDS
 from seccompgen.io.console import print_json, say
 
@@ -35,7 +35,7 @@ _ANY_PROGRAM = "where your program starts"
     metavar="DIR",
     help="The package for the filters; default: 'sandbox', in the project's one package.",
 )
-@json_option
+@options.as_json
 def init(policy: str, output: str | None, *, as_json: bool) -> None:
     """Add a policy, a test and the settings to the project in the current directory.
 

@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates
+from seccompgen.cli import options
 from seccompgen.cli.common import (
     all_filters,
-    json_option,
     print_notes,
     project_policies,
-    read_tables,
-    tables_option,
 )
 from seccompgen.cli.reading_options import based_reading_options
-from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.core.published import documentation
@@ -25,8 +21,8 @@ from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
+    from seccompgen.core.abis import Abi
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.lint import Finding, LintReport
@@ -36,37 +32,22 @@ PAGE = documentation("docs/lint.md")
 
 
 @click.command()
-@click.argument(
-    "words",
-    nargs=-1,
-    metavar="[FILTER]...",
-    type=click.Path(),
-    shell_complete=candidates.filters,
-)
+@options.filters_argument("words", "[FILTER]...")
 @click.option(
     "--select", multiple=True, metavar="CODE", help="Only findings of this code; repeatable."
 )
 @click.option(
     "--ignore", multiple=True, metavar="CODE", help="No findings of this code; repeatable."
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "sarif", "github", "gitlab"]),
-    default="text",
-    show_default=True,
-    help="For people, for programs, for code hosts; as annotations in a workflow of GitHub, or as "
+@options.form(
+    ["text", "json", "sarif", "github", "gitlab"],
+    "For people, for programs, for code hosts; as annotations in a workflow of GitHub, or as "
     "a Code Quality report for GitLab.",
 )
-@click.option(
-    "--arch",
-    metavar="ABI",
-    shell_complete=candidates.abis,
-    help="Only this ABI; needed for a raw .bpf file.",
-)
+@options.only_abi()
 @based_reading_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 @click.pass_context
 def lint(
     ctx: click.Context,
@@ -74,8 +55,8 @@ def lint(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     form: str,
-    arch: str | None,
-    tables_directory: Path | None,
+    only: Abi | None,
+    tables: Tables,
     reading: Reading,
     from_base: str | None,
     to_base: str | None,
@@ -97,8 +78,6 @@ def lint(
 
     upgrade = upgrade_of(from_base, to_base or NEWEST) if from_base or to_base else None
     wanted, unwanted = _codes(select, "--select"), _codes(ignore, "--ignore")
-    tables = read_tables(tables_directory)
-    only = require_abi(arch) if arch else None
     reports: list[LintReport] = []
     wrong: list[object] = []
     for path in all_filters(words) if words else project_policies(reading):

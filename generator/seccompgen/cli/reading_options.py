@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import click
 
+from seccompgen.cli.options import ParamType
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Format, Reading, Runtime
@@ -26,18 +27,14 @@ _CAPABILITY = re.compile(r"(CAP_)?[A-Z_]+")
 _PLACED = re.compile(r"([1-9][0-9]{0,3}):(.*)", re.DOTALL)
 _BASE = re.compile(r"[a-z][a-z0-9+._-]*:.*", re.DOTALL)
 
-if TYPE_CHECKING:
-    _ParamType: TypeAlias = click.ParamType[Any]
-else:
-    _ParamType = click.ParamType  # which takes no argument before click 8.4
 _Said: TypeAlias = "tuple[int | None, Any]"
 """The value of an option, and the place of the FILTER that it is for, None for all."""
 
 
-class _Placed(_ParamType):
+class _Placed(ParamType):
     """The values of another type, of one FILTER where a number stands before them: ``2:oci``."""
 
-    def __init__(self, of: _ParamType) -> None:
+    def __init__(self, of: ParamType) -> None:
         self._of = of
         self.name = of.name
 
@@ -52,7 +49,7 @@ class _Placed(_ParamType):
         return place, self._of.convert(text, param, ctx)
 
 
-def _option(*names: str, of: _ParamType = click.STRING, **more: Any) -> Callable[..., Any]:
+def _option(*names: str, of: ParamType = click.STRING, **more: Any) -> Callable[..., Any]:
     """Return an option that may be said for all FILTERs and for each."""
     return click.option(*names, type=_Placed(of), multiple=True, **more)
 
@@ -60,7 +57,7 @@ def _option(*names: str, of: _ParamType = click.STRING, **more: Any) -> Callable
 _FORMATS = click.Choice([one.value for one in Format])
 
 
-class _FormatOrBase(_ParamType):
+class _FormatOrBase(ParamType):
     """A format of policies, or, with a colon in it, a base such as ``debian:11``."""
 
     name = "format_or_base"

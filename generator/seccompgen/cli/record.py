@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from seccompgen.cli import options
 from seccompgen.cli.common import (
-    default_action_option,
-    json_option,
     policies_named,
     policy_named,
-    read_tables,
-    tables_option,
 )
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import EXIT_NO, InputError, OutsideError, cannot
@@ -43,13 +40,7 @@ _SEEN_SHOWN = 10
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, metavar="[--] [COMMAND]...", type=click.UNPROCESSED)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="POLICY",
-    help="The policy file to write, in YAML.",
-)
+@options.output("POLICY", "The policy file to write, in YAML.")
 @click.option(
     "--exact",
     is_flag=True,
@@ -111,10 +102,10 @@ _SEEN_SHOWN = 10
     metavar="PID",
     help="Record a process that runs already, until it ends or Ctrl-C; repeatable.",
 )
-@default_action_option
+@options.default_action
 @reading_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 def record(
     words: tuple[str, ...],
     pids: tuple[int, ...],
@@ -124,7 +115,7 @@ def record(
     programs: tuple[str, ...],
     against_word: str | None,
     default_action: str,
-    tables_directory: Path | None,
+    tables: Tables,
     reading: Reading,
     *,
     exact: bool,
@@ -171,7 +162,6 @@ def record(
     against_file = policy_named(against_word, "--against") if against_word else None
     if output:
         _require_ours(output, known_files)
-    tables = read_tables(tables_directory)
     known = tuple(_load(path, tables, reading) for path in known_files)
     defaults = {one.default_action for one in known if not one.default_action.kind.lets_through}
     if len(defaults) == 1 and not _is_said("default_action"):

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates
+from seccompgen.cli import options
 from seccompgen.cli.common import (
-    json_option,
     means,
     one_filter,
     print_notes,
-    read_tables,
-    tables_option,
 )
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
@@ -58,9 +55,7 @@ class _RunCommand(click.Command):
 
 
 @click.command(cls=_RunCommand)
-@click.argument(
-    "filter_word", metavar="FILTER", type=click.Path(), shell_complete=candidates.filters
-)
+@options.filter_argument("filter_word")
 @click.argument("words", metavar="-- COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--trace", is_flag=True, help="Say on stderr at once which call was refused, and why."
@@ -84,13 +79,7 @@ class _RunCommand(click.Command):
     type=click.Choice(["notify", "ptrace"]),
     help="Trace by this means; default: notify, or ptrace where the kernel does not grant that.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write what is refused to FILE, not to stderr.",
-)
+@options.output("FILE", "Write what is refused to FILE, not to stderr.")
 @click.option(
     "--no-new-privs/--keep-privs",
     default=None,
@@ -98,14 +87,14 @@ class _RunCommand(click.Command):
 )
 @click.option("--log", is_flag=True, help="Have the kernel log what is refused.")
 @reading_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 def run(
     filter_word: str,
     words: tuple[str, ...],
     by: str | None,
     output: Path | None,
-    tables_directory: Path | None,
+    tables: Tables,
     reading: Reading,
     *,
     trace: bool,
@@ -143,7 +132,6 @@ def run(
         )
     if report_only and (trace or log):
         raise click.UsageError("--report-only needs no --trace, --permissive or --log")
-    tables = read_tables(tables_directory)
     loaded = _load(one_filter(filter_word), tables, reading)
     if report_only:
         loaded = _reporting(loaded)

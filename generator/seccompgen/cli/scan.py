@@ -9,13 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import options
 from seccompgen.cli.common import (
-    default_action_option,
-    json_option,
-    no_cache_option,
     progress,
-    read_tables,
-    tables_option,
 )
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
@@ -85,16 +81,10 @@ _HOSTS = {"i386": "x86_64"}
 @click.argument(
     "binaries", nargs=-1, required=True, metavar="BINARY...", type=click.Path(path_type=Path)
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="POLICY",
-    help="The file to write; without it, only say what was found.",
-)
+@options.output("POLICY", "The file to write; without it, only say what was found.")
 @click.option("--allow", multiple=True, metavar="NAMES", help="Allow these calls, too.")
 @click.option("--deny", multiple=True, metavar="NAMES", help="Leave these calls out.")
-@default_action_option
+@options.default_action
 @click.option("--sites", is_flag=True, help="List each place in the code that determines a call.")
 @click.option(
     "--accept-unknown",
@@ -125,9 +115,9 @@ _HOSTS = {"i386": "x86_64"}
     metavar="DIR",
     help="The root of the system that BINARY is to run on.",
 )
-@tables_option
-@no_cache_option
-@json_option
+@options.tables
+@options.no_cache
+@options.as_json
 def scan(
     binaries: tuple[Path, ...],
     output: Path | None,
@@ -137,7 +127,7 @@ def scan(
     libraries: tuple[Path, ...],
     directories: tuple[Path, ...],
     root: Path,
-    tables_directory: Path | None,
+    tables: Tables,
     *,
     sites: bool,
     accept_unknown: bool,
@@ -156,7 +146,6 @@ def scan(
     from seccompgen.policy.modeline import modeline  # noqa: PLC0415
     from seccompgen.scan import scan as scan_one  # noqa: PLC0415
 
-    tables = read_tables(tables_directory)
     try:
         action = Action.parse(default_action)
     except ValueError as error:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import print_written, read_tables, tables_option
+from seccompgen.cli import options
+from seccompgen.cli.common import print_written
 from seccompgen.io.console import say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seccompgen.core.tables import Tables
 
 
 @click.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write it there; default: print it.",
-)
-@tables_option
-def schema(output: Path | None, tables_directory: Path | None) -> None:
+@options.output("FILE", "Write it there; default: print it.")
+@options.tables
+def schema(output: Path | None, tables: Tables) -> None:
     """Print the JSON Schema of the policy language, for editors.
 
     It knows the calls, arguments and constants of the tables. A policy that begins with the line
@@ -28,7 +28,7 @@ def schema(output: Path | None, tables_directory: Path | None) -> None:
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415 - keeps --help fast
     from seccompgen.policy.json_schema import schema_text  # noqa: PLC0415
 
-    text = schema_text(read_tables(tables_directory))
+    text = schema_text(tables)
     if output:
         print_written(Outputs({output: text.encode()}).write())
     else:

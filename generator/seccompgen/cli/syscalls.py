@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import candidates
-from seccompgen.cli.common import json_option, read_tables, tables_option
-from seccompgen.core.abis import require_abi
+from seccompgen.cli import candidates, options
+from seccompgen.cli.common import table_of
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
 from seccompgen.core.releases import Release
 from seccompgen.io.console import folded, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-    from pathlib import Path
 
+    from seccompgen.core.abis import Abi
     from seccompgen.core.facts import Facts, Parameter
     from seccompgen.core.tables import Table, Tables
     from seccompgen.policy.groups import Member, StockGroup
@@ -33,20 +32,15 @@ _MOST_NAMED = 8
 @click.argument(
     "call", metavar="[NAME|NR|@GROUP]", required=False, shell_complete=candidates.calls_and_groups
 )
-@click.option(
-    "--arch",
-    metavar="ABI",
-    shell_complete=candidates.abis,
-    help="Only this ABI, by any of its names.",
-)
+@options.only_abi("Only this ABI, by any of its names.")
 @click.option("--since", metavar="RELEASE", help="List the calls newer than this, such as v6.1.")
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 def syscalls(
     call: str | None,
-    arch: str | None,
+    only: Abi | None,
     since: str | None,
-    tables_directory: Path | None,
+    tables: Tables,
     *,
     as_json: bool,
 ) -> None:
@@ -57,20 +51,19 @@ def syscalls(
     kernel reads. With an ABI and no call, list its whole table; with neither, list the ABIs.
     @basic-io lists the calls of that group, @ the groups.
     """
-    tables = read_tables(tables_directory)
     if since is not None:
         if call is not None:
             raise InputError(
                 f"--since lists calls: leave {call} out, which shows its first release"
             )
         release = Release.parse(since)
-        newer = [_table(tables, arch)] if arch else list(tables.tables.values())
-        _list_newer(tables, newer, release, narrow=bool(arch), as_json=as_json)
+        newer = [table_of(tables, only)] if only else list(tables.tables.values())
+        _list_newer(tables, newer, release, narrow=bool(only), as_json=as_json)
         return
-    if arch is None and call is None:
+    if only is None and call is None:
         _list_abis(tables, as_json=as_json)
         return
-    chosen = [_table(tables, arch)] if arch else list(tables.tables.values())
+    chosen = [table_of(tables, only)] if only else list(tables.tables.values())
     if call is None:
         _list_calls(tables, chosen[0], as_json=as_json)
         return
@@ -78,12 +71,12 @@ def syscalls(
         _list_groups(as_json=as_json)
         return
     if call.startswith(_MARK):
-        _list_group(_group(call), chosen, tables.facts, narrow=bool(arch), as_json=as_json)
+        _list_group(_group(call), chosen, tables.facts, narrow=bool(only), as_json=as_json)
         return
     found = [(table, name, nr) for table in chosen for name, nr in _matches(table, call)]
     if not found:
         known = {name for table in chosen for name in table.numbers}
-        where = f"on {arch}" if arch else "on any ABI"
+        where = f"on {only.name}" if only else "on any ABI"
         raise AnswerNo(
             f"no system call {call} {where} in Linux {tables.tag}{did_you_mean(call, known)}"
         )
@@ -96,13 +89,6 @@ def syscalls(
         say(f"{table.abi.name:12} {nr:>10} {name}{first}")
     for name in dict.fromkeys(name for _, name, _ in found):
         _show_prototypes(tables, name, [t for t, here, _ in found if here == name])
-
-
-def _table(tables: Tables, arch: str) -> Table:
-    abi = require_abi(arch)
-    if abi.name not in tables.tables:
-        raise InputError(f"Linux {tables.tag} has no {abi.name}")
-    return tables.tables[abi.name]
 
 
 def _matches(table: Table, call: str) -> list[tuple[str, int]]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from seccompgen.cli import options
 from seccompgen.cli.common import (
     check_outputs,
-    json_option,
     means,
     print_notes,
     print_warnings,
@@ -76,15 +76,11 @@ class _Wanted:
     help="Read the tables of these mainline releases, such as v5.10.. or v5.10,v6.1, and write "
     "down anew which has each call first.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Write tables, lock and matrix there, for --tables; default: this checkout's own.",
+@options.output(
+    "DIR", "Write tables, lock and matrix there, for --tables; default: this checkout's own."
 )
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
-@json_option
+@options.check
+@options.as_json
 def tables(
     tag: str | None,
     source: str | None,

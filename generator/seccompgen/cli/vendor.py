@@ -3,68 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates
+from seccompgen.cli import options
 from seccompgen.cli.common import (
-    arches_option,
-    bitmap_option,
-    json_option,
     means,
-    no_cache_option,
-    optimize_option,
     policies_named,
     print_built,
     print_notes,
     print_warnings,
     print_written,
-    profile_option,
     progress,
     read_goal,
-    read_tables,
-    report_only_option,
-    tables_option,
 )
 from seccompgen.cli.reading_options import outside_option
-from seccompgen.core.abis import ABIS, require_abi
+from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.io.console import print_json
 
+if TYPE_CHECKING:
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.tables import Tables
+
 
 @click.command()
-@click.argument(
-    "places",
-    nargs=-1,
-    required=True,
-    metavar="[POLICY]... DEST",
-    type=click.Path(),
-    shell_complete=candidates.filters,
-)
+@options.filters_argument("places", "[POLICY]... DEST", required=True)
 @click.option(
     "--single-file", is_flag=True, help="DEST is one module, with the runtime as part of it."
 )
-@report_only_option
-@arches_option
-@optimize_option
-@bitmap_option
-@profile_option
+@options.report_only
+@options.arches()
+@options.optimize
+@options.no_bitmap
+@options.profile
 @click.option(
     "--check",
     is_flag=True,
     help="Write nothing; exit 1 and say which files are stale and which were edited.",
 )
 @click.option("--force", is_flag=True, help="Overwrite files that are not as they were vendored.")
-@no_cache_option
-@tables_option
+@options.no_cache
+@options.tables
 @outside_option
-@json_option
+@options.as_json
 def vendor(
     places: tuple[str, ...],
-    arches: tuple[str, ...],
+    arches: tuple[Abi, ...],
     optimize: str | None,
     profile: Path | None,
-    tables_directory: Path | None,
+    tables: Tables,
     outside: tuple[Path, ...],
     *,
     single_file: bool,
@@ -91,9 +80,7 @@ def vendor(
     dest = Path(last)
     single = single_file if words else dest.suffix == ".py"
     vendoring.check_dest(dest, single_file=single, report_only=report_only if words else None)
-    tables = read_tables(tables_directory)
-    asked = {require_abi(arch) for arch in arches}
-    only = tuple(abi for abi in ABIS.values() if abi in asked)
+    only = tuple(abi for abi in ABIS.values() if abi in arches)
     if not words and (single_file or report_only or only or optimize or no_bitmap or profile):
         raise InputError(
             "--single-file, --report-only, --arch, --optimize, --no-bitmap and --profile need a "

@@ -5,9 +5,6 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from seccompgen.cli import candidates
 from seccompgen.cli.common import means, progress
 from seccompgen.core.errors import AnswerNo, Diagnostic, Position, UndecidedError
 from seccompgen.core.styled import Style, Styled
@@ -20,18 +17,6 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.filters.compare.claims import Claim, Verdict
     from seccompgen.verify.call import Call
-
-arch_option = click.option(
-    "--arch",
-    metavar="ABI",
-    shell_complete=candidates.abis,
-    help="Only this ABI; needed for a raw .bpf file.",
-)
-method_option = click.option(
-    "--method",
-    type=click.Choice(["classes", "z3"]),
-    help="Decide in this way only; default: in all that are installed.",
-)
 
 
 def decided(claims: Sequence[Claim], method: str | None) -> list[Verdict]:

@@ -8,34 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import candidates
+from seccompgen.cli import options
 from seccompgen.cli.common import (
     all_filters,
-    json_option,
     means,
     policy_named,
-    read_tables,
     required_project,
-    tables_option,
 )
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.cli.verdicts import (
-    arch_option,
     call_as_json,
     decided,
-    method_option,
     print_difference,
     print_verdicts,
     require_proved,
     verdict_as_json,
 )
-from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from seccompgen.core.abis import Abi
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.filters.compare.claims import Claim, Verdict
@@ -44,9 +39,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument(
-    "words", nargs=-1, metavar="[FILTER]...", type=click.Path(), shell_complete=candidates.filters
-)
+@options.filters_argument("words", "[FILTER]...")
 @click.option(
     "--policy",
     "policy_word",
@@ -54,22 +47,22 @@ if TYPE_CHECKING:
     metavar="POLICY",
     help="What the FILTERs should be; a generated module's own policy is found by its banner.",
 )
-@arch_option
-@method_option
+@options.only_abi()
+@options.method
 @click.option(
     "--no-runtime",
     is_flag=True,
     help="Prove modules alone, not that the runtime beside them is seccompgen's own.",
 )
 @reading_options
-@tables_option
-@json_option
+@options.tables
+@options.as_json
 def verify(
     words: tuple[str, ...],
     policy_word: str | None,
-    arch: str | None,
+    only: Abi | None,
     method: str | None,
-    tables_directory: Path | None,
+    tables: Tables,
     reading: Reading,
     *,
     no_runtime: bool,
@@ -88,8 +81,6 @@ def verify(
 
     if policy_word and not words:
         raise InputError("--policy needs a FILTER; a project's modules have policies of their own")
-    tables = read_tables(tables_directory)
-    only = require_abi(arch) if arch else None
     policy_path = policy_named(policy_word, "--policy") if policy_word else None
     targets = dict.fromkeys(all_filters(words), policy_path) if words else _project_modules(reading)
     claims: list[Claim] = []
