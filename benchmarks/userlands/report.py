@@ -26,12 +26,17 @@ def page(cells: Sequence[Cell], compared: Comparisons, place: Path) -> str:
     """Return the page: page.md with the tables in it."""
     lands = [roots.user_land(name, place) for name in (*roots.LIBRARIES, *roots.LATER)]
     later = [cell for cell in cells if cell.land != roots.RECORDED]
+    every, missed = calls(later), misses(later, compared)
+    below = [line for line in every if _cells(line)[2] != "0"]
+    said = [line for line in missed if _cells(line)[1] != "a newer program"]
     tables = {
         "releases": releases(lands),
         "programs": programs(cells, lands),
-        "calls": calls(later),
+        "calls": below,
+        "newer": [str(len(every) - len(below))],
         "predicted": predicted(lands, later, compared),
-        "misses": misses(later, compared),
+        "misses": said,
+        "own": [str(len(missed) - len(said))],
         "alarms": alarms(later, compared),
         "control": control(cells),
     }
@@ -46,6 +51,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
     cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
     return [f"| {' | '.join(line)} |" for line in cells]
+
+
+def _cells(line: str) -> list[str]:
+    return line.removeprefix("| ").removesuffix(" |").split(" | ")
 
 
 def title(land: UserLand) -> str:

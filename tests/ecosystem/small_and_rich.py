@@ -189,23 +189,22 @@ def _findings(policy: Path) -> int:
 
 PAGE = """# Recorded small, enforced richer
 
-{all} programs that people run, each with a small run that was recorded and a richer one that ran
-under what was written: other input, more load, another signal, an abort. The programs, both runs
-and what somebody who knows the program permits were written down before anything was measured: in
-`tests/data/workloads.toml`. `make workloads` writes this page; its last run was on {day}, with
+How far does a small recording carry? {all} programs were recorded with a small run. Then a richer
+run ran under the recorded policy: other input, more load, another signal, an abort. Programs, runs
+and what somebody who knows the program permits were written down before anything was measured
+(`tests/data/workloads.toml`). `make workloads` writes this page; its last run was on {day}, with
 Linux {kernel} and {libc}.
 
-- **{recorded} of {all}** work as recorded. {exact} do under what `--exact` writes: each call that
-  was seen, and no other.
-- **{once} of {all}** work once those commented rules are taken in that somebody who knows the
-  program permits ([Recording](record.md)).
+- **{recorded} of {all}** work as recorded; {exact} with `--exact`, which allows only the calls that
+  were seen.
+- **{once} of {all}** work once the commented rules are enabled that somebody who knows the program
+  permits ([Recording](record.md#what-its-code-can-do)).
 - `run --trace` names what is refused in the others: the column *refused then*.
 - `lint` has {findings} findings above a note. {formats} of {all} can be written for Docker, and for
   systemd with `--nearest`.
-- *More* are calls that are permitted beyond what `--exact` permits. In all {nothing} give nothing,
-  {of_kind} give something of a kind that the small run used, as strace saw it, and {other} give
-  something of another kind. Signals that programs send themselves, as abort() does, are not
-  counted: each policy permits some. *Lines* are those of the policy that are no comments.
+- *More* counts the calls permitted beyond `--exact`. In all {nothing} give nothing, {of_kind} give
+  something of a kind that the small run used, and {other} something of another kind. Signals that
+  programs send themselves are not counted. *Lines* are those of the policy without comments.
 
 | program | `--exact` | as recorded | once taken in | refused then | lines | more |
 |---|---|---|---|---|--:|--:|

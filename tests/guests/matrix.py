@@ -21,52 +21,42 @@ _HOST = "x86_64"
 _HEAD = """\
 # Real kernels
 
-A filter for s390x that was only ever interpreted on x86_64 is a promise. `make test-kernels` boots
-Debian's kernels under QEMU, each with a Python of its architecture, and there has our vendored
-modules and our runtime do what they are for. This page is what its last run found.
+`make test-kernels` boots Debian's kernels under QEMU, each with a Python of its architecture, and
+runs our vendored modules and our runtime there. This page is what its last run found.
 
 {table}
 
 In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures than x86,
 {records:,} records of what kernels logged, and {attacks:,} attacks. {differences}
 
-- *Filters*: the stock filters that the ABI has, each by its own `install()`: what they refuse and
-  permit is tried by Python's own functions. Then every error that `install()` can end in there.
-- *Attacks* are those of `tests/escape`, on every promise of these filters: programs that get what
-  they want without the filter, and must not with it. Guests of three kinds of ABIs share them out:
-  x86_64, ppc64le, s390x and mips64el; aarch64, riscv64 and loongarch64; i386 and arm. But each
-  makes one at least on every promise, and all by the ways that its ABI alone has: int $0x80 and
-  numbers of x32 on x86_64, 64-bit code in processes of i386, numbers of o32 and n32 on MIPS, the
-  number in s390x's `svc`, programs of another ABI.
-- *Policies* over every comparison, width, kind of mask and action, compiled for each ABI; guests
-  of the same ABI share them out. Children make *calls* around the values where answers change,
-  natively and through the kernel's other ABIs. What became of each, as child, tracer, listener or
-  parent saw it and as the kernel logged it, is compared with the oracle of the tests, which shares
-  no code with the compiler.
-- *Numbers*: every number of our table, the gaps in it and 30 beyond its end are called with
-  arguments that can do no work. What that release has must not say ENOSYS; all else must.
-- *Bitmap*: calls under filters that allow some without looking at arguments and some not. By the
-  clock of one boot the kernel must answer the first kind, and only that, without running the
-  filter. "-" where a kernel has no bitmap: before 5.11, and on MIPS.
-- *Widths*: calls with other bits in arguments, where our facts say that the kernel does not read
-  them: in the upper half of an `int`, by all ABIs that the kernel takes from that code, with
-  arguments beyond the last. They must come to the same as without. Counted are the arguments of
-  which the kernel showed that it looks at the others: a bit of those did make a difference.
+- *Filters*: the stock filters that the ABI has, by their own `install()`, with every error that
+  it can end in.
+- *Attacks*: those of `tests/escape`: programs that succeed without the filter, and must fail with
+  it. Guests share them.
+- *Policies, calls*: policies over every comparison, width, kind of mask and action. Children make
+  calls around the values where answers change, also through the kernel's other ABIs. The outcome
+  is compared with the tests' oracle, which shares no code with the compiler.
+- *Logged*: what the kernel logged of these, compared likewise.
+- *Numbers*: every number of our table, the gaps and 30 beyond its end: ENOSYS exactly where the
+  release lacks the call.
+- *Bitmap*: calls that the kernel must answer without running the filter, and others that it must
+  not, by the clock. "-": no bitmap, before 5.11 and on MIPS.
+- *Widths*: arguments with other bits where the kernel reads none, according to our tables: the
+  outcome must be the same. Counted are those where the bits that it does read made a difference.
 - *Faults*: filters, tables and widths that are wrong on purpose, up to {faults} kinds, which must
-  be noticed, beside right filters of the same policies, which must not. Others leave that out.
+  be noticed.
 """
 
 _TAIL = """\
 ## What these kernels lack
 
-Numbers that a table has and a kernel of that age has not, with the reason (where it is needed):
+Numbers that a table has and a kernel of that age lacks, with the reason (and the ABIs):
 
 {excuses}
 
 ## Attacks that they cannot try
 
-By what keeps the kernel, the machine or the ABI from them, filter or not, of those that guests of
-the ABI were dealt. Where a policy has no program, there is nothing to attack: compute_only on
+How many the kernel, the machine or the ABI prevents, filter or not. compute_only has no program for
 s390x.
 
 {untried}
@@ -74,36 +64,31 @@ s390x.
 ## What they taught
 
 - s390x keeps 16 bits of a number: a filter sees 0x40000000 as 0.
-- MIPS takes a call's ABI from its number, and `seccomp_data.arch` from the process. Filters refuse
-  other ABIs' numbers, so both ways are shut. Call 4000 makes another call; filters see the number
-  of that one.
+- MIPS takes a call's ABI from its number, and `seccomp_data.arch` from the process. Our filters
+  refuse other ABIs' numbers, so both bypasses are closed. Call 4000 makes another call; filters see
+  the number of that one.
 - powerpc, in Linux 7.2, returns 0 from a notified call whatever the listener answers.
 - x86_64 runs `uretprobe` (335) and `uprobe` (336) without asking any filter.
-- A call that is logged waits while 64 records do (`audit_backlog_limit`), and where it misses that
-  they were taken, for a minute. Guests run without that limit.
-- In processes of 32 bits the upper halves of arguments are 0: nothing is left of a caller's sign.
-  But 64-bit code can make i386 calls, and x86_64 shows filters all of its registers, of which the
-  calls get the lower halves.
+- A logged call waits while 64 records do (`audit_backlog_limit`), sometimes for a minute. Guests
+  run without that limit.
+- In 32-bit processes the upper halves of arguments are 0. But 64-bit code can make i386 calls, and
+  x86_64 shows filters whole registers; the calls get the lower halves.
 
 ## systemd and auditd
 
-One guest more boots Debian's systemd, with journald, auditd and systemd-coredump. There units of
-[settings](formats.md#systemd) of every kind are started, by file and by `systemd-run`; the
-programs that systemd installed are read from their processes, and proved equal to our reading of
-the settings. Records that auditd and the kernel write of refused calls, there and in the guests
-above but for MIPS, must come back from `explain --audit` as the rule that refused.
+One more guest boots Debian's systemd, with journald, auditd and systemd-coredump, and starts units
+with [settings](formats.md#systemd) of every kind. The programs that systemd installed are proved
+equal to our reading of the settings. `explain --audit` must trace the records of auditd and the
+kernel, there and in the guests above but for MIPS, to the rule that refused.
 
 ## How it works
 
 `make test-kernels` needs Debian or a derivative with the Debian archive as a source of apt. As root
-it installs QEMU; kernels and Pythons are fetched by apt with a state of its own, verified by it,
-and never installed. They stay in `~/.cache/seccompgen/kernels` (`SECCOMPGEN_KERNELS_CACHE` says
-where instead), by name and version, so that a second run fetches nothing;
-`make test-kernels REFRESH=1` asks for the newest. Each guest leaves a file in
-`build/kernels/`. A kernel that does not come to its first process is booted once more. Once a week
-`make test-weekly` has each guest make all attacks, and try twice as many policies; this page does
-not count them. A guest is skipped only where its emulator or packages cannot be had; on CI one
-big-endian ABI and two little-endian ones must run, besides those of x86.
+it installs QEMU. apt fetches kernels and Pythons into `~/.cache/seccompgen/kernels`
+(`SECCOMPGEN_KERNELS_CACHE` names another directory), verified and never installed; `make
+test-kernels REFRESH=1` asks for the newest. Each guest leaves a file in `build/kernels/`. Once a
+week `make test-weekly` has each guest make all attacks, and try twice as many policies; this page
+does not count them. A guest is skipped only if its emulator or packages are not available.
 """
 
 
@@ -161,7 +146,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
         differences=f"There were {differences} differences." if differences else "None differed.",
         faults=max(result["faults"] or 0 for result in ran),
     )
-    tail = _TAIL.format(excuses=_reasons(ran, "excuses"), untried=_reasons(ran, "untried"))
+    tail = _TAIL.format(excuses=_reasons(ran, "excuses"), untried=_counts(ran))
     return f"{head}\n{tail}"
 
 
@@ -218,6 +203,14 @@ def _reasons(ran: Iterable[Mapping[str, Any]], kind: str) -> str:
         alike.setdefault((why, ", ".join(sorted(abis))), []).append(f"`{name}`")
     lines = [f"- {why} ({abis}): {', '.join(names)}" for (why, abis), names in alike.items()]
     return "\n".join(lines)
+
+
+def _counts(ran: Iterable[Mapping[str, Any]]) -> str:
+    attacks: dict[str, set[str]] = {}
+    for result in ran:
+        for name, why in result["untried"].items():
+            attacks.setdefault(why, set()).add(name)
+    return "\n".join(f"- {why}: {len(names)}" for why, names in sorted(attacks.items()))
 
 
 if __name__ == "__main__":

@@ -182,15 +182,13 @@ def _compiled(model: Any, abi: str) -> Code:
 
 HEAD = """# Evidence
 
-What the last `make evidence` tried; it stops at the first thing that is wrong, so all of this came
-out as it should. [proof.md](proof.md) says what it is for, `tests/verify/` does the same in parts
-at each run of the tests.
+What the last `make evidence` tried. It stops at the first difference, so there was none.
+[proof.md](proof.md) says what it is for; `tests/verify/` does parts of it at each run of the tests.
 
-*Programs* were proved to be their policies by both methods, and compared with an oracle and an
-interpreter that share no code with seccompgen on so many *calls*. A mutant is a program with one
-field of one instruction changed; up to 500 of each program are tried, evenly from all of it (those
-of the short filters are few more): *refused* by the kernel's rules, *killed* by a call that shows
-what changed, or *equivalent*, which z3 proved and the interpreter did not find wrong.
+*Programs* were proved equal to their policies by both methods, and compared on *calls* with an
+oracle and an interpreter that share no code with seccompgen. A mutant is a program with one field
+of one instruction changed, up to 500 for each program: *refused* by the kernel's rules, *killed* by
+a call that shows the change, or *equivalent*, which z3 proved.
 """
 
 Job = tuple[str, "Callable[..., Counts]", tuple[Any, ...]]
