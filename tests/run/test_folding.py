@@ -24,7 +24,7 @@ RULE = DecidingRule("default_action", Position("p.yml", 1, 17))
 
 def refusal(name: str = "poll", timeout: int = 1, pointer: int = 4096, pid: int = 7) -> Refusal:
     arguments = ((pointer, hex(pointer)), (1, "1"), (timeout, str(timeout)))
-    call = Decoded(name, "x86_64", arguments)
+    call = Decoded(name, "x86_64", arguments, (name, "x86_64", "1", str(timeout)))
     return Refusal(
         pid, pid, "git", call, "errno(EPERM)", RULE, None, (), (), "", False, ABIS["x86_64"]
     )

@@ -15,7 +15,7 @@
     outranking      threads that a listener could let past the tracer, judged before any filter
     process         /proc's view of a process: memory, descriptors, mappings
     patience        reads that may wait for ever, given up after a moment
-    calls           a call as people read it             signatures  the types of its arguments
+    calls           a call as people read it
     symbols         the names in ELF files
     demangle        those of C++ and Rust as people know them
     places          the place in native code where a call was made

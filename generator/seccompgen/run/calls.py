@@ -6,18 +6,21 @@ moment: another thread may change it before the kernel looks.
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32
+from seccompgen.core.spelling import number
 from seccompgen.core.text import printable
 from seccompgen.render import argument_text, call_name
 from seccompgen.run.notification import as_int
-from seccompgen.run.signatures import SIGNATURES
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
+    from seccompgen.core.facts import Prototype
     from seccompgen.core.tables import Tables
     from seccompgen.run.process import Process
     from seccompgen.verify.call import Call
@@ -30,6 +33,25 @@ _WORDS_SHOWN = 8
 """Words of an array that are shown."""
 _ADDRESS_MAX = 128
 """sizeof(struct sockaddr_storage)."""
+_KINDS = tuple(
+    (re.compile(text), kind)
+    for text, kind in (
+        (r".* argv", "argv"),
+        (r"struct sockaddr .*", "addr"),
+        (r"const char .* buf|.* buff", "data"),
+        (r"const char .* \w+(?<!envp)|char .* (\w*name|type)|void .* data", "string"),
+        (r".*\*.*|unsigned long (\w*addr|start|brk|newsp|tls|data|arg\d?)", "ptr"),
+        (r"\w.* (old|new|from_|to_)?dfd", "dirfd"),
+        (r"\w.* (\w*fd(_?(in|out))?|fildes)", "fd"),
+        (r"umode_t .*", "mode"),
+        (r"\w*[ugp]id_t .*|int protocol", "int"),
+        (r".*(size_t|off_t) .*|\w.* (\w*(count|len|size|off|cnt)|pos_[lh]|nfds|entries)", "size"),
+    )
+)
+"""The kinds of arguments by type and name; an ``addr`` or ``data`` has its length next.
+
+Arguments of no kind, or ``signed``, are shown by the names of constants, if they have any.
+"""
 _FAMILIES = {0: "AF_UNSPEC", 1: "AF_UNIX", 2: "AF_INET", 10: "AF_INET6", 16: "AF_NETLINK"}
 
 
@@ -37,41 +59,52 @@ _FAMILIES = {0: "AF_UNSPEC", 1: "AF_UNIX", 2: "AF_INET", 10: "AF_INET6", 16: "AF
 class Decoded:
     """A call by its name, or ``nr 0x1d6``; ``arguments`` are values of 64 bits and their text.
 
-    ``abi`` is the name of the ABI that it is made through.
+    ``abi`` is the name of the ABI that it is made through. Calls of one ``kind`` differ in
+    addresses alone.
     """
 
     name: str
     abi: str
     arguments: tuple[tuple[int, str], ...]
+    kind: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Render as C would have it."""
         return f"{self.name}({', '.join(text for _, text in self.arguments)})"
-
-    @property
-    def kind(self) -> tuple[str, ...]:
-        """The part of this call that it shares with others which differ in addresses alone."""
-        kinds = SIGNATURES.get(self.name, ())
-        texts = (text for _, text in self.arguments)
-        told = (text for text, kind in zip(texts, kinds, strict=False) if kind != "ptr")
-        return (self.name, self.abi, *told)
 
 
 def decode_call(call: Call, process: Process, tables: Tables) -> Decoded:
     """Return the call with what its arguments mean for the process that makes it."""
     name, table = call_name(call.nr, call.arch, tables)
     where = table.abi.name if table else f"architecture {call.arch:#010x}"
-    kinds = SIGNATURES.get(name)
-    if kinds is None or table is None:
+    prototype = tables.facts.prototype(name, table.abi) if table else None
+    if prototype is None:
         # Nothing is known of them: all up to the last that is not 0.
         last = max((n for n, value in enumerate(call.args, 1) if value), default=0)
-        kinds = ("flags",) * last
+        kinds = [""] * last
+    else:
+        kinds = _kinds(prototype)
     reader = _Reader(process, table.abi if table else None, call.args)
-    arguments = tuple(
-        (value, reader.text(at, kind) or argument_text(name, at, call.args, table, tables))
-        for at, (kind, value) in enumerate(zip(kinds, call.args, strict=False))
-    )
-    return Decoded(name, where, arguments)
+    texts = [
+        reader.text(at, kind, argument_text(name, at, call.args, table, tables))
+        for at, kind in enumerate(kinds)
+    ]
+    alike = [text for text, kind in zip(texts, kinds, strict=True) if kind != "ptr"]
+    arguments = tuple(zip(call.args, texts, strict=False))
+    return Decoded(name, where, arguments, (name, where, *alike))
+
+
+def _kinds(prototype: Prototype) -> list[str]:
+    """Return the kind of each argument of a call."""
+    kinds = []
+    for one, following in pairwise((*prototype.parameters, None)):
+        assert one
+        text = f"{one.type} {one.name}"
+        kind = next((kind for pattern, kind in _KINDS if pattern.fullmatch(text)), "")
+        if kind in {"addr", "data"} and (following is None or following.pointer):
+            kind = "ptr"
+        kinds.append(kind or ("signed" if one.signed and "flag" not in one.name else ""))
+    return kinds
 
 
 class _Reader:
@@ -81,14 +114,14 @@ class _Reader:
         self._bytes = abi.bits // 8 if abi else 8
         self._order = abi.byte_order if abi else "little"
 
-    def text(self, at: int, kind: str) -> str:
-        """Return argument ``at`` as what it is; nothing for one that constants may name."""
+    def text(self, at: int, kind: str, named: str) -> str:
+        """Return argument ``at`` as what it is; ``named`` is its text by constants."""
         value = self._args[at]
         after = self._args[at + 1] if at + 1 < len(self._args) else 0
         match kind:
             case "fd" | "dirfd":
                 return self._descriptor(as_int(value), kind)
-            case "path" | "str":
+            case "string":
                 return self._string(value)
             case "argv":
                 return self._strings(value)
@@ -96,16 +129,17 @@ class _Reader:
                 return self._address(value, min(after & U32, _ADDRESS_MAX))
             case "data":
                 return self._data(value, after)
-            case "int" | "pid":
+            case "mode":
+                return f"{value & U32:#o}"
+            case "int":
+                return str(as_int(value))
+            case _ if named != number(value) or not kind:
+                return named
+            case "signed":
                 return str(as_int(value))
             case "size":
                 return str(value)
-            case "mode":
-                return f"{value & U32:#o}"
-            case "ptr":
-                return "NULL" if not value else f"{value:#x}"
-            case _:
-                return ""
+        return f"{value:#x}" if value else "NULL"
 
     def _descriptor(self, descriptor: int, kind: str) -> str:
         if kind == "dirfd" and descriptor == _AT_FDCWD:
