@@ -189,7 +189,7 @@ def elf(bits: int, order: str, symbols: list[tuple[str, int, int, int]]) -> byte
         segment = struct.pack(order + "IIIIIIII", 1, 0x100, 0x5100, 0, 0x100, 0x100, 5, 1)
         section = order + "IIIIIIIIII"
     sections = b"".join(
-        struct.pack(section, 0, kind, 0, 0, start, size, link, 0, 1, 0)
+        struct.pack(section, 0, kind, 0, 0, start, size, link, 0, 1, 24 if bits == 64 else 16)
         for kind, start, size, link in (
             (0, 0, 0, 0),
             (2, offset, len(table), 2),
@@ -202,7 +202,7 @@ def elf(bits: int, order: str, symbols: list[tuple[str, int, int, int]]) -> byte
     word = "Q" if bits == 64 else "I"
     end = offset + len(body)
     header += struct.pack(order + word * 3 + "I", 0, heads[0], end, 0)
-    header += struct.pack(order + "6H", *heads, 1, struct.calcsize(section), 3, 0)
+    header += struct.pack(order + "6H", *heads, 1, struct.calcsize(section), 3, 2)
     return (header + segment).ljust(offset, b"\0") + body + sections
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from seccompgen.run.process import Mapping, Process
     from seccompgen.run.symbols import Symbols
 
-_EM_X86_64 = 62
 _STACK = 4096
 """Bytes of the stack that are looked at."""
 _WORD = 8
@@ -99,7 +98,7 @@ class _Code:
 
 def _callers(process: Process, code: _Code, address: int) -> Iterator[MemoryPlace]:
     """Yield where each caller goes on, innermost first, whether it has a name or not."""
-    if code.symbols is None or code.symbols.machine != _EM_X86_64:
+    if code.symbols is None or code.symbols.machine != "EM_X86_64":
         return
     spans = [(one.start, one.end) for one in process.mappings if one.executable]
     stack = process.memory(process.stack_pointer, _STACK) or b""

@@ -6,19 +6,21 @@ of a broken file nothing is read. Source: elf(5).
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from io import BytesIO
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seccompgen.io.elf_symbols import read_symbol_table
 from seccompgen.io.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from seccompgen.io.elf_symbols import ElfSymbol
     from seccompgen.run.process import Mapping, Process
 
 _FILE_MAX = 1 << 28
@@ -26,32 +28,10 @@ _FILE_MAX = 1 << 28
 _SYMBOLS_MAX = 1 << 20
 _NAME_MAX = 1024
 """Bytes of a name that are read; those of C++ can be longer."""
-_KEPT = 32
-"""Files whose symbols are kept."""
+_CACHED = 32
+"""Files whose symbols are cached."""
 _ENCLOSING = 8
 """Functions before an address that are looked at for one that reaches as far."""
-_PT_LOAD, _SHT_SYMTAB, _SHT_DYNSYM, _SHN_UNDEF = 1, 2, 11, 0
-_STT_OBJECT = 1
-_STT_CODE = frozenset({2, 10})
-"""STT_FUNC, STT_GNU_IFUNC."""
-_BROKEN = (struct.error, IndexError, ValueError, OverflowError)
-"""The errors of reading a file that is none, or not whole."""
-
-
-class _Layout(NamedTuple):
-    """Where a file of one width has what; the last three as `struct` has them."""
-
-    tables: tuple[str, int]
-    counts: int
-    segment: str
-    section: str
-    symbol: str
-
-
-_LAYOUTS = {
-    1: _Layout(("II", 28), 42, "IIIIIIII", "IIIIIIIIII", "IIIBBH"),
-    2: _Layout(("QQ", 32), 54, "IIQQQQQQ", "IIQQQQIIQQ", "IBBHQQ"),
-}
 
 
 class _Segment(NamedTuple):
@@ -70,10 +50,10 @@ class _Function(NamedTuple):
 class Symbols:
     """The names in a file: ``functions`` by address, and the addresses of exported ``objects``.
 
-    ``machine`` is its e_machine.
+    ``machine`` is its e_machine, as elf(5) names it.
     """
 
-    machine: int
+    machine: str
     segments: tuple[_Segment, ...]
     functions: tuple[_Function, ...]
     objects: dict[str, int]
@@ -115,7 +95,7 @@ class Symbols:
         return [one.address for one in self.functions]
 
 
-_known: dict[tuple[int, ...], Symbols | None] = {}
+_cached: dict[tuple[int, ...], Symbols | None] = {}
 
 
 def symbols_of(process: Process, mapping: Mapping) -> Symbols | None:
@@ -142,32 +122,23 @@ def file_symbols(path: Path) -> Symbols | None:
         status = path.stat()
         # The same file has another path for each process.
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if key not in _known:
+        if key not in _cached:
             found = _symbols(read_file(path, _FILE_MAX)) if status.st_size <= _FILE_MAX else None
-            if len(_known) == _KEPT:
-                del _known[next(iter(_known))]
-            _known[key] = found
-        return _known[key]
+            if len(_cached) == _CACHED:
+                del _cached[next(iter(_cached))]
+            _cached[key] = found
+        return _cached[key]
     except OSError:
         return None
 
 
 def imported_names(data: bytes) -> frozenset[str]:
     """Return the names that an ELF file, of which ``data`` is the content, takes from others."""
-    layout = _layout(data)
-    if layout is None:
-        return frozenset()
-    order = _order(data)
     try:
-        sections = _sections(data, layout, order)
-        return frozenset(
-            _text(data, sections[table[6]][4] + name)
-            for table in sections
-            if table[1] == _SHT_DYNSYM
-            for name, *_, section in _entries(data, layout, order, table)
-            if section == _SHN_UNDEF
-        )
-    except _BROKEN:
+        elf = _opened(data)
+        tables = _tables(elf, {"SHT_DYNSYM"})
+        return frozenset(one.name for table in tables for one in table if not one.defined)
+    except Exception:
         return frozenset()
 
 
@@ -178,88 +149,46 @@ def defined_names(data: bytes) -> frozenset[str]:
 
 
 def _symbols(data: bytes) -> Symbols | None:
-    layout = _layout(data)
-    if layout is None:
-        return None
     try:
-        return _read(data, layout, _order(data))
-    except _BROKEN:
+        return _read(_opened(data))
+    except Exception:
         return None
 
 
-def _layout(data: bytes) -> _Layout | None:
-    return _LAYOUTS.get(data[4]) if data[:4] == b"\x7fELF" and len(data) > 5 else None
+def _opened(data: bytes) -> Any:
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - rarely needed
+
+    return ELFFile(BytesIO(data))
 
 
-def _order(data: bytes) -> str:
-    return ">" if data[5] == 2 else "<"
+def _tables(elf: Any, kinds: set[str]) -> Iterator[Iterator[ElfSymbol]]:
+    """Yield the named symbols of each table."""
+    for section in elf.iter_sections():
+        if section["sh_type"] in kinds:
+            found = read_symbol_table(
+                section.data(),
+                section.stringtable.data(),
+                bits=elf.elfclass,
+                little_endian=elf.little_endian,
+            )
+            yield (one for one in islice(found, _SYMBOLS_MAX) if one.name)
 
 
-def _sections(data: bytes, layout: _Layout, order: str) -> list[tuple[int, ...]]:
-    words, at = layout.tables
-    _, sections_at = struct.unpack_from(order + words, data, at)
-    size, count = struct.unpack_from(order + "2H", data, layout.counts + 4)
-    return [
-        struct.unpack_from(order + layout.section, data, sections_at + size * i)
-        for i in range(count)
-    ]
-
-
-def _read(data: bytes, layout: _Layout, order: str) -> Symbols | None:
-    words, at = layout.tables
-    segments_at, _ = struct.unpack_from(order + words, data, at)
-    counts = struct.unpack_from(order + "2H", data, layout.counts)
-    segments = tuple(_segments(data, layout, order, segments_at, counts))
-    sections = _sections(data, layout, order)
+def _read(elf: Any) -> Symbols | None:
     objects: dict[str, int] = {}
     names: dict[int, _Function] = {}
-    for kind, table in ((one[1], one) for one in sections):
-        if kind not in {_SHT_SYMTAB, _SHT_DYNSYM}:
-            continue
-        strings = sections[table[6]][4]
-        for name, value, length, type_, section in _entries(data, layout, order, table):
-            if section == _SHN_UNDEF:
-                continue
-            if type_ in _STT_CODE:
-                function = _Function(value, length, _text(data, strings + name))
-                names[value] = min(names.get(value, function), function, key=_oddness)
-            elif type_ == _STT_OBJECT and kind == _SHT_DYNSYM:
-                objects[_text(data, strings + name)] = value
-    if not segments:
-        return None
-    (machine,) = struct.unpack_from(order + "H", data, 18)
-    return Symbols(machine, segments, tuple(sorted(names.values())), objects)
-
-
-def _segments(
-    data: bytes, layout: _Layout, order: str, start: int, counts: tuple[int, ...]
-) -> Iterator[_Segment]:
-    size, count = counts
-    for i in range(count):
-        words = struct.unpack_from(order + layout.segment, data, start + size * i)
-        if words[0] == _PT_LOAD:
-            # 64 bits have the flags before the offset, 32 bits at the end.
-            offset, address, _, in_file = words[2:6] if "Q" in layout.segment else words[1:5]
-            yield _Segment(offset, in_file, address)
-
-
-def _entries(
-    data: bytes, layout: _Layout, order: str, table: tuple[int, ...]
-) -> Iterator[tuple[int, int, int, int, int]]:
-    """Yield the name's offset, value, size, type and section of each symbol that has a name."""
-    entries = data[table[4] : table[4] + table[5]]
-    for entry in islice(struct.iter_unpack(order + layout.symbol, entries), _SYMBOLS_MAX):
-        if "Q" in layout.symbol:
-            name, info, _, section, value, size = entry
-        else:
-            name, value, size, info, _, section = entry
-        if name:
-            yield name, value, size, info & 15, section
-
-
-def _text(data: bytes, start: int) -> str:
-    end = data.find(b"\0", start, start + _NAME_MAX)
-    return data[start : end if end >= 0 else start + _NAME_MAX].decode(errors="replace")
+    for kind in ("SHT_SYMTAB", "SHT_DYNSYM"):
+        for one in chain.from_iterable(_tables(elf, {kind})):
+            if one.defined and one.is_function:
+                function = _Function(one.value, one.size, one.name[:_NAME_MAX])
+                names[one.value] = min(names.get(one.value, function), function, key=_oddness)
+            elif one.defined and one.is_object and kind == "SHT_DYNSYM":
+                objects[one.name] = one.value
+    segments = tuple(
+        _Segment(one["p_offset"], one["p_filesz"], one["p_vaddr"])
+        for one in elf.iter_segments("PT_LOAD")
+    )
+    return Symbols(elf["e_machine"], segments, tuple(sorted(names.values())), objects)
 
 
 def _oddness(function: _Function) -> tuple[bool, int, int, str]:

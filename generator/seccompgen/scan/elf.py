@@ -17,9 +17,9 @@ from seccompgen.scan.unknown import Why
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from seccompgen.io.elf_symbols import ElfSymbol
     from seccompgen.scan.binary import Binary
     from seccompgen.scan.frames import Frame
-    from seccompgen.scan.symbol_tables import Symbol
 
 _GO_MAGIC = b"\xff Go buildinf:"
 """Heads the build information of every Go program (Go's debug/buildinfo)."""
@@ -98,7 +98,7 @@ def _image(binary: Binary) -> Image:
     )
 
 
-def _named(binary: Binary, symbols: Sequence[Symbol]) -> dict[int, FunctionSymbol]:
+def _named(binary: Binary, symbols: Sequence[ElfSymbol]) -> dict[int, FunctionSymbol]:
     named: dict[int, FunctionSymbol] = {}
     for symbol in symbols:
         if symbol.defined and symbol.may_be_code and symbol.name and binary.in_code(symbol.value):

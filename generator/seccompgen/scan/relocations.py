@@ -11,8 +11,8 @@ from seccompgen.scan.unknown import Why
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from seccompgen.io.elf_symbols import ElfSymbol
     from seccompgen.scan.binary import Binary
-    from seccompgen.scan.symbol_tables import Symbol
 
 
 class _Relocations(NamedTuple):
@@ -50,7 +50,7 @@ class Relocated:
     unread: list[tuple[int, Why, str]] = field(default_factory=list)
 
 
-def relocate(binary: Binary, symbols: Sequence[Symbol]) -> Relocated:
+def relocate(binary: Binary, symbols: Sequence[ElfSymbol]) -> Relocated:
     """Return what the loader puts into the data of ``binary``, by its dynamic ``symbols``."""
     found = Relocated()
     kinds = _RELOCATIONS[binary.abi.name]

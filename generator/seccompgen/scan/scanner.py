@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from seccompgen.scan.values import EnteredNumber
     from seccompgen.scan.ways import ImageAddress
 
-_PACKAGES = {"capstone": "capstone", "elftools": "pyelftools"}
 
 _VDSO_CALLS = (
     *("clock_gettime", "clock_getres", "gettimeofday", "getrandom"),
@@ -62,15 +61,13 @@ def scan(
 
     ``libraries`` are further ones that it loads while it runs; libraries are looked for in
     ``directories`` and, as ld.so does, below ``root``. Raises InputError for a file that cannot be
-    scanned, OutsideError where the packages for it are not installed.
+    scanned, OutsideError where capstone is not installed.
 
     ``means`` do not affect the result.
     """
-    missing = [name for module, name in _PACKAGES.items() if not importlib.util.find_spec(module)]
-    if missing:
+    if not importlib.util.find_spec("capstone"):
         raise OutsideError(
-            f"scan needs {' and '.join(missing)}, which this Python does not have: "
-            "pip install 'seccompgen[scan]'"
+            "scan needs capstone, which is not installed: pip install 'seccompgen[scan]'"
         )
     program = read_binary(path)
     if program.abi.name not in tables.tables:

@@ -1,0 +1,71 @@
+"""Symbol tables of ELF files, of either width and byte order. Source: elf(5).
+
+pyelftools finds the tables; it takes too long for their entries, of which some files have 100,000.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STT_FUNC, _STT_GNU_IFUNC, _STT_NOTYPE, _STT_OBJECT = 2, 10, 0, 1
+_STB_LOCAL, _STB_WEAK = 0, 2
+
+
+class ElfSymbol(NamedTuple):
+    """An entry of a symbol table."""
+
+    name: str
+    kind: int
+    binding: int
+    defined: bool
+    value: int
+    size: int
+
+    @property
+    def is_function(self) -> bool:
+        """True for functions, and for what is resolved to one."""
+        return self.kind in {_STT_FUNC, _STT_GNU_IFUNC}
+
+    @property
+    def may_be_code(self) -> bool:
+        """True for functions; code written in assembly often has symbols of no type."""
+        return self.is_function or self.kind == _STT_NOTYPE
+
+    @property
+    def is_object(self) -> bool:
+        """True for variables."""
+        return self.kind == _STT_OBJECT
+
+    @property
+    def is_resolver(self) -> bool:
+        """True where the value is a function that says which function is meant."""
+        return self.kind == _STT_GNU_IFUNC
+
+    @property
+    def is_local(self) -> bool:
+        """True where other files do not see it."""
+        return self.binding == _STB_LOCAL
+
+    @property
+    def is_weak(self) -> bool:
+        """True where nothing is wrong if it is nowhere."""
+        return self.binding == _STB_WEAK
+
+
+def read_symbol_table(
+    table: bytes, strings: bytes, *, bits: int, little_endian: bool = True
+) -> Iterator[ElfSymbol]:
+    """Yield the entries of a table, whose names are in ``strings``; the last is dropped if cut."""
+    form = struct.Struct(("<" if little_endian else ">") + ("IBBHQQ" if bits == 64 else "IIIBBH"))
+    for fields in form.iter_unpack(table[: len(table) - len(table) % form.size]):
+        if bits == 64:
+            name, info, _, index, value, size = fields
+        else:
+            name, value, size, info, _, index = fields
+        end = strings.find(b"\0", name)
+        text = strings[name : end if end >= 0 else None].decode("utf-8", "replace")
+        yield ElfSymbol(text, info & 15, info >> 4, index != 0, value, size)
