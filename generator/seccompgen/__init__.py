@@ -34,14 +34,7 @@ if TYPE_CHECKING:
         subset,
         verify,
     )
-    from seccompgen.api.values import (
-        Condition,
-        Filter,
-        NamedGroup,
-        NameWithConditions,
-        Policy,
-        SyscallGroup,
-    )
+    from seccompgen.api.values import Filter
     from seccompgen.core.abis import ABIS, Abi, find_abi
     from seccompgen.core.errors import (
         AnswerNo,
@@ -62,6 +55,13 @@ if TYPE_CHECKING:
     from seccompgen.filters.find.assembler import Assembler
     from seccompgen.kernel.shipped import load_tables, shipped_tables
     from seccompgen.lint import Finding, Severity, Witness
+    from seccompgen.policy.keys import (
+        Condition,
+        NamedGroup,
+        NameWithConditions,
+        Policy,
+        SyscallGroup,
+    )
     from seccompgen.verify import Difference, Method, Proof
 
 __version__ = "0.1.0"
@@ -129,7 +129,7 @@ _HOMES = {
     "seccomp_filters._runtime": "SeccompError set_no_new_privs supported",
     "seccompgen.api.policies": "build compile notes read_filter validate vendor",
     "seccompgen.api.programs": "assemble disassemble dump equiv lint subset verify",
-    "seccompgen.api.values": "Condition Filter NamedGroup NameWithConditions Policy SyscallGroup",
+    "seccompgen.api.values": "Filter",
     "seccompgen.core.abis": "ABIS Abi find_abi",
     "seccompgen.core.errors": "AnswerNo Diagnostic InputError OutsideError Position "
     "SeccompgenError UndecidedError",
@@ -143,6 +143,7 @@ _HOMES = {
     "seccompgen.filters.compare.call_classes": "CallClass",
     "seccompgen.kernel.shipped": "load_tables shipped_tables",
     "seccompgen.lint": "Finding Severity Witness",
+    "seccompgen.policy.keys": "Condition NamedGroup NameWithConditions Policy SyscallGroup",
     "seccompgen.verify": "Difference Method Proof",
 }
 """The modules that define what is exported. The imports above say the same to type checkers."""

@@ -56,8 +56,8 @@ CASES = {
         [
             "p.yml:3:1: unknown key 'syscals' (did you mean 'syscalls'?)",
             "p.yml:4:1: unknown key 'allow'; known: description, arches, compat_arches, kernel, "
-            "default_action, unknown_action, bad_arch_action, no_new_privs, flags, "
-            "install_on_import, multiplexed, include, groups, syscalls",
+            "default_action, unknown_action, bad_arch_action, multiplexed, no_new_privs, "
+            "flags, install_on_import, include, groups, syscalls",
         ],
     ),
     "no default": (
@@ -70,8 +70,8 @@ CASES = {
     "no rules": (
         HEAD,
         [
-            "p.yml:1:1: 'syscalls' is missing, so the filter would do nothing of its own; if it "
-            "shall give all calls one answer, write syscalls: []"
+            "p.yml:1:1: 'syscalls' is missing, so the filter would do nothing of its own; to "
+            "answer every call alike, write syscalls: []"
         ],
     ),
     "actions": (
@@ -227,7 +227,7 @@ CASES = {
     "beside the section": (
         "seccomp: {default_action: allow}\nother: 1\n",
         [
-            "p.yml:2:1: 'other' stands beside 'seccomp:', so it would be ignored; move it into "
+            "p.yml:2:1: 'other' is outside 'seccomp:', so it would be ignored; move it into "
             "that section"
         ],
     ),

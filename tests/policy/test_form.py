@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,30 +17,30 @@ class Text(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@form.with_keys
 class Inner:
     """A section."""
 
-    name: str = form.required_key(form.text)
-    sure: bool = form.key(form.boolean, False)
+    name: str = form.key(form.text)
+    sure: bool = form.key(form.boolean, default=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@form.with_keys
 class Outer:
     """A section of sections."""
 
-    inner: list[Inner] = form.key(form.list_of(form.section(Inner), least=1), [])
-    named: dict[str, str] = form.key(form.mapping_of(str.upper, form.text), {})
-    pair: tuple[str, ...] = form.key(form.tuple_of(form.text), ())
+    inner: tuple[Inner, ...] = form.key(form.list_of(form.section(Inner), least=1), default=())
+    named: dict[str, str] | None = form.key(form.mapping_of(str.upper, form.text), default=None)
+    pair: tuple[str, ...] = form.key(form.list_of(form.text), default=())
 
 
-CHECK = form.section(Outer)
+CHECK = form.section(Outer).check
 
 
 def test_what_is_right_becomes_values_and_the_rest_defaults() -> None:
     faults: list[Fault] = []
     found = CHECK({"inner": [{"name": Text("a")}], "named": {"b": "c"}}, (), faults)
-    assert found == Outer(inner=[Inner(name="a")], named={"B": "c"}, pair=())
+    assert found == Outer(inner=(Inner(name="a"),), named={"B": "c"}, pair=())
     assert type(found.inner[0].name) is str
     assert not faults
 

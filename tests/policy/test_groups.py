@@ -247,7 +247,7 @@ WRONG = {
     "with arguments": (
         "syscalls:\n- action: allow\n  names_with_args:\n"
         "  - {name: '@swap', arguments: [{operation: Equal}]}\n",
-        ["p.yml:6:12: '@swap' is not the name of a system call; a group stands under 'names'"],
+        ["p.yml:6:12: '@swap' is not the name of a system call; put a group under 'names'"],
     ),
     "hidden": (
         "syscalls:\n- {action: trap, names: [swapon]}\n- {action: log, names: [swapoff]}\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import corpus
@@ -24,9 +23,10 @@ from seccompgen.core.problems import Problem
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy.document import Document, read_document
-from seccompgen.policy.form import is_required
+from seccompgen.policy.form import keys_of, needed_keys
 from seccompgen.policy.json_schema import policy_schema, schema_text
-from seccompgen.policy.schema import Argument, Group, NameWithArgs, PolicyFile, validate
+from seccompgen.policy.keys import POLICY_KEYS, Condition, NameWithConditions, SyscallGroup
+from seccompgen.policy.schema import validate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,17 +125,23 @@ def test_the_committed_one_is_of_the_pin_and_not_too_large() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "name"),
-    [(PolicyFile, "policy"), (Group, "group"), (NameWithArgs, "entry"), (Argument, "argument")],
+    ("keys", "needed", "name"),
+    [
+        (POLICY_KEYS, [], "policy"),
+        (keys_of(SyscallGroup), needed_keys(SyscallGroup), "group"),
+        (keys_of(NameWithConditions), needed_keys(NameWithConditions), "entry"),
+        (keys_of(Condition), needed_keys(Condition), "argument"),
+    ],
 )
-def test_it_has_every_key_with_a_description(model: type[PolicyFile], name: str) -> None:
+def test_it_has_every_key_with_a_description(
+    keys: dict[str, object], needed: list[str], name: str
+) -> None:
     defined = SCHEMA["$defs"][name]
-    assert list(defined["properties"]) == [field.name for field in fields(model)]
+    assert list(defined["properties"]) == list(keys)
     assert all(
         one["description"].endswith((".", "PROT_EXEC")) for one in defined["properties"].values()
     )
-    required = [field.name for field in fields(model) if is_required(field)]
-    assert defined.get("required", []) == required
+    assert defined.get("required", []) == needed
 
 
 def test_there_are_policies_to_try() -> None:

@@ -14,12 +14,13 @@ from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.program import CompiledProgram, Program
 from seccompgen.core.text import printable
 from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.policy.keys import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from seccompgen.api.values import Filter, Policy
+    from seccompgen.api.values import Filter
     from seccompgen.filters.compare.claims import Verdict
     from seccompgen.lint import Finding
 
@@ -105,5 +106,6 @@ def _text(value: object) -> str:
     return escape(printable(str(value)))
 
 
+show_as_html(Policy, policy_html)
 show_as_html(Program, program_html)
 show_as_html(Diagnostic, diagnostic_html)

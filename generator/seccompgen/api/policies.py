@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import seccompgen.api.notebook  # noqa: F401 - gives programs and problems their HTML
-from seccompgen.api.values import (
-    Condition,
-    Filter,
-    NamedGroup,
-    NameWithConditions,
-    Policy,
-    SyscallGroup,
-    document_of,
-)
+from seccompgen.api.values import Filter, document_of
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.policy.form import keys_of
+from seccompgen.policy.keys import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,10 +24,13 @@ if TYPE_CHECKING:
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
     from seccompgen.policy.document import Source
-    from seccompgen.policy.schema import Group
 
 PolicyLike: TypeAlias = "Policy | Filter | Path | str"
 """A policy: values, or as text the path of a file or the name of a stock policy."""
+
+
+_JOINED = ("groups", "syscalls")
+"""The keys to which each file of a policy adds; of others, the outermost file's counts."""
 
 
 @lru_cache(maxsize=1)
@@ -65,56 +62,16 @@ def read_filter(policy: Path | str) -> Filter:
     path = source_of(policy)
     assert isinstance(path, Path)
     read = layers.layers_of(path, [], policy_files(default_tables()))
-    default = layers.setting(read, "default_action", None)
-    kernel = layers.setting(read, "kernel", None)
-    if default is None:
+    said: dict[str, Any] = {}
+    for layer in read:
+        joined = {key: said.get(key, ()) + layer.content.get(key, ()) for key in _JOINED}
+        said |= {**layer.content, **joined}
+    if "default_action" not in said:
         raise InputError(layers.no_default(read), kind=Problem.MISSING_KEY)
     return Filter(
-        Policy(
-            default,
-            [_group(group) for layer in read for group in layer.content.syscalls or ()],
-            name=path.stem,
-            description=layers.setting(read, "description", ""),
-            arches=layers.setting(read, "arches", ()),
-            compat_arches=layers.setting(read, "compat_arches", ()),
-            kernel=kernel and f"v{kernel}",
-            unknown_action=layers.setting(read, "unknown_action", None),
-            bad_arch_action=layers.setting(read, "bad_arch_action", None),
-            multiplexed=layers.setting(read, "multiplexed", None),
-            groups=[
-                NamedGroup(name, members)
-                for layer in read
-                for name, members in layer.content.groups.items()
-            ],
-        ),
-        flags=layers.all_flags(read),
-        no_new_privs=layers.setting(read, "no_new_privs", True),
-        install_on_import=layers.setting(read, "install_on_import", False),
+        Policy(name=path.stem, **{key: said[key] for key in keys_of(Policy) if key in said}),
+        **{key: said[key] for key in keys_of(Filter) if key in said},
     )
-
-
-def _group(group: Group) -> SyscallGroup:
-    named = []
-    for entry in group.names_with_args:
-        tests = [
-            Condition(one.argument, one.operation, one.value, mask=one.mask, width=one.width)
-            for one in entry.arguments or ()
-        ]
-        named.append(NameWithConditions(_name(entry.name), tests, when=entry.when))
-    return SyscallGroup(
-        group.action,
-        [_name(name) for name in group.names],
-        names_with_args=named,
-        when=group.when,
-        arches=group.arches or (),
-        multiplexed=group.multiplexed,
-        optional=group.optional,
-    )
-
-
-def _name(name: str) -> str | int:
-    """Return the name of a call, or the number that it is."""
-    return int(name) if name.lstrip("-").isdecimal() else name
 
 
 def validate(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagnostic, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.api.notebook import finding_html, show_as_html, verdict_html
 from seccompgen.api.policies import default_tables
-from seccompgen.api.values import Filter, Policy, document_of
+from seccompgen.api.values import Filter, document_of
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.foreign import PLAIN_READING, Reading
@@ -29,6 +29,7 @@ from seccompgen.filters.tell.linting import lint_filter, lint_programs
 from seccompgen.formats import load_policy
 from seccompgen.lint import Finding, lint_policy
 from seccompgen.pipeline.build import PLAIN_OPTIONS, BuildOptions, build_policy, not_for
+from seccompgen.policy.keys import Policy
 from seccompgen.render.disassembly import disassembly
 from seccompgen.verify import Code, available_methods, kernel_objections, meaning
 

@@ -7,149 +7,40 @@ wrong file, with all else that is wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import Action, FilterFlag, Op
 from seccompgen.core.problems import Problem
-from seccompgen.policy.yaml_text import POLICY_KEYS, policy_text
+from seccompgen.policy.keys import (
+    POLICY_KEYS,
+    Condition,
+    InstallKeys,
+    NamedGroup,
+    NameWithConditions,
+    Policy,
+    SyscallGroup,
+)
+from seccompgen.policy.yaml_text import policy_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from seccompgen.policy.document import Document
 
-_NO_FLAGS = FilterFlag(0)
 _Path: TypeAlias = "tuple[str | int, ...]"
 
 
-class _Value:
-    """Keeps lists as tuples, and prints as Python: what has its default is left out."""
-
-    __slots__ = ()
-
-    def __post_init__(self) -> None:
-        for one in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
-            value = getattr(self, one.name)
-            if isinstance(value, list):
-                object.__setattr__(self, one.name, tuple(value))
-
-    def __repr__(self) -> str:
-        """Render as Python that makes the value again."""
-        shown = []
-        for one in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
-            value = getattr(self, one.name)
-            if value == one.default:
-                continue
-            shown.append(f"{one.name}={value!r}" if one.kw_only else repr(value))
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
 @dataclass(frozen=True, slots=True, repr=False)
-class Condition(_Value):
-    """One test of an argument; all of a call's must hold.
-
-    ``argument`` is 0 to 5, or its name. ``value`` and ``mask`` are numbers, or text with constants
-    such as ``"O_WRONLY|O_RDWR"``. ``mask`` goes with Op.MASKED_EQ, which needs it. What counts are
-    the bits that the kernel reads; with ``width`` all 64, or the low 32.
-    """
-
-    argument: int | str
-    operation: Op
-    value: int | str = 0
-    mask: int | str | None = field(default=None, kw_only=True)
-    width: int | None = field(default=None, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class NameWithConditions(_Value):
-    """A system call whose arguments meet all conditions, of which there is at least one.
-
-    ``when`` is an expression, such as ``"family in {AF_UNIX, AF_INET}"``.
-    """
-
-    name: str | int
-    arguments: Sequence[Condition] = ()
-    when: str | None = field(default=None, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class SyscallGroup(_Value):
-    """System calls that are answered with one action.
-
-    ``names``, or numbers, match whatever the arguments are, but for what ``when`` asks of all;
-    ``"@basic-io"`` there is a group of names. A name may stand in ``names_with_args`` several
-    times: any of its entries may match. ``arches`` limits the group; ``multiplexed`` answers
-    socketcall and ipc where a condition cannot be seen. ``optional`` calls may be missing on all
-    ABIs.
-    """
-
-    action: Action
-    names: Sequence[str | int] = ()
-    names_with_args: Sequence[NameWithConditions] = field(default=(), kw_only=True)
-    when: str | None = field(default=None, kw_only=True)
-    arches: Sequence[str] = field(default=(), kw_only=True)
-    multiplexed: Action | None = field(default=None, kw_only=True)
-    optional: bool = field(default=False, kw_only=True)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class NamedGroup(_Value):
-    """A name for calls, ``mine``, which stands for them as ``"@mine"`` in `SyscallGroup.names`.
-
-    ``members`` are names of calls, and of other groups with their ``@``.
-    """
-
-    name: str
-    members: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Policy(_Value):
-    """A policy: the first group that matches a call decides, from top to bottom.
-
-    ``default_action`` answers what no group matches; ``unknown_action`` numbers that the tables do
-    not name (None: as the default; with ``kernel``, ENOSYS); ``bad_arch_action`` calls through
-    other ABIs (None: kill_process). ``kernel`` is the release that the author knew, such as
-    ``v6.1``: newer calls that no group names get ``unknown_action``, with any tables. ``arches``
-    get a program each, by any name that `find_abi` knows; none means all that have seccomp filters.
-    A program also answers for those of ``compat_arches`` that its kernel serves. ``multiplexed`` is
-    what groups say that do not say it themselves. ``groups`` are those that its names mention
-    beside the ones that come with seccompgen. ``name`` is that of its file and module.
-    """
-
-    default_action: Action
-    syscalls: Sequence[SyscallGroup]
-    name: str = field(default="policy", kw_only=True)
-    description: str = field(default="", kw_only=True)
-    arches: Sequence[str] = field(default=(), kw_only=True)
-    compat_arches: Sequence[str] = field(default=(), kw_only=True)
-    kernel: str | None = field(default=None, kw_only=True)
-    unknown_action: Action | None = field(default=None, kw_only=True)
-    bad_arch_action: Action | None = field(default=None, kw_only=True)
-    multiplexed: Action | None = field(default=None, kw_only=True)
-    groups: Sequence[NamedGroup] = field(default=(), kw_only=True)
-
-    def _repr_html_(self) -> str:
-        """Return the policy as a notebook shows it."""
-        from seccompgen.api.notebook import policy_html  # noqa: PLC0415 - what reads policies
-
-        return policy_html(self)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Filter(_Value):
+class Filter(InstallKeys):
     """A policy and how it is installed: all that a policy file says.
 
-    ``flags`` are those of seccomp(2). Without ``no_new_privs``, the kernel wants CAP_SYS_ADMIN.
-    A module with ``install_on_import`` needs no call of its install().
+    Without ``no_new_privs``, the kernel wants CAP_SYS_ADMIN. A module with ``install_on_import``
+    needs no call of its install().
     """
 
     policy: Policy
-    flags: FilterFlag = field(default=_NO_FLAGS, kw_only=True)
-    no_new_privs: bool = field(default=True, kw_only=True)
-    install_on_import: bool = field(default=False, kw_only=True)
 
     def _repr_html_(self) -> str:
         """Return the filter as a notebook shows it."""

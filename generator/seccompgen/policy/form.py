@@ -1,19 +1,20 @@
-"""The form of what a document says: checks of values, lists and mappings, all errors at once.
+"""Forms of values, lists and mappings in a document; a check finds all errors at once.
 
-A check takes a value, the path to it, and the list that it adds faults to. It returns what the
-value stands for, or anything where it found a fault. Types are strict: nothing is converted.
+A check takes a value, its path, and a list to which it adds faults. It returns what the value
+means, or anything if it found a fault. Types are strict: nothing is converted.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, dataclass_transform
 
 from seccompgen.core.errors import did_you_mean
 from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from seccompgen.policy.document import Path
 
@@ -21,8 +22,12 @@ _SHOWN = 40
 """Characters of a wrong value that are shown."""
 
 
+_T = TypeVar("_T")
+NO_SCHEMA: Mapping[str, Any] = MappingProxyType({})
+
+
 class Fault(NamedTuple):
-    """One thing that is wrong with the value at ``path``, or with its key if ``of_key``.
+    """An error in the value at ``path``, or in its key if ``of_key``.
 
     ``error`` is what a parser raised.
     """
@@ -38,21 +43,67 @@ class Fault(NamedTuple):
 Check: TypeAlias = "Callable[[object, Path, list[Fault]], Any]"
 
 
-def key(check: Check, default: object = None) -> Any:
-    """Return the field of a section whose key may be left out."""
-    metadata = {"check": check}
-    if isinstance(default, (list, dict)):
-        return dataclasses.field(default_factory=type(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+class Form(NamedTuple):
+    """The form of a value: its check, and the JSON Schema that says the same to editors."""
+
+    check: Check
+    schema: Mapping[str, Any] = NO_SCHEMA
 
 
-def required_key(check: Check) -> Any:
-    """Return the field of a section whose key must be there."""
-    return dataclasses.field(metadata={"check": check})
+class Key(NamedTuple):
+    """The declaration of a key: the form of its value, and a sentence that explains it.
+
+    ``otherwise`` explains what counts without the key. ``absent`` is the value in a file that lacks
+    it, where Python has no default.
+    """
+
+    form: Form
+    help: str = ""
+    otherwise: str = ""
+    absent: object = None
 
 
-def parsed(parse: Callable[[object], object], then: Check | None = None) -> Check:
-    """Return a check by ``parse``, which raises ValueError, of which ``then`` checks the result."""
+def key(
+    form: Form,
+    help: str = "",  # noqa: A002 - the field's own word
+    otherwise: str = "",
+    *,
+    absent: object = None,
+    default: Any = dataclasses.MISSING,
+    kw_only: bool = True,
+) -> Any:
+    """Return a field of a class `with_keys`; the names are those of `Key` and of a dataclass."""
+    metadata = {"key": Key(form, help, otherwise, absent)}
+    return dataclasses.field(default=default, kw_only=kw_only, metadata=metadata)
+
+
+@dataclass_transform(field_specifiers=(key,), kw_only_default=True, frozen_default=True)
+def with_keys(kind: type[_T]) -> type[_T]:
+    """Make ``kind`` a frozen dataclass of keys; it inherits its representation."""
+    return dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)(kind)
+
+
+def keys_of(section: type) -> dict[str, Key]:
+    """Return the keys that a class declares."""
+    found = dataclasses.fields(section)
+    return {one.name: one.metadata["key"] for one in found if "key" in one.metadata}
+
+
+def needed_keys(section: type) -> list[str]:
+    """Return the keys that must be there."""
+    return [
+        one.name
+        for one in dataclasses.fields(section)
+        if one.default is dataclasses.MISSING and one.metadata["key"].absent is None
+    ]
+
+
+def parsed(
+    parse: Callable[[object], object],
+    schema: Mapping[str, Any] = NO_SCHEMA,
+    then: Form | None = None,
+) -> Form:
+    """Return a form that ``parse`` reads, which raises ValueError; ``then`` checks its result."""
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
         try:
@@ -60,38 +111,40 @@ def parsed(parse: Callable[[object], object], then: Check | None = None) -> Chec
         except ValueError as error:
             faults.append(Fault(path, value, str(error), error=error))
             return None
-        return then(found, path, faults) if then else found
+        return then.check(found, path, faults) if then else found
 
-    return check
+    return Form(check, schema)
 
 
-def text(value: object, path: Path, faults: list[Fault]) -> Any:
-    """Check that ``value`` is text."""
+def _check_text(value: object, path: Path, faults: list[Fault]) -> Any:
     if isinstance(value, str):
         return value if type(value) is str else str.__str__(value)
     faults.append(Fault(path, value, f"{_name(path)} must be text, not {_short(value)}"))
     return None
 
 
-def boolean(value: object, path: Path, faults: list[Fault]) -> Any:
-    """Check that ``value`` is true or false."""
+def _check_boolean(value: object, path: Path, faults: list[Fault]) -> Any:
     if not isinstance(value, bool):
         said = f"{_name(path)} must be true or false, not {_short(value)}"
         faults.append(Fault(path, value, said))
     return value
 
 
-def maybe(check: Check) -> Check:
-    """Return a check that also takes nothing."""
-
-    def either(value: object, path: Path, faults: list[Fault]) -> Any:
-        return None if value is None else check(value, path, faults)
-
-    return either
+text = Form(_check_text, {"type": "string"})
+boolean = Form(_check_boolean, {"type": "boolean"})
 
 
-def list_of(item: Check, least: int = 0) -> Check:
-    """Return the check of a list of at least ``least`` items."""
+def maybe(form: Form) -> Form:
+    """Return a form that also takes nothing."""
+
+    def check(value: object, path: Path, faults: list[Fault]) -> Any:
+        return None if value is None else form.check(value, path, faults)
+
+    return Form(check, form.schema)
+
+
+def list_of(item: Form, least: int = 0) -> Form:
+    """Return the form of a list of at least ``least`` items, which becomes a tuple."""
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
         if not isinstance(value, list):
@@ -102,23 +155,19 @@ def list_of(item: Check, least: int = 0) -> Check:
             return None
         if len(value) < least:
             faults.append(Fault(path, value, f"{_name(path)} must not be empty"))
-        return [item(one, (*path, place), faults) for place, one in enumerate(value)]
+        return tuple(item.check(one, (*path, place), faults) for place, one in enumerate(value))
 
-    return check
-
-
-def tuple_of(item: Check) -> Check:
-    """Return the check of a list whose items are kept in a tuple."""
-    items = list_of(item)
-
-    def check(value: object, path: Path, faults: list[Fault]) -> Any:
-        return tuple(items(value, path, faults) or ())
-
-    return check
+    minimum = {"minItems": least} if least else {}
+    return Form(check, {"type": "array", "items": item.schema, **minimum})
 
 
-def mapping_of(parse: Callable[[str], object], item: Check) -> Check:
-    """Return the check of a mapping whose keys ``parse`` reads, which raises ValueError."""
+def mapping_of(
+    parse: Callable[[str], object], item: Form, schema: Mapping[str, Any] = NO_SCHEMA
+) -> Form:
+    """Return the form of a mapping whose keys ``parse`` reads, which raises ValueError.
+
+    ``schema`` is that of a key.
+    """
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
         if not isinstance(value, dict):
@@ -130,50 +179,56 @@ def mapping_of(parse: Callable[[str], object], item: Check) -> Check:
             try:
                 if not isinstance(own, str):
                     raise ValueError(f"a key must be text, not {_short(own)}")
-                found[parse(own)] = item(content, place, faults)
+                found[parse(own)] = item.check(content, place, faults)
             except ValueError as error:
                 faults.append(Fault(place, own, str(error), of_key=True))
-                item(content, place, faults)
+                item.check(content, place, faults)
         return found
 
-    return check
+    names = {"propertyNames": schema} if schema else {}
+    return Form(check, {"type": "object", **names, "additionalProperties": item.schema})
 
 
-def section(form: type) -> Check:
-    """Return the check of a mapping as ``form``, a dataclass whose fields were made here."""
-    fields = dataclasses.fields(form)
-    checks = {one.name: one.metadata["check"] for one in fields}
-    needed = [one.name for one in fields if is_required(one)]
-    known = ", ".join(checks)
+def keyed(keys: Mapping[str, Key], needed: Sequence[str] = ()) -> Check:
+    """Return the check of a mapping with these keys; what it gives lacks those that say nothing."""
+    known = ", ".join(keys)
+    absent = {name: one.absent for name, one in keys.items() if one.absent is not None}
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
         if not isinstance(value, dict):
             faults.append(_no_mapping(value, path, needed))
             return None
-        before = len(faults)
         faults += (
             Fault(path, value, f"{name!r} is missing", Problem.MISSING_KEY)
             for name in needed
             if name not in value
         )
-        found = {}
-        for name, own in checks.items():
-            if name in value:
-                found[name] = own(value[name], (*path, name), faults)
+        found = {
+            name: one.form.check(value[name], (*path, name), faults)
+            for name, one in keys.items()
+            if name in value
+        }
         for name in value:
-            if name not in checks:
-                near = did_you_mean(str(name), checks) or f"; known: {known}"
+            if name not in keys:
+                near = did_you_mean(str(name), keys) or f"; known: {known}"
                 said = f"unknown key {name!r}{near}"
                 faults.append(Fault((*path, name), value[name], said, Problem.UNKNOWN_KEY, True))
-        return form(**found) if len(faults) == before else None
+        set_ones = {name: one for name, one in found.items() if one is not None or name in needed}
+        return absent | set_ones
 
     return check
 
 
-def is_required(field: dataclasses.Field[Any]) -> bool:
-    """Return True if the key of ``field`` must be there."""
-    none = dataclasses.MISSING
-    return field.default is none and field.default_factory is none
+def section(form: type, schema: Mapping[str, Any] = NO_SCHEMA) -> Form:
+    """Return the form of a mapping that becomes a ``form``, a dataclass with keys."""
+    read = keyed(keys_of(form), needed_keys(form))
+
+    def check(value: object, path: Path, faults: list[Fault]) -> Any:
+        before = len(faults)
+        found = read(value, path, faults)
+        return form(**found) if len(faults) == before else None
+
+    return Form(check, schema)
 
 
 def _no_mapping(value: object, path: Path, needed: Sequence[str] = ()) -> Fault:

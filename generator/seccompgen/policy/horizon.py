@@ -57,13 +57,13 @@ def horizon_of(
     That of the policy's own file counts, else that on which the files that it includes agree.
     """
     layer = holder(layers, KEY)
-    release = layer.content.kernel if layer else None
-    if layer is None or release is None:
+    if layer is None:
         return None
+    release = Release.parse(layer.content[KEY])
     if layer is not layers[-1]:
         for other in layers:
-            if other.content.kernel not in {None, release}:
-                text = f"{other.position(KEY)} says v{other.content.kernel}, and "
+            if other.content.get(KEY) not in {None, layer.content[KEY]}:
+                text = f"{other.position(KEY)} says {other.content[KEY]}, and "
                 text += f"{layer.position(KEY)} v{release}: say here which one this policy is for"
                 problems.append(Diagnostic(text, layers[-1].position(), Problem.DIFFERENT_KERNELS))
     where = layer.position(KEY)

@@ -1,7 +1,7 @@
 """The JSON Schema of the policy language, by which editors complete, explain and mark mistakes.
 
-It says what `schema` checks, and what of `resolve` can be known without looking at the whole file:
-the names of calls, constants and arguments. A test holds it to both.
+It has the declarations of `keys`, and what `resolve` knows without the whole file: the names of
+calls, constants and arguments. A test compares it with the checks.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ from typing import TYPE_CHECKING, Any
 from seccompgen.core.abis import ABIS, ALIASES
 from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, ActionKind, FilterFlag, Op
+from seccompgen.policy.form import Form, Key, keys_of, needed_keys, text
 from seccompgen.policy.groups import MARK, stock_groups
-from seccompgen.policy.json_facts import (
-    CallConditions,
-    call_descriptions,
-    offer,
-    one_of,
+from seccompgen.policy.json_facts import CallConditions, call_descriptions, offer, one_of
+from seccompgen.policy.keys import (
+    NAME,
+    POLICY_KEYS,
+    Condition,
+    NameWithConditions,
+    SyscallGroup,
+    defined,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.core.tables import Tables
 
 _WIDTH = 120
 _ESCAPE = re.compile(r"[][$()*+.?\\^{|}]")
-_NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _PLAIN = {
     ActionKind.ALLOW: "The call is made.",
     ActionKind.LOG: "The call is made, and logged by the kernel.",
@@ -58,45 +61,6 @@ _FLAGS = {
     FilterFlag.TSYNC_ESRCH: "Where threads diverge, fail with ESRCH; for tsync with new_listener.",
     FilterFlag.WAIT_KILLABLE_RECV: "Only fatal signals interrupt a call that a supervisor has.",
 }
-_POLICY = {
-    "description": "One paragraph for reviewers; it heads the generated module.",
-    "arches": "ABIs that get a program each. Default: all with seccomp filters.",
-    "compat_arches": "Further ABIs of the same kernel that a program answers for.",
-    "kernel": "The release that the author knew, as v6.1: newer calls that no rule names get "
-    "unknown_action, with any tables.",
-    "default_action": "The answer to calls that the tables name and no rule matches.",
-    "unknown_action": "The answer to numbers that the pinned tables do not name. Default: "
-    "errno(ENOSYS) with kernel, else default_action.",
-    "bad_arch_action": "The answer to calls through any other ABI. Default: kill_process.",
-    "no_new_privs": "Whether install() sets the bit first. Default: true.",
-    "flags": "Flags of seccomp(2).",
-    "install_on_import": "Whether importing the generated module installs the filter.",
-    "multiplexed": "The answer to socketcall and ipc where a condition cannot be seen there.",
-    "include": "Files to read first, relative to this one, or stock policies by name.",
-    "groups": "Names for lists of calls and groups, mentioned as '@NAME'.",
-    "syscalls": "The rules. The first that matches a call decides it.",
-}
-_GROUP = {
-    "action": "The answer to these calls.",
-    "names": "Calls, and groups as '@NAME'.",
-    "names_with_args": "Calls with conditions on their arguments.",
-    "when": "An expression that must hold: family in {AF_UNIX, AF_INET}, not prot & PROT_EXEC",
-    "arches": "The ABIs that this group is for. Default: all of the policy.",
-    "multiplexed": "The answer to socketcall and ipc where the condition cannot be seen there.",
-    "optional": "Whether calls may be missing on ABIs without a word.",
-}
-_ENTRY = {
-    "name": "The call.",
-    "arguments": "Conditions, all of which must hold.",
-    "when": _GROUP["when"],
-}
-_ARGUMENT = {
-    "argument": "The argument: its name, or its place from 0 to 5. Default: 0.",
-    "operation": "The comparison.",
-    "value": "A number, a constant, or these joined by |. Default: 0.",
-    "mask": "For MaskedEqual: the bits that are compared.",
-    "width": "The bits that are compared. Default: those that the kernel reads.",
-}
 
 
 def policy_schema(tables: Tables) -> dict[str, Any]:
@@ -107,10 +71,10 @@ def policy_schema(tables: Tables) -> dict[str, Any]:
         "title": f"seccompgen policy, Linux {tables.tag}",
         "type": "object",
         "if": {"required": ["seccomp"]},
-        "then": _mapping({"seccomp": _ref("policy")}, {"seccomp": "The policy."}),
-        "else": _ref("policy"),
+        "then": _mapping({"seccomp": Key(Form(text.check, defined("policy")), "The policy.")}),
+        "else": defined("policy"),
         "$defs": {
-            "policy": _policy(),
+            "policy": _mapping(POLICY_KEYS),
             "group": _group(),
             "entry": _entry(conditions),
             "argument": _argument(),
@@ -136,119 +100,68 @@ _EXAMPLES = [
 ]
 
 
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/$defs/{name}"}
-
-
-def _list(item: Mapping[str, Any], *, least: int = 0) -> dict[str, Any]:
-    return {"type": "array", "items": dict(item)} | ({"minItems": least} if least else {})
-
-
-def _mapping(
-    properties: Mapping[str, Any], told: Mapping[str, str], required: Iterable[str] = ()
-) -> dict[str, Any]:
-    """Return the schema of a mapping with these keys only; ``told`` explains each."""
-    assert properties.keys() == told.keys()
-    described = {key: {"description": told[key], **one} for key, one in properties.items()}
-    result = {"type": "object", "properties": described, "additionalProperties": False}
-    return result | ({"required": list(required)} if required else {})
-
-
-def _policy() -> dict[str, Any]:
-    boolean = {"type": "boolean"}
+def _mapping(keys: Mapping[str, Key], needed: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the schema of a mapping with these keys only, each explained."""
     properties = {
-        "description": {"type": "string"},
-        "arches": _list(_ref("abi"), least=1),
-        "compat_arches": _list(_ref("abi")),
-        "kernel": {"type": "string", "pattern": "^v[0-9]{1,3}\\.[0-9]{1,3}$"},
-        "default_action": _ref("action"),
-        "unknown_action": _ref("action"),
-        "bad_arch_action": _ref("action"),
-        "no_new_privs": boolean,
-        "flags": _list(_ref("flag")),
-        "install_on_import": boolean,
-        "multiplexed": _ref("action"),
-        "include": _list({"type": "string"}),
-        "groups": {
-            "type": "object",
-            "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"},
-            "additionalProperties": _list({"anyOf": [_ref("call"), _ref("mention")]}, least=1),
-        },
-        "syscalls": _list(_ref("group")),
+        name: {"description": _help(one), **one.form.schema} for name, one in keys.items()
     }
-    return _mapping(properties, _POLICY)
+    result = {"type": "object", "properties": properties, "additionalProperties": False}
+    return result | ({"required": list(needed)} if needed else {})
+
+
+def _help(one: Key) -> str:
+    return f"{one.help} Default: {one.otherwise}." if one.otherwise else one.help
+
+
+def _section(form: type, **rules: Any) -> dict[str, Any]:
+    """Return the schema of a section, with ``rules`` for keys that need or exclude each other."""
+    return _mapping(keys_of(form), needed_keys(form)) | rules
 
 
 def _group() -> dict[str, Any]:
-    properties = {
-        "action": _ref("action"),
-        "names": {"type": "array"},
-        "names_with_args": _list(_ref("entry")),
-        "when": _ref("when"),
-        "arches": _list(_ref("abi"), least=1),
-        "multiplexed": _ref("action"),
-        "optional": {"type": "boolean"},
-    }
-    known = [_ref("call"), _ref("mention"), _ref("number")]
-    filled = [{"required": [key], "properties": {key: {"minItems": 1}}} for key in _NAMED]
-    return _mapping(properties, _GROUP, ["action"]) | {
-        "if": {"properties": {"optional": {"const": True}}, "required": ["optional"]},
-        "then": _named([*known, {"type": "string", "pattern": f"^{_NAME}$"}]),
-        "else": _named(known),
-        "anyOf": filled,
-    }
+    known = [defined("call"), _MENTION, defined("number")]
+    return _section(
+        SyscallGroup,
+        **{"if": {"properties": {"optional": {"const": True}}, "required": ["optional"]}},
+        then=_named([*known, {"type": "string", "pattern": f"^{NAME}$"}]),
+        anyOf=[
+            {"required": [key], "properties": {key: {"minItems": 1}}}
+            for key in ("names", "names_with_args")
+        ],
+        **{"else": _named(known)},
+    )
 
 
-_NAMED = ("names", "names_with_args")
+_MENTION = defined("mention")
 
 
-def _named(calls: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what holds of a group whose calls are one of ``calls``."""
+def _named(calls: list[Mapping[str, str]]) -> dict[str, Any]:
+    """Return the rule for a group each of whose calls is one of ``calls``."""
     entries = {"items": {"properties": {"name": {"anyOf": [c for c in calls if c != _MENTION]}}}}
     return {"properties": {"names": {"items": {"anyOf": calls}}, "names_with_args": entries}}
 
 
-_MENTION = _ref("mention")
-
-
 def _entry(conditions: CallConditions) -> dict[str, Any]:
-    properties = {
-        "name": {"type": ["string", "integer"]},
-        "arguments": _list(_ref("argument"), least=1),
-        "when": _ref("when"),
-    }
     something = [{"required": ["arguments"]}, {"required": ["when"]}]
     rules = {"allOf": conditions.rules} if conditions.rules else {}
-    return _mapping(properties, _ENTRY, ["name"]) | {"anyOf": something, **rules}
+    return _section(NameWithConditions, anyOf=something, **rules)
 
 
 def _argument() -> dict[str, Any]:
-    properties = {
-        "argument": {
-            "anyOf": [
-                {"type": "integer", "minimum": 0, "maximum": 5},
-                {"type": "string", "pattern": "^[a-z_][a-z0-9_]*$"},
-            ]
-        },
-        "operation": _ref("operation"),
-        "value": _ref("value"),
-        "mask": _ref("value"),
-        "width": {"enum": [32, 64]},
-    }
     masked = {"properties": {"operation": {"pattern": f"^\\s*{_folded('MaskedEqual')}\\s*$"}}}
     narrow = {"properties": {"width": {"const": 32}}, "required": ["width"]}
     fits = {"if": {"type": "integer"}, "then": {"maximum": U32}}
-    return _mapping(properties, _ARGUMENT, ["operation"]) | {
-        "if": masked | {"required": ["operation"]},
-        "then": {"required": ["mask"]},
-        "else": {"properties": {"mask": False}},
-        "allOf": [{"if": narrow, "then": {"properties": {"value": fits, "mask": fits}}}],
-    }
+    return _section(
+        Condition,
+        **{"if": masked | {"required": ["operation"]}, "else": {"properties": {"mask": False}}},
+        then={"required": ["mask"]},
+        allOf=[{"if": narrow, "then": {"properties": {"value": fits, "mask": fits}}}],
+    )
 
 
 def _value(conditions: CallConditions) -> dict[str, Any]:
     """Return the schema of a number as a policy writes it, with constants that are known."""
-    named = {"type": "string", "pattern": f"^{_NAME}$"}
+    named = {"type": "string", "pattern": f"^{NAME}$"}
     return {
         "anyOf": [
             conditions.constant(),

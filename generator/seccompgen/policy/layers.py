@@ -6,22 +6,22 @@ import hashlib
 import os
 import pathlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
-from seccompgen.core.model import FilterFlag
 from seccompgen.core.problems import Problem
 from seccompgen.io.file_reach import require_reach
 from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
 from seccompgen.policy.groups import Definition
-from seccompgen.policy.schema import PolicyFile, validate
+from seccompgen.policy.schema import validate
 from seccompgen.policy.stock import stock_directory, stock_policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from seccompgen.core.foreign import Reading
+    from seccompgen.policy.keys import NamedGroup, SyscallGroup
 
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32
@@ -37,7 +37,7 @@ class Layer(NamedTuple):
 
     document: Document
     base: Path
-    content: PolicyFile
+    content: Mapping[str, Any]
     sha256: str
     in_memory: bool = False
     beside: tuple[tuple[str, str], ...] = ()
@@ -71,13 +71,23 @@ class Layer(NamedTuple):
     @property
     def groups(self) -> dict[str, Definition]:
         """The groups that the file defines."""
+        named: Sequence[NamedGroup] = self.content.get("groups", ())
         return {
-            name: Definition(
-                self.document.key_position((*self.base, "groups", name)),
-                tuple((one, self.position("groups", name, i)) for i, one in enumerate(members)),
+            one.name: Definition(
+                self.document.key_position((*self.base, "groups", one.name)),
+                tuple(
+                    (member, self.position("groups", one.name, i))
+                    for i, member in enumerate(one.members)
+                ),
             )
-            for name, members in self.content.groups.items()
+            for one in named
         }
+
+    @property
+    def rules(self) -> Sequence[SyscallGroup]:
+        """The groups of rules that the file has."""
+        found: Sequence[SyscallGroup] = self.content.get("syscalls", ())
+        return found
 
 
 class PolicyFiles(NamedTuple):
@@ -120,12 +130,12 @@ def _layer_in_memory(document: Document) -> Layer:
 def setting(layers: list[Layer], key: str, default: _T) -> _T:
     """Return what the outermost layer that sets ``key`` says, or ``default``."""
     layer = holder(layers, key)
-    return getattr(layer.content, key) if layer else default
+    return layer.content[key] if layer else default
 
 
 def holder(layers: list[Layer], key: str) -> Layer | None:
     """Return the layer whose ``key`` counts: the outermost that sets it."""
-    return next((x for x in reversed(layers) if getattr(x.content, key) is not None), None)
+    return next((one for one in reversed(layers) if key in one.content), None)
 
 
 def no_default(layers: list[Layer]) -> Diagnostic:
@@ -135,15 +145,6 @@ def no_default(layers: list[Layer]) -> Diagnostic:
         "such as errno or kill_process"
     )
     return Diagnostic(text, layers[-1].position(), Problem.MISSING_KEY)
-
-
-def all_flags(layers: list[Layer]) -> FilterFlag:
-    """Return the flags of a policy."""
-    layer = holder(layers, "flags")
-    flags = FilterFlag(0)
-    for flag in (layer.content.flags or ()) if layer else ():
-        flags |= flag
-    return flags
 
 
 def _read_layer(
@@ -192,7 +193,7 @@ def _read_layer(
         problems.extend(error.diagnostics)
         return
     notes += layer.notes
-    for i, name in enumerate(layer.content.include):
+    for i, name in enumerate(layer.content.get("include", ())):
         where = layer.position("include", i)
         file = _included(path.parent, name, where, notes)
         _read_layer(file, where, (*chain, identity), done, problems, notes, files, named)

@@ -25,7 +25,6 @@ from seccompgen.policy.layers import (
     OWN_FILES,
     Layer,
     PolicyFiles,
-    all_flags,
     holder,
     layers_of,
     no_default,
@@ -69,10 +68,10 @@ def resolve_policy(
     if default is None or bad_arch is None:
         raise InputError(*problems)
 
-    if all(layer.content.syscalls is None for layer in layers):
+    if holder(layers, "syscalls") is None:
         text = (
-            "'syscalls' is missing, so the filter would do nothing of its own; if it shall give "
-            "all calls one answer, write syscalls: []"
+            "'syscalls' is missing, so the filter would do nothing of its own; to answer every "
+            "call alike, write syscalls: []"
         )
         problems.append(Diagnostic(text, main.position(), Problem.EMPTY_POLICY))
     answered = [tables.tables[name] for name in dict.fromkeys(a.name for a in (*arches, *compat))]
@@ -128,7 +127,7 @@ def _action(
 ) -> tuple[Action | None, Origin]:
     layer = holder(layers, key)
     if layer:
-        return getattr(layer.content, key), _origin(layers, key)
+        return layer.content[key], _origin(layers, key)
     if problems is not None:
         problems.append(no_default(layers))
     return default, _origin(layers, key)
@@ -157,7 +156,7 @@ def _abis(
         return None
     result: list[Abi] = []
     left_out: list[Diagnostic] = []
-    for i, spelling in enumerate(getattr(layer.content, key)):
+    for i, spelling in enumerate(layer.content[key]):
         where = layer.position(key, i)
         abi = find_abi(spelling)
         table = tables.tables.get(abi.name) if abi else None
@@ -197,9 +196,10 @@ def _check_compat(
 
 
 def _flags(layers: list[Layer], problems: list[Diagnostic]) -> FilterFlag:
-    layer, flags = holder(layers, "flags"), all_flags(layers)
+    layer = holder(layers, "flags")
     if layer is None:
-        return flags
+        return FilterFlag(0)
+    flags: FilterFlag = layer.content["flags"]
     where = layer.position("flags")
     listener = bool(flags & FilterFlag.NEW_LISTENER)
     if flags & FilterFlag.TSYNC and listener and not flags & FilterFlag.TSYNC_ESRCH:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.policy.expressions import Expression, ValueExpression
     from seccompgen.policy.groups import Member
+    from seccompgen.policy.keys import Condition, SyscallGroup
     from seccompgen.policy.layers import Layer
-    from seccompgen.policy.schema import Argument, Group
 
 _MOST_HINTS = 50
 """The most unknown names that get a suggestion; each is compared with every known name."""
@@ -61,7 +61,7 @@ def written_rules(
     count = 0
     for layer in layers:
         groups.define(layer.groups)
-        for i, group in enumerate(layer.content.syscalls or ()):
+        for i, group in enumerate(layer.rules):
             arches = _arches(layer, group, ("syscalls", i), answered, problems, notes)
             own = multiplexed if group.multiplexed is None else group.multiplexed
             for rules in _group_rules(layer, i, group, groups):
@@ -90,14 +90,14 @@ def _through(name: str) -> list[str]:
 
 
 def _group_rules(
-    layer: Layer, number: int, group: Group, groups: Groups
+    layer: Layer, number: int, group: SyscallGroup, groups: Groups
 ) -> Iterator[list[WrittenRule]]:
     """Yield the lists of rules of one group of a file."""
     label, here = f"rule {number + 1}", ("syscalls", number)
     when = _expression(layer, group.when, *here, "when")
     listed = Origin(label, layer.position(*here))
     rules: list[WrittenRule] = []
-    for j, name in enumerate(group.names):
+    for j, name in enumerate(map(str, group.names)):
         where = layer.position(*here, "names", j)
         if is_mention(name):
             origin = Origin(f"{label}, {name}", where)
@@ -120,12 +120,12 @@ def _group_rules(
             parts.append(own)
         parts += (
             _test(layer, argument, (*place, "arguments", k))
-            for k, argument in enumerate(entry.arguments or ())
+            for k, argument in enumerate(entry.arguments)
         )
         whole = parts[0] if len(parts) == 1 else AllOf(tuple(parts))
         where = layer.position(*place, "name")
         origin = Origin(label, where)
-        yield [WrittenRule(entry.name, whole, group.action, where, origin, group.optional)]
+        yield [WrittenRule(str(entry.name), whole, group.action, where, origin, group.optional)]
 
 
 def _of_member(call: Member, mention: Position) -> Expression | None:
@@ -139,14 +139,14 @@ def _both(a: Expression | None, b: Expression | None) -> Expression | None:
 
 def _arches(
     layer: Layer,
-    group: Group,
+    group: SyscallGroup,
     here: tuple[str | int, ...],
     answered: Sequence[Table],
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> frozenset[str] | None:
     """Return the ABIs that ``group`` is for, by canonical name; None for all."""
-    if group.arches is None:
+    if not group.arches:
         return None
     names = []
     for k, spelling in enumerate(group.arches):
@@ -166,7 +166,7 @@ def _expression(layer: Layer, text: str | None, *path: str | int) -> Expression 
     return None if text is None else parse_condition(text, layer.places(text, *path))
 
 
-def _test(layer: Layer, argument: Argument, path: tuple[str | int, ...]) -> ArgumentTest:
+def _test(layer: Layer, argument: Condition, path: tuple[str | int, ...]) -> ArgumentTest:
     """Return the test that one of ``arguments`` stands for."""
     named = argument.argument
     op = argument.operation

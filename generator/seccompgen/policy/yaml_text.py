@@ -7,6 +7,8 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from seccompgen.policy.keys import POLICY_KEYS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -14,13 +16,6 @@ _WIDTH = 96
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?|v[0-9]+\.[0-9]+")
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 """Plain text that some YAML takes for another value, in any case."""
-
-POLICY_KEYS = (
-    *("description", "arches", "compat_arches", "kernel", "default_action", "unknown_action"),
-    *("bad_arch_action", "multiplexed", "no_new_privs", "flags", "install_on_import", "groups"),
-    "syscalls",
-)
-"""The keys of a policy file, in the order in which `policy_text` writes them."""
 
 
 def policy_text(data: dict[str, Any], comments: Mapping[int, Iterable[str]] | None = None) -> str:
@@ -32,7 +27,7 @@ def policy_text(data: dict[str, Any], comments: Mapping[int, Iterable[str]] | No
 
 
 def _lines(data: dict[str, Any], comments: Mapping[int, Iterable[str]]) -> Iterator[str]:
-    for key in POLICY_KEYS[:-1]:
+    for key in [key for key in POLICY_KEYS if key not in {"include", "syscalls"}]:
         if key == "description" and _is_block(data.get(key, "")):
             whole = data[key].endswith("\n")
             yield f"description: |{'' if whole else '-'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,13 @@ from seccompgen.io.reading import read_file
 from seccompgen.policy.form import (
     boolean,
     key,
+    list_of,
     mapping_of,
     maybe,
     parsed,
-    required_key,
     section,
     text,
-    tuple_of,
+    with_keys,
 )
 
 if TYPE_CHECKING:
@@ -73,26 +73,26 @@ def _only(expected: object) -> Any:
             raise ValueError(f"must be {expected!r}")
         return expected
 
-    return key(parsed(parse), expected)
+    return key(parsed(parse), default=expected)
 
 
-_file = parsed(_file_name, text)
-_abis = tuple_of(parsed(_abi_name))
+_file = parsed(_file_name, then=text)
+_abis = list_of(parsed(_abi_name))
 _sha256 = parsed(_hash)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@with_keys
 class Hashed:
     """A file by its name, or by its path from the manifest's directory."""
 
-    name: str = required_key(text)
-    sha256: str = required_key(_sha256)
+    name: str = key(text)
+    sha256: str = key(_sha256)
 
 
 _hashed = section(Hashed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@with_keys
 class Vendored:
     """One filter: the package or the file that holds it, and what that was made from.
 
@@ -101,16 +101,16 @@ class Vendored:
     tables, ``tables_sha256`` the hash of those of ``abis``.
     """
 
-    file: str = required_key(_file)
-    policy: str = required_key(text)
-    stock: bool = required_key(boolean)
-    sources: tuple[Hashed, ...] = required_key(tuple_of(_hashed))
-    linux: str = required_key(text)
-    tables_sha256: str = required_key(_sha256)
-    abis: tuple[str, ...] = required_key(_abis)
+    file: str = key(_file)
+    policy: str = key(text)
+    stock: bool = key(boolean)
+    sources: tuple[Hashed, ...] = key(list_of(_hashed))
+    linux: str = key(text)
+    tables_sha256: str = key(_sha256)
+    abis: tuple[str, ...] = key(_abis)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@with_keys
 class Manifest:
     """All of it. ``arches`` are the ABIs that were asked for, none if all that the policies have.
 
@@ -121,14 +121,14 @@ class Manifest:
 
     about: str = _only(_ABOUT)
     format: int = _only(1)
-    single_file: bool = required_key(boolean)
+    single_file: bool = key(boolean)
     report_only: bool = key(boolean, default=False)
-    arches: tuple[str, ...] = required_key(_abis)
-    optimize: Optimize = required_key(parsed(Optimize))
-    bitmap: bool = required_key(boolean)
-    profile: Hashed | None = required_key(maybe(_hashed))
-    filters: tuple[Vendored, ...] = required_key(tuple_of(section(Vendored)))
-    files: dict[str, str] = required_key(mapping_of(_file_name, _sha256))
+    arches: tuple[str, ...] = key(_abis)
+    optimize: Optimize = key(parsed(Optimize))
+    bitmap: bool = key(boolean)
+    profile: Hashed | None = key(maybe(_hashed))
+    filters: tuple[Vendored, ...] = key(list_of(section(Vendored)))
+    files: dict[str, str] = key(mapping_of(_file_name, _sha256))
 
 
 _manifest = section(Manifest)
@@ -156,7 +156,7 @@ def read_manifest(path: Path) -> Manifest | None:
     faults: list[Fault] = []
     problem = "it was edited"
     try:
-        manifest: Manifest | None = _manifest(json.loads(data), (), faults)
+        manifest: Manifest | None = _manifest.check(json.loads(data), (), faults)
         if manifest and render_manifest(manifest) == data:
             return manifest
     except (ValueError, RecursionError):
