@@ -75,7 +75,7 @@ MARKED = {
     "an operation": (f"{OPENAT}{{operation: Same}}\n", 8, "no operation"),
     "an argument": (
         f"{OPENAT}{{argument: flag, operation: Equal}}\n",
-        *(8, "this call has dfd, filename, flags, mode"),
+        *(8, 'Valid values: "dfd", "filename", "flags", "mode"'),
     ),
     "a constant": (
         f"{OPENAT}{{argument: flags, operation: Equal, value: O_CRAET}}\n",

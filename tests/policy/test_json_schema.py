@@ -255,6 +255,13 @@ def accepted(data: object, directory: Path) -> bool:
     return True
 
 
+def has_whole_float(data: object) -> bool:
+    """Return True if there is a 1.0, an integer to JSON Schema but not to us."""
+    if isinstance(data, dict | list):
+        return any(map(has_whole_float, data.values() if isinstance(data, dict) else data))
+    return isinstance(data, float) and data.is_integer()
+
+
 def well_formed(data: object) -> bool:
     try:
         validate(Document("p", data, {}, {}))
@@ -273,7 +280,7 @@ def test_it_agrees_with_the_checks(tmp_path: Path, examples: int) -> None:
     def examine(policy: object) -> None:
         refused = refusals(policy)
         if not well_formed(policy):
-            assert refused
+            assert refused or has_whole_float(policy)
         elif refused:
             assert not accepted(policy, tmp_path)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from itertools import groupby
+from operator import itemgetter
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
@@ -9,24 +13,50 @@ from seccompgen.core.argument_families import families_of
 from seccompgen.core.text import some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from seccompgen.core.facts import Constant, Facts, Prototype
     from seccompgen.core.tables import Tables
 
 
-def offer(described: Mapping[str, str]) -> dict[str, Any]:
-    """Return a schema of all texts, by which an editor offers these, each with what it means.
+_ESCAPE = re.compile(r"[][$()*+.?\\^{|}]")
 
-    ``enum`` would do for a few words; of hundreds an editor lists all in each message.
-    """
+
+def escaped(text: str) -> str:
+    """Return a pattern for ``text``; `re.escape` escapes more than ECMAScript's mode "u" takes."""
+    return _ESCAPE.sub(r"\\\g<0>", text)
+
+
+def offer(described: Mapping[str, str]) -> dict[str, Any]:
+    """Return a schema of all texts, by which an editor offers these with their descriptions."""
     words = [{"const": word, "description": text} for word, text in described.items()]
     return {"type": "string", "anyOf": [*words, {"type": "string"}]}
 
 
 def one_of(words: Iterable[str], otherwise: str) -> dict[str, str]:
-    """Return what a schema says of a text that is one of ``words``, and what an editor if not."""
-    return {"pattern": f"^({'|'.join(words)})$", "patternErrorMessage": otherwise}
+    """Return the schema of a text that is one of ``words``, with a message for any other."""
+    return {"pattern": f"^{any_of(words)}$", "patternErrorMessage": otherwise}
+
+
+def any_of(words: Iterable[str], spell: Callable[[str], str] = escaped) -> str:
+    """Return a pattern for these words, which has what several begin with once.
+
+    ``spell`` returns the pattern for a part of a word.
+    """
+    every = sorted(set(words))
+    same = commonprefix(every)  # noqa: RUF071 - these are words
+    rest = [word.removeprefix(same) for word in every]
+    several = [
+        any_of(found, spell) for _, found in groupby(filter(None, rest), itemgetter(slice(1)))
+    ]
+    if not several:
+        return spell(same)
+    return f"{spell(same)}(?:{'|'.join(several)}){'?' if '' in rest else ''}"
+
+
+def folded(word: str) -> str:
+    """Return a pattern for ``word`` in any case; JSON Schema's have no flag for that."""
+    return "".join(f"[{c.upper()}{c.lower()}]" if c.isalpha() else escaped(c) for c in word)
 
 
 def call_descriptions(tables: Tables) -> dict[str, str]:
@@ -82,7 +112,7 @@ class CallConditions:
         other = f"(?!({'|'.join(prefixes)})_)[A-Za-z_][A-Za-z0-9_]*"
         return {
             "type": "string",
-            "pattern": f"^({other}|{'|'.join(sorted(known))})$",
+            "pattern": f"^({other}|{any_of(known)})$",
             "patternErrorMessage": "no constant of that name",
         }
 
@@ -101,8 +131,14 @@ class CallConditions:
             return ""
         if call != "ioctl":
             self._prefixes |= {name.partition("_")[0] for name in names if "_" in name[1:]}
-        found = offer({name: _value_of(self._facts.constants[name]) for name in sorted(names)})
-        found = {"anyOf": [*found["anyOf"], {"type": "integer"}]}
+        if call == "ioctl":  # its requests encode what they are; they are too many to describe
+            words: list[Any] = [{"enum": sorted(names)}]
+        else:
+            words = [
+                {"const": name, "description": _value_of(self._facts.constants[name])}
+                for name in sorted(names)
+            ]
+        found = {"anyOf": [*words, {"type": ["string", "integer"]}]}
         same = (name for name, one in self.definitions.items() if one == found)
         return next(same, None) or self._define(f"{call}_{argument}", found)
 
@@ -139,9 +175,6 @@ def _declared(name: str, prototype: Prototype) -> str:
 
 def _conditions(arguments: Mapping[str, str]) -> dict[str, Any]:
     """Return what a condition on one of ``arguments`` may say."""
-    names = offer(dict.fromkeys(arguments, "")) | one_of(
-        [*arguments, "arg[0-5]"], f"this call has {', '.join(arguments)}"
-    )
     offered = []
     for name, definition in arguments.items():
         if definition:
@@ -149,5 +182,5 @@ def _conditions(arguments: Mapping[str, str]) -> dict[str, Any]:
             said = {"properties": {"argument": {"const": name}}, "required": ["argument"]}
             values = {"properties": {"value": constants, "mask": constants}}
             offered.append({"if": said, "then": values})
-    argument = {"anyOf": [names, {"type": "integer"}]}
+    argument = {"anyOf": [{"enum": [*arguments]}, {"$ref": "#/$defs/place"}]}
     return {"properties": {"argument": argument}} | ({"allOf": offered} if offered else {})

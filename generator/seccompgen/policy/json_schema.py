@@ -7,7 +7,6 @@ calls, constants and arguments. A test compares it with the checks.
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS, ALIASES
@@ -15,7 +14,14 @@ from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, ActionKind, FilterFlag, Op
 from seccompgen.policy.form import Form, Key, keys_of, needed_keys, text
 from seccompgen.policy.groups import MARK, stock_groups
-from seccompgen.policy.json_facts import CallConditions, call_descriptions, offer, one_of
+from seccompgen.policy.json_facts import (
+    CallConditions,
+    any_of,
+    call_descriptions,
+    folded,
+    offer,
+    one_of,
+)
 from seccompgen.policy.keys import (
     NAME,
     POLICY_KEYS,
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 _WIDTH = 120
-_ESCAPE = re.compile(r"[][$()*+.?\\^{|}]")
 _PLAIN = {
     ActionKind.ALLOW: "The call is made.",
     ActionKind.LOG: "The call is made, and logged by the kernel.",
@@ -84,6 +89,12 @@ def policy_schema(tables: Tables) -> dict[str, Any]:
             "abi": _abi(),
             "call": _call(tables),
             "mention": _mention(),
+            "place": {
+                "anyOf": [
+                    {"type": "integer"},
+                    {"type": "string", "pattern": "^arg[0-5]$"},
+                ]
+            },
             "number": {"type": "integer", "minimum": -1, "maximum": U32},
             "value": _value(conditions),
             "when": {"type": "string", "minLength": 1, "examples": _EXAMPLES},
@@ -148,7 +159,7 @@ def _entry(conditions: CallConditions) -> dict[str, Any]:
 
 
 def _argument() -> dict[str, Any]:
-    masked = {"properties": {"operation": {"pattern": f"^\\s*{_folded('MaskedEqual')}\\s*$"}}}
+    masked = {"properties": {"operation": {"pattern": f"^\\s*{folded('MaskedEqual')}\\s*$"}}}
     narrow = {"properties": {"width": {"const": 32}}, "required": ["width"]}
     fits = {"if": {"type": "integer"}, "then": {"maximum": U32}}
     return _section(
@@ -173,17 +184,8 @@ def _value(conditions: CallConditions) -> dict[str, Any]:
 
 def _in_any_case(described: Mapping[str, str], what: str) -> dict[str, Any]:
     """Return the schema of one of several words, in any case and with spaces around."""
-    pattern = f"^\\s*({'|'.join(map(_folded, described))})\\s*$"
+    pattern = f"^\\s*{any_of(described, folded)}\\s*$"
     return offer(described) | {"pattern": pattern, "patternErrorMessage": f"no {what}"}
-
-
-def _folded(word: str) -> str:
-    """Return a pattern for ``word`` in any case; JSON Schema's have no flag for that."""
-    # ECMAScript's Unicode mode, which many validators use, refuses to have a hyphen escaped.
-    letters = (
-        f"[{c.upper()}{c.lower()}]" if c.isalpha() else _ESCAPE.sub(r"\\\g<0>", c) for c in word
-    )
-    return "".join(letters)
 
 
 def _call(tables: Tables) -> dict[str, Any]:
@@ -207,11 +209,11 @@ def _mention() -> dict[str, Any]:
 def _action() -> dict[str, Any]:
     told = {kind.name.lower(): text for kind, text in _PLAIN.items()}
     told |= {f"errno({name})": f"The call fails with {name}." for name in sorted(ERRNO_NAMES)}
-    names = "|".join(_folded(name) for name in sorted(ERRNO_NAMES))
-    forms = [_folded(kind.name) for kind in ActionKind]
+    names = any_of(ERRNO_NAMES, folded)
+    forms = [folded(kind.name) for kind in ActionKind]
     for kind, most in (("trap", RET_DATA_MAX), ("trace", RET_DATA_MAX), ("errno", ERRNO_MAX)):
         data = _up_to(most) + (f"|{names}" if kind == "errno" else "")
-        forms.append(f"{_folded(kind)}\\s*\\(\\s*({data})\\s*\\)")
+        forms.append(f"{folded(kind)}\\s*\\(\\s*({data})\\s*\\)")
     wrong = "no action, such as allow, errno(EACCES) or kill_process"
     return offer(told) | {"pattern": f"^\\s*({'|'.join(forms)})\\s*$", "patternErrorMessage": wrong}
 
