@@ -171,7 +171,6 @@ _JOURNAL = "".join(
 _PROGRAMS = {
     "worker": "#!/bin/sh\necho done\n",
     "tool": "#!/bin/sh\necho done\n",
-    "bin/dot": "#!/bin/sh\ngrep -q digraph && echo %PDF > tree.pdf\n",
     "bin/journalctl": f"#!/bin/sh\ncat <<'END'\n{_JOURNAL}END\n",
 }
 _PROJECT = '[tool.seccompgen]\npolicies = "seccomp"\noutput = "sandbox"\n'

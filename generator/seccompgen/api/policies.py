@@ -6,7 +6,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-import seccompgen.api.notebook  # noqa: F401 - gives programs and problems their HTML
 from seccompgen.api.values import Filter, document_of
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import Diagnostic, InputError

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.api.notebook import finding_html, show_as_html, verdict_html
 from seccompgen.api.policies import default_tables
 from seccompgen.api.values import Filter, document_of
 from seccompgen.core.abis import ABIS, require_abi
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import FilterSemantics
 
 _EVERYTHING_PERMITS = "up_to=KILL_PROCESS: then every answer permits; name a laxer action"
-show_as_html(Verdict, verdict_html)
-show_as_html(Finding, finding_html)
 FilterLike: TypeAlias = "Policy | Filter | Program | Path | str"
 """A filter: values, a program, or as text what a command line calls FILTER."""
 

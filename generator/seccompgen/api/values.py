@@ -42,12 +42,6 @@ class Filter(InstallKeys):
 
     policy: Policy
 
-    def _repr_html_(self) -> str:
-        """Return the filter as a notebook shows it."""
-        from seccompgen.api.notebook import policy_html  # noqa: PLC0415 - what reads policies
-
-        return policy_html(self)
-
     def install(self) -> int:
         """Compile the filter, and put it in force for the calling thread; it cannot be taken back.
 

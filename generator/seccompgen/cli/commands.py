@@ -106,7 +106,6 @@ SECTIONS = {
                 "report worker.yml -o report.html",
                 "report worker.yml --against released.yml -o report.html",
                 "report filter.bpf --arch x86_64 --svg -o tree.svg",
-                "report worker.yml --arch aarch64 --dot | dot -Tpdf -o tree.pdf",
             ),
         ),
     },
