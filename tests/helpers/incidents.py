@@ -130,13 +130,13 @@ def mended_findings(incident: Incident) -> tuple[Finding, ...]:
 
 def incidents_table() -> str:
     """Return the incidents as a table in Markdown."""
-    lines = ["| incident | what happened | began in | named |", "|---|---|---|---|"]
+    lines = ["| incident | began in | named |", "|---|---|---|"]
     for one in INCIDENTS:
         found = naming(one)
         named = f"no: {one.missed}"
         if found:
             named = f"`{' '.join(one.words)}`, {one.library} {release_named(one, found)}"
-        cells = (f"[{one.name}]({one.said('link')})", one.story, one.said("since"), named)
+        cells = (f"[{one.name}]({one.said('link')})", one.said("since"), named)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
