@@ -22,7 +22,8 @@ UNION = {
     "io": "console file_reach outputs reading streams",
     "kernel": "constants_file entry_points fact_files powers prototypes_file shipped since_file",
     "pipeline": "build files packages pool threads",
-    "formats": "detect load",
+    "formats": "android audit declaration detect kafel load minijail oci seccompiler strace "
+    "systemd",
     "policy": "conditions dead document expressions form ground groups "
     "horizon json_text lacking layers resolve schema stock written",
     "languages": "python",

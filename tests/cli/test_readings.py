@@ -9,7 +9,8 @@ import pytest
 from command import inside
 from hypothesis import given
 from hypothesis import strategies as st
-from seccompgen.core.foreign import Format, Reading, Runtime
+from seccompgen.core.foreign import Reading, Runtime
+from seccompgen.formats import READABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +71,7 @@ def test_formats_filters_and_abis_are_said_of_each(here: Path) -> None:
     [
         (("equiv", *TWO, "--caps", "3:"), "3: in front of a value is for that FILTER, but"),
         (("lint", "a.json", "--caps", "2:"), "2: in front of a value is for commands that compare"),
-        (("equiv", *TWO, "--from", "2:none"), "'none' is not one of 'seccompgen', 'oci'"),
+        (("equiv", *TWO, "--from", "2:none"), "'none' is not one of 'seccompgen', 'android'"),
         (("equiv", *TWO, "--caps", "2:not a cap"), "--caps: 'NOT A CAP' is no capability"),
     ],
 )
@@ -110,7 +111,7 @@ def test_a_combined_module_is_proved_as_its_parts_were_read(here: Path) -> None:
 
 READINGS = st.builds(
     Reading,
-    st.none() | st.sampled_from(Format),
+    st.none() | st.sampled_from(READABLE),
     st.none() | st.frozensets(st.sampled_from(["CAP_BPF", "CAP_CHOWN", "CAP_SYS_ADMIN"])),
     st.none() | st.tuples(st.integers(0, 99), st.integers(0, 99)),
     st.sampled_from(Runtime),
@@ -129,4 +130,4 @@ def test_options_say_all_choices(one: Reading, other: Reading, place: int) -> No
 
 def test_options_that_nobody_writes_are_no_choice() -> None:
     with pytest.raises(ValueError, match="none"):
-        Reading.of_options(("--from", "none"))
+        Reading.of_options(("--runtime", "none"))

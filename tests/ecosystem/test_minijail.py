@@ -13,7 +13,7 @@ from longer import long_but
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
-from seccompgen.core.foreign import Format, Reading
+from seccompgen.core.foreign import Reading
 from seccompgen.core.program import decode
 from seccompgen.formats import load_policy
 from seccompgen.verify import Code, Proof, meaning, prove
@@ -54,7 +54,7 @@ def compared(policy: Path, abi: str, output: Path) -> str:
     """Return how both take a policy: 'equal', 'refused' by both, or what differs."""
     theirs = compiled(policy, abi, output)
     try:
-        ours, _ = load_policy(policy, TABLES, Reading(Format.MINIJAIL, abis=(abi,)))
+        ours, _ = load_policy(policy, TABLES, Reading("minijail", abis=(abi,)))
     except InputError as error:
         return "refused" if isinstance(theirs, str) else f"refused by ours: {error}"
     if isinstance(theirs, str):

@@ -20,7 +20,7 @@ import pytest
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
-from seccompgen.core.foreign import Format, Reading, Runtime
+from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.problems import Problem
 from seccompgen.formats import load_policy, translate
 from seccompgen.verify import meaning
@@ -39,7 +39,7 @@ ALLOW, LOG, TRACE, ERRNO, TRAP = 0x7FFF0000, 0x7FFC0000, 0x7FF00000, 0x50000, 0x
 KILL_PROCESS, KILL_THREAD = 0x80000000, 0
 
 
-def read(text: str, form: Format, abi: str) -> tuple[Meaning, tuple[Diagnostic, ...]]:
+def read(text: str, form: str, abi: str) -> tuple[Meaning, tuple[Diagnostic, ...]]:
     draft = translate(text.encode(), "drawn", Reading(form, abis=(abi,)), TABLES)
     assert draft
     policy, notes = load_policy(draft.document(), TABLES)
@@ -208,7 +208,7 @@ def test_minijails_policies_mean_what_its_compiler_makes_of_them(abi: str) -> No
         drawn = drawn_minijail(draw, {"aarch64": "arm64"}.get(abi, abi))
         text = "\n".join([*drawn.lines, ""])
         try:
-            means, notes = read(text, Format.MINIJAIL, abi)
+            means, notes = read(text, "minijail", abi)
         except InputError as error:
             # What no call reaches is an error of ours, and nothing of a compiler's concern.
             kinds = {one.kind for one in error.diagnostics}
@@ -313,7 +313,7 @@ def test_seccompilers_filters_mean_what_it_makes_of_them(abi: str) -> None:
         one = {keys[0]: mismatch, keys[1]: match, "filter": rules}
         text = json.dumps({"main": one}, indent=draw.choice([None, 2]))
         try:
-            means, _ = read(text, Format.SECCOMPILER, abi)
+            means, _ = read(text, "seccompiler", abi)
         except InputError as error:
             assert "can never" in str(error), (text, str(error))
             seen["refused"] += 1
@@ -354,7 +354,7 @@ def for_libseccomp(rule: dict[str, Any], answer: int) -> libseccomp.Rule:
 @pytest.mark.skipif(not libseccomp.is_here(), reason="needs python3-seccomp of the system")
 def test_firecrackers_filters_mean_what_libseccomp_makes_of_them() -> None:
     draw, seen = random.Random(3), Counter[str]()
-    reading = Reading(Format.SECCOMPILER, runtime=Runtime.LIBSECCOMP, abis=("x86_64",))
+    reading = Reading("seccompiler", runtime=Runtime.LIBSECCOMP, abis=("x86_64",))
     while seen["filters"] < 25:
         rules = drawn_rules(draw)
         one = {"default_action": {"errno": 1}, "filter_action": "allow", "filter": rules}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
-from seccompgen.core.foreign import Format, Reading
+from seccompgen.core.foreign import OURS, Reading
 from seccompgen.filters.combine.convert import convert
 from seccompgen.formats import load_policy, translate
 from seccompgen.formats.detect import detect
@@ -29,12 +29,11 @@ ALLOW, LOG, ERRNO, TRAP, TRACE, NOTIFY, PROCESS, THREAD = (
     0x7FFF0000, 0x7FFC0000, 0x50000, 0x30000, 0x7FF00000, 0x7FC00000, 0x80000000, 0,
 )  # fmt: skip
 OWN = {
-    "web.kafel": Format.KAFEL,
-    "jail.cfg": Format.KAFEL,
-    "server.strace": Format.STRACE,
-    "audit.log": Format.AUDIT,
-    "recorded.log": Format.AUDIT,
-    "several.pfc": Format.PFC,
+    "kafel/web.kafel": "kafel",
+    "kafel/jail.cfg": "kafel",
+    "strace/server.strace": "strace",
+    "audit/audit.log": "audit",
+    "audit/recorded.log": "audit",
 }
 
 
@@ -64,7 +63,7 @@ def refused(file: Path, reading: Reading | None = None) -> list[str]:
 @pytest.mark.parametrize("name", OWN)
 def test_converts_to_the_same(name: str) -> None:
     converted = convert(FORMATS / name, TABLES)
-    assert f"# from {FORMATS / name}:" in converted.text or ".pfc:" in converted.text
+    assert f"# from {FORMATS / name}:" in converted.text
 
 
 @pytest.mark.parametrize(
@@ -99,11 +98,11 @@ def test_converts_to_the_same(name: str) -> None:
     ],
 )
 def test_kafel_answers(name: str, args: Sequence[int], expected: int) -> None:
-    assert answer(FORMATS / "web.kafel", name, *args) == expected
+    assert answer(FORMATS / "kafel" / "web.kafel", name, *args) == expected
 
 
 def test_kafel_knows_no_x32_and_kills_other_architectures() -> None:
-    file = FORMATS / "web.kafel"
+    file = FORMATS / "kafel" / "web.kafel"
     assert answer(file, "read", 1, by="x32") == PROCESS
     assert answer(file, "read", 1, by="i386") == THREAD
 
@@ -163,7 +162,7 @@ KAFEL_ERRORS = {
 
 @pytest.mark.parametrize("text", KAFEL_ERRORS)
 def test_kafel_errors_have_their_places(text: str, tmp_path: Path) -> None:
-    found = refused(written(tmp_path, text), Reading(Format.KAFEL))
+    found = refused(written(tmp_path, text), Reading("kafel"))
     assert len(found) == len(KAFEL_ERRORS[text]), found
     for one, expected in zip(found, KAFEL_ERRORS[text], strict=True):
         assert one.startswith(expected)
@@ -194,7 +193,7 @@ def test_places_in_a_configuration_of_nsjail(tmp_path: Path) -> None:
 
 
 def test_a_trace_is_what_was_called() -> None:
-    file = FORMATS / "server.strace"
+    file = FORMATS / "strace" / "server.strace"
     for name in ("read", "wait4", "451", "rt_sigreturn", "futex", "exit_group"):
         assert answer(file, name) == ALLOW, name
     assert answer(file, "fcntl64", by="i386") == ALLOW
@@ -214,13 +213,13 @@ def test_a_trace_is_what_was_called() -> None:
 )
 def test_what_strace_puts_before_calls(before: str, call: str, tmp_path: Path) -> None:
     file = written(tmp_path, f"{before}{call}\n+++ exited with 0 +++\n", "a.strace")
-    assert detect(file.read_bytes(), file.name) is Format.STRACE
+    assert detect(file.read_bytes()) == "strace"
     assert answer(file, "openat") == ALLOW
     assert answer(file, "read") == ERRNO | 1
 
 
 def test_audit_records_are_calls_of_their_architecture() -> None:
-    file = FORMATS / "audit.log"
+    file = FORMATS / "audit" / "audit.log"
     for name in ("socket", "openat", "ptrace", "9999", "exit_group"):
         assert answer(file, name) == ALLOW, name
     assert answer(file, "socketcall", by="i386") == ALLOW
@@ -240,11 +239,6 @@ def test_audit_records_are_calls_of_their_architecture() -> None:
             "1:1: the record has no arch= or no syscall=: it is cut off",
             "2:1: unknown arch=deadbeef",
         ]),
-        ("# filter for arch x86_64 (3221225534)\nif ($arch == 3221225534)\n"
-         "  if ($syscall == 0)\n    goto 5;\n  action ALOW;\n", [
-            "4:5: no line of libseccomp's pseudo filter code: 'goto 5;'",
-            "5:3: 'action ALOW;' is no action of seccomp",
-        ]),
     ],
 )  # fmt: skip
 def test_other_errors_have_their_places(text: str, errors: list[str], tmp_path: Path) -> None:
@@ -255,30 +249,30 @@ def test_other_errors_have_their_places(text: str, errors: list[str], tmp_path: 
 
 def test_formats_are_told_apart() -> None:
     for name, expected in OWN.items():
-        assert detect((FORMATS / name).read_bytes(), name) is expected, name
+        assert detect((FORMATS / name).read_bytes()) == expected, name
 
 
 def test_our_own_policies_are_ours() -> None:
     own = [
         *stock_policies().values(),
-        *(ROOT / "tests").rglob("*.yml"),
+        *(file for file in (ROOT / "tests").rglob("*.yml") if FORMATS not in file.parents),
         *(ROOT / "examples").rglob("*.yml"),
         *(ROOT / "policies").rglob("*.y*ml"),
     ]
     assert len(own) > 10
-    found = {file: detect(file.read_bytes(), file.name) for file in own}
-    assert {file for file, one in found.items() if one is not Format.SECCOMPGEN} == set()
+    found = {file: detect(file.read_bytes()) for file in own}
+    assert {file for file, one in found.items() if one != OURS} == set()
 
 
 def test_the_corpus_is_told_apart() -> None:
     if not SHARED.is_dir():
         pytest.skip("the corpus ../shared is not here")
     own = SHARED / "go-seccomp-bpf" / "seccomp.yml"
-    assert detect(own.read_bytes(), own.name) is Format.SECCOMPGEN
+    assert detect(own.read_bytes()) == OURS
     for file in SHARED.rglob("*"):
         if file.suffix in {".policy", ".json"}:
-            found = detect(file.read_bytes(), file.name)
-            assert found in {Format.SECCOMPGEN, Format.MINIJAIL, Format.OCI}, file
+            found = detect(file.read_bytes())
+            assert found in {OURS, "minijail", "oci"}, file
 
 
 def test_what_is_nothing_names_the_formats(tmp_path: Path) -> None:
@@ -291,19 +285,18 @@ def test_what_is_nothing_names_the_formats(tmp_path: Path) -> None:
 WORDS = st.sampled_from(
     ["ALLOW", "DENY", "ERRNO(1)", "POLICY a", "USE a", "DEFAULT", "{", "}", "(", ")", ",", "&&",
      "!", "read", "fd", "==", "|", "&", "0", "-1", "0x10", "SYSCALL[1]", "#define A 1",
-     '#include "a"', "\n", "if ($arch == 3221225534)", "  if ($syscall == 0)",
-     "    action ALLOW;", "else", "\n  ",
+     '#include "a"', "\n", "\n  ",
      "read(0) = 1", "type=SECCOMP", "arch=c000003e", "syscall=5", "17 ", "<unfinished ...>", "/*",
-     'seccomp_string: "', '"', "\\", "$a0.hi32", "type=1326 arch=x86_64 syscall=read"]
+     'seccomp_string: "', '"', "\\", "type=1326 arch=x86_64 syscall=read"]
 )  # fmt: skip
 
 
 @settings(max_examples=150, deadline=None)
 @given(
     text=st.one_of(st.lists(WORDS, max_size=30).map(" ".join), st.text(max_size=60)),
-    form=st.sampled_from([Format.KAFEL, Format.PFC, Format.STRACE, Format.AUDIT, None]),
+    form=st.sampled_from(["kafel", "strace", "audit", None]),
 )
-def test_arbitrary_text_is_a_policy_or_an_error(text: str, form: Format | None) -> None:
+def test_arbitrary_text_is_a_policy_or_an_error(text: str, form: str | None) -> None:
     try:
         draft = translate(text.encode(), "nowhere/a", Reading(form), TABLES)
     except InputError as error:

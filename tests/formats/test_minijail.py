@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
-from seccompgen.core.foreign import Format, Reading
+from seccompgen.core.foreign import Reading
 from seccompgen.core.problems import Problem
 from seccompgen.filters.combine.convert import convert
 from seccompgen.formats import load_policy, translate
@@ -26,13 +26,13 @@ DATA = Path(__file__).parents[1] / "data" / "formats" / "minijail"
 CROSVM = corpus.SHARED / "crosvm"
 X86_64 = ABIS["x86_64"]
 ALLOW, ERRNO, KILL, TRAP, LOG = 0x7FFF0000, 0x50000, 0, 0x30000, 0x7FFC0000
-READING = Reading(Format.MINIJAIL, abis=("x86_64",))
+READING = Reading("minijail", abis=("x86_64",))
 needs_corpus = pytest.mark.skipif(not CROSVM.is_dir(), reason="no ../shared/corpus/crosvm here")
 
 
 def answers(text: str, *calls: tuple[str, tuple[int]], abi: str = "x86_64") -> list[int]:
     """Return what a policy answers to calls by name, with their arguments."""
-    reading = Reading(Format.MINIJAIL, abis=(abi,))
+    reading = Reading("minijail", abis=(abi,))
     draft = translate(text.encode(), "demo.policy", reading, TABLES)
     assert draft
     policy, _ = load_policy(draft.document(), TABLES)
@@ -131,7 +131,7 @@ def test_statements_mean(text: str, expected: list[tuple[int, int]]) -> None:
     assert answers(text, *[("read", (value,)) for value, _ in expected]) == [
         answer for _, answer in expected
     ]
-    assert detect(text.encode(), "policy") is Format.MINIJAIL
+    assert detect(text.encode()) == "minijail"
 
 
 def test_words_of_32_bits_and_calls_that_socketcall_makes() -> None:

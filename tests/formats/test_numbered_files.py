@@ -11,7 +11,7 @@ from command import inside
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, InputError
-from seccompgen.core.foreign import Format, Reading
+from seccompgen.core.foreign import Reading
 from seccompgen.core.problems import Problem
 from seccompgen.formats import load_policy, translate
 from seccompgen.formats.minijail.text import render_minijail
@@ -68,7 +68,7 @@ def test_what_is_written_reads_as_the_policy(form: str, tmp_path: Path) -> None:
             assert "more than 64" in str(error)
             refused += 1
             continue
-        reading = Reading(Format(form), abis=("x86_64",))
+        reading = Reading(form, abis=("x86_64",))
         draft = translate(content, "demo", reading, TABLES)
         assert draft
         again, _ = load_policy(draft.document(), TABLES)

@@ -15,7 +15,7 @@ from longer import long_but
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
-from seccompgen.core.foreign import Format, Reading, Runtime
+from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.filters.combine.convert import convert
@@ -281,7 +281,7 @@ def test_a_profile_on_another_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[]", '{"kind": "SeccompProfile"}', '{"linux": {"seccomp": 1}}'])
 def test_what_is_no_profile(text: str, tmp_path: Path) -> None:
-    reading = Reading(Format.OCI)
+    reading = Reading("oci")
     assert "is no seccomp profile" in problems(tmp_path, text, reading)[0]
 
 

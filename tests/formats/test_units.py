@@ -13,7 +13,8 @@ from seccompgen.core.foreign import Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
-from seccompgen.formats import android, load_policy, translate
+from seccompgen.formats import load_policy, translate
+from seccompgen.formats.android import reader as android
 from seccompgen.formats.systemd import reader as systemd
 from seccompgen.formats.systemd.groups import systemd_groups
 from seccompgen.pipeline.build import build_policies, shipped_tables

@@ -66,7 +66,7 @@ _EXPORT = """
 import json, os, seccomp, signal, sys, tempfile
 out = []
 for arch, level, default, bad_arch, rules in json.load(sys.stdin):
-    with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as pseudo:
+    with tempfile.TemporaryFile() as file:
         if not os.fork():
             signal.alarm(20)
             f = seccomp.SyscallFilter(default)
@@ -85,32 +85,26 @@ for arch, level, default, bad_arch, rules in json.load(sys.stdin):
                     refused.append(place)
             file.write(json.dumps(refused).encode() + b"\\n")
             file.flush()
-            f.export_pfc(pseudo)
             f.export_bpf(file)
             os._exit(0)
         _, status = os.wait()
         assert status in (0, signal.SIGALRM), (arch, status)
-        pseudo.seek(0)
         file.seek(0)
         refused = json.loads(file.readline() or b"[]")
         program = file.read().hex() if status == 0 else ""
-        out.append([program, refused, pseudo.read().decode()])
+        out.append([program, refused])
 json.dump(out, sys.stdout)
 """
 
 
 class Peer(NamedTuple):
-    """``code`` is libseccomp's, for what ``policy`` says; ``refused`` names it would not take.
-
-    ``pseudo_code`` is the same as text.
-    """
+    """``code`` is libseccomp's, for what ``policy`` says; ``refused`` names it would not take."""
 
     abi: str
     level: int
     policy: dict[str, Any]
     code: Code
     refused: tuple[str, ...]
-    pseudo_code: str
 
 
 def peers(policies: Iterable[tuple[str, int, dict[str, Any]]]) -> list[Peer]:
@@ -133,13 +127,13 @@ def peers(policies: Iterable[tuple[str, int, dict[str, Any]]]) -> list[Peer]:
     assert done.returncode == 0, done.stderr
     found = []
     answers = json.loads(done.stdout)
-    for (abi, level, policy), (text, places, pseudo) in zip(asked, answers, strict=True):
+    for (abi, level, policy), (text, places) in zip(asked, answers, strict=True):
         if text:
             facts = architectures.ABIS[abi]
             code = Code(decode(bytes.fromhex(text), facts), facts.byte_order)
             names = {_rules(policy, abi)[place][1] for place in places}
             own = _without(policy, names)
-            found.append(Peer(abi, level, own, code, tuple(sorted(names)), pseudo))
+            found.append(Peer(abi, level, own, code, tuple(sorted(names))))
     return found
 
 

@@ -235,9 +235,9 @@ CASES = {
         "- 1\n",
         [
             "p.yml:1:1: a policy is a mapping with default_action and syscalls",
-            "p.yml: nothing here shows a format of policies; if it is one of seccompgen, oci, "
-            "minijail, seccompiler, kafel, systemd, android, pfc, strace, audit, "
-            "say so with --from",
+            "p.yml: nothing here shows a format of policies; if it is one of seccompgen, "
+            "android, audit, kafel, minijail, oci, seccompiler, strace, systemd, say so with "
+            "--from",
         ],
     ),
     "empty": ("", ["p.yml:1:1: the file is empty"]),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from seccompgen.core.errors import InputError
-from seccompgen.core.foreign import Format
+from seccompgen.core.foreign import OURS
 from seccompgen.formats import load_policy, load_policy_for
 from seccompgen.formats.detect import detect
 from seccompgen.formats.unread import unread
@@ -203,7 +203,7 @@ UNREAD = {
 def test_a_file_that_no_reader_knows_is_told_what_it_looks_like(tmp_path: Path, name: str) -> None:
     path = tmp_path / "profile"
     path.write_text(UNREAD[name])
-    assert detect(path.read_bytes(), "profile") is Format.SECCOMPGEN
+    assert detect(path.read_bytes()) == OURS
     with pytest.raises(InputError) as caught:
         load_policy(path, TABLES)
     assert str(caught.value).startswith(f"{path}: looks like {name}, "), caught.value

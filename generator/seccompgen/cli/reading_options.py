@@ -17,7 +17,8 @@ import click
 from seccompgen.cli.options import ParamType
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError
-from seccompgen.core.foreign import Format, Reading, Runtime
+from seccompgen.core.foreign import OURS, Reading, Runtime
+from seccompgen.formats import READABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +55,7 @@ def _option(*names: str, of: ParamType = click.STRING, **more: Any) -> Callable[
     return click.option(*names, type=_Placed(of), multiple=True, **more)
 
 
-_FORMATS = click.Choice([one.value for one in Format])
+_FORMATS = click.Choice([OURS, *READABLE])
 
 
 class _FormatOrBase(ParamType):
@@ -218,7 +219,7 @@ def _reading(said: Mapping[str, tuple[_Said, ...]], place: int | None) -> Readin
         chosen[name] = own or [value for where, value in values if where is None]
     last = {name: values[-1] if values else None for name, values in chosen.items()}
     return Reading(
-        Format(last["from_format"]) if last["from_format"] else None,
+        last["from_format"],
         None if last["caps"] is None else _capabilities(last["caps"]),
         _release(last["kernel"]) if last["kernel"] else None,
         Runtime(last["runtime"] or Runtime.RUNC.value),

@@ -13,19 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Format(Enum):
-    """A format of policy files; its value is its name on the command line."""
-
-    SECCOMPGEN = "seccompgen"
-    OCI = "oci"
-    MINIJAIL = "minijail"
-    SECCOMPILER = "seccompiler"
-    KAFEL = "kafel"
-    SYSTEMD = "systemd"
-    ANDROID = "android"
-    PFC = "pfc"
-    STRACE = "strace"
-    AUDIT = "audit"
+OURS = "seccompgen"
+"""The name of our own format; those of others are in `formats`."""
 
 
 class Runtime(Enum):
@@ -43,15 +32,15 @@ _PLACED = re.compile(r"([1-9][0-9]*):(.*)", re.DOTALL)
 class Reading:
     """The choices of a command line for the foreign policies that it names.
 
-    ``format`` is None where content decides. ``caps`` are the capabilities of an OCI container,
-    such as CAP_SYS_ADMIN, and ``kernel`` its release, such as (6, 1); None where nothing was said.
-    ``thread`` names one filter of a file that has several. ``abis`` are those that a file is for
-    which does not say it itself, by our names; none for the format's own default. ``systemd`` is
-    the release whose groups count, such as 257. ``outside`` are directories below which policies
-    may name files as well (`io.reach`); they are no part of what a policy means.
+    ``format`` is a name of `formats`, or None where content decides. ``caps`` are the capabilities
+    of an OCI container, such as CAP_SYS_ADMIN, and ``kernel`` its release, such as (6, 1); None
+    where nothing was said. ``thread`` names one filter of a file that has several. ``abis`` are the
+    ABIs to assume where the file names none, by our names; without any, the format's own default.
+    ``systemd`` is the release whose groups count, such as 257. ``outside`` are directories below
+    which policies may name files as well (`io.file_reach`); they do not change what a policy means.
     """
 
-    format: Format | None = None
+    format: str | None = None
     caps: frozenset[str] | None = None
     kernel: tuple[int, ...] | None = None
     runtime: Runtime = Runtime.RUNC
@@ -66,7 +55,7 @@ class Reading:
         They are for all FILTERs, or for the one at ``place``, from 1 on.
         """
         said = {
-            "--from": self.format.value if self.format else None,
+            "--from": self.format,
             "--caps": None if self.caps is None else ",".join(sorted(self.caps)),
             "--kernel": ".".join(map(str, self.kernel)) if self.kernel else None,
             "--runtime": None if self.runtime is Runtime.RUNC else self.runtime.value,
@@ -92,7 +81,7 @@ class Reading:
                 said.setdefault(option, []).append(value)
         last = {option: values[-1] for option, values in said.items()}
         return cls(
-            Format(last["--from"]) if "--from" in last else None,
+            last.get("--from"),
             frozenset(filter(None, last["--caps"].split(","))) if "--caps" in last else None,
             tuple(map(int, last["--kernel"].split("."))) if "--kernel" in last else None,
             Runtime(last.get("--runtime", Runtime.RUNC.value)),

@@ -1,4 +1,7 @@
-"""Other people's policies: a package for each format, or a module where that is enough.
+"""Other people's policies: a package for each format.
+
+A package declares itself (`declaration.Format`), and has a ``reader``, a ``writer`` or both.
+Nothing else lists the formats: command line, detection and tests ask this room.
 
 A reader translates a text into a `Draft`, which is checked and resolved as any policy is: there is
 no second meaning. What our language cannot say is an error at its place, never dropped. What a
@@ -7,9 +10,13 @@ writer makes is read back and proved before it is a file.
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from seccompgen.formats.declaration import Format
     from seccompgen.formats.load import (
         filter_names,
         load_policy,
@@ -19,7 +26,21 @@ if TYPE_CHECKING:
         translate,
     )
 
+FORMATS: dict[str, Format] = {
+    one.name: import_module(f"{__name__}.{one.name}").FORMAT
+    for one in iter_modules(__path__)
+    if one.ispkg
+}
+READABLE = tuple(name for name in FORMATS if find_spec(f"{__name__}.{name}.reader"))
+"""The formats that policies are read from, beside our own."""
+WRITABLE = tuple(name for name in FORMATS if find_spec(f"{__name__}.{name}.writer"))
+"""The formats that filters are written in for other tools."""
+
+
 __all__ = [
+    "FORMATS",
+    "READABLE",
+    "WRITABLE",
     "filter_names",
     "load_policy",
     "load_policy_for",

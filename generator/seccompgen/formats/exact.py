@@ -59,15 +59,13 @@ class ExactRules:
     """Rules for calls of one ABI, which `write` puts into ``draft``, first come first served.
 
     A rule that no call reaches is left out, with a note: our language takes it for a mistake,
-    others do not. ``quiet`` leaves out the note where it is the rule's own condition that never
-    holds, as it happens in what a compiler wrote. With ``scoped`` groups say their ABI.
+    others do not. With ``scoped`` groups say their ABI.
     """
 
     draft: Draft
     table: Table
     tables: Tables
     scoped: bool
-    quiet: bool = False
     _rules: list[_Written] = field(default_factory=list)
 
     def add(self, number: int, when: str | None, at: Position, block: tuple[str, Position]) -> None:
@@ -118,11 +116,10 @@ class ExactRules:
                 continue
             yield i
             by = [rule for k in own for rule in hidden[k] if rule.position != self._rules[i].at]
-            if by or not self.quiet:
-                why = f"{by[0].position} answers first" if by else "its condition never holds"
-                text = f"this rule for {name} never matches, and is left out: {why}"
-                note = Diagnostic(text, self._rules[i].at, Problem.RULE_SKIPPED)
-                self.draft.notes.append(note)
+            why = f"{by[0].position} answers first" if by else "its condition never holds"
+            text = f"this rule for {name} never matches, and is left out: {why}"
+            note = Diagnostic(text, self._rules[i].at, Problem.RULE_SKIPPED)
+            self.draft.notes.append(note)
 
     def _conditions(self, one: _Written) -> tuple[Predicate | None, ...]:
         """Return the alternatives of a rule's condition; always, if there are too many."""

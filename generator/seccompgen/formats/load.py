@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.foreign import PLAIN_READING, Format, Reading
+from seccompgen.core.foreign import OURS, PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
+from seccompgen.formats import FORMATS, READABLE
 from seccompgen.formats.detect import detect, shows_ours
 from seccompgen.io.reading import decode_text, read_file
 from seccompgen.policy.document import MAX_POLICY, Document
@@ -25,35 +26,6 @@ if TYPE_CHECKING:
     from seccompgen.formats.draft import Draft
     from seccompgen.policy.document import Source
 
-_MODULES: dict[Format, str] = {
-    Format.KAFEL: "kafel.reader",
-    Format.PFC: "pfc",
-    Format.STRACE: "strace",
-    Format.AUDIT: "audit.reader",
-    Format.OCI: "oci.reader",
-    Format.MINIJAIL: "minijail.reader",
-    Format.SECCOMPILER: "seccompiler.reader",
-    Format.SYSTEMD: "systemd.reader",
-    Format.ANDROID: "android",
-}
-"""The module that reads a format, by its name in this folder; it has ``read``."""
-
-
-_WITH_SEVERAL = frozenset({Format.SECCOMPILER, Format.ANDROID, Format.OCI})
-"""The formats of which a file may have several filters; their modules have ``filter_names``."""
-
-
-_NAMING_ABIS: dict[Format, re.Pattern[bytes] | None] = {
-    Format.MINIJAIL: None,
-    Format.SECCOMPILER: None,
-    Format.KAFEL: None,
-    Format.STRACE: None,
-    # Runtimes filter the machine's own ABI, whatever a profile lists: libseccomp adds it.
-    Format.OCI: None,
-    Format.SYSTEMD: re.compile(rb"SystemCallArchitectures"),
-}
-"""The formats whose files may leave their ABIs open, each with the setting that closes them."""
-
 
 def names_no_abi(source: Source, reading: Reading) -> bool:
     """Return True if a foreign policy does not say its ABIs."""
@@ -63,9 +35,8 @@ def names_no_abi(source: Source, reading: Reading) -> bool:
         content = read_file(source, MAX_POLICY)
     except OSError:
         return False  # such as a pipe, which cannot be read again
-    found = reading.format or detect(content, str(source))
-    sign = _NAMING_ABIS.get(found)
-    return found in _NAMING_ABIS and (sign is None or not sign.search(content))
+    found = reading.format or detect(content)
+    return found != OURS and not re.search(FORMATS[found].names_abis.encode(), content)
 
 
 def filter_names(content: bytes, file: str, reading: Reading) -> tuple[str, ...]:
@@ -73,11 +44,10 @@ def filter_names(content: bytes, file: str, reading: Reading) -> tuple[str, ...]
 
     Raises InputError where it cannot be read at all.
     """
-    found = reading.format or detect(content, file)
-    if found not in _WITH_SEVERAL or len(content) > MAX_POLICY:
+    found = reading.format or detect(content)
+    if found == OURS or not FORMATS[found].several or len(content) > MAX_POLICY:
         return ()
-    module = import_module(f"seccompgen.formats.{_MODULES[found]}")
-    names: tuple[str, ...] = module.filter_names(decode_text(content, file), file)
+    names: tuple[str, ...] = _reader(found).filter_names(decode_text(content, file), file)
     return names
 
 
@@ -87,15 +57,18 @@ def translate(content: bytes, file: str, reading: Reading, tables: Tables) -> Dr
     ``file`` names it in messages, and what it includes is looked for beside it. Raises InputError
     with every error of the file, and with what our language cannot say.
     """
-    found = reading.format or detect(content, file)
-    if found is Format.SECCOMPGEN:
+    found = reading.format or detect(content)
+    if found == OURS:
         return None
     if len(content) > MAX_POLICY:
         text = "larger than 1 MiB, which no policy is"
         raise InputError(Diagnostic(text, Position(file), Problem.TOO_LARGE))
-    module = import_module(f"seccompgen.formats.{_MODULES[found]}")
-    draft: Draft = module.read(decode_text(content, file), file, reading, tables)
+    draft: Draft = _reader(found).read(decode_text(content, file), file, reading, tables)
     return draft
+
+
+def _reader(name: str) -> Any:
+    return import_module(f"seccompgen.formats.{name}.reader")
 
 
 def load_policy(
@@ -172,6 +145,6 @@ def _own_layer(content: bytes, file: str, reading: Reading) -> Layer:
 
 def _no_format(file: str) -> Diagnostic:
     """Return that nobody's format shows itself in ``file``."""
-    names = ", ".join(one.value for one in Format)
+    names = ", ".join((OURS, *READABLE))
     text = f"nothing here shows a format of policies; if it is one of {names}, say so with --from"
     return Diagnostic(text, Position(file), Problem.MALFORMED_FILE)

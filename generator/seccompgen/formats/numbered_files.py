@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
-from seccompgen.core.foreign import Format, Reading
+from seccompgen.core.foreign import Reading
 from seccompgen.formats import translate
 from seccompgen.formats.minijail.text import render_minijail
 from seccompgen.formats.minijail.writer import minijail_policy
@@ -67,7 +67,7 @@ def require_read_back(
     """
     abi, source = program.abi, Position(policy.sources[-1][0])
     try:
-        draft = translate(content, policy.name, Reading(Format(form), abis=(abi.name,)), tables)
+        draft = translate(content, policy.name, Reading(form, abis=(abi.name,)), tables)
         assert draft
         again, _ = resolve_policy(draft.document(), tables)
     except InputError as error:

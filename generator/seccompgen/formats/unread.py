@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from seccompgen.core.foreign import Format
+from seccompgen.formats import READABLE
 
 _LOOKED_AT = 1 << 16
-_READ = ", ".join(one.value for one in Format if one is not Format.SECCOMPGEN)
+_READ = ", ".join(READABLE)
 _NOT_READ = (
     f"which no command reads: write its calls into a policy of ours; of others' formats "
     f"these are read: {_READ}"

@@ -145,9 +145,6 @@ FOREIGN = {
     '"filter": [{"syscall": "ptrace"}]}}',
     "a.kafel": "ERRNO(13) { ptrace }\nDEFAULT ALLOW\n",
     "jail.cfg": 'name: "a"\nseccomp_string: "ERRNO(13) { ptrace } DEFAULT ALLOW"\n',
-    "a.pfc": "# pseudo filter code start\n# filter for arch x86_64 (3221225534)\n"
-    "if ($arch == 3221225534)\n  if ($syscall == 101)\n    action ERRNO(13);\n"
-    "  action ALLOW;\naction KILL;\n",
     "a.service": "[Service]\nExecStart=/bin/true\nSystemCallFilter=~ptrace:EACCES\n",
     "SYSCALLS.TXT": "int read(int) all\nint execve(void) all\nvoid exit_group(int) all\n",
     "a.strace": 'execve("/bin/true", ["true"], 0x7ffc /* 20 vars */) = 0\nread(3, "x", 1) = 1\n'

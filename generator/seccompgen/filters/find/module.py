@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.foreign import PLAIN_READING, Reading
+from seccompgen.core.foreign import OURS, PLAIN_READING, Reading
 from seccompgen.core.model import U32, FilterFlag, Settings
 from seccompgen.core.problems import Problem
+from seccompgen.formats import READABLE
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.pipeline.packages import INIT_NAME
 from seccompgen.verify import Operation
@@ -53,9 +54,10 @@ class Banner:
         They are plain where the command does not say any that there are.
         """
         try:
-            return Reading.of_options(self.redo, place)
+            found = Reading.of_options(self.redo, place)
         except ValueError:
             return PLAIN_READING
+        return found if found.format in {None, OURS, *READABLE} else PLAIN_READING
 
 
 _BANNER_LINE = re.compile(

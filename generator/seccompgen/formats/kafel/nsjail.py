@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
+from seccompgen.formats.kafel import CONFIGURATION
 from seccompgen.formats.kafel.text import Source
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
@@ -16,8 +17,6 @@ _PART = re.compile(
     r"|(?P<key>\bseccomp_(?:string|policy_file)\b)[ \t]*:?"
     r"|[^#\"'\s\w]|\w+"
 )
-KEY = re.compile(r"^[ \t]*seccomp_(?:string|policy_file)[ \t]*:", re.M)
-"""Stands in a configuration that has a policy."""
 
 
 class PolicyFile(NamedTuple):
@@ -32,7 +31,7 @@ def policy_of_config(text: str, file: str) -> Source | PolicyFile | None:
 
     Strings in a row are one, as in C, and each ``seccomp_string`` is a line of its own.
     """
-    if not KEY.search(text):
+    if not re.search(CONFIGURATION, text):
         return None
     letters: list[str] = []
     origins: list[int] = []

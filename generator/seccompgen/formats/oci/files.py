@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import X32_SYSCALL_BIT
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
-from seccompgen.core.foreign import Format, Reading, Runtime
+from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import U32, ActionKind, Origin
 from seccompgen.core.problems import Problem
 from seccompgen.core.word import ARCH, ARGS, NR
@@ -109,7 +109,7 @@ def _require_exact(
 
 def _read_otherwise(content: bytes, file: str, program: Program, tables: Tables) -> str | None:
     """Return a call that a profile, read as any is, answers otherwise than the program."""
-    reading = Reading(Format.OCI, runtime=Runtime.LIBSECCOMP)
+    reading = Reading("oci", runtime=Runtime.LIBSECCOMP)
     draft = translate(content, file, reading, tables)
     assert draft is not None
     policy, _ = resolve_policy(draft.document(), tables)

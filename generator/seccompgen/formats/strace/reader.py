@@ -14,9 +14,9 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import printable
-from seccompgen.formats.detect import BEFORE, PROCESS
 from seccompgen.formats.draft import Draft
 from seccompgen.formats.observed import Observed
+from seccompgen.formats.strace import BEFORE, PROCESS
 from seccompgen.formats.targets import target_abis
 from seccompgen.policy.implied import SIGCHLD, SIGPIPE
 

@@ -1,0 +1,109 @@
+"""Each format has samples, invalid files, and a section of docs/formats.md, whoever adds it.
+
+Samples lie in tests/data/formats/NAME, invalid files in its folder ``invalid``.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+from longer import few_and_many
+from proving import TABLES
+from seccompgen.core.errors import InputError
+from seccompgen.core.foreign import Reading
+from seccompgen.filters.combine.convert import Converted, convert_all
+from seccompgen.formats import FORMATS, READABLE, WRITABLE, filter_names, translate
+from seccompgen.formats.detect import detect
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data" / "formats"
+PAGE = (ROOT / "docs" / "formats.md").read_text()
+FEWEST_INVALID = 3
+
+
+@lru_cache(maxsize=32)
+def samples(name: str) -> list[Path]:
+    """Return the files of a format's folder that show the format; others are parts of them."""
+    found = [file for file in sorted((DATA / name).iterdir()) if file.is_file()]
+    return [file for file in found if detect(file.read_bytes()) == name]
+
+
+def test_each_format_is_read_or_written() -> None:
+    assert {*READABLE, *WRITABLE} == FORMATS.keys()
+    assert {one.name for one in DATA.iterdir()} == {*READABLE}
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_a_sample_is_converted_and_proved(name: str) -> None:
+    converted: list[Converted] = []
+    for file in samples(name):
+        try:
+            converted += convert_all(file, TABLES).values()
+        except InputError:
+            continue  # such as a list that belongs to another file
+    assert converted
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_an_invalid_file_has_a_line_and_a_column(name: str) -> None:
+    files = sorted((DATA / name / "invalid").iterdir())
+    assert len(files) >= FEWEST_INVALID
+    for file in files:
+        with pytest.raises(InputError) as caught:
+            translate(file.read_bytes(), str(file), Reading(name), TABLES)
+        for one in caught.value.diagnostics:
+            assert one.position, (file, one)
+            assert one.position.line, (file, one)
+            assert one.position.column, (file, one)
+
+
+@few_and_many(60, 600, "tries")
+@pytest.mark.parametrize("name", READABLE)
+def test_a_changed_sample_is_a_policy_or_an_error(name: str, tries: int) -> None:
+    draw = random.Random(name)
+    for _ in range(tries):
+        file = draw.choice(samples(name))
+        text = changed(file.read_text(), draw)
+        for thread in (None, *names(text, name)[:1]):
+            try:
+                draft = translate(text.encode(), str(file), Reading(name, thread=thread), TABLES)
+            except InputError as error:
+                assert all(one.position for one in error.diagnostics), text
+            else:
+                assert draft, text
+                assert draft.document(), text
+
+
+def names(text: str, name: str) -> tuple[str, ...]:
+    try:
+        return filter_names(text.encode(), "changed", Reading(name))
+    except InputError:
+        return ()
+
+
+def changed(text: str, draw: random.Random) -> str:
+    """Return ``text`` with a part left out, repeated, or replaced by another."""
+    for _ in range(draw.randint(1, 3)):
+        words = re.findall(r"\w+|\s+|.", text) or ["\n"]
+        at, size = draw.randrange(len(words)), draw.choice((1, 1, 2, 8))
+        other = draw.randrange(len(words))
+        twice, another = words[at : at + size] * 2, words[other : other + size]
+        part = draw.choice(([], twice, another, ["-1"], ['"', "{"]))
+        text = "".join([*words[:at], *part, *words[at + size :]])
+    return text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_it_has_a_section_and_a_row(name: str) -> None:
+    one = FORMATS[name]
+    if name in READABLE:
+        assert f"\n| {one.title} | `{name}` | {one.meaning} |\n" in PAGE
+    anchors = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in
+               re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}  # fmt: skip
+    linked = re.findall(r"\(#([\w-]+)\)", one.title)
+    assert linked
+    assert anchors >= {*linked}
