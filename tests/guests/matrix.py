@@ -50,7 +50,7 @@ In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures t
 _TAIL = """\
 ## What these kernels lack
 
-Numbers that a table has and a kernel of that age lacks, with the reason (and the ABIs):
+Numbers that a table has and some of these kernels lack, by the reason (and the ABIs):
 
 {excuses}
 
@@ -146,7 +146,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
         differences=f"There were {differences} differences." if differences else "None differed.",
         faults=max(result["faults"] or 0 for result in ran),
     )
-    tail = _TAIL.format(excuses=_reasons(ran, "excuses"), untried=_counts(ran))
+    tail = _TAIL.format(excuses=_reasons(ran), untried=_counts(ran))
     return f"{head}\n{tail}"
 
 
@@ -193,15 +193,17 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _reasons(ran: Iterable[Mapping[str, Any]], kind: str) -> str:
-    where: dict[tuple[str, str], set[str]] = {}
+def _reasons(ran: Iterable[Mapping[str, Any]]) -> str:
+    where: dict[str, tuple[set[str], set[str]]] = {}
     for result in ran:
-        for name, why in result[kind].items():
-            where.setdefault((why, name), set()).add(result["abi"])
-    alike: dict[tuple[str, str], list[str]] = {}
-    for (why, name), abis in sorted(where.items()):
-        alike.setdefault((why, ", ".join(sorted(abis))), []).append(f"`{name}`")
-    lines = [f"- {why} ({abis}): {', '.join(names)}" for (why, abis), names in alike.items()]
+        for name, why in result["excuses"].items():
+            abis, names = where.setdefault(why, (set(), set()))
+            abis.add(result["abi"])
+            names.add(f"`{name}`")
+    lines = (
+        f"- {why} ({', '.join(sorted(abis))}): {', '.join(sorted(names))}"
+        for why, (abis, names) in sorted(where.items())
+    )
     return "\n".join(lines)
 
 
