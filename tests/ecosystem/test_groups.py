@@ -57,7 +57,7 @@ def parts(name: str) -> set[str]:
 def explained(name: str) -> set[str]:
     """Return the patterns of names that the page's rows for a group, and for its parts, have."""
     rows = re.findall(
-        r"^\| (`@.*?`) \| (.*?) \| .*\|$", PAGE.partition("## Beside systemd")[2], re.M
+        r"^\| (`@.*?`) \| (.*?) \| .*\|$", PAGE.partition("## Compared with systemd")[2], re.M
     )
     patterns = set()
     for groups, difference in rows:
