@@ -7,8 +7,7 @@ from collections import defaultdict
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from seccompgen.core.argument_families import families_of
-from seccompgen.core.known_families import DIRECTORY_DESCRIPTORS, FILE_MODES, SIGNALS
+from seccompgen.core.argument_families import families_of, known_families
 from seccompgen.core.spelling import number
 from seccompgen.scan.processor import Register, Slot
 
@@ -31,7 +30,9 @@ _C = {
     "aarch64": ("x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"),
 }
 """Where the kernel, and a C function, finds arguments; on i386 the latter are on the stack."""
-_LEFT_OUT = frozenset({DIRECTORY_DESCRIPTORS, FILE_MODES, SIGNALS})
+_LEFT_OUT = frozenset(
+    known_families().named[name] for name in ("directory_descriptors", "file_modes", "signals")
+)
 """Constants of which none makes a call another one."""
 _ADDRESS = re.compile(r"\|0x[0-9a-f]{5}")
 """The rest of an address where some of its bits have names."""

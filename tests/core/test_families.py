@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.core import argument_families
 from seccompgen.core.abis import ABIS
-from seccompgen.core.argument_families import dependent_families, families_of, family_of
+from seccompgen.core.argument_families import (
+    dependent_families,
+    families_of,
+    family_of,
+    known_families,
+)
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
     from seccompgen.core.constant_families import ConstantFamily
 
 FACTS = shipped_tables().facts
-ARGUMENTS = sorted({*argument_families._FAMILIES, *argument_families._DEPENDENT})
+KNOWN = known_families()
+ARGUMENTS = sorted({*KNOWN.of_calls, *KNOWN.dependent})
 FAMILIES = {family: place for place in ARGUMENTS for family in families_of(*place)} | {
-    family: ("*", name) for name, family in argument_families._ANYWHERE.items()
+    family: ("*", name) for name, family in KNOWN.anywhere.items()
 }
 
 VALUED = {
@@ -32,6 +37,10 @@ NOT_EXPORTED = {
     "PER_HPUX",  # of older tags
 }
 """Words that a user of the kernel knows, and that its own exported headers may lack."""
+
+
+def test_every_named_family_is_one_of_an_argument() -> None:
+    assert {*KNOWN.named.values()} <= {*FAMILIES}
 
 
 @pytest.mark.few(35, "tries many values")

@@ -13,7 +13,7 @@ from known_facts import known_facts
 from named_conditions import comparisons_of
 from seccompgen.core.abis import ABIS
 from seccompgen.core.argument_families import families_of, family_of
-from seccompgen.core.constant_families import ConstantFamily, values_family
+from seccompgen.core.constant_families import ConstantFamily
 from seccompgen.core.facts import NO_FACTS, Constant, Facts
 from seccompgen.core.model import U32, U64, All, Comparison, Op
 from seccompgen.core.naming import Naming
@@ -243,7 +243,7 @@ def test_the_first_word_that_fits_names_a_value() -> None:
     constants = {name: Constant(name, 7) for name in ("B_ONE", "A_TWO", "A_ONE")}
     facts = Facts(constants)
     for text, name in (("A_* B_*", "A_ONE"), ("B_ONE A_*", "B_ONE"), ("A_* -A_ONE", "A_TWO")):
-        assert values_family(text).on(facts, X86_64).whole == {7: name}
+        assert ConstantFamily(text).on(facts, X86_64).whole == {7: name}
     assert ConstantFamily(flags="A_*", mask="0x3").on(facts, X86_64).mask == 3
 
 

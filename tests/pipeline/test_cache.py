@@ -275,8 +275,8 @@ def test_what_decides_a_program_is_what_is_loaded_to_make_one(policy: Path, tmp_
     assert set(loaded) <= named
     beyond = {str(Path(path).relative_to(package)) for path in named - set(loaded)}
     # Tables can name numbers when somebody prints them, which is done where no program is made.
-    naming = {f"core/{n}.py" for n in ("naming", "spelling", "argument_families")}
-    naming |= {f"core/{n}.py" for n in ("constant_families", "known_families")}
+    names = ("naming", "spelling", "argument_families", "constant_families")
+    naming = {f"core/{name}.py" for name in names}
     assert beyond - naming <= {"core/objective.py", "core/sets.py", "verify/smt.py"}
 
 

@@ -1,13 +1,11 @@
-"""Families of constants: the names that the values of one argument are made of.
+"""Families of constants: names for the values of one argument.
 
-A family is text. Words are names of constants, or their beginnings, ended by ``*``. The first word
-that fits a value names it, so that 0x541b is FIONREAD and not TIOCINQ. ``-`` takes names out.
-``KVM_*@ae`` is a request of an ioctl whose type, bits 8 to 15, is 0xae: other constants begin with
-KVM_ as well. Sources: the man pages of the calls, and the headers that they name.
+A family is text; argument_families.json explains its words.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.facts import Constant, Facts
 
+_BRACES = re.compile(r"(\w+)\{([^}]*)\}")
 _REQUEST_TYPE = 0xFF00
 """Bits 8 to 15 of a request, on every architecture (asm/ioctl.h)."""
 
@@ -84,8 +83,9 @@ class _Words:
     """The words of a family's text."""
 
     def __init__(self, text: str) -> None:
-        self._wanted = [_Word(word) for word in text.split() if word[0] != "-"]
-        self._unwanted = [_Word(word[1:]) for word in text.split() if word[0] == "-"]
+        words = _BRACES.sub(_expanded, text).split()
+        self._wanted = [_Word(word) for word in words if word[0] != "-"]
+        self._unwanted = [_Word(word[1:]) for word in words if word[0] == "-"]
         self._last: tuple[Facts, list[tuple[int, _Word, Constant]]] | None = None
 
     def __contains__(self, name: str) -> bool:
@@ -137,6 +137,10 @@ class _Words:
                 yield constants[word.text]
 
 
+def _expanded(found: re.Match[str]) -> str:
+    return " ".join(f"{found[1]}{end}" for end in found[2].split())
+
+
 class _Word:
     """One name, or the beginning of names; requests of an ioctl with their type."""
 
@@ -153,23 +157,3 @@ class _Word:
         return value is not None and (
             self._request_type is None or value & _REQUEST_TYPE == self._request_type
         )
-
-
-def values_family(*words: str) -> ConstantFamily:
-    """Return the family of an argument that is one of several values."""
-    return ConstantFamily(whole=" ".join(words))
-
-
-def flags_family(*words: str, zero: str = "") -> ConstantFamily:
-    """Return the family of an argument that is a set of flags; ``zero`` is the name of none."""
-    return ConstantFamily(whole=zero, flags=" ".join(words))
-
-
-def prefixed(prefix: str, names: str) -> str:
-    """Return each of ``names`` behind ``prefix``."""
-    return " ".join(f"{prefix}{name}" for name in names.split())
-
-
-def requests(prefixes: str) -> str:
-    """Return words for requests: ``KVM:ae`` is ``KVM_*@ae``."""
-    return " ".join(f"{one.replace(':', '_*@')}" for one in prefixes.split())

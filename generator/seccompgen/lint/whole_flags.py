@@ -13,23 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.argument_families import dependent_families, family_of
-from seccompgen.core.known_families import (
-    CLONE_FLAGS,
-    DESCRIPTOR_FLAGS,
-    FILE_MODES,
-    FUTEX_OPERATIONS,
-    MAP_FLAGS,
-    MESSAGE_FLAGS,
-    MOUNT_FLAGS,
-    NAMESPACES,
-    OPEN_FLAGS,
-    PERSONALITIES,
-    PROTECTIONS,
-    SCHEDULERS,
-    SOCKET_TYPES,
-    UMOUNT_FLAGS,
-)
+from seccompgen.core.argument_families import dependent_families, family_of, known_families
 from seccompgen.core.model import U32, U64
 from seccompgen.core.naming import Naming
 from seccompgen.core.problems import Problem
@@ -49,6 +33,7 @@ if TYPE_CHECKING:
     from seccompgen.lint.view import FilterView
     from seccompgen.verify.call import Call
 
+_KNOWN = known_families().named
 _MOST_VALUES = 8
 """So many refused values of one argument get a finding each; of more, the first alone."""
 _PERMISSIONS = " ".join(f"{1 << bit:#o}" for bit in reversed(range(9)))
@@ -76,27 +61,27 @@ def _of(call: str, argument: str) -> ConstantFamily:
 
 
 ADDED_FLAGS: Mapping[ConstantFamily, _Added] = {
-    SOCKET_TYPES: _added("SOCK_CLOEXEC SOCK_NONBLOCK"),
+    _KNOWN["socket_types"]: _added("SOCK_CLOEXEC SOCK_NONBLOCK"),
     _of("accept4", "flags"): _added("SOCK_CLOEXEC SOCK_NONBLOCK"),
-    MESSAGE_FLAGS: _added("MSG_NOSIGNAL MSG_DONTWAIT"),
-    PROTECTIONS: _added("PROT_READ PROT_WRITE PROT_EXEC PROT_SEM"),
-    MAP_FLAGS: _added("MAP_NORESERVE MAP_STACK"),
+    _KNOWN["message_flags"]: _added("MSG_NOSIGNAL MSG_DONTWAIT"),
+    _KNOWN["protections"]: _added("PROT_READ PROT_WRITE PROT_EXEC PROT_SEM"),
+    _KNOWN["map_flags"]: _added("MAP_NORESERVE MAP_STACK"),
     _of("mlockall", "flags"): _added("MCL_CURRENT MCL_FUTURE"),
     _of("mremap", "flags"): _added("MREMAP_MAYMOVE"),
     _of("memfd_create", "flags"): _added("MFD_CLOEXEC MFD_ALLOW_SEALING"),
     _of("shmget", "shmflg"): _added(f"{_PERMISSIONS} SHM_NORESERVE"),
     _of("shmat", "shmflg"): _added("SHM_RND SHM_RDONLY"),
     _of("msgget", "msgflg"): _added(_PERMISSIONS),
-    OPEN_FLAGS: _added("O_CLOEXEC O_NONBLOCK O_NOCTTY", zero=True),
-    DESCRIPTOR_FLAGS: _added("O_CLOEXEC"),
-    FILE_MODES: _added(f"{_PERMISSIONS} S_ISVTX"),
-    CLONE_FLAGS: _added("CLONE_UNTRACED CLONE_IO"),
-    NAMESPACES: _added("CLONE_NEWUTS CLONE_NEWIPC"),
-    PERSONALITIES: _added("UNAME26 SHORT_INODE ADDR_NO_RANDOMIZE"),
-    FUTEX_OPERATIONS: _added("FUTEX_PRIVATE_FLAG", zero=True),
-    SCHEDULERS: _added("SCHED_RESET_ON_FORK", zero=True),
-    MOUNT_FLAGS: _added("MS_SILENT", zero=True),
-    UMOUNT_FLAGS: _added("0x8"),  # UMOUNT_NOFOLLOW, which no header for programs has
+    _KNOWN["open_flags"]: _added("O_CLOEXEC O_NONBLOCK O_NOCTTY", zero=True),
+    _KNOWN["descriptor_flags"]: _added("O_CLOEXEC"),
+    _KNOWN["file_modes"]: _added(f"{_PERMISSIONS} S_ISVTX"),
+    _KNOWN["clone_flags"]: _added("CLONE_UNTRACED CLONE_IO"),
+    _KNOWN["namespaces"]: _added("CLONE_NEWUTS CLONE_NEWIPC"),
+    _KNOWN["personalities"]: _added("UNAME26 SHORT_INODE ADDR_NO_RANDOMIZE"),
+    _KNOWN["futex_operations"]: _added("FUTEX_PRIVATE_FLAG", zero=True),
+    _KNOWN["schedulers"]: _added("SCHED_RESET_ON_FORK", zero=True),
+    _KNOWN["mount_flags"]: _added("MS_SILENT", zero=True),
+    _KNOWN["umount_flags"]: _added("0x8"),  # UMOUNT_NOFOLLOW, which no header for programs has
     _of("open_tree", "flags"): _added("OPEN_TREE_CLOEXEC AT_NO_AUTOMOUNT"),
     _of("fanotify_init", "flags"): _added("FAN_CLOEXEC FAN_NONBLOCK"),
     _of("userfaultfd", "flags"): _added("O_CLOEXEC O_NONBLOCK", zero=True),
@@ -129,7 +114,7 @@ class _Stronger(NamedTuple):
 
 _OPENING = "open openat open_by_handle_at"
 _STRONGER: Mapping[ConstantFamily, tuple[_Stronger, ...]] = {
-    OPEN_FLAGS: (
+    _KNOWN["open_flags"]: (
         _Stronger(f"{_OPENING} mq_open", "O_ACCMODE", "O_WRONLY", "O_RDWR", "O_RDONLY"),
         _Stronger(
             _OPENING,
@@ -141,7 +126,7 @@ _STRONGER: Mapping[ConstantFamily, tuple[_Stronger, ...]] = {
             Severity.WARNING,
         ),
     ),
-    FILE_MODES: (_Stronger("mknod mknodat", "S_IFMT", "S_IFREG", "0", "S_IFIFO"),),
+    _KNOWN["file_modes"]: (_Stronger("mknod mknodat", "S_IFMT", "S_IFREG", "0", "S_IFIFO"),),
 }
 
 
@@ -251,7 +236,10 @@ def _families(
     argument = prototype.parameters[n].name
     own = family_of(name, argument)
     if own and own in ADDED_FLAGS:
-        yield own, _creates(view, prototype) if own is FILE_MODES and name in _CREATING else {}
+        yield (
+            own,
+            _creates(view, prototype) if own is _KNOWN["file_modes"] and name in _CREATING else {},
+        )
     others, families = dependent_families(name, argument)
     at = next((i for i in map(prototype.index, others) if i is not None), None)
     for constant, family in families.items():
@@ -375,7 +363,7 @@ def _masked(word: _Word, value: int) -> str:
     values, spelling = word.values, word.spelling
     low, mask = value & U32, values.mask & U32
     flags = low & ~mask
-    if flags and (not low & mask or values.family is CLONE_FLAGS):
+    if flags and (not low & mask or values.family is _KNOWN["clone_flags"]):
         mask = flags
     asked = "" if low & mask == mask and mask.bit_count() == 1 else spelling.under(mask, low & mask)
     return f"{word.shown} & {spelling.bits(mask)}{asked and f' == {asked}'}"
