@@ -50,9 +50,11 @@ generate: $(READY)
 picture: $(READY)
 	$(BIN)/python -m website.picture
 
-# What the wheel installs below share/: manual pages of the commands, and completion scripts.
+# What the wheel installs below share/: manual pages of the commands, and completion scripts; and the
+# tables of keys in docs/.
 pages: $(READY)
 	$(BIN)/python -m release.pages
+	$(BIN)/python -m website.key_tables
 
 # From the packages that its lock names; ARGS=--update takes newer ones.
 companions: $(READY)

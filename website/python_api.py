@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import inspect
 import re
 
 import seccompgen
+from seccompgen.policy.form import keys_of
 
 _HEAD = """\
 # Python API
@@ -115,7 +117,8 @@ def _members(value: object) -> str:
     if issubclass(value, enum.Enum):
         members = [f"`{one.name}`" for one in value]
         return f"{len(members)} members: {', '.join(members)}.\n\n"
-    lines = []
+    keys = keys_of(value).items() if dataclasses.is_dataclass(value) else ()
+    lines = [f"- `{name}`: {one.help}" for name, one in keys]
     for name, member in vars(value).items():
         if name.startswith("_"):
             continue

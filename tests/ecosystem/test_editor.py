@@ -108,7 +108,7 @@ def test_it_explains(editor: LanguageServer) -> None:
     assert stock_groups()["basic-io"].promise in editor.hover(
         f"{RULE}names: ['@basic{CARET}-io']\n"
     )
-    assert "The rules." in editor.hover(f"{MODELINE}sysc{CARET}alls: []\n")
+    assert "The rules:" in editor.hover(f"{MODELINE}sysc{CARET}alls: []\n")
 
 
 def test_good_policies_have_no_mark(

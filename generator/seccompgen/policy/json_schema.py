@@ -7,6 +7,7 @@ calls, constants and arguments. A test compares it with the checks.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS, ALIASES
@@ -121,7 +122,9 @@ def _mapping(keys: Mapping[str, Key], needed: Sequence[str] = ()) -> dict[str, A
 
 
 def _help(one: Key) -> str:
-    return f"{one.help} Default: {one.otherwise}." if one.otherwise else one.help
+    """Return the sentences of a key without their Markdown."""
+    text = f"{one.help} Default: {one.otherwise}." if one.otherwise else one.help
+    return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text).replace("`", "")
 
 
 def _section(form: type, **rules: Any) -> dict[str, Any]:

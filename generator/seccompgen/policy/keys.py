@@ -197,20 +197,20 @@ class Condition(PolicyValue):
     )
     operation: Op = key(parsed(Op.parse, defined("operation")), "The comparison.", kw_only=False)
     value: int | str = key(
-        _number, "A number, a constant, or these joined by |.", "0", default=0, kw_only=False
+        _number, "A number, or constants as in `O_WRONLY|O_RDWR`.", "0", default=0, kw_only=False
     )
     mask: int | str | None = key(
-        _number, "For MaskedEqual: the bits that are compared.", default=None
+        _number, "For `MaskedEqual`: the bits that are compared.", default=None
     )
     width: int | None = key(
         maybe(parsed(_parse_width, {"enum": [32, 64]})),
-        "The bits that are compared.",
+        "The bits that are compared, 32 or 64.",
         "those that the kernel reads",
         default=None,
     )
 
 
-_WHEN = "An expression that must hold: family in {AF_UNIX, AF_INET}, not prot & PROT_EXEC"
+_WHEN = "An expression that must hold, such as `not prot & PROT_EXEC`."
 
 
 @with_keys
@@ -236,17 +236,19 @@ class SyscallGroup(PolicyValue):
     """
 
     action: Action = key(
-        parsed(Action.parse, defined("action")), "The answer to these calls.", kw_only=False
+        parsed(Action.parse, defined("action")),
+        "The answer to these calls: see [actions](policy.md#actions).",
+        kw_only=False,
     )
     names: Sequence[str | int] = key(
         Form(list_of(parsed(_parse_item)).check, {"type": "array"}),
-        "Calls, and groups as '@NAME'.",
+        "Calls, groups such as `'@basic-io'`, and numbers.",
         default=(),
         kw_only=False,
     )
     names_with_args: Sequence[NameWithConditions] = key(
         list_of(section(NameWithConditions, defined("entry"))),
-        "Calls with conditions on their arguments.",
+        "Entries, each a `name` and conditions on its [arguments](policy.md#arguments).",
         default=(),
     )
     when: str | None = key(_when, _WHEN, default=None)
@@ -255,11 +257,12 @@ class SyscallGroup(PolicyValue):
     )
     multiplexed: Action | None = key(
         _action,
-        "The answer to socketcall and ipc where the condition cannot be seen there.",
+        "The answer to [`socketcall` and `ipc`](conditions.md#socketcall-and-ipc) where a "
+        "condition cannot be seen there.",
         default=None,
     )
     optional: bool = key(
-        boolean, "Whether calls may be missing on ABIs without a word.", default=False
+        boolean, "Whether an ABI may lack what the rule names, without a note.", default=False
     )
 
 
@@ -286,15 +289,19 @@ class Policy(PolicyValue):
         maybe(text), "One paragraph for reviewers; it heads the generated module.", default=""
     )
     arches: Sequence[str] = key(
-        _abis, "ABIs that get a program each.", "all with seccomp filters", default=()
+        _abis,
+        "[ABIs](glossary.md#abi) that get a program each, by any name: `x86_64`, `amd64`. "
+        "Those that the tables lack are left out, with a note.",
+        "all with seccomp filters",
+        default=(),
     )
     compat_arches: Sequence[str] = key(
         _compat_abis, "Further ABIs of the same kernel that a program answers for.", default=()
     )
     kernel: str | None = key(
         maybe(parsed(_parse_kernel, {"type": "string", "pattern": f"^{_KERNEL}$"})),
-        "The release that the author knew, as v6.1: newer calls that no rule names get "
-        "unknown_action, with any tables.",
+        "The release that the author knew, as `v6.1`: newer calls that no rule names get "
+        "`unknown_action`, with any tables ([horizon.md](horizon.md)).",
         default=None,
     )
     default_action: Action = key(
@@ -303,25 +310,25 @@ class Policy(PolicyValue):
     unknown_action: Action | None = key(
         _action,
         "The answer to numbers that the pinned tables do not name.",
-        "errno(ENOSYS) with kernel, else default_action",
+        "`errno(ENOSYS)` with `kernel`, else `default_action`",
         default=None,
     )
     bad_arch_action: Action | None = key(
-        _action, "The answer to calls through any other ABI.", "kill_process", default=None
+        _action, "The answer to calls through any other ABI.", "`kill_process`", default=None
     )
     multiplexed: Action | None = key(
         _action,
-        "The answer to socketcall and ipc where a condition cannot be seen there.",
+        "As in a rule, for all rules.",
         default=None,
     )
     groups: Sequence[NamedGroup] = key(
         Form(_check_groups, _group_lists.schema),
-        "Names for lists of calls and groups, mentioned as '@NAME'.",
+        "Names for lists of calls and groups, mentioned as `'@NAME'`.",
         default=(),
     )
     syscalls: Sequence[SyscallGroup] = key(
         maybe(list_of(section(SyscallGroup, defined("group")))),
-        "The rules. The first that matches a call decides it.",
+        "The rules: the first that matches a call decides it. `[]` answers every call alike.",
         kw_only=False,
     )
 
@@ -331,13 +338,20 @@ class InstallKeys(PolicyValue):
     """The keys that say how a filter is installed."""
 
     no_new_privs: bool = key(
-        maybe(boolean), "Whether install() sets the bit first.", "true", default=True
+        maybe(boolean), "Whether `install()` sets the bit first.", "`true`", default=True
     )
     flags: FilterFlag = key(
-        maybe(Form(_check_flags, _flag_list.schema)), "Flags of seccomp(2).", default=FilterFlag(0)
+        maybe(Form(_check_flags, _flag_list.schema)),
+        "Flags of seccomp(2): `tsync`, `log`, `spec_allow`, `new_listener`, `tsync_esrch`, "
+        "`wait_killable_recv`.",
+        "none, which confines only the thread that calls `install()`",
+        default=FilterFlag(0),
     )
     install_on_import: bool = key(
-        maybe(boolean), "Whether importing the generated module installs the filter.", default=False
+        maybe(boolean),
+        "Whether importing the generated module installs the filter.",
+        "`false`",
+        default=False,
     )
 
 
@@ -346,7 +360,9 @@ _LAST = ("groups", "syscalls")
 
 def _policy_keys() -> Mapping[str, Key]:
     include = Key(
-        list_of(text), "Files to read first, relative to this one, or stock policies by name."
+        list_of(text),
+        "Files to read first, relative to this one, or "
+        "[stock policies](tour.md#stock-filters) by name.",
     )
     every = keys_of(Policy) | keys_of(InstallKeys) | {"include": include}
     return {name: every[name] for name in sorted(every, key=lambda name: name in _LAST)}

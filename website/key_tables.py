@@ -1,0 +1,50 @@
+"""The tables of keys in docs/policy.md and docs/conditions.md, made from their declarations.
+
+``python -m website.key_tables`` writes them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from seccompgen.policy.form import keys_of, needed_keys
+from seccompgen.policy.keys import POLICY_KEYS, Condition, SyscallGroup
+
+from website.links import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from seccompgen.policy.form import Key
+
+_TABLE = re.compile(r"(<!-- make pages writes the keys of (\w+) -->\n).*?(?=\n\n)", re.DOTALL)
+PAGES = ("docs/policy.md", "docs/conditions.md")
+
+
+def key_table(keys: Mapping[str, Key], needed: Collection[str]) -> str:
+    """Return the table of some keys."""
+    rows = ["| key | meaning | default |", "|---|---|---|"]
+    for name, one in keys.items():
+        default = "required" if name in needed else one.otherwise
+        cells = [cell.replace("|", "\\|") for cell in (f"`{name}`", one.help, default)]
+        rows.append(f"| {' | '.join(cells)} |".replace("|  |", "| |"))
+    return "\n".join(rows)
+
+
+_TABLES = {
+    "policies": key_table(POLICY_KEYS, ("default_action", "syscalls")),
+    "rules": key_table(keys_of(SyscallGroup), needed_keys(SyscallGroup)),
+    "arguments": key_table(keys_of(Condition), needed_keys(Condition)),
+}
+
+
+def with_tables(page: str) -> str:
+    """Return the text of a page with the tables as they should be."""
+    return _TABLE.sub(lambda found: found[1] + _TABLES[found[2]], page)
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        path = ROOT / name
+        path.write_text(with_tables(path.read_text()))
