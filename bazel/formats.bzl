@@ -6,9 +6,9 @@ FORMATS = [
     "c",
     "go",
     "rust",
-    "oci",
-    "spo",
     "minijail",
+    "oci",
     "seccompiler",
+    "spo",
     "systemd",
 ]

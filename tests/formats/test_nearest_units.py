@@ -12,7 +12,7 @@ from seccompgen.core.foreign import Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.formats import load_policy
 from seccompgen.formats.systemd import reader as systemd
-from seccompgen.formats.systemd.files import unit_files
+from seccompgen.formats.writing import write_files
 from seccompgen.pipeline.build import build_policy
 from seccompgen.pipeline.nearest_units import nearest_units
 from seccompgen.verify import meaning
@@ -51,7 +51,7 @@ def built(directory: Path, text: str) -> Built:
 
 def drop_in(directory: Path, text: str) -> str:
     """Return the nearest drop-in of a policy."""
-    (content,) = unit_files(built(directory, text), TABLES, None).values()
+    (content,) = write_files("systemd", built(directory, text), TABLES, None).values()
     return content.decode()
 
 

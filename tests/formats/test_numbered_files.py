@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,7 @@ from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.foreign import Reading
 from seccompgen.core.problems import Problem
 from seccompgen.formats import load_policy, translate
-from seccompgen.formats.minijail.text import render_minijail
-from seccompgen.formats.minijail.writer import minijail_policy
-from seccompgen.formats.numbered_files import require_read_back
-from seccompgen.formats.seccompiler.text import render_seccompiler
-from seccompgen.formats.seccompiler.writer import seccompiler_filter
+from seccompgen.formats.writing import require_read_back, writer
 from seccompgen.pipeline.build import build_policy
 from seccompgen.verify import Proof, meaning, prove
 
@@ -60,10 +55,7 @@ def test_what_is_written_reads_as_the_policy(form: str, tmp_path: Path) -> None:
         except InputError:  # a rule that never matches
             continue
         try:
-            if form == "minijail":
-                content = render_minijail(minijail_policy(policy, X86_64, TABLES))
-            else:
-                content = render_seccompiler(seccompiler_filter(policy, X86_64, TABLES))
+            content = writer(form).render(policy, X86_64, TABLES, None)
         except InputError as error:
             assert "more than 64" in str(error)
             refused += 1
@@ -145,9 +137,7 @@ def test_all_that_cannot_be_said_is_told_at_once(
     (tmp_path / "demo.yml").write_text(REFUSED)
     policy, _ = load_policy(tmp_path / "demo.yml", TABLES)
     with pytest.raises(InputError) as caught:
-        {"minijail": minijail_policy, "seccompiler": seccompiler_filter}[form](
-            policy, X86_64, TABLES
-        )
+        writer(form).render(policy, X86_64, TABLES, None)
     found = caught.value.diagnostics
     assert {one.kind for one in found} == {Problem(f"not-in-{form}")}
     assert {Path(str(one.position).split(":")[0]).name for one in found} == {"demo.yml"}
@@ -159,12 +149,12 @@ def test_a_wrong_file_is_not_written(tmp_path: Path) -> None:
     path.write_text(POLICY.replace(", aarch64, loongarch64", ""))
     program = build_policy(path, TABLES, [X86_64]).programs[0]
     policy, _ = load_policy(path, TABLES)
-    right = seccompiler_filter(policy, X86_64, TABLES)
-    require_read_back(policy, render_seccompiler(right), program, TABLES, "seccompiler")
-    wrong = [replace(right, rules=right.rules[1:]), replace(right, mismatch=0)]
+    right = writer("seccompiler").render(policy, X86_64, TABLES, None)
+    require_read_back("seccompiler", right, policy, program, TABLES)
+    wrong = [right.replace(b'"read"', b'"write"'), right.replace(b"kill_process", b"trap")]
     for one in wrong:
-        with pytest.raises(AnswerNo, match="a wrong file of seccompiler"):
-            require_read_back(policy, render_seccompiler(one), program, TABLES, "seccompiler")
+        with pytest.raises(AnswerNo, match="a wrong seccompiler file"):
+            require_read_back("seccompiler", one, policy, program, TABLES)
 
 
 def test_minijails_compiler_keeps_conditions_before_an_allow(tmp_path: Path) -> None:
@@ -216,9 +206,8 @@ def test_a_setting_that_no_file_says_is_told_with_what_makes_it_so(
         "- {action: allow, names: [read, exit_group]}\n"
     )
     policy, _ = load_policy(tmp_path / "demo.yml", TABLES)
-    write = {"minijail": minijail_policy, "seccompiler": seccompiler_filter}[form]
     with pytest.raises(InputError) as caught:
-        write(policy, X86_64, TABLES)
+        writer(form).render(policy, X86_64, TABLES, None)
     text = "\n".join(one.message for one in caught.value.diagnostics)
     assert "here unknown_action errno(ENOSYS), which follows from kernel" in text
     if foreign:

@@ -70,7 +70,7 @@ def test_values_between_others_are_told_apart_on_every_abi(tmp_path: Path) -> No
     # libseccomp compares the low words of x32 alone, where the kernel reads all 64 bits.
     (tmp_path / "demo.yml").write_text(policy.replace("[i386]", "[i386, x32]"))
     run = inside("build", "demo.yml", "--format", "oci", "--check", "-o", "no", cwd=tmp_path)
-    assert (run.code, "on x32: profile says" in run.err) == (2, True)
+    assert (run.code, "on x32: file says" in run.err) == (2, True)
 
 
 @pytest.mark.long("renders and compiles many modules")

@@ -13,8 +13,7 @@ from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import FilterFlag
 from seccompgen.formats import load_policy
-from seccompgen.formats.oci.text import render_profile
-from seccompgen.formats.oci.writer import architecture, profile
+from seccompgen.formats.oci.writer import architecture, profile, render_profile
 from seccompgen.verify import Difference, meaning, prove
 from stock_policies import STOCK
 

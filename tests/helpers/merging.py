@@ -25,8 +25,8 @@ from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import ActionKind
 from seccompgen.formats import load_policy
-from seccompgen.formats.oci.text import render_profile
 from seccompgen.formats.oci.writer import profile as written
+from seccompgen.formats.oci.writer import render_profile
 from seccompgen.verify import Difference, Method, Operation, Relation, Stack, meaning, prove
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from seccompgen.cli.common import (
 )
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import InputError, Position
+from seccompgen.formats import WRITABLE
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _MOST_RULES = 5
 @options.output("DIR", "Where the filters go: a package of the application, or any directory.")
 @options.arches()
 @options.form(
-    [*languages.NAMES, "oci", "spo", "minijail", "seccompiler", "systemd"],
+    [*languages.NAMES, *WRITABLE],
     "The language of the application, or raw sock_filter arrays (bpf), one file per ABI. "
     "For other tools, one file per ABI: profiles for Docker, Podman and Kubernetes (oci), objects "
     "of its Security Profiles Operator (spo), policies of minijail, filters of seccompiler, "

@@ -18,6 +18,7 @@ from seccompgen.cli.common import (
 )
 from seccompgen.cli.reading_options import readings_options
 from seccompgen.core.errors import InputError
+from seccompgen.formats import WRITABLE
 from seccompgen.io.console import print_json
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         options.output("DIR", "Where it goes; default: the current directory.", Path()),
         options.only_abi(),
         options.form(
-            ["python", "bpf", "oci", "spo", "minijail", "seccompiler", "systemd"],
+            ["python", "bpf", *WRITABLE],
             "A Python module; or a file for each ABI: a raw sock_filter array (bpf), or, as "
             "'build' writes it, what another tool reads.",
         ),

@@ -16,6 +16,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
 )
 from seccompgen.core.model import FilterFlag
+from seccompgen.formats import WRITABLE
 from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.kernel.fact_files import FACT_FILES
 from seccompgen.pipeline.build import (
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.pipeline.project import Project
 
-_NUMBERED_FORMS = ("minijail", "seccompiler")
-FORMATS = (*languages.NAMES, "oci", "spo", *_NUMBERED_FORMS, "systemd")
+FORMATS = (*languages.NAMES, *WRITABLE)
 """The forms in which filters can be written: see `filter_files`."""
 
 
@@ -95,34 +95,18 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
     tables, form, systemd = task
     if form in languages.NAMES:
         return languages.language(form).write(one, tables)
-    if form in {"oci", "spo"}:
-        from seccompgen.formats.oci.files import profile_files  # noqa: PLC0415 - few want it
+    from seccompgen.formats.writing import write_files  # noqa: PLC0415 - few want it
 
-        return profile_files(one, tables, form)
-    if form in _NUMBERED_FORMS:
-        from seccompgen.formats.numbered_files import numbered_files  # noqa: PLC0415
-
-        return numbered_files(one, tables, form)
-    from seccompgen.formats.systemd.files import unit_files  # noqa: PLC0415
-
-    return unit_files(one, tables, systemd)
+    return write_files(form, one, tables, systemd)
 
 
 def has_place(abi: Abi, form: str) -> bool:
     """Return True if there are files for ``abi`` in ``form``, one of `FORMATS`."""
     if form in languages.NAMES:
         return languages.language(form).has(abi.name)
-    if form in {"oci", "spo"}:
-        from seccompgen.formats.oci.writer import architecture  # noqa: PLC0415
+    from seccompgen.formats.writing import writer  # noqa: PLC0415 - as above
 
-        return architecture(abi) is not None
-    if form in _NUMBERED_FORMS:
-        from seccompgen.formats.numbered import NUMBERED_ABIS  # noqa: PLC0415
-
-        return abi.name in NUMBERED_ABIS
-    from seccompgen.formats.systemd.writer import in_units  # noqa: PLC0415
-
-    return in_units(abi)
+    return writer(form).fits(abi)
 
 
 def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:

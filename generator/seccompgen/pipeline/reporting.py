@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.core.report_only import logging_instructions, logging_policy
+from seccompgen.formats import WRITABLE
+from seccompgen.formats.writing import writer
 from seccompgen.pipeline.build import proved_program
 from seccompgen.render.call import difference_text
 from seccompgen.verify import Code, Difference, meaning, prove
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
-
-_KILLS = "calls through other ABIs are killed even so: no {} can log these"
-_BY_NAME = "calls through other ABIs are logged by their names alone, as systemd has it"
 
 
 def report_only_filters(
@@ -51,26 +49,16 @@ def report_only_filters(
 
 def _report_only(one: Built, tables: Tables, form: str) -> Built:
     policy = logging_policy(one.policy)
-    where = Position(policy.sources[-1][0])
-    if form == "minijail":
-        text = "a file of minijail logs nothing, so it cannot be report-only: build another form, "
-        text += "or run minijail0 with its own option -L"
-        raise InputError(Diagnostic(text, where, Problem.NOT_IN_MINIJAIL))
-    if form in {"oci", "spo", "seccompiler"}:
-        policy = replace(policy, bad_arch_action=one.policy.bad_arch_action)
-        policy = _with_x32(policy) if form == "seccompiler" else policy
-        what = "filter of seccompiler" if form == "seccompiler" else "profile"
-        note = _KILLS.format(what)
-    elif form == "systemd":
-        policy = replace(policy, compat_arches=())
-        note = _BY_NAME
-    else:
+    if form not in WRITABLE:
         programs = (_logging(program, policy, tables) for program in one.programs)
         return one._replace(policy=policy, programs=tuple(programs))
+    policy, note = writer(form).report_only(policy, one.policy)
     programs = (proved_program(policy, p.abi, tables, one.objective) for p in one.programs)
-    notes = (*one.notes, Diagnostic(note, where, Problem.REPORT_ONLY))
+    said = Diagnostic(note, Position(policy.sources[-1][0]), Problem.REPORT_ONLY)
     # What a drop-in takes back by other settings, it refuses.
-    return one._replace(policy=policy, programs=tuple(programs), notes=notes, unit_lines=())
+    return one._replace(
+        policy=policy, programs=tuple(programs), notes=(*one.notes, said), unit_lines=()
+    )
 
 
 def _logging(program: CompiledProgram, policy: ResolvedPolicy, tables: Tables) -> CompiledProgram:
@@ -84,13 +72,3 @@ def _logging(program: CompiledProgram, policy: ResolvedPolicy, tables: Tables) -
         place = Position(policy.sources[-1][0])
         raise AnswerNo(Diagnostic(text, place, Problem.WRONG_PROGRAM))
     return replace(program, instructions=instructions)
-
-
-def _with_x32(policy: ResolvedPolicy) -> ResolvedPolicy:
-    """Return the policy with log for x32's calls, which get the default of such filters."""
-    x32, x86_64 = ABIS["x32"], ABIS["x86_64"]
-    if x86_64 not in policy.arches or x32 in policy.compat_arches:
-        return policy
-    own = frozenset(abi.name for abi in (*policy.arches, *policy.compat_arches))
-    rules = tuple(replace(rule, abis=rule.abis or own) for rule in policy.rules)
-    return replace(policy, compat_arches=(*policy.compat_arches, x32), rules=rules)

@@ -26,6 +26,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.core.report_only import REFUSES_NOTHING
 from seccompgen.filters.find.load import load_filter
+from seccompgen.formats import WRITABLE
 from seccompgen.languages.python import combined_docstring, render_combined
 from seccompgen.pipeline.build import are_unchanged
 from seccompgen.pipeline.files import filter_files, has_place, support_files
@@ -325,9 +326,7 @@ def _require_listener(combined: Combined) -> None:
         raise InputError(text, kind=Problem.NO_LISTENER)
 
 
-WRITTEN_BY_RULES = ("oci", "spo", "minijail", "seccompiler", "systemd")
-"""The forms that hold rules and no program: they are written from a policy."""
-FORMS = ("python", "bpf", *WRITTEN_BY_RULES)
+FORMS = ("python", "bpf", *WRITABLE)
 """The forms in which combined filters can be written."""
 
 
@@ -367,7 +366,7 @@ def combined_files(
 def _files(
     combined: Combined, tables: Tables, directory: Path, form: str, systemd: int | None
 ) -> dict[Path, bytes]:
-    if form in WRITTEN_BY_RULES:
+    if form in WRITABLE:
         return _files_by_rules(combined, tables, directory, form, systemd)
     if form == "bpf":
         return {

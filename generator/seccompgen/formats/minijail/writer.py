@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import Diagnostic, InputError
-from seccompgen.core.model import U64, ActionKind, FilterFlag, Op, comparisons
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import Reading
+from seccompgen.core.model import RET_DATA_MAX, U64, ActionKind, FilterFlag, Op, comparisons
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Sets
 from seccompgen.formats.numbered import (
     MOST_ALTERNATIVES,
+    NUMBERED_ABIS,
     SAID_ELSEWHERE,
     Target,
     answered_calls,
@@ -23,6 +25,7 @@ from seccompgen.formats.numbered import (
     said_actions,
     settings_problems,
 )
+from seccompgen.formats.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,37 +65,34 @@ class StatementCase:
     ret: int
 
 
-@dataclass(frozen=True, slots=True)
-class MinijailPolicy:
-    """A policy for one ABI: ``default`` is a SECCOMP_RET value, statements have a call each."""
+def _render(policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | None) -> bytes:
+    """Return ``policy`` for ``abi`` as a file for compile_seccomp_policy.py.
 
-    name: str
-    abi: Abi
-    default: int
-    statements: tuple[tuple[str, tuple[StatementCase, ...]], ...]
-
-
-def minijail_policy(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> MinijailPolicy:
-    """Return ``policy`` for ``abi``, one of `NUMBERED_ABIS`, as minijail has it.
-
-    Raises one InputError with all that it cannot say, each at its place in the policy.
+    What libminijail reads as well is written so: a call to a line, and braces only where one
+    condition does not decide it.
     """
+    del release
     problems = [
         *settings_problems(policy, abi, tables, _TARGET),
         *_action_problems(policy, abi),
     ]
-    statements = []
+    default = policy.unknown_action.ret(abi)
+    denies = default == ActionKind.ALLOW.value
+    lines = [
+        f"# {policy.name} for {abi.name}, from seccompgen.",
+        "@denylist" if denies else f"@default {_action(default)}",
+    ]
     if not problems:
         sets = Sets()
         for call in answered_calls(policy, abi, tables):
-            cases = _cases(call, abi, policy.unknown_action.ret(abi), sets)
+            cases = _cases(call, abi, default, sets)
             if isinstance(cases, Diagnostic):
                 problems.append(cases)
             elif cases:  # else it gets the default
-                statements.append((call.name, cases))
+                lines.append(f"{call.name}: {_statement(cases)}")
     if problems:
         raise InputError(*dict.fromkeys(problems), kind=Problem.NOT_IN_MINIJAIL)
-    return MinijailPolicy(policy.name, abi, policy.unknown_action.ret(abi), tuple(statements))
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
@@ -196,3 +196,52 @@ def _bits(argument: int, mask: int, value: int) -> tuple[Test, ...]:
     zeros = mask & ~value
     found = [Test(argument, "&", bit) for bit in ones]
     return tuple(found + ([Test(argument, "in", zeros)] if zeros else []))
+
+
+def _statement(cases: tuple[StatementCase, ...]) -> str:
+    (first, *others) = cases
+    if not others and (not first.alternatives or first.ret == ActionKind.ALLOW.value):
+        return _condition(first) if first.alternatives else _action(first.ret)
+    return f"{{ {', '.join(map(_case, cases))} }}"
+
+
+def _case(case: StatementCase) -> str:
+    if not case.alternatives:
+        return _action(case.ret)
+    return f"{_condition(case)}; {_action(case.ret)}"
+
+
+def _condition(case: StatementCase) -> str:
+    return " || ".join(" && ".join(map(_test, tests)) for tests in case.alternatives)
+
+
+def _test(test: Test) -> str:
+    value = f"{test.value:#x}" if test.value > 9 else str(test.value)
+    return f"arg{test.argument} {test.op} {'~' if test.op == 'in' else ''}{value}"
+
+
+def _action(ret: int) -> str:
+    kind = ActionKind(ret & ~RET_DATA_MAX)
+    if kind is ActionKind.ALLOW:
+        return "1"
+    if kind is ActionKind.ERRNO:
+        return f"return {ret & RET_DATA_MAX}"
+    names = {ActionKind.USER_NOTIF: "user-notify"}
+    return names.get(kind) or kind.name.lower().replace("_", "-")
+
+
+def _report_only(policy: ResolvedPolicy, own: ResolvedPolicy) -> tuple[ResolvedPolicy, str]:
+    del own
+    text = "a file of minijail logs nothing, so it cannot be report-only: build another form, or "
+    text += "run minijail0 with its own option -L"
+    where = Position(policy.sources[-1][0])
+    raise InputError(Diagnostic(text, where, Problem.NOT_IN_MINIJAIL))
+
+
+WRITER = Writer(
+    suffix="policy",
+    fits=lambda abi: abi.name in NUMBERED_ABIS,
+    render=_render,
+    reading=lambda abi, _: Reading("minijail", abis=(abi.name,)),
+    report_only=_report_only,
+)

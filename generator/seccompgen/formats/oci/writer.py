@@ -15,13 +15,17 @@ Sources: runtime-spec's config-linux.md, seccomp_rule_add(3).
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import Reading, Runtime
 from seccompgen.core.model import (
     ERRNO_MAX,
+    RET_DATA_MAX,
     U32,
     U64,
     ActionKind,
@@ -33,6 +37,7 @@ from seccompgen.core.model import (
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Box, Sets
+from seccompgen.formats.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +50,8 @@ MOST_ALTERNATIVES = 256
 """The most rules for one call. Nobody could read more, and a runtime adds them one by one."""
 
 _KILL_THREAD = ActionKind.KILL_THREAD.value
+_FEW = 4
+"""So many names fit on the line of their rule."""
 _EXACT = {"x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "ppc64", "s390x"}
 
 
@@ -337,3 +344,86 @@ def _multiplexed(
                     policy.default_origin.position,
                 ),
             )
+
+
+def render_profile(profile: OciProfile) -> bytes:
+    """Return ``profile`` as the ``linux.seccomp`` of runtime-spec.
+
+    ``flags`` are always there: where they are absent, runtimes set SPEC_ALLOW. TSYNC, which would
+    change nothing, cannot keep Docker and Podman from leaving an empty list out of what they hand
+    on: runc 1.1 refuses every flag.
+
+    The last rule has the default action, so that runtimes skip it, and its name, which no call has,
+    is a digest of all the rest. crun keeps programs by a digest of the profile that leaves out the
+    errno numbers of rules (1.21 does): a profile that differs in them alone would get the program
+    of the other.
+    """
+    action, data = _action(profile.default)
+    names = (flag.name for flag in FilterFlag if flag & profile.flags)
+    settings: dict[str, Any] = {
+        "defaultAction": action,
+        **({} if data is None else {"defaultErrnoRet": data}),
+        "architectures": list(profile.architectures),
+        "flags": [f"SECCOMP_FILTER_FLAG_{name}" for name in names],
+    }
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in settings.items()]
+    rules = [_rule(rule) for rule in profile.rules]
+    digest = hashlib.sha256("\n".join([*lines, *rules]).encode()).hexdigest()
+    rules.append(_rule(ProfileRule((f"profile_{digest[:16]}",), (), profile.default)))
+    listed = ",\n".join(f"    {rule}" for rule in rules)
+    return "\n".join(["{", *lines, '  "syscalls": [', listed, "  ]", "}", ""]).encode()
+
+
+def _rule(rule: ProfileRule) -> str:
+    """Return a rule as one line, or with more than a few names as one line a name."""
+    action, data = _action(rule.ret)
+    found: dict[str, Any] = {"action": action}
+    if data is not None:
+        found["errnoRet"] = data
+    if rule.matches:
+        found["args"] = [
+            {
+                "index": match.index,
+                "value": match.value,
+                **({"valueTwo": match.value_two} if match.op == "MASKED_EQ" else {}),
+                "op": f"SCMP_CMP_{match.op}",
+            }
+            for match in rule.matches
+        ]
+    names = json.dumps(list(rule.names), indent=8 if len(rule.names) > _FEW else None)
+    closed = f"{names[:-1].rstrip()}\n      ]" if len(rule.names) > _FEW else names
+    return f'{{"names": {closed}, {json.dumps(found)[1:]}'
+
+
+def _action(ret: int) -> tuple[str, int | None]:
+    """Return SCMP_ACT_* of a SECCOMP_RET value, and its data where a profile has it apart."""
+    kind = ActionKind(ret & ~RET_DATA_MAX)
+    has_data = kind in {ActionKind.ERRNO, ActionKind.TRACE}
+    return f"SCMP_ACT_{kind.name}", ret & RET_DATA_MAX if has_data else None
+
+
+def _refusal(policy: ResolvedPolicy, abi: Abi, text: str) -> Diagnostic | None:
+    """Return the error for a policy for several ABIs that no profile says.
+
+    libseccomp has one list of rules by name for all of them, compares halves of arguments where
+    these have 32 bits, and takes `socket` for `socketcall`.
+    """
+    served = ", ".join(one.name for one in policy.compat_of(abi))
+    if not served:
+        return None
+    text = f"no OCI profile for {abi.name} and {served} says this: {text}; give these calls one "
+    text += "answer by name, or take ABIs out of compat_arches"
+    return Diagnostic(text, policy.arches_origin.position, Problem.NOT_IN_OCI_PROFILE)
+
+
+WRITER = Writer(
+    suffix="json",
+    fits=lambda abi: architecture(abi) is not None,
+    render=lambda policy, abi, tables, _: render_profile(profile(policy, abi, tables)),
+    reading=lambda _abi, _release: Reading("oci", runtime=Runtime.LIBSECCOMP),
+    report_only=lambda policy, own: (
+        replace(policy, bad_arch_action=own.bad_arch_action),
+        "calls through other ABIs are killed even so: no profile can log these",
+    ),
+    refusal=_refusal,
+)

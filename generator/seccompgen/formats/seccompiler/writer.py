@@ -8,21 +8,26 @@ left becomes rules that do not overlap.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError
-from seccompgen.core.model import U32, U64, Action, ActionKind, Op
+from seccompgen.core.foreign import Reading
+from seccompgen.core.model import RET_DATA_MAX, U32, U64, Action, ActionKind, Op
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Sets
 from seccompgen.formats.numbered import (
     MOST_ALTERNATIVES,
+    NUMBERED_ABIS,
     Target,
     answered_calls,
     conjunctions,
     said_actions,
     settings_problems,
 )
+from seccompgen.formats.writing import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +65,7 @@ class SeccompilerFilter:
     rules: tuple[tuple[str, tuple[ArgumentCondition, ...]], ...]
 
 
-def seccompiler_filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> SeccompilerFilter:
+def _filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> SeccompilerFilter:
     """Return ``policy`` for ``abi``, one of `NUMBERED_ABIS`, as seccompiler has it.
 
     Raises one InputError with all that it cannot say, each at its place in the policy.
@@ -179,3 +184,62 @@ def _masked(argument: int, mask: int, value: int) -> ArgumentCondition:
     if mask in {U32, U64}:
         return ArgumentCondition(argument, 32 if mask == U32 else 64, "eq", value)
     return ArgumentCondition(argument, 32 if mask <= U32 else 64, "masked_eq", value, mask)
+
+
+def _text(found: SeccompilerFilter) -> bytes:
+    """Return a file with one filter, a rule to a line."""
+    rules = [f"      {json.dumps(_rule(name, tests))}" for name, tests in found.rules]
+    lines = [
+        "{",
+        f"  {json.dumps(found.name)}: {{",
+        f'    "mismatch_action": {json.dumps(_action(found.mismatch))},',
+        f'    "match_action": {json.dumps(_action(found.match))},',
+        '    "filter": [',
+        *([",\n".join(rules)] if rules else []),
+        "    ]",
+        "  }",
+        "}",
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _rule(name: str, tests: tuple[ArgumentCondition, ...]) -> dict[str, Any]:
+    rule: dict[str, Any] = {"syscall": name}
+    if tests:
+        rule["args"] = [
+            {
+                "index": test.index,
+                "type": "dword" if test.bits == 32 else "qword",
+                "op": test.op if test.mask is None else {test.op: test.mask},
+                "val": test.value,
+            }
+            for test in tests
+        ]
+    return rule
+
+
+def _action(ret: int) -> str | dict[str, int]:
+    kind, data = ActionKind(ret & ~RET_DATA_MAX), ret & RET_DATA_MAX
+    name = kind.name.lower()
+    return {name: data} if kind in {ActionKind.ERRNO, ActionKind.TRACE} else name
+
+
+def _report_only(policy: ResolvedPolicy, own: ResolvedPolicy) -> tuple[ResolvedPolicy, str]:
+    """Return the policy with log for x32's calls, which get the default of such filters."""
+    policy = replace(policy, bad_arch_action=own.bad_arch_action)
+    note = "calls through other ABIs are killed even so: no filter of seccompiler can log these"
+    x32, x86_64 = ABIS["x32"], ABIS["x86_64"]
+    if x86_64 not in policy.arches or x32 in policy.compat_arches:
+        return policy, note
+    own_abis = frozenset(abi.name for abi in (*policy.arches, *policy.compat_arches))
+    rules = tuple(replace(rule, abis=rule.abis or own_abis) for rule in policy.rules)
+    return replace(policy, compat_arches=(*policy.compat_arches, x32), rules=rules), note
+
+
+WRITER = Writer(
+    suffix="json",
+    fits=lambda abi: abi.name in NUMBERED_ABIS,
+    render=lambda policy, abi, tables, _: _text(_filter(policy, abi, tables)),
+    reading=lambda abi, _: Reading("seccompiler", abis=(abi.name,)),
+    report_only=_report_only,
+)

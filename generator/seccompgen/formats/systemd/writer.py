@@ -9,20 +9,23 @@ execve and write, without which systemd cannot start the program.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import textwrap
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.errnos import errno_number
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.foreign import Reading
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import some
 from seccompgen.formats.systemd.groups import DEFAULT_RELEASE, systemd_groups
 from seccompgen.formats.systemd.reader import ARCHITECTURES
+from seccompgen.formats.writing import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
@@ -31,29 +34,10 @@ if TYPE_CHECKING:
 _NAMES = {ours: theirs for theirs, ours in ARCHITECTURES.items()}
 _KINDS = {ActionKind.ALLOW, ActionKind.LOG, ActionKind.ERRNO, ActionKind.KILL_PROCESS}
 _ALLOW, _LOG = ActionKind.ALLOW.value, ActionKind.LOG.value
+_PERMITTED = {_ALLOW, _LOG}
+_WIDTH = 96
 _NEEDED = ("execve", "write")
 """The calls that systemd makes behind the filter."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnitSettings:
-    """The settings of a drop-in. Answers are SECCOMP_RET values.
-
-    ``negative`` is what refused calls get, None where there are none. ``allows`` says which kind of
-    list ``listed`` is; ``refused`` are calls that an allow list leaves out, or that have an answer
-    of their own, with it. ``architectures`` are None where every ABI is served.
-
-    With ``unlogged`` all calls but these are logged, and nothing is refused; None elsewhere.
-    """
-
-    release: int
-    architectures: tuple[str, ...] | None
-    allows: bool
-    negative: int
-    listed: tuple[str, ...]
-    refused: tuple[tuple[str, int], ...]
-    logged: tuple[str, ...]
-    unlogged: tuple[str, ...] | None = None
 
 
 def in_units(abi: Abi) -> bool:
@@ -61,69 +45,118 @@ def in_units(abi: Abi) -> bool:
     return abi.name in _NAMES
 
 
-def unit_settings(
-    policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | None
-) -> UnitSettings:
-    """Return the settings for ``abi``. Raises InputError with all that settings cannot say."""
-    groups = systemd_groups(release)
-    release = release or DEFAULT_RELEASE
-    served = (abi, *policy.compat_of(abi))
-    problems: list[Diagnostic] = list(_problems(policy, abi))
-    if problems:
+def render(policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | None) -> bytes:
+    """Return a drop-in for ``abi``, whose lists are those of a release of systemd.
+
+    It resets what the unit says itself, so that it means one thing; one that only logs leaves alone
+    what the unit refuses. Raises InputError with all that settings cannot say.
+    """
+    groups, release = systemd_groups(release), release or DEFAULT_RELEASE
+    if problems := list(_problems(policy, abi)):
         raise InputError(*problems)
-    allows = policy.unknown_action.kind is not ActionKind.ALLOW
-    rest = policy.default_action.ret(abi) if allows else _ALLOW
-    if rest in {_ALLOW, _LOG} and allows:
-        rest = ActionKind.KILL_PROCESS.value
-    unknown = ActionKind.ERRNO.value | errno_number("ENOSYS", abi)
+    served = (abi, *policy.compat_of(abi))
     answers = _answers(policy, served, tables, problems)
     if policy.enforced:
-        if problems:
-            raise InputError(*dict.fromkeys(problems))
-        open_calls = sorted(call for call, (ret, _) in answers.items() if ret == _ALLOW)
-        return UnitSettings(release, None, False, _LOG, (), (), (), tuple(open_calls))
-    for call in _NEEDED:
-        ret, where = answers.get(call, (_ALLOW, policy.default_origin.position))
-        if ret not in {_ALLOW, _LOG}:
-            text = f"systemd makes {call} behind the filter to start the program: allow it"
-            problems.append(Diagnostic(text, where, Problem.NOT_IN_UNIT))
-    listed, refused, logged = [], [], []
-    strange: dict[Position, list[str]] = {}
-    for call, (ret, where) in sorted(answers.items()):
-        if ret == _LOG:
-            logged.append(call)
-        permitted = ret in {_ALLOW, _LOG}
-        known = call in groups["known"] and (not allows or call in tables.tables[abi.name].numbers)
-        otherwise_said = (rest if known else unknown) if allows else _ALLOW
-        if not known and ret != otherwise_said:
-            strange.setdefault(where, []).append(call)
-        elif not known:
-            if allows and call in groups["default"]:
-                # Taken out of the list, it is unknown like the others, which fail with ENOSYS.
-                refused.append((call, rest))
-        elif permitted and allows:
-            listed.append(call)
-        elif not permitted and (not allows or ret != rest or call in groups["default"]):
-            refused.append((call, ret))
-    for where, calls in strange.items():
-        text = f"systemd {release} does not know these, and answers them with "
-        text += f"{'ENOSYS' if allows else 'allow'}: say so, or a later release with --systemd"
-        text += f"{', or --nearest' if allows else ''}: "
-        problems.append(Diagnostic(text + ", ".join(calls), where, Problem.NOT_IN_UNIT))
+        lines = [f"# Lists for systemd {release}. REPORT ONLY: refuses nothing.", "[Service]"]
+        unlogged = sorted(call for call, (ret, _) in answers.items() if ret == _ALLOW)
+        lines += ["SystemCallLog=", *_assignments("SystemCallLog=~", unlogged)]
+    else:
+        problems += _needed(answers)
+        found = _lists(policy, abi, tables, answers, groups)
+        problems += _strange(found, release)
+        lines = [f"# Lists for systemd {release}.", "[Service]", *_settings(policy, served, found)]
     if problems:
         raise InputError(*dict.fromkeys(problems))
-    architectures = None
+    return "\n".join([*lines, ""]).encode()
+
+
+class _Lists(NamedTuple):
+    """The calls that a drop-in lists, each kind by itself. Answers are SECCOMP_RET values.
+
+    ``refused`` are calls that an allow list leaves out, or that have an answer of their own, with
+    it; ``negative`` is the answer of other refused calls. ``strange`` are those that systemd does
+    not know and would answer otherwise than the policy, by the place of their rule.
+    """
+
+    allows: bool
+    negative: int
+    listed: list[str]
+    refused: dict[int, list[str]]
+    logged: list[str]
+    strange: dict[Position, list[str]]
+
+
+def _lists(
+    policy: ResolvedPolicy,
+    abi: Abi,
+    tables: Tables,
+    answers: Mapping[str, tuple[int, Position]],
+    groups: Mapping[str, frozenset[str]],
+) -> _Lists:
+    allows = policy.unknown_action.kind is not ActionKind.ALLOW
+    rest = policy.default_action.ret(abi) if allows else ActionKind.KILL_PROCESS.value
+    if rest in _PERMITTED:
+        rest = ActionKind.KILL_PROCESS.value
+    own = tables.tables[abi.name].numbers
+    known = groups["known"] & own.keys() if allows else groups["known"]
+    unknown = ActionKind.ERRNO.value | errno_number("ENOSYS", abi) if allows else _ALLOW
+    found = _Lists(allows, rest, [], {}, [], {})
+    for call, (ret, where) in sorted(answers.items()):
+        if ret == _LOG:
+            found.logged.append(call)
+        if call not in known and ret != unknown:
+            found.strange.setdefault(where, []).append(call)
+        elif call not in known:
+            if allows and call in groups["default"]:
+                # Taken out of the list, it is unknown like the others, which fail with ENOSYS.
+                found.refused.setdefault(rest, []).append(call)
+        elif ret in _PERMITTED:
+            found.listed.append(call)
+        elif not allows or ret != rest or call in groups["default"]:
+            found.refused.setdefault(ret, []).append(call)
+    return found
+
+
+def _settings(policy: ResolvedPolicy, served: Sequence[Abi], found: _Lists) -> Iterator[str]:
+    yield from ("SystemCallArchitectures=", "SystemCallFilter=", "SystemCallLog=")
+    yield f"SystemCallErrorNumber={_answer(found.negative)}"
     if policy.bad_arch_action.kind is not ActionKind.ALLOW:
-        architectures = ("native", *(_NAMES[one.name] for one in served[1:]))
-    return UnitSettings(
-        release,
-        architectures,
-        allows,
-        rest if allows else ActionKind.KILL_PROCESS.value,
-        tuple(listed),
-        tuple(refused),
-        tuple(logged),
-    )
+        names = ("native", *(_NAMES[one.name] for one in served[1:]))
+        yield f"SystemCallArchitectures={' '.join(names)}"
+    if found.allows:
+        yield from _assignments("SystemCallFilter=", found.listed or ["execve"])
+    for ret, calls in found.refused.items():
+        own = "" if ret == found.negative else f":{_answer(ret)}"
+        yield from _assignments("SystemCallFilter=~", [f"{call}{own}" for call in calls])
+    yield from _assignments("SystemCallLog=", found.logged)
+
+
+def _assignments(key: str, words: Sequence[str]) -> list[str]:
+    text = textwrap.wrap(" ".join(words), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [f"{key}{line}" for line in text]
+
+
+def _answer(ret: int) -> str:
+    """Return a SECCOMP_RET value that refuses as systemd spells it: a number, or kill."""
+    return "kill" if ret == ActionKind.KILL_PROCESS.value else str(ret & RET_DATA_MAX)
+
+
+def _needed(answers: Mapping[str, tuple[int, Position]]) -> Iterator[Diagnostic]:
+    """Yield an error for each refused call that systemd itself makes."""
+    for call in _NEEDED:
+        if call in answers and answers[call][0] not in _PERMITTED:
+            text = f"systemd makes {call} behind the filter to start the program: allow it"
+            yield Diagnostic(text, answers[call][1], Problem.NOT_IN_UNIT)
+
+
+def _strange(found: _Lists, release: int) -> Iterator[Diagnostic]:
+    """Yield an error for each rule about calls that systemd does not know."""
+    for where, calls in found.strange.items():
+        text = f"systemd {release} does not know these, and answers them with "
+        text += "ENOSYS" if found.allows else "allow"
+        text += ": say so, or a later release with --systemd"
+        text += f"{', or --nearest' if found.allows else ''}: {', '.join(calls)}"
+        yield Diagnostic(text, where, Problem.NOT_IN_UNIT)
 
 
 def _answers(
@@ -197,6 +230,35 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         )
 
 
-def answer_text(ret: int) -> str:
-    """Return a SECCOMP_RET value that refuses as systemd spells it: a number, or kill."""
-    return "kill" if ret == ActionKind.KILL_PROCESS.value else str(ret & RET_DATA_MAX)
+def _refusal(policy: ResolvedPolicy, abi: Abi, text: str) -> Diagnostic:
+    """Return the error for a policy that settings cannot say.
+
+    systemd answers socketcall and ipc of an ABI whose kernel's own has none as it does the calls
+    behind them, and else with ENOSYS, so settings can say less than `render` looks for.
+    """
+    del abi
+    text = f"settings of a unit cannot say this policy: {text}"
+    return Diagnostic(text, policy.default_origin.position, Problem.NOT_IN_UNIT)
+
+
+def _as_written(read: ResolvedPolicy, policy: ResolvedPolicy) -> ResolvedPolicy:
+    """Return what was read; where refusals are only logged, as if it were for one ABI."""
+    if not policy.enforced:
+        return read
+    # Calls through other ABIs go by the same names.
+    return replace(read, compat_arches=(), bad_arch_action=policy.bad_arch_action)
+
+
+WRITER = Writer(
+    suffix="conf",
+    fits=in_units,
+    render=render,
+    reading=lambda abi, release: Reading("systemd", abis=(abi.name,), systemd=release),
+    report_only=lambda policy, _: (
+        replace(policy, compat_arches=()),
+        "calls through other ABIs are logged by their names alone, as systemd has it",
+    ),
+    refusal=_refusal,
+    as_written=_as_written,
+    shared=True,
+)

@@ -1,0 +1,133 @@
+"""Filters in other people's formats: a file for each ABI, proved by reading it back."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.formats.load import translate
+from seccompgen.policy import resolve_policy
+from seccompgen.render.call import difference_text
+from seccompgen.verify import Code, Difference, meaning, prove
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.built import Built
+    from seccompgen.core.foreign import Reading
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
+
+
+def _never(policy: ResolvedPolicy, abi: Abi, text: str) -> None:
+    """Return None: whatever the format cannot say, `Writer.render` refuses."""
+    del policy, abi, text
+
+
+class Writer(NamedTuple):
+    """A format that filters are written in; ``suffix`` ends the names of its files.
+
+    ``fits`` is True for the ABIs that it has files for. ``render`` returns the file of a policy for
+    one, or raises InputError with all that the format cannot say; its last argument is the release
+    of systemd. ``reading`` says how that file is read back. Where the result differs from the
+    program, ``refusal`` returns the error for what the format cannot say, or None for a mistake of
+    ours. ``report_only`` returns what is written of a policy that logs, and a note; it gets the
+    policy that refuses as well. With ``shared``, ABIs of the same content share a file.
+    """
+
+    suffix: str
+    fits: Callable[[Abi], bool]
+    render: Callable[[ResolvedPolicy, Abi, Tables, int | None], bytes]
+    reading: Callable[[Abi, int | None], Reading]
+    report_only: Callable[[ResolvedPolicy, ResolvedPolicy], tuple[ResolvedPolicy, str]]
+    refusal: Callable[[ResolvedPolicy, Abi, str], Diagnostic | None] = _never
+    as_written: Callable[[ResolvedPolicy, ResolvedPolicy], ResolvedPolicy] = lambda read, _: read
+    shared: bool = False
+
+
+def writer(name: str) -> Writer:
+    """Return the writer of a format, one of `WRITABLE`."""
+    found: Writer = import_module(f"seccompgen.formats.{name}.writer").WRITER
+    return found
+
+
+def write_files(name: str, one: Built, tables: Tables, release: int | None) -> dict[str, bytes]:
+    """Return the files of a policy in a format, by their names.
+
+    Raises one InputError with all that the format cannot say.
+    """
+    how = writer(name)
+    fit = [program for program in one.programs if how.fits(program.abi)]
+    if not fit:
+        text = f"{name} has files for none of {', '.join(p.abi.name for p in one.programs)}, but "
+        text += f"for {', '.join(abi.name for abi in ABIS.values() if how.fits(abi))}"
+        raise InputError(Diagnostic(text, one.policy.arches_origin.position))
+    contents: dict[str, bytes] = {}
+    problems: dict[Diagnostic, None] = {}
+    for program in fit:
+        try:
+            content = how.render(one.policy, program.abi, tables, release)
+            require_read_back(name, content, one.policy, program, tables, release)
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+        else:
+            more = "".join(f"{line}\n" for line in one.unit_lines)
+            contents[f".{program.abi.name}"] = content + more.encode()
+    if problems:
+        raise InputError(*problems)
+    if how.shared and len({*contents.values()}) == 1:
+        contents = {"": next(iter(contents.values()))}
+    return {f"{one.policy.name}{abi}.{how.suffix}": found for abi, found in contents.items()}
+
+
+def require_read_back(
+    name: str,
+    content: bytes,
+    policy: ResolvedPolicy,
+    program: Program,
+    tables: Tables,
+    release: int | None = None,
+) -> None:
+    """Raise AnswerNo if ``content``, read as its format is, answers otherwise than the program.
+
+    Raises InputError where the format cannot say the policy, and where the file cannot be read:
+    lines of thousands of letters, or more of them than a policy has.
+    """
+    how, abi, source = writer(name), program.abi, Position(policy.sources[-1][0])
+    unread = False
+    try:
+        text = _difference(how, content, policy, program, tables, release)
+    except InputError as error:
+        text, unread = error.diagnostics[0].message, True
+    if text is None:
+        return
+    if refusal := how.refusal(policy, abi, text):
+        raise InputError(refusal)
+    if unread:
+        text = f"the {name} file for {abi.name} cannot be read back, so it is not written: {text}"
+        raise InputError(Diagnostic(text, source))
+    text = f"seccompgen made a wrong {name} file for {abi.name}, and does not write it: {text}; "
+    raise AnswerNo(Diagnostic(f"{text}please report this, with the policy", source))
+
+
+def _difference(
+    how: Writer,
+    content: bytes,
+    policy: ResolvedPolicy,
+    program: Program,
+    tables: Tables,
+    release: int | None,
+) -> str | None:
+    """Return a call that the file answers otherwise than the program."""
+    draft = translate(content, policy.name, how.reading(program.abi, release), tables)
+    assert draft is not None
+    again = how.as_written(resolve_policy(draft.document(), tables)[0], policy)
+    code = Code(program.instructions, program.abi.byte_order)
+    found = prove(meaning(again, program.abi, tables), code)
+    if not isinstance(found, Difference):
+        return None
+    return difference_text(found, ("file", "program"), program.abi, tables)
