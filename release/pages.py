@@ -1,8 +1,7 @@
-"""The manual pages and completion scripts that the wheel installs, and Bazel's list of formats.
+"""Manual pages, completion scripts, Bazel's list of formats, and docs/lint.md, made from the code.
 
-``python -m release.pages`` writes release/share and bazel/formats.bzl; ``--check`` says what of
-them is stale. They are committed, so that who builds the wheel needs hatchling alone, and its bytes
-depend on no click.
+``python -m release.pages`` writes them; ``--check`` lists stale ones. They are committed, so that
+building the wheel needs only hatchling, and its bytes depend on no release of click.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ from seccompgen.distribute.shell_scripts import script
 from seccompgen.io.console import say
 from seccompgen.io.outputs import Outputs
 from seccompgen.pipeline.files import FORMATS
+
+from website.lint_page import PAGE, lint_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,9 +151,10 @@ def _marked(text: str) -> str:
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
 def main(*, check: bool) -> None:
-    """Write the manual pages and completions of the wheel."""
+    """Write the manual pages and completions of the wheel, and docs/lint.md."""
     files = {SHARE / place: text.encode() for place, text in pages().items()}
     files[BAZEL] = formats().encode()
+    files[PAGE] = lint_page().encode()
     there = {path for path in SHARE.rglob("*") if path.is_file()}
     outputs = Outputs(files, frozenset(there - files.keys()))
     if not check:

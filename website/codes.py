@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import seccompgen
 from seccompgen.core.problems import Problem
+from seccompgen.lint.registry import rule_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,9 @@ _HEAD = """\
 
 The kind of each error, warning and note, as `--json` has it under `kind`, and as
 [`Problem`](python.md#Problem) has it in Python. A code keeps its meaning for ever; texts may
-change. The tables show texts as they stand in the source, where “…” stands for what the message
-names. {count} codes in all. The findings of `lint` have [a page of their own](lint.md#codes), with
-a policy that gets each, and the policy mended.
+change. The tables show texts as the source has them, with “…” for what the message names. {count}
+codes in all. The rules of `lint` have [a page of their own](lint.md#codes), with a policy that gets
+each finding, and the policy mended.
 
 """
 
@@ -31,14 +32,17 @@ def codes_page() -> str:
     """Return the page: a table for each group of kinds, in the order of the source."""
     texts = _texts()
     groups = _groups()
-    parts = [_HEAD.format(count=sum(map(len, groups.values())))]
-    for title, kinds in groups.items():
+    said = {
+        title: [(kind.value, _cell(texts.get(kind.name, []))) for kind in kinds]
+        for title, kinds in groups.items()
+    }
+    known = {code for rows in said.values() for code, _ in rows}
+    rules = [code for code in rule_modules() if code not in known]
+    said["Lint"] = [(code, f"[explained](lint.md#{code})") for code in rules]
+    parts = [_HEAD.format(count=sum(map(len, said.values())))]
+    for title, rows in said.items():
         parts.append(f"## {title}\n\n| code | says |\n|---|---|\n")
-        for kind in kinds:
-            lint = title.startswith(("Findings", "Comments"))
-            code = f'<a id="{kind.value}"></a>`{kind.value}`'
-            said = f"[explained](lint.md#{kind.value})" if lint else _cell(texts.get(kind.name, []))
-            parts.append(f"| {code} | {said} |\n")
+        parts += [f'| <a id="{code}"></a>`{code}` | {text} |\n' for code, text in rows]
         parts.append("\n")
     return "".join(parts)
 

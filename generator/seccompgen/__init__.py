@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
     from seccompgen.core.model import Action, ActionKind, FilterFlag, Op
     from seccompgen.core.objective import Objective, Optimize, Profile
-    from seccompgen.core.problems import Problem
+    from seccompgen.core.problems import Problem, RuleCode
     from seccompgen.core.program import CompiledProgram, Instruction, Program
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.compare.call_classes import CallClass
@@ -96,6 +96,7 @@ __all__ = [
     "Profile",
     "Program",
     "Proof",
+    "RuleCode",
     "SeccompError",
     "SeccompgenError",
     "Severity",
@@ -135,7 +136,7 @@ _HOMES = {
     "SeccompgenError UndecidedError",
     "seccompgen.core.model": "Action ActionKind FilterFlag Op",
     "seccompgen.core.objective": "Objective Optimize Profile",
-    "seccompgen.core.problems": "Problem",
+    "seccompgen.core.problems": "Problem RuleCode",
     "seccompgen.core.program": "CompiledProgram Instruction Program",
     "seccompgen.core.tables": "Table Tables",
     "seccompgen.filters.find.assembler": "Assembler",

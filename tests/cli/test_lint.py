@@ -69,8 +69,8 @@ def test_flags_that_nobody_wrote_are_a_note(
     (here / name).write_text(text)
     run = inside("lint", name, "--select", "no-tsync", cwd=here)
     first = (
-        "a.yml:1:1: note: no flags are written: install() confines the thread that calls it, and "
-        "threads that run already stay unconfined [no-tsync]\n"
+        "a.yml:1:1: note: the policy sets no flags: install() confines only the thread that calls "
+        "it, and threads that already run stay unconfined [no-tsync]\n"
     )
     assert (run.code, run.out.startswith(first)) == (0, found)
 
@@ -84,13 +84,13 @@ def test_a_comment_above_the_policy_silences_flags_that_nobody_wrote(here: Path)
 def test_a_person_sees_the_place_the_call_and_the_fix(here: Path) -> None:
     run = seccompgen("lint", "bad.yml", cwd=here)
     assert run.out == (
-        "bad.yml:5:17: warning: execveat is permitted, and executes the same programs as execve, "
-        "which is refused (on x86_64) [exec-twin]\n"
+        "bad.yml:5:17: warning: execve is refused, but execveat is permitted: it executes the same "
+        "programs (on x86_64) [exec-twin]\n"
         "  5 |   names: [acct, execve]\n"
         "                      ^~~~~~\n"
         "  shown by: execveat() on x86_64: allow\n"
         "  beside: execve() on x86_64: errno(EPERM)\n"
-        "  fix: refuse execveat as well\n"
+        "  fix: refuse execveat, too\n"
         "1 warning\n"
     )
 
@@ -133,7 +133,7 @@ def test_github_gets_a_line_that_names_cannot_break(here: Path) -> None:
     run = seccompgen("lint", odd.name, "--format", "github", cwd=here)
     (line,) = run.out.splitlines()
     assert line.startswith(
-        "::warning file=a%2Cb%25c%3Ad.yml,line=5,col=17,endColumn=23,title=exec-twin::execveat is "
+        "::warning file=a%2Cb%25c%3Ad.yml,line=5,col=17,endColumn=23,title=exec-twin::execve is "
     )
 
 
@@ -147,7 +147,7 @@ def report(here: Path, *words: str) -> list[dict[str, Any]]:
 def test_gitlab_gets_a_code_quality_report(here: Path) -> None:
     (one,) = report(here, "bad.yml", "good.yml")
     assert len(one.pop("fingerprint")) == 64
-    assert one.pop("description").endswith("(on x86_64); refuse execveat as well")
+    assert one.pop("description").endswith("(on x86_64); refuse execveat, too")
     assert one == {
         "check_name": "exec-twin",
         "severity": "major",

@@ -47,6 +47,6 @@ def test_a_doubtful_finding_is_told_and_built(tmp_path: Path) -> None:
         run = seccompgen(*command, cwd=tmp_path)
         assert run.code == 0
         assert run.err == (
-            "bad.yml:4:27: warning: execveat is permitted, and executes the same programs as "
-            "execve, which is refused (on x86_64) [exec-twin]; refuse execveat as well\n"
+            "bad.yml:4:27: warning: execve is refused, but execveat is permitted: it executes the "
+            "same programs (on x86_64) [exec-twin]; refuse execveat, too\n"
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.model import Rule
-    from seccompgen.core.problems import Problem
+    from seccompgen.core.problems import Problem, RuleCode
 
 NAMES = ("x86_64", "s390x", "i386", "arm")
 
@@ -87,7 +87,9 @@ def load(
     return found.rules, list(notes)
 
 
-def problems(directory: Path, *groups: dict[str, Any], **more: Any) -> list[tuple[Problem, str]]:
+def problems(
+    directory: Path, *groups: dict[str, Any], **more: Any
+) -> list[tuple[Problem | RuleCode, str]]:
     with pytest.raises(InputError) as caught:
         load(directory, *groups, **more)
     return [(one.kind, one.message) for one in caught.value.diagnostics if one.kind]

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint.companions import shipped_companions
-from seccompgen.lint.upgrade import KERNEL, UPGRADE_CODES, _key, upgrade_of
+from seccompgen.lint.registry import kinds
+from seccompgen.lint.upgrade import KERNEL, _key, upgrade_of
 
 if TYPE_CHECKING:
     from seccompgen.lint import Finding
@@ -91,7 +92,7 @@ INCIDENTS = [Incident(path) for path in sorted(FOLDER.iterdir())]
 def upgrade_findings(path: Path) -> tuple[Finding, ...]:
     """Return what an upgrade to the newest releases would be refused by the policy at ``path``."""
     found = lint_filter(path, shipped_tables(), upgrade=upgrade_of(None, "newest")).findings
-    return tuple(one for one in found if one.kind in UPGRADE_CODES)
+    return tuple(one for one in found if one.kind in kinds("upgrades"))
 
 
 def naming(incident: Incident) -> Finding | None:

@@ -7,7 +7,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.facts import Facts, Parameter, Prototype
-from seccompgen.core.problems import Problem
 from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import LintedFilter, lint
@@ -55,7 +54,9 @@ _S390X = {"clone": (_CLONE[1], _CLONE[0], *_CLONE[2:]), "mmap": (_pointer("arg")
 def _facts() -> Facts:
     usual = {name: Prototype(f"sys_{name}", found) for name, found in _USUAL.items()}
     other = {name: Prototype(f"sys_{name}", found) for name, found in _S390X.items()}
-    return Facts({}, {"x86_64": usual, "i386": usual, "s390x": usual | other})
+    return Facts(
+        shipped_tables().facts.constants, {"x86_64": usual, "i386": usual, "s390x": usual | other}
+    )
 
 
 @cache
@@ -72,7 +73,7 @@ def findings(path: Path, form: str = "policy", tables: Tables | None = None) -> 
     known = tables or facts_tables()
     if form == "policy":
         found = lint_filter(path, known).findings
-        return [one for one in found if one.kind is not Problem.NO_TSYNC]
+        return [one for one in found if one.kind.value != "no-tsync"]
     built = build_policy(path, known)
     sides = {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in built.programs}
     return lint(LintedFilter(str(path), sides), known)

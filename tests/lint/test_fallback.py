@@ -80,14 +80,16 @@ def test_the_advice_on_statx_follows_names(tmp_path: Path) -> None:
     path = tmp_path / "policy.yml"
     path.write_text(policy(permitted(f"{LIVES}, openat") + NO_NAMES))
     (found,) = findings(path, tables=shipped_tables())
-    assert found.fix == "answer statx with errno(ENOSYS); permit newfstatat of names as well"
+    assert found.fix == "answer statx with errno(ENOSYS); permit newfstatat of names, too"
 
 
 def test_an_abi_may_have_no_older_call(tmp_path: Path) -> None:
     path = tmp_path / "policy.yml"
     path.write_text(policy(permitted(f"{LIVES}, openat") + enosys("statx"), abi="riscv32"))
     (found,) = findings(path)
-    assert found.message == "statx is answered with ENOSYS, and riscv32 has no older call for that"
+    assert found.message == (
+        "statx is answered with ENOSYS, but riscv32 has no older call to fall back on"
+    )
     assert found.fix == "permit statx"
 
 

@@ -10,9 +10,10 @@ from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import Severity
 from seccompgen.lint.companions import Companion, Companions, Fallback, Release, Retry
-from seccompgen.lint.kin import are_kin
-from seccompgen.lint.upgrade import UPGRADE_CODES, Upgrade
-from seccompgen.lint.younger import only_newer
+from seccompgen.lint.introduced import introduced_by
+from seccompgen.lint.later_forms import is_later_form
+from seccompgen.lint.registry import kinds
+from seccompgen.lint.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ def found(
     path.write_text(f"arches: [x86_64]\n{policy}")
     upgrade = Upgrade(companions, None, {"glibc": "2.0"}, asked=asked)
     report = lint_filter(path, shipped_tables(), upgrade=upgrade)
-    return [one for one in report.findings if one.kind in UPGRADE_CODES]
+    return [one for one in report.findings if one.kind in kinds("upgrades")]
 
 
 def allowing(names: str, default: str = "errno(EPERM)") -> str:
@@ -136,7 +137,7 @@ def test_what_all_begin_to_do_is_a_note_at_most(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("older", "newer", "still"),
+    ("older", "newer", "extends"),
     [
         ("fstat", "newfstatat", False),
         ("lstat", "newfstatat", False),
@@ -148,25 +149,26 @@ def test_what_all_begin_to_do_is_a_note_at_most(tmp_path: Path) -> None:
         ("futex", "futex_time64", True),
     ],
 )
-def test_kin_by_name(older: str, newer: str, *, still: bool) -> None:
-    assert are_kin(older, newer)
-    assert are_kin(older, newer, still=True) == still
+def test_later_forms_by_name(older: str, newer: str, *, extends: bool) -> None:
+    assert is_later_form(newer, older)
+    assert is_later_form(newer, older, extends=True) == extends
 
 
 @pytest.mark.parametrize(
     ("older", "newer"), [("read", "readlink"), ("close", "close_range"), ("clone3", "clone")]
 )
-def test_no_kin(older: str, newer: str) -> None:
-    assert not are_kin(older, newer)
+def test_no_later_form(older: str, newer: str) -> None:
+    assert not is_later_form(newer, older)
 
 
-def test_a_recording_is_told_of_calls_that_only_newer_releases_make() -> None:
+def test_a_recording_says_which_release_introduced_a_call() -> None:
     x86_64 = ABIS["x86_64"]
     assert (
-        only_newer(start(UNKNOWN), "clone3", x86_64) == "glibc 2.0's start; older ones call clone"
+        introduced_by(start(UNKNOWN), "clone3", x86_64)
+        == "glibc 2.0's start; older ones call clone"
     )
-    assert only_newer(start(UNKNOWN), "clone", x86_64) == ""
-    assert only_newer(start(UNKNOWN), "clone3", ABIS["s390x"]) == ""
+    assert introduced_by(start(UNKNOWN), "clone", x86_64) == ""
+    assert introduced_by(start(UNKNOWN), "clone3", ABIS["s390x"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -189,5 +191,5 @@ def test_the_releases_that_make_a_call_are_told_with_their_gaps(
     path.write_text(f"arches: [x86_64]\n{allowing('clone')}")
     upgrade = Upgrade(Companions(tuple(rows), releases), None, {"glibc": "4.0"})
     report = lint_filter(path, shipped_tables(), upgrade=upgrade)
-    (one,) = [each for each in report.findings if each.kind in UPGRADE_CODES]
+    (one,) = [each for each in report.findings if each.kind in kinds("upgrades")]
     assert one.message.startswith(when)

@@ -6,11 +6,13 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from lint_page import PAGE_SECTIONS
 from running_kernel import install_raw, require_x86_64, run, syscall
 from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.lint.registry import SECTIONS, rules
 from seccompgen.pipeline.build import build_policy
+
+from website.lint_page import examples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +30,14 @@ X32 = range(1 << 30, 1 << 31)
 """Numbers of another ABI, which this kernel need not have."""
 
 
-def policies() -> list[str]:
-    """Return the codes whose policies on the page refuse something on x86_64."""
-    return [
-        code
-        for code, (bad, _) in PAGE_SECTIONS.items()
-        if "default_action: allow" in bad and "x86_64" in bad and "errno" in bad
-    ]
+def policies() -> dict[str, str]:
+    """Return by codes the wrong policies of rules that refuse something on x86_64."""
+    wrong = {one.code: examples(one)[0] for section in SECTIONS for one in rules(section)}
+    return {
+        code: text
+        for code, text in wrong.items()
+        if "default_action: allow" in text and "x86_64" in text and "errno" in text
+    }
 
 
 def make(call: Call) -> tuple[int, int]:
@@ -61,7 +64,7 @@ def outcomes(program: bytes, found: list[Finding]) -> list[tuple[bool, bool]]:
 @pytest.mark.parametrize("code", policies())
 def test_the_kernel_answers_as_a_finding_says(tmp_path: Path, code: str) -> None:
     path = tmp_path / "bad.yml"
-    path.write_text(PAGE_SECTIONS[code][0].replace("action: errno\n", f"action: errno({OURS})\n"))
+    path.write_text(policies()[code].replace("action: errno\n", f"action: errno({OURS})\n"))
     tables = shipped_tables()
     found = [
         one

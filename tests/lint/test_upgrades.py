@@ -8,7 +8,8 @@ import pytest
 from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint.finding import Severity
-from seccompgen.lint.upgrade import UPGRADE_CODES, upgrade_of
+from seccompgen.lint.registry import kinds
+from seccompgen.lint.upgrade import upgrade_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def warned_of(place: Path, action: str, names: str) -> set[str]:
     return {
         shipped_tables().tables["x86_64"].names[one.witness.call.nr]
         for one in report.findings
-        if one.kind in UPGRADE_CODES and one.severity is Severity.WARNING and one.witness
+        if one.kind in kinds("upgrades") and one.severity is Severity.WARNING and one.witness
     }
 
 

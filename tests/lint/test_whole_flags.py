@@ -15,7 +15,7 @@ from running_kernel import IS_X86_64, install_raw, run, syscall
 from seccompgen.core.abis import ABIS
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import Severity
-from seccompgen.lint.whole_flags import ADDED_FLAGS
+from seccompgen.lint.rules.arguments.whole_flags import ADDED_FLAGS
 from seccompgen.pipeline.build import build_policy
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def test_what_a_flag_lets_past(bad: Path, form: str) -> None:
         # A rule with several values has one finding; of programs nobody knows the rules.
         message, *more = (one for one in said if f" {rule.call}'s " in one)
         assert form == "program" or not more
-        refused, passing = message.partition(": ")[2].split(" is refused, and ")
-        assert rule.flag in re.split(r"[|,]", passing)
+        refused, passing = message.partition(": ")[2].split(" is refused, but ")
+        assert rule.flag in re.split(r"[| ]", passing)
         assert rule.flag not in refused.split("|")
     if form == "policy":
         lines = [one.position.line for one in found if one.position]
@@ -164,7 +164,7 @@ def test_a_flag_gets_past_a_supervisor(tmp_path: Path, form: str) -> None:
         "- {action: user_notif, names: [openat], when: flags == O_WRONLY}\n"
     )
     (found,) = whole(path, form)
-    assert ": O_WRONLY is asked about, and O_WRONLY|O_CLOEXEC, " in found.message
+    assert ": O_WRONLY is left to a supervisor, but O_WRONLY|O_CLOEXEC is " in found.message
 
 
 def test_the_flags_are_of_their_arguments() -> None:

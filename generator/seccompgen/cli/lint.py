@@ -63,7 +63,7 @@ def lint(
     *,
     as_json: bool,
 ) -> None:
-    """Say what the authors of FILTERs probably did not mean, each with a call that shows it.
+    """Find probable mistakes in FILTERs, each with a call that shows it.
 
     A FILTER is a policy file, a stock policy's name, a generated module, a raw .bpf file, whoever
     made it, or a directory, for all that lie in it. Without any, the policies of the project that
@@ -95,9 +95,11 @@ def lint(
 
 
 def _codes(words: Iterable[str], option: str) -> set[str]:
-    """Return the codes of an option, of which one may name several. Raises InputError."""
+    """Return the codes of an option; one may name several. Raises InputError."""
+    from seccompgen.lint.registry import codes as rule_codes  # noqa: PLC0415
+
     codes = {code.strip() for word in words for code in word.split(",")}
-    known = {one.value for one in Problem}
+    known = rule_codes()
     unknown = [
         f"{option}: unknown code {code!r}{did_you_mean(code, known)}"
         for code in sorted(codes - known)

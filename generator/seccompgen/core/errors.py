@@ -10,7 +10,7 @@ from seccompgen.core.styled import Style, Styled
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seccompgen.core.problems import Problem
+    from seccompgen.core.problems import Problem, RuleCode
 
 EXIT_NO = 1
 """The answer is no: it differs, it is stale, it is refuted, there are findings."""
@@ -66,7 +66,7 @@ class Diagnostic:
 
     message: str
     position: Position | None = None
-    kind: Problem | None = None
+    kind: Problem | RuleCode | None = None
 
     def __str__(self) -> str:
         """Render as one line, ``file:line:column: message``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -78,6 +79,7 @@ class Problem(Enum):
     NEGATIVE_ORDER = "negative-order"
     VALUE_TOO_WIDE = "value-too-wide"
     MASK_NEVER_MATCHES = "mask-never-matches"
+    ALWAYS_TRUE = "always-true"
 
     # Profiles of how often calls are made
     WRONG_PROFILE = "wrong-profile"
@@ -127,59 +129,9 @@ class Problem(Enum):
     UNKNOWN_ACTION = "unknown-action"
     TOO_MANY_CASES = "too-many-cases"
 
-    # Findings: comparisons of arguments
-    IGNORED_BITS = "ignored-bits"
-    POINTER_ARGUMENT = "pointer-argument"
-    WRONG_ARGUMENT = "wrong-argument"
-    ALWAYS_TRUE = "always-true"
-    SIGNED_ORDER = "signed-order"
-    WHOLE_FLAGS = "whole-flags"
 
-    # Findings: the other way in
-    OPEN_TWIN = "open-twin"
-    EXEC_TWIN = "exec-twin"
-    PROCESS_TWIN = "process-twin"
-    NAMESPACE_TWIN = "namespace-twin"
-    MEMORY_TWIN = "memory-twin"
-    MOUNT_TWIN = "mount-twin"
-    MODULE_TWIN = "module-twin"
-    TRACING_TWIN = "tracing-twin"
-    FILE_TWIN = "file-twin"
-    CLOCK_TWIN = "clock-twin"
-    SOCKET_TWIN = "socket-twin"
-    UNIX_DATAGRAMS = "unix-datagrams"
-    SIGNAL_TWIN = "signal-twin"
-    IDENTITY_TWIN = "identity-twin"
-    LIMIT_TWIN = "limit-twin"
-    KERNEL_TWIN = "kernel-twin"
-    TIME64_TWIN = "time64-twin"
-    EXECUTABLE_MEMORY = "executable-memory"
-    TTY_INJECTION = "tty-injection"
-    ASYNC_SIGNALS = "async-signals"
-    IO_URING_WAY = "io-uring-way"
-    MULTIPLEXED_WAY = "multiplexed-way"
-    FOREIGN_ABI = "foreign-abi"
-    RACING_MEMORY = "racing-memory"
+@dataclass(frozen=True, slots=True)
+class RuleCode:
+    """The code of a rule of lint, as the ``kind`` of its findings; the rule's file declares it."""
 
-    # Findings: what a program cannot do without
-    NO_EXIT = "no-exit"
-    NO_SIGRETURN = "no-sigreturn"
-    NO_WAIT = "no-wait"
-    NO_RESTART = "no-restart"
-    REFUSED_TOO_MUCH = "refused-too-much"
-    FALSE_SUCCESS = "false-success"
-    WRONG_FALLBACK = "wrong-fallback"
-    BROKEN_FALLBACK = "broken-fallback"
-
-    # Findings: how a filter is installed
-    NO_TSYNC = "no-tsync"
-
-    # Findings: what newer releases of libraries call
-    NEWER_KERNEL = "newer-kernel"
-    NEWER_CALL = "newer-call"
-    NEWER_ARGUMENT = "newer-argument"
-
-    # Comments that silence findings
-    UNFOUNDED_IGNORE = "unfounded-ignore"
-    UNKNOWN_IGNORE = "unknown-ignore"
-    UNUSED_IGNORE = "unused-ignore"
+    value: str

@@ -1,8 +1,7 @@
-"""The answers to one call, as disjoint boxes of arguments, whatever a filter is made of.
+"""Answers to one call as disjoint boxes of arguments, of a policy and of a program alike.
 
-A box has a set of values for each argument; together the boxes are everything. What a policy means
-(`MeaningAnswers`) and what a program does (`CodeAnswers`) look alike here, so that a check works on
-both.
+A box has a set of values for each argument; together the boxes are everything. A check works on
+what a policy means (`MeaningAnswers`) and on what a program does (`CodeAnswers`).
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
     from seccompgen.verify.oracle import Case, FieldTest
 
 _MOST_STEPS = 50_000
-"""So many comparisons are followed for one call; real filters need some hundreds."""
+"""The most comparisons that are followed for one call; real filters need some hundreds."""
 _MOST_NODES = 20_000
 _NODES_OF_A_TEST = 200
-"""So many nodes its sets may have, and so many more for each case or instruction."""
+"""The most nodes of its sets, and how many more for each case or instruction."""
 
 Parts: TypeAlias = list[tuple[Box, int]]
 """Disjoint boxes of arguments, each with the SECCOMP_RET value of its calls."""
@@ -39,18 +38,24 @@ _ASKS = {ActionKind.TRACE.value, ActionKind.USER_NOTIF.value}
 
 
 def permits(ret: int) -> bool:
-    """Return True if a call so answered is made."""
+    """Return True if the kernel makes a call so answered."""
     return ret & ~RET_DATA_MAX in _PERMITS
 
 
 def refuses(ret: int) -> bool:
-    """Return True if a call so answered is not made, whatever a tracer or a supervisor says."""
+    """Return True if nobody can have a call so answered made."""
     return ret & ~RET_DATA_MAX not in _PERMITS | _ASKS
 
 
 def asks(ret: int) -> bool:
     """Return True if a supervisor or a tracer decides on a call so answered."""
     return ret & ~RET_DATA_MAX in _ASKS
+
+
+def errno_of(ret: int) -> int | None:
+    """Return the errno of an answer, None if it is another one."""
+    action = ActionKind(ret & ~RET_DATA_MAX)
+    return ret & RET_DATA_MAX if action is ActionKind.ERRNO else None
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class CallAnswer:
 
 
 class MeaningAnswers:
-    """The answers of what a policy means to calls under one audit value."""
+    """Answers of a policy's meaning to calls under one audit value."""
 
     def __init__(self, meaning: Meaning, arch: int, sets: Sets) -> None:
         self._arch = arch
@@ -96,14 +101,14 @@ class MeaningAnswers:
 
     @property
     def conditional(self) -> frozenset[int]:
-        """The numbers of calls of which some case looks at the arguments."""
+        """The numbers of calls whose arguments some case examines."""
         asking = (named for case, named in self._cases if named and _asks(case))
         return frozenset().union(*asking)
 
     def to(self, number: int) -> Parts:
-        """Return what the first case that holds says, for every box of arguments.
+        """Return the answer of the first matching case, for every box of arguments.
 
-        Raises UndecidedError where that is too much work.
+        Raises UndecidedError if that is too much work.
         """
         with self._sets.attempt(_MOST_NODES + _NODES_OF_A_TEST * len(self._cases)):
             return self._to(number)
@@ -135,7 +140,7 @@ class MeaningAnswers:
         return found
 
     def _box(self, case: Case, number: int) -> Box:
-        """Return the arguments for which the tests of ``case`` hold, of the call ``number``."""
+        """Return the arguments of the call ``number`` for which all tests of ``case`` are true."""
         call = Call(number, self._arch)
         box: Box = EVERYTHING
         for test in case.tests:
@@ -167,7 +172,7 @@ class MeaningAnswers:
 
 
 class CodeAnswers:
-    """The answers of a program to calls under one audit value."""
+    """Answers of a program to calls under one audit value."""
 
     def __init__(self, code: Code, arch: int, sets: Sets) -> None:
         self._arch = arch
@@ -212,7 +217,7 @@ class CodeAnswers:
         return found
 
     def _set(self, question: Question) -> int:
-        """Return the 64-bit values of which a word is as ``question`` asks."""
+        """Return the 64-bit values for which ``question`` is true."""
         shift = question.word.shift
         mask, k = question.mask << shift, question.k << shift
         return self._sets.above(mask, k) if question.more else self._sets.masked(mask, k)

@@ -1,4 +1,4 @@
-"""Lint a filter: every check, on every program of it, through every ABI it answers for."""
+"""Lint a filter: apply each rule to each program, through each ABI that it answers for."""
 
 from __future__ import annotations
 
@@ -9,59 +9,38 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position, UndecidedError
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import Sets
-from seccompgen.lint.arguments import compared_arguments
-from seccompgen.lint.fallback import fallbacks
+from seccompgen.lint.bypass import bypasses
 from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.foreign import foreign_abis, refused_less
-from seccompgen.lint.jumps import decided_jumps
-from seccompgen.lint.living import cannot_live
-from seccompgen.lint.newer import newer_calls
-from seccompgen.lint.newer_kernel import newer_kernel
-from seccompgen.lint.noted import noted
-from seccompgen.lint.places import placed
-from seccompgen.lint.refusals import faked, unheeded
-from seccompgen.lint.signed_order import signed_order
-from seccompgen.lint.threads import unsynchronised
-from seccompgen.lint.twins import twins
-from seccompgen.lint.upgrade import UPGRADE_CODES, any_upgrade
+from seccompgen.lint.locate import located
+from seccompgen.lint.registry import rule, rule_modules, rules
+from seccompgen.lint.shared_powers import shared_powers
+from seccompgen.lint.upgrade import any_upgrade
 from seccompgen.lint.view import FilterView
-from seccompgen.lint.ways import racing_memory, ways_in
-from seccompgen.lint.whole_flags import whole_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.lint.rule import LintRule
     from seccompgen.lint.upgrade import Upgrade
     from seccompgen.verify import Code, Meaning
 
 _MOST_NODES, _MOST_STEPS = 200_000, 2_000_000
-"""The most that a check needs for one ABI, in sets; real policies need 5,000 and 20,000."""
+"""The most that a check may use of sets, for one ABI; real policies need 5,000 and 20,000."""
 _STRANGE_ARCH = 0x12345678
 """An audit value that no kernel has."""
-_CHECKS = (
-    compared_arguments,
-    whole_flags,
-    decided_jumps,
-    signed_order,
-    ways_in,
-    twins,
-    racing_memory,
-    cannot_live,
-    fallbacks,
-    unheeded,
-    faked,
-)
+_REPEATED = frozenset({"wrong-fallback", "newer-call"})
+"""Codes of two findings on one call that say the same."""
 
 
 @dataclass(frozen=True)
 class LintedFilter:
-    """A filter as lint looks at it: what it answers, by ABI, and the policy if there is one.
+    """A filter: its meaning or program by ABI, and the policy if there is one.
 
-    ``notes`` are what reading the policy had to tell.
+    ``notes`` are those of the policy's reader.
     """
 
     file: str
@@ -71,16 +50,26 @@ class LintedFilter:
 
 
 def lint(subject: LintedFilter, tables: Tables, upgrade: Upgrade | None = None) -> list[Finding]:
-    """Return all findings on a filter, each once, with all the ABIs that it holds for.
+    """Return the findings on a filter, each once, with all the ABIs that it is true of.
 
-    They are in the order of their places, the weightiest first at each. What libraries will call
-    is looked at for ``upgrade``; without one only what is certain of it is a finding.
+    They are in the order of their positions, the gravest first at each. Calls of newer libraries
+    are examined for ``upgrade``; by default only what is certain of them is reported.
     """
     sets = Sets()
-    found = [*noted(subject.notes), *unsynchronised(subject.policy)]
+    found = list(_noted(subject.notes))
+    for one in rules("installation") if subject.policy else ():
+        found += one.check_policy(subject.policy) if one.check_policy and subject.policy else ()
     for name, side in subject.sides.items():
         found += _of_program(ABIS[name], side, subject, tables, sets, upgrade or any_upgrade())
     return sorted(_merged(found), key=_order)
+
+
+def _noted(notes: Iterable[Diagnostic]) -> Iterator[Finding]:
+    """Yield the notes of a policy's reader that a rule reports as findings."""
+    for note in notes:
+        code = note.kind.value if note.kind else ""
+        if code in rule_modules() and rule(code).note_fix:
+            yield rule(code).finding(note.message, rule(code).note_fix, position=note.position)
 
 
 def _of_program(
@@ -92,29 +81,36 @@ def _of_program(
     upgrade: Upgrade,
 ) -> Iterator[Finding]:
     served, foreign = views_of(abi, side, subject, tables, sets)
-    for one in served:
-        found = [finding for check in _CHECKS for finding in _all_of(check(one), one)]
-        found = _told_once(found, _all_of(newer_calls(one, upgrade), one), upgrade)
-        found += _all_of(newer_kernel(one, upgrade, tables), one)
-        yield from (placed(finding, one) for finding in found)
-    native = served[0]
-    yield from (
-        placed(finding, native) for finding in _all_of(foreign_abis(native, foreign), native)
-    )
-    for other in served[1:]:
-        for view, one, severity in (
-            (other, native, Severity.WARNING),
-            # Through another ABI alone something may be refused for faults of the kernel there.
-            (native, other, Severity.NOTE),
-        ):
-            less = _all_of(refused_less(view, one, severity), one)
-            yield from (placed(finding, one) for finding in less)
-    for one in served:
-        yield from _not_followed(one)
+    for view in served:
+        found = [
+            finding
+            for section in ("arguments", "bypasses", "requirements")
+            for one in rules(section)
+            for findings in _checks(one, view)
+            for finding in _decided(findings, view)
+        ]
+        newer: list[Finding] = []
+        for one in rules("upgrades"):
+            if one.check_upgrade:
+                newer += _decided(one.check_upgrade(view, upgrade, tables), view)
+        both = _without_repeats(newer, found) if upgrade.asked else _without_repeats(found, newer)
+        yield from (located(finding, view) for finding in both)
+    for one in rules("bypasses"):
+        for view, findings in one.check_program(served, foreign) if one.check_program else ():
+            yield from (located(finding, view) for finding in _decided(findings, view))
+    for view in served:
+        yield from _undecided(view)
 
 
-def _all_of(findings: Iterable[Finding], view: FilterView) -> list[Finding]:
-    """Return what a check finds; what it cannot tell is noted with ``view``."""
+def _checks(one: LintRule, view: FilterView) -> Iterator[Iterable[Finding]]:
+    if one.check:
+        yield one.check(view)
+    yield bypasses(one, view)
+    yield shared_powers(one, view)
+
+
+def _decided(findings: Iterable[Finding], view: FilterView) -> list[Finding]:
+    """Return what a check finds, until an answer is undecided, which ``view`` notes."""
     found: list[Finding] = []
     try:
         with view.sets.within(_MOST_NODES, _MOST_STEPS):
@@ -124,36 +120,22 @@ def _all_of(findings: Iterable[Finding], view: FilterView) -> list[Finding]:
     return found
 
 
-def _told_once(found: list[Finding], newer: list[Finding], upgrade: Upgrade) -> list[Finding]:
-    """Return all findings, those on one call by one check: `wrong-fallback` says the same.
+def _without_repeats(first: list[Finding], others: list[Finding]) -> list[Finding]:
+    """Return all findings but those of ``others`` that repeat one of the first on its call."""
 
-    Who asked for an upgrade is told of the release.
-    """
+    def call(one: Finding) -> int | None:
+        return one.witness.call.nr if one.witness and one.kind.value in _REPEATED else None
 
-    def calls(findings: list[Finding], codes: Collection[Problem]) -> set[int]:
-        return {one.witness.call.nr for one in findings if one.witness and one.kind in codes}
-
-    def without(
-        findings: list[Finding], codes: Collection[Problem], told: set[int]
-    ) -> list[Finding]:
-        return [
-            one
-            for one in findings
-            if one.kind not in codes or one.witness is None or one.witness.call.nr not in told
-        ]
-
-    fallback = {Problem.WRONG_FALLBACK}
-    if upgrade.asked:
-        return without(found, fallback, calls(newer, {Problem.NEWER_CALL})) + newer
-    return found + without(newer, UPGRADE_CODES, calls(found, fallback))
+    reported = {call(one) for one in first} - {None}
+    return [*first, *(one for one in others if call(one) not in reported)]
 
 
 def views_of(
     abi: Abi, side: Meaning | Code, subject: LintedFilter, tables: Tables, sets: Sets
 ) -> tuple[list[FilterView], list[FilterView]]:
-    """Return the program for ``abi`` seen through each ABI that it answers for, its own first.
+    """Return views of the program through each ABI that it answers for, its own first.
 
-    And seen through those others that its kernel serves.
+    The second list has views through the other ABIs that its kernel serves.
     """
 
     def view(table: Table, arch: int | None = None) -> FilterView:
@@ -161,7 +143,7 @@ def views_of(
 
     served: list[FilterView] = [view(tables.tables[abi.name])]
     foreign: list[FilterView] = []
-    # A kernel that serves this ABI beside its own counts as well: i386 programs run on x86_64, too.
+    # A kernel of another ABI may serve this one as well: i386 programs run on x86_64.
     hosts = [one.name for one in ABIS.values() if abi.name in one.siblings]
     for sibling in dict.fromkeys((*abi.siblings, *hosts)):
         table = tables.tables.get(sibling)
@@ -177,7 +159,8 @@ def views_of(
 def _answers_for(view: FilterView, subject: LintedFilter, abi: Abi) -> bool:
     """Return True if a program was made to answer for the ABI of ``view``, too.
 
-    Of a program it is guessed: it looks at that audit value, and does not answer all of it alike.
+    Without a policy it is guessed: the program compares that audit value, and does not answer all
+    its calls alike.
     """
     if subject.policy:
         return view.abi in subject.policy.compat_of(abi)
@@ -194,14 +177,14 @@ def _answers_for(view: FilterView, subject: LintedFilter, abi: Abi) -> bool:
         return False
 
 
-def _not_followed(view: FilterView) -> Iterator[Finding]:
+def _undecided(view: FilterView) -> Iterator[Finding]:
     for error in view.undecided.values():
         reason = error.diagnostics[0]
         yield Finding(
             reason.kind or Problem.TOO_MANY_CASES,
             Severity.NOTE,
-            f"what it answers to some calls cannot be told: {reason.message}",
-            "look at it yourself",
+            f"lint cannot decide what it answers to some calls: {reason.message}",
+            "examine these calls yourself",
             (view.abi.name,),
             programs=(view.program.name,),
         )
@@ -209,7 +192,7 @@ def _not_followed(view: FilterView) -> Iterator[Finding]:
 
 
 def _merged(found: Iterable[Finding]) -> Iterable[Finding]:
-    """Return findings that say the same of several ABIs as one, with the first one's witness."""
+    """Merge findings that say the same of several ABIs, with the witness of the first."""
     merged: dict[tuple[object, ...], Finding] = {}
     for one in found:
         key = (one.kind, one.position, one.message, one.severity)

@@ -1,35 +1,30 @@
-"""New calls that are refused in a way in which libraries do not fall back on the old ones.
+"""Fallbacks of libraries: the older calls that they make if a new one gets ENOSYS.
 
-A library that finds ENOSYS takes the kernel for an old one, and makes the older call. Any other
-answer it hands to the program, which fails. And so does the program if the older call is refused
-with the arguments that it then has. Sources: glibc's sysdeps/unix/sysv/linux (clone-internal.c,
-spawni.c, faccessat.c, fchmodat.c, fstatat64.c, closefrom.c, clock_gettime.c) and
-nptl/pthread_create.c, musl's src/thread/pthread_create.c, GLib's glib/gspawn.c.
+Sources: glibc's sysdeps/unix/sysv/linux (clone-internal.c, spawni.c, faccessat.c, fchmodat.c,
+fstatat64.c, closefrom.c, clock_gettime.c) and nptl/pthread_create.c, musl's
+src/thread/pthread_create.c, GLib's glib/gspawn.c.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.model import RET_DATA_MAX, ActionKind
-from seccompgen.core.problems import Problem
 from seccompgen.lint.answers import permits
-from seccompgen.lint.finding import Finding, Severity
+from seccompgen.lint.finding import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from seccompgen.core.sets import Box
     from seccompgen.lint.view import FilterView
 
 
-class Fallback(NamedTuple):
-    """A ``call``, the ``older`` ones that a library makes instead, and who does so.
+class LibraryFallback(NamedTuple):
+    """A call, the ``older`` ones that a library makes instead, and who does so.
 
-    Without ``on_errno`` the library falls back on any errno; only a kill keeps it from that. With
-    ``if_named`` a call that falls to the default of an allowlist is none that programs need. With
-    ``narrow`` it matters on 32-bit ABIs only. ``how`` stands between the user and the older call in
-    what is told.
+    Without ``on_errno`` the library falls back on any errno; only a kill prevents that. With
+    ``if_named`` programs do not need the call where an allowlist omits it. With ``narrow`` it
+    matters on 32-bit ABIs only. ``how`` is the verb of the message.
     """
 
     call: str
@@ -45,15 +40,17 @@ class Fallback(NamedTuple):
 _NOTE = Severity.NOTE
 _STATS = ("newfstatat", "fstatat64", "stat", "stat64")
 FALLBACKS = (
-    Fallback("clone3", ("clone",), "glibc's pthread_create and posix_spawn"),
-    Fallback("faccessat2", ("faccessat",), "glibc's faccessat"),
-    Fallback("fchmodat2", ("fchmodat",), "glibc's fchmodat with flags"),
-    Fallback("openat2", ("openat", "open"), "what opens below a directory", if_named=True),
-    Fallback("statx", _STATS, "what asks for files by statx", _NOTE),
-    Fallback("close_range", ("execve",), "GLib", _NOTE, how="closes descriptors one by one before"),
-    Fallback("rseq", ("clone",), "glibc's start of a thread by", on_errno=False),
+    LibraryFallback("clone3", ("clone",), "glibc's pthread_create and posix_spawn"),
+    LibraryFallback("faccessat2", ("faccessat",), "glibc's faccessat"),
+    LibraryFallback("fchmodat2", ("fchmodat",), "glibc's fchmodat with flags"),
+    LibraryFallback("openat2", ("openat", "open"), "what opens below a directory", if_named=True),
+    LibraryFallback("statx", _STATS, "what asks for files by statx", _NOTE),
+    LibraryFallback(
+        "close_range", ("execve",), "GLib", _NOTE, how="closes descriptors one by one before"
+    ),
+    LibraryFallback("rseq", ("clone",), "glibc's start of a thread by", on_errno=False),
     *(
-        Fallback(new, (old,), "glibc and musl", narrow=True)
+        LibraryFallback(new, (old,), "glibc and musl", narrow=True)
         for old, new in (
             ("clock_gettime", "clock_gettime64"),
             ("clock_settime", "clock_settime64"),
@@ -78,37 +75,20 @@ _SPAWN = 0x4100
 """CLONE_VM | CLONE_VFORK, to which posix_spawn adds SIGCHLD."""
 
 
-def fallbacks(view: FilterView) -> Iterator[Finding]:
-    """Yield the new calls after whose refusal libraries do not make the older ones, or cannot."""
-    yield from _wrong_answers(view)
-    yield from _refused_next(view)
-
-
 def enosys_fix(call: str, view: FilterView, why: str = "") -> str:
-    """Return the advice to answer ``call`` with ENOSYS, and to permit what libraries make then."""
+    """Advise to answer ``call`` with ENOSYS, and to permit what libraries then call."""
     fix = f"answer {call} with errno(ENOSYS)" + (f": {why}" if why else "")
-    if call == "clone3" and (refused := _refused_clones(view)):
-        return f"{fix}; {_permit_clones(refused)}"
-    if call == "statx" and (stat := _refused_stat(view)):
-        return f"{fix}; permit {stat[0]} of names as well"
+    if call == "clone3" and (refused := refused_clones(view)):
+        return f"{fix}; {permit_clones(refused)}"
+    if call == "statx" and (stat := refused_stat(view)):
+        return f"{fix}; permit {stat[0]} of names, too"
     return fix
 
 
-def _refused_next(view: FilterView) -> Iterator[Finding]:
-    """Yield the calls that a rule answers with ENOSYS in vain: the older one is refused as well."""
-    if _is_denied(view, "clone3") and (refused := _refused_clones(view)):
-        users = " and ".join(refused)
-        box = next(iter(refused.values()))[1]
-        yield _broken("clone3", "clone", users, _permit_clones(refused), view, box)
-    if _is_denied(view, "statx") and (stat := _refused_stat(view)):
-        call, box = stat
-        yield _broken("statx", call, "libraries", f"permit {call}", view, box)
+def refused_stat(view: FilterView) -> tuple[str, Box] | None:
+    """Return the refused call that stats a file by its name, if files may be opened.
 
-
-def _refused_stat(view: FilterView) -> tuple[str, Box] | None:
-    """Return the call that looks at a file by its name, and is refused, where files are opened.
-
-    None if an older one of them is permitted, or if all of them get ENOSYS, on purpose.
+    None if an older one is permitted, or if all of them get ENOSYS, on purpose.
     """
     if not any(map(view.permits, ("openat", "open"))):
         return None
@@ -123,10 +103,10 @@ def _refused_stat(view: FilterView) -> tuple[str, Box] | None:
     return first
 
 
-def _is_denied(view: FilterView, call: str) -> bool:
+def is_denied(view: FilterView, call: str) -> bool:
     """Return True for a call that the filter names to answer it with ENOSYS.
 
-    A policy may say its kernel's release, after which other calls came. Of a program it is guessed.
+    A policy's ``kernel`` may answer newer calls so, too. Without a policy it is guessed.
     """
     answer = view.answer(call)
     if answer is None or answer.only is None or not view.is_enosys(answer.only):
@@ -134,16 +114,15 @@ def _is_denied(view: FilterView, call: str) -> bool:
     return view.is_refused_by_rule(call) if view.policy else answer.only != view.default
 
 
-def _refused_clones(view: FilterView) -> dict[str, tuple[int, Box]]:
-    """Return who calls clone after clone3 in vain: the functions, with their flags.
+def refused_clones(view: FilterView) -> dict[str, tuple[int, Box]]:
+    """Return the functions whose clone after clone3 is refused, with their flags.
 
-    A filter may permit threads and no processes, or the other way round. But if it permits
-    neither, clone is of no use to who calls clone3. And if it permits fork and programs, the C
-    library starts these by posix_spawn.
+    A filter may permit only threads, or only processes. But if it permits neither, clone is of no
+    use to callers of clone3. And if it permits fork and programs, posix_spawn starts these.
     """
     if not view.permits("clone"):
         return {}
-    spawning = _SPAWN | view.constant("SIGCHLD", 17)
+    spawning = _SPAWN | (view.constant("SIGCHLD") or 0)
     thread = view.refusal("clone", flags=_THREADS[0])
     spawn = view.refusal("clone", flags=spawning)
     refused = {}
@@ -161,71 +140,11 @@ def has_threads(view: FilterView) -> bool:
 
 def has_forks(view: FilterView) -> bool:
     """Return True if clone may start a process."""
-    forking = _FORK | view.constant("SIGCHLD", 17)
+    forking = _FORK | (view.constant("SIGCHLD") or 0)
     return any(permits(ret) for _, ret in view.within("clone", flags=forking))
 
 
-def _permit_clones(refused: Mapping[str, tuple[int, Box]]) -> str:
+def permit_clones(refused: Mapping[str, tuple[int, Box]]) -> str:
+    """Advise to permit the clones of functions."""
     parts = (f"{flags:#x} for {user}" for user, (flags, _) in refused.items())
     return f"permit clone with flags {' and '.join(parts)}"
-
-
-def _broken(call: str, older: str, users: str, fix: str, view: FilterView, box: Box) -> Finding:
-    if call == older:
-        then = f"and {view.abi.name} has no older call for that"
-    else:
-        then = f"after which {users} must call {older}: that is refused"
-    return Finding(
-        Problem.BROKEN_FALLBACK,
-        Severity.WARNING,
-        f"{call} is answered with ENOSYS, {then}",
-        fix,
-        (view.abi.name,),
-        witness=view.witness(view.call(older, box)),
-        programs=(view.program.name,),
-    )
-
-
-def _wrong_answers(view: FilterView) -> Iterator[Finding]:
-    """Yield the new calls that are refused other than by ENOSYS while the older is permitted."""
-    for one in FALLBACKS:
-        answer = view.answer(one.call)
-        if answer is None or answer.permitted or (one.narrow and view.abi.bits == 64):
-            continue
-        part = next((part for part in answer.parts if not view.is_enosys(part[1])), None)
-        older = next(filter(view.permits, one.older), None)
-        if part is None or older is None:
-            continue
-        box, ret = part
-        action = ActionKind(ret & ~RET_DATA_MAX)
-        if action in {ActionKind.TRACE, ActionKind.USER_NOTIF, ActionKind.TRAP}:
-            continue
-        kills = action is not ActionKind.ERRNO
-        if not kills and not one.on_errno:
-            continue
-        by_default = view.is_allowlist and not view.refused_on_purpose(one.call)
-        if by_default and one.if_named:
-            continue
-        # Where the default kills, who needs the call has found that out.
-        severity = Severity.NOTE if by_default and kills else one.severity
-        yield _finding(one, older, view, box, kills=kills, severity=severity)
-
-
-def _finding(
-    one: Fallback, older: str, view: FilterView, box: Box, *, kills: bool, severity: Severity
-) -> Finding:
-    if one.on_errno:
-        how = "a kill" if kills else "another errno than ENOSYS"
-        text = f"{one.user} {one.how} {older}, which is permitted, on ENOSYS only"
-    else:
-        how = "a kill"
-        text = f"{one.user} {older}, which is permitted, ends there"
-    return Finding(
-        Problem.WRONG_FALLBACK,
-        severity,
-        f"{one.call} is refused with {how}: {text}",
-        enosys_fix(one.call, view),
-        (view.abi.name,),
-        witness=view.witness(view.call(one.call, box)),
-        programs=(view.program.name,),
-    )

@@ -1,4 +1,4 @@
-"""Findings: what lint says of a filter, as frozen values that carry a call to show it."""
+"""Findings of lint, as frozen values, each with a call that shows it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seccompgen.core.errors import Position
-    from seccompgen.core.problems import Problem
+    from seccompgen.core.problems import Problem, RuleCode
     from seccompgen.verify.call import Call
 
 
 class Severity(Enum):
     """The weight of a finding.
 
-    An error makes a promise of the filter false, whatever its author wants. A warning does if the
-    author wants what filters of this kind are for. A note is worth knowing.
+    An error breaks a promise of the filter, whatever its author wants. A warning does if the author
+    wants what such filters are for. A note is worth knowing.
     """
 
     ERROR = "error"
@@ -39,16 +39,15 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong with a filter, or looks so, and how to mend it.
+    """A probable mistake in a filter, and how to mend it.
 
-    ``abis`` are the ABIs, by name, through which the calls are made that it is about. ``witness``
-    is a call that shows it; ``beside`` is one that should be answered like it, and is not.
-    ``position`` is the rule, or None where there is no policy; then ``instruction`` is the place in
-    the program for the first of ``programs``, if there is one. ``permitting`` is the rule that
-    permits what another refuses, if that is about a call of its own.
+    The calls in question are made through ``abis``, by name. ``witness`` is a call that shows the
+    mistake; ``beside`` is a call that should get the same answer, but gets another. ``position`` is
+    the rule, or None without a policy; then ``instruction`` is an index into the program for the
+    first of ``programs``. ``permitting`` is the rule for the witness, if ``position`` is another.
     """
 
-    kind: Problem
+    kind: Problem | RuleCode
     severity: Severity
     message: str
     fix: str

@@ -1,6 +1,6 @@
-"""Jumps of a program that are decided before any call: masks that never match, and the like.
+"""Jumps of a program that every call decides alike: masks that never match, and the like.
 
-Of a policy the same is told when it is read (`noted`): our compiler leaves such tests out.
+Of a policy the same is known when it is read: our compiler omits such tests.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32
-from seccompgen.core.problems import Problem
 from seccompgen.core.program import (
     ALU_AND_K,
     JMP_JEQ_K,
@@ -16,7 +15,6 @@ from seccompgen.core.program import (
     JMP_JGT_K,
     JMP_JSET_K,
 )
-from seccompgen.lint.finding import Finding, Severity
 from seccompgen.verify import Code
 from seccompgen.verify.call import Call
 
@@ -24,60 +22,52 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seccompgen.core.program import Instruction
-    from seccompgen.lint.finding import Witness
+    from seccompgen.lint.finding import Finding, Witness
+    from seccompgen.lint.rule import LintRule
     from seccompgen.lint.view import FilterView
 
 _CONDITIONAL = {JMP_JEQ_K, JMP_JGE_K, JMP_JGT_K, JMP_JSET_K}
 
 
-def decided_jumps(view: FilterView) -> Iterator[Finding]:
-    """Yield the jumps of a program that always, or never, go their true way."""
+def decided_jumps(rule: LintRule, view: FilterView, *, taken: bool) -> Iterator[Finding]:
+    """Yield the jumps that always go their true way, or never do."""
     if not isinstance(view.side, Code):
         return
     instructions = view.side.instructions
     targets = {
-        at + 1 + way
+        at + 1 + distance
         for at, one in enumerate(instructions)
         if one.code in _CONDITIONAL
-        for way in (one.jt, one.jf)
-        if way
+        for distance in (one.jt, one.jf)
+        if distance
     }
     for at, one in enumerate(instructions):
         before = instructions[at - 1] if at and at not in targets else None
-        told = _decided(one, before)
-        if told is None:
-            continue
-        kind, text = told
-        yield Finding(
-            kind,
-            Severity.WARNING,
-            text,
-            "compare with what is meant, or leave the test out",
-            (view.abi.name,),
-            witness=_reaching(view, view.side, at),
-            instruction=at,
-            programs=(view.program.name,),
-        )
+        text = (_always if taken else _never)(one, before) if one.jt != one.jf else ""
+        if text:
+            yield rule.finding(
+                f"the test is {'always' if taken else 'never'} true: {text}",
+                "compare with what is meant, or drop the test",
+                view=view,
+                witness=_reaching(view, view.side, at),
+                instruction=at,
+            )
 
 
-def _decided(one: Instruction, before: Instruction | None) -> tuple[Problem, str] | None:
-    """Return what is to be said of a jump, None if its answer hangs on the call."""
-    if one.jt == one.jf:
-        return None
+def _always(one: Instruction, _: Instruction | None) -> str:
+    return "everything is at least 0" if one.code == JMP_JGE_K and one.k == 0 else ""
+
+
+def _never(one: Instruction, before: Instruction | None) -> str:
     if one.code == JMP_JEQ_K and before and before.code == ALU_AND_K and one.k & ~before.k:
-        text = f"{one.k:#x} has bits outside of the mask {before.k:#x}: the test is never true"
-        return Problem.MASK_NEVER_MATCHES, text
+        return f"{one.k:#x} has bits outside the mask {before.k:#x}"
     if one.code == JMP_JSET_K and one.k == 0:
-        return Problem.MASK_NEVER_MATCHES, "no bits are asked for: the test is never true"
-    if one.code == JMP_JGT_K and one.k == U32:
-        return Problem.MASK_NEVER_MATCHES, "nothing is more than 0xffffffff: the test is never true"
-    if one.code == JMP_JGE_K and one.k == 0:
-        return Problem.ALWAYS_TRUE, "everything is at least 0: the test is always true"
-    return None
+        return "it tests no bits"
+    return "nothing is more than 0xffffffff" if one.code == JMP_JGT_K and one.k == U32 else ""
 
 
 def _reaching(view: FilterView, code: Code, at: int) -> Witness | None:
-    """Return a call that comes to an instruction, if one without arguments does."""
+    """Return a call that reaches an instruction, if one without arguments does."""
     for number in view.table.names:
         call = Call(number & U32, view.arch)
         if at in code.run(call)[1]:

@@ -1,4 +1,4 @@
-"""Lint a policy: what its programs answer, what reading it told, and the comments in it."""
+"""Lint a policy: the answers of its programs, the notes of its reader, and its comments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.io.reading import read_file
 from seccompgen.lint.check import LintedFilter, lint
-from seccompgen.lint.noted import TOLD_BY_LINT
+from seccompgen.lint.registry import rule_modules
 from seccompgen.lint.silence import silence
 from seccompgen.verify import meaning
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class LintReport:
     """The findings on a filter, and those that comments silenced.
 
-    ``sides`` are what was looked at, by the names of ABIs; ``texts`` the policy's files by name;
-    ``notes`` what else reading it had to tell.
+    ``sides`` are the linted programs or meanings by ABI, ``texts`` the policy's files by name,
+    ``notes`` those of its reader that are no findings.
     """
 
     file: str
@@ -47,23 +47,20 @@ def lint_policy(
     notes: tuple[Diagnostic, ...] = (),
     upgrade: Upgrade | None = None,
 ) -> LintReport:
-    """Return the findings on a policy for ``abis``; ``notes`` are what reading it had to tell."""
+    """Return the findings on a policy for ``abis``; ``notes`` are those of its reader."""
     sides = {abi.name: meaning(policy, abi, tables) for abi in abis}
     file = policy.sources[-1][0]
     found = lint(LintedFilter(file, sides, policy, notes), tables, upgrade)
     texts = _source_texts(policy)
-    # A comment may be for an ABI that was not looked at.
+    # A comment may be for an ABI that was not linted.
     whole = len(sides) == len(policy.arches)
     left = silence(found, texts, file if whole else None)
-    others = tuple(note for note in notes if note.kind not in TOLD_BY_LINT)
+    others = tuple(one for one in notes if not one.kind or one.kind.value not in rule_modules())
     return LintReport(file, left.findings, sides, left.silenced, texts, others)
 
 
 def _source_texts(policy: ResolvedPolicy) -> dict[str, str]:
-    """Return the files that a policy was read from, by name; none for one in memory.
-
-    What cannot be read again, such as a pipe, is left out.
-    """
+    """Return the files of a policy by name, except those that cannot be read again, as a pipe."""
     texts: dict[str, str] = {}
     for file, _ in policy.sources if not policy.in_memory else ():
         try:

@@ -1,7 +1,7 @@
-"""Upgrades: the releases of libraries that a filter is looked at for, from ``--from`` and ``--to``.
+"""Upgrades of libraries and the kernel, from ``--from`` and ``--to``, that lint examines.
 
-A base is ``debian:12``, by which the table of companions knows a release of each library and of
-the kernel, or ``glibc:2.36``, a release of one; ``newest`` is the newest of all.
+A base is ``debian:12``, for which the table of companions has a release of each library and of the
+kernel, or ``glibc:2.36``, a release of one; ``newest`` is the newest of all.
 """
 
 from __future__ import annotations
@@ -20,17 +20,15 @@ if TYPE_CHECKING:
 
 NEWEST = "newest"
 KERNEL = "linux"
-"""The table's name for the kernel, of which it has no functions."""
-UPGRADE_CODES = frozenset({Problem.NEWER_CALL, Problem.NEWER_ARGUMENT, Problem.NEWER_KERNEL})
-"""The codes of what newer releases call."""
+"""The table's name for the kernel; it has no functions."""
 
 
 @dataclass(frozen=True)
 class Upgrade:
-    """From which releases of libraries to which: ``before`` and ``after`` are one of each library.
+    """An upgrade of libraries: ``before`` and ``after`` have a release of each.
 
-    Without ``before`` the filter may have been made for any older one, and is to survive each on
-    the way. Without ``asked`` nobody said, so that only what is certain counts.
+    Without ``before`` the filter may have been made for any older release, and must survive each
+    release in between. Unless it is ``asked`` for, only what is certain is reported.
     """
 
     companions: Companions
@@ -63,9 +61,9 @@ class Upgrade:
 
     @property
     def kernels(self) -> tuple[Release, Release | None] | None:
-        """The releases of Linux to compare; the newer is None if it is the newest of all.
+        """The releases of Linux to compare; the newer is None for the newest of all.
 
-        None where nobody asked, or there is no newer one.
+        None if nobody asked, or if no release is newer.
         """
         known = self.companions.libraries.get(KERNEL, ())
         before = known[:1] if self.before is None else [*filter(None, [self.before.get(KERNEL)])]
@@ -79,13 +77,13 @@ class Upgrade:
 
 
 def any_upgrade() -> Upgrade:
-    """Return the upgrade that lint looks at where nobody names one: from any to each newer one."""
+    """Return the upgrade that lint examines by default: from any release to each newer one."""
     companions = shipped_companions()
     return Upgrade(companions, None, _newest(companions), asked=False)
 
 
 def upgrade_of(from_base: str | None, to_base: str) -> Upgrade:
-    """Return the upgrade that two bases mean. Raises InputError where they mean none."""
+    """Return the upgrade between two bases. Raises InputError if there is none."""
     companions = shipped_companions()
     before = _releases(companions, from_base, "--from", older=True) if from_base else None
     after = _releases(companions, to_base, "--to", older=False)
@@ -109,8 +107,8 @@ def _newest(companions: Companions) -> Mapping[str, str]:
 def _releases(companions: Companions, name: str, option: str, *, older: bool) -> Mapping[str, str]:
     """Return the release of each library that a base has.
 
-    Of a release that the table does not have, its neighbour is taken: the ``older`` one, or else
-    the newer one, so that more is told and not less.
+    A release that the table lacks stands for its neighbour, the ``older`` one or the newer one, so
+    that rather more is reported than less.
     """
     if name == NEWEST:
         return _newest(companions)
@@ -130,13 +128,13 @@ def _releases(companions: Companions, name: str, option: str, *, older: bool) ->
     near = [one for one in known if (_key(one) < _key(release)) == older]
     if not near:
         span = f"{known[0]} to {known[-1]}"
-        text = f"{option}: of {library} the table has {span}, which {release} is not among"
+        text = f"{option}: the table has {library} {span}, which does not cover {release}"
         raise InputError(text, kind=Problem.WRONG_VALUE)
     return {library: near[-1] if older else near[0]}
 
 
 def _mainline(release: str, option: str) -> str:
-    """Return a release of the kernel, which the history of calls knows all of."""
+    """Return a release of the kernel; the history of calls covers all of them."""
     try:
         return str(Release.parse(release))
     except InputError as error:
@@ -145,6 +143,6 @@ def _mainline(release: str, option: str) -> str:
 
 
 def _key(release: str) -> tuple[tuple[int, str], ...]:
-    """Return what releases are ordered by: ``1.1.1d`` comes before ``1.1.1w`` and ``3.0``."""
+    """Return a release's sort key: ``1.1.1d`` comes before ``1.1.1w`` and ``3.0``."""
     parts = re.findall(r"\d+|[a-z]+", release)
     return tuple((int(one), "") if one.isdigit() else (-1, one) for one in parts)

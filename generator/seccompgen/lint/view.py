@@ -1,7 +1,7 @@
 """The answers of a filter to the calls through one ABI, as exact sets of arguments.
 
-Checks ask for the answer to a call by its name. Beside that the view knows what the filter is about
-as a whole, what the kernel says of the arguments, and makes calls that show something.
+Checks ask for the answer to a call by its name. The view also knows what the filter does by
+default, what the kernel reads of arguments, and makes calls that show something.
 """
 
 from __future__ import annotations
@@ -30,16 +30,13 @@ if TYPE_CHECKING:
 _UNKNOWN_NUMBER = 0x3FFF_FF00
 """A number that no ABI has, without the bit that says x32."""
 _PERMITTED_BY_DEFAULT = 0.9
-"""A filter that permits so many of the calls there are is a list of what it refuses.
-
-Docker's list of what it permits has 0.78 of them.
-"""
+"""A filter that permits this share of all calls is a blocklist. Docker's allowlist permits 0.78."""
 
 
 class FilterView:
     """The answers of the program for ``program`` to calls that are made through ``abi``.
 
-    ``arch`` is the audit value that it is shown with them; ``table`` names the numbers.
+    ``arch`` is the audit value of these calls; ``table`` has their numbers.
     """
 
     def __init__(
@@ -61,7 +58,7 @@ class FilterView:
         self.policy = policy
         self.arch = self.abi.audit_arch if arch is None else arch
         self.undecided: dict[str, UndecidedError] = {}
-        # By call and constant the refusal that `newer` found, or that there is none.
+        # The refusals that `library_calls` found, or None, by call and constant.
         self.refusals: dict[tuple[str, str], tuple[Box, int] | None] = {}
         self._answers: dict[int, CallAnswer | UndecidedError] = {}
         self._plain: dict[int, int] = {}
@@ -74,7 +71,7 @@ class FilterView:
         return name in self.table.numbers
 
     def answer(self, name: str) -> CallAnswer | None:
-        """Return the answers to a call; None if the ABI has it not, or they cannot be told."""
+        """Return the answers to a call; None if the ABI lacks it, or if they are undecided."""
         number = self.table.numbers.get(name)
         if number is None or name in self.undecided:
             return None
@@ -105,7 +102,7 @@ class FilterView:
     def within(self, name: str, /, **values: int) -> tuple[tuple[Box, int], ...]:
         """Return the answers to a call whose arguments have ``values``, by the kernel's names.
 
-        Nothing if the ABI lacks the call or such an argument, or if the answers cannot be told.
+        Nothing if the ABI lacks the call or such an argument, or if the answers are undecided.
         """
         answer, prototype = self.answer(name), self.prototype(name)
         inside = list(EVERYTHING)
@@ -137,7 +134,7 @@ class FilterView:
     def default(self) -> int:
         """The answer to calls that the filter does not name.
 
-        Of a program it is guessed: see the constants above.
+        Without a policy it is guessed: see the constants above.
         """
         if self.policy:
             return self.policy.default_action.ret(self.abi)
@@ -189,7 +186,7 @@ class FilterView:
         )
 
     def is_refused_by_rule(self, name: str) -> bool:
-        """Return True if a rule names a call to refuse it; of a program nobody knows."""
+        """Return True if a rule names a call to refuse it; False without a policy."""
         return name in self._refused_by_rules
 
     @cached_property
@@ -222,15 +219,9 @@ class FilterView:
             found = self._plain[bits] = sets.either(sets.masked(high, 0), negative)
         return found
 
-    def constant(self, name: str, usual: int) -> int:
-        """Return a constant of the kernel's headers on the ABI; ``usual`` where nobody knows."""
-        value = self.facts.value(name, self.abi)
-        return usual if value is None else value
-
-    def lacks(self, name: str) -> bool:
-        """Return True if it is known that the ABI does not have a constant that others have."""
-        constant = self.facts.constants.get(name)
-        return constant is not None and constant.on(self.abi) is None
+    def constant(self, name: str) -> int | None:
+        """Return a constant of the kernel's headers; None if the ABI lacks it."""
+        return self.facts.value(name, self.abi)
 
     # --- witnesses ---------------------------------------------------------------------------
 
@@ -243,13 +234,17 @@ class FilterView:
         """Return ``call`` with what the filter answers when it is run on it."""
         return Witness(call, self.side.answer(call))
 
+    def shown(self, name: str, box: Iterable[int]) -> Witness:
+        """Return a call whose arguments are in ``box`` with its answer."""
+        return self.witness(self.call(name, box))
+
     @cached_property
     def _source(self) -> MeaningAnswers | CodeAnswers:
         made = MeaningAnswers if isinstance(self.side, Meaning) else CodeAnswers
         return made(self.side, self.arch, self.sets)  # type: ignore[arg-type] # as just asked
 
     def conditional(self) -> Iterator[tuple[str, CallAnswer]]:
-        """Yield the calls whose answer hangs on their arguments."""
+        """Yield the calls whose answer depends on their arguments."""
         numbers = self.table.names
         if isinstance(self._source, MeaningAnswers):
             asked = self._source.conditional

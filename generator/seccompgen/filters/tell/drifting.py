@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import InputError
 from seccompgen.filters.compare.tables_diff import diff_tables
 from seccompgen.filters.tell.linting import lint_filter
-from seccompgen.lint.upgrade import UPGRADE_CODES
+from seccompgen.lint.registry import kinds
 from seccompgen.render.drift import Drift
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def drift_of(
     Raises InputError where it is no filter.
     """
     report = lint_filter(path, tables, only, reading, upgrade)
-    found = tuple(one for one in report.findings if one.kind in UPGRADE_CODES)
+    found = tuple(one for one in report.findings if one.kind in kinds("upgrades"))
     libraries = replace(report, findings=found, silenced=())
     if newer.tag == tables.tag:
         return Drift(libraries)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.problems import Problem
 from seccompgen.kernel.powers import powers
 from seccompgen.policy.write import Allowed, Section
 from seccompgen.run.record.closure import MANY
@@ -38,9 +37,9 @@ _TO_ITSELF = (
     "price is that the program can end others of its user so. Take it out where it must not."
 )
 _WAYS = {
-    "unshare": Problem.NAMESPACE_TWIN,
-    "io_uring_setup": Problem.IO_URING_WAY,
-    "ioctl if cmd == FIOASYNC": Problem.ASYNC_SIGNALS,
+    "unshare": "namespace-twin",
+    "io_uring_setup": "io-uring-way",
+    "ioctl if cmd == FIOASYNC": "async-signals",
 }
 """Calls that do what others are refused, as the table has them, and what lint would say of it."""
 _ABSENT = "As on a kernel without them: libraries go on by what is permitted below."
@@ -201,7 +200,7 @@ def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allo
     for line, by_abi in lines.items():
         keys = (f"{call} if {line.when}".removesuffix(" if ") for call in line.calls)
         code = next((_WAYS[key] for key in keys if key in _WAYS), None)
-        why = f"{SILENCED}[{code.value}]: the run does so" if code else ""
+        why = f"{SILENCED}[{code}]: the run does so" if code else ""
         for abi, several in by_abi.items():
             calls.setdefault(abi, []).extend(
                 replace(one, comment=f"{line.reason}; {one.comment}".removesuffix("; ") + why)

@@ -13,7 +13,7 @@ from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.core.releases import Release
 from seccompgen.lint.companions import shipped_companions
-from seccompgen.lint.younger import only_newer
+from seccompgen.lint.introduced import introduced_by
 from seccompgen.policy.write import AS_RUNTIMES, Allowed, write_policy
 from seccompgen.run.launch import Command
 from seccompgen.run.record.cases import Cases
@@ -306,5 +306,5 @@ def _nothing() -> InputError:
 
 def _with_release(one: Allowed, companions: Companions, abi: Abi) -> Allowed:
     """Return the call, with a comment if only newer releases of a library make it."""
-    comment = one.comment or only_newer(companions, one.name, abi)
+    comment = one.comment or introduced_by(companions, one.name, abi)
     return dataclasses.replace(one, comment=comment)

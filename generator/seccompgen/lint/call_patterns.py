@@ -1,0 +1,188 @@
+"""Patterns of calls: the arguments that matter, and conditions on them.
+
+A pattern says at which index each argument that matters is, such as ``flags``, or which value it
+always has. Any other argument is in memory, where no filter can look: such a call does whatever its
+caller wants.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.model import U32, U64
+from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Box
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from seccompgen.lint.view import FilterView
+
+_SWAPPED = {("clone", 0): {"s390": 1, "s390x": 1}}
+"""Arguments with another index on some ABIs (CLONE_BACKWARDS2 in arch/s390/Kconfig)."""
+
+
+class ArgumentCondition(NamedTuple):
+    """A condition on an argument: its bits under ``mask`` are ``value``, or are not.
+
+    ``value`` is a number or the name of a constant; with ``bits`` all its bits must be set. An
+    argument of ``except_for`` does not count.
+    """
+
+    value: str | int
+    mask: int = U32
+    bits: bool = False
+    differs: bool = False
+    except_for: int | None = None
+
+    def text(self, argument: int) -> str:
+        """Write the condition on ``argument`` as messages have it."""
+        value = self.value if isinstance(self.value, str) or not self.value else f"{self.value:#x}"
+        asked = f"argument {argument}" + ("" if self.mask == U32 else f" & {self.mask:#x}")
+        return f"{asked} {'&' if self.bits else '!=' if self.differs else '=='} {value}"
+
+
+def equal(value: str | int, mask: int = U32) -> ArgumentCondition:
+    """Return the condition that an argument has a value under a mask."""
+    return ArgumentCondition(value, mask)
+
+
+def has(bits: str | int, *, except_for: int | None = None) -> ArgumentCondition:
+    """Return the condition that an argument has all of ``bits``."""
+    return ArgumentCondition(bits, bits=True, except_for=except_for)
+
+
+NOT_ZERO = ArgumentCondition(0, differs=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CallPattern:
+    """A call, the arguments that matter, and which of its calls count.
+
+    ``arguments`` has indices by name, ``always`` the values that the call gives to others, joined
+    by ``|``. ``where`` has conditions by index. ``not_on`` are ABIs on which the name means another
+    call. A call that is ``opaque`` counts where it is permitted: it is refused because a filter
+    cannot look into it, which says nothing of others. What is refused ``in_part`` counts only if
+    the call is permitted with other arguments, and not by the default of an allowlist.
+    """
+
+    call: str
+    arguments: Mapping[str, int] = field(default_factory=dict)
+    always: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    where: Mapping[int, ArgumentCondition] = field(default_factory=dict)
+    not_on: frozenset[str] = frozenset()
+    opaque: bool = False
+    in_part: bool = False
+
+    def is_on(self, view: FilterView) -> bool:
+        """Return True if the ABI has the call."""
+        return view.has(self.call) and view.abi.name not in self.not_on
+
+    def is_permitted(self, view: FilterView) -> bool:
+        """Return True if the filter permits some of these calls."""
+        answer = view.answer(self.call)
+        return answer is not None and any(True for _ in self.inside(answer.permitted, view))
+
+    def is_refused_whole(self, view: FilterView) -> bool:
+        """Return True if the filter permits the call with no arguments at all."""
+        answer = view.answer(self.call)
+        return answer is not None and not answer.permitted
+
+    def conditions_text(self, view: FilterView) -> str:
+        """Write the conditions as messages have them."""
+        tests = self.where.items()
+        return " and ".join(test.text(self._moved(n, view)) for n, test in tests)
+
+    def index(self, name: str, view: FilterView) -> int:
+        """Return the index of an argument on the ABI."""
+        return self._moved(self.arguments[name], view)
+
+    def inside(self, boxes: Iterable[Box], view: FilterView) -> Iterator[Box]:
+        """Yield the parts of ``boxes`` that match, among arguments as callers pass them."""
+        boxes = tuple(boxes)
+        # Most policies are built without reading the kernel's constants.
+        limits = self._limits(view) if boxes else None
+        for box in boxes if limits else ():
+            part = tuple(map(view.sets.both, box, limits))  # type: ignore[arg-type] # just asked
+            if NOTHING not in part:
+                yield part  # type: ignore[misc] # six
+
+    def _limits(self, view: FilterView) -> list[int] | None:
+        """Return the values of each argument that match; None if the ABI lacks a constant."""
+        sets = view.sets
+        limits = list(EVERYTHING)
+        conditions = {self._moved(n, view): test for n, test in self.where.items()}
+        for n in {self.index(name, view) for name in self.arguments} | conditions.keys():
+            limits[n] = view.plain_values(view.bits(self.call, n))
+        for n, test in conditions.items():
+            number = _number(test.value, view)
+            if number is None:
+                return None
+            mask = number if test.bits else test.mask
+            values = sets.masked(mask, number & mask)
+            if test.except_for is not None:
+                values = sets.minus(values, sets.masked(U32, test.except_for))
+            limits[n] = (sets.minus if test.differs else sets.both)(limits[n], values)
+        return limits
+
+    def meaning(self, box: Box, view: FilterView) -> dict[str, int]:
+        """Return the sets of what matters, by name, in a box of the call's arguments."""
+        sets = view.sets
+        found = {name: box[self.index(name, view)] for name in self.arguments}
+        for name, values in self.always.items():
+            number = 0
+            for value in values:
+                number |= _number(value, view) or 0
+            found[name] = sets.either(*(sets.masked(U64, number & mask) for mask in (U64, U32)))
+        return found
+
+    def with_meaning(self, box: Box, meaning: Mapping[str, int], view: FilterView) -> Box:
+        """Return the box with what matters as in ``meaning``."""
+        result = list(box)
+        for name in self.arguments:
+            result[self.index(name, view)] = meaning[name]
+        return tuple(result)  # type: ignore[return-value] # six
+
+    def _moved(self, index: int, view: FilterView) -> int:
+        return _SWAPPED.get((self.call, index), {}).get(view.abi.name, index)
+
+
+def common_calls(
+    one: CallPattern, refused: Iterable[Box], other: CallPattern, view: FilterView
+) -> tuple[Box, Box] | None:
+    """Return permitted arguments of ``other`` that mean what ``refused`` ones of ``one`` mean."""
+    answer = view.answer(other.call)
+    if answer is None:
+        return None
+    for permitted in other.inside(answer.permitted, view):
+        theirs = other.meaning(permitted, view)
+        for box in refused:
+            ours = one.meaning(box, view)
+            both = {
+                name: view.sets.both(ours.get(name, ALL), theirs.get(name, ALL))
+                for name in ours.keys() | theirs.keys()
+            }
+            if NOTHING not in both.values():
+                return other.with_meaning(permitted, both, view), one.with_meaning(box, both, view)
+    return None
+
+
+def same(names: str, **arguments: int) -> tuple[CallPattern, ...]:
+    """Return patterns of calls whose arguments that matter have the same indices."""
+    return tuple(CallPattern(name, arguments) for name in names.split())
+
+
+def _number(value: str | int, view: FilterView) -> int | None:
+    return view.constant(value) if isinstance(value, str) else value
+
+
+OWNER_CALLS = tuple(
+    CallPattern(call, where={1: equal(request)}, in_part=True)
+    for call, request in (
+        ("fcntl", "F_SETOWN"),
+        ("fcntl", "F_SETOWN_EX"),
+        ("ioctl", "FIOSETOWN"),
+        ("ioctl", "SIOCSPGRP"),
+    )
+)
+"""Calls that set who is signalled when something comes to a descriptor; F_SETSIG sets by what."""

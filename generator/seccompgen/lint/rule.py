@@ -1,0 +1,84 @@
+"""A rule of lint, as one file declares it: what it looks at, and what its findings weigh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.problems import RuleCode
+from seccompgen.lint.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from seccompgen.core.errors import Position
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Tables
+    from seccompgen.lint.bypass import Bypass
+    from seccompgen.lint.finding import Witness
+    from seccompgen.lint.silence import IgnoreComment
+    from seccompgen.lint.upgrade import Upgrade
+    from seccompgen.lint.view import FilterView
+
+
+class SharedPower(NamedTuple):
+    """A message on calls that give the same, and its weight if that is not the rule's."""
+
+    reason: str
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True)
+class LintRule:
+    """A rule: its code, the most that its findings weigh, and its checks.
+
+    A check takes the filter through one ABI, the whole program through all ABIs (its own ones, and
+    others that the kernel serves), the policy, an upgrade, or a comment. ``note_fix`` makes
+    findings of the notes with this code that reading the policy gave. ``bypasses`` are calls that
+    do the same. ``powers`` are the kinds of `kernel/powers.toml` whose lines of calls this rule
+    compares, and ``power_lines`` single lines by their first call.
+    """
+
+    code: str
+    severity: Severity
+    check: Callable[[FilterView], Iterable[Finding]] | None = None
+    check_program: (
+        Callable[
+            [Sequence[FilterView], Sequence[FilterView]],
+            Iterable[tuple[FilterView, Iterable[Finding]]],
+        ]
+        | None
+    ) = None
+    check_policy: Callable[[ResolvedPolicy], Iterable[Finding]] | None = None
+    check_upgrade: Callable[[FilterView, Upgrade, Tables], Iterable[Finding]] | None = None
+    check_comment: Callable[[IgnoreComment], Iterable[Finding]] | None = None
+    note_fix: str = ""
+    bypasses: tuple[Bypass, ...] = ()
+    powers: Mapping[str, str] = field(default_factory=dict)
+    power_lines: Mapping[str, SharedPower] = field(default_factory=dict)
+
+    def finding(
+        self,
+        message: str,
+        fix: str,
+        severity: Severity | None = None,
+        *,
+        view: FilterView | None = None,
+        witness: Witness | None = None,
+        beside: Witness | None = None,
+        position: Position | None = None,
+        instruction: int | None = None,
+    ) -> Finding:
+        """Return a finding of this rule on the program of ``view``, through its ABI."""
+        return Finding(
+            RuleCode(self.code),
+            severity or self.severity,
+            message,
+            fix,
+            (view.abi.name,) if view else (),
+            position,
+            witness,
+            beside,
+            instruction,
+            (view.program.name,) if view else (),
+        )

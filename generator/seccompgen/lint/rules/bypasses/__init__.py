@@ -1,0 +1,1 @@
+"""Calls that get past a refusal."""

@@ -1,0 +1,37 @@
+"""A call that changes the user or group is refused, but not another one.
+
+`setreuid` and `setresuid` become the same user as `setuid`, `setregid` and `setresgid` the same
+group as `setgid`. Conditions are translated: argument 0 of `setuid` is argument 1 of the others.
+
+```diff
+-- {action: errno, names: [setuid]}
++- {action: errno, names: [setuid, setreuid, setresuid]}
+```
+"""
+
+from seccompgen.lint.bypass import Bypass
+from seccompgen.lint.call_patterns import same
+from seccompgen.lint.finding import Severity
+from seccompgen.lint.rule import LintRule
+
+RULE = LintRule(
+    "identity-twin",
+    Severity.WARNING,
+    bypasses=(
+        Bypass(
+            "it becomes the same user",
+            (
+                *same("setuid setuid32", user=0),
+                *same("setreuid setreuid32 setresuid setresuid32", user=1),
+            ),
+        ),
+        Bypass(
+            "it becomes of the same group",
+            (
+                *same("setgid setgid32", group=0),
+                *same("setregid setregid32 setresgid setresgid32", group=1),
+            ),
+        ),
+    ),
+    powers={"identity": ""},
+)

@@ -1,0 +1,32 @@
+"""A comment silences nothing: its finding is gone, or on another line.
+
+```diff
+-- action: errno  # lint: ignore[exec-twin]: a script runs here
+-  names: [acct]
++- {action: errno, names: [acct]}
+```
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.lint.finding import Finding, Severity
+from seccompgen.lint.registry import codes
+from seccompgen.lint.rule import LintRule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.lint.silence import IgnoreComment
+
+
+def _check(comment: IgnoreComment) -> Iterator[Finding]:
+    for code in comment.unused:
+        if code in codes():
+            yield RULE.finding(
+                f"there is no {code} here to ignore", "remove it", position=comment.position
+            )
+
+
+RULE = LintRule("unused-ignore", Severity.NOTE, check_comment=_check)

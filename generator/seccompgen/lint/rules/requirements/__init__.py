@@ -1,0 +1,1 @@
+"""What programs cannot do without."""

@@ -1,0 +1,122 @@
+"""Find calls that give the same as one that is refused, by the table of what calls give.
+
+Calls on one line of `kernel/powers.toml` do the same whatever their arguments are, if their kind
+gives something. If one is refused in part, arguments of the same name are compared. A pair that a
+rule has a bypass of its own for is left to that.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+from seccompgen.core.sets import ALL
+from seccompgen.kernel.powers import powers
+from seccompgen.lint.bypass import Bypass, bypass_finding
+from seccompgen.lint.call_patterns import CallPattern, common_calls
+from seccompgen.lint.later_forms import is_later_form
+from seccompgen.lint.registry import rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.core.sets import Box
+    from seccompgen.lint.finding import Finding
+    from seccompgen.lint.rule import LintRule
+    from seccompgen.lint.view import FilterView
+
+_VAGUE = {"flag", "flags"}
+"""Names of arguments that mean something else for each call."""
+ANY_OTHER = ""
+"""The kind of the rule that compares the lines of kinds which no other rule names."""
+
+
+def shared_powers(rule: LintRule, view: FilterView) -> Iterator[Finding]:
+    """Yield a finding for each call that gives what a refused one on its line gives."""
+    for calls, bypass in _lines().get(rule.code, ()):
+        known = [call for call in calls if view.has(call)]
+        seen: set[str] = set()
+        for call, other in permutations(known, 2):
+            if other in seen or (call, other) in _compared():
+                continue
+            refused = view.refused_on_purpose(call) or _refused_for_good(call, other, view)
+            if refused:
+                one, another, boxes = _translated(call, other, refused, view)
+                found = common_calls(one, boxes, another, view)
+                if found is not None:
+                    seen.add(other)
+                    yield bypass_finding(rule, bypass, one, another, found, view)
+
+
+@lru_cache(maxsize=1)
+def _lines() -> dict[str, list[tuple[tuple[str, ...], Bypass]]]:
+    """Return by the codes of rules the lines whose calls give the same, and something."""
+    kinds = {
+        kind: (one, reason) for one in rules("bypasses") for kind, reason in one.powers.items()
+    }
+    single = {
+        call: (one, shared) for one in rules("bypasses") for call, shared in one.power_lines.items()
+    }
+    found: dict[str, list[tuple[tuple[str, ...], Bypass]]] = {}
+    for line in powers().lines:
+        if not line.power.gives or line.when or len(line.calls) < 2:
+            continue
+        rule, reason = kinds.get(line.power.name, kinds[ANY_OTHER])
+        bypass = Bypass(reason or f"it {line.reason}", ())
+        if line.calls[0] in single:
+            rule, shared = single[line.calls[0]]
+            bypass = Bypass(shared.reason, (), severity=shared.severity)
+        found.setdefault(rule.code, []).append((line.calls, bypass))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _compared() -> frozenset[tuple[str, str]]:
+    """Return the pairs of calls that some rule has a bypass of its own for."""
+    pairs = (each.pairs for one in rules("bypasses") for each in one.bypasses)
+    return frozenset().union(*pairs)
+
+
+def _refused_for_good(call: str, other: str, view: FilterView) -> tuple[Box, ...]:
+    """Return what is refused of a call by ENOSYS, unless that leads libraries to the other one.
+
+    They fall back from newer calls on older ones. A refusal by default was not meant at all.
+    """
+    answer = view.answer(call)
+    if answer is None or answer.only is None or not view.is_enosys(answer.only):
+        return ()
+    if answer.only == view.default or is_later_form(call, other):
+        return ()
+    since = view.facts.since.get(view.abi.name, {})
+    began, before = since.get(call), since.get(other)
+    older = began is None or before is None or before.latest < began.latest
+    return () if older else answer.refused
+
+
+def _translated(
+    call: str, other: str, refused: tuple[Box, ...], view: FilterView
+) -> tuple[CallPattern, CallPattern, list[Box]]:
+    """Return both calls with the arguments that they share, and what is refused by these alone."""
+    answer = view.answer(call)
+    if answer is None or not answer.permitted:
+        return CallPattern(call), CallPattern(other), list(refused)
+    ours, theirs = _arguments(call, view), _arguments(other, view)
+    shared = ours.keys() & theirs.keys()
+    used = {ours[name] for name in shared}
+    one, another = (
+        CallPattern(name, {argument: known[argument] for argument in shared})
+        for name, known in ((call, ours), (other, theirs))
+    )
+    alone = (box for box in refused if all(n in used or part == ALL for n, part in enumerate(box)))
+    return one, another, list(one.inside(alone, view))
+
+
+def _arguments(call: str, view: FilterView) -> dict[str, int]:
+    """Return the arguments of a call that are values, by their names."""
+    prototype = view.prototype(call)
+    return {
+        one.name: n
+        for n, one in enumerate(prototype.parameters if prototype else ())
+        if one.name and not one.pointer and one.name not in _VAGUE
+    }
