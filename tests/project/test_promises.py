@@ -20,7 +20,7 @@ from command import ROOT, inside
 from seccomp_filters._runtime import running_abi, supported
 from seccompgen.cli import command
 from seccompgen.core.errors import InputError
-from seccompgen.core.problems import Problem
+from seccompgen.lint.registry import codes
 from seccompgen.filters.find.module import read_module
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def surface() -> dict[str, dict[str, list[str]] | list[str]]:
     with click.Context(command) as ctx:
         return {
             "library": sorted(seccompgen.__all__),
-            "problems": sorted(problem.value for problem in Problem),
+            "problems": sorted(codes()),
             "commands": {
                 name: sorted(_spellings(command.get_command(ctx, name)))
                 for name in command.list_commands(ctx)
