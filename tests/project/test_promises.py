@@ -20,8 +20,8 @@ from command import ROOT, inside
 from seccomp_filters._runtime import running_abi, supported
 from seccompgen.cli import command
 from seccompgen.core.errors import InputError
-from seccompgen.lint.registry import codes
 from seccompgen.filters.find.module import read_module
+from seccompgen.lint.registry import codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
