@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from recorded_policies import ALLOW, TABLES, X86_64, load
 from seccompgen.core.model import comparisons
 from seccompgen.kernel.powers import powers
-from seccompgen.run.record.cases import Cases
+from seccompgen.run.record.power_cases import PowerCases
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 from workloads import SECCOMPGEN, Workload, built, taken_in, turn, verdict, version, workloads
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from seccompgen.kernel.powers import PowerLine
 
 ENVIRONMENT = {name: os.environ[name] for name in ("PYTHON", "NODE_MODULES") if name in os.environ}
-CASES = Cases(TABLES)
+CASES = PowerCases(TABLES)
 NUMBERS = TABLES.tables[X86_64.name].numbers
 MOST = 20_000
 """As many combinations of arguments are tried of a call."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Position
+from seccompgen.core.abis import ABIS, apart_by_kernel
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy.write import write_policy
-from seccompgen.run.record.generalise import allowed_calls
-from seccompgen.run.record.merge import merge, needs_of_calls
+from seccompgen.run.record.exact import allowed_calls, merge
 from seccompgen.run.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 TABLES = shipped_tables()
 X86_64, I386, AARCH64 = (ABIS[name] for name in ("x86_64", "i386", "aarch64"))
 ALLOW, EPERM = 0x7FFF0000, 0x00050001
-POSITION = Position("merged.yml")
 
 
 def load(policy: Path) -> ResolvedPolicy:
@@ -51,17 +48,17 @@ def recorded(abi_name: str, **calls_made: list[dict[int, int]]) -> Recording:
 
 def written(tmp_path: Path, *several: Recording) -> ResolvedPolicy:
     """Write what is made of several recordings, with arguments, and read it back."""
-    parts = [needs_of_calls(allowed_calls(one, TABLES, constrained=True)) for one in several]
-    needs = merge(parts, POSITION)
+    calls = merge([allowed_calls(one, TABLES, constrained=True) for one in several])
+    arches, compat_arches = apart_by_kernel(calls)
     from seccompgen.core.model import Action
 
     text = write_policy(
         "",
-        needs.calls,
+        calls,
         Action.parse("errno"),
         TABLES,
-        arches=needs.arches,
-        compat_arches=needs.compat_arches,
+        arches=arches,
+        compat_arches=compat_arches,
     )
     path = tmp_path / "merged.yml"
     path.write_text(text)

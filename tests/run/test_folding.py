@@ -12,7 +12,7 @@ from command import seccompgen
 from seccompgen.core.abis import ABIS
 from seccompgen.core.deciding import DecidingRule
 from seccompgen.core.errors import Position
-from seccompgen.run.calls import Decoded
+from seccompgen.run.decoded_call import DecodedCall
 from seccompgen.run.folding import Folding
 from seccompgen.run.refusal import Refusal
 
@@ -24,7 +24,7 @@ RULE = DecidingRule("default_action", Position("p.yml", 1, 17))
 
 def refusal(name: str = "poll", timeout: int = 1, pointer: int = 4096, pid: int = 7) -> Refusal:
     arguments = ((pointer, hex(pointer)), (1, "1"), (timeout, str(timeout)))
-    call = Decoded(name, "x86_64", arguments, (name, "x86_64", "1", str(timeout)))
+    call = DecodedCall(name, "x86_64", arguments, (name, "x86_64", "1", str(timeout)))
     return Refusal(
         pid, pid, "git", call, "errno(EPERM)", RULE, None, (), (), "", False, ABIS["x86_64"]
     )

@@ -15,7 +15,7 @@ from seccompgen.core.model import U32, U64, ActionKind
 from seccompgen.core.program import RET_K, Instruction, encode
 from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.pipeline.build import build_policy, shipped_tables
-from seccompgen.run.launch_token import Token, with_token
+from seccompgen.run.launch_token import LaunchToken, with_token
 from seccompgen.run.notify_rewrite import asking, asking_about, lets_through
 from seccompgen.run.steps import INSTALLERS
 from seccompgen.verify import Code, Meaning, Proof, kernel_objections, meaning, prove
@@ -70,7 +70,7 @@ def test_the_token_opens_the_calls_it_is_for_and_nothing_else(
     abi: str, programs: dict[str, tuple[Instruction, ...]]
 ) -> None:
     numbers, arch = TABLES.tables[abi].numbers, ABIS[abi].audit_arch
-    token = Token.new(ABIS[abi])
+    token = LaunchToken.new(ABIS[abi])
     opened = [numbers["execve"], numbers["exit_group"], numbers["write"]]
     plain = programs[abi]
     code = with_token(plain, ABIS[abi], token, opened, asks_for_listeners=numbers["seccomp"])
@@ -93,7 +93,7 @@ def test_a_filter_with_a_listener_is_asked_about(
     abi: str, programs: dict[str, tuple[Instruction, ...]]
 ) -> None:
     nr, arch = TABLES.tables[abi].numbers["seccomp"], ABIS[abi].audit_arch
-    code = with_token(programs[abi], ABIS[abi], Token((1, 2, 3)), [], asks_for_listeners=nr)
+    code = with_token(programs[abi], ABIS[abi], LaunchToken((1, 2, 3)), [], asks_for_listeners=nr)
     assert answer(code, abi, nr, (1, NEW_LISTENER | 1), arch) == USER_NOTIF
     assert answer(code, abi, nr, (1, 1), arch) == KILL_PROCESS
     assert answer(code, abi, nr, (1, NEW_LISTENER), arch ^ 1) == KILL_PROCESS
@@ -106,7 +106,7 @@ def test_the_kernel_answers_by_its_bitmap_what_it_answered_before(
     numbers = TABLES.tables["x86_64"].numbers
     plain = encode(programs["x86_64"], abi)
     opened = [numbers["execve"], numbers["exit_group"]]
-    code = with_token(programs["x86_64"], abi, Token.new(abi), opened, numbers["seccomp"])
+    code = with_token(programs["x86_64"], abi, LaunchToken.new(abi), opened, numbers["seccomp"])
     cached = [
         (
             interpreter.constant_allow(plain, nr, abi.audit_arch, "little"),
@@ -127,7 +127,7 @@ def test_a_program_that_relies_on_an_accumulator_of_zero_still_has_it() -> None:
         Instruction(0x06, 0, 0, KILL_PROCESS),
     )
     for code in (
-        with_token(plain, abi, Token.new(abi), [59]),
+        with_token(plain, abi, LaunchToken.new(abi), [59]),
         asking_about(INSTALLERS, [TABLES.tables["x86_64"]], plain, ActionKind.TRACE),
     ):
         for nr in (0, 59, 60):
@@ -135,9 +135,9 @@ def test_a_program_that_relies_on_an_accumulator_of_zero_still_has_it() -> None:
 
 
 def test_tokens_do_not_repeat_and_fit_the_abi() -> None:
-    tokens = {Token.new(ABIS["x86_64"]) for _ in range(50)}
+    tokens = {LaunchToken.new(ABIS["x86_64"]) for _ in range(50)}
     assert len(tokens) == 50
-    assert all(word < 1 << 31 for _ in range(50) for word in Token.new(ABIS["i386"]).words)
+    assert all(word < 1 << 31 for _ in range(50) for word in LaunchToken.new(ABIS["i386"]).words)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_what_is_made_of_a_program_is_proved_on_each_abi(name: str, tmp_path: Pa
         asking_about(INSTALLERS, [table], questions, trace),
         changed(means, *asked, question=trace),
     )
-    token = Token.new(abi)
+    token = LaunchToken.new(abi)
     word = U64 if abi.bits == 64 else U32
     holds = [FieldTest(ARGS + n, "==", value, word) for n, value in enumerate(token.words, 3)]
     calls = [table.numbers[one] for one in ("execve", "write", "exit_group")]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.run.python import line_at
+from seccompgen.run.python_lines import line_at
 from seccompgen.run.symbols import file_symbols
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Action, ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.run.record.coverage import Coverage, Refused
+    from seccompgen.run.record.coverage import Coverage, RefusedCall
     from seccompgen.run.record.logged import LoggedCall
     from seccompgen.run.record.observations import Recording
     from seccompgen.run.record.sections import KindOfUse
@@ -133,8 +133,8 @@ def record(
     """
     from seccompgen.run.launch import find_command  # noqa: PLC0415
     from seccompgen.run.process import Process  # noqa: PLC0415
+    from seccompgen.run.record.recorder import Interrupted  # noqa: PLC0415
     from seccompgen.run.record.session import RecordRequest, observe  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.run.record.tracer import Interrupted  # noqa: PLC0415
 
     if not output and not against_word:
         late = {"-o", "--output", "--against"}.intersection(words)
@@ -171,7 +171,7 @@ def record(
     logged = _read_log(log_word, programs, known, tables, exact=exact) if log_word else ()
     if log_word and not logged:
         return
-    wish = RecordRequest(exact, constrained, after_marker, known, against, logged)
+    request = RecordRequest(exact, constrained, after_marker, known, against, logged)
     recording = None
     table = _own_table(tables)
     name = words[0] if words else Process(pids[0]).name if pids else ""
@@ -181,14 +181,14 @@ def record(
 
             raise not_for(str(against_file), against, (table.abi,))
         try:
-            recording = observe(pids or find_command(words), wish, table, tables)
+            recording = observe(pids or find_command(words), request, table, tables)
         except Interrupted:
             say("given up: all that ran is killed, and nothing is written", err=True)
             sys.exit(_INTERRUPTED)
         _print_run(recording, name, tables, writes=bool(output))
     kinds: tuple[KindOfUse, ...] = ()
     if output:
-        kinds = _write(recording, wish, tables, output, Path(name).name, action, known_files)
+        kinds = _write(recording, request, tables, output, Path(name).name, action, known_files)
     found = None
     if recording and against:
         from seccompgen.run.record.coverage import coverage  # noqa: PLC0415
@@ -332,7 +332,7 @@ def _note(text: str) -> None:
 def _print_run(recording: Recording, command: str, tables: Tables, *, writes: bool) -> None:
     """Say on stderr what a reader of the policy has to know about the run."""
     from seccompgen.core.text import printable  # noqa: PLC0415
-    from seccompgen.run.record.generalise import unnamed  # noqa: PLC0415
+    from seccompgen.run.record.session import unnamed  # noqa: PLC0415
 
     end = recording.end
     if end.signal:
@@ -369,7 +369,7 @@ def _signal_name(number: int) -> str:
 
 def _write(
     recording: Recording | None,
-    wish: RecordRequest,
+    request: RecordRequest,
     tables: Tables,
     output: Path,
     command: str,
@@ -381,8 +381,8 @@ def _write(
     from seccompgen.policy.modeline import modeline  # noqa: PLC0415
     from seccompgen.run.record.session import adds_nothing, policy_of  # noqa: PLC0415
 
-    made = policy_of(recording, wish, tables, output, command, action)
-    if output in known_files and recording and adds_nothing(recording, wish, tables):
+    made = policy_of(recording, request, tables, command, action)
+    if output in known_files and recording and adds_nothing(recording, request, tables):
         say(f"{output} is as it was", err=True)
         return made.kinds
     text = modeline(output.parent) + made.text
@@ -424,7 +424,7 @@ def _print_coverage(found: Coverage, policy: str, tables: Tables, *, skip_unreac
     )
 
 
-def _print_seen(one: Refused) -> None:
+def _print_seen(one: RefusedCall) -> None:
     """Say with which arguments, and from where, a call was made."""
     looked_at = sum(times for _, times in one.seen)
     for refusal, times in one.seen[:_SEEN_SHOWN]:
@@ -434,7 +434,7 @@ def _print_seen(one: Refused) -> None:
         say(f"    and {others} with other arguments, or from elsewhere", err=True)
 
 
-def _refused(one: Refused, tables: Tables) -> str:
+def _refused(one: RefusedCall, tables: Tables) -> str:
     from seccompgen.render import call_text, ret_action  # noqa: PLC0415
     from seccompgen.run.record.observations import CallNumber, abi_of  # noqa: PLC0415
 

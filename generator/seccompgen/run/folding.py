@@ -24,7 +24,7 @@ _SITES = 1000
 
 
 @dataclass
-class _Site:
+class _RefusalSite:
     """A site: ``count`` refusals, of which ``reported`` is the last count that was reported."""
 
     last: Refusal
@@ -38,12 +38,12 @@ class Folding:
 
     def __init__(self, report: Callable[[Refusal, int], None]) -> None:
         self._report = report
-        self._sites: OrderedDict[object, _Site] = OrderedDict()
+        self._sites: OrderedDict[object, _RefusalSite] = OrderedDict()
 
     def add(self, refusal: Refusal) -> None:
         """Count a refusal, and report it if it is new, or if the count has one digit more."""
         key = _site_of(refusal)
-        site = self._sites.setdefault(key, _Site(refusal))
+        site = self._sites.setdefault(key, _RefusalSite(refusal))
         self._sites.move_to_end(key)
         site.count += 1
         site.last = refusal
@@ -52,7 +52,7 @@ class Folding:
         if is_new:
             site.variants.add(variant)
         if is_new or len(str(site.count)) > len(str(site.count - 1)):
-            self._tell(site)
+            self._report_site(site)
         if len(self._sites) > _SITES:
             self._finish(self._sites.popitem(last=False)[1])
 
@@ -61,11 +61,11 @@ class Folding:
         for site in self._sites.values():
             self._finish(site)
 
-    def _finish(self, site: _Site) -> None:
+    def _finish(self, site: _RefusalSite) -> None:
         if site.count > site.reported:
-            self._tell(site)
+            self._report_site(site)
 
-    def _tell(self, site: _Site) -> None:
+    def _report_site(self, site: _RefusalSite) -> None:
         # Before it is reported: what cannot be written ends everything, and is not tried again.
         site.reported = site.count
         self._report(site.last, site.count)

@@ -29,7 +29,7 @@ from seccompgen.core.errors import OutsideError, SeccompgenError
 from seccompgen.core.model import ActionKind, FilterFlag
 from seccompgen.core.program import BPF_MAXINSNS, RET_K, Instruction, actions_of, encode
 from seccompgen.core.text import printable
-from seccompgen.run.launch_token import Token, with_token
+from seccompgen.run.launch_token import LaunchToken, with_token
 from seccompgen.run.notify_rewrite import lets_through
 from seccompgen.run.ptrace import wait
 
@@ -267,11 +267,11 @@ def failure(started: Started) -> FilterError | None:
     To be asked once it has ended, or runs its command: until then this waits.
     """
     with contextlib.suppress(ConnectionResetError):  # killed before it read that it may go on
-        return _told(started.link.recv(_LAST_WORDS))
+        return _filter_failure(started.link.recv(_LAST_WORDS))
     return None
 
 
-def _told(message: bytes) -> FilterError | None:
+def _filter_failure(message: bytes) -> FilterError | None:
     if not message.startswith(b"{"):
         return None
     import json  # noqa: PLC0415 - only where something failed
@@ -296,7 +296,7 @@ def take_over(started: Started) -> None:
     descriptors: list[int] = []
     with contextlib.suppress(ConnectionResetError):  # killed before it read that it may go on
         message, descriptors, _, _ = socket.recv_fds(started.link, _LAST_WORDS, 1)
-    if error := _told(message):
+    if error := _filter_failure(message):
         raise error
     if not descriptors:
         os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
@@ -355,7 +355,7 @@ class _Launcher:
         self._libc.syscall.restype = ctypes.c_long
         table = confinement.table
         self._numbers = table.numbers
-        token = Token.new(table.abi)
+        token = LaunchToken.new(table.abi)
         self._token = tuple(ctypes.c_ulong(word) for word in token.words)
         listens = bool(confinement.settings.flags & FilterFlag.NEW_LISTENER)
         self._program = with_token(
@@ -447,7 +447,7 @@ class _Launcher:
 _ZERO = ctypes.c_long(0)
 
 
-def _passes(confinement: Confinement, name: str, token: Token) -> bool:
+def _passes(confinement: Confinement, name: str, token: LaunchToken) -> bool:
     """Return True if the program makes the launcher's call as it is."""
     last = confinement.instructions[-1]
     if len(confinement.instructions) == 1 and last.code == RET_K:

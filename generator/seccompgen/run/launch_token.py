@@ -44,13 +44,13 @@ _ARGUMENTS = (3, 4, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class LaunchToken:
     """The values of ``args[3]``, ``args[4]`` and ``args[5]`` with which a call may pass."""
 
     words: tuple[int, int, int]
 
     @classmethod
-    def new(cls, abi: Abi) -> Token:
+    def new(cls, abi: Abi) -> LaunchToken:
         """Return a token that nobody knows; 31 bits a word where a ``long`` has 32."""
         # One bit less on 32 bits: a kernel of 64 may show the word with its sign extended.
         excess = 0 if abi.bits == 64 else 33
@@ -61,7 +61,7 @@ class Token:
 def with_token(
     instructions: Sequence[Instruction],
     abi: Abi,
-    token: Token,
+    token: LaunchToken,
     numbers: Sequence[int],
     asks_for_listeners: int | None = None,
 ) -> tuple[Instruction, ...]:

@@ -89,12 +89,12 @@ def supervise(
     require_proc()
     try:
         with supervised(command, confinement) as (started, signals):
-            return _Supervisor(started, confinement.table, judge, signals).run(left_behind)
+            return _NotifySupervisor(started, confinement.table, judge, signals).run(left_behind)
     except KilledError as error:
         return error.status
 
 
-class _Supervisor:
+class _NotifySupervisor:
     def __init__(self, started: Started, table: Table, judge: Judge, signals: Signals) -> None:
         self._started = started
         self._judge = judge

@@ -39,7 +39,7 @@ def require_proc() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryPlace:
+class CodeLocation:
     """A place in memory: the file mapped there (or ``[stack]`` and the like), and the offset.
 
     The offset is into the file, in bytes; into the mapping where there is no file. ``function`` is

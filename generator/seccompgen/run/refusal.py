@@ -16,10 +16,10 @@ from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.text import printable
 from seccompgen.filters.tell.decisive_rules import deciding_rule, with_conditions
 from seccompgen.render import ret_action
-from seccompgen.run.calls import decode_call
+from seccompgen.run.decoded_call import decode_call
+from seccompgen.run.locations import locations_of
 from seccompgen.run.notification import Fail, Kill, Proceed, Trap
 from seccompgen.run.notify_rewrite import lets_through
-from seccompgen.run.places import places_of
 from seccompgen.run.process import Process
 from seccompgen.run.scripts import LANGUAGES, script_lines
 from seccompgen.verify import Code
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import Instruction
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.run.calls import Decoded
+    from seccompgen.run.decoded_call import DecodedCall
     from seccompgen.run.notification import Answer, Notification
-    from seccompgen.run.process import MemoryPlace
+    from seccompgen.run.process import CodeLocation
     from seccompgen.verify import Meaning
     from seccompgen.verify.call import Call
 
@@ -55,11 +55,11 @@ class Refusal:
     pid: int
     tid: int
     name: str
-    call: Decoded
+    call: DecodedCall
     action: str
     rule: DecidingRule
-    place: MemoryPlace | None
-    callers: tuple[MemoryPlace, ...]
+    place: CodeLocation | None
+    callers: tuple[CodeLocation, ...]
     lines: tuple[str, ...]
     language: str
     made: bool
@@ -166,7 +166,7 @@ def refusal_of(
     """Return all that can be told of a call that ``judged`` refuses, while its thread waits."""
     ret, rule = judged.decide(call, tables)
     language, lines = script_lines(process)
-    places = places_of(process, call.instruction_pointer, 1 if lines else _PLACES_SHOWN)
+    places = locations_of(process, call.instruction_pointer, 1 if lines else _PLACES_SHOWN)
     return Refusal(
         process.pid,
         process.tid,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.run.perl import perl_lines
-from seccompgen.run.python import python_lines
+from seccompgen.run.perl_lines import perl_lines
+from seccompgen.run.python_lines import python_lines
 
 if TYPE_CHECKING:
     from seccompgen.run.process import Process

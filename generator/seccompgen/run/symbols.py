@@ -34,7 +34,7 @@ _ENCLOSING = 8
 """Functions before an address that are looked at for one that reaches as far."""
 
 
-class _Segment(NamedTuple):
+class _FileSegment(NamedTuple):
     offset: int
     size: int
     address: int
@@ -54,7 +54,7 @@ class Symbols:
     """
 
     machine: str
-    segments: tuple[_Segment, ...]
+    segments: tuple[_FileSegment, ...]
     functions: tuple[_Function, ...]
     objects: dict[str, int]
 
@@ -185,7 +185,7 @@ def _read(elf: Any) -> Symbols | None:
             elif one.defined and one.is_object and kind == "SHT_DYNSYM":
                 objects[one.name] = one.value
     segments = tuple(
-        _Segment(one["p_offset"], one["p_filesz"], one["p_vaddr"])
+        _FileSegment(one["p_offset"], one["p_filesz"], one["p_vaddr"])
         for one in elf.iter_segments("PT_LOAD")
     )
     return Symbols(elf["e_machine"], segments, tuple(sorted(names.values())), objects)

@@ -98,7 +98,7 @@ def supervise(
     if above:
         tell(f"a listener above this process {_SLOW}")
     with supervised(command, questions) as (started, signals):
-        supervisor = _Supervisor(started, several, judge, signals, startup, tell, above=above)
+        supervisor = _PtraceSupervisor(started, several, judge, signals, startup, tell, above=above)
         return supervisor.run(left_behind)
 
 
@@ -108,7 +108,7 @@ def _asking(confinement: Confinement, tables: list[Table], names: tuple[str, ...
     return replace(confinement, instructions=asking_about(names, tables, asks, ActionKind.TRACE))
 
 
-class _Supervisor:
+class _PtraceSupervisor:
     def __init__(
         self,
         started: Started,

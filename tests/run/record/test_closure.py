@@ -28,10 +28,10 @@ from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers
 from seccompgen.policy.implied import SIGPIPE
 from seccompgen.run.ptrace import OP_SECCOMP
-from seccompgen.run.record.cases import Cases
 from seccompgen.run.record.constrainable import selectors
 from seccompgen.run.record.observations import CallNumber, Recording, RunEnd, name_of
-from seccompgen.run.record.seen import Seen, Watch
+from seccompgen.run.record.power_cases import PowerCases
+from seccompgen.run.record.seen import SeenCalls, Watch
 from seccompgen.run.record.session import RecordRequest, policy_of
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
@@ -149,7 +149,7 @@ def closed(*recordings: Recording, known: Iterable[ResolvedPolicy] = ()) -> str:
 
 def made(recording: Recording, wish: RecordRequest) -> str:
     action = Action.parse("errno")
-    return policy_of(recording, wish, TABLES, Path("p.yml"), "p", action).text
+    return policy_of(recording, wish, TABLES, "p", action).text
 
 
 def policy_from(text: str) -> ResolvedPolicy:
@@ -168,7 +168,7 @@ def seen(*calls: tuple[str, tuple[int, ...]]) -> Recording:
         lambda number: name_of(number, TABLES),
         256,
     )
-    found = Seen(watch)
+    found = SeenCalls(watch)
     process = found.new_process(None)
     for name, args in calls:
         number = TABLES.tables["x86_64"].numbers[name]
@@ -176,7 +176,7 @@ def seen(*calls: tuple[str, tuple[int, ...]]) -> Recording:
     return found.recording(RunEnd(), ())
 
 
-CASES = Cases(TABLES)
+CASES = PowerCases(TABLES)
 NUMBERS = TABLES.tables["x86_64"].numbers
 NONE = (0,) * 6
 
@@ -407,7 +407,10 @@ def test_nothing_that_was_permitted_gets_lost(
     """By files of exactly what was seen, too, with conditions and without."""
     for constrained in (False, True):
         old = policy_from(made(seen(*before), RecordRequest(exact=True, constrained=constrained)))
-        known, found = Answers(old), Answers(policy_from(closed(seen(*now), known=[old])))
+        known, found = (
+            Answers(old),
+            Answers(policy_from(closed(seen(*now), known=[old]))),
+        )
         for call in NUMBERS:
             for args in samples(call):
                 assert known(call, args) != ALLOW or found(call, args) == ALLOW, (call, args)

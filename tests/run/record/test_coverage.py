@@ -12,7 +12,7 @@ from command import seccompgen
 from recorded_policies import HARMLESS, MARKER, python
 from recording import record
 from running_kernel import require_x86_64
-from seccompgen.run.record.answers import MOST_REFUSED
+from seccompgen.run.record.policy_answers import MOST_REFUSED
 
 if TYPE_CHECKING:
     from pathlib import Path

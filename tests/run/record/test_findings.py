@@ -82,7 +82,7 @@ def test_rings_and_namespaces_that_a_run_made_are_no_findings(tmp_path: Path) ->
     """What else does the same is refused, in vain: a comment says so at the rule that permits."""
     made = written.recorded("x86_64", read=[{}], io_uring_setup=[{}], unshare=[{0: 0x10000000}])
     path = tmp_path / "demo.yml"
-    recorded = policy_of(made, RecordRequest(), written.TABLES, path, "demo", Action.errno("EPERM"))
+    recorded = policy_of(made, RecordRequest(), written.TABLES, "demo", Action.errno("EPERM"))
     path.write_text(recorded.text)
     require_clean(path)
     path.write_text(re.sub(" # lint: .*", "", recorded.text))
@@ -92,7 +92,7 @@ def test_rings_and_namespaces_that_a_run_made_are_no_findings(tmp_path: Path) ->
     known = load_policy(path, written.TABLES)[0]
     path.write_text(recorded.text)
     again = policy_of(
-        made, RecordRequest(known=(known,)), written.TABLES, path, "demo", Action.errno("EPERM")
+        made, RecordRequest(known=(known,)), written.TABLES, "demo", Action.errno("EPERM")
     )
     assert again.text.count(" # lint: ") == recorded.text.count(" # lint: ")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from seccompgen.core.abis import ABIS
-from seccompgen.run.record.first_tries import first_tries
 from seccompgen.run.record.grants import Grants
+from seccompgen.run.record.sections import first_tries
 
 
 def tries(*calls: str, abi: str = "x86_64") -> list[str]:

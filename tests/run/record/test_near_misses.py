@@ -22,11 +22,11 @@ from recorded_policies import (
     python,
 )
 from running_kernel import require_x86_64
-from seccompgen.run.record.cases import Cases
 from seccompgen.run.record.code_names import code_names, is_interpreter
 from seccompgen.run.record.grants import Grants
 from seccompgen.run.record.near_misses import near_misses
-from seccompgen.run.record.observations import Program
+from seccompgen.run.record.observations import ExecutedProgram
+from seccompgen.run.record.power_cases import PowerCases
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -109,10 +109,10 @@ def test_each_rule_alone_makes_a_policy_that_permits_more(offered: Path) -> None
         assert answer(load(taken_in(offered, offer)), call, *args) == ALLOW, offer
 
 
-def offered_for(programs: Iterable[Program], kinds: Iterable[str] = ()) -> list[str]:
+def offered_for(programs: Iterable[ExecutedProgram], kinds: Iterable[str] = ()) -> list[str]:
     """Return the groups and calls that are offered where a policy permits ``kinds`` alone."""
     granted = {X86_64: Grants(X86_64)}
-    found = near_misses([*programs], {*kinds}, granted, Cases(TABLES))
+    found = near_misses([*programs], {*kinds}, granted, PowerCases(TABLES))
     return [
         name
         for one in found
@@ -121,7 +121,7 @@ def offered_for(programs: Iterable[Program], kinds: Iterable[str] = ()) -> list[
 
 
 def test_what_is_permitted_is_not_offered(tmp_path: Path) -> None:
-    program = Program(str(static(tmp_path, "connect", "Unlinkat", "kill")))
+    program = ExecutedProgram(str(static(tmp_path, "connect", "Unlinkat", "kill")))
     assert offered_for([program]) == ["files-write", "connect", "kill"]
     assert offered_for([program], ["connect"]) == ["files-write", "kill"]
 
@@ -136,10 +136,10 @@ def static(directory: Path, *functions: str) -> Path:
 def test_interpreters_and_code_without_names_may_do_everything(tmp_path: Path) -> None:
     nothing = tmp_path / "nothing"
     nothing.write_bytes(b"\x7fELF")
-    everything = offered_for([Program(str(nothing))])
+    everything = offered_for([ExecutedProgram(str(nothing))])
     assert {"files-write", "processes", "connect", "listen"} <= {*everything}
-    assert code_names([Program(str(nothing))]).foreseeable is False
-    assert {"connect", "listen"} <= {*offered_for([Program(sys.executable)])}
+    assert code_names([ExecutedProgram(str(nothing))]).foreseeable is False
+    assert {"connect", "listen"} <= {*offered_for([ExecutedProgram(sys.executable)])}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_libraries_count_for_ordinary_kinds_alone(tmp_path: Path) -> None:
     library = static(tmp_path, "connect", "kill", "Setuid")
     program = tmp_path / "program"
     program.write_bytes(b"\0syscall.unlink\0")
-    found = offered_for([Program(str(program), (str(library), "/lib/libc.so.6"))])
+    found = offered_for([ExecutedProgram(str(program), (str(library), "/lib/libc.so.6"))])
     assert found == ["files-write", "connect"]
 
 

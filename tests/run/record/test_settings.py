@@ -20,7 +20,7 @@ RECORDING = recorded("x86_64", read=[{}], openat=[{2: 0}], exit_group=[{}])
 def written(directory: Path, *known: ResolvedPolicy, exact: bool = False) -> Path:
     path = directory / "recorded.yml"
     wish = RecordRequest(exact=exact, known=known)
-    made = policy_of(RECORDING, wish, TABLES, path, "demo", Action.errno("EPERM"))
+    made = policy_of(RECORDING, wish, TABLES, "demo", Action.errno("EPERM"))
     path.write_text(made.text)
     return path
 

@@ -13,16 +13,16 @@ from seccompgen.policy.implied import CAUGHT
 from seccompgen.run import ptrace
 from seccompgen.run.patience import impatient
 from seccompgen.run.process import Process, require_proc
+from seccompgen.run.record.recorder import Recorder, not_traceable
 from seccompgen.run.record.requests import all_ignored, answered_by
-from seccompgen.run.record.seen import Seen
-from seccompgen.run.record.tracer import Tracer, not_traceable
+from seccompgen.run.record.seen import SeenCalls
 from seccompgen.run.signals import ENDING, JOB_CONTROL, ends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.run.record.observations import Recording
-    from seccompgen.run.record.seen import Traced, Watch
+    from seccompgen.run.record.seen import TracedProcess, Watch
 
 
 _HEARD = ENDING | JOB_CONTROL
@@ -33,24 +33,24 @@ def attach(pids: Sequence[int], watch: Watch) -> Recording:
     """Trace processes, and all that they start, until they end or a signal ends this.
 
     A call that a thread waits in is seen, too; it is made anew, or fails with EINTR where the
-    kernel does not do that (signal(7)), as under every tracer. Raises OutsideError.
+    kernel does not do that (signal(7)), as under every recorder. Raises OutsideError.
     """
     require_proc()
-    tracer = Tracer(Seen(watch, attached=True))
+    recorder = Recorder(SeenCalls(watch, attached=True))
     heard = _HEARD - all_ignored(_HEARD)
-    with answered_by(lambda came: tracer.leave() if ends(came) else None, heard), impatient():
+    with answered_by(lambda came: recorder.leave() if ends(came) else None, heard), impatient():
         try:
             for pid in dict.fromkeys(pids):
-                _attach(tracer, pid)
+                _attach(recorder, pid)
         except BaseException:
-            tracer.leave()
-            tracer.run()
+            recorder.leave()
+            recorder.run()
             raise
         children = ", ".join(map(str, _children_before(pids)))
         more = f"; not {children}, which it started before: name them with -p" if children else ""
         say(f"watching until Ctrl-C{more}", err=True)
-        tracer.run()
-    return tracer.recording()
+        recorder.run()
+    return recorder.recording()
 
 
 def _children_before(pids: Sequence[int]) -> list[int]:
@@ -62,19 +62,19 @@ def _children_before(pids: Sequence[int]) -> list[int]:
     return sorted(found - {*pids})
 
 
-def _attach(tracer: Tracer, pid: int) -> None:
+def _attach(recorder: Recorder, pid: int) -> None:
     """Seize all threads of a process: until none is left that nobody traces."""
     # It has no filter of ours, so it has to stop at the entry of calls, as one with its own does.
-    process = tracer.seen.new_process(None, filtered=True)
+    process = recorder.seen.new_process(None, filtered=True)
     known: set[int] = set()
     while new := _threads(pid) - known:
         known |= new
         for tid in new:
-            _seize(tracer, tid, process)
-    tracer.executed.has(pid)
-    tracer.seen.catches |= {number for number in CAUGHT if Process(pid).catches(number)}
-    tracer.seen.threads = tracer.seen.threads or len(known) > 1
-    tracer.seen.processes = tracer.seen.processes or bool(_children_before([pid]))
+            _seize(recorder, tid, process)
+    recorder.note_program(pid)
+    recorder.seen.catches |= {number for number in CAUGHT if Process(pid).catches(number)}
+    recorder.seen.threads = recorder.seen.threads or len(known) > 1
+    recorder.seen.processes = recorder.seen.processes or bool(_children_before([pid]))
 
 
 def _threads(pid: int) -> set[int]:
@@ -84,7 +84,7 @@ def _threads(pid: int) -> set[int]:
         raise OutsideError(f"there is no process {pid}") from None
 
 
-def _seize(tracer: Tracer, tid: int, process: Traced) -> None:
+def _seize(recorder: Recorder, tid: int, process: TracedProcess) -> None:
     waits_in = _current_call(tid)
     try:
         ptrace.seize(tid, outlives=True)
@@ -95,7 +95,7 @@ def _seize(tracer: Tracer, tid: int, process: Traced) -> None:
         if error.errno == errno.EPERM and traced_by == os.getpid():
             return  # a thread of ours has just started it
         raise OutsideError(f"process {Process(tid).pid}: {not_traceable(error)}") from None
-    tracer.threads.add(tid, process, waits_in)
+    recorder.threads.add(tid, process, waits_in)
     ptrace.interrupt(tid)
 
 

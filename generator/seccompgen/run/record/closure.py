@@ -8,18 +8,17 @@ the table is that was used, for calls that do the same, with conditions where ar
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.model import All, Comparison, Op, comparisons
 from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.kernel.powers import powers
-from seccompgen.policy.implied import RunFacts, implied
+from seccompgen.policy.implied import implied
 from seccompgen.policy.write import Allowed
-from seccompgen.run.record.cases import CLONE3
 from seccompgen.run.record.constrainable import selectors
-from seccompgen.run.record.observations import abi_of, name_of
+from seccompgen.run.record.observations import named_calls, run_facts
+from seccompgen.run.record.power_cases import CLONE3
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Predicate
     from seccompgen.core.tables import Tables
     from seccompgen.kernel.powers import Power, PowerLine
-    from seccompgen.run.record.cases import Cases
-    from seccompgen.run.record.constrainable import Worth
+    from seccompgen.run.record.constrainable import ConstrainableArgument
     from seccompgen.run.record.observations import Arguments, Recording
+    from seccompgen.run.record.power_cases import PowerCases
 
 ORDINARY = frozenset(
     {"files-read", "files-write", "exec", "processes", "unix", "internet", "connect", "listen"}
@@ -58,7 +57,7 @@ MANY = "seen with more different arguments than are listed"
 _CODE, _PROT_WRITE = "code", 2
 
 
-class Use(NamedTuple):
+class PowerUse(NamedTuple):
     """A call that was used on an ABI, and the line of the table that it is on, None for none.
 
     ``conditions`` are the arguments that were seen, if they select what the call gives; none for
@@ -75,7 +74,7 @@ class Use(NamedTuple):
     overflows: bool = False
     to_itself: bool = False
 
-    def asks(self, cases: Cases) -> tuple[Predicate | None, ...]:
+    def asks(self, cases: PowerCases) -> tuple[Predicate | None, ...]:
         """Return the conditions under which the call has to be permitted; None is always."""
         if self.overflows or self.line is None:
             return (None,)
@@ -105,31 +104,26 @@ class Closure(NamedTuple):
 # --- what was used --------------------------------------------------------------------------------
 
 
-def uses(recording: Recording, cases: Cases, tables: Tables) -> Iterator[Use]:
+def uses(recording: Recording, cases: PowerCases, tables: Tables) -> Iterator[PowerUse]:
     """Yield what a run used, and what it needs of that though it did not show it."""
-    called: dict[Abi, set[str]] = defaultdict(set)
-    for number, values in recording.calls.items():
-        abi, name = abi_of(number), name_of(number, tables)
-        if abi is None or name is None:
-            continue
-        called[abi].add(name)
+    for abi, name, values in named_calls(recording, tables):
         kept = cases.kept(name, abi)
         for line, seen in _by_line(name, abi, values, cases).items():
             origin = recording.origins.get((abi.name, name, line), "")
             conditions = _as_seen(name, line, abi, seen, tables)
             overflows = bool(kept) and {} in seen
             own = name in RAISE and not overflows
-            yield Use(abi, name, line, conditions, origin, overflows, to_itself=own)
-    for number in recording.startup:
-        abi, name = abi_of(number), name_of(number, tables)
-        if abi in called and name:
-            called[abi].add(name)
-    for abi, names in called.items():
-        yield from _implied(recording, abi, names, tables)
+            yield PowerUse(abi, name, line, conditions, origin, overflows, to_itself=own)
+    for abi, facts in run_facts(recording, tables).items():
+        for one in implied(facts, tables.tables[abi.name].numbers):
+            line = powers().of(one.name)[-1]
+            if line.power.gives:  # a signal
+                conditions = one.conditions or signals(one.name, abi, ("SIGURG",), tables)
+                yield PowerUse(abi, one.name, line, conditions, one.why, to_itself=True)
 
 
 def _by_line(
-    name: str, abi: Abi, values: Iterable[Arguments], cases: Cases
+    name: str, abi: Abi, values: Iterable[Arguments], cases: PowerCases
 ) -> dict[PowerLine | None, list[dict[int, int]]]:
     found: dict[PowerLine | None, list[dict[int, int]]] = {}
     for arguments in sorted(values):
@@ -151,7 +145,9 @@ def _as_seen(
     return tuple(found) if len(found) <= _MOST_VALUES else ()
 
 
-def _selecting(name: str, line: PowerLine | None, abi: Abi, tables: Tables) -> tuple[Worth, ...]:
+def _selecting(
+    name: str, line: PowerLine | None, abi: Abi, tables: Tables
+) -> tuple[ConstrainableArgument, ...]:
     found = selectors(name, abi, tables.facts)
     if line is not None and line.power.name == "netlink":  # of any type they are the same
         return tuple(one for one in found if one.name != "type")
@@ -161,23 +157,6 @@ def _selecting(name: str, line: PowerLine | None, abi: Abi, tables: Tables) -> t
 def _all(tests: Iterable[Comparison]) -> Predicate:
     parts = tuple(tests)
     return parts[0] if len(parts) == 1 else All(parts)
-
-
-def _implied(recording: Recording, abi: Abi, names: set[str], tables: Tables) -> Iterator[Use]:
-    """Yield what a run brings with it and what gives something: signals."""
-    facts = RunFacts(
-        names,
-        recording.threads,
-        recording.processes,
-        late=recording.marked or recording.attached,
-        unseen=recording.attached,
-        catches=recording.catches,
-    )
-    for one in implied(facts, tables.tables[abi.name].numbers):
-        line = powers().of(one.name)[-1]
-        if line.power.gives:
-            conditions = one.conditions or signals(one.name, abi, ("SIGURG",), tables)
-            yield Use(abi, one.name, line, conditions, one.why, to_itself=True)
 
 
 def signals(call: str, abi: Abi, names: Iterable[str], tables: Tables) -> tuple[Comparison, ...]:
@@ -191,7 +170,7 @@ def signals(call: str, abi: Abi, names: Iterable[str], tables: Tables) -> tuple[
     )
 
 
-def to_itself(used: Iterable[Use], abi: Abi, tables: Tables) -> tuple[Allowed, ...]:
+def to_itself(used: Iterable[PowerUse], abi: Abi, tables: Tables) -> tuple[Allowed, ...]:
     """Return the calls by which a process signals itself: to end, and as ``used`` has it."""
     numbers = tables.tables[abi.name].numbers
     wanted: dict[str, dict[Predicate, None]] = {}
@@ -211,7 +190,9 @@ def to_itself(used: Iterable[Use], abi: Abi, tables: Tables) -> tuple[Allowed, .
 # --- what is permitted for that -------------------------------------------------------------------
 
 
-def close(found: Iterable[Use], abis: Sequence[Abi], cases: Cases, tables: Tables) -> Closure:
+def close(
+    found: Iterable[PowerUse], abis: Sequence[Abi], cases: PowerCases, tables: Tables
+) -> Closure:
     """Return what is permitted on ``abis`` where ``found`` was used."""
     used = list(found)
     whole = _whole(used)
@@ -245,7 +226,7 @@ def _beyond(
             yield replace(one, conditions=left)
 
 
-def _whole(used: Sequence[Use]) -> dict[Power, tuple[str, ...]]:
+def _whole(used: Sequence[PowerUse]) -> dict[Power, tuple[str, ...]]:
     """Return the kinds that are permitted whole, each with the places that it was used at."""
     whole: dict[Power, tuple[str, ...]] = {}
     for power in powers().kinds.values():
@@ -265,7 +246,7 @@ def _brings(line: PowerLine) -> PowerLine | None:
     return next(one for one in powers().of("mprotect") if one.power == line.power)
 
 
-def _is_written(use: Use) -> bool:
+def _is_written(use: PowerUse) -> bool:
     """Return True if memory was code that can be written, or may have been."""
     if use.line is None or use.line.power.name != _CODE or not use.line.when:
         return False
@@ -285,7 +266,7 @@ class _Alike:
     """The calls of a line on an ABI, of which some were used and the others do the same."""
 
     def __init__(
-        self, line: PowerLine, abi: Abi, cases: Cases, tables: Tables, *, written: bool
+        self, line: PowerLine, abi: Abi, cases: PowerCases, tables: Tables, *, written: bool
     ) -> None:
         self._line = line
         self._abi = abi
@@ -293,7 +274,7 @@ class _Alike:
         self._cases = cases
         self._tables = tables
 
-    def of(self, used: Sequence[Use]) -> Iterator[Allowed]:
+    def of(self, used: Sequence[PowerUse]) -> Iterator[Allowed]:
         """Yield what is permitted of the line where ``used`` was."""
         origin = ", ".join(dict.fromkeys(one.origin for one in used if one.origin))
         if any(one.overflows for one in used):
@@ -314,7 +295,7 @@ class _Alike:
             elif conditions:
                 yield Allowed(call, tuple(one for one in conditions if one), origin)
 
-    def _wanted(self, use: Use) -> tuple[Predicate | None, ...]:
+    def _wanted(self, use: PowerUse) -> tuple[Predicate | None, ...]:
         """Return the conditions under which a call that was used is permitted."""
         if use.overflows:
             return (None,)
@@ -335,14 +316,14 @@ class _Alike:
             )
         return use.conditions or exactly
 
-    def _code(self, use: Use) -> tuple[Predicate | None, ...]:
+    def _code(self, use: PowerUse) -> tuple[Predicate | None, ...]:
         """Return the line's condition, and that memory is not writable where none was seen so."""
         exactly = self._cases.exactly(self._line, use.call, self._abi)
         if self._written:
             return exactly
         return tuple(_all((*comparisons(one), *_not_written(one))) for one in exactly)
 
-    def _signals(self, use: Use) -> tuple[Predicate | None, ...]:
+    def _signals(self, use: PowerUse) -> tuple[Predicate | None, ...]:
         """Return the signals that were sent, or any where one of them ends processes.
 
         Who may end a process is not held back by a signal that does less, and servers wait for

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from seccompgen.kernel.powers import PowerLine
-    from seccompgen.run.record.observations import Program
+    from seccompgen.run.record.observations import ExecutedProgram
 
 ORDINARY = (
     *("files-read", "files-write", "processes", "exec"),
@@ -88,7 +88,7 @@ _FILE_MAX = 1 << 28
 """Bytes of a file that is looked at."""
 
 
-class Found(NamedTuple):
+class NamedFunction(NamedTuple):
     """A function, and the name of the file that has it; ``own`` if that is a program's own."""
 
     function: str
@@ -103,22 +103,22 @@ class CodeNames(NamedTuple):
     programs that name no function.
     """
 
-    kinds: Mapping[str, tuple[Found, ...]]
-    calls: Mapping[tuple[str, PowerLine], tuple[Found, ...]]
+    kinds: Mapping[str, tuple[NamedFunction, ...]]
+    calls: Mapping[tuple[str, PowerLine], tuple[NamedFunction, ...]]
     foreseeable: bool
 
 
-def code_names(programs: Iterable[Program]) -> CodeNames:
+def code_names(programs: Iterable[ExecutedProgram]) -> CodeNames:
     """Return what the code of ``programs`` names; files that cannot be read name nothing."""
-    kinds: dict[str, dict[Found, None]] = {}
-    calls: dict[tuple[str, PowerLine], dict[Found, None]] = {}
+    kinds: dict[str, dict[NamedFunction, None]] = {}
+    calls: dict[tuple[str, PowerLine], dict[NamedFunction, None]] = {}
     foreseeable = True
     for path, libraries in programs:
         foreseeable = foreseeable and not is_interpreter(path) and bool(_names(path))
         for file in (path, *(one for one in libraries if not _is_of_c(one))):
             own = file == path or _is_interpreter_of(file, path)
             for function in _names(file):
-                found = Found(function, Path(file).name, own)
+                found = NamedFunction(function, Path(file).name, own)
                 for kind in _kinds_of(function):
                     kinds.setdefault(kind, {})[found] = None
                 # Libraries have much that no program of theirs uses.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import errno_number
 from seccompgen.core.model import RET_DATA_MAX, U32, U64, ActionKind, All, Comparison
 from seccompgen.core.wording import condition_text
 from seccompgen.run.process import Process
-from seccompgen.run.record.answers import Against, PolicyAnswer
 from seccompgen.run.record.observations import ArgumentBits, Sighting, name_of
+from seccompgen.run.record.policy_answers import ComparedPolicy, PolicyAnswer
 from seccompgen.run.refusal import JudgedFilter, refusal_of
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.deciding import DecidingRule as Decisive
+    from seccompgen.core.deciding import DecidingRule
     from seccompgen.core.errors import Position
     from seccompgen.core.model import Origin, Predicate, ResolvedPolicy, Rule
     from seccompgen.core.tables import Tables
@@ -33,7 +34,7 @@ _MADE = {ActionKind.ALLOW.value, ActionKind.LOG.value}
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedCall:
     """A call that was made, what the policy answers to it, a SECCOMP_RET value, and which part.
 
     ``sightings`` says how often, and what was seen; see `Recording.refusals`. With ``more`` calls
@@ -42,7 +43,7 @@ class Refused:
 
     call: Call
     ret: int
-    rule: Decisive
+    rule: DecidingRule
     sightings: Mapping[Sighting, int]
     more: bool = False
 
@@ -91,7 +92,7 @@ class Coverage:
     ``refused`` are calls that the policy does not let through.
     """
 
-    refused: tuple[Refused, ...]
+    refused: tuple[RefusedCall, ...]
     unreached: tuple[UnreachedRule, ...]
     rules: int
 
@@ -101,7 +102,7 @@ class Coverage:
         return sum(one.times for one in self.refused)
 
 
-def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Against:
+def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> ComparedPolicy:
     """Return ``policy``, for ``abi``, as what calls are held against.
 
     What it means is the oracle's to say (`verify.oracle`), which shares no code with the compiler.
@@ -119,6 +120,7 @@ def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Against:
         indices = looked_at.get(name_of(number, tables) or "", ())
         return [ArgumentBits(index, U64) for index in sorted(indices)]
 
+    @lru_cache(maxsize=1 << 14)
     def verdict(number: CallNumber, arguments: Arguments) -> PolicyAnswer:
         case = means.case(_call(number, arguments))
         refuses = case.ret & ~RET_DATA_MAX not in _MADE
@@ -126,7 +128,7 @@ def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Against:
             refuses = False
         return PolicyAnswer(case.origin, refuses)
 
-    return Against(arguments, verdict, _sights(_judged_by(policy, abi, tables), tables))
+    return ComparedPolicy(arguments, verdict, _sights(_judged_by(policy, abi, tables), tables))
 
 
 def _tests(condition: Predicate | None) -> Iterator[Comparison]:
@@ -144,7 +146,7 @@ def _call(number: CallNumber, arguments: Arguments) -> Call:
 
 
 def _sights(judged: JudgedFilter, tables: Tables) -> Callable[[str, int, Sequence[int]], Sighting]:
-    """Return what looks at a refused call, as `Against.sight`; at the first of each number."""
+    """Return what looks at a refused call, as `ComparedPolicy.sight`."""
     looked_at: Counter[tuple[int, int]] = Counter()
 
     def sight(label: str, tid: int, seen: Sequence[int]) -> Sighting:
@@ -174,7 +176,7 @@ def coverage(recording: Recording, policy: ResolvedPolicy, abi: Abi, tables: Tab
         recording.refusals.items(), key=lambda item: item[0]
     ):
         call, more = _call(number, arguments), (number, arguments) in recording.more_refused
-        refused.append(Refused(call, *judged.decide(call, tables), sightings, more))
+        refused.append(RefusedCall(call, *judged.decide(call, tables), sightings, more))
     reached = {(name_of(number, tables), origin) for number, origin in recording.reached}
     answered = [tables.tables[one.name] for one in (abi, *policy.compat_of(abi))]
     rules: dict[tuple[str, Origin, Position], list[Rule]] = {}

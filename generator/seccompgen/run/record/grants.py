@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Predicate
     from seccompgen.kernel.powers import Power
     from seccompgen.policy.groups import StockGroup
-    from seccompgen.run.record.cases import Cases
     from seccompgen.run.record.closure import Closure
+    from seccompgen.run.record.power_cases import PowerCases
 
 
 class Grants:
@@ -89,7 +89,7 @@ def group_of(power: Power) -> StockGroup | None:
 
 
 def members(
-    power: Power, abi: Abi, cases: Cases
+    power: Power, abi: Abi, cases: PowerCases
 ) -> Iterator[tuple[str, tuple[Predicate | None, ...]]]:
     """Yield the calls of a kind that is permitted whole, and the conditions on each."""
     group = group_of(power)
@@ -106,7 +106,7 @@ def members(
                 yield member.name, conditions or (None,)
 
 
-def grants(closure: Closure, abi: Abi, cases: Cases) -> Grants:
+def grants(closure: Closure, abi: Abi, cases: PowerCases) -> Grants:
     """Return what a closure permits on an ABI."""
     found = Grants(abi)
     for power in closure.whole:

@@ -18,7 +18,7 @@ from seccompgen.core.sets import NOTHING, Sets
 from seccompgen.io.reading import read_start
 from seccompgen.kernel.powers import powers
 from seccompgen.policy.implied import REASONS
-from seccompgen.run.record.closure import ON_DEMAND, RAISE, Use, to_itself
+from seccompgen.run.record.closure import ON_DEMAND, RAISE, PowerUse, to_itself
 from seccompgen.run.record.grants import Grants, members
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Predicate, ResolvedPolicy, Rule
     from seccompgen.core.tables import Tables
     from seccompgen.kernel.powers import PowerLine
-    from seccompgen.run.record.cases import Cases
+    from seccompgen.run.record.power_cases import PowerCases
 
 SILENCED = " # lint: ignore"
 """The beginning of a comment for lint, behind others."""
@@ -40,7 +40,7 @@ _MOST_WRAPPED = 64
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPolicy:
     """A known policy: what it permits, by ABI, and where each call came from, if it says so.
 
     ``absent`` are the calls that it answers as a kernel does that has none.
@@ -52,10 +52,10 @@ class Known:
     origins: Mapping[tuple[str, Predicate | None], str] = field(default_factory=dict)
 
 
-def known_policy(policy: ResolvedPolicy) -> Known:
+def known_policy(policy: ResolvedPolicy, *, exact: bool = False) -> KnownPolicy:
     """Return what a policy permits; raise InputError if it is more than rules that allow.
 
-    Rules may also answer ENOSYS, without a condition: such are written here.
+    Unless ``exact``, rules may also answer ENOSYS, without a condition: such are written here.
     """
     default = policy.default_action
     problems = [
@@ -70,7 +70,7 @@ def known_policy(policy: ResolvedPolicy) -> Known:
             rule.position,
         )
         for rule in policy.own_rules
-        if rule.action != _ALLOW and not _is_absent(rule) and not _is_through(rule, default)
+        if rule.action != _ALLOW and (exact or not (_is_absent(rule) or _is_through(rule, default)))
     ]
     if problems:
         raise InputError(*problems)
@@ -81,7 +81,7 @@ def known_policy(policy: ResolvedPolicy) -> Known:
         for abi in abis:
             if rule.action == _ALLOW and rule.name not in absent and rule.applies_to(abi):
                 permitted[abi].add(rule.name, (rule.condition,))
-    return Known(policy, permitted, absent, _origins(policy))
+    return KnownPolicy(policy, permitted, absent, _origins(policy))
 
 
 def _is_absent(rule: Rule) -> bool:
@@ -124,7 +124,7 @@ def _lines(file: str) -> list[str]:
         return []
 
 
-def uses_of(known: Known, cases: Cases, tables: Tables) -> Iterator[Use]:
+def uses_of(known: KnownPolicy, cases: PowerCases, tables: Tables) -> Iterator[PowerUse]:
     """Yield what a known policy permits that gives something, and that is on one line."""
     for abi, permitted in known.permitted.items():
         done = Grants(abi)
@@ -146,10 +146,12 @@ def uses_of(known: Known, cases: Cases, tables: Tables) -> Iterator[Use]:
                     # kill with a reason of its own is for a signal that a program sends itself.
                     own = call in RAISE or (call == "kill" and comment in REASONS)
                     own = own and bool(asked)
-                    yield Use(abi, call, line, asked, origin, to_itself=own)
+                    yield PowerUse(abi, call, line, asked, origin, to_itself=own)
 
 
-def _only_line(call: str, condition: Predicate | None, abi: Abi, cases: Cases) -> PowerLine | None:
+def _only_line(
+    call: str, condition: Predicate | None, abi: Abi, cases: PowerCases
+) -> PowerLine | None:
     """Return the line that a call is on where ``condition`` holds; None if there are several.
 
     Lines of what is permitted in any case do not count.

@@ -17,9 +17,9 @@ from seccompgen.core.model import ActionKind
 from seccompgen.core.text import many, printable, some
 from seccompgen.formats.audit.log_lines import LogReader, LostRecords
 from seccompgen.formats.audit.records import SeccompRecord
-from seccompgen.run.record.cases import Cases
-from seccompgen.run.record.closure import ON_DEMAND, ORDINARY, Use
+from seccompgen.run.record.closure import ON_DEMAND, ORDINARY, PowerUse
 from seccompgen.run.record.known import known_policy
+from seccompgen.run.record.power_cases import PowerCases
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -47,7 +47,7 @@ class LoggedCall(NamedTuple):
         return f"in the audit record of {self.program}, {many(self.times, 'time')}"
 
 
-class Log(NamedTuple):
+class AuditLog(NamedTuple):
     """The records of a log; what could not be understood; how many are lost, as it says itself."""
 
     records: tuple[SeccompRecord, ...]
@@ -55,7 +55,7 @@ class Log(NamedTuple):
     lost: int
 
 
-def read_log(lines: Iterable[bytes], file: str, tables: Tables) -> Log:
+def read_log(lines: Iterable[bytes], file: str, tables: Tables) -> AuditLog:
     """Return what a log tells of calls that filters refused or logged."""
     reader = LogReader(tables)
     records: list[SeccompRecord] = []
@@ -71,7 +71,7 @@ def read_log(lines: Iterable[bytes], file: str, tables: Tables) -> Log:
             records.append(found)
         elif isinstance(found, LostRecords):
             lost += found.count
-    return Log(tuple(records), tuple(unread[:_MOST_UNREAD]), lost)
+    return AuditLog(tuple(records), tuple(unread[:_MOST_UNREAD]), lost)
 
 
 def program_of(record: SeccompRecord) -> str:
@@ -84,7 +84,7 @@ class Missing:
 
     def __init__(self, policies: Sequence[ResolvedPolicy], tables: Tables) -> None:
         self._known = [known_policy(one) for one in policies]
-        self._cases = Cases(tables)
+        self._cases = PowerCases(tables)
         self._of = lru_cache(maxsize=None)(self._missing)
 
     def asks(self, record: SeccompRecord) -> bool:
@@ -103,11 +103,11 @@ class Missing:
             self._of(record.abi, record.name)
         )
 
-    def uses(self, calls: Iterable[LoggedCall]) -> Iterator[Use]:
+    def uses(self, calls: Iterable[LoggedCall]) -> Iterator[PowerUse]:
         """Yield what is added for calls that records tell of."""
         for one in calls:
             for line in self._added(one.abi, one.name):
-                yield Use(one.abi, one.name, line, origin=one.origin)
+                yield PowerUse(one.abi, one.name, line, origin=one.origin)
 
     def left(self, one: LoggedCall) -> tuple[PowerLine, ...]:
         """Return the lines that a call may be on where none of it is added."""

@@ -8,9 +8,14 @@ what a program does of these, it does in its first run.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen.core.errors import InputError
+from seccompgen.core.foreign import PLAIN_READING
 from seccompgen.core.text import printable, some
+from seccompgen.formats import load_policy
+from seccompgen.io.reading import read_file
 from seccompgen.kernel.powers import powers
 from seccompgen.policy.write import Allowed, Section
 from seccompgen.run.record.code_names import ORDINARY, code_names, is_interpreter
@@ -20,11 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Tables
     from seccompgen.kernel.powers import PowerLine
-    from seccompgen.run.record.cases import Cases
-    from seccompgen.run.record.code_names import CodeNames, Found
+    from seccompgen.run.record.code_names import CodeNames, NamedFunction
     from seccompgen.run.record.grants import Grants
-    from seccompgen.run.record.observations import Program
+    from seccompgen.run.record.observations import ExecutedProgram
+    from seccompgen.run.record.power_cases import PowerCases
 
 NOT_SEEN = "Not seen"
 """The beginning of the heading of what is offered."""
@@ -36,10 +43,10 @@ _MOST_FUNCTIONS = 3
 
 
 def near_misses(
-    programs: Sequence[Program],
+    programs: Sequence[ExecutedProgram],
     kinds: Collection[str],
     granted: Mapping[Abi, Grants],
-    cases: Cases,
+    cases: PowerCases,
 ) -> Iterator[Section]:
     """Yield the sections of what code can do, and a policy does not permit.
 
@@ -58,7 +65,7 @@ def near_misses(
         heading = ""
 
 
-def _heading(programs: Sequence[Program], names: CodeNames) -> str:
+def _heading(programs: Sequence[ExecutedProgram], names: CodeNames) -> str:
     paths = [one.path for one in programs]
     unforeseen = [path for path in paths if is_interpreter(path)]
     what = some(list(dict.fromkeys(map(_name, unforeseen or paths))))
@@ -75,7 +82,7 @@ def _kinds(
     names: CodeNames,
     kinds: Collection[str],
     granted: Mapping[Abi, Grants],
-    cases: Cases,
+    cases: PowerCases,
     several: bool,
 ) -> Iterator[Section]:
     for kind in ORDINARY:
@@ -87,7 +94,7 @@ def _kinds(
 
 
 def _calls(
-    names: CodeNames, granted: Mapping[Abi, Grants], cases: Cases, several: bool
+    names: CodeNames, granted: Mapping[Abi, Grants], cases: PowerCases, several: bool
 ) -> Iterator[Section]:
     """Yield a section for each mighty kind of which code names calls."""
     for kind in _BY_CALL:
@@ -124,14 +131,14 @@ def _shown(names: CodeNames, granted: Mapping[Abi, Grants]) -> Iterator[str]:
 
 def _in_order(
     names: CodeNames, kinds: Iterable[str]
-) -> list[tuple[tuple[str, PowerLine], tuple[Found, ...]]]:
+) -> list[tuple[tuple[str, PowerLine], tuple[NamedFunction, ...]]]:
     """Return the calls of ``kinds`` that code names, in the order of the table."""
     order = powers().lines.index
     found = [one for one in names.calls.items() if one[0][1].power.name in kinds]
     return sorted(found, key=lambda one: (order(one[0][1]), one[0][0]))
 
 
-def _where(found: Sequence[Found], several: bool) -> str:
+def _where(found: Sequence[NamedFunction], several: bool) -> str:
     """Return which functions of which file do it, those of a program first."""
     if not found:
         return ""
@@ -146,3 +153,41 @@ def _where(found: Sequence[Found], several: bool) -> str:
 
 def _name(path: str) -> str:
     return printable(path.rpartition("/")[2])
+
+
+def still_offered(
+    policies: Sequence[ResolvedPolicy], granted: Mapping[Abi, Grants], tables: Tables
+) -> str:
+    """Return what the one recorded policy offers and is not ``granted``, as text; "" for nothing.
+
+    Of several policies nobody knows which code each is about.
+    """
+    if len(policies) != 1 or policies[0].in_memory or policies[0].foreign:
+        return ""
+    file = policies[0].sources[-1][0]
+    try:
+        lines = read_file(Path(file)).decode().splitlines()
+        start = next(n for n, one in enumerate(lines) if one.startswith(f"# {NOT_SEEN}"))
+        first = next(n for n, one in enumerate(lines) if n > start and one.startswith("#-"))
+        taken_in = [*lines[:first], *(one.removeprefix("#") for one in lines[first:])]
+        content = "\n".join(taken_in).encode()
+        policy = load_policy(Path(file), tables, PLAIN_READING, {file: content})[0]
+    except (OSError, ValueError, StopIteration, InputError):
+        return ""  # nothing is offered, or somebody wrote other comments behind it
+    kept: list[str] = []
+    for begin, end in _rules(lines, first):
+        rules = [one for one in policy.own_rules if begin < one.position.line <= end]
+        if not all(
+            grants.covers(rule.name, rule.condition)
+            for rule in rules
+            for abi, grants in granted.items()
+            if rule.applies_to(abi)
+        ):
+            kept += lines[begin:end]
+    return "".join(f"{line}\n" for line in (*lines[start:first], *kept)) if kept else ""
+
+
+def _rules(lines: Sequence[str], first: int) -> Iterator[tuple[int, int]]:
+    """Yield where each offered rule begins and ends, from line ``first`` on, counted from 0."""
+    begins = [n for n in range(first, len(lines)) if lines[n].startswith("#-")]
+    yield from zip(begins, [*begins[1:], len(lines)], strict=True)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
 from seccompgen.core.model import U32
+from seccompgen.policy.implied import RunFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
@@ -69,7 +70,7 @@ class Sighting:
     refusal: Refusal | None = None
 
 
-class Program(NamedTuple):
+class ExecutedProgram(NamedTuple):
     """A program that was executed, by its path, and the ``libraries`` that it had mapped."""
 
     path: str
@@ -108,7 +109,7 @@ class Recording:
     catches: frozenset[int] = frozenset()
     attached: bool = False
     origins: Mapping[Hashable, str] = field(default_factory=dict)
-    programs: tuple[Program, ...] = ()
+    programs: tuple[ExecutedProgram, ...] = ()
     reached: frozenset[tuple[CallNumber, Origin]] = frozenset()
     refusals: Mapping[tuple[CallNumber, Arguments], Mapping[Sighting, int]] = field(
         default_factory=dict
@@ -134,3 +135,35 @@ def name_of(number: CallNumber, tables: Tables) -> str | None:
     abi = abi_of(number)
     table = tables.tables.get(abi.name) if abi else None
     return table.names.get(number.nr) if table else None
+
+
+def named_calls(
+    recording: Recording, tables: Tables
+) -> Iterator[tuple[Abi, str, frozenset[Arguments]]]:
+    """Yield ABI, name and arguments of each call that ``tables`` have a name for."""
+    for number, values in recording.calls.items():
+        abi, name = abi_of(number), name_of(number, tables)
+        if abi is not None and name is not None:
+            yield abi, name, values
+
+
+def run_facts(recording: Recording, tables: Tables) -> dict[Abi, RunFacts]:
+    """Return by ABI the facts that say which further calls a run needs."""
+    called: dict[Abi, set[str]] = {}
+    for abi, name, _ in named_calls(recording, tables):
+        called.setdefault(abi, set()).add(name)
+    for number in recording.startup:
+        startup_abi, startup_name = abi_of(number), name_of(number, tables)
+        if startup_abi in called and startup_name:
+            called[startup_abi].add(startup_name)
+    return {
+        abi: RunFacts(
+            names,
+            recording.threads,
+            recording.processes,
+            late=recording.marked or recording.attached,
+            unseen=recording.attached,
+            catches=recording.catches,
+        )
+        for abi, names in called.items()
+    }

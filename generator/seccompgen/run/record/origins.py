@@ -11,14 +11,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from seccompgen.core.text import printable
-from seccompgen.run.places import places_of
+from seccompgen.run.locations import locations_of
 from seccompgen.run.process import Process
 from seccompgen.run.scripts import script_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
-    from seccompgen.run.process import MemoryPlace
+    from seccompgen.run.process import CodeLocation
     from seccompgen.run.record.observations import Arguments, CallNumber
 
     Sorted = Callable[[CallNumber, Arguments], Hashable | None]
@@ -85,7 +85,7 @@ def _place(process: Process) -> tuple[int, str]:
         return _LINE, _short(f"{program}: {printable(own_line.rpartition('/')[2])}")
     if lines:
         return _SCRIPT, program
-    places = places_of(process, process.instruction_pointer, _PLACES)
+    places = locations_of(process, process.instruction_pointer, _PLACES)
     named = [one for one in places if one.function]
     if not named:
         return _PROGRAM, program
@@ -96,7 +96,7 @@ def _place(process: Process) -> tuple[int, str]:
     return (_OWN if own else _FUNCTION), _short(f"{program}: {function}")
 
 
-def _is_library(place: MemoryPlace) -> bool:
+def _is_library(place: CodeLocation) -> bool:
     return _LIBRARY.fullmatch(place.file.rpartition("/")[2]) is not None
 
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.kernel.powers import powers
+from seccompgen.lint.fallback import FALLBACKS
 from seccompgen.policy.write import Allowed, Section
 from seccompgen.run.record.closure import MANY
-from seccompgen.run.record.first_tries import first_tries
 from seccompgen.run.record.grants import Grants, grants, group_of, members
 from seccompgen.run.record.known import ENOSYS, SILENCED
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Predicate
     from seccompgen.kernel.powers import Power, PowerLine
-    from seccompgen.run.record.cases import Cases
-    from seccompgen.run.record.closure import Closure, Use
-    from seccompgen.run.record.known import Known
+    from seccompgen.run.record.closure import Closure, PowerUse
+    from seccompgen.run.record.known import KnownPolicy
+    from seccompgen.run.record.power_cases import PowerCases
 
 _MOST_ORIGINS = 3
 _ANY, _FIRST = "any", "memory"
@@ -46,7 +46,7 @@ _ABSENT = "As on a kernel without them: libraries go on by what is permitted bel
 _KEPT = "Calls that were permitted before, or seen, with more arguments than any rule above has"
 
 
-class Draft(NamedTuple):
+class PolicyDraft(NamedTuple):
     """All that a policy is to say: a closure, and what it does not cover.
 
     ``kept`` are calls that were seen, or that known policies permit; ``absent`` are calls that get
@@ -58,7 +58,9 @@ class Draft(NamedTuple):
     absent: tuple[str, ...]
 
 
-def draft(closure: Closure, used: Iterable[Use], known: Sequence[Known], cases: Cases) -> Draft:
+def draft(
+    closure: Closure, used: Iterable[PowerUse], known: Sequence[KnownPolicy], cases: PowerCases
+) -> PolicyDraft:
     """Return what a policy is to say so that nothing that was used or known is refused."""
     several = list(used)
     kept: dict[Abi, tuple[Allowed, ...]] = {}
@@ -79,7 +81,22 @@ def draft(closure: Closure, used: Iterable[Use], known: Sequence[Known], cases: 
     absent = {name for one in known for name in one.absent}
     absent |= {*first_tries(permitted)}
     has = [name for name in sorted(absent) if any(cases.has(name, abi) for abi in closure.abis)]
-    return Draft(closure, kept, tuple(has))
+    return PolicyDraft(closure, kept, tuple(has))
+
+
+def first_tries(granted: Mapping[Abi, Grants]) -> Iterator[str]:
+    """Yield the calls that libraries try first, of which no ABI is granted more than what is next.
+
+    They get ENOSYS: any other answer libraries hand to the program, which fails.
+    """
+    for one in FALLBACKS:
+        abis = [abi for abi in granted if abi.bits == 32 or not one.narrow]
+        if (
+            one.on_errno
+            and not any(grants.has(one.call) for grants in granted.values())
+            and any(granted[abi].has(older) for abi in abis for older in one.older)
+        ):
+            yield one.call
 
 
 class KindOfUse(NamedTuple):
@@ -104,7 +121,7 @@ def kinds(closure: Closure) -> Iterator[KindOfUse]:
             yield KindOfUse(power, power in closure.whole, tuple(calls))
 
 
-def permitted(made: Draft, cases: Cases) -> dict[Abi, Grants]:
+def permitted(made: PolicyDraft, cases: PowerCases) -> dict[Abi, Grants]:
     """Return what a policy permits, by ABI."""
     found = {abi: grants(made.closure, abi, cases) for abi in made.closure.abis}
     for abi, calls in made.kept.items():
@@ -114,7 +131,11 @@ def permitted(made: Draft, cases: Cases) -> dict[Abi, Grants]:
 
 
 def _wanted(
-    closure: Closure, used: Sequence[Use], known: Sequence[Known], abi: Abi, cases: Cases
+    closure: Closure,
+    used: Sequence[PowerUse],
+    known: Sequence[KnownPolicy],
+    abi: Abi,
+    cases: PowerCases,
 ) -> Iterator[tuple[str, Predicate | None]]:
     """Yield each call that has to be permitted on an ABI, and the condition on it."""
     for one in used:
@@ -132,7 +153,7 @@ def _wanted(
                     yield call, condition
 
 
-def _hides(call: str, abi: Abi, cases: Cases) -> bool:
+def _hides(call: str, abi: Abi, cases: PowerCases) -> bool:
     """Return True if no filter sees on an ABI what a call gives, and programs can do without it.
 
     Where mmap has its arguments in memory, memory and code are mapped by mmap2; s390x has none.
@@ -141,7 +162,7 @@ def _hides(call: str, abi: Abi, cases: Cases) -> bool:
     return hidden and (call != "mmap" or cases.has("mmap2", abi))
 
 
-def sections(made: Draft, cases: Cases) -> Iterator[Section]:
+def sections(made: PolicyDraft, cases: PowerCases) -> Iterator[Section]:
     """Yield the sections of a policy, in an order in which none hides what is needed of another."""
     closure = made.closure
     if made.absent:
@@ -170,7 +191,7 @@ def _heading(power: Power) -> str:
     return f"{power.gives[:1].upper()}{power.gives[1:]}" or "Nothing"
 
 
-def _whole(heading: str, several: Sequence[Power], made: Draft, cases: Cases) -> Section:
+def _whole(heading: str, several: Sequence[Power], made: PolicyDraft, cases: PowerCases) -> Section:
     comment = _named([one for power in several for one in made.closure.whole[power]])
     if not comment and [power.name for power in several] == ["exec"]:
         comment = "by which the command itself is started"
@@ -178,7 +199,7 @@ def _whole(heading: str, several: Sequence[Power], made: Draft, cases: Cases) ->
 
 
 def whole_kinds(
-    several: Sequence[Power], abis: Iterable[Abi], cases: Cases, comment: str
+    several: Sequence[Power], abis: Iterable[Abi], cases: PowerCases, comment: str
 ) -> Section:
     """Return a section that permits kinds whole: by their groups, or else by their calls."""
     groups = tuple(group.name for power in several if (group := group_of(power)))

@@ -16,16 +16,16 @@ from seccompgen.core.model import U32
 from seccompgen.policy.implied import CAUGHT
 from seccompgen.run import ptrace
 from seccompgen.run.process import Process
-from seccompgen.run.record.answers import Answers, Verdicts
 from seccompgen.run.record.observations import CallNumber, Recording, Sighting, abi_of
+from seccompgen.run.record.policy_answers import PolicyAnswers
 from seccompgen.run.steps import INSTALLERS, InstallStep, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from seccompgen.run.record.answers import Against
-    from seccompgen.run.record.observations import ArgumentBits, Arguments, Program, RunEnd
+    from seccompgen.run.record.observations import ArgumentBits, Arguments, ExecutedProgram, RunEnd
     from seccompgen.run.record.origins import Origins
+    from seccompgen.run.record.policy_answers import ComparedPolicy
 
     Key = tuple[int, ...]
 
@@ -61,11 +61,11 @@ class Watch:
     names: Callable[[CallNumber], str | None]
     most: int
     after_marker: bool = False
-    against: Against | None = None
+    against: ComparedPolicy | None = None
     origins: Origins | None = None
 
 
-class Calls:
+class CallKeys:
     """Keys of calls, of each call only so many that have different arguments.
 
     A call with more is kept as one key without arguments: then no argument says anything. Thus
@@ -90,7 +90,7 @@ class Calls:
     def _generalise(self, call: Key) -> None:
         self.keys = {one for one in self.keys if one[:2] != call} | {call}
 
-    def update(self, other: Calls) -> None:
+    def update(self, other: CallKeys) -> None:
         """Add all that ``other`` has."""
         for key in other.keys:
             if len(key) == 2 and self._counts[key]:
@@ -104,7 +104,7 @@ class Calls:
 
 
 @dataclass(slots=True)
-class Traced:
+class TracedProcess:
     """A traced process: what it called that counts, and how far it is.
 
     ``marked`` is 0 before its marker, 1 after a call that only marks, 2 after it installed a
@@ -112,20 +112,20 @@ class Traced:
     number of its threads then. ``filtered`` is True if it has a filter of its own.
     """
 
-    seen: Calls
+    seen: CallKeys
     threads: int = 0
     marked: int = 0
     before_marker: int = 0
     filtered: bool = False
     label_at: int = 0
     label: str = ""
-    answers: Answers = field(default_factory=Answers)
+    answers: PolicyAnswers = field(default_factory=PolicyAnswers)
     owes: bool = False
     doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _CallTreatment:
     """The treatment of a call: ``keep`` are index and mask of arguments; ``name`` is its name.
 
     Where few values of an argument are told apart, ``among`` has them and what all others are kept
@@ -151,7 +151,7 @@ class _Kind:
 
 
 @dataclass
-class Seen:
+class SeenCalls:
     """All that was seen so far, and what a new call adds to it."""
 
     watch: Watch
@@ -159,26 +159,24 @@ class Seen:
     processes: bool = False
     attached: bool = False
     catches: set[int] = field(default_factory=set)
-    _all: Calls = field(init=False)
+    _all: CallKeys = field(init=False)
     _startup: set[Key] = field(default_factory=set)
-    _answers: Answers = field(default_factory=Answers)
-    _verdicts: Verdicts | None = None
-    _kinds: dict[Key, _Kind] = field(default_factory=dict)
+    _answers: PolicyAnswers = field(default_factory=PolicyAnswers)
+    _kinds: dict[Key, _CallTreatment] = field(default_factory=dict)
     _filters: bool = False
     _marked: int = 0
     _before_marker: int = 0
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
-        self._all = Calls(self.watch.most)
-        self._verdicts = Verdicts(self.watch.against) if self.watch.against else None
+        self._all = CallKeys(self.watch.most)
 
-    def counts(self, process: Traced) -> bool:
+    def counts(self, process: TracedProcess) -> bool:
         """Return True if what a process does counts: it came to its marker, if that matters."""
         return bool(process.marked or not self.watch.after_marker)
 
     def recording(
-        self, end: RunEnd, unprivileged: Iterable[str], programs: tuple[Program, ...] = ()
+        self, end: RunEnd, unprivileged: Iterable[str], programs: tuple[ExecutedProgram, ...] = ()
     ) -> Recording:
         """Return what was seen, in the order of numbers."""
         calls: dict[CallNumber, set[Arguments]] = {}
@@ -220,23 +218,23 @@ class Seen:
     def add(self, number: CallNumber) -> None:
         """Count a call that the command needs, though it made none that was seen."""
         self._all.add(number)
-        if self._verdicts:
-            verdict = self._verdicts.of(number, ())
+        if self.watch.against:
+            verdict = self.watch.against.verdict(number, ())
             part = number, verdict.origin
             self._answers.reached.add(part)
             if verdict.refuses and part not in self._answers.refused:
                 self._answers.refuse(part, (), Sighting(""))
 
-    def new_process(self, parent: Traced | None, *, filtered: bool = False) -> Traced:
+    def new_process(self, parent: TracedProcess | None, *, filtered: bool = False) -> TracedProcess:
         """Return a process that has made no call yet; it is as far as ``parent`` is."""
-        seen = Calls(self.watch.most) if self.watch.after_marker else self._all
-        answers = Answers() if self.watch.after_marker else self._answers
+        seen = CallKeys(self.watch.most) if self.watch.after_marker else self._all
+        answers = PolicyAnswers() if self.watch.after_marker else self._answers
         if parent is None:
-            return Traced(seen, filtered=filtered, answers=answers)
+            return TracedProcess(seen, filtered=filtered, answers=answers)
         label = parent.label_at, parent.label
-        return Traced(seen, 0, parent.marked, 0, parent.filtered, *label, answers)
+        return TracedProcess(seen, 0, parent.marked, 0, parent.filtered, *label, answers)
 
-    def ended(self, process: Traced) -> None:
+    def ended(self, process: TracedProcess) -> None:
         """Count what a process called that has no thread any more."""
         if process.marked:
             self._all.update(process.seen)
@@ -245,7 +243,7 @@ class Seen:
         elif self.watch.after_marker:
             self._startup.update(key[:2] for key in process.seen.keys)
 
-    def called(self, tid: int, process: Traced, call: tuple[int, ...]) -> str | None:
+    def called(self, tid: int, process: TracedProcess, call: tuple[int, ...]) -> str | None:
         """Count a call, given as `ptrace.CallReader.read` returns it.
 
         Return its name if it is one of `ALWAYS_SEEN`, of which the tracer has to know.
@@ -261,18 +259,18 @@ class Seen:
         # Who has a filter is stopped at the entry, and once more where that lets the call through.
         first = call[0] == ptrace.OP_ENTRY or not process.filtered
         counts = self.counts(process)
-        if self._verdicts and first and counts:
-            self._judge(tid, process, call, kind)
+        if self.watch.against and first and counts:
+            self._judge(self.watch.against, tid, process, call, kind)
         if self.watch.origins and counts and key not in self.watch.origins.settled:
             self.watch.origins.look(tid, key, *self._kept(key))
         return kind.name if kind.name in ALWAYS_SEEN else None
 
-    def _kind(self, key: Key) -> _Kind:
+    def _kind(self, key: Key) -> _CallTreatment:
         number = CallNumber(key[0], key[1] & U32)
         keep, against = self.watch.arguments(number), self.watch.against
         judged = against.arguments(number) if against else ()
         lumps = any(one.among is not None for one in keep)
-        return _Kind(
+        return _CallTreatment(
             number,
             tuple((one.index, one.mask) for one in keep),
             tuple((one.among, one.other) for one in keep) if lumps else (),
@@ -280,20 +278,24 @@ class Seen:
             self.watch.names(number),
         )
 
-    def _judge(self, tid: int, process: Traced, call: tuple[int, ...], kind: _Kind) -> None:
+    def _judge(
+        self,
+        against: ComparedPolicy,
+        tid: int,
+        process: TracedProcess,
+        call: tuple[int, ...],
+        kind: _CallTreatment,
+    ) -> None:
         """Note how the policy answers a call."""
-        against, verdicts = self.watch.against, self._verdicts
-        if not against or not verdicts:
-            return
         arguments = tuple((index, call[3 + index] & mask) for index, mask in kind.judged)
-        verdict = verdicts.of(kind.number, arguments)
+        verdict = against.verdict(kind.number, arguments)
         part = kind.number, verdict.origin
         process.answers.reached.add(part)
         if verdict.refuses:
             sighting = against.sight(self.label(tid, process), tid, call)
             process.answers.refuse(part, arguments, sighting)
 
-    def label(self, tid: int, process: Traced) -> str:
+    def label(self, tid: int, process: TracedProcess) -> str:
         """Return what a process says that it is at; one that it executed is at the same."""
         if process.label_at:
             process.label = os.fsdecode(Process(tid).string(process.label_at, _LABEL_MAX) or b"")
@@ -309,7 +311,7 @@ class Seen:
             if int.from_bytes(handler, abi.byte_order) not in _NO_HANDLER:
                 self.catches.add(number)
 
-    def filters(self, tid: int, process: Traced, name: str, args: Sequence[int]) -> bool:
+    def filters(self, tid: int, process: TracedProcess, name: str, args: Sequence[int]) -> bool:
         """See whether ``seccomp`` or ``prctl`` marks the end of the startup, or installs a filter.
 
         Return True if that is the first of the process's own, if nothing refuses it.
@@ -328,7 +330,7 @@ class Seen:
             process.before_marker = process.threads
             self._startup.update(key[:2] for key in process.seen.keys)
             process.seen.clear()
-            process.answers = Answers()
+            process.answers = PolicyAnswers()
         if degree < 2:
             return False
         # The plugin of pytest puts the policy in force, which is no filter of the tests' own.
@@ -338,7 +340,7 @@ class Seen:
         return first
 
 
-def _shown(tid: int, kind: _Kind, args: Sequence[int]) -> Sequence[int]:
+def _shown(tid: int, kind: _CallTreatment, args: Sequence[int]) -> Sequence[int]:
     """Return the arguments of a call; of clone3 the flags, which it has in memory, first."""
     if kind.name != CLONE3:
         return args

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import apart_by_kernel
-from seccompgen.core.errors import AnswerNo, InputError, Position
+from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.model import U32, Action, ActionKind, FilterFlag
 from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.program import RET_K, Instruction
@@ -16,24 +16,21 @@ from seccompgen.lint.companions import shipped_companions
 from seccompgen.lint.introduced import introduced_by
 from seccompgen.policy.write import AS_RUNTIMES, Allowed, write_policy
 from seccompgen.run.launch import Command
-from seccompgen.run.record.cases import Cases
 from seccompgen.run.record.closure import close, uses
-from seccompgen.run.record.constrainable import worth
-from seccompgen.run.record.generalise import allowed_calls
+from seccompgen.run.record.constrainable import constrainable_argument
+from seccompgen.run.record.exact import MOST_COMPARED, allowed_by, allowed_calls, merge
 from seccompgen.run.record.known import known_policy, uses_of
 from seccompgen.run.record.logged import Missing
-from seccompgen.run.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
-from seccompgen.run.record.near_misses import near_misses
+from seccompgen.run.record.near_misses import near_misses, still_offered
 from seccompgen.run.record.observations import ArgumentBits, abi_of, name_of
-from seccompgen.run.record.offers import still_offered
 from seccompgen.run.record.origins import Origins
+from seccompgen.run.record.power_cases import PowerCases
+from seccompgen.run.record.recorder import trace
 from seccompgen.run.record.sections import draft, kinds, permitted, sections
 from seccompgen.run.record.seen import ALWAYS_SEEN, Watch
-from seccompgen.run.record.tracer import trace
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
-    from pathlib import PurePath
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
@@ -74,7 +71,7 @@ class RecordRequest:
 
 
 def observe(
-    command: Command | Sequence[int], wish: RecordRequest, table: Table, tables: Tables
+    command: Command | Sequence[int], request: RecordRequest, table: Table, tables: Tables
 ) -> Recording:
     """Run ``command`` and return what it called; ``table`` is that of this process's ABI.
 
@@ -85,29 +82,29 @@ def observe(
     def name(number: CallNumber) -> str | None:
         return name_of(number, tables)
 
-    cases = Cases(tables)
+    cases = PowerCases(tables)
 
     def arguments(number: CallNumber) -> list[ArgumentBits]:
-        return _arguments(number, name(number), wish, cases, tables)
+        return _arguments(number, name(number), request, cases, tables)
 
-    known = () if wish.against else wish.known
+    known = () if request.against else request.known
     against = None
-    if wish.against:
+    if request.against:
         from seccompgen.run.record.coverage import held_against  # noqa: PLC0415 - only where it is asked for
 
-        against = held_against(wish.against, table.abi, tables)
+        against = held_against(request.against, table.abi, tables)
 
     def sort(number: CallNumber, arguments: Arguments) -> Hashable | None:
         return _sort(number, arguments, cases, tables)
 
-    origins = None if wish.exact else Origins(sort)
-    watch = Watch(arguments, name, MOST_LOOKED_AT, wish.after_marker, against, origins)
+    origins = None if request.exact else Origins(sort)
+    watch = Watch(arguments, name, MOST_COMPARED, request.after_marker, against, origins)
     if not isinstance(command, Command):
         from seccompgen.run.record.attach import attach  # noqa: PLC0415 - only where it is asked for
 
         return attach(command, watch)
     recording = trace(command, watch, table, _program(known, table.abi, tables))
-    if wish.after_marker and not recording.marked:
+    if request.after_marker and not recording.marked:
         raise AnswerNo(
             "nothing is written: no process called seccomp(SECCOMP_SET_MODE_FILTER, ...), which "
             "marks the end of the startup; call install() of any filter where yours will be, or "
@@ -117,7 +114,7 @@ def observe(
 
 
 def _sort(
-    number: CallNumber, arguments: Arguments, cases: Cases, tables: Tables
+    number: CallNumber, arguments: Arguments, cases: PowerCases, tables: Tables
 ) -> Hashable | None:
     """Return by what a call is told from others of which it is said where they come from."""
     abi, name = abi_of(number), name_of(number, tables)
@@ -126,18 +123,18 @@ def _sort(
 
 
 def _arguments(
-    number: CallNumber, name: str | None, wish: RecordRequest, cases: Cases, tables: Tables
+    number: CallNumber, name: str | None, request: RecordRequest, cases: PowerCases, tables: Tables
 ) -> list[ArgumentBits]:
     """Return the arguments of a call to keep."""
     abi = abi_of(number)
     if name is None or abi is None:
         return []
-    if not wish.exact:
+    if not request.exact:
         return cases.kept(name, abi)
     masks: dict[int, int] = {0: U32} if is_multiplexed(name) else {}
-    about = worth(name, abi, tables.facts) if wish.constrained else None
-    if about:
-        masks[about.index] = about.mask
+    argument = constrainable_argument(name, abi, tables.facts) if request.constrained else None
+    if argument:
+        masks[argument.index] = argument.mask
     return [ArgumentBits(index, mask) for index, mask in sorted(masks.items())]
 
 
@@ -176,33 +173,33 @@ class RecordedPolicy(NamedTuple):
 
 def policy_of(
     recording: Recording | None,
-    wish: RecordRequest,
+    request: RecordRequest,
     tables: Tables,
-    output: PurePath,
     command: str,
     default_action: Action,
 ) -> RecordedPolicy:
     """Return the policy that allows what was recorded, and what the known policies allow.
 
-    ``output`` is where it will be, ``command`` the name of what was recorded, if anything was.
-    Calls that are newer than ``tables`` fail with ENOSYS under the policy, as on a kernel that does
-    not have them. Raises InputError where there is nothing to allow.
+    ``command`` is the name of what was recorded, if anything was. Calls that are newer than
+    ``tables`` fail with ENOSYS under the policy, as on a kernel that does not have them.
+
+    Raises InputError where there is nothing to allow.
     """
-    make = _exact if wish.exact else _closed
-    content = make(recording, wish, tables, output)
-    known = next((policy.description for policy in wish.known if policy.description), "")
+    make = _exact if request.exact else _closed
+    content = make(recording, request, tables)
+    known = next((policy.description for policy in request.known if policy.description), "")
     # Who wrote flags: [] has no threads to confine; where nobody said, all are.
-    decided = any(not one.foreign and one.without_flags is None for one in wish.known)
+    decided = any(not one.foreign and one.without_flags is None for one in request.known)
     text = write_policy(
         known or f"What {command or 'several workloads'} calls.",
         content.calls,
         default_action,
         tables,
-        HEADING if wish.exact else CLOSED_HEADING,
+        HEADING if request.exact else CLOSED_HEADING,
         arches=content.arches,
         compat_arches=content.compat_arches,
         kernel=Release.parse(tables.tag),
-        bad_arch_action=None if wish.exact else _for_other_abis(wish.known),
+        bad_arch_action=None if request.exact else _for_other_abis(request.known),
         flags=FilterFlag.TSYNC if content.tsync or not decided else FilterFlag(0),
         sections=content.sections,
     )
@@ -231,66 +228,69 @@ class _Content(NamedTuple):
     offers: str = ""
 
 
-def _exact(
-    recording: Recording | None, wish: RecordRequest, tables: Tables, output: PurePath
-) -> _Content:
+def _exact(recording: Recording | None, request: RecordRequest, tables: Tables) -> _Content:
     """Return the calls that were seen, and those that known policies allow."""
-    several = [needs_of_policy(policy, tables) for policy in wish.known]
-    if recording:
-        calls = allowed_calls(recording, tables, constrained=wish.constrained)
-        if calls:
-            several.append(needs_of_calls(calls, tsync=recording.before_marker > 1))
-    several += [
-        needs_of_calls({call.abi: (Allowed(call.name, (), call.origin),)}) for call in wish.logged
-    ]
-    needs = merge(several, Position(str(output)))
-    if not any(needs.calls.values()):
+    known = [known_policy(policy, exact=True) for policy in request.known]
+    seen = [allowed_calls(recording, tables, constrained=request.constrained)] if recording else []
+    seen += [{call.abi: (Allowed(call.name, (), call.origin),)} for call in request.logged]
+    merged = merge([*(allowed_by(one, tables) for one in known), *seen])
+    if not any(merged.values()):
         raise _nothing()
     companions = shipped_companions()
     released = {
-        abi: [_with_release(one, companions, abi) for one in calls]
-        for abi, calls in needs.calls.items()
+        abi: [_with_release(one, companions, abi) for one in calls] for abi, calls in merged.items()
     }
-    return _Content(needs.arches, needs.compat_arches, released, needs.tsync)
+    arches, compat = _abis(request, (abi for calls in seen for abi in calls))
+    return _Content(arches, compat, released, _needs_tsync(recording, request))
 
 
-def _closed(
-    recording: Recording | None, wish: RecordRequest, tables: Tables, _output: PurePath
-) -> _Content:
+def _abis(request: RecordRequest, seen: Iterable[Abi]) -> tuple[tuple[Abi, ...], tuple[Abi, ...]]:
+    """Return the ABIs of a policy: those with programs of their own, and their compat ABIs."""
+    several = [(policy.arches, policy.compat_arches) for policy in request.known]
+    several.append(apart_by_kernel(dict.fromkeys(seen)))
+    arches, compat = (
+        tuple(dict.fromkeys(abi for abis in column for abi in abis))
+        for column in zip(*several, strict=True)
+    )
+    return arches, compat
+
+
+def _needs_tsync(recording: Recording | None, request: RecordRequest) -> bool:
+    """Return True if other threads run when the filter is installed, and have to get it, too."""
+    several = recording is not None and recording.before_marker > 1
+    return several or any(policy.flags & FilterFlag.TSYNC for policy in request.known)
+
+
+def _closed(recording: Recording | None, request: RecordRequest, tables: Tables) -> _Content:
     """Return what a reviewer would permit of what was used, and what known policies permit."""
-    cases = Cases(tables)
-    known = [known_policy(policy) for policy in wish.known]
+    cases = PowerCases(tables)
+    known = [known_policy(policy) for policy in request.known]
     used = [use for one in known for use in uses_of(one, cases, tables)]
     seen = list(uses(recording, cases, tables)) if recording else []
-    seen += Missing(wish.known, tables).uses(wish.logged) if wish.logged else ()
-    several = [(policy.arches, policy.compat_arches) for policy in wish.known]
-    several.append(apart_by_kernel(dict.fromkeys(one.abi for one in seen)))
-    arches = tuple(dict.fromkeys(abi for own, _ in several for abi in own))
-    compat = tuple(dict.fromkeys(abi for _, others in several for abi in others))
+    seen += Missing(request.known, tables).uses(request.logged) if request.logged else ()
+    arches, compat = _abis(request, (one.abi for one in seen))
     abis = tuple(dict.fromkeys((*arches, *compat)))
     if not abis:
         raise _nothing()
     closure = close([*used, *seen], abis, cases, tables)
     made = draft(closure, seen, known, cases)
-    tsync = bool(recording and recording.before_marker > 1)
-    tsync = tsync or any(policy.flags & FilterFlag.TSYNC for policy in wish.known)
     programs = recording.programs if recording else ()
     whole = {power.name for power in closure.whole}
     granted = permitted(made, cases)
     offered = near_misses(programs, whole, granted, cases)
     return _Content(
-        *(arches, compat, dict.fromkeys(abis, ()), tsync),
+        *(arches, compat, dict.fromkeys(abis, ()), _needs_tsync(recording, request)),
         (*sections(made, cases), *offered),
         tuple(kinds(closure)),
-        "" if recording else still_offered(wish.known, granted, tables),
+        "" if recording else still_offered(request.known, granted, tables),
     )
 
 
-def adds_nothing(recording: Recording, wish: RecordRequest, tables: Tables) -> bool:
+def adds_nothing(recording: Recording, request: RecordRequest, tables: Tables) -> bool:
     """Return True if the one known policy permits all that a run needs."""
-    if wish.exact or len(wish.known) != 1:
+    if request.exact or len(request.known) != 1:
         return False
-    cases, known = Cases(tables), known_policy(wish.known[0])
+    cases, known = PowerCases(tables), known_policy(request.known[0])
     tsync = recording.before_marker <= 1 or known.policy.flags & FilterFlag.TSYNC
     return bool(tsync) and all(
         one.abi in known.permitted and known.permitted[one.abi].covers(one.call, condition)
@@ -308,3 +308,8 @@ def _with_release(one: Allowed, companions: Companions, abi: Abi) -> Allowed:
     """Return the call, with a comment if only newer releases of a library make it."""
     comment = one.comment or introduced_by(companions, one.name, abi)
     return dataclasses.replace(one, comment=comment)
+
+
+def unnamed(recording: Recording, tables: Tables) -> list[CallNumber]:
+    """Return the calls that ``tables`` have no name for."""
+    return [number for number in recording.calls if name_of(number, tables) is None]

@@ -27,7 +27,7 @@ _FLAGS = struct.Struct("=Q")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class CloneChange:
     """A change to the arguments of a call: ``abi`` is the call's, ``address`` 0 for `clone`."""
 
     abi: Abi
@@ -54,16 +54,16 @@ def _write(tid: int, address: int, data: bytes) -> None:
         os.pwrite(memory.fileno(), data, address)
 
 
-def change(tid: int, name: str, abi: Abi, args: Sequence[int]) -> Change | None:
+def change(tid: int, name: str, abi: Abi, args: Sequence[int]) -> CloneChange | None:
     """Return what there is to change about a ``clone`` or ``clone3`` of a thread, if anything is.
 
     Raises OSError where its memory cannot be read.
     """
     if name == "clone":
-        found = Change(abi, args[0])
+        found = CloneChange(abi, args[0])
     else:
         data = Process(tid).memory(args[0], _FLAGS.size)
         if data is None:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-        found = Change(abi, _FLAGS.unpack(data)[0], args[0])
+        found = CloneChange(abi, _FLAGS.unpack(data)[0], args[0])
     return found if found.flags & CLONE_UNTRACED else None

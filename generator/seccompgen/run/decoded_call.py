@@ -56,7 +56,7 @@ _FAMILIES = {0: "AF_UNSPEC", 1: "AF_UNIX", 2: "AF_INET", 10: "AF_INET6", 16: "AF
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedCall:
     """A call by its name, or ``nr 0x1d6``; ``arguments`` are values of 64 bits and their text.
 
     ``abi`` is the name of the ABI that it is made through. Calls of one ``kind`` differ in
@@ -73,7 +73,7 @@ class Decoded:
         return f"{self.name}({', '.join(text for _, text in self.arguments)})"
 
 
-def decode_call(call: Call, process: Process, tables: Tables) -> Decoded:
+def decode_call(call: Call, process: Process, tables: Tables) -> DecodedCall:
     """Return the call with what its arguments mean for the process that makes it."""
     name, table = call_name(call.nr, call.arch, tables)
     where = table.abi.name if table else f"architecture {call.arch:#010x}"
@@ -84,14 +84,14 @@ def decode_call(call: Call, process: Process, tables: Tables) -> Decoded:
         kinds = [""] * last
     else:
         kinds = _kinds(prototype)
-    reader = _Reader(process, table.abi if table else None, call.args)
+    reader = _ArgumentReader(process, table.abi if table else None, call.args)
     texts = [
         reader.text(at, kind, argument_text(name, at, call.args, table, tables))
         for at, kind in enumerate(kinds)
     ]
     alike = [text for text, kind in zip(texts, kinds, strict=True) if kind != "ptr"]
     arguments = tuple(zip(call.args, texts, strict=False))
-    return Decoded(name, where, arguments, (name, where, *alike))
+    return DecodedCall(name, where, arguments, (name, where, *alike))
 
 
 def _kinds(prototype: Prototype) -> list[str]:
@@ -107,7 +107,7 @@ def _kinds(prototype: Prototype) -> list[str]:
     return kinds
 
 
-class _Reader:
+class _ArgumentReader:
     def __init__(self, process: Process, abi: Abi | None, args: tuple[int, ...]) -> None:
         self._process = process
         self._args = args

@@ -15,8 +15,8 @@ from seccompgen.run.process import Process
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seccompgen.run.record.seen import Seen, Traced
-    from seccompgen.run.record.untraced import Change
+    from seccompgen.run.record.seen import SeenCalls, TracedProcess
+    from seccompgen.run.record.untraced import CloneChange
 
 
 @dataclass(slots=True)
@@ -28,9 +28,9 @@ class Thread:
     """
 
     tid: int
-    process: Traced
+    process: TracedProcess
     waits_in: tuple[int, ...] = ()
-    change: Change | None = None
+    change: CloneChange | None = None
 
     def undo(self) -> None:
         """Give it, where it has stopped, its arguments back."""
@@ -43,8 +43,8 @@ class Thread:
 class _Birth(NamedTuple):
     """A thread that was told of before it came: who started it, by which changed call."""
 
-    parent: Traced
-    change: Change | None
+    parent: TracedProcess
+    change: CloneChange | None
 
 
 class Threads:
@@ -54,7 +54,7 @@ class Threads:
     are treated like them.
     """
 
-    def __init__(self, seen: Seen, *, filtered: bool = False) -> None:
+    def __init__(self, seen: SeenCalls, *, filtered: bool = False) -> None:
         self._seen = seen
         self._filtered = filtered
         self._threads: dict[int, Thread] = {}
@@ -79,11 +79,11 @@ class Threads:
         """Return a thread that came to a first stop already."""
         return self._threads.get(tid)
 
-    def of(self, process: Traced) -> Iterator[int]:
+    def of(self, process: TracedProcess) -> Iterator[int]:
         """Yield the numbers of a process's threads."""
         return (tid for tid, thread in self._threads.items() if thread.process is process)
 
-    def add(self, tid: int, process: Traced, waits_in: tuple[int, ...] = ()) -> None:
+    def add(self, tid: int, process: TracedProcess, waits_in: tuple[int, ...] = ()) -> None:
         """Take in a thread whose process is known."""
         process.threads += 1
         self._threads[tid] = Thread(tid, process, waits_in)

@@ -37,7 +37,7 @@ _TABLE_MAX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
+class _InterpreterLayout:
     """Offsets in bytes into the interpreter's structures, on 64 bits.
 
     ``cframe`` is None where the thread's state has ``current_frame`` itself. ``shim`` is the
@@ -66,10 +66,10 @@ class _Layout:
 
 
 _LAYOUTS = {
-    (3, 11): _Layout(
+    (3, 11): _InterpreterLayout(
         *(40, 0, 16, 8, 160, 8, 56), *(32, 48, 56, 69, None), *(112, 128, 72, 136, 184), *(48, 72)
     ),
-    (3, 12): _Layout(
+    (3, 12): _InterpreterLayout(
         *(40, 0, 72, 8, 144, 0, 56), *(0, 8, 56, 70, 3), *(112, 128, 68, 136, 192), *(40, 56)
     ),
 }
@@ -128,7 +128,7 @@ def _frames(process: Process) -> Iterator[tuple[str, int, str]]:
 
 
 class _Memory(Memory):
-    def text(self, address: int, layout: _Layout) -> str:
+    def text(self, address: int, layout: _InterpreterLayout) -> str:
         """Return the characters of a str object, made safe to show.
 
         They follow its header, which says how wide they are and whether all are ASCII. A subclass
@@ -154,7 +154,7 @@ class _Memory(Memory):
         return self.read(address + _BYTES, size)
 
 
-def _thread(memory: _Memory, runtime: int, layout: _Layout, process: Process) -> int:
+def _thread(memory: _Memory, runtime: int, layout: _InterpreterLayout, process: Process) -> int:
     """Return the address of the thread's PyThreadState."""
     tid = process.own_tid
     states: dict[int, int] = {}
@@ -180,7 +180,7 @@ def _thread(memory: _Memory, runtime: int, layout: _Layout, process: Process) ->
     raise UnreadableError
 
 
-def _location(memory: _Memory, frame: int, layout: _Layout) -> tuple[str, int, str]:
+def _location(memory: _Memory, frame: int, layout: _InterpreterLayout) -> tuple[str, int, str]:
     # From 3.14 on the reference is tagged in its lowest bits.
     code = memory.pointer(frame + layout.code) & ~3
     offset = memory.pointer(frame + layout.instruction) - (code + layout.bytecode)
@@ -236,7 +236,7 @@ def _signed_varint(table: bytes, at: int) -> tuple[int, int]:
     return (-(value >> 1) if value & 1 else value >> 1), at
 
 
-def _described(memory: _Memory, runtime: int, counts: tuple[int, ...]) -> _Layout | None:
+def _described(memory: _Memory, runtime: int, counts: tuple[int, ...]) -> _InterpreterLayout | None:
     """Return the layout that an interpreter describes; None if it is free-threaded.
 
     That is struct _Py_DebugOffsets: a cookie, the version, whether it is free-threaded, and the
@@ -251,7 +251,7 @@ def _described(memory: _Memory, runtime: int, counts: tuple[int, ...]) -> _Layou
     left = iter(offsets)
     state, interpreter, thread, frame = (tuple(islice(left, count)) for count in counts)
     code = tuple(left)
-    return _Layout(
+    return _InterpreterLayout(
         *(state[2], interpreter[2], interpreter[3], thread[2], thread[6], thread[4], None),
         *(frame[2], frame[1], frame[3], frame[5], 3),
         *(code[1], code[3], code[5], code[4], code[9], *(40, 56)),

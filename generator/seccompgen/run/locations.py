@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.run.demangle import readable
-from seccompgen.run.process import MemoryPlace
+from seccompgen.run.process import CodeLocation
 from seccompgen.run.symbols import symbols_of
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ _STUB = 16
 """Bytes of an entry of the PLT."""
 
 
-def places_of(process: Process, address: int, most: int = 1) -> tuple[MemoryPlace, ...]:
+def locations_of(process: Process, address: int, most: int = 1) -> tuple[CodeLocation, ...]:
     """Return the place of a call that ends at ``address``, and up to ``most`` of what led there.
 
     The first is the call's own; empty if nothing is mapped there.
     """
-    code = _Code.at(process, address)
+    code = _MappedCode.at(process, address)
     if code is None:
         return ()
     first = code.place(address)
-    callers: list[MemoryPlace] = []
+    callers: list[CodeLocation] = []
     led_here = _callers(process, code, address)
     while not first.function or len(callers) + 1 < most:
         caller = next(led_here, None)
@@ -53,12 +53,12 @@ def places_of(process: Process, address: int, most: int = 1) -> tuple[MemoryPlac
         if first.function:
             callers.append(caller)
         elif caller.function and caller.file == first.file:
-            first = MemoryPlace(first.file, first.offset, caller.function, caller.within)
+            first = CodeLocation(first.file, first.offset, caller.function, caller.within)
     return (first, *callers)
 
 
 @dataclass(frozen=True)
-class _Code:
+class _MappedCode:
     """A mapping of code, and the symbols of its file, None if that has none."""
 
     process: Process
@@ -66,22 +66,22 @@ class _Code:
     symbols: Symbols | None
 
     @classmethod
-    def at(cls, process: Process, address: int) -> _Code | None:
+    def at(cls, process: Process, address: int) -> _MappedCode | None:
         mapping = process.mapping(address)
         if mapping is None:
             return None
         is_file = mapping.file.startswith(os.sep)
         return cls(process, mapping, symbols_of(process, mapping) if is_file else None)
 
-    def place(self, address: int) -> MemoryPlace:
+    def place(self, address: int) -> CodeLocation:
         """Return the place of an instruction that ends at ``address``."""
         offset = self._offset(address)
         file = self.mapping.file or "[anonymous]"
         function = self.symbols.around(offset) if self.symbols else None
         if function is None:
-            return MemoryPlace(file, offset)
+            return CodeLocation(file, offset)
         name, within = function
-        return MemoryPlace(file, offset, readable(name), within)
+        return CodeLocation(file, offset, readable(name), within)
 
     def is_function(self, start: int, address: int) -> bool:
         """Return True if a function at ``start`` can be that of the instruction at ``address``."""
@@ -96,7 +96,7 @@ class _Code:
         return address - self.mapping.start + self.mapping.offset
 
 
-def _callers(process: Process, code: _Code, address: int) -> Iterator[MemoryPlace]:
+def _callers(process: Process, code: _MappedCode, address: int) -> Iterator[CodeLocation]:
     """Yield where each caller goes on, innermost first, whether it has a name or not."""
     if code.symbols is None or code.symbols.machine != "EM_X86_64":
         return
@@ -106,7 +106,7 @@ def _callers(process: Process, code: _Code, address: int) -> Iterator[MemoryPlac
         if not any(start < word < end for start, end in spans):
             continue
         if any(code.is_function(called, address) for called in _called(process, word)):
-            caller = _Code.at(process, word)
+            caller = _MappedCode.at(process, word)
             if caller is None:
                 return
             code, address = caller, word

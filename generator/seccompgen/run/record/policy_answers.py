@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 MOST_REFUSED = 256
 """Refused calls that are told apart by nothing but their arguments."""
-_MOST_KNOWN = 1 << 14
-"""Verdicts that are kept, so that calls with the same arguments need no other."""
 
 
 class PolicyAnswer(NamedTuple):
@@ -24,7 +22,7 @@ class PolicyAnswer(NamedTuple):
     refuses: bool
 
 
-class Against(NamedTuple):
+class ComparedPolicy(NamedTuple):
     """A policy that calls are held against.
 
     ``arguments`` says which arguments of a call it looks at, and ``verdict`` how it answers.
@@ -37,25 +35,7 @@ class Against(NamedTuple):
     sight: Callable[[str, int, Sequence[int]], Sighting]
 
 
-class Verdicts:
-    """The verdicts of a policy, each asked for once; what is kept of them does not grow."""
-
-    def __init__(self, against: Against) -> None:
-        self._against = against
-        self._known: dict[tuple[CallNumber, Arguments], PolicyAnswer] = {}
-
-    def of(self, number: CallNumber, arguments: Arguments) -> PolicyAnswer:
-        """Return the verdict on a call."""
-        verdict = self._known.get((number, arguments))
-        if verdict is None:
-            if len(self._known) == _MOST_KNOWN:
-                self._known.clear()
-            verdict = self._against.verdict(number, arguments)
-            self._known[number, arguments] = verdict
-        return verdict
-
-
-class Answers:
+class PolicyAnswers:
     """The answers to some calls: the parts of the policy that were reached, and what is refused.
 
     ``refused`` counts sightings. Of one number and part of the policy `MOST_REFUSED` calls are told
@@ -80,7 +60,7 @@ class Answers:
             arguments = self.more.setdefault(part, arguments)
         counts.setdefault(arguments, Counter())[sighting] += times
 
-    def update(self, other: Answers) -> None:
+    def update(self, other: PolicyAnswers) -> None:
         """Add what another process was answered."""
         self.reached |= other.reached
         for part, counts in other.refused.items():

@@ -70,7 +70,7 @@ def _lines(process: Process) -> tuple[str, ...]:
     if perl is None or b"USE_ITHREADS" not in memory.string(perl.options):
         return ()
     words = struct.unpack("<40Q", memory.read(memory.pointer(perl.interpreter), _INTERPRETER))
-    tree = _Tree(memory, perl)
+    tree = _OperationTree(memory, perl)
     for address in words[2:]:
         if tree.is_statement(address):
             line, file = _PLACE.unpack(memory.read(tree.nearest(address, words[1]), _PLACE.size))
@@ -78,7 +78,7 @@ def _lines(process: Process) -> tuple[str, ...]:
     return ()
 
 
-class _Operation(NamedTuple):
+class _PerlOperation(NamedTuple):
     """An operation; ``sibling`` is the parent of the last one."""
 
     sibling: int
@@ -89,7 +89,7 @@ class _Operation(NamedTuple):
     first: int
 
 
-class _Tree:
+class _OperationTree:
     """Operations in memory."""
 
     def __init__(self, memory: Memory, perl: _Perl) -> None:
@@ -102,7 +102,7 @@ class _Tree:
         data = self._memory.process.memory(address, _OPERATION.size)
         if data is None or len(data) != _OPERATION.size:
             return False
-        one = _Operation(*_OPERATION.unpack(data))
+        one = _PerlOperation(*_OPERATION.unpack(data))
         kind = one.type & _TYPE
         of_kind = self._memory.pointer(self._perl.functions + 8 * kind)
         return one.function != 0 and one.function == of_kind and self._name(kind) in _STATEMENTS
@@ -138,11 +138,11 @@ class _Tree:
             yield kid
             kid = self._operation(kid).sibling
 
-    def _operation(self, address: int) -> _Operation:
+    def _operation(self, address: int) -> _PerlOperation:
         self._read += 1
         if self._read > _OPERATIONS_MAX:
             raise UnreadableError
-        return _Operation(*_OPERATION.unpack(self._memory.read(address, _OPERATION.size)))
+        return _PerlOperation(*_OPERATION.unpack(self._memory.read(address, _OPERATION.size)))
 
 
 def _perl(process: Process) -> _Perl | None:

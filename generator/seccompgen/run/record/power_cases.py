@@ -30,25 +30,25 @@ _THREAD = 0x00010000
 """CLONE_THREAD."""
 
 
-class Case(NamedTuple):
+class PowerCase(NamedTuple):
     """A line of the table that a call is on where one of ``conditions`` holds; always if none."""
 
     line: PowerLine
     conditions: tuple[Predicate, ...]
 
 
-class Cases:
+class PowerCases:
     """The cases of all calls, of each ABI as they are asked for."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._known: dict[tuple[str, str], tuple[Case, ...]] = {}
+        self._known: dict[tuple[str, str], tuple[PowerCase, ...]] = {}
 
     def has(self, call: str, abi: Abi) -> bool:
         """Return True if an ABI has a call."""
         return call in self._tables.tables[abi.name].numbers
 
-    def of(self, call: str, abi: Abi) -> tuple[Case, ...]:
+    def of(self, call: str, abi: Abi) -> tuple[PowerCase, ...]:
         """Return the cases of a call, the last without a condition; none if the table lacks it.
 
         A case whose condition says nothing on the ABI is left out.
@@ -58,11 +58,11 @@ class Cases:
             self._known[key] = tuple(self._read(call, abi))
         return self._known[key]
 
-    def _read(self, call: str, abi: Abi) -> Iterable[Case]:
+    def _read(self, call: str, abi: Abi) -> Iterable[PowerCase]:
         for line in powers().of(call):
             found = self.predicates(line.when, call, abi) if line.when else ()
             if found is not None:
-                yield Case(line, found)
+                yield PowerCase(line, found)
 
     def predicates(self, when: str, call: str, abi: Abi) -> tuple[Predicate, ...] | None:
         """Return a written condition in numbers: alternatives, none for always.

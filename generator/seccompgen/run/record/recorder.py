@@ -3,7 +3,7 @@
 The command is started under a filter that answers SECCOMP_RET_TRACE, which all its processes and
 threads inherit: each call is one stop. A process that installs a filter of its own is stopped at
 the entry of calls as well, for what that filter refuses does not come as far as ours. Nothing that
-is traced outlives the tracer (PTRACE_O_EXITKILL).
+is traced outlives the recorder (PTRACE_O_EXITKILL).
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from seccompgen.run.events import EventKind, happened
 from seccompgen.run.launch import Confinement, close, end, failure, killed_by, let_go, start
 from seccompgen.run.patience import impatient
 from seccompgen.run.process import Process, require_proc
-from seccompgen.run.record.executed import Executed
-from seccompgen.run.record.observations import CallNumber, RunEnd, abi_of
+from seccompgen.run.record.observations import CallNumber, ExecutedProgram, RunEnd, abi_of
 from seccompgen.run.record.requests import Requests, answered_by
-from seccompgen.run.record.seen import ENDS, HANDLES, STARTS, Seen
-from seccompgen.run.record.threads import Threads
+from seccompgen.run.record.seen import ENDS, HANDLES, STARTS, SeenCalls
+from seccompgen.run.record.traced_threads import Threads
 from seccompgen.run.record.untraced import change
 from seccompgen.run.signals import ENDING, HANDED_ON, JOB_CONTROL, blocked, stop_with
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from seccompgen.run.launch import Command
     from seccompgen.run.record.observations import Recording
     from seccompgen.run.record.seen import Watch
-    from seccompgen.run.record.threads import Thread
+    from seccompgen.run.record.traced_threads import Thread
 
     Read = Callable[[int], tuple[int, ...]]
     """`ptrace.CallReader.read`."""
@@ -66,8 +65,8 @@ def trace(
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
     with blocked(HANDED_ON) as mask:
         started = start(command, Confinement("record", table, program, settings), mask=mask)
-        tracer = Tracer(Seen(watch), started.pid)
-        tracer.threads.add(started.pid, tracer.seen.new_process(None))
+        recorder = Recorder(SeenCalls(watch), started.pid)
+        recorder.threads.add(started.pid, recorder.seen.new_process(None))
         try:
             try:
                 ptrace.seize(started.pid)
@@ -75,19 +74,22 @@ def trace(
                 if number := killed_by(started):
                     raise NotStartedError(128 + number) from None
                 raise OutsideError(not_traceable(error)) from None
-            with answered_by(tracer.requests.hear, HANDED_ON, tracer.requests.look), impatient():
+            with (
+                answered_by(recorder.requests.hear, HANDED_ON, recorder.requests.look),
+                impatient(),
+            ):
                 let_go(started)
-                tracer.run()
+                recorder.run()
         except BaseException:
             end(started)
             raise
     refused = failure(started)
     close(started)
-    if not tracer.started:
-        raise refused or NotStartedError(tracer.end.exit_code)
+    if not recorder.started:
+        raise refused or NotStartedError(recorder.end.exit_code)
     if not watch.after_marker:
-        tracer.seen.add(CallNumber(table.abi.audit_arch, table.numbers["execve"]))
-    return tracer.recording()
+        recorder.seen.add(CallNumber(table.abi.audit_arch, table.numbers["execve"]))
+    return recorder.recording()
 
 
 class NotStartedError(SeccompgenError):
@@ -114,28 +116,44 @@ def not_traceable(failure: OSError) -> str:
     return f"ptrace failed: {failure.strerror}"
 
 
-class Tracer:
+class Recorder:
     """Threads that are traced, and what is done at each event.
 
     ``main`` is the command. Without one, processes that ran already are traced: they stop at the
     entry of each call, and are let go where this is to end.
     """
 
-    def __init__(self, seen: Seen, main: int = 0) -> None:
+    def __init__(self, seen: SeenCalls, main: int = 0) -> None:
         self.seen = seen
         self.threads = Threads(seen, filtered=not main)
         self.requests = Requests(main, lambda: self.threads.tids)
         self.started = not main
         """True once the command was executed."""
         self.end = RunEnd()
-        self.executed = Executed()
         self._main = main
         self._leaving = False
         self._unprivileged: dict[str, None] = {}
+        self._libraries: dict[str, dict[str, None]] = {}
+        """What programs that were executed had mapped, by path."""
 
     def recording(self) -> Recording:
         """Return what was seen."""
-        return self.seen.recording(self.end, self._unprivileged, self.executed.programs)
+        programs = (ExecutedProgram(path, tuple(those)) for path, those in self._libraries.items())
+        return self.seen.recording(self.end, self._unprivileged, tuple(programs))
+
+    def note_program(self, tid: int) -> None:
+        """Note the program of a thread, and what else it has mapped to run it.
+
+        A program has all its libraries where it ends, so that is when to call this, too.
+        """
+        try:
+            path = os.readlink(f"/proc/{tid}/exe")  # noqa: PTH115 - a magic link
+        except OSError:
+            return  # gone already
+        libraries = self._libraries.setdefault(path, {})
+        for one in Process(tid).mappings:
+            if one.executable and one.file.startswith(os.sep) and one.file != path:
+                libraries[one.file] = None
 
     def leave(self) -> None:
         """Let everything go, as soon as it has stopped."""
@@ -179,7 +197,7 @@ class Tracer:
             elif name in HANDLES:
                 self.seen.handles(tid, call)
             elif name == ENDS:
-                self._has(thread)
+                self._note_program_of(thread)
             elif self.seen.filters(tid, thread.process, name, call[3:]):
                 self._stop_others(thread)
         self._resume(thread)
@@ -197,7 +215,7 @@ class Tracer:
             return  # its parent has to tell of it
         if event.kind is EventKind.SIGNAL:
             if event.number in ENDING:
-                self._has(thread)
+                self._note_program_of(thread)
             self._resume(thread, 0 if self._comes_twice(tid, event.number) else event.number)
             return
         if thread.waits_in:
@@ -260,14 +278,13 @@ class Tracer:
         self.threads.executes(thread, ptrace.event_message(thread.tid))
         thread.process.label_at = 0
         self.started = True
-        self._has(thread)
+        self._note_program_of(thread)
         if program := _without_privileges(thread.tid):
             self._unprivileged[program] = None
 
-    def _has(self, thread: Thread) -> None:
-        """Note which program a thread runs, if what it does counts."""
+    def _note_program_of(self, thread: Thread) -> None:
         if self.seen.counts(thread.process):
-            self.executed.has(thread.tid)
+            self.note_program(thread.tid)
 
     def _ended(self, tid: int, status: int) -> None:
         """Handle the end of a thread."""

@@ -1,0 +1,116 @@
+"""With ``record --exact``: what was seen as names and conditions, and several runs as one.
+
+The values of an argument that selects something are listed. Of flags, each set of bits that was
+seen and every part of it is allowed, but no mix of two: seen as read-write and as read-execute,
+memory is never both. A condition that others cover is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from seccompgen.core.multiplexed import is_multiplexed, stands_for
+from seccompgen.policy.implied import implied, why
+from seccompgen.policy.write import Allowed
+from seccompgen.run.record.constrainable import constrainable_argument
+from seccompgen.run.record.grants import Grants
+from seccompgen.run.record.observations import named_calls, run_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Predicate
+    from seccompgen.core.tables import Tables
+    from seccompgen.run.record.constrainable import ConstrainableArgument
+    from seccompgen.run.record.known import KnownPolicy
+    from seccompgen.run.record.observations import Arguments, Recording
+
+    ExactCalls = Mapping[Abi, tuple[Allowed, ...]]
+
+MOST_VALUES = 64
+"""As many conditions on a call are listed; a call with more is allowed whatever its arguments."""
+MOST_COMPARED = 4 * MOST_VALUES
+"""With more it is not even asked which conditions others cover, since that takes long."""
+
+
+def allowed_calls(recording: Recording, tables: Tables, *, constrained: bool) -> ExactCalls:
+    """Return what a policy has to allow, for each ABI that was used.
+
+    If ``constrained``, only with the arguments that were seen. Calls that ``tables`` have no name
+    for are left out.
+    """
+    found: dict[Abi, dict[str, Allowed]] = defaultdict(dict)
+    for abi, name, values in named_calls(recording, tables):
+        argument = constrainable_argument(name, abi, tables.facts) if constrained else None
+        conditions = _conditions(argument, values) if argument else ()
+        found[abi][name] = _allowed(name, conditions, _made_for(name, values))
+    for abi, facts in run_facts(recording, tables).items():
+        for one in implied(facts, tables.tables[abi.name].numbers):
+            found[abi].setdefault(one.name, _allowed(one.name, one.conditions, one.why))
+    return {abi: tuple(calls.values()) for abi, calls in found.items()}
+
+
+def allowed_by(known: KnownPolicy, tables: Tables) -> ExactCalls:
+    """Return what a known policy allows of the calls that each of its ABIs has."""
+    return {
+        abi: tuple(
+            _allowed(call, tuple(filter(None, conditions)))
+            for call, conditions in granted
+            if tables.tables[abi.name].number_of(call) is not None
+        )
+        for abi, granted in known.permitted.items()
+    }
+
+
+def merge(several: Sequence[ExactCalls]) -> ExactCalls:
+    """Return what all of ``several`` allow together, by name: conditions on a call add up."""
+    found: dict[Abi, dict[str, list[Allowed]]] = defaultdict(lambda: defaultdict(list))
+    for calls in several:
+        for abi, allowed in calls.items():
+            for one in allowed:
+                found[abi][one.name].append(one)
+    return {
+        abi: tuple(_joined(abi, name, same) for name, same in sorted(by_name.items()))
+        for abi, by_name in found.items()
+    }
+
+
+def _joined(abi: Abi, name: str, same: Iterable[Allowed]) -> Allowed:
+    comment = next((one.comment for one in same if one.comment), "")
+    conditions = list(dict.fromkeys(test for one in same for test in one.conditions))
+    if len(conditions) > MOST_COMPARED or not all(one.conditions for one in same):
+        return _allowed(name, (), comment)
+    for condition in list(conditions):
+        if len(conditions) > 1:
+            others = [one for one in conditions if one != condition]
+            rest = Grants(abi)
+            rest.add(name, others)
+            if rest.covers(name, condition):
+                conditions = others
+    return _allowed(name, tuple(conditions) if len(conditions) <= MOST_VALUES else (), comment)
+
+
+def _allowed(name: str, conditions: tuple[Predicate, ...] = (), comment: str = "") -> Allowed:
+    """Return that a call is allowed, with a comment where a reader may wonder what it is for."""
+    return Allowed(name, conditions, comment or why(name))
+
+
+def _made_for(name: str, values: Iterable[Arguments]) -> str:
+    """Return what a run made a call for that stands for several, for a comment."""
+    numbers = [value for one in values for index, value in one if index == 0]
+    if not is_multiplexed(name) or not numbers:
+        return ""
+    return f"this run: {', '.join(stands_for(name, numbers))}"
+
+
+def _conditions(
+    argument: ConstrainableArgument, calls: Iterable[Arguments]
+) -> tuple[Predicate, ...]:
+    """Return the alternatives that cover ``calls``, none to allow everything."""
+    seen = [dict(arguments).get(argument.index) for arguments in calls]
+    if None in seen:
+        return ()
+    values = sorted({value & argument.mask for value in seen if value is not None})
+    return tuple(argument.condition(value) for value in values)
