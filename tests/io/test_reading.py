@@ -394,6 +394,8 @@ OTHERWISE = {
     "pipeline/cache.py": "a part of numpy",
     "core/argument_families.py": "a part of seccompgen",
     "policy/groups.py": "a part of seccompgen",
+    "filters/tell/abilities.py": "a part of seccompgen",
+    "filters/tell/shown_kinds.py": "a part of seccompgen",
     "kernel/powers.py": "a part of seccompgen",
     "formats/kafel/calls.py": "a part of seccompgen",
     "policy/json_text.py": "a text that was read",

@@ -13,7 +13,7 @@ from command import inside
 from seccompgen.core.abis import ABIS
 from seccompgen.core.filter_summary import Permission
 from seccompgen.filters.find.load import load_filter
-from seccompgen.filters.tell.abilities import ABILITIES, abilities
+from seccompgen.filters.tell.abilities import abilities, queries
 from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers
 from seccompgen.kernel.shipped import shipped_tables
@@ -292,7 +292,7 @@ def test_abilities_are_what_the_stock_filters_promise() -> None:
 
 def test_every_call_of_an_ability_is_a_call() -> None:
     known = {name for table in TABLES.tables.values() for name in table.numbers}
-    named = {given.name for asked in ABILITIES.values() for one in asked for given in one.given}
+    named = {given.name for one in queries() for given in one.given}
     assert named - known == set()
 
 
@@ -306,14 +306,14 @@ UNSAID = """
 
 def test_what_calls_give_is_in_some_ability() -> None:
     """A new line of kernel/powers.toml gets a row, or a place among those that have none."""
-    named = {given.name for asked in ABILITIES.values() for one in asked for given in one.given}
+    named = {given.name for one in queries() for given in one.given}
     lines = [line.calls for line in powers().lines if line.power.gives and not line.when]
     assert {calls[0] for calls in lines if named.isdisjoint(calls)} == {*UNSAID.split()}
 
 
 def test_every_condition_of_an_ability_is_one_everywhere() -> None:
     in_memory = {"i386", "s390x", "m68k"}  # their mmap takes a pointer to its arguments
-    given = {given for asked in ABILITIES.values() for one in asked for given in one.given}
+    given = {given for one in queries() for given in one.given}
     for name, when in {(one.name, text) for one in given for text in one[1:] if text}:
         abis = {
             abi

@@ -7,9 +7,12 @@ them are permitted, and has it in part if not all are.
 
 from __future__ import annotations
 
+import tomllib
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError, UndecidedError
@@ -24,7 +27,7 @@ from seccompgen.policy.document import read_document
 from seccompgen.verify import meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Rule
@@ -32,11 +35,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.load import LoadedFilter
 
-_NAMESPACES = "CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID"
-_OTHER_NAMESPACES = f"{_NAMESPACES} | CLONE_NEWUTS"
-_ALL_NAMESPACES = f"{_OTHER_NAMESPACES} | CLONE_NEWUSER"
-_INTERNET = "family in {AF_INET, AF_INET6}"
-_TYPE = "type & 0xf"
+_FILE = Path(__file__).with_name("abilities.toml")
 
 
 class _Given(NamedTuple):
@@ -51,212 +50,46 @@ class _Given(NamedTuple):
     plain: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """An ability: ``calls`` that give it, and ``conditional`` calls that do with a condition.
+class _Query(NamedTuple):
+    """An ability to ask about, and the calls that give it.
 
-    ``=kill`` is each call that gives the same as ``kill``, as the table of powers has it; a
-    ``power`` is a kind of that table, whose calls all give it. A ``limit`` says why a process that
-    may make the calls still has it in part only.
+    ``limit`` says why a process that may make the calls still has the ability in part only.
     """
 
+    group: str
     title: str
-    calls: str = ""
-    conditional: tuple[_Given, ...] = ()
-    limit: str = ""
-    power: str = ""
-
-    @property
-    def given(self) -> tuple[_Given, ...]:
-        of_power = (_Given(call, when) for call, when in powers().given(self.power))
-        return (*of_power, *map(_Given, _spelled_out(self.calls)), *self.conditional)
+    given: tuple[_Given, ...]
+    limit: str
 
 
-def _spelled_out(calls: str) -> Iterator[str]:
-    for call in calls.split():
-        yield from powers().same(call[1:]) if call.startswith("=") else (call,)
+@lru_cache(maxsize=1)
+def queries() -> tuple[_Query, ...]:
+    """Return the abilities of ``abilities.toml``, in the order in which they are shown."""
+    data = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    words = data.pop("words")
+    return tuple(
+        _Query(group, title, tuple(_given(one, words)), one.get("limit", ""))
+        for group, titles in data.items()
+        for title, one in titles.items()
+    )
 
 
-def _socket(*whens: str, plain: str = "") -> tuple[_Given, ...]:
-    """Return the calls that make a socket; what one is asked for lies in memory for socketcall."""
-    first, *others = (_Given("socket", when, plain) for when in whens)
-    return (first, *others, _through_socketcall("SOCKET"))
-
-
-def _through_socketcall(name: str) -> _Given:
-    return _Given("socketcall", f"call == SYS_{name}")
-
-
-def _opening(*access: str) -> tuple[_Given, ...]:
-    """Return the calls that open files so; they do plainly as a C library's fopen has it."""
-    when = f"flags & O_ACCMODE in {{{', '.join(access)}}}"
-    plain = f"flags in {{{access[0]}, {access[0]} | O_CLOEXEC}}"
-    return _Given("open", when, plain), _Given("openat", when, plain)
-
-
-ABILITIES: dict[str, tuple[_Query, ...]] = {
-    "Programs and processes": (
-        _Query("Execute another program", power="exec"),
-        _Query(
-            "Start a process",
-            "fork vfork clone3",
-            (
-                _Given(
-                    "clone",
-                    "not flags & CLONE_THREAD",
-                    f"not flags & (CLONE_THREAD | {_ALL_NAMESPACES})",
-                ),
-            ),
-        ),
-        _Query(
-            "Start a thread",
-            "clone3",
-            (
-                _Given(
-                    "clone",
-                    "flags & CLONE_THREAD",
-                    f"flags & CLONE_THREAD and not flags & ({_ALL_NAMESPACES})",
-                ),
-            ),
-        ),
-        _Query("Send signals to processes", "=kill"),
-        _Query("Trace other processes", "ptrace"),
-        _Query("Read or change another process's memory", "process_vm_readv process_vm_writev"),
-        _Query("Take descriptors from another process", "pidfd_getfd"),
-        _Query(
-            "Change limits or memory of another process",
-            "process_madvise process_mrelease =migrate_pages",
-            (_Given("prlimit64", "pid != 0"),),
-        ),
-        _Query("Change its limits, priority and scheduling", power="limits"),
-        _Query(
-            "Make memory executable",
-            "remap_file_pages",
-            tuple(
-                _Given(name, "prot & PROT_EXEC")
-                for name in ("mmap", "mmap2", "mprotect", "pkey_mprotect")
-            ),
-        ),
-        _Query("Handle page faults itself", "userfaultfd"),
-        _Query(
-            "Use io_uring, which no filter sees into",
-            "io_uring_setup io_uring_enter io_uring_register",
-        ),
-        _Query("Meet processes by shared memory, queues and semaphores", power="ipc"),
-    ),
-    "Files": (
-        _Query("Open files to read them", "openat2 open_by_handle_at", _opening("O_RDONLY")),
-        _Query(
-            "Open files to write to them",
-            "creat openat2 open_by_handle_at =truncate",
-            _opening("O_WRONLY", "O_RDWR"),
-        ),
-        _Query(
-            "Look at files by their names",
-            "=stat =access =readlink =getxattr =listxattr file_getattr =statfs =listmount",
-        ),
-        _Query("Open files by handle, whatever directory they are in", "open_by_handle_at"),
-        _Query(
-            "Create, rename or remove files",
-            "creat openat2 =link =symlink =rename =unlink =mkdir rmdir =mknod",
-            (_Given("open", "flags & O_CREAT"), _Given("openat", "flags & O_CREAT")),
-        ),
-        _Query("Change owner or mode of files", "=chown =chmod"),
-        _Query(
-            "Change attributes of files, capabilities of programs among them",
-            "=setxattr =removexattr file_setattr",
-        ),
-        _Query("Watch all files of a mount", "fanotify_init fanotify_mark"),
-        _Query("Give ioctl commands to devices", "ioctl"),
-        _Query("Push input into its terminal", "", (_Given("ioctl", "cmd == TIOCSTI"),)),
-    ),
-    "Network": (
-        _Query(
-            "Make an internet socket",
-            "",
-            _socket(_INTERNET, plain=f"{_INTERNET} and {_TYPE} in {{SOCK_STREAM, SOCK_DGRAM}}"),
-        ),
-        _Query(
-            "Make a raw socket: any protocol over IP",
-            "",
-            _socket(f"{_INTERNET} and {_TYPE} == SOCK_RAW"),
-        ),
-        _Query(
-            "Make a packet socket: read and write whole frames",
-            "",
-            _socket("family == AF_PACKET", f"family == AF_INET and {_TYPE} == SOCK_PACKET"),
-        ),
-        _Query("Make a netlink socket: configure the network", "", _socket("family == AF_NETLINK")),
-        _Query("Make a local (AF_UNIX) socket", "", _socket("family == AF_UNIX")),
-        _Query(
-            "Make a socket of any other family, such as AF_ALG or AF_VSOCK",
-            "",
-            _socket("family not in {AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX}"),
-        ),
-        _Query("Connect a socket", "connect", (_through_socketcall("CONNECT"),)),
-        _Query("Send to addresses", "=sendmsg", (_Given("sendto", "addr != 0"),)),
-        _Query("Bind a socket to an address", "bind", (_through_socketcall("BIND"),)),
-        _Query("Accept connections", "=accept", (_through_socketcall("ACCEPT"),)),
-    ),
-    "Users and namespaces": (
-        _Query("Change its user or groups", "=setuid =setgid =setgroups =setfsuid =setfsgid"),
-        _Query("Change its capabilities", "capset"),
-        _Query(
-            "Make a user namespace",
-            "clone3",
-            (
-                _Given("clone", "flags & CLONE_NEWUSER"),
-                _Given("unshare", "unshare_flags & CLONE_NEWUSER"),
-            ),
-        ),
-        _Query(
-            "Make other namespaces",
-            "clone3",
-            (
-                _Given("clone", f"flags & ({_OTHER_NAMESPACES})"),
-                _Given("unshare", f"unshare_flags & ({_OTHER_NAMESPACES} | CLONE_NEWTIME)"),
-            ),
-        ),
-        _Query("Enter namespaces of others", "setns"),
-        _Query("Change its root directory", "chroot fchroot"),
-        _Query(
-            "Mount, move or unmount file systems",
-            "=mount =umount fsopen fspick fsconfig fsmount move_mount =open_tree mount_setattr "
-            "pivot_root",
-        ),
-    ),
-    "The machine": (
-        _Query("Load or unload modules of the kernel", "=init_module delete_module"),
-        _Query("Call bpf(): load programs, make maps", "bpf"),
-        _Query("Use keys that the kernel keeps", "=add_key"),
-        _Query("Watch with performance counters", "perf_event_open"),
-        _Query("Read the kernel's log", "syslog"),
-        _Query("Set the machine's clock", "=settimeofday"),
-        _Query(
-            "Adjust the machine's clock",
-            "=adjtimex",
-            limit="without CAP_SYS_TIME it only reads: modes 0 reads, other modes adjust, but they "
-            "lie in memory, where no filter sees them",
-        ),
-        _Query(
-            "Change its names, swap space, quotas or accounting",
-            "sethostname setdomainname =swapon swapoff =quotactl acct",
-        ),
-        _Query(
-            "Reach the hardware past its drivers",
-            "=iopl pciconfig_read pciconfig_write pciconfig_iobase rtas s390_pci_mmio_read "
-            "s390_pci_mmio_write",
-        ),
-        _Query("Stop the machine, or start another kernel", "reboot =kexec_load"),
-    ),
-}
-"""By what they are about, in the order in which they are shown."""
+def _given(one: Mapping[str, Any], words: Mapping[str, str]) -> Iterator[_Given]:
+    for call, when in powers().given(one.get("power", "")):
+        yield _Given(call, when)
+    for call in one.get("calls", "").split():
+        alike = powers().same(call[1:]) if call.startswith("=") else (call,)
+        yield from map(_Given, alike)
+    for call, whens in one.get("when", {}).items():
+        plain = one.get("plain", {}).get(call, "")
+        for when in [whens] if isinstance(whens, str) else whens:
+            yield _Given(call, *(Template(text).substitute(words) for text in (when, plain)))
 
 
 def abilities(loaded: LoadedFilter, tables: Tables) -> tuple[Ability, ...]:
     """Return what the filter says to each ability: the calls that give it, and where."""
     finder = _Finder(loaded, tables)
-    return tuple(finder.ability(group, one) for group, asked in ABILITIES.items() for one in asked)
+    return tuple(map(finder.ability, queries()))
 
 
 class _AbilityPart(NamedTuple):
@@ -285,7 +118,7 @@ class _Finder:
         self._views = tuple(_views(loaded, tables, self._sets))
         self._conditions = _Conditions(self._views, tables, self._sets)
 
-    def ability(self, group: str, asked: _Query) -> Ability:
+    def ability(self, asked: _Query) -> Ability:
         names = dict.fromkeys(one.name for one in asked.given)
         conditions: dict[str, dict[Condition, list[Way]]] = defaultdict(lambda: defaultdict(list))
         here: dict[Way, bool] = {}
@@ -308,7 +141,7 @@ class _Finder:
         )
         ways = {way for one in permitted for _, ways in one.conditions for way in ways}
         return Ability(
-            group,
+            asked.group,
             asked.title,
             Permission.YES
             if permitted and all(here.values()) and not asked.limit
