@@ -5,9 +5,13 @@ Help, manual pages, the site's pages and completion have them in this order, the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.published import documentation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class CommandInfo(NamedTuple):
@@ -18,189 +22,112 @@ class CommandInfo(NamedTuple):
     examples: tuple[str, ...]
 
 
-SECTIONS = {
-    "Compile": {
-        "build": CommandInfo(
-            "build",
-            "docs/build.md",
-            (
-                "build worker.yml -o out",
-                "build --check",
-                "build worker.yml --arch x86_64 --format bpf -o out",
-                "build worker.yml --profile worker.strace --costs -o out",
-            ),
-        ),
-        "init": CommandInfo("init", "docs/init.md", ("init --policy web_worker",)),
-        "vendor": CommandInfo(
-            "vendor",
-            "docs/vendor.md",
-            (
-                "vendor worker.yml myapp/sandbox",
-                "vendor --check myapp/sandbox",
-            ),
-        ),
-    },
-    "Watch programs": {
-        "run": CommandInfo(
-            "run",
-            "docs/run.md",
-            (
-                "run no_network -- ./tool",
-                "run --trace worker.yml -- ./worker",
-            ),
-        ),
-        "record": CommandInfo(
-            "record",
-            "docs/record.md",
-            (
-                "record -o worker.yml --args -- ./worker --selftest",
-                "record -o worker.yml -p 4711",
-                "record --against worker.yml -- ./worker",
-            ),
-        ),
-        "scan": CommandInfo("scan", "docs/scan.md", ("scan ./server -o server.yml",)),
-    },
-    "Check": {
-        "lint": CommandInfo(
-            "lint",
-            "docs/lint.md",
-            (
-                "lint worker.yml",
-                "lint --format github policies",
-                "lint old.bpf --arch arm64",
-                "lint worker.yml --from debian:11 --to debian:13",
-            ),
-        ),
-        "verify": CommandInfo(
-            "verify",
-            "docs/proof.md",
-            (
-                "verify worker.yml",
-                "verify myapp/sandbox/worker --policy worker.yml",
-            ),
-        ),
-        "drift": CommandInfo(
-            "drift",
-            "docs/drift.md",
-            (
-                "drift",
-                "drift worker.yml --from debian:12",
-                "drift --format markdown --tag v7.4",
-            ),
-        ),
-    },
-    "Explain": {
-        "explain": CommandInfo(
-            "explain",
-            "docs/explain.md",
-            (
-                "explain worker.yml openat AT_FDCWD 0 'O_RDONLY|O_CLOEXEC'",
-                "explain worker.yml socket family=AF_INET --arch s390x",
-                "explain --audit /var/log/audit/audit.log worker.yml",
-            ),
-        ),
-        "report": CommandInfo(
-            "report",
-            "docs/report.md",
-            (
-                "report worker.yml -o report.html",
-                "report worker.yml --against released.yml -o report.html",
-                "report filter.bpf --arch x86_64 --svg -o tree.svg",
-            ),
-        ),
-    },
-    "Compare and combine": {
-        "diff": CommandInfo(
-            "diff",
-            "docs/diff.md",
-            (
-                "diff old.yml new.yml",
-                "diff docker-default.json worker.x86_64.bpf --arch x86_64",
-                "diff --git main",
-                "diff --git v1.2..v1.3 seccomp/web.yml --format markdown",
-                "diff --tables-before tables-6.12 worker.yml",
-            ),
-        ),
-        "subset": CommandInfo(
-            "compare",
-            "docs/compare.md",
-            (
-                "subset worker.yml baseline.yml",
-                "subset docker.json docker.json --caps 1:CAP_SYS_ADMIN --caps 2:",
-            ),
-        ),
-        "equiv": CommandInfo(
-            "compare", "docs/compare.md", ("equiv old.bpf worker.yml --arch x86_64",)
-        ),
-        "intersect": CommandInfo(
-            "combine",
-            "docs/compare.md",
-            (
-                "intersect base.yml worker.yml --name both -o out",
-                "intersect team.json docker-default.json --name app --format oci -o out",
-            ),
-        ),
-        "union": CommandInfo(
-            "combine", "docs/compare.md", ("union base.yml worker.yml --name either -o out",)
-        ),
-        "subtract": CommandInfo(
-            "combine", "docs/compare.md", ("subtract base.yml worker.yml --name rest -o out",)
-        ),
-    },
-    "Other formats": {
-        "convert": CommandInfo(
-            "convert",
-            "docs/formats.md",
-            (
-                "convert docker-default.json -o docker.yml",
-                "convert docker-default.json --caps CAP_SYS_ADMIN --kernel 6.1",
-                "convert firecracker.json -o policies/",
-            ),
-        ),
-        "disasm": CommandInfo("disasm", "docs/library.md", ("disasm no_exec --arch x86_64",)),
-        "asm": CommandInfo("asm", "docs/library.md", ("asm program.txt -o program.bpf",)),
-    },
-    "Look up": {
-        "syscalls": CommandInfo(
-            "syscalls",
-            "docs/tables.md",
-            (
-                "syscalls openat2",
-                "syscalls --since v6.1 --arch arm64",
-                "syscalls @basic-io",
-            ),
-        ),
-        "constants": CommandInfo(
-            "constants",
-            "docs/tables.md",
-            (
-                "constants O_DIRECTORY 'CLONE_NEW*'",
-                "constants 0x5412",
-            ),
-        ),
-        "schema": CommandInfo("schema", "docs/policy.md", ("schema",)),
-        "tables": CommandInfo(
-            "tables",
-            "docs/tables.md",
-            (
-                "tables --check",
-                "tables --tag v6.1 --from ~/src/linux -o tables-6.1",
-            ),
-        ),
-    },
-    "Set up": {
-        "completion": CommandInfo(
-            "completion",
-            "docs/tour.md",
-            (
-                "completion bash --install",
-                "completion fish",
-            ),
-        ),
-    },
-}
-"""The commands by heading and name."""
+_TABLE = r"""
+Compile
+  build docs/build.md
+    build worker.yml -o out
+    build --check
+    build worker.yml --arch x86_64 --format bpf -o out
+    build worker.yml --profile worker.strace --costs -o out
+  init docs/init.md
+    init --policy web_worker
+  vendor docs/vendor.md
+    vendor worker.yml myapp/sandbox
+    vendor --check myapp/sandbox
+Watch programs
+  run docs/run.md
+    run no_network -- ./tool
+    run --trace worker.yml -- ./worker
+  record docs/record.md
+    record -o worker.yml --args -- ./worker --selftest
+    record -o worker.yml -p 4711
+    record --against worker.yml -- ./worker
+  scan docs/scan.md
+    scan ./server -o server.yml
+Check
+  lint docs/lint.md
+    lint worker.yml
+    lint --format github policies
+    lint old.bpf --arch arm64
+    lint worker.yml --from debian:11 --to debian:13
+  verify docs/proof.md
+    verify worker.yml
+    verify myapp/sandbox/worker --policy worker.yml
+  drift docs/drift.md
+    drift
+    drift worker.yml --from debian:12
+    drift --format markdown --tag v7.4
+Explain
+  explain docs/explain.md
+    explain worker.yml openat AT_FDCWD 0 'O_RDONLY|O_CLOEXEC'
+    explain worker.yml socket family=AF_INET --arch s390x
+    explain --audit /var/log/audit/audit.log worker.yml
+  report docs/report.md
+    report worker.yml -o report.html
+    report worker.yml --against released.yml -o report.html
+    report filter.bpf --arch x86_64 --svg -o tree.svg
+Compare and combine
+  diff docs/diff.md
+    diff old.yml new.yml
+    diff docker-default.json worker.x86_64.bpf --arch x86_64
+    diff --git main
+    diff --git v1.2..v1.3 seccomp/web.yml --format markdown
+    diff --tables-before tables-6.12 worker.yml
+  subset docs/compare.md compare
+    subset worker.yml baseline.yml
+    subset docker.json docker.json --caps 1:CAP_SYS_ADMIN --caps 2:
+  equiv docs/compare.md compare
+    equiv old.bpf worker.yml --arch x86_64
+  intersect docs/compare.md combine
+    intersect base.yml worker.yml --name both -o out
+    intersect team.json docker-default.json --name app --format oci -o out
+  union docs/compare.md combine
+    union base.yml worker.yml --name either -o out
+  subtract docs/compare.md combine
+    subtract base.yml worker.yml --name rest -o out
+Other formats
+  convert docs/formats.md
+    convert docker-default.json -o docker.yml
+    convert docker-default.json --caps CAP_SYS_ADMIN --kernel 6.1
+    convert firecracker.json -o policies/
+  disasm docs/library.md
+    disasm no_exec --arch x86_64
+  asm docs/library.md
+    asm program.txt -o program.bpf
+Look up
+  syscalls docs/tables.md
+    syscalls openat2
+    syscalls --since v6.1 --arch arm64
+    syscalls @basic-io
+  constants docs/tables.md
+    constants O_DIRECTORY 'CLONE_NEW*'
+    constants 0x5412
+  schema docs/policy.md
+    schema
+  tables docs/tables.md
+    tables --check
+    tables --tag v6.1 --from ~/src/linux -o tables-6.1
+Set up
+  completion docs/tour.md
+    completion bash --install
+    completion fish
+"""
+"""Headings; below each its commands with their pages, and modules of other names; then examples."""
 
+
+def _sections() -> Iterator[tuple[str, dict[str, CommandInfo]]]:
+    for section in re.split(r"\n(?=\S)", _TABLE.strip()):
+        heading, *entries = re.split(r"\n  (?=\S)", section)
+        found = {}
+        for entry in entries:
+            (name, page, *module), *examples = map(str.split, entry.split("\n"))
+            lines = tuple(map(" ".join, examples))
+            found[name] = CommandInfo(module[0] if module else name, page, lines)
+        yield heading, found
+
+
+SECTIONS = dict(_sections())
+"""The commands by heading and name."""
 COMMANDS = {name: one for commands in SECTIONS.values() for name, one in commands.items()}
 
 
