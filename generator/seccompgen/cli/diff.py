@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
     from seccompgen.cli.reading_options import Readings
     from seccompgen.core.abis import Abi
-    from seccompgen.core.errors import Diagnostic
     from seccompgen.core.filter_changes import FilterChange, FilterDiff, TablesDiff
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.find.load import LoadedFilter
 
 
 @click.command()
@@ -104,19 +102,11 @@ def _of_two(
     before: str, after: str, tables: Tables, only: Abi | None, readings: Sequence[Reading]
 ) -> FilterDiff:
     from seccompgen.filters.compare.meaning_diff import diff_filters  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.filters.find.load import load_filter  # noqa: PLC0415
+    from seccompgen.filters.find.load import load_each  # noqa: PLC0415
 
     paths = one_filter(before), one_filter(after)
-    loaded: list[LoadedFilter] = []
-    problems: list[Diagnostic] = []
-    for path, reading in zip(paths, readings, strict=True):
-        try:
-            loaded.append(load_filter(path, tables, only, reading))
-        except InputError as error:
-            problems += error.diagnostics
-    if problems:
-        raise InputError(*dict.fromkeys(problems))
-    return diff_filters(loaded[0], loaded[1], tables)
+    left, right = load_each(zip(paths, (only, only), readings, strict=True), tables)
+    return diff_filters(left, right, tables)
 
 
 def _between_revisions(

@@ -14,7 +14,7 @@ from seccompgen.cli.common import (
     text_width,
 )
 from seccompgen.cli.reading_options import based_reading_options
-from seccompgen.core.errors import EXIT_NO, InputError
+from seccompgen.core.errors import EXIT_NO, InputError, for_each
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def drift(
     at the tables of a newer kernel tag: those of --tag, or else the shipped ones, where --tables
     has the older ones that a project is built with. Exits with 1 if anything would break.
     """
-    from seccompgen.filters.tell.drifting import drift_of_all  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.drifting import drift_of  # noqa: PLC0415 - keeps --help fast
     from seccompgen.lint.upgrade import upgrade_of  # noqa: PLC0415
     from seccompgen.render.drift import drift_json, drift_markdown, drift_text  # noqa: PLC0415
 
@@ -66,7 +66,7 @@ def drift(
     newer = _newer(tag, source, tables)
     upgrade = upgrade_of(from_base, to_base or "newest")
     paths = all_filters(words) if words else project_policies(reading)
-    found = drift_of_all(paths, tables, newer, upgrade, only, reading)
+    found = for_each(lambda path: drift_of(path, tables, newer, upgrade, only, reading), paths)
     about = f"{upgrade.label}, Linux {newer.tag}"
     if as_json:
         meant = {"from": from_base, "to": upgrade.to_name, "before": tables.tag, "after": newer.tag}

@@ -14,7 +14,7 @@ from seccompgen.cli.common import (
     project_policies,
 )
 from seccompgen.cli.reading_options import based_reading_options
-from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean
+from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean, for_each
 from seccompgen.core.problems import Problem
 from seccompgen.core.published import documentation
 from seccompgen.io.console import print_json, say
@@ -78,15 +78,8 @@ def lint(
 
     upgrade = upgrade_of(from_base, to_base or NEWEST) if from_base or to_base else None
     wanted, unwanted = _codes(select, "--select"), _codes(ignore, "--ignore")
-    reports: list[LintReport] = []
-    wrong: list[object] = []
-    for path in all_filters(words) if words else project_policies(reading):
-        try:
-            reports.append(lint_filter(path, tables, only, reading, upgrade))
-        except InputError as error:
-            wrong += error.diagnostics
-    if wrong:
-        raise InputError(*dict.fromkeys(wrong))  # type: ignore[arg-type] # they are diagnostics
+    paths = all_filters(words) if words else project_policies(reading)
+    reports = for_each(lambda path: lint_filter(path, tables, only, reading, upgrade), paths)
     shown = [replace(one, findings=_chosen(one.findings, wanted, unwanted)) for one in reports]
     print_notes(note for one in reports for note in one.notes)
     _print(shown, "json" if as_json else form, tables, sum(len(one.silenced) for one in reports))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from seccompgen.core.styled import Style, Styled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from seccompgen.core.problems import Problem, RuleCode
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 EXIT_NO = 1
 """The answer is no: it differs, it is stale, it is refuted, there are findings."""
 EXIT_INPUT = 2
@@ -100,6 +102,20 @@ class SeccompgenError(Exception):
 
 class InputError(SeccompgenError):
     """A file or an argument that the user gave is wrong (exit code 2)."""
+
+
+def for_each(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+    """Return ``function`` of each item. Raises InputError with all that is wrong with any."""
+    found: list[_R] = []
+    problems: dict[Diagnostic, None] = {}
+    for item in items:
+        try:
+            found.append(function(item))
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+    if problems:
+        raise InputError(*problems)
+    return found
 
 
 class AnswerNo(SeccompgenError):  # noqa: N818 - a "no" is an answer, not an error

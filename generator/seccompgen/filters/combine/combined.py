@@ -18,6 +18,7 @@ from seccompgen.core.errors import (
     Position,
     SeccompgenError,
     UndecidedError,
+    for_each,
 )
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
@@ -98,29 +99,26 @@ def parts_of(
 
     Raises InputError with everything that is wrong with any of them.
     """
-    parts: list[LoadedFilter] = []
-    problems: list[Diagnostic] = []
+
+    def part(named: tuple[Path, Reading]) -> LoadedFilter:
+        path, reading = named
+        if not str(path).isprintable():
+            # The name goes into comments of the module that is made.
+            text = f"unprintable characters in {str(path)!r}: rename the file"
+            raise InputError(text, kind=Problem.UNPRINTABLE_NAME)
+        found = load_filter(path, tables, only, reading)
+        if found.settings and found.settings.report_only:
+            text = f"{REFUSES_NOTHING}; combine the filter that refuses"
+            raise InputError(Diagnostic(text, Position(str(path)), Problem.REPORT_ONLY))
+        return found
+
     plain = (PLAIN_READING,) * len(paths)
-    for path, reading in zip(paths, readings or plain, strict=True):
-        try:
-            if not str(path).isprintable():
-                # The name goes into comments of the module that is made.
-                text = f"unprintable characters in {str(path)!r}: rename the file"
-                raise InputError(text, kind=Problem.UNPRINTABLE_NAME)
-            part = load_filter(path, tables, only, reading)
-            if part.settings and part.settings.report_only:
-                text = f"{REFUSES_NOTHING}; combine the filter that refuses"
-                raise InputError(Diagnostic(text, Position(str(path)), Problem.REPORT_ONLY))
-            parts.append(part)
-        except InputError as error:
-            problems += error.diagnostics
-    if not problems and len(parts) < 2:
-        found = "".join(f"there is only {part.path}: " for part in parts)
+    parts = tuple(for_each(part, zip(paths, readings or plain, strict=True)))
+    if len(parts) < 2:
+        found = "".join(f"there is only {one.path}: " for one in parts)
         text = f"{found}name at least two filters, or a directory that has them"
-        problems.append(Diagnostic(text, kind=Problem.FEW_FILTERS))
-    if problems:
-        raise InputError(*problems)
-    return tuple(parts)
+        raise InputError(text, kind=Problem.FEW_FILTERS)
+    return parts
 
 
 def combine(
@@ -410,21 +408,17 @@ def _files_by_rules(
 
     parts, name = combined.parts, combined.name
     programs = [one for one in combined.programs if has_place(one.abi, form)]
-    found: dict[str, dict[Path, bytes]] = {}
-    problems: dict[Diagnostic, None] = {}
-    for program in programs or combined.programs[:1]:
+
+    def of_one(program: CompiledProgram) -> list[tuple[str, Path, bytes]]:
         abi = program.abi
         stack = stack_of(combined.operation, combined.refusal, parts, abi)
-        try:
-            policy = combined_policy(name, stack, parts, combined.settings, abi, tables)
-            _require_names(policy, form)
-            built = Built(policy, (program,), ())
-            found[abi.name] = filter_files([built], tables, directory, form, systemd=systemd)
-        except InputError as error:
-            problems |= dict.fromkeys(error.diagnostics)
-    if problems:
-        raise InputError(*problems)
-    files = [(abi, *pair) for abi, made in found.items() for pair in made.items()]
+        policy = combined_policy(name, stack, parts, combined.settings, abi, tables)
+        _require_names(policy, form)
+        built = Built(policy, (program,), ())
+        files = filter_files([built], tables, directory, form, systemd=systemd)
+        return [(abi.name, path, content) for path, content in files.items()]
+
+    files = [file for made in for_each(of_one, programs or combined.programs[:1]) for file in made]
     if len({content for _, _, content in files}) == 1:
         return {path: content for _, path, content in files[:1]}
     # A drop-in has no ABI in its name where all agree.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.core.errors import AnswerNo, Diagnostic, Position
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.filters.compare.claims import Claim
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.load import load_each
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.verify import Code, Relation
 
@@ -46,10 +46,8 @@ def claims_of_two(
 
     Raises AnswerNo if only one of them has a program for some ABI.
     """
-    ours, its = (
-        load_filter(path, tables, only, reading).sides
-        for path, reading in zip((left, right), readings, strict=True)
-    )
+    filters = load_each(zip((left, right), (only, only), readings, strict=True), tables)
+    ours, its = (one.sides for one in filters)
     lonely = [
         Diagnostic(
             f"no program for {name}, which {other} has; --arch compares one ABI alone",
@@ -84,18 +82,10 @@ def claims_of_subset(
 
     Raises InputError with everything that is wrong with either.
     """
-    sides: list[Mapping[str, FilterSemantics]] = []
-    problems: list[Diagnostic] = []
     # An ABI that the right filter lacks is an answer, and no mistake.
     its_abi = only if kind_of(right) is FilterForm.RAW else None
-    for path, abi, reading in zip((left, right), (only, its_abi), readings, strict=True):
-        try:
-            sides.append(load_filter(path, tables, abi, reading).sides)
-        except InputError as error:
-            problems += error.diagnostics
-    if problems:
-        raise InputError(*problems)
-    return subset_claims(_names_of(left, right), sides[0], sides[1], up_to)
+    ours, its = load_each(zip((left, right), (only, its_abi), readings, strict=True), tables)
+    return subset_claims(_names_of(left, right), ours.sides, its.sides, up_to)
 
 
 def _names_of(left: Path, right: Path) -> tuple[str, str]:

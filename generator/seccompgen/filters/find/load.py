@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import Diagnostic, InputError, Position, for_each
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import decode
@@ -20,7 +20,7 @@ from seccompgen.pipeline.build import build_policy
 from seccompgen.verify import Code, kernel_objections, meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
@@ -99,6 +99,13 @@ def load_filter(
         text = f"{path}: not for {wanted}: its arches leave that out"
         raise InputError(text, kind=Problem.ABI_MISSING)
     return LoadedFilter(path, policy.sources[-1][1], meanings, policy.settings, policy, notes=notes)
+
+
+def load_each(
+    wanted: Iterable[tuple[Path, Abi | None, Reading]], tables: Tables
+) -> list[LoadedFilter]:
+    """Return several filters. Raises InputError with all that is wrong with any of them."""
+    return for_each(lambda one: load_filter(one[0], tables, one[1], one[2]), wanted)
 
 
 def compile_filter(

@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
+from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean, for_each
 from seccompgen.core.problems import Problem
 from seccompgen.io.file_reach import beyond
 from seccompgen.pipeline.packages import INIT_NAME, holds_program, is_filter_package
@@ -77,20 +77,11 @@ def locate(word: str) -> Located:
 
 def locate_all(words: Iterable[str]) -> Located:
     """Return all files that FILTERs stand for; raise InputError with everything that is wrong."""
-    paths: list[Path] = []
-    notes: list[Diagnostic] = []
-    problems: list[Diagnostic] = []
-    for word in words:
-        try:
-            found = locate(word)
-        except InputError as error:
-            problems += error.diagnostics
-        else:
-            paths += found.paths
-            notes += found.notes
-    if problems:
-        raise InputError(*problems)
-    return Located(tuple(paths), tuple(notes))
+    found = for_each(locate, words)
+    return Located(
+        tuple(path for one in found for path in one.paths),
+        tuple(note for one in found for note in one.notes),
+    )
 
 
 def locate_one(word: str) -> Located:

@@ -12,11 +12,9 @@ from seccompgen.lint.registry import kinds
 from seccompgen.render.drift import Drift
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.errors import Diagnostic
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
     from seccompgen.lint.upgrade import Upgrade
@@ -43,24 +41,3 @@ def drift_of(
         return Drift(libraries, diff_tables(path, tables, newer, only, reading))
     except InputError as error:
         return Drift(libraries, unread=error.diagnostics)
-
-
-def drift_of_all(
-    paths: Sequence[Path],
-    tables: Tables,
-    newer: Tables,
-    upgrade: Upgrade,
-    only: Abi | None,
-    reading: Reading,
-) -> list[Drift]:
-    """Return the future of each filter. Raises InputError with all that is wrong in any."""
-    found: list[Drift] = []
-    wrong: list[Diagnostic] = []
-    for path in paths:
-        try:
-            found.append(drift_of(path, tables, newer, upgrade, only, reading))
-        except InputError as error:
-            wrong += error.diagnostics
-    if wrong:
-        raise InputError(*dict.fromkeys(wrong))
-    return found
