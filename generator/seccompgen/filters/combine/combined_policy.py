@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from seccompgen.compile import ArgumentFunction, ProgramBuilder
-from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
+from seccompgen.core.abis import ABIS
 from seccompgen.core.errnos import errno_name
 from seccompgen.core.errors import Diagnostic, InputError, Position, UndecidedError
 from seccompgen.core.model import (
@@ -30,6 +30,7 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import EVERYTHING
 from seccompgen.filters.find.lift import lift
+from seccompgen.filters.find.number_spans import common, numbers_of, without
 from seccompgen.filters.find.value_conditions import alternatives
 from seccompgen.render.call import difference_text
 from seccompgen.verify import Difference, Meaning, Operation, meaning, prove
@@ -37,7 +38,7 @@ from seccompgen.verify.call import Call
 from seccompgen.verify.kernel import rank
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.compile import NumberRange
     from seccompgen.core.abis import Abi
@@ -154,26 +155,16 @@ class _Policy:
         numbers = self._tables.tables[other.name].names if other.name in self._tables.tables else {}
         return any(self._function(other, nr) != self._foreign for nr in numbers) or any(
             span.answer.function != self._foreign
-            for first, last in _numbers_of(other)
             for span in self._spans.get(other.audit_arch, ())
-            if span.first <= last and first <= span.last
+            if any(common([(span.first, span.last)], numbers_of(other)))
         )
 
     def _unnamed(self, abi: Abi) -> Iterator[tuple[int, int]]:
         """Yield first and last of the stretches that no call has and that have one function."""
-        names = sorted(self._tables.tables[abi.name].names)
         spans = self._spans.get(abi.audit_arch, ())
         edges = [(span.first, span.last) for span in spans] or [(0, U32)]
-        for low, high in _numbers_of(abi):
-            for first, last in edges:
-                start, end = max(first, low), min(last, high)
-                for nr in names:
-                    if start <= nr <= end:
-                        if start < nr:
-                            yield start, nr - 1
-                        start = nr + 1
-                if start <= end:
-                    yield start, end
+        names = sorted(self._tables.tables[abi.name].names)
+        yield from without(common(numbers_of(abi), edges), names)
 
     def _unknown(self) -> ArgumentFunction:
         """Return what answers most numbers of the ABI that no call has."""
@@ -274,14 +265,3 @@ class _Policy:
         if isinstance(side, Meaning):
             return side.case(call).origin
         return Origin(part.path.name, Position(str(part.path)))
-
-
-def _numbers_of(abi: Abi) -> Iterable[tuple[int, int]]:
-    """Return the stretches of numbers that come to ``abi`` under its audit value."""
-    bit = X32_SYSCALL_BIT
-    match abi.name:
-        case "x86_64":
-            return ((0, bit - 1), (2 * bit, 3 * bit - 1), (U32, U32))
-        case "x32":
-            return ((bit, 2 * bit - 1), (3 * bit, U32 - 1))
-    return ((0, U32),)

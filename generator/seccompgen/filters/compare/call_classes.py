@@ -191,7 +191,7 @@ class _DifferenceSearch:
 
     def _differing(self) -> Iterator[tuple[CallBox, int, int]]:
         left, right = map(follower, self._sides)
-        for outer, answer in self._walk.parts(left, ALL_CALLS):
+        for outer, answer in self._walk.parts(left):
             for box, other in self._walk.parts(right, outer):
                 if not self._relation.holds(answer, other):
                     yield box, answer, other

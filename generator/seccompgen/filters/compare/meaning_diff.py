@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
+from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, UndecidedError
 from seccompgen.core.filter_changes import (
     ChangedCall,
@@ -25,6 +25,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.filters.compare.claims import arguments_looked_at
 from seccompgen.filters.find.locate import FilterForm, kind_of
+from seccompgen.filters.find.number_spans import common, merged, numbers_of, without
 from seccompgen.render.call import difference_text
 from seccompgen.verify import SAME, Code, Difference, Meaning, Relation, prove
 
@@ -41,13 +42,6 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import FilterSemantics
 
 _LETTING_THROUGH = Relation(ActionKind.LOG)
-_X32_NUMBERS = ((X32_SYSCALL_BIT, 2 * X32_SYSCALL_BIT - 1), (3 * X32_SYSCALL_BIT, U32 - 1))
-"""The numbers that the kernel takes for calls of x32; -1 is none."""
-_NATIVE_NUMBERS = (
-    (0, X32_SYSCALL_BIT - 1),
-    (2 * X32_SYSCALL_BIT, 3 * X32_SYSCALL_BIT - 1),
-    (U32, U32),
-)
 
 
 def diff_filters(
@@ -174,7 +168,7 @@ class _Found:
     numbers: dict[str, Spans] = field(default_factory=dict)
 
     def add_numbers(self, abi: str, spans: Spans) -> None:
-        self.numbers[abi] = _normal((*self.numbers.get(abi, ()), *spans))
+        self.numbers[abi] = merged((*self.numbers.get(abi, ()), *spans))
 
 
 class _Merged:
@@ -254,7 +248,8 @@ class _Merged:
                 self._entry(one, Subject.CALL, table.names[nr], nr, table, abi, sides)
         else:
             for table, spans in self._by_table(one):
-                nr = one.example.nr if _within(one.example.nr, spans) else spans[0][0]
+                inside = any(first <= one.example.nr <= last for first, last in spans)
+                nr = one.example.nr if inside else spans[0][0]
                 found = self._entry(one, Subject.UNNAMED, "", nr, table, abi, sides)
                 found.add_numbers(table.abi.name, spans)
 
@@ -321,28 +316,18 @@ class _Merged:
 
     def _by_table(self, one: CallClass) -> Iterator[tuple[Table, Spans]]:
         """Yield the tables that lack the numbers of a class, each with these."""
-        assert one.arch is not None
-        tables = self._tables.under(one.arch)
-        if len(tables) == 1:
-            yield tables[0], one.numbers
-            return
-        for table in tables:
-            region = _X32_NUMBERS if table.abi.name == "x32" else _NATIVE_NUMBERS
-            if spans := tuple(_common(one.numbers, region)):
+        for table in self._tables.under(one.arch):
+            if spans := tuple(common(one.numbers, numbers_of(table.abi))):
                 yield table, spans
 
     def _is_every_number(self, spans: Spans, table: Table) -> bool:
         """Return whether the numbers are all that the table lacks, or that no ABI beside it has."""
-        shared = len(self._tables.under(table.abi.audit_arch)) > 1
-        region: Spans = ((0, U32),)
-        if shared:
-            region = _X32_NUMBERS if table.abi.name == "x32" else _NATIVE_NUMBERS
-        lacked = tuple(_without(region, sorted(table.names)))
+        lacked = tuple(without(numbers_of(table.abi), sorted(table.names)))
         if spans == lacked:
             return True
         for other in self._tables.dispatched_with(table.abi):
             numbers = other.numbers.values()
-            lacked = tuple(_outside(lacked, min(numbers), max(numbers)))
+            lacked = tuple(common(lacked, ((0, min(numbers) - 1), (max(numbers) + 1, U32))))
         return spans == lacked
 
 
@@ -381,50 +366,3 @@ def _effect(left: int, right: int) -> Effect:
 def _sorted(abis: Iterable[str]) -> tuple[str, ...]:
     there = set(abis)
     return tuple(name for name in ABIS if name in there)
-
-
-# --- stretches of numbers ------------------------------------------------------------------------
-
-
-def _within(nr: int, spans: Spans) -> bool:
-    return any(first <= nr <= last for first, last in spans)
-
-
-def _common(spans: Spans, region: Spans) -> Iterator[tuple[int, int]]:
-    for first, last in spans:
-        for start, end in region:
-            if max(first, start) <= min(last, end):
-                yield max(first, start), min(last, end)
-
-
-def _without(region: Spans, numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yield the stretches of ``region`` between ``numbers``, which ascend."""
-    found = list(numbers)
-    for start, end in region:
-        at = start
-        for nr in found:
-            if at <= nr <= end:
-                if at < nr:
-                    yield at, nr - 1
-                at = nr + 1
-        if at <= end:
-            yield at, end
-
-
-def _outside(spans: Spans, start: int, end: int) -> Iterator[tuple[int, int]]:
-    for first, last in spans:
-        if first < start:
-            yield first, min(last, start - 1)
-        if last > end:
-            yield max(first, end + 1), last
-
-
-def _normal(spans: Spans) -> Spans:
-    """Return the same numbers in the fewest stretches."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(spans):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = found[-1][0], max(found[-1][1], last)
-        else:
-            found.append((first, last))
-    return tuple(found)

@@ -13,7 +13,7 @@ from seccompgen.verify.call import Call
 from seccompgen.verify.followers import Ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from seccompgen.verify.followers import Follower, Question
 
@@ -27,23 +27,24 @@ ALL_CALLS: CallBox = (ALL,) * FIELDS
 
 
 class BoxWalk:
-    """Follows filters on boxes of calls, all over the same ``sets``."""
+    """Follows filters on boxes of calls, all over the same ``sets``, in a number of steps."""
 
-    def __init__(self) -> None:
-        self.sets = Sets(_MOST_NODES)
+    def __init__(self, sets: Sets | None = None) -> None:
+        self.sets = sets or Sets(_MOST_NODES)
         self._steps = 0
         self._asked: dict[Question, int] = {}
-        self._high_words_are_zero = self.sets.masked(U32 << 32, 0)
 
     def parts(
-        self, side: Follower, box: CallBox, fixed: Mapping[int, int] | None = None
+        self,
+        side: Follower,
+        box: CallBox = ALL_CALLS,
+        known: Callable[[Question], bool | None] = lambda _: None,
     ) -> Iterator[tuple[CallBox, int]]:
         """Yield disjoint parts that make up ``box``, each with the answer of ``side``.
 
-        Fields that are ``fixed`` have one value in the box. Raises UndecidedError where the parts
-        are too many.
+        ``known`` returns the answer to a question whose word is known, else None. Raises
+        UndecidedError where the parts are too many.
         """
-        fixed = fixed or {}
         waiting: list[tuple[Any, CallBox]] = [(side.start, box)]
         while waiting:
             state, box = waiting.pop()
@@ -51,13 +52,11 @@ class BoxWalk:
             if not isinstance(step, Ask):
                 yield box, step
                 continue
-            self._steps += 1
-            if self._steps > _MOST_STEPS:
-                raise UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
+            self.count()
             question = step.question
             field = question.word.field
-            if field in fixed:
-                holds = question.holds(question.word.of(fixed[field]))
+            holds = known(question)
+            if holds is not None:
                 waiting.append((step.true if holds else step.false, box))
                 continue
             own, asked = box[field], self._values(question)
@@ -66,9 +65,15 @@ class BoxWalk:
                 if part != NOTHING:
                     waiting.append((way, with_field(box, field, part)))
 
+    def count(self) -> None:
+        """Count a step. Raises UndecidedError where there are too many."""
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise too_many_cases()
+
     def low_word(self, values: int) -> int:
         """Return the set of values whose low word is that of one of ``values`` below 2**32."""
-        values = self.sets.both(values, self._high_words_are_zero)
+        values = self.sets.both(values, self.sets.masked(U32 << 32, 0))
         while values > ALL and self.sets.nodes[values][0] < _HIGH_BITS:
             values = self.sets.nodes[values][1]
         return values
@@ -92,6 +97,11 @@ class BoxWalk:
                 found = self.sets.masked(mask, question.k << shift)
             self._asked[question] = found
         return found
+
+
+def too_many_cases() -> UndecidedError:
+    """Return the error for a filter whose cases are too many."""
+    return UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
 
 
 def with_field(box: CallBox, field: int, values: int) -> CallBox:

@@ -14,8 +14,8 @@ from seccompgen.compile import Answer, ArgumentFunction, NumberLine, NumberRange
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import EVERYTHING, NOTHING
 from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR, Word
+from seccompgen.filters.find.box_walk import BoxWalk, too_many_cases
 from seccompgen.verify.classes import MOST_CLASSES
 from seccompgen.verify.followers import Ask, follower
 from seccompgen.verify.partition import Classes
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
     from seccompgen.compile import Constants, Functions, Masks
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
-    from seccompgen.core.sets import Box, Sets
+    from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.verify.followers import Follower, Question, State
     from seccompgen.verify.stack import FilterSemantics
 
 _NR, _ARCH = Word.low(NR), Word.low(ARCH)
 _ACTIONS = {kind.value for kind in ActionKind}
-_MOST_STEPS = 500_000
 _MOST_BOXES = 5_000
 _MOST_NODES = 100_000
 """So many boxes one call may have, and so many new nodes their sets; real filters have dozens."""
@@ -69,12 +68,10 @@ class _Lift:
     ) -> None:
         self._follower: Follower = follower(side)
         self._functions = functions
-        self._sets: Sets = functions.sets
+        self._walk = BoxWalk(functions.sets)
         self._tables = tables
         self._origin = origin
-        self._steps = 0
         self._asked: set[Question] = set()
-        self._sets_asked: dict[Question, int] = {}
         self._ask_all()
         self._numbers = Classes((q for q in self._asked if q.word == _NR), MOST_CLASSES)
 
@@ -121,7 +118,7 @@ class _Lift:
                 new = [way for way in (step.true, step.false) if way not in seen]
                 seen.update(new)
                 waiting += new
-                self._count()
+                self._walk.count()
 
     def _spans(self, arch: int) -> tuple[NumberRange, ...]:
         """Return the spans of the numbers that come under ``arch``."""
@@ -130,7 +127,7 @@ class _Lift:
         of_class = [0] * len(self._numbers.members)
         left = self._numbers.all
         while left:
-            with self._sets.attempt(_MOST_NODES):
+            with self._walk.sets.attempt(_MOST_NODES):
                 alike, boxes, asked = self._answers(arch, left)
             left ^= alike
             answer = self._answer(boxes, asked)
@@ -180,50 +177,25 @@ class _Lift:
         way; last the questions about arguments on it.
         """
         least = numbers & -numbers
-        found: list[tuple[Box, int]] = []
         asked: set[Question] = set()
-        waiting = [(self._follower.start, EVERYTHING)]
-        while waiting:
-            state, box = waiting.pop()
-            step = self._follower.step(state)
-            if not isinstance(step, Ask):
-                found.append((box, _known(step)))
-                if len(found) > _MOST_BOXES:
-                    raise _too_many()
-                continue
-            self._count()
-            question, true, false = step
-            word = question.word
-            if word == _ARCH:
-                waiting.append((true if question.holds(arch) else false, box))
-                continue
-            if word == _NR:
-                yes = self._numbers.true(question)
-                numbers &= yes if least & yes else ~yes
-                waiting.append((true if least & yes else false, box))
-                continue
-            asked.add(question)
-            own = box[word.argument]
-            inside = self._sets.both(own, self._set(question))
-            for way, part in ((true, inside), (false, self._sets.minus(own, inside))):
-                if part != NOTHING:
-                    waiting.append((way, _with(box, word.argument, part)))
-        return numbers, found, asked
 
-    def _set(self, question: Question) -> int:
-        """Return the 64-bit values of which a word is as ``question`` asks."""
-        found = self._sets_asked.get(question)
-        if found is None:
-            shift = question.word.shift
-            mask, k = question.mask << shift, question.k << shift
-            found = self._sets.above(mask, k) if question.more else self._sets.masked(mask, k)
-            self._sets_asked[question] = found
-        return found
+        def known(question: Question) -> bool | None:
+            nonlocal numbers
+            if question.word == _ARCH:
+                return question.holds(arch)
+            if question.word != _NR:
+                asked.add(question)
+                return None
+            yes = self._numbers.true(question)
+            numbers &= yes if least & yes else ~yes
+            return bool(least & yes)
 
-    def _count(self) -> None:
-        self._steps += 1
-        if self._steps > _MOST_STEPS:
-            raise _too_many()
+        found: list[tuple[Box, int]] = []
+        for box, ret in self._walk.parts(self._follower, known=known):
+            found.append((box[ARGS:], _known(ret)))  # type: ignore[arg-type] # six
+            if len(found) > _MOST_BOXES:
+                raise too_many_cases()
+        return numbers, found[::-1], asked
 
     def _constants(self) -> Constants:
         constants: dict[Word, dict[int, list[Origin]]] = {}
@@ -240,14 +212,6 @@ def _masks(questions: Iterable[Question]) -> Masks:
         if question.mask not in {0, U32} and not question.more:
             masks.setdefault(question.word, {})[question.mask, question.k] = None
     return {word: tuple(found) for word, found in masks.items()}
-
-
-def _too_many() -> UndecidedError:
-    return UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
-
-
-def _with(box: Box, argument: int, part: int) -> Box:
-    return (*box[:argument], part, *box[argument + 1 :])  # type: ignore[return-value] # six parts
 
 
 def _known(ret: int) -> int:

@@ -6,7 +6,7 @@ without a few values, whichever takes the fewest comparisons. All of them are ex
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
@@ -123,19 +123,8 @@ def _low_words(sets: Sets, argument: int, values: int) -> list[_Around]:
 
 def _cubes(sets: Sets, values: int) -> list[_Part]:
     """Return (mask, value) of disjoint parts that make up a set; none if these are too many."""
-    found: list[_Part] = []
-    waiting = [(values, 0, 0)]
-    while waiting:
-        node, mask, value = waiting.pop()
-        if node == ALL:
-            found.append((mask, value))
-            if len(found) > _MOST_PARTS:
-                return []
-        elif node != NOTHING:
-            level, zero, one = sets.nodes[node]
-            bit = 1 << BITS - 1 - level
-            waiting += [(one, mask | bit, value | bit), (zero, mask | bit, value)]
-    return found
+    found = list(islice(sets.cubes(values), _MOST_PARTS + 1))
+    return found if len(found) <= _MOST_PARTS else []
 
 
 def intervals(sets: Sets, values: int, width: int) -> list[_Part]:

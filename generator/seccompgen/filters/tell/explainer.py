@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from seccompgen.filters.tell.written_call import CallOnAbi, WrittenCall
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.render import Line
-    from seccompgen.verify.followers import Follower
+    from seccompgen.verify.followers import Follower, Question
 
 _MOST_RUNS = 40
 _CALLER = "the caller's address"
@@ -246,8 +246,8 @@ class Explainer:
         low_words = way.through.high_words is HighWords.ZERO
         for argument in range(MOST_ARGUMENTS):
             if argument in asked.known:
-                known = sets.masked(U64, asked.known[argument])
-                box = with_field(box, ARGS + argument, known)
+                values = sets.masked(U64, asked.known[argument])
+                box = with_field(box, ARGS + argument, values)
             elif low_words:
                 zero = sets.masked(U64 ^ U32, 0)
                 box = with_field(box, ARGS + argument, zero)
@@ -255,7 +255,12 @@ class Explainer:
         examples: dict[tuple[int, DecidingRule], Call] = {}
         fixed = {NR: asked.nr, ARCH: way.through.audit_arch}
         fixed |= {ARGS + argument: value for argument, value in asked.known.items()}
-        for part, ret in walk.parts(side, box, fixed):
+
+        def known(question: Question) -> bool | None:
+            word = question.word
+            return question.holds(word.of(fixed[word.field])) if word.field in fixed else None
+
+        for part, ret in walk.parts(side, box, known):
             example = walk.example(part)
             key = ret, self._rule(way, example)
             examples.setdefault(key, example)

@@ -7,12 +7,11 @@ answers it, comes from the programs.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.compile import Functions, Words
-from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
+from seccompgen.core.abis import ABIS
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.errors import Position, UndecidedError
 from seccompgen.core.filter_summary import (
@@ -29,6 +28,7 @@ from seccompgen.core.spelling import stretches
 from seccompgen.core.word import ARCH
 from seccompgen.filters.find.execution import executed_for
 from seccompgen.filters.find.lift import lift
+from seccompgen.filters.find.number_spans import common, numbers_of, without
 from seccompgen.filters.find.value_conditions import conditions_of
 from seccompgen.filters.tell.shown_kinds import kind_of_call
 from seccompgen.lint import FilterView, LintedFilter, views_of
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.number_spans import Span
     from seccompgen.verify.oracle import Case
 
 _UNTOLD = "it depends on the arguments, too intricately to be told"
@@ -62,7 +63,6 @@ def summarize(loaded: LoadedFilter, tables: Tables) -> FilterSummary:
     return _Summarizer(loaded, tables).summary()
 
 
-_Span: TypeAlias = tuple[int, int]
 _Parts: TypeAlias = dict[tuple[int, Origin | None], list["Box"]]
 """Boxes of arguments by what they are answered and by which part of a policy."""
 
@@ -234,16 +234,19 @@ class _Summarizer:
             reason = f"calls without a name on {abi.name}: {error.diagnostics[0].message}"
             self._undecided[reason] = None
             return
-        found: dict[str, dict[int | None, list[_Span]]] = {unnamed: {}, _X32_NUMBERS: {}}
+        found: dict[str, dict[int | None, list[Span]]] = {unnamed: {}, _X32_NUMBERS: {}}
         for line in lifted.lines:
             here = [view for view in views if view.arch == line.audit_arch]
             known = sorted(set().union(*(view.table.names for view in here)))
-            x32 = {view.abi.name for view in here} == {"x86_64"}
+            regions: dict[str, tuple[Span, ...]] = {unnamed: ((0, U32),)}
+            if {view.abi.name for view in here} == {"x86_64"}:
+                of_x32 = numbers_of(ABIS["x32"])
+                regions = {unnamed: numbers_of(ABIS["x86_64"]), _X32_NUMBERS: of_x32}
             for span in line.spans if here else ():
                 function = span.answer.function
                 ret = None if function.rules else function.default
-                for subject, first, last in _parted(span.first, span.last, unnamed, x32=x32):
-                    if left := list(_without(first, last, known)):
+                for subject, region in regions.items():
+                    if left := list(without(common([(span.first, span.last)], region), known)):
                         found[subject].setdefault(ret, []).extend(left)
         for subject, answers in found.items():
             for ret, spans in answers.items():
@@ -254,25 +257,3 @@ class _Summarizer:
 
 def _plain(ret: int, abi: Abi, origin: Origin | None) -> CallAnswer:
     return CallAnswer(ret_action(ret, abi), ret, origin=origin)
-
-
-def _without(first: int, last: int, known: Sequence[int]) -> Iterator[_Span]:
-    """Yield the stretches of ``first`` to ``last`` that have none of ``known``, which is sorted."""
-    for nr in known[bisect_left(known, first) : bisect_right(known, last)]:
-        if first < nr:
-            yield first, nr - 1
-        first = nr + 1
-    if first <= last:
-        yield first, last
-
-
-def _parted(first: int, last: int, own: str, *, x32: bool) -> Iterator[tuple[str, int, int]]:
-    """Yield the parts of a stretch that are an ABI's ``own`` numbers, and those that are x32's."""
-    bit = X32_SYSCALL_BIT
-    of_x32 = ((bit, 2 * bit - 1), (3 * bit, U32 - 1)) if x32 else ()
-    start = 0
-    for low, high in (*of_x32, (U32 + 1, U32 + 1)):
-        for subject, one, end in ((own, start, low - 1), (_X32_NUMBERS, low, high)):
-            if max(first, one) <= min(last, end):
-                yield subject, max(first, one), min(last, end)
-        start = high + 1
