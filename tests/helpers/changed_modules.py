@@ -10,7 +10,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.errors import SeccompgenError
-from seccompgen.filters.compare.claims import claims_of_programs
+from seccompgen.filters.compare.module_claims import claims_of_programs
 from seccompgen.filters.find.module import read_module
 from seccompgen.pipeline.build import shipped_tables
 

@@ -16,11 +16,10 @@ from seccompgen.core.program import Program
 from seccompgen.filters.compare.claims import (
     Claim,
     Verdict,
-    claims_of_policy,
-    claims_of_programs,
     decide,
+    subset_claims,
 )
-from seccompgen.filters.compare.compared import subset_claims
+from seccompgen.filters.compare.module_claims import claims_of_policy, claims_of_programs
 from seccompgen.filters.find import assembly
 from seccompgen.filters.find.load import compile_filter, load_filter
 from seccompgen.filters.find.locate import FilterForm, kind_of, locate_one

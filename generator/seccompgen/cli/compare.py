@@ -59,7 +59,7 @@ def equiv(
     A FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
     filter, or a raw .bpf file, whoever made it.
     """
-    from seccompgen.filters.compare.compared import claims_of_two  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.claims import claims_of_two  # noqa: PLC0415 - keeps --help fast
 
     paths = one_filter(left), one_filter(right)
     claims = claims_of_two(*paths, tables, only, readings.of(2))
@@ -98,7 +98,7 @@ def subset(
     --up-to: allow, log, trace, user_notif, errno, trap, kill_thread. Its data, such as an errno,
     does not count. On an ABI that BASELINE has no program for it refuses every call.
     """
-    from seccompgen.filters.compare.compared import claims_of_subset  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.claims import claims_of_subset  # noqa: PLC0415 - keeps --help fast
 
     kind = ActionKind[up_to.upper()]
     paths = one_filter(left), one_filter(right)
@@ -111,7 +111,7 @@ def _report(claims: Sequence[Claim], method: str | None, tables: Tables, *, as_j
 
     Raises AnswerNo if there are any, UndecidedError if that is not known.
     """
-    from seccompgen.filters.compare.compared import without_program  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.claims import without_program  # noqa: PLC0415 - keeps --help fast
 
     verdicts = decided(claims, method)
     lacking = without_program(claims)
@@ -142,7 +142,7 @@ def _print_classes(verdict: Verdict, tables: Tables) -> None:
 
 
 def _print_class(one: CallClass, verdict: Verdict, tables: Tables) -> None:
-    from seccompgen.filters.compare.compared import NO_PROGRAM  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.compare.claims import NO_PROGRAM  # noqa: PLC0415 - keeps --help fast
     from seccompgen.render import (  # noqa: PLC0415 - jinja2
         answer_style,
         answer_texts,

@@ -75,7 +75,7 @@ def verify(
     beside it; a raw .bpf file; or a directory, for all that lie in it. Without any, all modules of
     the project that the current directory lies in.
     """
-    from seccompgen.filters.compare.claims import claims_of_policy, claims_of_programs  # noqa: PLC0415
+    from seccompgen.filters.compare.module_claims import claims_of_policy, claims_of_programs  # noqa: PLC0415
     from seccompgen.filters.find.locate import FilterForm, kind_of  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.find.related_files import unproved  # noqa: PLC0415 - keeps --help fast
 

@@ -9,8 +9,9 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.program import CompiledProgram, Program, programs_sha256
-from seccompgen.filters.compare.claims import Claim, claims_of_programs, decide
+from seccompgen.filters.compare.claims import decide
 from seccompgen.filters.compare.meaning_diff import diff_filters
+from seccompgen.filters.compare.module_claims import claims_against, claims_of_programs
 from seccompgen.filters.find.load import filter_of, load_filter
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.filters.tell.abilities import abilities
@@ -20,7 +21,7 @@ from seccompgen.pipeline.build import build_policy
 from seccompgen.render.about import settings_text
 from seccompgen.render.decision_tree import decision_tree
 from seccompgen.render.report import Report, ReportedProgram
-from seccompgen.verify import Method, Proof, meaning
+from seccompgen.verify import Method, Proof
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,11 +118,7 @@ def _verdicts(
     """
     policy = loaded.policy
     if policy:
-        claims = [
-            Claim(str(loaded.path), ABIS[name], ("policy", "program"), (meant, code))
-            for name, code in loaded.programs.items()
-            for meant in (meaning(policy, ABIS[name], tables),)
-        ]
+        claims = claims_against(policy, loaded, tables)
     else:
         if loaded.module is None:
             return {}, "not compared: of raw instructions no policy is known"
