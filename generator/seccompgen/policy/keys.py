@@ -1,8 +1,9 @@
 """The keys of the policy language, each declared once: the values that a program makes of them.
 
-A key is a field that is made by `form.key`. The checks of files, the JSON Schema, the
-writer and the tables of docs/policy.md come from these declarations. The values say what a file
-says, unchecked: a wrong value can be made, and is reported like a wrong file.
+A key is a field that is made by `form.key`; a file is written in the order of the fields. The
+checks of files, the JSON Schema, the writer, the values of a program and the tables of the
+documentation come from these declarations. The values are unchecked: a wrong one can be made, and
+is reported like a wrong file.
 
 The language is a superset of go-seccomp-bpf's ``seccomp:`` section.
 """
@@ -218,13 +219,13 @@ class NameWithConditions(PolicyValue):
     """A system call whose arguments meet all conditions, of which there is at least one."""
 
     name: str | int = key(_call, "The call.", kw_only=False)
+    when: str | None = key(_when, _WHEN, default=None)
     arguments: Sequence[Condition] = key(
         maybe(list_of(section(Condition, defined("argument")), least=1)),
         "Conditions, all of which must hold.",
         default=(),
         kw_only=False,
     )
-    when: str | None = key(_when, _WHEN, default=None)
 
 
 @with_keys
@@ -240,18 +241,6 @@ class SyscallGroup(PolicyValue):
         "The answer to these calls: see [actions](policy.md#actions).",
         kw_only=False,
     )
-    names: Sequence[str | int] = key(
-        Form(list_of(parsed(_parse_item)).check, {"type": "array"}),
-        "Calls, groups such as `'@basic-io'`, and numbers.",
-        default=(),
-        kw_only=False,
-    )
-    names_with_args: Sequence[NameWithConditions] = key(
-        list_of(section(NameWithConditions, defined("entry"))),
-        "Entries, each a `name` and conditions on its [arguments](policy.md#arguments).",
-        default=(),
-    )
-    when: str | None = key(_when, _WHEN, default=None)
     arches: Sequence[str] = key(
         _abis, "The ABIs that this group is for.", "all of the policy", default=()
     )
@@ -261,8 +250,20 @@ class SyscallGroup(PolicyValue):
         "condition cannot be seen there.",
         default=None,
     )
+    when: str | None = key(_when, _WHEN, default=None)
+    names: Sequence[str | int] = key(
+        Form(list_of(parsed(_parse_item)).check, {"type": "array"}),
+        "Calls, groups such as `'@basic-io'`, and numbers.",
+        default=(),
+        kw_only=False,
+    )
     optional: bool = key(
         boolean, "Whether an ABI may lack what the rule names, without a note.", default=False
+    )
+    names_with_args: Sequence[NameWithConditions] = key(
+        list_of(section(NameWithConditions, defined("entry"))),
+        "Entries, each a `name` and conditions on its [arguments](policy.md#arguments).",
+        default=(),
     )
 
 

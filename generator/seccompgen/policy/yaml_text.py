@@ -7,7 +7,8 @@ import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.policy.keys import POLICY_KEYS
+from seccompgen.policy.form import keys_of
+from seccompgen.policy.keys import POLICY_KEYS, NameWithConditions, SyscallGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,38 +36,42 @@ def _lines(data: dict[str, Any], comments: Mapping[int, Iterable[str]]) -> Itera
         elif key == "groups" and data.get(key):
             yield "groups:"
             for name, members in data[key].items():
-                yield from _listed(f"{name}: {_flow(members)}")
+                yield from (f"  {line}" for line in _listed(f"{name}: {_flow(members)}"))
         elif key in data:
             yield f"{key}: {_flow(data[key])}"
     yield "syscalls:" if data["syscalls"] else "syscalls: []"
     for i, group in enumerate(data["syscalls"]):
         yield from (f"# {line}" for line in comments.get(i, ()))
-        yield f"- action: {_flow(group['action'])}"
-        for key in ("arches", "multiplexed", "when"):
-            if key in group:
-                yield f"  {key}: {_flow(group[key])}"
-        if "names" in group:
-            names = [name if isinstance(name, int) else _flow(name) for name in group["names"]]
+        yield from _item(_section(SyscallGroup, group))
+
+
+def _section(form: type, data: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of a group or of an entry, each key at its place."""
+    for key in (key for key in keys_of(form) if key in data):
+        if key == "names":
+            names = [name if isinstance(name, int) else _flow(name) for name in data[key]]
             yield from _listed(f"names: [{', '.join(map(str, names))}]")
-        if "optional" in group:
-            yield f"  optional: {_flow(group['optional'])}"
-        if "names_with_args" in group:
-            yield "  names_with_args:"
-        for entry in group.get("names_with_args", ()):
-            yield f"  - name: {_flow(entry['name'])}"
-            if "when" in entry:
-                yield f"    when: {_flow(entry['when'])}"
-            if "arguments" in entry:
-                yield "    arguments:"
-                yield from (f"    - {_flow(argument)}" for argument in entry["arguments"])
+        elif key == "names_with_args":
+            yield f"{key}:"
+            for entry in data[key]:
+                yield from _item(_section(NameWithConditions, entry))
+        elif key == "arguments":
+            yield f"{key}:"
+            yield from (f"- {_flow(argument)}" for argument in data[key])
+        else:
+            yield f"{key}: {_flow(data[key])}"
+
+
+def _item(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a mapping that is an item of a list."""
+    yield from (f"{'  ' if i else '- '}{line}" for i, line in enumerate(lines))
 
 
 def _listed(text: str) -> list[str]:
     """Return a key with a list, below another key, in lines that are not too long."""
     return textwrap.wrap(
-        text, _WIDTH, initial_indent="  ", subsequent_indent="    ",
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+        text, _WIDTH - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _is_block(text: str) -> bool:
