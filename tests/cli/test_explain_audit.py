@@ -110,7 +110,7 @@ def test_a_report_in_words(here: Path) -> None:
             "  first at a.log:5; by worker; called before 0x7f0000001234",
             "  by worker.yml:17:12 (rule 4)",
             "  permitted where flags & O_ACCMODE == O_RDONLY",
-            "  the record does not tell flags",
+            "  the record does not show flags",
             "  to permit it, take it out of rule 4, and put a rule behind the last:",
             "    --- a/worker.yml",
             "    +++ b/worker.yml",

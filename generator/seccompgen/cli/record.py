@@ -453,12 +453,10 @@ def _times(times: int) -> str:
 
 def _tests(labels: Iterable[str]) -> str:
     """Say in which tests a call was refused, where it was in tests."""
-    from seccompgen.core.text import printable  # noqa: PLC0415
+    from seccompgen.core.text import printable, some  # noqa: PLC0415
 
     names = [printable(label) for label in sorted(labels) if label]
-    more = len(names) - _TESTS_SHOWN
-    shown = ", ".join(names[:_TESTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
-    return f", in {shown}" if names else ""
+    return f", in {some(names, _TESTS_SHOWN)}" if names else ""
 
 
 def _as_json(

@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def some(names: Sequence[str]) -> str:
-    """Return the first four of ``names``, and how many more there are."""
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+def some(names: Sequence[str], most: int = 4, separator: str = ", ") -> str:
+    """Return the first ``most`` of ``names``, and how many more there are."""
+    shown = separator.join(names[:most])
+    more = len(names) - most
+    return f"{shown}{separator.strip(', ')} and {more} more" if more > 0 else shown
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def many(count: int, noun: str) -> str:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.core.text import many, printable
+from seccompgen.core.text import listed, many, printable, some
 from seccompgen.render.findings import message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from seccompgen.core.deciding import DecidingRule
     from seccompgen.core.errors import Position
     from seccompgen.lint import Finding
     from seccompgen.render.explanation import AnswerCase
 
-_MOST_SHOWN = 4
 _MOST_DEATHS = 10
 
 
@@ -136,17 +135,18 @@ def call_text(one: RefusedCall) -> Iterator[str]:
 def _possible(one: RefusedCall) -> Iterator[str]:
     """Yield which rules can have answered, where arguments decide, which no record tells."""
     rules = list(dict.fromkeys(case.rule for case in one.cases))
+    missing = f"the record does not show {listed(one.open) or 'the arguments'}"
     if len(rules) == 1:
         yield f"  by {rules[0]}"
     else:
-        yield f"  by one of {len(rules)} rules; the record does not tell {_and(one.open)}:"
+        yield f"  by one of {len(rules)} rules; {missing}:"
         for case in one.cases:
             when = f" where {case.condition}" if case.condition else ""
             yield f"    {case.rule}: {case.action}{when}"
     if one.permitted:
         yield f"  permitted where {' or '.join(one.permitted)}"
         if len(rules) == 1:
-            yield f"  the record does not tell {_and(one.open)}"
+            yield f"  {missing}"
 
 
 def _change_lines(change: ProposedChange) -> Iterator[str]:
@@ -165,20 +165,10 @@ def _seen(one: RefusedCall) -> str:
     first, *_ = one.places
     text = f"first at {first}"
     if one.commands:
-        shown = ", ".join(printable(name) for name in one.commands[:_MOST_SHOWN])
-        more = len(one.commands) - _MOST_SHOWN
-        text += f"; by {shown}" + (f" and {more} more" if more > 0 else "")
+        text += f"; by {some([printable(name) for name in one.commands])}"
     if one.addresses:
-        shown = ", ".join(f"{address:#x}" for address in one.addresses[:_MOST_SHOWN])
-        more = len(one.addresses) - _MOST_SHOWN
-        text += f"; called before {shown}" + (f" and {more} more" if more > 0 else "")
+        text += f"; called before {some([f'{address:#x}' for address in one.addresses])}"
     return text
-
-
-def _and(names: Sequence[str]) -> str:
-    if not names:
-        return "the arguments"
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def audit_json(told: AuditReport) -> dict[str, Any]:

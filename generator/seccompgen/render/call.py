@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import RET_DATA_MAX, ActionKind
+from seccompgen.core.model import ActionKind, kind_of_ret
 from seccompgen.core.spelling import number
 from seccompgen.core.styled import Style
 from seccompgen.render.listing import ret_action
@@ -63,10 +63,7 @@ def difference_text(
 
 def answer_style(ret: int) -> Style:
     """Return the colour of an answer, a SECCOMP_RET value."""
-    try:
-        return _STYLES.get(ActionKind(ret & ~RET_DATA_MAX), Style.RED)
-    except ValueError:
-        return Style.RED
+    return _STYLES.get(kind_of_ret(ret), Style.RED)
 
 
 def call_name(nr: int, audit_arch: int, tables: Tables) -> tuple[str, Table | None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.filter_changes import Effect, Subject
 from seccompgen.core.spelling import number
+from seccompgen.core.text import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,8 +126,7 @@ def _calls(changes: Sequence[ChangedCall], abis: Iterable[str], tables: Tables) 
     there = {name for abi in abis for name in tables.tables[abi].names.values()}
     if len(names) > 1 and there <= set(names):
         return "every call"
-    more = len(names) - _MOST_CALLS
-    return ", ".join(names[:_MOST_CALLS]) + (f" and {more} more" if more > 0 else "")
+    return some(names, _MOST_CALLS)
 
 
 def _numbers(one: ChangedCall) -> str:
@@ -166,6 +166,4 @@ def _names(abis: Sequence[str], everything: Sequence[str]) -> str:
 
 def rules_text(origins: Sequence[Origin]) -> str:
     """Return parts of a policy with their places, a few of them."""
-    shown = [f"{one.label}, {one.position}" for one in origins[:_MOST_RULES]]
-    more = len(origins) - _MOST_RULES
-    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+    return some([f"{one.label}, {one.position}" for one in origins], _MOST_RULES, "; ")

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.core.text import some
 from seccompgen.core.wording import answered, condition_text
 
 if TYPE_CHECKING:
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Origin, ResolvedPolicy, Rule
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
-
-_MOST_CALLS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +27,7 @@ class CostlyRule:
 
     def __str__(self) -> str:
         """Render without its place."""
-        calls = ", ".join(self.calls[:_MOST_CALLS])
-        more = len(self.calls) - _MOST_CALLS
-        calls += f" and {more} more" if more > 0 else ""
+        calls = some(self.calls)
         return f"{calls} where {self.condition}" if self.condition else calls
 
 

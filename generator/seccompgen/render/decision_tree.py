@@ -24,6 +24,7 @@ from seccompgen.core.program import (
     NR_OFFSET,
     RET_K,
 )
+from seccompgen.core.text import some
 from seccompgen.render.listing import Listing, digits, ret_action, word_name
 from seccompgen.render.named_comparisons import MOST_CALLS, comparison_of, low_argument
 
@@ -226,8 +227,7 @@ class _Tree(Listing):
             for one in origins
             if one.position.line
         )
-        more = len(places) - _MOST_RULES
-        return ", ".join(list(places)[:_MOST_RULES]) + (f" and {more} more" if more > 0 else "")
+        return some(list(places), _MOST_RULES)
 
 
 def _same(texts: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import Action
 from seccompgen.core.program import ALU_AND_K, JMP_JA, LD_W_ABS, RET_K, Instruction
-from seccompgen.core.text import many
+from seccompgen.core.text import many, some
 from seccompgen.render.listing import JUMPS, PLAIN, Listing, digits, ret_action, word_name
 
 if TYPE_CHECKING:
@@ -46,10 +46,7 @@ def _lines(program: Program, tables: Tables) -> Iterator[str]:
 
 def _origin(origins: Sequence[Origin]) -> str:
     """Name the first of the parts of a policy that an instruction comes from."""
-    if not origins:
-        return ""
-    more = f" and {len(origins) - 1} more" if len(origins) > 1 else ""
-    return f"{origins[0].label}, {origins[0].position}{more}"
+    return some([f"{one.label}, {one.position}" for one in origins], 1)
 
 
 class _Disassembly(Listing):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.deciding import origin_json
 from seccompgen.core.styled import Style, Styled
+from seccompgen.core.text import listed
 from seccompgen.render.call import answer_style
 
 if TYPE_CHECKING:
@@ -138,14 +139,14 @@ def _group_lines(group: ExplainedGroup, told: Explanation) -> Iterator[str]:
         yield f"{first.title} on {where}: {first.unlisted}"
     elif len(first.cases) == 1:
         only = first.cases[0]
-        whatever = f", whatever {_listed(first.open)} may be" if first.open else ""
+        whatever = f", whatever {listed(first.open)} may be" if first.open else ""
         if len(first.open) > _MOST_OPEN:
             whatever = f", whatever the {'other ' * first.given}arguments are"
         styled = (only.action, answer_style(only.ret))
         yield Styled((first.title, Style.STRONG), f" on {where}: ", styled, whatever)
         yield f"  by {only.rule}"
     else:
-        yield f"{first.title} on {where}: it depends on {_listed(first.open)}"
+        yield f"{first.title} on {where}: it depends on {listed(first.open)}"
         for case in first.cases[:_MOST_CASES]:
             when = "otherwise" if case.otherwise else f"where {case.condition}"
             yield Styled("  ", (case.action, answer_style(case.ret)), f" {when}")
@@ -184,10 +185,6 @@ def _where(calls: Sequence[ExplainedCall]) -> str:
     if len(names) > _MOST_ABIS:
         return f"{', '.join(names[: _MOST_ABIS - 1])} and {len(names) - _MOST_ABIS + 1} ABIs more"
     return ", ".join(names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def explanation_json(told: Explanation) -> dict[str, Any]:

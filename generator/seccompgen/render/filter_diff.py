@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from seccompgen.core.deciding import origin_json
 from seccompgen.core.filter_changes import Effect, Status, Subject
 from seccompgen.core.styled import Style, Styled
 from seccompgen.core.text import many
@@ -107,7 +108,7 @@ def tables_json(found: Sequence[TablesDiff]) -> dict[str, Any]:
                     "syscall": call.syscall,
                     "abis": list(call.abis),
                     "answers": list(call.answers),
-                    "rules": [_rule_json(rule) for rule in call.rules],
+                    "rules": [origin_json(rule) for rule in call.rules],
                 }
                 for call in one.new_calls
             ],
@@ -184,22 +185,12 @@ def change_json(one: ChangedCall) -> dict[str, Any]:
         "before": one.before,
         "after": one.after,
         "rules": {
-            "before": [_rule_json(rule) for rule in one.rules[0]],
-            "after": [_rule_json(rule) for rule in one.rules[1]],
+            "before": [origin_json(rule) for rule in one.rules[0]],
+            "after": [origin_json(rule) for rule in one.rules[1]],
         },
         "example": [one.example.nr, *one.example.arguments],
         "example_arch": one.example.arch,
         "example_text": one.example.text,
-    }
-
-
-def _rule_json(origin: Origin) -> dict[str, Any]:
-    place = origin.position
-    return {
-        "label": origin.label,
-        "file": place.file,
-        "line": place.line,
-        "column": place.column,
     }
 
 

@@ -9,6 +9,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic
 from seccompgen.core.program import LD_W_ABS
 from seccompgen.core.styled import Style, Styled
+from seccompgen.core.text import some
 from seccompgen.core.word import ARGS
 from seccompgen.lint import Severity
 from seccompgen.render.call import call_name, call_text
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from seccompgen.lint import Finding, LintReport, Witness
 
 _TOKEN = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|[^\s,\[\]{}#:]+(?::[^\s,\[\]{}]+)*""")
-_MOST_ABIS = 4
 _STYLES = {
     Severity.ERROR: Style.RED,
     Severity.WARNING: Style.YELLOW,
@@ -74,12 +74,7 @@ def finding_diagnostic(finding: Finding) -> Diagnostic:
 
 def message_of(finding: Finding) -> str:
     """Return the message with the ABIs that it holds for."""
-    abis = finding.abis
-    if not abis:
-        return finding.message
-    some = ", ".join(abis[:_MOST_ABIS])
-    more = f" and {len(abis) - _MOST_ABIS} more" if len(abis) > _MOST_ABIS else ""
-    return f"{finding.message} (on {some}{more})"
+    return f"{finding.message} (on {some(finding.abis)})" if finding.abis else finding.message
 
 
 def witness_text(witness: Witness, finding: Finding, tables: Tables) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.spelling import stretches
-from seccompgen.core.text import printable
+from seccompgen.core.text import printable, some
 from seccompgen.render.change_groups import counted, grouped
 from seccompgen.render.findings import message_of, witness_text
 from seccompgen.render.report_answers import (
@@ -296,8 +296,7 @@ def _some_ways(ways: Sequence[Way], everything: Sequence[Way]) -> str:
         return f"all {len(labels)} ABIs" if len(labels) > 1 else labels[0]
     if len(missing) < len(labels) and len(missing) <= _MOST_ABIS:
         return f"all but {', '.join(missing)}"
-    more = len(labels) - _MOST_ABIS
-    return ", ".join(labels[:_MOST_ABIS]) + (f" and {more} more" if more > 0 else "")
+    return some(labels)
 
 
 def _refusal(report: Report) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.call_kinds import Kind
-from seccompgen.core.model import RET_DATA_MAX, ActionKind
+from seccompgen.core.model import ActionKind, kind_of_ret
 
 if TYPE_CHECKING:
     from seccompgen.core.errors import Position
@@ -81,10 +81,7 @@ def _conditional(action: str, conditions: list[str]) -> str:
 
 def letter_of(ret: int) -> tuple[str, str]:
     """Return the letter and the class of an answer, a SECCOMP_RET value."""
-    try:
-        return _LETTERS[ActionKind(ret & ~RET_DATA_MAX)]
-    except ValueError:
-        return ("?", "kill")
+    return _LETTERS[kind_of_ret(ret)]
 
 
 def short_place(position: Position) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.deciding import origin_json
-from seccompgen.core.text import many
+from seccompgen.core.text import many, some
 from seccompgen.verify.kernel import rank
 
 if TYPE_CHECKING:
@@ -150,9 +150,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _some(abis: Sequence[str]) -> str:
-    names = list(dict.fromkeys(abis))
-    more = f" and {len(names) - _MOST_ABIS} more" if len(names) > _MOST_ABIS else ""
-    return ", ".join(names[:_MOST_ABIS]) + more
+    return some(list(dict.fromkeys(abis)), _MOST_ABIS)
 
 
 def whole_filter_json(told: FilterSummary, file: str, tag: str) -> dict[str, Any]:
