@@ -27,7 +27,7 @@ UNION = {
     "policy": "conditions dead document expressions form ground groups "
     "horizon json_text lacking layers resolve schema stock written",
     "languages": "python",
-    "render": "about call listing named_comparisons source templates",
+    "render": "about call listing source templates",
 }
 """All that a union of two policies loads of each room, but for compiling and proving."""
 FOREIGN = {"click", "jinja2", "markupsafe", "numpy", "ruamel"}

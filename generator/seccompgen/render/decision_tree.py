@@ -25,13 +25,19 @@ from seccompgen.core.program import (
     RET_K,
 )
 from seccompgen.core.text import some
-from seccompgen.render.listing import Listing, digits, ret_action, word_name
-from seccompgen.render.named_comparisons import MOST_CALLS, comparison_of, low_argument
+from seccompgen.render.listing import (
+    Listing,
+    comparison_of,
+    digits,
+    low_argument,
+    ret_action,
+    same_text,
+    word_name,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from seccompgen.core.abis import Abi
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
 
@@ -165,7 +171,7 @@ class _Tree(Listing):
     def _question(self, at: int) -> str:
         """Return what a conditional jump asks."""
         here, one = self._reach[at], self._instructions[at]
-        held = next(iter(here.held)) if len(here.held) == 1 else None
+        held = here.word
         if held is None or one.code not in _SIGNS:
             return self._text(at, one).partition("->")[0].partition(" else ")[0].strip()
         sign = _SIGNS[one.code]
@@ -192,7 +198,9 @@ class _Tree(Listing):
         """Return what a jump asks of the low word of an argument, as all calls here have it."""
         test = All((comparison_of(self._instructions[at], argument, mask),))
         naming = self._tables.naming
-        return _same(naming.condition(test, name, abi) for name, abi in self._calls_at(at))
+        return same_text(
+            naming.condition(test, table.names[nr], table.abi) for table, nr in self._calls_at(at)
+        )
 
     def _word(self, at: int, offset: int) -> str:
         """Return the name of a word, as all calls here have it."""
@@ -200,24 +208,12 @@ class _Tree(Listing):
             return word_name(offset, self._abi)
         argument = (offset - ARGS_OFFSET) // 8
         naming = self._tables.naming
-        name = _same(naming.argument(call, argument, abi) for call, abi in self._calls_at(at))
+        name = same_text(
+            naming.argument(table.names[nr], argument, table.abi)
+            for table, nr in self._calls_at(at)
+        )
         half = "low" if low_argument(offset, self._abi) is not None else "high"
         return f"{half} half of {name or f'arg{argument}'}"
-
-    def _calls_at(self, at: int) -> list[tuple[str, Abi]]:
-        """Return the calls that come to an instruction, by name; none if they are many."""
-        calls = self._reach[at].calls
-        count = sum(last - first + 1 for numbers in calls.values() for first, last in numbers)
-        if count > MOST_CALLS:
-            return []
-        found = []
-        for audit_arch, numbers in calls.items():
-            for nr in (nr for first, last in numbers for nr in range(first, last + 1)):
-                table = self._tables.table_of(audit_arch, nr) if audit_arch is not None else None
-                if table is None or nr not in table.names:
-                    return []
-                found.append((table.names[nr], table.abi))
-        return found
 
     def _policy_places(self, at: int) -> str:
         """Return the first places in the policy that a jump comes from."""
@@ -228,9 +224,3 @@ class _Tree(Listing):
             if one.position.line
         )
         return some(list(places), _MOST_RULES)
-
-
-def _same(texts: Iterable[str]) -> str:
-    """Return the text that all of ``texts`` are; empty if they differ, or there are none."""
-    found = set(texts)
-    return found.pop() if len(found) == 1 else ""

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errnos import errno_name
-from seccompgen.core.model import RET_DATA_MAX, U32, Action, ActionKind
+from seccompgen.core.model import RET_DATA_MAX, U32, Action, ActionKind, Comparison, Op
 from seccompgen.core.program import (
     ALU_AND_K,
     ARCH_OFFSET,
@@ -29,17 +29,21 @@ from seccompgen.core.program import (
     NR_OFFSET,
     RET_K,
 )
-from seccompgen.render.named_comparisons import MOST_CALLS, comparison_of, low_argument, name_test
+from seccompgen.core.word import ARGS
+from seccompgen.verify.call import word_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
     from seccompgen.core.program import Instruction
-    from seccompgen.core.tables import Tables
+    from seccompgen.core.tables import Table, Tables
 
 JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
+_OPERATIONS = {JMP_JEQ_K: Op.EQ, JMP_JGT_K: Op.GT, JMP_JGE_K: Op.GE, JMP_JSET_K: Op.ANY_BITS}
+_MOST_CALLS = 8
+"""As many calls may share a test that has a name."""
 _MOST_NAMES = 3
 _MOST_LINES = 6
 _WIDTH = 56
@@ -113,6 +117,11 @@ class _Reach:
         before = known if self.known is None else self.known
         self.known = {at: value for at, value in known.items() if before.get(at) == value}
 
+    @property
+    def word(self) -> _Held | None:
+        """The word in the accumulator, if it is the same on every way here."""
+        return next(iter(self.held)) if len(self.held) == 1 else None
+
     def holds(self, offset: int) -> bool:
         """Return True if the accumulator holds the word at ``offset``, and all of it."""
         return self.held == {_Held(offset)}
@@ -141,6 +150,28 @@ def word_name(offset: int, abi: Abi) -> str:
     argument, second = divmod(offset - ARGS_OFFSET, 8)
     low_first = abi.byte_order == "little"
     return f"args[{argument}].{'lo' if (second == 0) == low_first else 'hi'}"
+
+
+def low_argument(offset: int, abi: Abi) -> int | None:
+    """Return the argument whose low word is at ``offset``; None for any other word."""
+    word = word_at(offset, abi.byte_order)
+    return word.argument if word.field >= ARGS and not word.is_high else None
+
+
+def comparison_of(instruction: Instruction, argument: int, mask: int) -> Comparison:
+    """Return what a jump asks of the low word of ``argument``, which was masked by ``mask``."""
+    op, value = _OPERATIONS[instruction.code], instruction.k
+    if op is Op.ANY_BITS:
+        return Comparison(argument, op, value & mask, U32, 32)
+    if op is Op.EQ and mask != U32:
+        op = Op.MASKED_EQ
+    return Comparison(argument, op, value, mask, 32)
+
+
+def same_text(texts: Iterable[str]) -> str:
+    """Return the text that all of ``texts`` are; empty if they differ, or there are none."""
+    found = set(texts)
+    return found.pop() if len(found) == 1 else ""
 
 
 def listing(
@@ -210,7 +241,7 @@ class Listing:
         reach[0].merge({None: everything}, None, {})
         for i, instruction in enumerate(self._instructions):
             here = reach[i]
-            held = next(iter(here.held)) if len(here.held) == 1 else None
+            held = here.word
             if instruction.code == LD_W_ABS:
                 held = _Held(instruction.k)
             elif instruction.code == ALU_AND_K and held:
@@ -307,25 +338,40 @@ class Listing:
         return self._other(i, instruction)
 
     def _meant(self, i: int) -> str:
-        """Return what a jump asks of an argument, if constants have names in it: else nothing."""
-        here, instruction = self._reach[i], self._instructions[i]
-        held = next(iter(here.held)) if len(here.held) == 1 else None
-        argument = low_argument(held.offset, self._abi) if held else None
-        if held is None or argument is None or _how_many(here.calls) > MOST_CALLS:
+        """Return what a jump asks of an argument, if constants have names in it: else nothing.
+
+        Where the calls that come here would name it differently, it has none.
+        """
+        here = self._reach[i]
+        argument = low_argument(here.word.offset, self._abi) if here.word else None
+        if here.word is None or argument is None:
             return ""
-        calls = [
-            (audit_arch, nr)
-            for audit_arch, numbers in here.calls.items()
-            for first, last in numbers
-            for nr in range(first, last + 1)
-        ]
         values = {
             at: value
             for offset, value in (here.known or {}).items()
             if (at := low_argument(offset, self._abi)) is not None
         }
-        test = comparison_of(instruction, argument, held.mask)
-        return name_test(test, calls, values, self._tables)
+        test = comparison_of(self._instructions[i], argument, here.word.mask)
+        return same_text(
+            self._tables.naming.comparison(test, name, table.abi, values)
+            for table, nr in self._calls_at(i)
+            for name, number in table.numbers.items()
+            if number == nr
+        )
+
+    def _calls_at(self, i: int) -> list[tuple[Table, int]]:
+        """Return the calls that come to an instruction; none if many do, or one has no name."""
+        calls = self._reach[i].calls
+        if _how_many(calls) > _MOST_CALLS:
+            return []
+        found = [
+            (self._tables.table_of(audit_arch, nr), nr)
+            for audit_arch, numbers in calls.items()
+            for first, last in numbers
+            for nr in range(first, last + 1)
+        ]
+        named = [(table, nr) for table, nr in found if table and nr in table.names]
+        return named if len(named) == len(found) else []
 
     def _other(self, i: int, instruction: Instruction) -> str:
         """Return the text of an instruction that only others' compilers use."""
