@@ -28,7 +28,7 @@ def program() -> NoReturn:
 
     That is done at once, for to take the interpreter apart takes as long as to start it.
     """
-    from seccompgen.pipeline.threads import forgo_threads  # noqa: PLC0415 - kept off the import of the package
+    from seccompgen.pipeline.numpy_threads import forgo_threads  # noqa: PLC0415 - kept off the import of the package
 
     forgo_threads()
     try:

@@ -21,13 +21,13 @@ UNION = {
     "filters": "combine combine.combined find find.lift find.load find.locate find.raw_abis",
     "io": "console file_reach outputs reading streams",
     "kernel": "constants_file entry_points fact_files powers prototypes_file shipped since_file",
-    "pipeline": "build files packages pool threads",
+    "pipeline": "build files numpy_threads packages pool",
     "formats": "android audit declaration detect kafel load minijail oci seccompiler strace "
     "systemd",
     "policy": "conditions dead document expressions form ground groups "
     "horizon json_text lacking layers resolve schema stock written",
     "languages": "python",
-    "render": "about call listing source templates",
+    "render": "about call_names listing source templates",
 }
 """All that a union of two policies loads of each room, but for compiling and proving."""
 FOREIGN = {"click", "jinja2", "markupsafe", "numpy", "ruamel"}

@@ -16,7 +16,7 @@ from seccompgen.core.program import JMP_JGE_K, LD_W_ABS, RET_K, Instruction, dec
 from seccompgen.formats import load_policy
 from seccompgen.formats.systemd import reader as systemd
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.render.call import difference_text
+from seccompgen.render.call_names import difference_text
 from seccompgen.verify import Code, Difference, Operation, Stack, meaning, prove
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from seccompgen.pipeline.cache import cache_directory
 from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.project import find_project
 from seccompgen.pipeline.project_files import project_outputs
-from seccompgen.render import listing
+from seccompgen.render.listing import listing
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "generated" / "seccomp_filters"

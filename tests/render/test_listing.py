@@ -17,8 +17,7 @@ from seccompgen.core.program import (
     Instruction,
 )
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.render import listing
-from seccompgen.render.listing import JUMPS, comparison_of
+from seccompgen.render.listing import JUMPS, comparison_of, listing
 
 ALLOW, EPERM, KILL = 0x7FFF0000, 0x00050001, 0x80000000
 X86_64 = ABIS["x86_64"]

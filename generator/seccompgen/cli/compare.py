@@ -143,12 +143,8 @@ def _print_classes(verdict: Verdict, tables: Tables) -> None:
 
 def _print_class(one: CallClass, verdict: Verdict, tables: Tables) -> None:
     from seccompgen.filters.compare.claims import NO_PROGRAM  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.render import (  # noqa: PLC0415 - jinja2
-        answer_style,
-        answer_texts,
-        call_text,
-        listing,
-    )
+    from seccompgen.render.call_names import answer_style, answer_texts, call_text  # noqa: PLC0415 - jinja2
+    from seccompgen.render.listing import listing  # noqa: PLC0415 - jinja2
 
     names, abi, call = verdict.claim.names, verdict.claim.abi, one.example
     left, right = answer_texts(one.left, one.right, abi)

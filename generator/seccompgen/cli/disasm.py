@@ -54,7 +54,7 @@ def disasm(
 
 
 def _as_json(program: Program, tables: Tables) -> dict[str, object]:
-    from seccompgen.render import listing  # noqa: PLC0415
+    from seccompgen.render.listing import listing  # noqa: PLC0415
 
     lines = listing(program.instructions, program.abi, tables)
     return {

@@ -59,7 +59,7 @@ def drift(
     """
     from seccompgen.filters.tell.drifting import drift_of  # noqa: PLC0415 - keeps --help fast
     from seccompgen.lint.upgrade import upgrade_of  # noqa: PLC0415
-    from seccompgen.render.drift import drift_json, drift_markdown, drift_text  # noqa: PLC0415
+    from seccompgen.render.drift_report import drift_json, drift_markdown, drift_text  # noqa: PLC0415
 
     if source and not tag:
         raise InputError("--source is for --tag: say which release")

@@ -352,7 +352,7 @@ def _print_run(recording: Recording, command: str, tables: Tables, *, writes: bo
             "flags: [tsync], by which it is put in force for all of them"
         )
     for number in unnamed(recording, tables):
-        from seccompgen.render import call_text  # noqa: PLC0415 - templates take long
+        from seccompgen.render.call_names import call_text  # noqa: PLC0415 - templates take long
 
         call = call_text(number.nr, number.audit_arch, (), tables)
         _note(f"{call} has no name in Linux {tables.tag}: under the policy it fails with ENOSYS")
@@ -435,7 +435,8 @@ def _print_seen(one: RefusedCall) -> None:
 
 
 def _refused(one: RefusedCall, tables: Tables) -> str:
-    from seccompgen.render import call_text, ret_action  # noqa: PLC0415
+    from seccompgen.render.call_names import call_text  # noqa: PLC0415
+    from seccompgen.render.listing import ret_action  # noqa: PLC0415
     from seccompgen.run.record.observations import CallNumber, abi_of  # noqa: PLC0415
 
     abi = abi_of(CallNumber(one.call.arch, one.call.nr))

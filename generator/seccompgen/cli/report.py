@@ -97,7 +97,7 @@ def _page(
 ) -> bytes:
     from seccompgen.filters.find.load import load_filter  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.tell.report_contents import report_on  # noqa: PLC0415
-    from seccompgen.render.report import render_report  # noqa: PLC0415
+    from seccompgen.render.report_page import render_report  # noqa: PLC0415
 
     paths = all_filters(words)
     other = load_filter(one_filter(against), tables, only, reading) if against else None

@@ -100,7 +100,7 @@ def _print(
 
 def print_difference(verdict: Verdict, tables: Tables) -> None:
     """Print what each side does with the call: the rule that decides, or the path taken."""
-    from seccompgen.render import listing  # noqa: PLC0415
+    from seccompgen.render.listing import listing  # noqa: PLC0415
 
     say(f"  {verdict.text(tables)}")
     for side, name in enumerate(verdict.claim.names):

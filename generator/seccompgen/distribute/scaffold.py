@@ -235,7 +235,7 @@ def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]
     from seccompgen.policy.json_schema import schema_text  # noqa: PLC0415
     from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME  # noqa: PLC0415
     from seccompgen.policy.stock import stock_policies  # noqa: PLC0415
-    from seccompgen.render import render_text  # noqa: PLC0415
+    from seccompgen.render.templates import render_text  # noqa: PLC0415
 
     known, tables = _KINDS[kind], shipped_tables()
     own = render_text(
@@ -257,7 +257,7 @@ def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]
 
 
 def _test(kind: str, policies: Path, package: str, source: Path) -> bytes:
-    from seccompgen.render import render_text  # noqa: PLC0415
+    from seccompgen.render.templates import render_text  # noqa: PLC0415
 
     known = _KINDS[kind]
     return render_text(

@@ -9,7 +9,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
 from seccompgen.formats.load import translate
 from seccompgen.policy import resolve_policy
-from seccompgen.render.call import difference_text
+from seccompgen.render.call_names import difference_text
 from seccompgen.verify import Code, Difference, meaning, prove
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
 
 
-class Form(Enum):
+class ModuleForm(Enum):
     """Where the programs and the runtime of a filter lie, seen from its install()."""
 
     PACKAGE = "package"
@@ -53,7 +53,7 @@ class Form(Enum):
     """As PACKAGE, but it takes what the package above calls ``_runtime``: read, not written."""
 
 
-class _Section(NamedTuple):
+class _ProgramSection(NamedTuple):
     """The program of one ABI, as the templates print it."""
 
     abi: str
@@ -81,7 +81,7 @@ def render_single_file(one: Built, tables: Tables) -> bytes:
     """Return the module that does what the package does, with the runtime as a part of it."""
     about = about_policy(one.policy, one.programs, tables, one.objective, single_file=True)
     sections = [_section(program, tables) for program in one.programs]
-    return _main_module(about, one.programs, sections, tables, Form.SINGLE_FILE)
+    return _main_module(about, one.programs, sections, tables, ModuleForm.SINGLE_FILE)
 
 
 def policy_docstrings(
@@ -152,7 +152,7 @@ def _about_combined(
 
 def _package(about: About, programs: Sequence[CompiledProgram], tables: Tables) -> dict[str, bytes]:
     sections = [_section(program, tables) for program in programs]
-    files = {"__init__.py": _main_module(about, programs, sections, tables, Form.PACKAGE)}
+    files = {"__init__.py": _main_module(about, programs, sections, tables, ModuleForm.PACKAGE)}
     for section in sections:
         blocks = {"program": section.literal}
         source = render_python("filter_program.py.j2", blocks, section=section)
@@ -163,9 +163,9 @@ def _package(about: About, programs: Sequence[CompiledProgram], tables: Tables) 
 def _main_module(
     about: About,
     programs: Sequence[CompiledProgram],
-    sections: Sequence[_Section],
+    sections: Sequence[_ProgramSection],
     tables: Tables,
-    form: Form,
+    form: ModuleForm,
 ) -> bytes:
     """Return the module that has install()."""
     kind, name, _ = about.sources[0]
@@ -173,7 +173,7 @@ def _main_module(
         text = "Python would take its name for an encoding (PEP 263): rename the file"
         raise InputError(Diagnostic(text, Position(name)))
     blocks = {}
-    if form is Form.SINGLE_FILE:
+    if form is ModuleForm.SINGLE_FILE:
         blocks = {section.abi: section.literal for section in sections}
         blocks["runtime"] = inlined_runtime()
     return render_python(
@@ -194,9 +194,9 @@ _ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
 def _context(
     about: About,
     abis: Sequence[str],
-    sections: Sequence[_Section],
+    sections: Sequence[_ProgramSection],
     answers: Iterable[int],
-    form: Form,
+    form: ModuleForm,
 ) -> dict[str, object]:
     """Return what the template prints besides the banner."""
     return {
@@ -220,18 +220,18 @@ def module_tree(
     programs: Mapping[str, tuple[int, bytes]],
     settings: Settings,
     answers: Iterable[int],
-    form: Form,
+    form: ModuleForm,
 ) -> ast.Module:
     """Return the syntax tree of the module that has install(), but for its docstring.
 
     ``programs`` are by the names of ABIs: the number of seccomp(2), and the bytes. ``answers`` are
     the actions that it asks the kernel for.
     """
-    sections = [_Section(abi, "", nr, "") for abi, (nr, _) in programs.items()]
+    sections = [_ProgramSection(abi, "", nr, "") for abi, (nr, _) in programs.items()]
     blocks = {}
-    if form is not Form.PACKAGE:
+    if form is not ModuleForm.PACKAGE:
         blocks = {abi: repr(data) for abi, (_, data) in programs.items()}
-    if form is Form.SINGLE_FILE:
+    if form is ModuleForm.SINGLE_FILE:
         blocks["runtime"] = inlined_runtime()
     about = About([], "", "", "", *settings)
     return ast.parse(_bare(_context(about, list(programs), sections, answers, form), blocks))
@@ -239,13 +239,13 @@ def module_tree(
 
 def program_tree(abi: str, nr_seccomp: int, data: bytes) -> ast.Module:
     """Return the syntax tree of the module that holds a package's program for ``abi``."""
-    section = _Section(abi, "", nr_seccomp, "")
+    section = _ProgramSection(abi, "", nr_seccomp, "")
     text = render_text("filter_program.py.j2", banner="", section=section)
     return ast.parse(text.replace('"@program@"', repr(data)))
 
 
 def _docstring(about: About, abis: Sequence[Abi]) -> str:
-    context = _context(about, [abi.name for abi in abis], (), (0,), Form.MODULE)
+    context = _context(about, [abi.name for abi in abis], (), (0,), ModuleForm.MODULE)
     docstring = ast.get_docstring(ast.parse(_bare(context, {})))
     assert docstring
     return docstring
@@ -352,10 +352,10 @@ def _docstring_text(text: str) -> str:
     return f" {text}" if text.startswith('"') else text
 
 
-def _section(program: CompiledProgram, tables: Tables) -> _Section:
+def _section(program: CompiledProgram, tables: Tables) -> _ProgramSection:
     abi = program.abi
     nr_seccomp = tables.tables[abi.name].numbers["seccomp"]
-    return _Section(abi.name, serves_text(program), nr_seccomp, _literal(program, tables))
+    return _ProgramSection(abi.name, serves_text(program), nr_seccomp, _literal(program, tables))
 
 
 def _literal(program: CompiledProgram, tables: Tables) -> str:

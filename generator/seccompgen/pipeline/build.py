@@ -26,6 +26,7 @@ from seccompgen.io.reading import read_file
 from seccompgen.kernel import shipped
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.document import name_of
+from seccompgen.render.call_names import difference_text
 from seccompgen.verify import kernel_objections, meaning
 
 if TYPE_CHECKING:
@@ -333,8 +334,6 @@ def proved_program(
         text = f"the program for {abi.name} is not written, since what it does {error}"
         raise UndecidedError(Diagnostic(text, Position(policy.sources[-1][0]))) from None
     if found:
-        from seccompgen.render import difference_text  # noqa: PLC0415 - jinja2
-
         text = difference_text(found, ("policy", "program"), abi, tables)
         raise AnswerNo(
             Diagnostic(

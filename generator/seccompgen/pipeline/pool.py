@@ -19,7 +19,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from seccompgen.core.errors import OutsideError, SeccompgenError
-from seccompgen.pipeline.threads import forgo_threads
+from seccompgen.pipeline.numpy_threads import forgo_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence

@@ -24,7 +24,7 @@ from seccompgen.pipeline.files import filter_files, support_files
 from seccompgen.pipeline.packages import INIT_NAME, is_ours, orphaned_filters
 from seccompgen.pipeline.project import read_project
 from seccompgen.pipeline.tag_tables import absent_abis
-from seccompgen.render import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
+from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

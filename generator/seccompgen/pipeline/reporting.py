@@ -15,7 +15,7 @@ from seccompgen.core.report_only import logging_instructions, logging_policy
 from seccompgen.formats import WRITABLE
 from seccompgen.formats.writing import writer
 from seccompgen.pipeline.build import proved_program
-from seccompgen.render.call import difference_text
+from seccompgen.render.call_names import difference_text
 from seccompgen.verify import Code, Difference, meaning, prove
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ _MOST_RULES = 2
 _SIGNS = {JMP_JEQ_K: "==", JMP_JGT_K: ">", JMP_JGE_K: ">=", JMP_JSET_K: "&"}
 
 
-class Target(NamedTuple):
+class BranchTarget(NamedTuple):
     """Where a way leads: to the answer ``text``, the SECCOMP_RET value ``ret``, or to row ``row``.
 
     ``again`` is True for a row that stands elsewhere, since another way leads there as well. Both
@@ -70,8 +70,8 @@ class TreeRow:
     at: int
     question: str
     calls: str
-    yes: Target
-    no: Target
+    yes: BranchTarget
+    no: BranchTarget
     parent: int | None
     via: str
     depth: int
@@ -79,7 +79,7 @@ class TreeRow:
     cost: Executed
 
 
-class _Place(NamedTuple):
+class _Node(NamedTuple):
     """Where a jump is drawn: below the jump ``parent``, on its way ``via``, ``depth`` deep."""
 
     parent: int | None
@@ -89,10 +89,10 @@ class _Place(NamedTuple):
 
 def decision_tree(program: Program, tables: Tables) -> tuple[TreeRow, ...]:
     """Return the rows of a program that the kernel takes; none if it asks nothing."""
-    return _Tree(program, tables).rows()
+    return _TreeBuilder(program, tables).rows()
 
 
-class _Tree(Listing):
+class _TreeBuilder(Listing):
     def __init__(self, program: Program, tables: Tables) -> None:
         super().__init__(program.instructions, program.abi, tables, program.origins)
         self._costs: dict[int, Executed] = {}
@@ -108,8 +108,8 @@ class _Tree(Listing):
         first = self._decides(0)
         if self._is_answer(first):
             return ()
-        placed: dict[int, _Place] = {}
-        waiting = [(first, _Place(None, "", 0))]
+        placed: dict[int, _Node] = {}
+        waiting = [(first, _Node(None, "", 0))]
         while waiting:
             at, place = waiting.pop()
             if at in placed:
@@ -119,16 +119,16 @@ class _Tree(Listing):
             inner = [one for one in inner if one[1] not in placed]
             inner.sort(key=lambda one: -self._sizes[one[1]])
             for n, (via, to) in enumerate(inner):
-                waiting.append((to, _Place(at, via, place.depth + n)))
+                waiting.append((to, _Node(at, via, place.depth + n)))
         numbers = {at: n for n, at in enumerate(placed)}
         return tuple(self._row(at, placed, numbers) for at in placed)
 
-    def _row(self, at: int, placed: Mapping[int, _Place], numbers: Mapping[int, int]) -> TreeRow:
+    def _row(self, at: int, placed: Mapping[int, _Node], numbers: Mapping[int, int]) -> TreeRow:
         place = placed[at]
         yes, no = (
             self._answer(to)
             if self._is_answer(to)
-            else Target(row=numbers[to], again=placed[to][:2] != (at, via))
+            else BranchTarget(row=numbers[to], again=placed[to][:2] != (at, via))
             for via, to in self._ways(at)
         )
         return TreeRow(
@@ -162,11 +162,11 @@ class _Tree(Listing):
 
     # --- words -------------------------------------------------------------------------------
 
-    def _answer(self, at: int) -> Target:
+    def _answer(self, at: int) -> BranchTarget:
         one = self._instructions[at]
         if one.code != RET_K:
-            return Target("what was computed")
-        return Target(ret_action(one.k, self._abi), one.k)
+            return BranchTarget("what was computed")
+        return BranchTarget(ret_action(one.k, self._abi), one.k)
 
     def _question(self, at: int) -> str:
         """Return what a conditional jump asks."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seccompgen.core.deciding import origin_json
 from seccompgen.core.styled import Style, Styled
 from seccompgen.core.text import listed
-from seccompgen.render.call import answer_style
+from seccompgen.render.call_names import answer_style
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

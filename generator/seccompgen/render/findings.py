@@ -12,7 +12,7 @@ from seccompgen.core.styled import Style, Styled
 from seccompgen.core.text import some
 from seccompgen.core.word import ARGS
 from seccompgen.lint import Severity
-from seccompgen.render.call import call_name, call_text
+from seccompgen.render.call_names import call_name, call_text
 from seccompgen.render.listing import listing, ret_action
 from seccompgen.verify import Code
 from seccompgen.verify.call import word_at

@@ -71,7 +71,7 @@ def digits(k: int) -> str:
     return str(k) if k < 10 else f"{k:#x}"
 
 
-class Line(NamedTuple):
+class ListingLine(NamedTuple):
     """An instruction as text; ``label`` names it where something jumps to it.
 
     ``rules`` are the lines of the policy that the block of a call from there on comes from, if that
@@ -96,7 +96,7 @@ class _Held(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Reach:
+class _Facts:
     """The facts that may hold when an instruction runs.
 
     ``calls`` maps an audit value (None: any that was not tested for) to the numbers that can
@@ -179,7 +179,7 @@ def listing(
     abi: Abi,
     tables: Tables,
     origins: Sequence[tuple[Origin, ...]] = (),
-) -> tuple[Line, ...]:
+) -> tuple[ListingLine, ...]:
     """Return a line for each instruction of the program for ``abi``.
 
     ``origins``, one for each instruction, say where in the policy it comes from.
@@ -204,10 +204,10 @@ class Listing:
         self._reach = self._explore()
         self._labels = self._name_targets()
 
-    def lines(self) -> tuple[Line, ...]:
+    def lines(self) -> tuple[ListingLine, ...]:
         """Return a line for each instruction."""
         return tuple(
-            Line(self._labels.get(i, ""), self._text(i, instruction), self._rules(i))
+            ListingLine(self._labels.get(i, ""), self._text(i, instruction), self._rules(i))
             for i, instruction in enumerate(self._instructions)
         )
 
@@ -234,10 +234,10 @@ class Listing:
             return i + 1 + instruction.jt, i + 1 + instruction.jf
         return () if instruction.code & 0x07 == 0x06 else (i + 1,)
 
-    def _explore(self) -> list[_Reach]:
+    def _explore(self) -> list[_Facts]:
         """Follow every path once, in order: jumps only go forwards."""
         everything: Intervals = ((0, U32),)
-        reach = [_Reach() for _ in self._instructions]
+        reach = [_Facts() for _ in self._instructions]
         reach[0].merge({None: everything}, None, {})
         for i, instruction in enumerate(self._instructions):
             here = reach[i]

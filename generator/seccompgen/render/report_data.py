@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.filter_summary import Way
     from seccompgen.core.tables import Tables
-    from seccompgen.render.decision_tree import Target, TreeRow
-    from seccompgen.render.report import Report, ReportedProgram
+    from seccompgen.render.decision_tree import BranchTarget, TreeRow
+    from seccompgen.render.report_page import Report, ReportedProgram
 
 _CONSTANT = re.compile(r"[A-Z][A-Z0-9_]+")
 _USUAL = frozenset(
@@ -32,7 +32,7 @@ _USUAL = frozenset(
 T = TypeVar("T")
 
 
-class _Table(Generic[T]):
+class _Numbered(Generic[T]):
     """Values by number, each once."""
 
     def __init__(self) -> None:
@@ -46,18 +46,18 @@ class _Table(Generic[T]):
         return list(self._numbers)
 
 
-class _Tables(NamedTuple):
+class _Shared(NamedTuple):
     """Everything that several programs or ABIs have in common."""
 
-    texts: _Table[str]
-    rows: _Table[tuple[object, ...]]
-    numbers: _Table[tuple[int, ...]]
-    constants: _Table[tuple[tuple[str, int], ...]]
+    texts: _Numbered[str]
+    rows: _Numbered[tuple[object, ...]]
+    numbers: _Numbered[tuple[int, ...]]
+    constants: _Numbered[tuple[tuple[str, int], ...]]
 
 
 def script_data(report: Report, tables: Tables) -> dict[str, object]:
     """Return what the script of a page knows of one filter."""
-    shared = _Tables(_Table(), _Table(), _Table(), _Table())
+    shared = _Shared(_Numbered(), _Numbered(), _Numbered(), _Numbered())
     names = names_of(report.summary)
     return {
         "programs": [_program(one, shared) for one in report.programs],
@@ -82,7 +82,7 @@ def _differences(constants: list[dict[str, int]]) -> list[dict[str, int | None]]
     return [dict(first), *others]
 
 
-def _program(one: ReportedProgram, shared: _Tables) -> dict[str, object]:
+def _program(one: ReportedProgram, shared: _Shared) -> dict[str, object]:
     code: list[int] = []
     for instruction in one.program.instructions:
         code += [instruction.code, instruction.jt, instruction.jf, instruction.k]
@@ -94,13 +94,13 @@ def _program(one: ReportedProgram, shared: _Tables) -> dict[str, object]:
     }
 
 
-def _row(row: TreeRow, texts: _Table[str]) -> tuple[object, ...]:
+def _row(row: TreeRow, texts: _Numbered[str]) -> tuple[object, ...]:
     """Return a row of the tree; targets are [-1, row, again] or [text, -1, SECCOMP_RET value]."""
 
     def text(one: str) -> int:
         return texts.number(printable(one))
 
-    def target(one: Target) -> tuple[int, int, int]:
+    def target(one: BranchTarget) -> tuple[int, int, int]:
         if one.row is not None:
             return (-1, one.row, int(one.again))
         return (text(one.text), -1, -1 if one.ret is None else one.ret)
@@ -119,7 +119,7 @@ def _row(row: TreeRow, texts: _Table[str]) -> tuple[object, ...]:
     )
 
 
-def _way(way: Way, report: Report, shared: _Tables, tables: Tables) -> dict[str, object]:
+def _way(way: Way, report: Report, shared: _Shared, tables: Tables) -> dict[str, object]:
     """Return an ABI; ``numbers`` and ``answers`` have a number and a text for each name.
 
     ``bitmap`` are the names in the bitmap.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seccompgen.core.program import Program
-    from seccompgen.render.decision_tree import Target, TreeRow
+    from seccompgen.render.decision_tree import BranchTarget, TreeRow
 
 _LINE, _STEP, _LEFT, _TOP = 22, 26, 12, 40
 _CHARACTER = 7.3
@@ -81,7 +81,7 @@ def _words(number: int, row: TreeRow) -> list[tuple[str, str]]:
     return words if not row.via else [("dim", f"{row.via}:"), *words]
 
 
-def _way(way: str, target: Target) -> Iterator[tuple[str, str]]:
+def _way(way: str, target: BranchTarget) -> Iterator[tuple[str, str]]:
     if target.row is None:
         good = target.text in {"allow", "log"}
         yield "dim", f"{way}"

@@ -25,7 +25,7 @@ _MOST_ABIS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _AnsweredCall:
     """A call, on the ABIs whose answers read alike; ``where`` names these if there are others."""
 
     name: str
@@ -64,7 +64,7 @@ def whole_filter_text(told: FilterSummary, file: str, tag: str) -> Iterator[str]
     yield from (f"not told: {one}" for one in told.undecided)
 
 
-def _entries(told: FilterSummary) -> list[_Entry]:
+def _entries(told: FilterSummary) -> list[_AnsweredCall]:
     programs: dict[str, set[str]] = defaultdict(set)
     for way in told.ways:
         programs[way.abi].add(way.program)
@@ -77,7 +77,7 @@ def _entries(told: FilterSummary) -> list[_Entry]:
     for name, _, _ in alike:
         several[name] += 1
     return [
-        _Entry(name, kind, answers, f"on {_some(abis)}" if several[name] > 1 else "")
+        _AnsweredCall(name, kind, answers, f"on {_some(abis)}" if several[name] > 1 else "")
         for (name, kind, answers), abis in alike.items()
     ]
 
@@ -97,7 +97,7 @@ def _merged(call: CallSummary) -> Iterator[tuple[str, str, bool]]:
             yield action, " or ".join(one.condition for one in answers), False
 
 
-def _usual(entries: Sequence[_Entry]) -> str:
+def _usual(entries: Sequence[_AnsweredCall]) -> str:
     """Return the action that most calls get whatever their arguments are."""
     counts: dict[str, int] = defaultdict(int)
     for one in entries:
@@ -106,7 +106,7 @@ def _usual(entries: Sequence[_Entry]) -> str:
     return max(counts, key=lambda action: counts[action]) if counts else ""
 
 
-def _action_lines(action: str, entries: Sequence[_Entry], usual: str) -> Iterator[str]:
+def _action_lines(action: str, entries: Sequence[_AnsweredCall], usual: str) -> Iterator[str]:
     if action == usual:
         always = {one.name: one.kind for one in entries if one.answers == ((action, "", False),)}
         numbers = list(always.values()).count(Kind.UNNAMED)

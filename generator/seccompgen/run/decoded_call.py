@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.model import U32
 from seccompgen.core.spelling import number
 from seccompgen.core.text import printable
-from seccompgen.render import argument_text, call_name
+from seccompgen.render.call_names import argument_text, call_name
 from seccompgen.run.notification import as_int
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from seccompgen.core.errnos import errno_number
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.text import printable
 from seccompgen.filters.tell.decisive_rules import deciding_rule, with_conditions
-from seccompgen.render import ret_action
+from seccompgen.render.listing import ret_action
 from seccompgen.run.decoded_call import decode_call
 from seccompgen.run.locations import locations_of
 from seccompgen.run.notification import Fail, Kill, Proceed, Trap

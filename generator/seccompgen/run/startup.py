@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32, FilterFlag
 from seccompgen.core.text import printable
-from seccompgen.render import call_name
+from seccompgen.render.call_names import call_name
 from seccompgen.run.notification import Fail, Proceed
 from seccompgen.run.process import Process
 from seccompgen.run.steps import InstallStep, step_of

@@ -18,7 +18,7 @@ from seccompgen.core.errors import InputError
 from seccompgen.core.filter_changes import ChangedCall, Effect, Subject
 from seccompgen.filters.compare.meaning_diff import diff_filters
 from seccompgen.filters.find.load import LoadedFilter, load_filter
-from seccompgen.render import ret_action
+from seccompgen.render.listing import ret_action
 from strategies import plain_tables_with_facts
 
 if TYPE_CHECKING:

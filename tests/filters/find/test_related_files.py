@@ -19,7 +19,7 @@ from runtime_template import FILES
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.filters.find.module import read_module
 from seccompgen.filters.find.related_files import package_problems
-from seccompgen.languages.python import Form
+from seccompgen.languages.python import ModuleForm
 
 # --- what lies beside ----------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ def test_one_module_with_the_runtime_beside_it_is_read_still(tmp_path: Path) -> 
     """As it was generated before filters were packages."""
     old = tmp_path / "here.py"
     shutil.copy(ROOT / "tests" / "data" / "one_module.txt", old)
-    assert read_module(old).form is Form.MODULE
+    assert read_module(old).form is ModuleForm.MODULE
     run = inside("equiv", old, ROOT / "examples" / "threads" / "sandbox" / "here")
     assert run.code == 0, run.err
 

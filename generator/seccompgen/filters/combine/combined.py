@@ -33,7 +33,7 @@ from seccompgen.pipeline.build import are_unchanged
 from seccompgen.pipeline.files import filter_files, has_place, support_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.stock import stock_policies
-from seccompgen.render.call import difference_text
+from seccompgen.render.call_names import difference_text
 from seccompgen.verify import (
     Code,
     Difference,

@@ -32,7 +32,7 @@ from seccompgen.core.sets import EVERYTHING
 from seccompgen.filters.find.lift import lift
 from seccompgen.filters.find.number_spans import common, numbers_of, without
 from seccompgen.filters.find.value_conditions import alternatives
-from seccompgen.render.call import difference_text
+from seccompgen.render.call_names import difference_text
 from seccompgen.verify import Difference, Meaning, Operation, meaning, prove
 from seccompgen.verify.call import Call
 from seccompgen.verify.kernel import rank

@@ -17,7 +17,7 @@ from seccompgen.io.reading import read_input
 from seccompgen.lint import Severity, lint_policy
 from seccompgen.policy.document import MAX_POLICY, read_document
 from seccompgen.policy.yaml_text import policy_text
-from seccompgen.render.call import difference_text
+from seccompgen.render.call_names import difference_text
 from seccompgen.render.findings import message_of
 from seccompgen.verify import Difference, meaning, prove
 

@@ -28,7 +28,7 @@ from seccompgen.filters.find.load import load_each
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.pipeline.pool import spread
-from seccompgen.render.call import difference_text
+from seccompgen.render.call_names import difference_text
 from seccompgen.verify import (
     SAME,
     Code,

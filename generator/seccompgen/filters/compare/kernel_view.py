@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import UndecidedError
+from seccompgen.render.call_names import answer_texts, call_text
 from seccompgen.verify import bits_read, indistinguishable_calls
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ class KernelView:
 
     def texts(self, tables: Tables) -> Iterator[str]:
         """Yield a line for each pair, or the reason why it is undecided."""
-        from seccompgen.render import answer_texts, call_text  # noqa: PLC0415 - jinja2
-
         if isinstance(self.pairs, UndecidedError):
             yield "; ".join(map(str, self.pairs.diagnostics))
             return

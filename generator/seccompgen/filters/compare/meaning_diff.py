@@ -26,7 +26,7 @@ from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.filters.compare.claims import arguments_looked_at
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.filters.find.number_spans import common, merged, numbers_of, without
-from seccompgen.render.call import difference_text
+from seccompgen.render.call_names import answer_texts, call_text, difference_text
 from seccompgen.verify import SAME, Code, Difference, Meaning, Relation, prove
 
 if TYPE_CHECKING:
@@ -125,8 +125,6 @@ def _settings(left: LoadedFilter, right: LoadedFilter) -> Iterator[ChangedSettin
 def _policy_actions(
     left: LoadedFilter, right: LoadedFilter, abis: Iterable[Abi]
 ) -> Iterator[ChangedSetting]:
-    from seccompgen.render import answer_texts  # noqa: PLC0415 - jinja2
-
     if left.policy is None or right.policy is None:
         return
     kernels = [f"v{one}" if one else "none" for one in (left.policy.kernel, right.policy.kernel)]
@@ -264,8 +262,6 @@ class _Merged:
         sides: tuple[FilterSemantics, FilterSemantics],
     ) -> _Found:
         """Return what was found of the same change, with this program added."""
-        from seccompgen.render import answer_texts  # noqa: PLC0415 - jinja2
-
         before, after = answer_texts(one.left, one.right, abi)
         rules = [
             dict.fromkeys(origin for pair in one.rules if (origin := pair[side])) for side in (0, 1)
@@ -305,8 +301,6 @@ class _Merged:
     def _example(
         self, one: CallClass, nr: int, abi: Abi, sides: tuple[FilterSemantics, FilterSemantics]
     ) -> Example:
-        from seccompgen.render import call_text  # noqa: PLC0415 - jinja2
-
         call = one.example
         if one.arch is None:
             call = _through_a_known_abi(call, abi, sides)

@@ -13,7 +13,7 @@ from seccompgen.core.program import decode
 from seccompgen.filters.find.module import read_module
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.packages import INIT_NAME, holds_program
-from seccompgen.render.call import difference_text
+from seccompgen.render.call_names import difference_text
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, prove
 

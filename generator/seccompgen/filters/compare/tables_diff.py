@@ -12,6 +12,7 @@ from seccompgen.core.word import ARCH, NR
 from seccompgen.filters.compare.meaning_diff import diff_filters
 from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
 from seccompgen.filters.find.load import load_filter
+from seccompgen.render.listing import ret_action
 from seccompgen.verify import Meaning
 from seccompgen.verify.followers import follower
 
@@ -82,8 +83,6 @@ def _answers(
     abi: Abi, side: FilterSemantics, calls: Mapping[int, str]
 ) -> dict[str, _NewCallAnswers]:
     """Return the answers of the program for ``abi`` to calls of that ABI."""
-    from seccompgen.render import ret_action  # noqa: PLC0415 - jinja2
-
     found: dict[str, _NewCallAnswers] = {}
     walk = BoxWalk()
     box = with_field(ALL_CALLS, ARCH, walk.sets.masked(U32, abi.audit_arch))

@@ -17,6 +17,7 @@ from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.filters.find.module import read_module, read_program
 from seccompgen.filters.find.raw_abis import abis_of
 from seccompgen.io.reading import MAX_FILTER, read_input
+from seccompgen.render.listing import ret_action
 from seccompgen.verify import Code, Relation, kernel_objections
 
 if TYPE_CHECKING:
@@ -91,8 +92,6 @@ def _programs(path: Path, content: bytes) -> Iterator[tuple[str, Code]]:
 
 def _answers(name: str, code: Code, tables: Tables) -> Iterator[str]:
     """Yield the answers of a program: sorted by calls, those of other ABIs behind its own."""
-    from seccompgen.render import ret_action  # noqa: PLC0415 - jinja2
-
     abi = ABIS[name]
     lines: set[str] = set()
     whole: dict[tuple[str, str], set[str]] = {}

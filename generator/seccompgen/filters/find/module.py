@@ -20,14 +20,19 @@ from seccompgen.core.model import U32, FilterFlag, Settings
 from seccompgen.core.problems import Problem
 from seccompgen.formats import READABLE
 from seccompgen.io.reading import MAX_FILTER, read_input
+from seccompgen.languages.python import (
+    ModuleForm,
+    inlined_runtime,
+    module_tree,
+    program_module,
+    program_tree,
+)
 from seccompgen.pipeline.packages import INIT_NAME
 from seccompgen.verify import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    from seccompgen.languages.python import Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ class Module:
     consists of but the runtime, the one with install() first, and ``sha256`` is the hash of them.
     """
 
-    form: Form
+    form: ModuleForm
     docstring: str
     programs: Mapping[str, bytes]
     numbers: Mapping[str, int]
@@ -144,8 +149,6 @@ def read_module(path: Path) -> Module:
     is ours if they are the same statements, whatever their layout and their comments. Raises
     InputError otherwise, with the first place that differs. Nothing is run.
     """
-    from seccompgen.languages.python import Form, module_tree, program_module, program_tree  # noqa: PLC0415 - jinja2
-
     main = main_file(path)
     contents = {main: read_input(main, MAX_FILTER)}
     tree = parse_generated(main, contents[main])
@@ -156,10 +159,11 @@ def read_module(path: Path) -> Module:
         settings, actions = _installed(tree.body)
         if path.is_dir():
             former = isinstance(tree.body[1], ast.ImportFrom) and not tree.body[1].module
-            form = Form.FORMER_PACKAGE if former else Form.PACKAGE
+            form = ModuleForm.FORMER_PACKAGE if former else ModuleForm.PACKAGE
             imported = _imported(tree.body)
         else:
-            form = Form.SINGLE_FILE if isinstance(tree.body[1], ast.Import) else Form.MODULE
+            alone = isinstance(tree.body[1], ast.Import)
+            form = ModuleForm.SINGLE_FILE if alone else ModuleForm.MODULE
             programs = _table(tree.body)
     for abi in imported:
         file = path / f"{program_module(abi)}.py"
@@ -188,8 +192,6 @@ def read_program(path: Path) -> tuple[str, bytes]:
     Its docstring names the ABI, so that the file may have any name. Raises InputError as
     `read_module` does.
     """
-    from seccompgen.languages.python import program_tree  # noqa: PLC0415 - jinja2
-
     tree = parse_generated(path, read_input(path, MAX_FILTER))
     with _expecting_ours(path):
         abi = _docstring(tree).split()[3]
@@ -219,13 +221,11 @@ def _is_former_runtime(content: bytes, body: list[ast.stmt]) -> bool:
 
 
 def _require_same_module(
-    main: Path, content: bytes, tree: ast.Module, expected: ast.Module, form: Form
+    main: Path, content: bytes, tree: ast.Module, expected: ast.Module, form: ModuleForm
 ) -> None:
     """Raise InputError unless two modules with install() are the same but for their docstrings."""
-    from seccompgen.languages.python import Form, inlined_runtime  # noqa: PLC0415 - jinja2
-
     here, there = tree.body[1:], expected.body[1:]
-    if form is Form.SINGLE_FILE:
+    if form is ModuleForm.SINGLE_FILE:
         runtime = len(ast.parse(inlined_runtime()).body)
         former = [one for one in _FORMER_RUNTIMES if _is_former_runtime(content, here[:one])]
         if not former:

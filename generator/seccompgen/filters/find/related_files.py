@@ -14,7 +14,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.filters.find.bytecode import is_of_source
 from seccompgen.filters.find.module import parse_generated, require_same
 from seccompgen.io.reading import MAX_FILTER, read_file
-from seccompgen.languages.python import Form
+from seccompgen.languages.python import ModuleForm
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.packages import (
     INIT_NAME,
@@ -59,7 +59,7 @@ def runtime_problems(path: Path, module: Module) -> list[Diagnostic]:
     would import instead of one of these is told as well. The sentences of errors may be missing, as
     the runtime does without them.
     """
-    if module.form is Form.SINGLE_FILE:
+    if module.form is ModuleForm.SINGLE_FILE:
         return []
     files = support_files(path.parent, [module.settings.flags])
     problems = [problem for file in files for problem in _instead_of(file)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.deciding import DecidingRule
 from seccompgen.core.wording import condition_text
-from seccompgen.render import call_name
+from seccompgen.render.call_names import call_name
 
 if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy

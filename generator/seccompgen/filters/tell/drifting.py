@@ -9,7 +9,7 @@ from seccompgen.core.errors import InputError
 from seccompgen.filters.compare.tables_diff import diff_tables
 from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.lint.registry import kinds
-from seccompgen.render.drift import Drift
+from seccompgen.render.drift_report import Drift
 
 if TYPE_CHECKING:
     from pathlib import Path

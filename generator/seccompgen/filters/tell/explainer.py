@@ -32,7 +32,6 @@ from seccompgen.filters.tell.written_call import MOST_ARGUMENTS, call_on, parse_
 from seccompgen.formats import names_no_abi
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.pipeline.one_program import one_program
-from seccompgen.render import listing, ret_action
 from seccompgen.render.explanation import (
     AnswerCase,
     ExplainedCall,
@@ -41,6 +40,7 @@ from seccompgen.render.explanation import (
     ProgramRun,
     Step,
 )
+from seccompgen.render.listing import listing, ret_action
 from seccompgen.verify import Code, Meaning
 from seccompgen.verify.call import Call
 from seccompgen.verify.followers import follower
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from seccompgen.filters.find.box_walk import CallBox
     from seccompgen.filters.tell.written_call import CallOnAbi, WrittenCall
     from seccompgen.pipeline.build import BuildOptions
-    from seccompgen.render import Line
+    from seccompgen.render.listing import ListingLine
     from seccompgen.verify.followers import Follower, Question
 
 _MOST_RUNS = 40
@@ -87,7 +87,7 @@ class _Program(NamedTuple):
     """A program, with what is shown of its instructions."""
 
     code: Code
-    lines: tuple[Line, ...]
+    lines: tuple[ListingLine, ...]
     origins: tuple[tuple[Origin, ...], ...]
 
 

@@ -20,7 +20,7 @@ from seccompgen.filters.tell.summary import summarize
 from seccompgen.pipeline.build import build_policy
 from seccompgen.render.about import settings_text
 from seccompgen.render.decision_tree import decision_tree
-from seccompgen.render.report import Report, ReportedProgram
+from seccompgen.render.report_page import Report, ReportedProgram
 from seccompgen.verify import Method, Proof
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from seccompgen.filters.find.number_spans import common, numbers_of, without
 from seccompgen.filters.find.value_conditions import conditions_of
 from seccompgen.filters.tell.shown_kinds import kind_of_call
 from seccompgen.lint import FilterView, LintedFilter, views_of
-from seccompgen.render import ret_action
+from seccompgen.render.listing import ret_action
 from seccompgen.verify import Code, Meaning, meaning
 from seccompgen.verify.call import Call
 from seccompgen.verify.kernel import constant_allow, rank

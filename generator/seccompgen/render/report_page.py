@@ -113,7 +113,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _CallRow:
     """A call in the table: what is answered, in parts for ABIs that differ, and its cells.
 
     A cell is its letter, its class, and the number of ABIs in a row that it is for.
@@ -125,8 +125,8 @@ class _Row:
     state: str
 
 
-class _Rest(NamedTuple):
-    """Calls that no name stands for, and their answers as a `_Row` has them."""
+class _OtherCalls(NamedTuple):
+    """Calls that no name stands for, and their answers as a `_CallRow` has them."""
 
     subject: str
     entries: tuple[tuple[str, tuple[tuple[AnswerWords, tuple[str, ...]], ...]], ...]
@@ -217,7 +217,7 @@ def _paragraphs(text: str) -> list[list[str]]:
     return [one for one in found if one]
 
 
-def _numbers(summary: FilterSummary) -> Iterator[_Rest]:
+def _numbers(summary: FilterSummary) -> Iterator[_OtherCalls]:
     """Yield what numbers get that have no name, but rules in the policy: alike ones together."""
     alike: dict[Any, list[int]] = defaultdict(list)
     on: dict[Any, set[Way]] = defaultdict(set)
@@ -234,17 +234,17 @@ def _numbers(summary: FilterSummary) -> Iterator[_Rest]:
         count = "a number" if len(numbers) == 1 else f"{len(numbers)} numbers"
         subject = f"{count} without a name, but with rules in the policy: {stretches(spans)}"
         ways = [way for way in summary.ways if way in on[told]]
-        yield _Rest(subject, told, _some_ways(ways, summary.ways))
+        yield _OtherCalls(subject, told, _some_ways(ways, summary.ways))
 
 
-def _rest(summary: FilterSummary) -> Iterator[_Rest]:
+def _rest(summary: FilterSummary) -> Iterator[_OtherCalls]:
     for one in summary.rest:
         words = AnswerWords(one.answer.action, "", False, *letter_of(one.answer.ret))
         told = (("", ((words, rule_of(one.answer)),)),)
-        yield _Rest(one.subject, told, _some_ways(one.ways, summary.ways))
+        yield _OtherCalls(one.subject, told, _some_ways(one.ways, summary.ways))
 
 
-def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[Way]) -> _Row:
+def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[Way]) -> _CallRow:
     """Return the row of a call: what most ABIs answer comes first."""
     ordered = sorted(entries, key=lambda one: -len(one.places))
     having = [place.way for one in ordered for place in one.places]
@@ -268,7 +268,7 @@ def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[Way]) -> _Row
         for cell, alike in groupby(of_way.get(way, ("·", "none")) for way in ways)
     )
     states = {_state(one) for one in ordered}
-    return _Row(name, told, cells, states.pop() if len(states) == 1 else "some")
+    return _CallRow(name, told, cells, states.pop() if len(states) == 1 else "some")
 
 
 def _cell(entry: CallSummary) -> tuple[str, str]:
@@ -283,7 +283,7 @@ def _state(entry: CallSummary) -> str:
     return "some" if len(through) != 1 else "yes" if through.pop() else "no"
 
 
-def _counts(rows: Iterable[_Row]) -> dict[str, int]:
+def _counts(rows: Iterable[_CallRow]) -> dict[str, int]:
     states = [row.state for row in rows]
     return {state: states.count(state) for state in ("yes", "some", "no")} | {"all": len(states)}
 
