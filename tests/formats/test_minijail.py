@@ -92,7 +92,7 @@ def test_the_whole_grammar_converts(name: str) -> None:
 
 
 def test_a_profile_is_written_beside(tmp_path: Path) -> None:
-    for path in DATA.iterdir():
+    for path in filter(Path.is_file, DATA.iterdir()):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     run = inside("convert", "service.policy", "-o", "service.yml", cwd=tmp_path)
     assert run.code == 0, run.err

@@ -12,9 +12,9 @@ from seccompgen.core.foreign import Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.formats import load_policy
 from seccompgen.formats.systemd import reader as systemd
+from seccompgen.formats.systemd.nearest import nearest_units
 from seccompgen.formats.writing import write_files
-from seccompgen.pipeline.build import build_policy
-from seccompgen.pipeline.nearest_units import nearest_units
+from seccompgen.pipeline.build import build_policy, proved_program
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
@@ -46,7 +46,7 @@ ALLOW, EPERM, ENOSYS = (
 def built(directory: Path, text: str) -> Built:
     path = directory / "demo.yml"
     path.write_text(text)
-    return nearest_units([build_policy(path, TABLES)], TABLES, None)[0]
+    return nearest_units([build_policy(path, TABLES)], TABLES, None, proved_program)[0]
 
 
 def drop_in(directory: Path, text: str) -> str:

@@ -133,7 +133,7 @@ def test_all_that_is_wrong_is_told_at_once_with_its_place() -> None:
     with pytest.raises(InputError) as caught:
         translate(WRONG.encode(), "vmm.json", Reading(abis=("x86_64",)), TABLES)
     lines = sorted(one.position.line for one in caught.value.diagnostics if one.position)
-    assert lines == [2, 5, 7, 8, 9, 10, 10, 10, 10, 11, 12]
+    assert lines == [2, 5, 7, 8, 9, 10, 10, 10, 10, 11, 11, 12]
 
 
 KEYS = ["filter", "match_action", "mismatch_action", "syscall", "args", "index"]

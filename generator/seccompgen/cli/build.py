@@ -167,9 +167,10 @@ def build(
                 objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
                 built = build_policies(policies, tables, arches, report, objective, how, reading)
                 if nearest:
-                    from seccompgen.pipeline.nearest_units import nearest_units  # noqa: PLC0415
+                    from seccompgen.formats.systemd.nearest import nearest_units  # noqa: PLC0415
+                    from seccompgen.pipeline.build import proved_program  # noqa: PLC0415
 
-                    built = nearest_units(built, tables, reading.systemd)
+                    built = nearest_units(built, tables, reading.systemd, proved_program)
                 if report_only:
                     built = report_only_filters(built, tables, form)
                 files = filter_files(built, tables, directory, form, how, reading.systemd)

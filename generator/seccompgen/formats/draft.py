@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path as Directory
 from typing import TYPE_CHECKING, Any
 
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.problems import Problem
 from seccompgen.io.file_reach import read_named
 from seccompgen.io.reading import decode_text
 from seccompgen.policy.document import MAX_POLICY, Document
@@ -14,7 +17,8 @@ from seccompgen.policy.document import MAX_POLICY, Document
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from seccompgen.core.errors import Diagnostic, Position
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.foreign import Reading
     from seccompgen.policy.document import Path
 
 
@@ -72,6 +76,18 @@ class Draft:
         """Say something above the group that was added last."""
         self.remarks[len(self._data["syscalls"]) - 1] = text
 
+    def note(self, text: str, position: Position, kind: Problem) -> None:
+        """Note what is worth knowing of the file, but no error."""
+        self.notes.append(Diagnostic(text, position, kind))
+
+    def abis(self, reading: Reading, why: str) -> list[Abi]:
+        """Return the ABIs that the reader names; x86_64, with a note that says ``why``, if none."""
+        if reading.abis:
+            return [ABIS[name] for name in dict.fromkeys(reading.abis)]
+        text = f"{why}: read for x86_64, name another ABI with --for"
+        self.note(text, Position(self.file), Problem.ABI_NEEDED)
+        return [ABIS["x86_64"]]
+
     def read(self, path: Directory) -> str:
         """Return the text of another file that this one names, or that lies beside it.
 
@@ -93,8 +109,20 @@ class Draft:
 
     def document(self) -> Document:
         """Return what was said so far, as a document."""
-        from seccompgen.core.errors import Position  # noqa: PLC0415
-
         start = {(): Position(self.file, 1, 1)}
         data = {"syscalls": [], **self._data}
         return Document(self.file, data, self._keys, start | self._values)
+
+
+def chosen(names: Sequence[str], wanted: str | None, at: Position) -> str:
+    """Return the name that is ``wanted``, or the only one; raise InputError if it is not clear."""
+    if wanted is None and len(names) == 1:
+        return names[0]
+    if wanted is not None and wanted in names:
+        return wanted
+    listed = ", ".join(names)
+    text = "has several filters: name one with --filter, or let convert write all of them with "
+    text += f"-o DIR/: {listed}"
+    if wanted is not None:
+        text = f"has no filter {wanted!r}{did_you_mean(wanted, names)}, but {listed}"
+    raise InputError(Diagnostic(text, at, Problem.SEVERAL_FILTERS))

@@ -14,7 +14,6 @@ from seccompgen.core.problems import Problem
 from seccompgen.formats.audit.records import parse_record, record_in
 from seccompgen.formats.draft import Draft
 from seccompgen.formats.observed import Observed
-from seccompgen.formats.targets import target_abis
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
@@ -39,7 +38,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
             elif name := _ENRICHED.search(line):
                 if enriched is None:
                     why = "the operator's lines do not say their architecture"
-                    enriched = target_abis(reading, draft, why)[0]
+                    enriched = draft.abis(reading, why)[0]
                 _add_name(name["name"], enriched, observed, where, tables)
         except InputError as error:
             errors += error.diagnostics

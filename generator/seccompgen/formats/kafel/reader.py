@@ -27,7 +27,6 @@ from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position,
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32
 from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft
-from seccompgen.formats.exact import ExactRules, is_other_abis
 from seccompgen.formats.kafel.calls import ARCHITECTURES, kafel_calls
 from seccompgen.formats.kafel.conditions import (
     Condition,
@@ -35,9 +34,9 @@ from seccompgen.formats.kafel.conditions import (
     KafelSyntaxError,
     Side,
 )
+from seccompgen.formats.kafel.exact import ExactRules, is_other_abis
 from seccompgen.formats.kafel.nsjail import policy_of_config
 from seccompgen.formats.kafel.text import Source, Word, Words
-from seccompgen.formats.targets import target_abis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -99,7 +98,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     if not parser.main and not parser.policies and not parser.default and not parser.errors:
         text = "there is no statement, which kafel refuses; write DEFAULT and an action"
         parser.fail(text, Position(file, 1, 1), Problem.MALFORMED_FILE)
-    abis = target_abis(reading, draft, "kafel compiles a policy for the machine that it runs on")
+    abis = draft.abis(reading, "kafel compiles a policy for the machine that it runs on")
     default = parser.default or ("kill_thread", Position(file, 1, 1))
     draft.setting("default_action", *default)
     draft.setting("bad_arch_action", "kill_thread", Position(file, 1, 1))
@@ -462,7 +461,7 @@ class _Rules:
             condition = self._known[id(call)]
         if condition is False:
             text = f"this rule for {name} never matches: its condition never holds"
-            self.draft.notes.append(Diagnostic(text, at, Problem.RULE_SKIPPED))
+            self.draft.note(text, at, Problem.RULE_SKIPPED)
         elif is_other_abis(number, self.table):
             text = f"{number:#x} is a call of another ABI beside {self.table.abi.name}, where "
             self._fail(f"{text}policies have rules of their own", at, Problem.FOREIGN_NUMBER)

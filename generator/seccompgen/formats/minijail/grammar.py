@@ -19,15 +19,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from seccompgen.core.abis import find_abi
 from seccompgen.core.errors import Diagnostic, Position
 from seccompgen.core.model import U64
 from seccompgen.core.problems import Problem
+from seccompgen.formats.numbered import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _T = TypeVar("_T")
 MOST_NESTED = 50
@@ -85,21 +86,42 @@ class Constant:
         return int(self.text, base)
 
 
-@dataclass(frozen=True, slots=True)
-class Complement:
-    """``~value``."""
+class Value(NamedTuple):
+    """A value in our language, with its constants; ``number`` is what it is by those of names."""
 
-    value: Value
-
-
-@dataclass(frozen=True, slots=True)
-class Union:
-    """``value | value``."""
-
-    values: tuple[Value, ...]
+    text: str
+    constants: tuple[Constant, ...]
+    number: Callable[[Callable[[str], int | None]], int | None]
 
 
-Value: TypeAlias = Constant | Complement | Union
+def _constant_value(one: Constant) -> Value:
+    number = one.number
+    if number is None or (number < 0 and one.text[1] != "0"):
+        text = one.text
+    else:
+        text = f"{number:#x}" if "x" in one.text.lower() else str(number)
+    return Value(text, (one,), lambda find: find(one.text) if number is None else number)
+
+
+def _complement(value: Value) -> Value:
+    def number(find: Callable[[str], int | None]) -> int | None:
+        found = value.number(find)
+        return None if found is None else ~found
+
+    return Value(f"~{value.text}", value.constants, number)
+
+
+def _union(values: Sequence[Value]) -> Value:
+    def number(find: Callable[[str], int | None]) -> int | None:
+        found = 0
+        for one in values:
+            if (part := one.number(find)) is None:
+                return None
+            found |= part
+        return found
+
+    constants = tuple(constant for one in values for constant in one.constants)
+    return Value(f"({' | '.join(one.text for one in values)})", constants, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,23 +161,10 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedCall:
-    """A call, and the ABIs that it is named for, None for all.
-
-    ``elsewhere`` are architectures that it is named for and that nobody knows.
-    """
-
-    name: str
-    position: Position
-    abis: frozenset[str] | None = None
-    elsewhere: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Filter:
     """``calls: filter``; ``braced`` tells if the cases stand in braces."""
 
-    calls: tuple[NamedCall, ...]
+    calls: tuple[Call, ...]
     cases: tuple[Case, ...]
     braced: bool
     position: Position
@@ -181,11 +190,16 @@ class _WrongError(Exception):
         self.diagnostic = Diagnostic(text, position, Problem.WRONG_STATEMENT)
 
 
-def statements(text: str, file: str, problems: list[Diagnostic]) -> Iterator[Statement]:
-    """Yield the statements of a policy; what is wrong with others is added to ``problems``."""
+def statements(
+    text: str, file: str, problems: list[Diagnostic], elsewhere: dict[str, Position]
+) -> Iterator[Statement]:
+    """Yield the statements of a policy; what is wrong with others is added to ``problems``.
+
+    ``elsewhere`` gets the architectures that calls are named for and that nobody knows.
+    """
     for tokens, end in _lines(text, file, problems):
         try:
-            yield _Parser(tokens, end).statement()
+            yield _Parser(tokens, end, elsewhere).statement()
         except _WrongError as error:
             problems.append(error.diagnostic)
 
@@ -194,7 +208,7 @@ def frequencies(text: str, file: str, problems: list[Diagnostic]) -> Iterator[tu
     """Yield each call with its count from a file of lines ``call: count``."""
     for tokens, end in _lines(text, file, problems):
         try:
-            yield _Parser(tokens, end).frequency()
+            yield _Parser(tokens, end, {}).frequency()
         except _WrongError as error:
             problems.append(error.diagnostic)
 
@@ -231,7 +245,8 @@ def _lines(
 class _Parser:
     """One statement, token after token."""
 
-    def __init__(self, tokens: list[Token], end: Position) -> None:
+    def __init__(self, tokens: list[Token], end: Position, elsewhere: dict[str, Position]) -> None:
+        self._elsewhere = elsewhere
         self._tokens = tokens
         self._end = end
         self._at = 0
@@ -319,20 +334,16 @@ class _Parser:
         self._take("}", "a closing brace")
         return found
 
-    def _call(self) -> NamedCall:
+    def _call(self) -> Call:
         name, where = self._kind("word", "the name of a system call")
         if "@" in name:
             text = f"{name} is a group of minijail's constants.json, which is not here: list calls"
             raise _WrongError(text, where)
-        return NamedCall(name, where, *(self._arches() if self._is("[") else ()))
+        return Call(name, where, self._arches(where) if self._is("[") else None)
 
-    def _arches(self) -> tuple[frozenset[str] | None, tuple[str, ...]]:
-        """Return the ABIs of ``arch=x86_64,arm``, and the names that are those of none.
-
-        There is None in place of ABIs if no ``arch`` is among the keys.
-        """
+    def _arches(self, call: Position) -> frozenset[str] | None:
+        """Return the ABIs of ``arch=x86_64,arm``, None if no ``arch`` is among the keys."""
         found: frozenset[str] | None = None
-        elsewhere: list[str] = []
         while True:
             key, where = self._kind("word", "a key such as arch")
             self._take("=", "an equals sign")
@@ -341,7 +352,8 @@ class _Parser:
                 name, _ = self._kind("word", "the name of an architecture")
                 abi = find_abi(name)
                 names += [abi.name] if abi else []
-                elsewhere += [] if abi else [name]
+                if not abi:
+                    self._elsewhere.setdefault(name, call)
                 if not self._is(","):
                     break
             if key != "arch" or found is not None:
@@ -351,7 +363,7 @@ class _Parser:
             if not self._is(";"):
                 break
         self._take("]", "a closing bracket")
-        return found, tuple(elsewhere)
+        return found
 
     # --- filters -----------------------------------------------------------------------------
 
@@ -411,7 +423,7 @@ class _Parser:
         values = [self._constant()]
         while self._is("|"):
             values.append(self._constant())
-        return values[0] if len(values) == 1 else Union(tuple(values))
+        return values[0] if len(values) == 1 else _union(values)
 
     def _constant(self) -> Value:
         complement = self._is("~")
@@ -427,8 +439,8 @@ class _Parser:
             if found.kind not in {"number", "word"}:
                 raise self._missing("a number or the name of a constant")
             self._at += 1
-            value = _checked(Constant(found.text, found.position))
-        return Complement(value) if complement else value
+            value = _constant_value(_checked(Constant(found.text, found.position)))
+        return _complement(value) if complement else value
 
 
 def _checked(constant: Constant) -> Constant:

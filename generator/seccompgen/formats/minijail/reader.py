@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,14 @@ from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64
 from seccompgen.core.problems import Problem
-from seccompgen.formats.by_number import Call, NumberedPolicy, NumberedRule
 from seccompgen.formats.draft import Draft
 from seccompgen.formats.minijail.grammar import (
     ACTIONS,
-    Complement,
-    Constant,
     Filter,
-    Union,
     frequencies,
     statements,
 )
+from seccompgen.formats.numbered import Call, NumberedPolicy, NumberedRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,9 +41,7 @@ if TYPE_CHECKING:
         ActionText,
         Atom,
         Condition,
-        NamedCall,
         Setting,
-        Value,
     )
 
 _USUAL = ("x86_64", "aarch64")
@@ -61,10 +57,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     reader.read_file(text, file)
     policy = NumberedPolicy(reader.default(), "kill_thread")
     filters = reader.filters
-    policy.rules += [
-        NumberedRule("", tuple(Call(c.name, c.position, c.abis) for c in one.calls), one.position)
-        for one in filters
-    ]
+    policy.rules += [NumberedRule("", one.calls, one.position) for one in filters]
     abis = policy.abis(reading.abis, _USUAL, tables)
     reader.problems += policy.unknown_calls(abis, tables)
     policy.rules = list(reader.rules(abis))
@@ -97,11 +90,9 @@ class _Reader:
         self._including = (*self._including, os.path.realpath(file))
         first = Position(file, 1, 1)
         elsewhere: dict[str, Position] = {}
-        for one in statements(text, file, self.problems):
+        for one in statements(text, file, self.problems, elsewhere):
             if isinstance(one, Filter):
                 self.filters.append(one)
-                for call in one.calls:
-                    elsewhere = {**dict.fromkeys(call.elsewhere, call.position), **elsewhere}
             elif one.keyword == "@denylist":
                 denies = True
                 self._denylist = True
@@ -146,10 +137,10 @@ class _Reader:
                     noted.add(call.name)
                     text = f"{call.name} has a statement at {seen[call.name]} already: "
                     text += "libminijail refuses a second one, or lets the first decide alone"
-                    self.draft.notes.append(Diagnostic(text, call.position, Problem.TOOLS_DIFFER))
+                    self.draft.note(text, call.position, Problem.TOOLS_DIFFER)
                 seen.setdefault(call.name, call.position)
-            if any(when is None for _, when, _ in cases):
-                if any(when is None for _, when, _ in cases[:-1]):
+            if any(case.when is None for case in cases):
+                if any(case.when is None for case in cases[:-1]):
                     self._wrong("what follows an action without a condition decides nothing", one)
                 always |= {
                     (call.name, abi): call.position
@@ -157,26 +148,24 @@ class _Reader:
                     for abi in ([abi.name for abi in abis] if call.abis is None else call.abis)
                 }
             self._note_dropped(one, cases, said)
-            calls = tuple(Call(c.name, c.position, c.abis) for c in one.calls)
-            for action, when, where in cases:
-                yield NumberedRule(action, calls, where, when)
+            yield from cases
 
     def _note_dropped(
         self,
         one: Filter,
-        cases: Sequence[tuple[str, Callable[[int], str] | None, Position]],
+        cases: Sequence[NumberedRule],
         said: dict[str, set[str]],
     ) -> None:
         """Note where a plain allow ends what is said of a call: ``said`` are its actions so far."""
         for call in one.calls:
             actions = said.setdefault(call.name, set())
-            for action, when, where in cases:
-                if when is None and action == "allow" and actions - {"allow"}:
+            for case in cases:
+                if case.when is None and case.action == "allow" and actions - {"allow"}:
                     text = f"{call.name} ends with a plain allow, for which "
                     text += "compile_seccomp_policy.py forgets the conditions before it, and lets "
                     text += "the call through always; it keeps them before `arg0 >= 0; allow`"
-                    self.draft.notes.append(Diagnostic(text, where, Problem.TOOLS_DIFFER))
-                actions.add(action)
+                    self.draft.note(text, case.position, Problem.TOOLS_DIFFER)
+                actions.add(case.action)
 
     # --- settings ----------------------------------------------------------------------------
 
@@ -223,9 +212,7 @@ class _Reader:
             path = beside / Path(named).name
             if os.path.exists(path):  # noqa: PTH110
                 text = f"{named} is not there: {path} is read instead"
-                self.draft.notes.append(
-                    Diagnostic(text, one.value.position, Problem.INCLUDE_ELSEWHERE)
-                )
+                self.draft.note(text, one.value.position, Problem.INCLUDE_ELSEWHERE)
         self._files += 1
         if self._files > _MOST_FILES:
             self._wrong(f"more than {_MOST_FILES} files are included", one.position)
@@ -243,7 +230,7 @@ class _Reader:
 
     def _require_open(
         self,
-        call: NamedCall,
+        call: Call,
         one: Filter,
         abis: Sequence[Abi],
         always: dict[tuple[str, str], Position],
@@ -256,10 +243,8 @@ class _Reader:
                 self._wrong(text, call.position or one.position)
                 return
 
-    def _cases(
-        self, one: Filter, abis: Sequence[Abi]
-    ) -> Iterator[tuple[str, Callable[[int], str] | None, Position]]:
-        """Yield (our action, the condition by the bits of a word, its place) of each case."""
+    def _cases(self, one: Filter, abis: Sequence[Abi]) -> Iterator[NumberedRule]:
+        """Yield the rule that each case is."""
         for case in one.cases:
             action, condition = case.action, case.condition
             if self._denylist and (action is None or action.name != "errno"):
@@ -268,12 +253,14 @@ class _Reader:
             if alone and condition and action and action.errno and not self._denylist:
                 text = "allowed where the condition holds, as minijail0(5) has it; "
                 text += "compile_seccomp_policy.py returns the errno there"
-                self.draft.notes.append(Diagnostic(text, action.position, Problem.TOOLS_DIFFER))
-                yield "allow", self._when(condition, one, abis), case.position
-                yield self._action(action, abis), None, action.position
+                self.draft.note(text, action.position, Problem.TOOLS_DIFFER)
+                allowed = self._when(condition, one, abis)
+                yield NumberedRule("allow", one.calls, case.position, allowed)
+                yield NumberedRule(self._action(action, abis), one.calls, action.position)
             else:
                 when = self._when(condition, one, abis) if condition else None
-                yield self._action(action, abis) if action else "allow", when, case.position
+                answer = self._action(action, abis) if action else "allow"
+                yield NumberedRule(answer, one.calls, case.position, when)
 
     def _action(self, action: ActionText, abis: Sequence[Abi]) -> str:
         if action.errno is None:
@@ -292,7 +279,7 @@ class _Reader:
         delivered = min(number & RET_DATA_MAX, ERRNO_MAX)
         if number != delivered:
             text = f"the kernel delivers errno {delivered} for {action.errno.text}"
-            self.draft.notes.append(Diagnostic(text, action.position, Problem.TOOLS_DIFFER))
+            self.draft.note(text, action.position, Problem.TOOLS_DIFFER)
         return f"errno({delivered})"
 
     def _when(self, condition: Condition, one: Filter, abis: Sequence[Abi]) -> Callable[[int], str]:
@@ -308,20 +295,21 @@ class _Reader:
     def atom_text(self, atom: Atom, abis: Sequence[Abi]) -> str:
         """Return an atom in our language, for ABIs whose words have one length."""
         bits = abis[0].bits if abis else 64
-        side, value = f"u{bits}(arg{atom.argument})", _value_text(atom.value)
+        side, value = f"u{bits}(arg{atom.argument})", atom.value.text
         self._require_fit(atom, abis)
         if atom.op == "in":
             return f"not {side} & ~{value}"
         if atom.op == "&":
             return f"{side} & {value}"
         if atom.op in _ORDERS:
-            numbers = [_number(atom.value, abi, self.tables) for abi in abis]
+            of = self.tables.facts.value
+            numbers = [atom.value.number(partial(of, abi=abi)) for abi in abis]
             if any(number is not None and number < 0 for number in numbers):
                 value = f"({value} & {U64 if bits == 64 else U32:#x})"
         return f"{side} {atom.op} {value}"
 
     def _require_fit(self, atom: Atom, abis: Sequence[Abi]) -> None:
-        for constant in _constants(atom.value):
+        for constant in atom.value.constants:
             number = constant.number
             if number is None and constant.text not in self.tables.facts.constants:
                 hint = did_you_mean(constant.text, self.tables.facts.constant_names)
@@ -340,52 +328,3 @@ def _condition_text(reader: _Reader, condition: Condition, abis: Sequence[Abi]) 
     ]
     text = " or ".join(parts)
     return f"not ({text})" if condition.negated else text
-
-
-def _value_text(value: Value) -> str:
-    match value:
-        case Constant(text):
-            number = value.number
-            if number is None:
-                return text
-            return (
-                text
-                if number < 0 and text[1] != "0"
-                else f"{number:#x}"
-                if "x" in text.lower()
-                else str(number)
-            )
-        case Complement(inner):
-            return f"~{_value_text(inner)}"
-        case Union(values):
-            return f"({' | '.join(map(_value_text, values))})"
-
-
-def _constants(value: Value) -> Iterator[Constant]:
-    match value:
-        case Constant():
-            yield value
-        case Complement(inner):
-            yield from _constants(inner)
-        case Union(values):
-            for one in values:
-                yield from _constants(one)
-
-
-def _number(value: Value, abi: Abi, tables: Tables) -> int | None:
-    """Return what a value is on an ABI, None if a name has no value there."""
-    match value:
-        case Constant(text):
-            return tables.facts.value(text, abi) if value.number is None else value.number
-        case Complement(inner):
-            found = _number(inner, abi, tables)
-            return None if found is None else ~found
-        case Union(values):
-            joined = 0
-            for one in values:
-                part = _number(one, abi, tables)
-                if part is None:
-                    return None
-                joined |= part
-            return joined
-    raise AssertionError(value)

@@ -116,9 +116,9 @@ class ProfileEntry:
     names: tuple[tuple[str, Position], ...]
     action: Action
     matches: tuple[Match, ...]
-    includes: Where
-    excludes: Where
     position: Position
+    includes: Where = Where()
+    excludes: Where = Where()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +130,14 @@ class Profile:
     """
 
     default: Action
-    architectures: tuple[tuple[Abi, Position], ...] | None
-    machines: tuple[tuple[Abi, tuple[Abi, ...], Position], ...]
-    flags: FilterFlag | None
     entries: tuple[ProfileEntry, ...]
-    listener: Position | None
     position: Position
     default_position: Position
     flags_position: Position
+    architectures: tuple[tuple[Abi, Position], ...] | None = None
+    machines: tuple[tuple[Abi, tuple[Abi, ...], Position], ...] = ()
+    flags: FilterFlag | None = None
+    listener: Position | None = None
 
 
 def parse_profile(document: Document, runtime: Runtime, notes: list[Diagnostic]) -> Profile:
@@ -207,14 +207,14 @@ class _Form:
             return None
         return Profile(
             default,
-            architectures or None,
-            machines,
-            flags,
             tuple(entries),
-            self._at(listener) if listener else None,
             self._at(base),
             self._at(top["defaultAction"]),
             self._at(top["flags"]) if "flags" in top else self._at(base),
+            architectures or None,
+            machines,
+            flags,
+            self._at(listener) if listener else None,
         )
 
     def _base(self) -> tuple[Path, dict[str, Any] | None]:
@@ -270,7 +270,7 @@ class _Form:
         if action is None or len(self.problems) > known:
             return None
         return ProfileEntry(
-            tuple(named), action, tuple(matches), includes, excludes, self._at(path)
+            tuple(named), action, tuple(matches), self._at(path), includes, excludes
         )
 
     def _match(self, path: Path) -> Match | None:

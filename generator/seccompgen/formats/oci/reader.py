@@ -19,11 +19,10 @@ from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.core.tables import release
 from seccompgen.core.text import some
-from seccompgen.formats.draft import Draft, Entry
+from seccompgen.formats.draft import Draft, Entry, chosen
 from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats
 from seccompgen.formats.oci.form import Profile, parse_profile
 from seccompgen.formats.oci.kubernetes import is_template, objects
-from seccompgen.formats.several import chosen
 from seccompgen.policy.document import read_document
 from seccompgen.policy.json_text import require_json
 
@@ -85,7 +84,7 @@ def _one_of(text: str, wanted: str | None, draft: Draft) -> str:
     if found.others:
         what = f"left out, since they are no profiles: {some([name for name, _ in found.others])}"
         where = Position(draft.file, found.others[0][1], 1)
-        draft.notes.append(Diagnostic(what, where, Problem.RULE_SKIPPED))
+        draft.note(what, where, Problem.RULE_SKIPPED)
     name = chosen([one.name for one in found.profiles], wanted, Position(draft.file))
     return next(one.text for one in found.profiles if one.name == name)
 
@@ -257,7 +256,7 @@ class _Translation:
                     "one argument is compared twice, so runtimes make a rule of each comparison "
                     "here: any one that holds is enough"
                 )
-                self.draft.notes.append(Diagnostic(text, where, Problem.WRONG_VALUE))
+                self.draft.note(text, where, Problem.WRONG_VALUE)
 
     def _rules(
         self, kept: dict[str, tuple[ProfileEntry, ...]], abis: Sequence[Abi]
@@ -308,7 +307,7 @@ class _Translation:
                 text = (
                     f"Linux {self.tables.tag} has no {some(strange)}: skipped, as runtimes skip it"
                 )
-                self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
+                self.draft.note(text, where, Problem.CALL_SKIPPED)
 
     def _note_kernel(self) -> None:
         for entry in self.profile.entries:
@@ -360,7 +359,7 @@ class _Translation:
                 "who gets the listener is for whoever installs the filter to say: listenerPath and "
             )
             text += "listenerMetadata are not part of a policy"
-            self.draft.notes.append(Diagnostic(text, profile.listener, Problem.NO_LISTENER))
+            self.draft.note(text, profile.listener, Problem.NO_LISTENER)
 
     def _write_entrances(self, rules: Sequence[AbiRules], last: dict[str, int]) -> None:
         """Say all of socketcall and ipc, so that nothing else here says something of them."""
@@ -456,7 +455,7 @@ class _Translation:
             if not last[name]:
                 text = f"the profile names no call of {name}: numbers that no call has get ENOSYS "
                 text += f"here, and {default} from runc"
-                self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
+                self.draft.note(text, where, Problem.CALL_SKIPPED)
                 continue
             later = tuple(call for nr, call in sorted(table.names.items()) if nr > last[name])
             above.setdefault(later, []).append(name)
@@ -479,7 +478,7 @@ class _Translation:
         if last - base >= 1 << 16 or len(gaps) > _MOST_GAPS:
             text = f"numbers below {last:#x} that no call of {name} has get ENOSYS here, and "
             text += f"{default} from runc"
-            self.draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
+            self.draft.note(text, where, Problem.CALL_SKIPPED)
             gaps = []
         if name in {"s390", "s390x"}:
             self.draft.rule(str(_ENOSYS), [Entry(0, where)], where, arches=[name])

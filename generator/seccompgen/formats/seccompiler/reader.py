@@ -1,10 +1,21 @@
-"""Read the JSON of seccompiler, which Firecracker has its filters in.
+"""Filters of seccompiler, and of Firecracker, which are objects of JSON.
 
-A file holds filters by name, one of which is read. The rules of a call are alternatives: it gets
-the filter's one action where all ``args`` of one of them hold, and the mismatch action elsewhere.
-So a rule without ``args`` says nothing beside one of the same call that has them, as in
-seccompiler, and there is a note. ``dword`` compares the low half of an argument, ``qword`` all of
-it. Calls through other ABIs end the process, but for those of x32, whose numbers no rule has.
+    file       {name: filter, ...}
+    filter     {"mismatch_action": action, "match_action": action, "filter": [rule, ...]}
+    rule       {"syscall": name, "args": [condition, ...]}, without args for every call
+    condition  {"index": 0 to 5, "type": dword or qword, "op": operator, "val": number}
+    operator   eq ne lt le gt ge, or {"masked_eq": mask}
+    action     allow trap log kill_thread kill_process, {"errno": number}, {"trace": number}
+
+A call gets ``match_action`` if all args of one of its rules hold, and ``mismatch_action`` if not.
+``dword`` compares the low word alone. If a call has rules with args, its rules without say nothing.
+Calls through other ABIs end the process; those of x32 are numbers without a rule.
+
+Newer Firecrackers compile the same files with libseccomp (``--runtime libseccomp``). There all
+comparisons are of 64 bits but ``eq`` of a ``dword``; a rule without args decides its call alone;
+calls that the machine lacks are skipped; other ABIs get kill_thread.
+
+Sources: rust-vmm/seccompiler; Firecracker's src/seccompiler since its pull request 4926.
 """
 
 from __future__ import annotations
@@ -12,36 +23,142 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.core.errors import Diagnostic, InputError, did_you_mean
+from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.foreign import Runtime
-from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, Action, Op
 from seccompgen.core.problems import Problem
-from seccompgen.formats.by_number import Call, NumberedPolicy, NumberedRule
-from seccompgen.formats.draft import Draft
+from seccompgen.formats.draft import Draft, chosen
+from seccompgen.formats.numbered import NUMBERED_ABIS, Call, NumberedPolicy, NumberedRule
+from seccompgen.formats.oci.form import Match, Profile, ProfileEntry
 from seccompgen.formats.oci.reader import write_profile
-from seccompgen.formats.seccompiler.firecracker import profile_of, read_otherwise
-from seccompgen.formats.several import chosen
 from seccompgen.policy.document import read_document
+from seccompgen.policy.form import (
+    Form,
+    key,
+    keyed,
+    keys_of,
+    list_of,
+    maybe,
+    needed_keys,
+    parsed,
+    section,
+    text,
+    with_keys,
+)
 from seccompgen.policy.json_text import require_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.policy.document import Document, Path
-
-_USUAL = ("x86_64", "aarch64", "riscv64")
-"""The ABIs that a filter is for if nobody says: those of these that have all its calls."""
+    from seccompgen.policy.document import Document
+    from seccompgen.policy.form import Fault
 
 _PLAIN_ACTIONS = ("allow", "trap", "log", "kill_thread", "kill_process")
 _DATA_ACTIONS = {"errno": ERRNO_MAX, "trace": RET_DATA_MAX}
-_RELATIONS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_RELATIONS = {op.name.lower(): op for op in (Op.EQ, Op.NE, Op.LT, Op.LE, Op.GT, Op.GE)}
 _BITS = {"dword": 32, "qword": 64}
-_MISMATCH = ("mismatch_action", "default_action")
-_MATCH = ("match_action", "filter_action")
+
+
+def _action(value: object) -> str:
+    """Return an action in our words."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, data),) = value.items()
+        if kind in _DATA_ACTIONS:
+            if not _is_number(data, U32):
+                raise ValueError(f"{kind} takes a number of 32 bits, not {data!r}")
+            # seccompiler cuts it to 16 bits, and the kernel delivers errno up to 4095.
+            return f"{kind}({min(data & RET_DATA_MAX, _DATA_ACTIONS[kind])})"
+        value = kind if data is None else value
+    if isinstance(value, str) and value in _PLAIN_ACTIONS:
+        return value
+    known = ", ".join((*_PLAIN_ACTIONS, '{"errno": 1}', '{"trace": 1}'))
+    raise ValueError(f"{value!r} is no action of seccompiler: {known}")
+
+
+def _operator(value: Any) -> tuple[Op, int | None]:
+    """Return an operator, with its mask if it has one."""
+    single = isinstance(value, dict) and len(value) == 1
+    name, mask = next(iter(value.items())) if single else (value, None)
+    if name == "masked_eq" and _is_number(mask, U64):
+        return Op.MASKED_EQ, mask
+    # A name that takes nothing may be a key of null, as serde has it.
+    if mask is None and isinstance(name, str) and name in _RELATIONS:
+        return _RELATIONS[name], None
+    known = ", ".join((*_RELATIONS, '{"masked_eq": 1}'))
+    raise ValueError(f"'op' must be one of {known}")
+
+
+def _bits(value: object) -> int:
+    if isinstance(value, str) and value in _BITS:
+        return _BITS[value]
+    raise ValueError("'type' must be dword or qword")
+
+
+def _is_number(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _number(most: int, what: str) -> Form:
+    def parse(value: object) -> object:
+        if _is_number(value, most):
+            return value
+        raise ValueError(f"a number {what} is needed, not {value!r}")
+
+    return parsed(parse)
+
+
+@with_keys
+class _Condition:
+    index: int = key(_number(5, "of 0 to 5"))
+    type: int = key(parsed(_bits))
+    op: tuple[Op, int | None] = key(parsed(_operator))
+    val: int = key(_number(U64, "of 64 bits"))
+    comment: str | None = key(maybe(text), default=None)
+
+    def text(self) -> str:
+        """Return the condition in our language, as seccompiler compares."""
+        full, (op, mask) = (1 << self.type) - 1, self.op
+        side, value = f"u{self.type}(arg{self.index})", self.val & full
+        if mask is None:
+            return f"{side} {op.value} {value:#x}"
+        return f"{side} & {mask & full:#x} == {value & mask:#x}"
+
+    def match(self, where: Position) -> Match:
+        """Return the comparison that libseccomp makes."""
+        op, mask = self.op
+        mask = U32 if op is Op.EQ and self.type == 32 else mask
+        if mask is None:
+            return Match(self.index, op, self.val, 0, where)
+        return Match(self.index, Op.MASKED_EQ, mask, self.val, where)
+
+    @property
+    def differs(self) -> bool:
+        """True if libseccomp compares other bits."""
+        op, mask = self.op
+        return self.type == 32 and (op not in {Op.EQ, Op.MASKED_EQ} or (mask or 0) > U32)
+
+
+@with_keys
+class _Rule:
+    syscall: str = key(text)
+    args: tuple[_Condition, ...] | None = key(maybe(list_of(section(_Condition), 1)), default=None)
+    comment: str | None = key(maybe(text), default=None)
+
+
+@with_keys
+class _Filter:
+    mismatch_action: str | None = key(parsed(_action), default=None)
+    default_action: str | None = key(parsed(_action), default=None)
+    match_action: str | None = key(parsed(_action), default=None)
+    filter_action: str | None = key(parsed(_action), default=None)
+    filter: tuple[_Rule, ...] = key(list_of(section(_Rule)))
+
+
+_check_filter = keyed(keys_of(_Filter), needed_keys(_Filter))
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
@@ -52,29 +169,22 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     document = read_document(text.encode(), file)
     require_json(text, file)
     name = chosen([*_filters(document)], reading.thread, document.position(()))
-    reader = _Reader(document)
-    policy = reader.policy((name,))
-    if policy is None:
-        raise InputError(*reader.problems)
+    reader = _Reader(document, name)
+    policy = reader.policy()
     draft = Draft(file, notes=reader.notes)
-    abis = policy.abis(reading.abis, _USUAL, tables)
+    abis = policy.abis(reading.abis, NUMBERED_ABIS, tables)
     if reading.runtime is Runtime.LIBSECCOMP:
-        reader.problems += policy.unknown_calls(_nowhere(policy, abis, tables), tables)
-        if reader.problems:
-            raise InputError(*reader.problems)
+        reader.require(policy.unknown_calls(_nowhere(policy, abis, tables), tables))
         draft.notes.clear()
         named = replace(reading, abis=tuple(abi.name for abi in abis))
-        profile = profile_of(document, name, policy.default[0], reader.match)
-        write_profile(profile, draft, named, tables)
+        write_profile(reader.profile(), draft, named, tables)
         return draft
-    reader.problems += policy.unknown_calls(abis, tables)
-    if reader.problems:
-        raise InputError(*reader.problems)
+    reader.require(policy.unknown_calls(abis, tables))
     policy.say(draft, abis, tables)
-    if where := read_otherwise(document, name):
+    if where := reader.read_otherwise():
         text = "libseccomp, which newer Firecrackers have their filters from, reads this otherwise:"
         text += " say --runtime libseccomp for these"
-        draft.notes.append(Diagnostic(text, where, Problem.TOOLS_DIFFER))
+        draft.note(text, where, Problem.TOOLS_DIFFER)
     return draft
 
 
@@ -102,162 +212,103 @@ def _filters(document: Document) -> dict[str, Any]:
 
 
 class _Reader:
-    """One filter of a document; ``problems`` and ``notes`` are what was found in it.
+    """The filter ``name`` of a document; ``notes`` are about what is in it.
 
-    ``match`` is the action of its rules.
+    Each of ``rules`` has its place, and is None if something is wrong with it.
     """
 
-    def __init__(self, document: Document) -> None:
-        self._document = document
-        self.match = "allow"
-        self.problems: list[Diagnostic] = []
+    def __init__(self, document: Document, name: str) -> None:
+        self._document, self._name = document, name
         self.notes: list[Diagnostic] = []
+        faults: list[Fault] = []
+        self._said: dict[str, Any] = _check_filter(document.data[name], (name,), faults) or {}
+        self._problems = [
+            Diagnostic(
+                one.text,
+                (document.key_position if one.of_key else document.position)(one.path),
+                one.kind,
+            )
+            for one in faults
+        ]
+        self._mismatch, self._mismatch_at = self._one_of("mismatch_action", "default_action")
+        self._match, _ = self._one_of("match_action", "filter_action")
+        if self._match and self._match == self._mismatch:
+            text = "both actions are the same, which seccompiler refuses"
+            self._problems.append(Diagnostic(text, self._at(), Problem.WRONG_VALUE))
+        self._rules: list[tuple[_Rule, Position]] = [
+            (rule, self._at("filter", i))
+            for i, rule in enumerate(self._said.get("filter") or ())
+            if rule
+        ]
 
-    def policy(self, path: Path) -> NumberedPolicy | None:
-        """Return what the filter at ``path`` says, None if it is too wrong to say anything."""
-        content = self._object(path, {*_MISMATCH, *_MATCH, "filter"})
-        if content is None:
-            return None
-        mismatch = self._said(content, path, _MISMATCH)
-        match = self._said(content, path, _MATCH)
-        self.match = match or self.match
-        rules = content.get("filter")
-        if not isinstance(rules, list):
-            self._wrong("'filter' must be a list of rules", (*path, "filter"))
-            rules = []
-        if mismatch and mismatch == match:
-            self._wrong("both actions are the same, which seccompiler refuses", path)
-        where = self._document.position((*path, next((k for k in _MISMATCH if k in content), "")))
-        policy = NumberedPolicy((mismatch or "kill_process", where), "kill_process")
-        found: dict[str, list[tuple[Position, Callable[[int], str] | None]]] = {}
-        for i in range(len(rules)):
-            at = (*path, "filter", i)
-            one = self._rule(at)
-            if one:
-                found.setdefault(one[0], []).append((self._document.position(at), one[1]))
-        for name, alternatives in found.items():
-            policy.rules += self._rules(name, alternatives, match or "allow")
+    def require(self, problems: list[Diagnostic]) -> None:
+        """Raise InputError if anything is wrong with the filter, or one of ``problems`` is."""
+        if self._problems or problems:
+            raise InputError(*self._problems, *problems)
+
+    def _at(self, *path: str | int) -> Position:
+        return self._document.position((self._name, *path))
+
+    def _one_of(self, *names: str) -> tuple[str, Position]:
+        """Return the action under one of two names, and its place."""
+        data = self._document.data[self._name]
+        there = [name for name in names if isinstance(data, dict) and name in data]
+        if isinstance(data, dict) and len(there) != 1:
+            text = f"must have one of {names[0]!r} and {names[1]!r}, which are the same"
+            self._problems.append(Diagnostic(text, self._at(), Problem.MISSING_KEY))
+        at = self._at(*there[:1])
+        found: str = self._said.get(there[0], "") if there else ""
+        said = data[there[0]] if found else None
+        number = next(iter(said.values())) if isinstance(said, dict) else None
+        if number is not None and not found.endswith(f"({number})"):
+            text = f"the kernel delivers {found} for {number}"
+            self.notes.append(Diagnostic(text, at, Problem.TOOLS_DIFFER))
+        return found, at
+
+    def policy(self) -> NumberedPolicy:
+        """Return what seccompiler makes of the filter; incomplete if something is wrong with it."""
+        policy = NumberedPolicy(
+            (self._mismatch or "kill_process", self._mismatch_at), "kill_process"
+        )
+        found: dict[str, list[tuple[_Rule, Position]]] = {}
+        for rule, where in self._rules:
+            found.setdefault(rule.syscall, []).append((rule, where))
+        for name, rules in found.items():
+            policy.rules += self._rules_of(name, rules)
         return policy
 
-    def _rules(
-        self,
-        name: str,
-        alternatives: list[tuple[Position, Callable[[int], str] | None]],
-        action: str,
-    ) -> Iterator[NumberedRule]:
-        conditional = [one for one in alternatives if one[1]]
-        for where, when in alternatives:
-            if when is None and conditional:
+    def _rules_of(self, name: str, rules: list[tuple[_Rule, Position]]) -> Iterator[NumberedRule]:
+        conditional = [one for one in rules if one[0].args]
+        for rule, where in rules:
+            if conditional and not rule.args:
                 text = f"says nothing: another rule of {name} has 'args', and seccompiler takes "
                 text += "that alone"
                 self.notes.append(Diagnostic(text, where, Problem.TOOLS_DIFFER))
-        for where, when in conditional or alternatives[:1]:
-            yield NumberedRule(action, (Call(name, where),), where, when)
+        for rule, where in conditional or rules[:1]:
+            when = " and ".join(one.text() for one in rule.args or ())
+            action = self._match or "allow"
+            yield NumberedRule(action, (Call(name, where),), where, when or None)
 
-    # --- parts -------------------------------------------------------------------------------
+    # --- as libseccomp reads it --------------------------------------------------------------
 
-    def _wrong(self, text: str, path: Path, kind: Problem = Problem.WRONG_VALUE) -> None:
-        self.problems.append(Diagnostic(text, self._document.position(path), kind))
+    def profile(self) -> Profile:
+        """Return the filter, which has no errors, as rules for libseccomp."""
+        start, action = self._at(), Action.parse(self._match)
+        entries = []
+        for i, (rule, where) in enumerate(self._rules):
+            tests = enumerate(rule.args or ())
+            matches = tuple(one.match(self._at("filter", i, "args", n)) for n, one in tests)
+            names = ((rule.syscall, self._at("filter", i, "syscall")),)
+            entries.append(ProfileEntry(names, action, matches, where))
+        return Profile(Action.parse(self._mismatch), tuple(entries), start, start, start)
 
-    def _note(self, text: str, path: Path) -> None:
-        self.notes.append(Diagnostic(text, self._document.position(path), Problem.TOOLS_DIFFER))
-
-    def _at(self, path: Path) -> Any:
-        value = self._document.data
-        for part in path:
-            value = value[part]
-        return value
-
-    def _object(self, path: Path, keys: set[str]) -> dict[str, Any] | None:
-        content = self._at(path)
-        if not isinstance(content, dict):
-            self._wrong("must be an object", path)
-            return None
-        for key in content:
-            if key not in keys:
-                text = f"unknown key {key!r}{did_you_mean(str(key), keys)}"
-                where = self._document.key_position((*path, key))
-                self.problems.append(Diagnostic(text, where, Problem.UNKNOWN_KEY))
-        return content
-
-    def _said(self, content: dict[str, Any], path: Path, names: tuple[str, str]) -> str | None:
-        there = [name for name in names if name in content]
-        if len(there) != 1:
-            text = f"must have one of {names[0]!r} and {names[1]!r}, which are the same"
-            self._wrong(text, path, Problem.MISSING_KEY)
-            return None
-        at, action = (*path, there[0]), content[there[0]]
-        if isinstance(action, str) and action in _PLAIN_ACTIONS:
-            return action
-        if isinstance(action, dict) and len(action) == 1:
-            ((kind, data),) = action.items()
-            if kind in _PLAIN_ACTIONS and data is None:
-                return str(kind)
-            if kind in _DATA_ACTIONS:
-                if not _is_number(data, U32):
-                    self._wrong(f"{kind} takes a number of 32 bits, not {data!r}", at)
-                    return None
-                # seccompiler cuts it to 16 bits, and the kernel delivers errno up to 4095.
-                delivered = min(data & RET_DATA_MAX, _DATA_ACTIONS[kind])
-                if delivered != data:
-                    self._note(f"the kernel delivers {kind} {delivered} for {data}", at)
-                return f"{kind}({delivered})"
-        known = ", ".join((*_PLAIN_ACTIONS, '{"errno": 1}', '{"trace": 1}'))
-        self._wrong(f"{action!r} is no action of seccompiler: {known}", at)
+    def read_otherwise(self) -> Position | None:
+        """Return the first place that libseccomp reads otherwise than seccompiler."""
+        tested = {rule.syscall for rule, _ in self._rules if rule.args}
+        for i, (rule, where) in enumerate(self._rules):
+            if not rule.args and rule.syscall in tested:
+                return where
+            for n, test in enumerate(rule.args or ()):
+                if test.differs:
+                    return self._at("filter", i, "args", n)
         return None
-
-    def _comment(self, content: dict[str, Any], path: Path) -> None:
-        if not isinstance(content.get("comment", ""), str | None):
-            self._wrong("'comment' must be text", (*path, "comment"))
-
-    def _rule(self, path: Path) -> tuple[str, Callable[[int], str] | None] | None:
-        """Return the call of a rule and its condition, None if there is no call."""
-        content = self._object(path, {"syscall", "args", "comment"})
-        if content is None:
-            return None
-        self._comment(content, path)
-        name, args = content.get("syscall"), content.get("args")
-        if not isinstance(name, str):
-            self._wrong("'syscall' must name a call", path)
-            return None
-        if args is None:
-            return name, None
-        if not isinstance(args, list) or not args:
-            self._wrong("'args' must be a list of conditions; leave it out for none", path)
-            return name, None
-        found = [self._condition((*path, "args", i)) for i in range(len(args))]
-        when = " and ".join(one for one in found if one)
-        return name, lambda _: when
-
-    def _condition(self, path: Path) -> str | None:
-        content = self._object(path, {"index", "type", "op", "val", "comment"})
-        if content is None:
-            return None
-        self._comment(content, path)
-        index, length, op, value = (content.get(key) for key in ("index", "type", "op", "val"))
-        before = len(self.problems)
-        if not _is_number(index, 5):
-            self._wrong("'index' must be 0 to 5", (*path, "index"))
-        if length not in _BITS:
-            self._wrong("'type' must be dword or qword", (*path, "type"))
-        if not _is_number(value, U64):
-            self._wrong("'val' must be a number of 64 bits", (*path, "val"))
-        if isinstance(op, dict) and len(op) == 1 and None in op.values():
-            (op,) = op  # as serde has it of a name that takes nothing
-        mask = op.get("masked_eq") if isinstance(op, dict) and len(op) == 1 else None
-        if not (isinstance(op, str) and op in _RELATIONS) and not _is_number(mask, U64):
-            known = ", ".join((*_RELATIONS, '{"masked_eq": 1}'))
-            self._wrong(f"'op' must be one of {known}", (*path, "op"))
-        if len(self.problems) > before:
-            return None
-        bits = _BITS[str(length)]
-        full, side = (1 << bits) - 1, f"u{bits}(arg{index})"
-        number = int(str(value)) & full
-        if isinstance(op, str):
-            return f"{side} {_RELATIONS[op]} {number:#x}"
-        mask = int(str(mask)) & full
-        return f"{side} & {mask:#x} == {number & mask:#x}"
-
-
-def _is_number(value: object, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most

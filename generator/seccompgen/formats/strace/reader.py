@@ -17,7 +17,6 @@ from seccompgen.core.text import printable
 from seccompgen.formats.draft import Draft
 from seccompgen.formats.observed import Observed
 from seccompgen.formats.strace import BEFORE, PROCESS
-from seccompgen.formats.targets import target_abis
 from seccompgen.policy.implied import SIGCHLD, SIGPIPE
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ _WHOLE_PROCESS = frozenset({"fork", "vfork"})
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return a policy that allows the calls of a trace. Raises InputError with every error."""
     draft = Draft(file)
-    abis = target_abis(reading, draft, "a trace does not say its architecture")
+    abis = draft.abis(reading, "a trace does not say its architecture")
     if len(abis) > 1:
         what = "a trace is of one architecture: name one with --for"
         raise InputError(Diagnostic(what, Position(file), Problem.WRONG_VALUE))
@@ -101,7 +100,7 @@ class _Reader:
         elif _UNKNOWN.fullmatch(line):
             text = "strace did not see which call this is: it is not allowed by this"
             where = Position(self._file, number, 1)
-            self._draft.notes.append(Diagnostic(text, where, Problem.CALL_SKIPPED))
+            self._draft.note(text, where, Problem.CALL_SKIPPED)
         elif not _NO_CALL.fullmatch(line):
             text = f"no line of strace: {printable(line[:60])!r}; write the trace with strace -o"
             self.fail(text, number, Problem.MALFORMED_FILE)
