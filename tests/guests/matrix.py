@@ -29,8 +29,8 @@ runs our vendored modules and our runtime there. This page is what its last run 
 In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures than x86,
 {records:,} records of what kernels logged, and {attacks:,} attacks. {differences}
 
-- *Filters*: the stock filters that the ABI has, by their own `install()`, with every error that
-  it can end in.
+- *Filters*: the stock filters of the ABI, installed by their own `install()`, which must also raise
+  each of its errors.
 - *Attacks*: those of `tests/escape`: programs that succeed without the filter, and must fail with
   it. Guests share them.
 - *Policies, calls*: policies over every comparison, width, kind of mask and action. Children make
@@ -56,8 +56,8 @@ Numbers that a table has and some of these kernels lack, by the reason (and the 
 
 ## Attacks that they cannot try
 
-How many the kernel, the machine or the ABI prevents, filter or not. compute_only has no program for
-s390x.
+The number of attacks that the kernel, the machine or the ABI prevents even without a filter, by the
+reason. compute_only has no program for s390x.
 
 {untried}
 
