@@ -30,7 +30,7 @@ _DECIDES = {
 _LONGEST = (
     # Other files take what the first two compile from the cache of the run.
     *("stock/test_programs", "compile/test_corpus", "compile/test_large_policies"),
-    *("pipeline/test_means", "cli/test_tables", "verify/test_indistinguishable"),
+    *("pipeline/test_build_options", "cli/test_tables", "verify/test_indistinguishable"),
     *(
         "policy/test_json_schema",
         "filters/find/test_forms",

@@ -103,7 +103,7 @@ def test_without_a_cache_nothing_is_read(policy: Path, place: Path) -> None:
 
 def test_some_are_here_and_the_rest_is_compiled(policy: Path, place: Path) -> None:
     whole = build(policy, place)
-    one = build_policy(policy, TABLES, [ABIS["s390x"]], means=BuildOptions(1, place))
+    one = build_policy(policy, TABLES, [ABIS["s390x"]], options=BuildOptions(1, place))
     assert one.programs == (whole.programs[1],)
     assert len(snapshot(place)) == 2
     next(place.iterdir()).unlink()
@@ -209,7 +209,8 @@ from pathlib import Path
 import seccompgen
 from seccompgen.pipeline.build import BuildOptions, build_policy, shipped_tables
 assert seccompgen.__file__.startswith(sys.argv[1]), seccompgen.__file__
-built = build_policy(Path(sys.argv[2]), shipped_tables(), means=BuildOptions(1, Path(sys.argv[3])))
+options = BuildOptions(1, Path(sys.argv[3]))
+built = build_policy(Path(sys.argv[2]), shipped_tables(), options=options)
 print([len(program.instructions) for program in built.programs])
 """
 
@@ -458,7 +459,7 @@ _BUILD = """
 import sys
 from pathlib import Path
 from seccompgen.pipeline.build import BuildOptions, build_policy, shipped_tables
-build_policy(Path(sys.argv[1]), shipped_tables(), means=BuildOptions(1, Path(sys.argv[2])))
+build_policy(Path(sys.argv[1]), shipped_tables(), options=BuildOptions(1, Path(sys.argv[2])))
 """
 
 

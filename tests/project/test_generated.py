@@ -36,7 +36,7 @@ def test_it_is_what_the_sources_give_and_nothing_else() -> None:
     # What these sources compiled once in this run of the tests, see `own_cache`, is theirs too.
     kept = cache_directory()
     assert kept
-    _, outputs = project_outputs(project, TABLES, means=BuildOptions(cache=kept / "programs"))
+    _, outputs = project_outputs(project, TABLES, options=BuildOptions(cache=kept / "programs"))
     assert [str(d) for d in outputs.stale()] == []
     there = {p for p in PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     assert there <= set(outputs.files)

@@ -179,14 +179,14 @@ def build(
     if form not in FORMATS:
         text = f"unknown format {form!r}; known: {', '.join(FORMATS)}"
         raise InputError(text, kind=Problem.WRONG_VALUE)
-    place, known, means = Path(directory), tables or default_tables(), BuildOptions(workers)
+    place, known, options = Path(directory), tables or default_tables(), BuildOptions(workers)
     sources = [source_of(one) for one in _several(policies)]
     only = [require_abi(one) for one in arches]
     require_writable(place)
 
     def compile_all() -> Compiled:
-        built = build_policies(sources, known, only, None, objective, means)
-        return Compiled(built, filter_files(built, known, place, form, means), place)
+        built = build_policies(sources, known, only, None, objective, options)
+        return Compiled(built, filter_files(built, known, place, form, options), place)
 
     return tuple(put(compile_all, place.absolute().parent)[1])
 
@@ -223,10 +223,10 @@ def vendor(
         raise InputError(text, kind=Problem.POLICY_NEEDED)
     only = tuple(require_abi(one) for one in arches)
     request = vendoring.Request(place, single_file, paths, only, objective)
-    known, means = tables or default_tables(), BuildOptions(workers)
+    known, options = tables or default_tables(), BuildOptions(workers)
 
     def make() -> vendoring.Vendoring:
-        return vendoring.compile_request(lambda: request, known, means, force=force)
+        return vendoring.compile_request(lambda: request, known, options, force=force)
 
     return tuple(put(make, place.absolute().parent)[1])
 

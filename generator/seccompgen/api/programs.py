@@ -81,7 +81,7 @@ def programs_of(
     source: FilterLike,
     tables: Tables,
     only: Abi | None = None,
-    means: BuildOptions = PLAIN_OPTIONS,
+    options: BuildOptions = PLAIN_OPTIONS,
     reading: Reading = PLAIN_READING,
 ) -> tuple[Program, ...]:
     """Return the programs of a filter, a policy's compiled, for ABI ``only`` or all that it has."""
@@ -89,8 +89,8 @@ def programs_of(
         return (source,)
     if isinstance(source, Policy | Filter):
         only_these = [only] if only else []
-        return build_policy(document_of(source), tables, only_these, means=means).programs
-    read = compile_filter(_path(source), tables, only, means, reading)
+        return build_policy(document_of(source), tables, only_these, options=options).programs
+    read = compile_filter(_path(source), tables, only, options, reading)
     return tuple(
         Program(ABIS[name], code.instructions, read.origins.get(name, ()))
         for name, code in read.programs.items()

@@ -12,8 +12,8 @@ import click
 from seccompgen import languages
 from seccompgen.cli import options
 from seccompgen.cli.common import (
+    build_options,
     check_outputs,
-    means,
     policies_named,
     print_built,
     print_notes,
@@ -112,9 +112,9 @@ def build(
     """
     from seccompgen.filters.compare.staleness import new_filters  # noqa: PLC0415
     from seccompgen.pipeline.build import build_policies  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.pipeline.depfile import depfile  # noqa: PLC0415
     from seccompgen.pipeline.files import (  # noqa: PLC0415
         Compiled,
-        depfile,
         filter_files,
         left_out,
         put,
@@ -131,7 +131,7 @@ def build(
             "--nearest is for --format systemd; other forms say all of a policy or nothing"
         )
     tables = options.read_tables(tables_directory)
-    how = means(cached=not (check or no_cache), jobs=jobs)
+    how = build_options(cached=not (check or no_cache), jobs=jobs)
     policies = policies_named(words, "build")
     project = None if words else find_project(Path.cwd(), reading.outside)
     if not words and project is None:
@@ -187,7 +187,9 @@ def build(
     else:
         place = project.root if project else directory.absolute().parent
         compiled, written = put(compile_all, place)
-    notes = [note for one in compiled.built for note in left_out(one, form)]
+    notes = [
+        note for one in compiled.built for note in left_out(one.programs, form, one.policy.file)
+    ]
     print_notes([*notes, *(note for one in compiled.built for note in one.notes)])
     print_warnings(warning for one in compiled.built for warning in one.warnings)
     if check:
@@ -214,7 +216,7 @@ def _print_json(compiled: Compiled, written: Sequence[Path], tables: Tables) -> 
         {
             "filters": [
                 {
-                    "policy": one.policy.sources[-1][0],
+                    "policy": one.policy.file,
                     "name": one.policy.name,
                     "report_only": one.policy.settings.report_only,
                     "programs": {p.abi.name: len(p.instructions) for p in one.programs},

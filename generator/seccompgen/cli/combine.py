@@ -10,8 +10,8 @@ import click
 from seccompgen.cli import options
 from seccompgen.cli.common import (
     all_filters,
+    build_options,
     check_outputs,
-    means,
     print_built,
     print_notes,
     print_written,
@@ -127,11 +127,10 @@ def _combine(
     from seccompgen.filters.combine.combined import (  # noqa: PLC0415
         combine,
         combined_files,
-        left_out_of,
         parts_of,
     )
     from seccompgen.io.outputs import Outputs, exclusive  # noqa: PLC0415
-    from seccompgen.pipeline.files import require_writable  # noqa: PLC0415
+    from seccompgen.pipeline.files import left_out, require_writable  # noqa: PLC0415
     from seccompgen.pipeline.packages import orphaned_sources, refuse_to_overwrite  # noqa: PLC0415
     from seccompgen.verify import Operation  # noqa: PLC0415
 
@@ -152,9 +151,11 @@ def _combine(
     written: list[Path] = []
     while True:
         parts = parts_of(paths, tables, only, each)
-        found = combine(name, Operation(operation), refusal, parts, tables, means(cached=False))
+        found = combine(
+            name, Operation(operation), refusal, parts, tables, build_options(cached=False)
+        )
         files = combined_files(found, tables, output, form, readings.others.systemd)
-        notes = [*found.notes, *left_out_of(found, form)]
+        notes = [*found.notes, *left_out(found.programs, form, found.name)]
         if check:
             from seccompgen.filters.compare.staleness import PlannedFilter  # noqa: PLC0415
 

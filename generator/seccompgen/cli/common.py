@@ -63,7 +63,7 @@ def required_project(reading: Reading) -> Project:
     return project
 
 
-def means(*, cached: bool, jobs: int | None = None) -> BuildOptions:
+def build_options(*, cached: bool, jobs: int | None = None) -> BuildOptions:
     """Return how this machine compiles: by ``jobs`` processes or one a CPU, and if ``cached``."""
     from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415

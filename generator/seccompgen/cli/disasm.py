@@ -8,7 +8,7 @@ import click
 
 from seccompgen.cli import options
 from seccompgen.cli.common import (
-    means,
+    build_options,
     one_filter,
 )
 from seccompgen.cli.reading_options import reading_options
@@ -46,7 +46,9 @@ def disasm(
     from seccompgen.api.programs import programs_of  # noqa: PLC0415 - keeps --help fast
     from seccompgen.render.disassembly import disassembly  # noqa: PLC0415
 
-    programs = programs_of(one_filter(filter_word), tables, only, means(cached=True), reading)
+    programs = programs_of(
+        one_filter(filter_word), tables, only, build_options(cached=True), reading
+    )
     if as_json:
         print_json([_as_json(one, tables) for one in programs])
         return

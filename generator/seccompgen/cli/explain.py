@@ -10,7 +10,7 @@ import click
 
 from seccompgen.cli import candidates, options
 from seccompgen.cli.common import (
-    means,
+    build_options,
     one_filter,
     print_notes,
 )
@@ -77,7 +77,7 @@ def explain(
     if follow and not audit:
         raise InputError("--follow needs --audit")
     path = one_filter(filter_word)
-    explainer = Explainer(path, tables, arches, reading, means(cached=True))
+    explainer = Explainer(path, tables, arches, reading, build_options(cached=True))
     print_notes(one for one in explainer.loaded.notes if one.kind is Problem.REPORT_ONLY)
     if audit:
         _audit(explainer, log, follow=follow, as_json=as_json)

@@ -9,7 +9,7 @@ import click
 from seccompgen.cli import candidates, options
 from seccompgen.cli.common import (
     all_filters,
-    means,
+    build_options,
     one_filter,
     print_written,
     progress,
@@ -65,7 +65,7 @@ def report(
     proofs, lint's findings and hashes. docs/report.md shows it. A FILTER is a policy, a stock
     policy's name, a generated module, or a raw .bpf file.
     """
-    how = means(cached=not no_cache)
+    how = build_options(cached=not no_cache)
     if output is not None:
         _require_ours(output)
     if svg:

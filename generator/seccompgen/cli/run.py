@@ -15,7 +15,7 @@ import click
 
 from seccompgen.cli import options
 from seccompgen.cli.common import (
-    means,
+    build_options,
     one_filter,
     print_notes,
 )
@@ -168,7 +168,7 @@ def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
     from seccompgen.verify import meaning  # noqa: PLC0415
 
     abi = _running_abi(tables)
-    loaded = compile_filter(path, tables, abi, means(cached=True), reading)
+    loaded = compile_filter(path, tables, abi, build_options(cached=True), reading)
     # What other ABIs lack is no news to who runs on this one.
     print_notes(note for note in loaded.notes if note.kind is not Problem.CALL_SKIPPED)
     judged = JudgedFilter(

@@ -10,8 +10,8 @@ import click
 
 from seccompgen.cli import options
 from seccompgen.cli.common import (
+    build_options,
     check_outputs,
-    means,
     print_notes,
     print_warnings,
     print_written,
@@ -156,7 +156,7 @@ def _into_project(project: Project, asked: _Wanted, *, check: bool, as_json: boo
         )
     after, history = asked.read(wanted, before)
     with progress("compiling stock policies") as report:
-        built, outputs = project_outputs(project, after, report, means(cached=not check))
+        built, outputs = project_outputs(project, after, report, build_options(cached=not check))
     if before is None or before.tag != after.tag:
         print_notes(note for one in built for note in one.notes)
         print_warnings(warning for one in built for warning in one.warnings)

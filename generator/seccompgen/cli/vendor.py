@@ -9,7 +9,7 @@ import click
 
 from seccompgen.cli import options
 from seccompgen.cli.common import (
-    means,
+    build_options,
     policies_named,
     print_built,
     print_notes,
@@ -94,7 +94,7 @@ def vendor(
         goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
         return vendoring.Request(dest, single_file, found, only, goal, report_only=report_only)
 
-    how = means(cached=not (check or no_cache))
+    how = build_options(cached=not (check or no_cache))
     written: list[Path] = []
     findings: list[vendoring.FileFinding] = []
     with progress("compiling") as report:
@@ -113,7 +113,7 @@ def vendor(
         print_json(
             {
                 "dest": str(dest),
-                "policies": [one.policy.sources[-1][0] for one in result.built],
+                "policies": [one.policy.file for one in result.built],
                 "findings": [
                     {"file": str(one.path), "state": one.state.value, "text": one.text}
                     for one in findings

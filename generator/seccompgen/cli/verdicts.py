@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.cli.common import means, progress
+from seccompgen.cli.common import build_options, progress
 from seccompgen.core.errors import AnswerNo, Diagnostic, Position, UndecidedError
 from seccompgen.core.styled import Style, Styled
 from seccompgen.io.console import say
@@ -27,7 +27,7 @@ def decided(claims: Sequence[Claim], method: str | None) -> list[Verdict]:
     methods = (Method(method),) if method else available_methods()
     verdicts = []
     with progress("proving") as report:
-        for verdict in decide(claims, methods, means(cached=False)):
+        for verdict in decide(claims, methods, build_options(cached=False)):
             verdicts.append(verdict)
             if report:
                 report(len(verdicts), len(claims))

@@ -11,7 +11,7 @@ import click
 from seccompgen.cli import options
 from seccompgen.cli.common import (
     all_filters,
-    means,
+    build_options,
     policy_named,
     required_project,
 )
@@ -100,7 +100,7 @@ def verify(
             elif policy_path:
                 raise InputError(f"{path}: is a policy itself; --policy is for .py and .bpf files")
             else:
-                claims += claims_of_policy(path, tables, only, means(cached=False), reading)
+                claims += claims_of_policy(path, tables, only, build_options(cached=False), reading)
         except InputError as error:
             wrong += error.diagnostics
     if not no_runtime:

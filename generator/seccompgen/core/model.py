@@ -478,6 +478,11 @@ class ResolvedPolicy:
         return f"{key} {action}, which follows from {'kernel' if self.kernel else 'default_action'}"
 
     @property
+    def file(self) -> str:
+        """The policy's own file, after those that it includes."""
+        return self.sources[-1][0]
+
+    @property
     def settings(self) -> Settings:
         """The settings with which it is installed."""
         reports = self.enforced is not None

@@ -73,4 +73,4 @@ def _supervised(policy: ResolvedPolicy) -> Iterator[tuple[str, Position]]:
             yield f"user_notif: a report-only filter asks no supervisor; {advice}", where
     if policy.flags & FilterFlag.NEW_LISTENER:
         text = "new_listener: a report-only filter asks no supervisor; take it out of flags"
-        yield text, Position(policy.sources[-1][0])
+        yield text, Position(policy.file)

@@ -256,7 +256,7 @@ def _edited(path: Path, manifest: Manifest) -> Iterator[Diagnostic]:
 def compile_request(
     read_request: Callable[[], Request],
     tables: Tables,
-    means: BuildOptions,
+    options: BuildOptions,
     progress: Callable[[int, int], None] | None = None,
     *,
     force: bool = False,
@@ -267,7 +267,7 @@ def compile_request(
     """
     request = read_request()
     _manifest_before(request, force=force)
-    built, files = _compile(request, tables, means, progress)
+    built, files = _compile(request, tables, options, progress)
     return Vendoring(request, built, files, tables, read_request, force)
 
 
@@ -285,17 +285,17 @@ def _manifest_before(request: Request, *, force: bool) -> Manifest | None:
 def _compile(
     request: Request,
     tables: Tables,
-    means: BuildOptions,
+    options: BuildOptions,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Sequence[Built], dict[Path, bytes]]:
     """Return the filters that are asked for, and their files."""
     built = build_policies(
-        request.policies, tables, request.arches, progress, request.objective, means
+        request.policies, tables, request.arches, progress, request.objective, options
     )
     if request.report_only:
         built = report_only_filters(built, tables)
     if not request.single_file:
-        return built, filter_files(built, tables, request.dest, means=means)
+        return built, filter_files(built, tables, request.dest, options=options)
     (one,) = built
     return built, {request.dest: render_single_file(one, tables)}
 
@@ -422,7 +422,7 @@ def _compare(
 
 def _effect(one: Built, path: Path, file: str, tables: Tables) -> str:
     """Say what renewing the filter ``file``, that ``path`` is or lies in, would do to programs."""
-    source = Path(one.policy.sources[-1][0]).name
+    source = Path(one.policy.file).name
     place = path if path.name == file else path.parent
     return program_changes(place, one.programs, source, tables)
 

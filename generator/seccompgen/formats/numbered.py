@@ -230,7 +230,7 @@ def settings_problems(
         yield Diagnostic(text, policy.unknown_origin.position, kind)
     if policy.flags & ~target.flags:
         text = f"{form} has no flags: take {', '.join((policy.flags & ~target.flags).names)} out"
-        yield Diagnostic(text, Position(policy.sources[-1][0]), kind)
+        yield Diagnostic(text, Position(policy.file), kind)
     table = tables.tables[abi.name]
     for rule in policy.rules:
         number = table.number_of(rule.name) if rule.applies_to(abi) else None

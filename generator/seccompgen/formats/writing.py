@@ -97,7 +97,7 @@ def require_read_back(
     Raises InputError where the format cannot say the policy, and where the file cannot be read:
     lines of thousands of letters, or more of them than a policy has.
     """
-    how, abi, source = writer(name), program.abi, Position(policy.sources[-1][0])
+    how, abi, source = writer(name), program.abi, Position(policy.file)
     unread = False
     try:
         text = _difference(how, content, policy, program, tables, release)

@@ -49,7 +49,7 @@ def lint_policy(
 ) -> LintReport:
     """Return the findings on a policy for ``abis``; ``notes`` are those of its reader."""
     sides = {abi.name: meaning(policy, abi, tables) for abi in abis}
-    file = policy.sources[-1][0]
+    file = policy.file
     found = lint(LintedFilter(file, sides, policy, notes), tables, upgrade)
     texts = _source_texts(policy)
     # A comment may be for an ABI that was not linted.

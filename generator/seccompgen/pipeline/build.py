@@ -75,11 +75,11 @@ def build_policy(
     tables: Tables,
     only: Sequence[Abi] = (),
     objective: Objective = DEFAULT_OBJECTIVE,
-    means: BuildOptions = PLAIN_OPTIONS,
+    options: BuildOptions = PLAIN_OPTIONS,
     reading: Reading = PLAIN_READING,
 ) -> Built:
     """Read and compile the policy of ``source``, for the ABIs ``only`` or all that it asks for."""
-    built, problems = _build([source], tables, only, objective, means, None, reading)
+    built, problems = _build([source], tables, only, objective, options, None, reading)
     if problems:
         raise InputError(*problems)
     return built[0]
@@ -91,7 +91,7 @@ def build_policies(
     only: Sequence[Abi] = (),
     progress: Callable[[int, int], None] | None = None,
     objective: Objective = DEFAULT_OBJECTIVE,
-    means: BuildOptions = PLAIN_OPTIONS,
+    options: BuildOptions = PLAIN_OPTIONS,
     reading: Reading = PLAIN_READING,
 ) -> list[Built]:
     """Build every policy, and lint it; raise one InputError with the errors of all of them.
@@ -99,11 +99,11 @@ def build_policies(
     Findings that make a promise of a filter false are errors. ``progress`` is told how many
     programs there are of how many.
     """
-    built, problems = _build(sources, tables, only, objective, means, progress, reading)
+    built, problems = _build(sources, tables, only, objective, options, progress, reading)
     built = [_linted(one, tables, problems) for one in built]
     names: dict[str, str] = {}
     for one in built:
-        name, file = one.module_name, one.policy.sources[-1][0]
+        name, file = one.module_name, one.policy.file
         if is_device(one.policy.name):
             text = f"{one.policy.name!r} is a device on Windows, where no file can have that name"
             problems.append(Diagnostic(f"{text}; rename the policy", Position(file)))
@@ -170,14 +170,14 @@ def _build(
     tables: Tables,
     only: Sequence[Abi],
     objective: Objective,
-    means: BuildOptions,
+    options: BuildOptions,
     progress: Callable[[int, int], None] | None,
     reading: Reading,
 ) -> tuple[list[Built], list[Diagnostic]]:
     """Return what could be built, and the problems of the rest, in the order of ``sources``."""
     read = [_read(source, tables, only, reading) for source in sources]
     good = [item for item in read if isinstance(item, _Read)]
-    compiled = iter(_compile(good, tables, objective, means, progress))
+    compiled = iter(_compile(good, tables, objective, options, progress))
     about_profile = _about_profile(objective, tables)
     built: list[Built] = []
     problems: list[Diagnostic] = []
@@ -185,7 +185,7 @@ def _build(
         try:
             if isinstance(item, InputError):
                 raise item
-            programs = tuple(_accepted(source, result) for result in next(compiled))
+            programs = tuple(_accepted(name_of(source), result) for result in next(compiled))
         except InputError as error:
             problems.extend(error.diagnostics)
         else:
@@ -271,11 +271,11 @@ def _compile(
     read: Sequence[_Read],
     tables: Tables,
     objective: Objective,
-    means: BuildOptions,
+    options: BuildOptions,
     progress: Callable[[int, int], None] | None,
 ) -> list[list[CompiledProgram | SeccompgenError]]:
     """Return, for each policy, what became of the program for each of its ABIs."""
-    cache = _cache(means, tables, objective)
+    cache = _cache(options, tables, objective)
     results: dict[_Job, CompiledProgram | SeccompgenError] = {}
     for i, item in enumerate(read):
         kept = cache.load(item.policy, item.arches) if cache else {}
@@ -287,7 +287,7 @@ def _compile(
     task = (tuple(item.policy for item in read), tables, objective)
     made: list[list[CompiledProgram]] = [[] for _ in read]
     try:
-        with contextlib.closing(spread(_compile_one, task, missing, means.workers)) as news:
+        with contextlib.closing(spread(_compile_one, task, missing, options.workers)) as news:
             for job, result in zip(missing, news, strict=True):
                 results[job] = result
                 if isinstance(result, CompiledProgram):
@@ -301,12 +301,21 @@ def _compile(
     return [[results[i, abi] for abi in item.arches] for i, item in enumerate(read)]
 
 
-def _cache(means: BuildOptions, tables: Tables, objective: Objective) -> ProgramCache | None:
-    if means.cache is None:
+def one_program(
+    policy: ResolvedPolicy, abi: Abi, tables: Tables, options: BuildOptions
+) -> CompiledProgram:
+    """Return the program of ``policy`` for ``abi``, one of its arches, cached or compiled now."""
+    read = _Read(policy, (), (abi,))
+    ((result,),) = _compile([read], tables, DEFAULT_OBJECTIVE, options, None)
+    return _accepted(policy.name, result)
+
+
+def _cache(options: BuildOptions, tables: Tables, objective: Objective) -> ProgramCache | None:
+    if options.cache is None:
         return None
     from seccompgen.pipeline.cache import ProgramCache  # noqa: PLC0415 - hashes, random names, JSON
 
-    return ProgramCache(means.cache, tables, objective)
+    return ProgramCache(options.cache, tables, objective)
 
 
 def _compile_one(task: _Task, job: _Job) -> CompiledProgram:
@@ -332,7 +341,7 @@ def proved_program(
         program, found = compile_proved(policy, abi, tables, objective)
     except UndecidedError as error:
         text = f"the program for {abi.name} is not written, since what it does {error}"
-        raise UndecidedError(Diagnostic(text, Position(policy.sources[-1][0]))) from None
+        raise UndecidedError(Diagnostic(text, Position(policy.file))) from None
     if found:
         text = difference_text(found, ("policy", "program"), abi, tables)
         raise AnswerNo(
@@ -345,13 +354,12 @@ def proved_program(
     return program
 
 
-def _accepted(source: Source, result: CompiledProgram | SeccompgenError) -> CompiledProgram:
+def _accepted(name: str, result: CompiledProgram | SeccompgenError) -> CompiledProgram:
     """Return the program; raise the error, or one if the kernel would refuse the program."""
     if isinstance(result, SeccompgenError):
         raise result
     objections = kernel_objections(result.instructions)
     if objections:
         # Nothing a user can do; but a filter that the kernel refuses must never be written.
-        name = f"{name_of(source)}: {result.abi.name}"
-        raise InputError(*(f"{name}: {text}" for text in objections))
+        raise InputError(*(f"{name}: {result.abi.name}: {text}" for text in objections))
     return result

@@ -16,6 +16,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
 )
 from seccompgen.core.model import FilterFlag
+from seccompgen.core.problems import Problem
 from seccompgen.formats import WRITABLE
 from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.kernel.fact_files import FACT_FILES
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.built import Built
+    from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.pipeline.project import Project
@@ -52,7 +54,7 @@ def filter_files(
     tables: Tables,
     directory: Path,
     form: str = "python",
-    means: BuildOptions = PLAIN_OPTIONS,
+    options: BuildOptions = PLAIN_OPTIONS,
     systemd: int | None = None,
 ) -> dict[Path, bytes]:
     """Return the files that hold ``built`` under ``directory``.
@@ -63,7 +65,7 @@ def filter_files(
     files: dict[Path, bytes] = {}
     problems: list[Diagnostic] = []
     task = (tables, form, systemd)
-    with contextlib.closing(spread(_render_one, task, built, means.workers)) as rendered:
+    with contextlib.closing(spread(_render_one, task, built, options.workers)) as rendered:
         for some in rendered:
             if isinstance(some, InputError):
                 problems.extend(some.diagnostics)
@@ -100,7 +102,7 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
     return write_files(form, one, tables, systemd)
 
 
-def has_place(abi: Abi, form: str) -> bool:
+def fits(abi: Abi, form: str) -> bool:
     """Return True if there are files for ``abi`` in ``form``, one of `FORMATS`."""
     if form in languages.NAMES:
         return languages.language(form).has(abi.name)
@@ -109,13 +111,11 @@ def has_place(abi: Abi, form: str) -> bool:
     return writer(form).fits(abi)
 
 
-def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
-    """Return what is worth telling of a policy's programs that have no place in ``form``."""
-    names = [program.abi.name for program in built.programs if not has_place(program.abi, form)]
-    if not names:
-        return ()
+def left_out(programs: Iterable[CompiledProgram], form: str, file: str) -> tuple[Diagnostic, ...]:
+    """Return a note of the programs of ``file`` that ``form`` cannot hold."""
+    names = [program.abi.name for program in programs if not fits(program.abi, form)]
     text = f"{form} has nothing for {', '.join(names)}, so that these are left out"
-    return (Diagnostic(text, Position(built.policy.sources[-1][0])),)
+    return (Diagnostic(text, Position(file), Problem.ABI_LEFT_OUT),) if names else ()
 
 
 def read_files(
@@ -137,22 +137,6 @@ def read_files(
     found += [path for one in FACT_FILES if (path := directory / one.name).exists()]
     found += sorted(Path(__file__).parents[1].rglob("*.py"))
     return list(dict.fromkeys(found + template_files()))
-
-
-def depfile(outputs: Iterable[Path], inputs: Iterable[Path]) -> bytes:
-    """Return a depfile that says ``outputs`` depend on ``inputs``.
-
-    Paths below the current directory are relative to it, as build files have them. Raises
-    InputError for a name that no depfile can hold.
-    """
-    from seccompgen.render.depfile import render_depfile  # noqa: PLC0415 - few want one
-
-    here = Path.cwd()
-
-    def names(paths: Iterable[Path]) -> list[str]:
-        return [str(p.relative_to(here) if p.is_relative_to(here) else p) for p in paths]
-
-    return render_depfile(names(outputs), names(inputs))
 
 
 class Compiled(NamedTuple):
@@ -179,7 +163,7 @@ class Compiled(NamedTuple):
             from seccompgen.pipeline.project import read_project  # noqa: PLC0415
 
             # A report-only filter has the policy of the one beside it.
-            main = list(dict.fromkeys(Path(one.policy.sources[-1][0]) for one in self.built))
+            main = list(dict.fromkeys(Path(one.policy.file) for one in self.built))
             now = read_project(self.project.pyproject)
             now = now and replace(now, outside=self.project.outside)
             if now != self.project or now.policy_files() != main:

@@ -54,19 +54,21 @@ def project_filters(
     project: Project,
     tables: Tables,
     progress: Callable[[int, int], None] | None = None,
-    means: BuildOptions = PLAIN_OPTIONS,
+    options: BuildOptions = PLAIN_OPTIONS,
 ) -> tuple[list[Built], dict[Path, bytes]]:
     """Return every filter of ``project`` and the files of its filter package."""
     if project.profile:
         project.require_reach(project.profile)
     objective = read_objective(project.optimize, bitmap=project.bitmap, profile=project.profile)
     reading = Reading(outside=project.outside)
-    built = build_policies(project.policy_files(), tables, (), progress, objective, means, reading)
+    built = build_policies(
+        project.policy_files(), tables, (), progress, objective, options, reading
+    )
     if project.report_only:
         from seccompgen.pipeline.reporting import report_only_filters  # noqa: PLC0415 - few want it
 
         built += report_only_filters(built, tables)
-    files = filter_files(built, tables, project.output, means=means)
+    files = filter_files(built, tables, project.output, options=options)
     ours = project.kernel.is_dir()
     if ours:
         # In our own checkout it is there to be read, whatever flags the stock filters have.
@@ -111,7 +113,7 @@ def project_outputs(
     project: Project,
     tables: Tables,
     progress: Callable[[int, int], None] | None = None,
-    means: BuildOptions = PLAIN_OPTIONS,
+    options: BuildOptions = PLAIN_OPTIONS,
 ) -> tuple[list[Built], Outputs]:
     """Return all that is generated in our checkout from ``tables``, and every filter in it.
 
@@ -122,7 +124,7 @@ def project_outputs(
     files: dict[Path, bytes] = {}
     superfluous: frozenset[Path] = frozenset()
     for one in (project, *_examples(project)):
-        filters, written = project_filters(one, tables, progress, means)
+        filters, written = project_filters(one, tables, progress, options)
         built += filters
         files |= written
         superfluous |= orphaned_filters(one.output, written)

@@ -54,7 +54,7 @@ def _report_only(one: Built, tables: Tables, form: str) -> Built:
         return one._replace(policy=policy, programs=tuple(programs))
     policy, note = writer(form).report_only(policy, one.policy)
     programs = (proved_program(policy, p.abi, tables, one.objective) for p in one.programs)
-    said = Diagnostic(note, Position(policy.sources[-1][0]), Problem.REPORT_ONLY)
+    said = Diagnostic(note, Position(policy.file), Problem.REPORT_ONLY)
     # What a drop-in takes back by other settings, it refuses.
     return one._replace(
         policy=policy, programs=tuple(programs), notes=(*one.notes, said), unit_lines=()
@@ -69,6 +69,6 @@ def _logging(program: CompiledProgram, policy: ResolvedPolicy, tables: Tables) -
     if isinstance(found, Difference):
         text = difference_text(found, ("policy", "program"), program.abi, tables)
         text = f"seccompgen made a wrong program, and does not write it: {text}"
-        place = Position(policy.sources[-1][0])
+        place = Position(policy.file)
         raise AnswerNo(Diagnostic(text, place, Problem.WRONG_PROGRAM))
     return replace(program, instructions=instructions)

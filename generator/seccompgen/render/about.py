@@ -80,7 +80,7 @@ def about_policy(
     ``options`` are those that ask ``build`` for the kind of module. If ``plain``, the conditions of
     rules are in numbers.
     """
-    file = PurePath(policy.sources[-1][0]).name
+    file = PurePath(policy.file).name
     policy_file = shlex.quote(file)
     left_out = len(programs) < len(policy.arches)
     arches = "".join(f" --arch {program.abi.name}" for program in programs) if left_out else ""

@@ -124,7 +124,7 @@ def _comment(text: str) -> str:
 def _require_name(one: Built, what: str, reserved: str) -> None:
     """Raise InputError if the filter cannot be ``what``."""
     problems = []
-    file = Position(one.policy.sources[-1][0])
+    file = Position(one.policy.file)
     if not _NAME.fullmatch(one.module_name) or one.module_name in reserved.split():
         text = f"{one.module_name!r} cannot name {what}; rename the file"
         problems.append(Diagnostic(text, file))

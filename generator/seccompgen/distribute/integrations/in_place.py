@@ -39,11 +39,11 @@ def bring_up_to_date(root: Path) -> Package:
     project = require_project(root)
     cache = None if project.committed else cache_directory()
     # In this process alone: nobody knows whether the main module of a build bears being imported.
-    means = BuildOptions(cache=cache / "programs" if cache else None)
+    options = BuildOptions(cache=cache / "programs" if cache else None)
     tables = shipped_tables()
 
     def make() -> Compiled:
-        return Compiled(*project_filters(project, tables, None, means), project.output, project)
+        return Compiled(*project_filters(project, tables, None, options), project.output, project)
 
     written: list[Path] = []
     if project.committed:

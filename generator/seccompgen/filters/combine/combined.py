@@ -30,7 +30,7 @@ from seccompgen.filters.find.load import load_filter
 from seccompgen.formats import WRITABLE
 from seccompgen.languages.python import combined_docstring, render_combined
 from seccompgen.pipeline.build import are_unchanged
-from seccompgen.pipeline.files import filter_files, has_place, support_files
+from seccompgen.pipeline.files import filter_files, fits, support_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render.call_names import difference_text
@@ -127,7 +127,7 @@ def combine(
     refusal: Action | None,
     parts: tuple[LoadedFilter, ...],
     tables: Tables,
-    means: BuildOptions,
+    options: BuildOptions,
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> Combined:
     """Compile and prove ``parts`` as one, for each ABI that all of them have.
@@ -171,7 +171,7 @@ def combine(
         for n in common
     ]
     task = name, tuple(part.path for part in parts), tables, objective
-    results = list(spread(_combine_one, task, jobs, means.workers))
+    results = list(spread(_combine_one, task, jobs, options.workers))
     programs = []
     for result in results:
         if isinstance(result, SeccompgenError):
@@ -328,13 +328,6 @@ FORMS = ("python", "bpf", *WRITABLE)
 """The forms in which combined filters can be written."""
 
 
-def left_out_of(combined: Combined, form: str) -> tuple[Diagnostic, ...]:
-    """Return what is worth telling of programs that have no place in ``form``."""
-    abis = [one.abi.name for one in combined.programs if not has_place(one.abi, form)]
-    text = f"{form} has nothing for {', '.join(abis)}, so that these are left out"
-    return (Diagnostic(text, Position(combined.name), Problem.ABI_LEFT_OUT),) if abis else ()
-
-
 _TITLES = {
     Operation.INTERSECT: "What {names} answer as a stack: the strictest of their answers.",
     Operation.UNION: "What any of {names} lets through: the laxest of their answers.",
@@ -407,7 +400,7 @@ def _files_by_rules(
     from seccompgen.filters.combine.combined_policy import combined_policy  # noqa: PLC0415 - few want it
 
     parts, name = combined.parts, combined.name
-    programs = [one for one in combined.programs if has_place(one.abi, form)]
+    programs = [one for one in combined.programs if fits(one.abi, form)]
 
     def of_one(program: CompiledProgram) -> list[tuple[str, Path, bytes]]:
         abi = program.abi

@@ -141,7 +141,7 @@ def _require_same(policy: ResolvedPolicy, again: ResolvedPolicy, tables: Tables)
                 Diagnostic(
                     f"seccompgen made a wrong policy of this, and does not write it: {text}; "
                     "please report this, with the file",
-                    Position(policy.sources[-1][0]),
+                    Position(policy.file),
                     Problem.WRONG_PROGRAM,
                 )
             )

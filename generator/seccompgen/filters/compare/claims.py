@@ -141,10 +141,10 @@ def arguments_looked_at(side: FilterSemantics, call: Call) -> int:
 
 
 def decide(
-    claims: Sequence[Claim], methods: tuple[Method, ...], means: BuildOptions = PLAIN_OPTIONS
+    claims: Sequence[Claim], methods: tuple[Method, ...], options: BuildOptions = PLAIN_OPTIONS
 ) -> Iterator[Verdict]:
     """Yield the verdict on each claim, by all of ``methods``; see `verify.prove`."""
-    with contextlib.closing(spread(_decide_one, methods, claims, means.workers)) as results:
+    with contextlib.closing(spread(_decide_one, methods, claims, options.workers)) as results:
         for claim, result in zip(claims, results, strict=True):
             if isinstance(result, SeccompgenError) and not isinstance(result, UndecidedError):
                 place = Position(claim.file)

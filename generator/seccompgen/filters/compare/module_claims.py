@@ -65,11 +65,11 @@ def claims_of_policy(
     path: Path,
     tables: Tables,
     only: Abi | None,
-    means: BuildOptions,
+    options: BuildOptions,
     reading: Reading = PLAIN_READING,
 ) -> list[Claim]:
     """Return the claims that the programs compiled from the policy at ``path`` are that policy."""
-    loaded = compile_filter(path, tables, only, means, reading)
+    loaded = compile_filter(path, tables, only, options, reading)
     assert loaded.policy
     return claims_against(loaded.policy, loaded, tables)
 

@@ -37,8 +37,7 @@ class PlannedFilter:
 def new_filters(built: Sequence[Built]) -> list[PlannedFilter]:
     """Return the filters that were built, for `explain`."""
     return [
-        PlannedFilter(one.policy.name, Path(one.policy.sources[-1][0]).name, one.programs)
-        for one in built
+        PlannedFilter(one.policy.name, Path(one.policy.file).name, one.programs) for one in built
     ]
 
 

@@ -112,13 +112,13 @@ def compile_filter(
     path: Path,
     tables: Tables,
     only: Abi | None,
-    means: BuildOptions,
+    options: BuildOptions,
     reading: Reading = PLAIN_READING,
 ) -> LoadedFilter:
     """Return the filter in ``path`` as `load_filter` does, but with a policy's programs."""
     if kind_of(path) is not FilterForm.POLICY:
         return load_filter(path, tables, only, reading)
-    built = build_policy(path, tables, [only] if only else [], means=means, reading=reading)
+    built = build_policy(path, tables, [only] if only else [], options=options, reading=reading)
     return filter_of(path, built)
 
 

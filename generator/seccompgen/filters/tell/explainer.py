@@ -30,8 +30,7 @@ from seccompgen.filters.find.value_conditions import alternatives, intervals, un
 from seccompgen.filters.tell.decisive_rules import deciding_rule, with_conditions
 from seccompgen.filters.tell.written_call import MOST_ARGUMENTS, call_on, parse_call, require_known
 from seccompgen.formats import names_no_abi
-from seccompgen.pipeline.build import PLAIN_OPTIONS
-from seccompgen.pipeline.one_program import one_program
+from seccompgen.pipeline.build import PLAIN_OPTIONS, one_program
 from seccompgen.render.explanation import (
     AnswerCase,
     ExplainedCall,
@@ -104,11 +103,11 @@ class Explainer:
         tables: Tables,
         asked: Sequence[Abi] = (),
         reading: Reading = PLAIN_READING,
-        means: BuildOptions = PLAIN_OPTIONS,
+        options: BuildOptions = PLAIN_OPTIONS,
     ) -> None:
         self.tables = tables
         self.loaded = _loaded(path, tables, asked, reading)
-        self._means = means
+        self._options = options
         self.ways = tuple(self._ways(asked))
         self._program = lru_cache(maxsize=64)(self._made_program)
         self._follower = lru_cache(maxsize=64)(self._made_follower)
@@ -454,7 +453,7 @@ class Explainer:
             code = side
         else:
             assert self.loaded.policy
-            made = one_program(self.loaded.policy, abi, self.tables, self._means)
+            made = one_program(self.loaded.policy, abi, self.tables, self._options)
             code, origins = Code(made.instructions, abi.byte_order), made.origins
         return _Program(code, listing(code.instructions, abi, self.tables, origins), origins)
 

@@ -73,7 +73,7 @@ class Proposer:
     def __init__(self, policy: ResolvedPolicy, tables: Tables) -> None:
         self._policy = policy
         self._tables = tables
-        self._main = policy.sources[-1][0]
+        self._main = policy.file
         self._known = lru_cache(maxsize=64)(self._findings_before)
 
     def propose(self, request: PermitRequest) -> ProposedChange | str:

@@ -44,7 +44,7 @@ def report_on(
     path: Path,
     tables: Tables,
     only: Abi | None,
-    means: BuildOptions,
+    options: BuildOptions,
     reading: Reading = PLAIN_READING,
     against: LoadedFilter | None = None,
 ) -> Report:
@@ -54,7 +54,7 @@ def report_on(
     """
     programs: Sequence[Program]
     if kind_of(path) is FilterForm.POLICY:
-        built = build_policy(path, tables, [only] if only else [], means=means, reading=reading)
+        built = build_policy(path, tables, [only] if only else [], options=options, reading=reading)
         loaded, programs = filter_of(path, built), built.programs
     else:
         loaded = load_filter(path, tables, only, reading)
@@ -63,7 +63,7 @@ def report_on(
         ]
     policy, module = loaded.policy, loaded.module
     linted = lint_loaded(loaded, tables)
-    verdicts, why_not = _verdicts(loaded, tables, reading, means)
+    verdicts, why_not = _verdicts(loaded, tables, reading, options)
     summary = summarize(loaded, tables)
     served = [ABIS[way.abi] for way in summary.ways]
     return Report(
@@ -110,7 +110,7 @@ def _proof_text(verdict: Verdict, tables: Tables) -> str:
 
 
 def _verdicts(
-    loaded: LoadedFilter, tables: Tables, reading: Reading, means: BuildOptions
+    loaded: LoadedFilter, tables: Tables, reading: Reading, options: BuildOptions
 ) -> tuple[dict[str, Verdict], str]:
     """Return whether the programs are their policy, by ABI; or why there is none to compare with.
 
@@ -126,5 +126,5 @@ def _verdicts(
             claims, _ = claims_of_programs(loaded.path, None, tables, None, reading)
         except InputError:
             return {}, "not compared: its policy is not there, or was not read"
-    found = {one.claim.abi.name: one for one in decide(claims, (Method.CLASSES,), means)}
+    found = {one.claim.abi.name: one for one in decide(claims, (Method.CLASSES,), options)}
     return found, "its policy is not for this ABI"

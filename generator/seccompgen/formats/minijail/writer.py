@@ -234,7 +234,7 @@ def _report_only(policy: ResolvedPolicy, own: ResolvedPolicy) -> tuple[ResolvedP
     del own
     text = "a file of minijail logs nothing, so it cannot be report-only: build another form, or "
     text += "run minijail0 with its own option -L"
-    where = Position(policy.sources[-1][0])
+    where = Position(policy.file)
     raise InputError(Diagnostic(text, where, Problem.NOT_IN_MINIJAIL))
 
 

@@ -183,7 +183,7 @@ def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "an OCI profile has no listener but where its runtime is told a socket for it; take "
             "new_listener and wait_killable_recv out of flags",
-            Position(policy.sources[-1][0]),
+            Position(policy.file),
         )
 
 

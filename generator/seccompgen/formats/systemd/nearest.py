@@ -165,7 +165,7 @@ def _comments(notes: Iterable[str]) -> Iterator[str]:
 
 
 def _top(policy: ResolvedPolicy) -> Position:
-    return Position(policy.sources[-1][0])
+    return Position(policy.file)
 
 
 def _notes(near: NearestPolicy, settings: Sequence[str], release: int | None) -> Iterator[str]:

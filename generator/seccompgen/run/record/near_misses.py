@@ -164,7 +164,7 @@ def still_offered(
     """
     if len(policies) != 1 or policies[0].in_memory or policies[0].foreign:
         return ""
-    file = policies[0].sources[-1][0]
+    file = policies[0].file
     try:
         lines = read_file(Path(file)).decode().splitlines()
         start = next(n for n, one in enumerate(lines) if one.startswith(f"# {NOT_SEEN}"))

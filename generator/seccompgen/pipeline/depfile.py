@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\\*?\[\]%;|=&<>]|^~|\)$")
 """Characters that cannot stand in a name so that make and ninja read the same."""
 
 
-def render_depfile(targets: Sequence[str], inputs: Sequence[str]) -> bytes:
-    """Return the rule ``targets: inputs``, then a rule without a recipe for each input.
+def depfile(outputs: Iterable[Path], read: Iterable[Path]) -> bytes:
+    """Return the rule ``outputs: read``, then a rule without a recipe for each file that was read.
 
-    The latter let make go on where an input is gone (as gcc's -MP does). Raises InputError for
-    each name that cannot be written so that make and ninja both read it.
+    The latter let make go on if a file is gone (as gcc's -MP does). Paths below the current
+    directory are relative to it, as build files have them. Raises InputError for each name that
+    cannot be written so that make and ninja both read it.
     """
+    targets, inputs = _names(outputs), _names(read)
     problems = [
         Diagnostic(
             f"{found.group()!r} in this name is more than a name to make: rename it, "
@@ -34,6 +37,11 @@ def render_depfile(targets: Sequence[str], inputs: Sequence[str]) -> bytes:
     names = [_escape(name) for name in inputs]
     rule = " \\\n  ".join([f"{' '.join(map(_escape, targets))}:", *names])
     return "\n".join([rule, *(f"{name}:" for name in names), ""]).encode()
+
+
+def _names(paths: Iterable[Path]) -> list[str]:
+    here = Path.cwd()
+    return [str(p.relative_to(here) if p.is_relative_to(here) else p) for p in paths]
 
 
 def _escape(name: str) -> str:

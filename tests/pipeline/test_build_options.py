@@ -39,12 +39,12 @@ def test_the_number_of_processes_does_not_show(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     policies = [path for path in STOCK if path.stem in {"no_exec", "no_network"}]
     alone = build_policies(policies, TABLES, SOME)
-    means = BuildOptions(3)
-    built = build_policies(policies, TABLES, SOME, lambda *n: told.append(n), means=means)
+    options = BuildOptions(3)
+    built = build_policies(policies, TABLES, SOME, lambda *n: told.append(n), options=options)
     assert built == alone
     assert told == [(i, 6) for i in range(1, 7)]
     files = filter_files(alone, TABLES, tmp_path)
-    assert filter_files(built, TABLES, tmp_path, means=means) == files
+    assert filter_files(built, TABLES, tmp_path, options=options) == files
 
 
 def too_long(path: Path) -> None:
@@ -100,7 +100,7 @@ def test_errors_of_all_policies_come_in_their_order(tmp_path: Path, compiled: bo
     told = []
     for workers in (1, 3):
         with pytest.raises(InputError) as caught:
-            build_policies(paths, TABLES, means=BuildOptions(workers))
+            build_policies(paths, TABLES, options=BuildOptions(workers))
         told.append(caught.value.diagnostics)
     assert told[0] == told[1]
     files = [Path(one.position.file).name if one.position else "" for one in told[0]]
