@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.core.errors import AnswerNo, InputError, OutsideError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.core.styled import Style
 from seccompgen.io.console import can_redraw, redraw, say
@@ -39,6 +39,19 @@ def table_of(tables: Tables, abi: Abi) -> Table:
     if abi.name not in tables.tables:
         raise InputError(f"Linux {tables.tag} has no {abi.name}")
     return tables.tables[abi.name]
+
+
+def running_table(tables: Tables) -> Table:
+    """Return the table of the ABI that this interpreter is of."""
+    from seccomp_filters._runtime import running_abi  # noqa: PLC0415 - generated: maybe not yet
+
+    try:
+        name = running_abi()
+    except OSError as error:
+        raise OutsideError(str(error.strerror)) from None
+    if name not in tables.tables:
+        raise InputError(f"Linux {tables.tag} has no {name}, which this Python is")
+    return tables.tables[name]
 
 
 def text_width() -> int:

@@ -11,23 +11,16 @@ import click
 from click.core import ParameterSource
 
 from seccompgen.cli import options
-from seccompgen.cli.common import (
-    policies_named,
-    policy_named,
-)
+from seccompgen.cli.common import policies_named, policy_named, running_table
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import EXIT_NO, InputError, OutsideError, cannot
-from seccompgen.core.text import many
 from seccompgen.io.console import print_json, say
 from seccompgen.io.reading import read_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Action, ResolvedPolicy
-    from seccompgen.core.tables import Table, Tables
-    from seccompgen.run.record.coverage import Coverage, RefusedCall
+    from seccompgen.core.tables import Tables
     from seccompgen.run.record.logged import LoggedCall
     from seccompgen.run.record.observations import Recording
     from seccompgen.run.record.sections import KindOfUse
@@ -168,12 +161,19 @@ def record(
         (action,) = defaults
     against = _load(against_file, tables, reading) if against_file else None
     exact = exact or constrained or not output
-    logged = _read_log(log_word, programs, known, tables, exact=exact) if log_word else ()
-    if log_word and not logged:
-        return
+    logged: tuple[LoggedCall, ...] = ()
+    if log_word:
+        from seccompgen.run.record.logged import calls_to_add  # noqa: PLC0415
+
+        lines, file = _log_lines(log_word)
+        logged, notes = calls_to_add(lines, file, programs, known, tables, exact=exact)
+        for note in notes:
+            say(f"note: {note}", err=True)
+        if not logged:
+            return
     request = RecordRequest(exact, constrained, after_marker, known, against, logged)
     recording = None
-    table = _own_table(tables)
+    table = running_table(tables)
     name = words[0] if words else Process(pids[0]).name if pids else ""
     if words or pids:
         if against_file and against and table.abi not in against.arches:
@@ -185,20 +185,29 @@ def record(
         except Interrupted:
             say("given up: all that ran is killed, and nothing is written", err=True)
             sys.exit(_INTERRUPTED)
-        _print_run(recording, name, tables, writes=bool(output))
+        from seccompgen.run.record import recording_report  # noqa: PLC0415 - templates take long
+
+        for note in recording_report.run_notes(recording, name, tables, writes=bool(output)):
+            say(f"note: {note}", err=True)
     kinds: tuple[KindOfUse, ...] = ()
     if output:
         kinds = _write(recording, request, tables, output, Path(name).name, action, known_files)
     found = None
     if recording and against:
         from seccompgen.run.record.coverage import coverage  # noqa: PLC0415
+        from seccompgen.run.record.recording_report import coverage_lines  # noqa: PLC0415
 
         found = coverage(recording, against, table.abi, tables)
         if not as_json:
-            _print_coverage(found, str(against_file), tables, skip_unreached=skip_unreached)
+            for line in coverage_lines(
+                found, str(against_file), tables, skip_unreached=skip_unreached
+            ):
+                say(line, err=True)
     code = recording.end.exit_code if recording else 0
     if as_json:
-        print_json(_as_json(recording, found, kinds, tables))
+        from seccompgen.run.record.recording_report import as_json as report  # noqa: PLC0415
+
+        print_json(report(recording, found, kinds, tables))
     sys.exit(code or (EXIT_NO if found and found.refused else 0))
 
 
@@ -214,59 +223,15 @@ def _load(path: Path, tables: Tables, reading: Reading) -> ResolvedPolicy:
     return load_policy(path, tables, reading)[0]
 
 
-def _read_log(
-    word: str,
-    programs: tuple[str, ...],
-    known: tuple[ResolvedPolicy, ...],
-    tables: Tables,
-    *,
-    exact: bool,
-) -> tuple[LoggedCall, ...]:
-    """Return the calls that records of a log say the policies lack; say on stderr what is in it.
-
-    Raises InputError where it cannot be read, and if records of several programs lack something.
-    """
-    from seccompgen.core.text import some  # noqa: PLC0415
+def _log_lines(word: str) -> tuple[tuple[bytes, ...], str]:
+    """Return the lines of a log, and its name for messages."""
     from seccompgen.io.reading import read_lines  # noqa: PLC0415
-    from seccompgen.run.record import logged  # noqa: PLC0415
 
     file = "standard input" if word == "-" else word
     try:
-        log = logged.read_log(read_lines(None if word == "-" else Path(word)), file, tables)
+        return tuple(read_lines(None if word == "-" else Path(word))), file
     except OSError as error:
         raise InputError(cannot("read", file, error)) from None
-    for one in log.unread:
-        _note(f"not understood: {one}")
-    if log.lost:
-        _note(f"{many(log.lost, 'record')} more were lost, as {file} says itself")
-    missing = logged.Missing(known, tables)
-    asking = [one for one in log.records if missing.asks(one)]
-    chosen = logged.of_programs(asking, programs, file)
-    served = {abi for one in known for abi in (*one.arches, *one.compat_arches)}
-    others = [one for one in chosen if one.abi not in served or not one.name]
-    for abi, nr, name in dict.fromkeys((one.abi.name, one.nr, one.name) for one in others):
-        _note(f"{name or f'number {nr}'} on {abi} is not added: the policy is not for it")
-    found: list[LoggedCall] = []
-    for call in logged.logged_calls(record for record in chosen if record not in others):
-        if not exact and (left := missing.left(call)):
-            cases = "; ".join(f"{line.power.name}, {line.reason}" for line in left)
-            _note(
-                f"{call.name}, {call.origin}: what it gives as a rule is permitted, and the record "
-                f"does not say which of these it was: {cases}; permit yours by a rule"
-            )
-        else:
-            found.append(call)
-    if found:
-        names = ", ".join(dict.fromkeys(one.name for one in found))
-        by = some(sorted({one.program for one in found}))
-        _note(
-            f"added by the records of {by}: {names}; read what that permits, as records have no "
-            "arguments"
-        )
-    elif not chosen:
-        records = many(len(log.records), "record")
-        say(f"{records} in {file}, and none of a call that the policy lacks", err=True)
-    return tuple(found)
 
 
 def _refusal(text: str) -> Action:
@@ -283,17 +248,6 @@ def _refusal(text: str) -> Action:
             "kill_process, ..."
         )
     return action
-
-
-def _own_table(tables: Tables) -> Table:
-    """Return the table of the ABI that this interpreter is of."""
-    from seccomp_filters._runtime import running_abi  # noqa: PLC0415 - generated: may be absent
-
-    name = running_abi()
-    table = tables.tables.get(name)
-    if table is None:
-        raise InputError(f"Linux {tables.tag} has no {name}, which this machine is")
-    return table
 
 
 def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
@@ -323,48 +277,6 @@ def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
         raise InputError(
             f"{output}: is there, and was not recorded; write elsewhere, or add to it with --merge"
         )
-
-
-def _note(text: str) -> None:
-    say(f"note: {text}", err=True)
-
-
-def _print_run(recording: Recording, command: str, tables: Tables, *, writes: bool) -> None:
-    """Say on stderr what a reader of the policy has to know about the run."""
-    from seccompgen.core.text import printable  # noqa: PLC0415
-    from seccompgen.run.record.session import unnamed  # noqa: PLC0415
-
-    end = recording.end
-    if end.signal:
-        _note(f"{command} was killed by {_signal_name(end.signal)}: seen is what it did before")
-    elif end.status:
-        _note(f"{command} ended with exit code {end.status}")
-    for program in recording.unprivileged:
-        _note(
-            f"{printable(program)} is setuid or setgid, and ran without these privileges, as it "
-            "does under any filter with no_new_privs: what it does with them was not seen"
-        )
-    if recording.filters:
-        _note("a process installed a filter of its own; what that refuses is recorded as well")
-    if recording.before_marker > 1 and writes:
-        _note(
-            f"{recording.before_marker} threads ran when the filter was installed: the policy says "
-            "flags: [tsync], by which it is put in force for all of them"
-        )
-    for number in unnamed(recording, tables):
-        from seccompgen.render.call_names import call_text  # noqa: PLC0415 - templates take long
-
-        call = call_text(number.nr, number.audit_arch, (), tables)
-        _note(f"{call} has no name in Linux {tables.tag}: under the policy it fails with ENOSYS")
-
-
-def _signal_name(number: int) -> str:
-    import signal  # noqa: PLC0415 - rarely needed
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _write(
@@ -407,111 +319,3 @@ def _kept_elsewhere(text: str) -> str:
         say(text.removesuffix("\n"))
         return "what was recorded is on standard output"
     return f"what was recorded is in {name}"
-
-
-def _print_coverage(found: Coverage, policy: str, tables: Tables, *, skip_unreached: bool) -> None:
-    """Say on stderr how the policy answers what was seen."""
-    for one in found.refused:
-        say(_refused(one, tables), err=True)
-        _print_seen(one)
-    for rule in () if skip_unreached else found.unreached:
-        condition = f" where {rule.condition}" if rule.condition else ""
-        say(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
-    reached = found.rules - len(found.unreached)
-    say(
-        f"{policy}: {reached} of {found.rules} rules reached; {many(found.times, 'call')} refused",
-        err=True,
-    )
-
-
-def _print_seen(one: RefusedCall) -> None:
-    """Say with which arguments, and from where, a call was made."""
-    looked_at = sum(times for _, times in one.seen)
-    for refusal, times in one.seen[:_SEEN_SHOWN]:
-        often = _times(times) if looked_at == one.times else f", {times} of the first {looked_at}"
-        say(f"    {refusal.who} {refusal.what}{often}{refusal.where}", err=True)
-    if others := len(one.seen[_SEEN_SHOWN:]):
-        say(f"    and {others} with other arguments, or from elsewhere", err=True)
-
-
-def _refused(one: RefusedCall, tables: Tables) -> str:
-    from seccompgen.render.call_names import call_text  # noqa: PLC0415
-    from seccompgen.render.listing import ret_action  # noqa: PLC0415
-    from seccompgen.run.record.observations import CallNumber, abi_of  # noqa: PLC0415
-
-    abi = abi_of(CallNumber(one.call.arch, one.call.nr))
-    answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
-    text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
-    if one.more:
-        text += ", and with other arguments"
-    line = f"{one.rule.position}: {text}: {answer} by {one.rule.label}"
-    return f"{line}{_times(one.times)}{_tests(one.labels)}"
-
-
-def _times(times: int) -> str:
-    return f", {times} times" if times > 1 else ""
-
-
-def _tests(labels: Iterable[str]) -> str:
-    """Say in which tests a call was refused, where it was in tests."""
-    from seccompgen.core.text import printable, some  # noqa: PLC0415
-
-    names = [printable(label) for label in sorted(labels) if label]
-    return f", in {some(names, _TESTS_SHOWN)}" if names else ""
-
-
-def _as_json(
-    recording: Recording | None,
-    found: Coverage | None,
-    kinds: tuple[KindOfUse, ...],
-    tables: Tables,
-) -> dict[str, object]:
-    from seccompgen.run.record.observations import abi_of, name_of  # noqa: PLC0415
-
-    report: dict[str, object] = {}
-    if recording:
-        report |= {
-            "exit_code": recording.end.exit_code,
-            "calls": [
-                {
-                    "abi": getattr(abi_of(number), "name", None),
-                    "name": name_of(number, tables),
-                    "nr": number.nr,
-                }
-                for number in recording.calls
-            ],
-            "unprivileged": list(recording.unprivileged),
-            "own_filters": recording.filters,
-        }
-    if kinds:
-        report["kinds"] = [
-            {
-                "name": one.power.name,
-                "gives": one.power.gives,
-                "whole": one.whole,
-                "calls": list(one.calls),
-            }
-            for one in kinds
-        ]
-    if found:
-        report |= {
-            "rules": found.rules,
-            "unreached": [
-                {
-                    "name": rule.name,
-                    "condition": rule.condition,
-                    "position": str(rule.position),
-                }
-                for rule in found.unreached
-            ],
-            "refused": [_refused(one, tables) for one in found.refused],
-            "refusals": [
-                {
-                    "times": one.times,
-                    "labels": sorted(one.labels - {""}),
-                    "seen": [refusal.as_json() | {"times": n} for refusal, n in one.seen],
-                }
-                for one in found.refused
-            ],
-        }
-    return report

@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli import options
-from seccompgen.cli.common import (
-    build_options,
-    one_filter,
-    print_notes,
-)
+from seccompgen.cli.common import build_options, one_filter, print_notes, running_table
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
 from seccompgen.io.console import say, write_lines
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn, TextIO
 
-    from seccompgen.core.abis import Abi
     from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Settings
     from seccompgen.core.tables import Tables
@@ -35,6 +30,7 @@ if TYPE_CHECKING:
     from seccompgen.run.launch import Command, Confinement
     from seccompgen.run.process import Process
     from seccompgen.run.refusal import JudgedFilter, Refusal
+    from seccompgen.run.startup import Startup
 
 _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 """Errnos of a kernel that has no listener for us: there is one above, or it is too old."""
@@ -141,9 +137,12 @@ def run(
     if not trace:
         become(command, loaded.confinement(settings))
     with _reports(output, as_json=as_json) as folding:
+        startup = None
         if after_marker:
-            _trace_after_marker(loaded, command, settings, tables, folding, permissive=permissive)
-        _trace(loaded, command, settings, tables, folding, by, permissive=permissive)
+            from seccompgen.run.startup import Startup  # noqa: PLC0415
+
+            startup = Startup(tables, loaded.settings.flags, _say)
+        _trace(loaded, command, settings, tables, folding, by, startup, permissive=permissive)
 
 
 @dataclass(frozen=True)
@@ -167,13 +166,14 @@ def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
     from seccompgen.run.refusal import JudgedFilter  # noqa: PLC0415
     from seccompgen.verify import meaning  # noqa: PLC0415
 
-    abi = _running_abi(tables)
+    table = running_table(tables)
+    abi = table.abi
     loaded = compile_filter(path, tables, abi, build_options(cached=True), reading)
     # What other ABIs lack is no news to who runs on this one.
     print_notes(note for note in loaded.notes if note.kind is not Problem.CALL_SKIPPED)
     judged = JudgedFilter(
         Position(str(path)),
-        tables.tables[abi.name],
+        table,
         loaded.programs[abi.name].instructions,
         loaded.policy,
         meaning(loaded.policy, abi, tables) if loaded.policy else None,
@@ -204,18 +204,6 @@ def _reporting(loaded: _Loaded) -> _Loaded:
     instructions = logging_instructions(loaded.judged.instructions)
     judged = replace(loaded.judged, instructions=instructions, policy=None, meaning=None)
     return replace(loaded, judged=judged)
-
-
-def _running_abi(tables: Tables) -> Abi:
-    from seccomp_filters._runtime import running_abi  # noqa: PLC0415 - generated: maybe not yet
-
-    try:
-        name = running_abi()
-    except OSError as error:
-        raise OutsideError(str(error.strerror)) from None
-    if name not in tables.tables:
-        raise InputError(f"Linux {tables.tag} has no {name}, which this Python is")
-    return tables.tables[name].abi
 
 
 def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Settings:
@@ -287,9 +275,10 @@ def _trace(
     tables: Tables,
     folding: Folding,
     by: str | None,
+    startup: Startup | None,
     *,
     permissive: bool,
-) -> None:
+) -> NoReturn:
     from seccompgen.core.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
     from seccompgen.core.text import printable  # noqa: PLC0415
     from seccompgen.run import notify, tracer  # noqa: PLC0415
@@ -311,7 +300,7 @@ def _trace(
     judging = partial(judge_by, loaded.judged, tables, folding.add, permissive=permissive)
     confined = loaded.confinement(settings)
     flags = settings.flags | FilterFlag.NEW_LISTENER
-    if by == "notify" or (by is None and notify.available()):
+    if not startup and (by == "notify" or (by is None and notify.available())):
         questions = replace(
             confined,
             instructions=asking(confined.instructions, ActionKind.USER_NOTIF),
@@ -326,31 +315,9 @@ def _trace(
             folding.finish()
             end_like(status)
     judge = judging(lambda _: None)
-    status = tracer.supervise(command, confined, judge, tables, _say, _left_behind)
-    folding.finish()
-    end_like(status)
-
-
-def _trace_after_marker(
-    loaded: _Loaded,
-    command: Command,
-    settings: Settings,
-    tables: Tables,
-    folding: Folding,
-    *,
-    permissive: bool,
-) -> NoReturn:
-    from seccompgen.run import tracer  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.run.refusal import judge_by  # noqa: PLC0415
-    from seccompgen.run.signals import end_like  # noqa: PLC0415
-    from seccompgen.run.startup import Startup  # noqa: PLC0415
-
-    confined = loaded.confinement(settings)
-    judge = judge_by(loaded.judged, tables, folding.add, lambda _: None, permissive=permissive)
-    startup = Startup(tables, loaded.settings.flags, _say)
     status = tracer.supervise(command, confined, judge, tables, _say, _left_behind, startup)
     folding.finish()
-    if not startup.passed:
+    if startup and not startup.passed:
         _say("no process installed a filter or marked where it would, so that nothing was judged")
     end_like(status)
 

@@ -55,7 +55,7 @@ class AuditLog(NamedTuple):
     lost: int
 
 
-def read_log(lines: Iterable[bytes], file: str, tables: Tables) -> AuditLog:
+def _read_log(lines: Iterable[bytes], file: str, tables: Tables) -> AuditLog:
     """Return what a log tells of calls that filters refused or logged."""
     reader = LogReader(tables)
     records: list[SeccompRecord] = []
@@ -74,9 +74,56 @@ def read_log(lines: Iterable[bytes], file: str, tables: Tables) -> AuditLog:
     return AuditLog(tuple(records), tuple(unread[:_MOST_UNREAD]), lost)
 
 
-def program_of(record: SeccompRecord) -> str:
+def _program_of(record: SeccompRecord) -> str:
     """Return the name of the program that a record is of, that of the thread if there is none."""
     return printable(PurePath(record.program).name or record.command or "an unnamed program")
+
+
+def calls_to_add(
+    lines: Iterable[bytes],
+    file: str,
+    programs: Collection[str],
+    known: Sequence[ResolvedPolicy],
+    tables: Tables,
+    *,
+    exact: bool,
+) -> tuple[tuple[LoggedCall, ...], list[str]]:
+    """Return the calls that records of a log say the policies lack, and what is to be printed.
+
+    Raises InputError if records of several programs lack something.
+    """
+    log = _read_log(lines, file, tables)
+    notes = [f"not understood: {one}" for one in log.unread]
+    if log.lost:
+        notes += [f"{many(log.lost, 'record')} more were lost, as {file} says itself"]
+    missing = Missing(known, tables)
+    asking = [one for one in log.records if missing.asks(one)]
+    chosen = _of_programs(asking, programs, file)
+    served = {abi for one in known for abi in (*one.arches, *one.compat_arches)}
+    others = [one for one in chosen if one.abi not in served or not one.name]
+    for abi, nr, name in dict.fromkeys((one.abi.name, one.nr, one.name) for one in others):
+        notes.append(f"{name or f'number {nr}'} on {abi} is not added: the policy is not for it")
+    found: list[LoggedCall] = []
+    for call in _logged_calls(record for record in chosen if record not in others):
+        if not exact and (left := missing.left(call)):
+            cases = "; ".join(f"{line.power.name}, {line.reason}" for line in left)
+            notes.append(
+                f"{call.name}, {call.origin}: what it gives as a rule is permitted, and the record "
+                f"does not say which of these it was: {cases}; permit yours by a rule"
+            )
+        else:
+            found.append(call)
+    if found:
+        names = ", ".join(dict.fromkeys(one.name for one in found))
+        by = some(sorted({one.program for one in found}))
+        notes.append(
+            f"added by the records of {by}: {names}; read what that permits, as records have no "
+            "arguments"
+        )
+    elif not chosen:
+        records = many(len(log.records), "record")
+        notes.append(f"{records} in {file}, and none of a call that the policy lacks")
+    return tuple(found), notes
 
 
 class Missing:
@@ -130,14 +177,14 @@ class Missing:
         )
 
 
-def of_programs(
+def _of_programs(
     records: Sequence[SeccompRecord], programs: Collection[str], file: str
 ) -> list[SeccompRecord]:
     """Return the records of ``programs``, each a path or a name; of the only one if none is named.
 
     Raises InputError where it has to be said which program is meant, and if none was named rightly.
     """
-    counts = Counter(map(program_of, records))
+    counts = Counter(map(_program_of, records))
     shown = some(
         [f"{name} ({many(n, 'record')})" for name, n in counts.most_common(_MOST_PROGRAMS)]
     )
@@ -146,21 +193,21 @@ def of_programs(
             text = f"records of several programs: {shown}; say with --program which count"
             raise InputError(Diagnostic(text, Position(file)))
         return list(records)
-    found = [one for one in records if {one.program, one.command, program_of(one)} & {*programs}]
+    found = [one for one in records if {one.program, one.command, _program_of(one)} & {*programs}]
     if records and not found:
         text = f"no record of {some(list(programs))}; there are those of {shown}"
         raise InputError(Diagnostic(text, Position(file)))
     return found
 
 
-def logged_calls(records: Iterable[SeccompRecord]) -> tuple[LoggedCall, ...]:
+def _logged_calls(records: Iterable[SeccompRecord]) -> tuple[LoggedCall, ...]:
     """Return the calls of records, each once; those without a name are left out."""
     times: Counter[tuple[Abi, str]] = Counter()
     programs: dict[tuple[Abi, str], dict[str, None]] = defaultdict(dict)
     for one in records:
         if one.name:
             times[one.abi, one.name] += 1
-            programs[one.abi, one.name][program_of(one)] = None
+            programs[one.abi, one.name][_program_of(one)] = None
     return tuple(
         LoggedCall(abi, name, ", ".join(programs[abi, name]), count)
         for (abi, name), count in times.items()
