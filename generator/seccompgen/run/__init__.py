@@ -15,13 +15,11 @@
     outranking      threads that a listener could let past the tracer, judged before any filter
     process         /proc's view of a process: memory, descriptors, mappings
     patience        reads that may wait for ever, given up after a moment
-    calls           a call as people read it
-    symbols         the names in ELF files
-    demangle        those of C++ and Rust as people know them
-    places          the place in native code where a call was made
-    scripts         the lines of a script where a thread is
-    python          those of Python                      perl        those of Perl
-    memory          a process's memory for those two: all of what was asked, or nothing
+    decoded_call    a call as people read it
+    symbols         the symbols of ELF files             demangle    those of C++ and Rust, readable
+    locations       the location of a call in native code
+    scripts         the line of a script that a thread executes
+    python_lines    that of Python                       perl_lines  that of Perl
     folding         refusals that repeat, as one with a count
     refusal         a filter's answer to a call, and the rule behind it
 """

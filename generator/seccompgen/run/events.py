@@ -1,4 +1,4 @@
-"""Events of traced threads: wait statuses of ptrace(2), as what they tell.
+"""Events of traced threads: the wait statuses of ptrace(2), by their meaning.
 
 A filter that asks for a tracer, and a thread that goes on by `ptrace.proceed_to_call`, stop at a
 call alike: `ptrace.CallReader` says which it is.
@@ -26,9 +26,9 @@ class EventKind(enum.Enum):
     SIGNAL = enum.auto()
     """A signal is about to be delivered."""
     STARTED = enum.auto()
-    """It started a thread or process, whose TID `ptrace.event_message` tells."""
+    """It started a thread or process, whose TID `ptrace.event_message` returns."""
     EXECUTED = enum.auto()
-    """It executed a program; `ptrace.event_message` tells the TID that it had before."""
+    """It executed a program; `ptrace.event_message` returns the TID that it had before."""
     STOPPED = enum.auto()
     """A signal such as SIGSTOP stopped its process."""
     PAUSED = enum.auto()
@@ -49,7 +49,7 @@ _STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SI
 
 @lru_cache(maxsize=1024)
 def event_of(status: int) -> Event:
-    """Return what a wait status tells."""
+    """Return the event that a wait status stands for."""
     if not os.WIFSTOPPED(status):
         return Event(EventKind.ENDED, status)
     event, number = status >> 16, os.WSTOPSIG(status)
@@ -69,9 +69,9 @@ def event_of(status: int) -> Event:
 def happened(flags: int = 0) -> Iterator[tuple[int, Event]]:
     """Wait as `ptrace.wait` does; yield all that has happened, calls last, so that each has a turn.
 
-    The kernel tells first of those that come first in its list: if each were let go before the
+    The kernel reports those first that come first in its list: if each were let go before the
     next is asked for, the first few of many busy threads would keep the others waiting for ever.
-    Of a call that is yielded the thread may be gone; `ptrace.CallReader` tells. Raises
+    Of a call that is yielded the thread may be gone; `ptrace.CallReader` finds out. Raises
     ChildProcessError at last, where there is none left.
     """
     calls = []

@@ -1,7 +1,7 @@
 """Refusals that repeat, folded: each is reported at once when it is new, then by its count.
 
 A program that polls is refused the same call thousands of times a second. What one *site* is
-refused (a program's call, from one place, by one rule) is reported with the first `_VARIANTS`
+refused (a program's call, from one location, by one rule) is reported with the first `_VARIANTS`
 different arguments and callers, and from then on when the count has one digit more. `finish`
 reports the sites that were refused more often than was reported.
 """
@@ -79,5 +79,5 @@ def _site_of(refusal: Refusal) -> object:
         refusal.call.abi,
         refusal.action,
         refusal.rule,
-        refusal.lines[:1] or refusal.place,
+        refusal.lines[:1] or refusal.location,
     )

@@ -117,12 +117,12 @@ def find_command(words: Sequence[str]) -> Command:
     environment = original_environment()
     name = words[0]
     if "/" in name:
-        places = [name]
+        candidates = [name]
     else:
         path = os.fsdecode(environment.get(b"PATH", os.defpath.encode()))
-        places = [f"{place or '.'}/{name}" for place in path.split(":")] if name else []
+        candidates = [f"{place or '.'}/{name}" for place in path.split(":")] if name else []
     unfit = {}
-    for place in places:
+    for place in candidates:
         number = _unfit(place)
         if not number:
             return Command(
@@ -241,7 +241,7 @@ def end(started: Started) -> None:
         # Raises where it was collected already: its number may be another's by now.
         os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         os.kill(started.pid, signal.SIGKILL)
-        # Who traces it is told of its end only after that of its other threads.
+        # The kernel reports its end to a tracer only after that of its other threads.
         while wait()[0] != started.pid:
             pass
     close(started)
@@ -323,8 +323,8 @@ def _in_child(
     except OSError as error:
         import json  # noqa: PLC0415
 
-        told = {"text": str(_filter_error(error)), "errno": error.errno or 0}
-        link.send(json.dumps(told).encode())
+        failure = {"text": str(_filter_error(error)), "errno": error.errno or 0}
+        link.send(json.dumps(failure).encode())
     finally:
         os._exit(1)
 
@@ -332,7 +332,7 @@ def _in_child(
 def _take_signals_from_python() -> None:
     """Undo what Python did to signals, so that none of them runs any Python from here on.
 
-    It ignores two, of which nobody can tell what they were before. SIGINT it handles only where
+    It ignores two, and does not say what they were before. SIGINT it handles only where
     that was not ignored.
     """
     for one in (signal.SIGPIPE, signal.SIGXFSZ):

@@ -1,10 +1,10 @@
-"""Where in native code a call was made: the function, and on x86_64 those that called it.
+"""The location of a call in native code: the function, and on x86_64 those that called it.
 
 These are found by the return addresses on the stack, without a table of frames. A word of the stack
-may be left over from an earlier call; so it counts only if it stands behind an instruction that
-calls just the function that comes before: itself, by the PLT, or by a word of the GOT. Where a call
-goes by a register, the chain ends. glibc makes calls that can be cancelled in functions of its own
-without a name; then the place has the name of what called these.
+may be left over from an earlier call; so it counts only if the instruction before it calls
+the function found before: directly, by the PLT, or by a word of the GOT. At a call by a register
+the chain ends. glibc makes calls that can be cancelled in functions of its own
+without a name; then the location has the name of what called these.
 
 Sources: the AMD64 ABI, "Procedure Linkage Table"; proc(5).
 """
@@ -36,14 +36,14 @@ _STUB = 16
 
 
 def locations_of(process: Process, address: int, most: int = 1) -> tuple[CodeLocation, ...]:
-    """Return the place of a call that ends at ``address``, and up to ``most`` of what led there.
+    """Return the location of a call that ends at ``address``, and up to ``most`` of what led there.
 
     The first is the call's own; empty if nothing is mapped there.
     """
     code = _MappedCode.at(process, address)
     if code is None:
         return ()
-    first = code.place(address)
+    first = code.location(address)
     callers: list[CodeLocation] = []
     led_here = _callers(process, code, address)
     while not first.function or len(callers) + 1 < most:
@@ -73,8 +73,8 @@ class _MappedCode:
         is_file = mapping.file.startswith(os.sep)
         return cls(process, mapping, symbols_of(process, mapping) if is_file else None)
 
-    def place(self, address: int) -> CodeLocation:
-        """Return the place of an instruction that ends at ``address``."""
+    def location(self, address: int) -> CodeLocation:
+        """Return the location of an instruction that ends at ``address``."""
         offset = self._offset(address)
         file = self.mapping.file or "[anonymous]"
         function = self.symbols.around(offset) if self.symbols else None
@@ -110,7 +110,7 @@ def _callers(process: Process, code: _MappedCode, address: int) -> Iterator[Code
             if caller is None:
                 return
             code, address = caller, word
-            yield code.place(address)
+            yield code.location(address)
 
 
 def _called(process: Process, behind: int) -> Iterator[int]:

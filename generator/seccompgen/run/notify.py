@@ -109,20 +109,20 @@ class _NotifySupervisor:
 
     def run(self, left_behind: Callable[[], None]) -> int:
         self._begin()
-        told = False
+        reported = False
         while True:
             wanted: dict[int, Callable[[int], None]] = {self._signals.descriptor: self._on_signals}
             if self._used:
                 wanted[self._started.listener] = self._on_listener
             over = self._command.status is not None
-            came = poll(wanted, _LINGERS if over and not told else None)
+            received = poll(wanted, _LINGERS if over and not reported else None)
             self._command.look()
             status = self._command.status
             if status is not None:
                 if not self._used or self._asked_to_end or _release() < _TELLS_WHEN_UNUSED:
                     return as_killed(status) if self._started.pid in self._killed else status
-                if over and not came and not told:
-                    told = True
+                if over and not received and not reported:
+                    reported = True
                     left_behind()
 
     def _begin(self) -> None:
@@ -138,10 +138,10 @@ class _NotifySupervisor:
             self._command.look_for_stop()
 
     def _on_signals(self, _events: int) -> None:
-        for came in self._signals.read():
+        for received in self._signals.read():
             if self._command.status is None:
-                hand_on(came, self._started.pid)
-            elif ends(came):
+                hand_on(received, self._started.pid)
+            elif ends(received):
                 self._asked_to_end = True
 
     def _on_listener(self, events: int) -> None:

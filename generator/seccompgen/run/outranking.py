@@ -1,12 +1,12 @@
 """Threads that a listener could let past the tracer: each call is judged before any filter sees it.
 
 SECCOMP_RET_USER_NOTIF outranks the SECCOMP_RET_TRACE of ours, so that the listener of another
-filter could have a refused call made (SECCOMP_USER_NOTIF_FLAG_CONTINUE), and nobody be told. So a
+filter could have a refused call made (SECCOMP_USER_NOTIF_FLAG_CONTINUE), without a report. So a
 thread under such a filter stops at each of its calls before the filters are asked, and the call is
 skipped (PTRACE_SYSEMU). One that may be made is made by the same instruction again; then it is the
 filters' to answer.
 
-A thread may come to its first stop before its parent tells of it: by its number of filters it is
+A thread may come to its first stop before its parent reports it: by its number of filters it is
 known to have one more than ours. Sources: ptrace(2), seccomp(2), kernel/entry/common.c.
 """
 
@@ -135,6 +135,6 @@ class Outranking:
 
 
 def _filters(tid: int) -> int | None:
-    """Return the number of a thread's filters; None where Linux does not tell: before 5.9."""
+    """Return the number of a thread's filters; None before Linux 5.9, which does not say."""
     count = Process(tid).status.get("Seccomp_filters")
     return None if count is None else int(count)

@@ -2,8 +2,8 @@
 
 Who touches the memory of a process may have to wait for that or for one that it chose: where a page
 is a userfaultfd's to fill, or a file system's that a process serves. Only SIGKILL ends such a wait,
-so a supervisor that waited itself would hear of no signal. A thread waits in its place, and is left
-behind if need be.
+so a supervisor that waited itself would hear of no signal. Another thread waits
+instead, and is left behind if need be.
 """
 
 from __future__ import annotations

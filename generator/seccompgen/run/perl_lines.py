@@ -3,12 +3,12 @@
 That is what Perl says itself in ``at FILE line N``. `PL_curinterp` leads to the interpreter, whose
 `PL_curcop` is the statement that runs, and `PL_op` the operation. Where the first is in it changes
 with releases. But no other pointer near the interpreter's beginning leads to a statement, and each
-operation tells what it is: its type, whose name is in `PL_op_name`, and the function that
+operation says what it is: its type, whose name is in `PL_op_name`, and the function that
 `PL_ppaddr` has for that. So it is looked for. Of a block with a single statement the optimizer
 makes no statement; what is left of it is found in the tree of operations, as Perl's messages do.
 
 Perl of Linux distributions has threads. Without them a statement has no file, but a glob for one;
-and where several interpreters are in a process, as in a web server, nobody can tell which one runs.
+and where several interpreters are in a process, as in a web server, nothing says which one runs.
 
 Sources: perl's intrpvar.h, cop.h, op.h, perlinterp(1).
 """
@@ -21,7 +21,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.text import printable
-from seccompgen.run.memory import Memory, UnreadableError
+from seccompgen.run.process import UnreadableError
 from seccompgen.run.symbols import symbols_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _INTERPRETER = 320
 """Bytes of the interpreter in which the statement is looked for; in 5.40 it is the 27th word."""
 _OPERATION = struct.Struct("<8xQQQHB5xQ")
 """``struct unop``: op_sibparent, op_ppaddr, op_targ, op_type, op_flags, op_first."""
-_PLACE = struct.Struct("<36xI8xQ")
+_LOCATION = struct.Struct("<36xI8xQ")
 """``struct cop`` with threads: cop_line, cop_file."""
 _TYPE, _HAS_KIDS = 0x1FF, 4
 _STATEMENTS = frozenset({b"nextstate", b"dbstate"})
@@ -54,7 +54,7 @@ class _Perl(NamedTuple):
 
 
 def perl_lines(process: Process) -> tuple[str, ...]:
-    """Return ``file:line`` of the statement that runs; empty if that cannot be told."""
+    """Return ``file:line`` of the statement that runs; empty if it is unknown."""
     try:
         return _lines(process)
     except (UnreadableError, struct.error):
@@ -66,15 +66,18 @@ def _lines(process: Process) -> tuple[str, ...]:
     # A thread of Perl's has an interpreter of its own.
     if not _PROGRAM.fullmatch(name) or process.threads != 1 or process.bits != 64:
         return ()
-    memory, perl = Memory(process), _perl(process)
-    if perl is None or b"USE_ITHREADS" not in memory.string(perl.options):
+    perl = _perl(process)
+    if perl is None or b"USE_ITHREADS" not in (process.string(perl.options) or b""):
         return ()
-    words = struct.unpack("<40Q", memory.read(memory.pointer(perl.interpreter), _INTERPRETER))
-    tree = _OperationTree(memory, perl)
+    words = struct.unpack("<40Q", process.exactly(process.pointer(perl.interpreter), _INTERPRETER))
+    tree = _OperationTree(process, perl)
     for address in words[2:]:
         if tree.is_statement(address):
-            line, file = _PLACE.unpack(memory.read(tree.nearest(address, words[1]), _PLACE.size))
-            return (f"{printable(os.fsdecode(memory.string(file)))}:{line}",)
+            line, file = _LOCATION.unpack(
+                process.exactly(tree.nearest(address, words[1]), _LOCATION.size)
+            )
+            text = process.string(file)
+            return (f"{printable(os.fsdecode(text))}:{line}",) if text else ()
     return ()
 
 
@@ -92,23 +95,23 @@ class _PerlOperation(NamedTuple):
 class _OperationTree:
     """Operations in memory."""
 
-    def __init__(self, memory: Memory, perl: _Perl) -> None:
-        self._memory = memory
+    def __init__(self, process: Process, perl: _Perl) -> None:
+        self._process = process
         self._perl = perl
         self._read = 0
 
     def is_statement(self, address: int) -> bool:
         """Return True if a statement is at the address."""
-        data = self._memory.process.memory(address, _OPERATION.size)
+        data = self._process.memory(address, _OPERATION.size)
         if data is None or len(data) != _OPERATION.size:
             return False
         one = _PerlOperation(*_OPERATION.unpack(data))
         kind = one.type & _TYPE
-        of_kind = self._memory.pointer(self._perl.functions + 8 * kind)
+        of_kind = self._process.pointer(self._perl.functions + 8 * kind)
         return one.function != 0 and one.function == of_kind and self._name(kind) in _STATEMENTS
 
     def _name(self, kind: int) -> bytes:
-        return self._memory.string(self._memory.pointer(self._perl.names + 8 * kind))
+        return self._process.string(self._process.pointer(self._perl.names + 8 * kind)) or b""
 
     def nearest(self, statement: int, current: int) -> int:
         """Return the statement that is nearest before an operation, from ``statement`` on."""
@@ -142,7 +145,7 @@ class _OperationTree:
         self._read += 1
         if self._read > _OPERATIONS_MAX:
             raise UnreadableError
-        return _PerlOperation(*_OPERATION.unpack(self._memory.read(address, _OPERATION.size)))
+        return _PerlOperation(*_OPERATION.unpack(self._process.exactly(address, _OPERATION.size)))
 
 
 def _perl(process: Process) -> _Perl | None:

@@ -26,21 +26,21 @@ _PAGE = 4096
 
 
 def require_proc() -> None:
-    """Raise OutsideError unless /proc tells of processes by the numbers that we know them by."""
+    """Raise OutsideError unless /proc names processes by the numbers that we know."""
     try:
         ours = os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115 - it is a text
     except OSError:
         ours = False
     if not ours:
         raise OutsideError(
-            "/proc is not mounted, or is another PID namespace's, so that it tells of other "
+            "/proc is not mounted, or is another PID namespace's, so that it shows other "
             "processes than those here: mount it (unshare --mount-proc does)"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class CodeLocation:
-    """A place in memory: the file mapped there (or ``[stack]`` and the like), and the offset.
+    """A location in memory: the file mapped there (or ``[stack]`` and the like), and the offset.
 
     The offset is into the file, in bytes; into the mapping where there is no file. ``function`` is
     the name of that around it, or that called it if it has none, empty if neither has; ``within``
@@ -54,8 +54,8 @@ class CodeLocation:
 
     def __str__(self) -> str:
         """Render as debuggers do."""
-        place = f"{self.file}+{self.offset:#x}"
-        return f"{self.function}+{self.within:#x} ({place})" if self.function else place
+        location = f"{self.file}+{self.offset:#x}"
+        return f"{self.function}+{self.within:#x} ({location})" if self.function else location
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,16 @@ class Mapping:
     executable: bool
 
 
+class UnreadableError(Exception):
+    """Memory is not what it should be."""
+
+
 class Process:
     """A thread and its process, as they are when they are asked about."""
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
-        self._place = Path(f"/proc/{tid}")
+        self._directory = Path(f"/proc/{tid}")
         self._keeps_waiting = False
 
     @cached_property
@@ -113,7 +117,7 @@ class Process:
     def tids(self) -> list[int]:
         """The numbers of the process's threads; none if it is gone."""
         try:
-            return [int(name) for name in os.listdir(self._place / "task")]  # noqa: PTH208 - names
+            return [int(name) for name in os.listdir(self._directory / "task")]  # noqa: PTH208 - names
         except OSError:
             return []
 
@@ -167,12 +171,12 @@ class Process:
 
     @property
     def stack_pointer(self) -> int:
-        """Where the stack of a thread is that waits in a call; 0 if it cannot be told."""
+        """The stack pointer of a thread that waits in a call; 0 if unknown."""
         return self._waits_at(-2)
 
     @property
     def instruction_pointer(self) -> int:
-        """Where the call ends that a thread waits in; 0 if it cannot be told."""
+        """The end of the call that a thread waits in; 0 if unknown."""
         return self._waits_at(-1)
 
     def _waits_at(self, word: int) -> int:
@@ -195,11 +199,22 @@ class Process:
             return None
 
     def _read(self, size: int, address: int) -> bytes | None:
-        with (self._place / "mem").open("rb", buffering=0) as file:
+        with (self._directory / "mem").open("rb", buffering=0) as file:
             try:
                 return os.pread(file.fileno(), size, address)
             except (OverflowError, ValueError):  # it is no address
                 return None
+
+    def exactly(self, address: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes; raise UnreadableError where they are not all there."""
+        data = self.memory(address, size)
+        if data is None or len(data) != size:
+            raise UnreadableError
+        return data
+
+    def pointer(self, address: int) -> int:
+        """Return the 64 bits at ``address``, low byte first, as `exactly` does."""
+        return int.from_bytes(self.exactly(address, 8), "little")
 
     def string(self, address: int, limit: int = _STRING_MAX) -> bytes | None:
         """Return the bytes at ``address`` up to a NUL, or the first ``limit`` of them."""
@@ -234,7 +249,7 @@ class Process:
     def bits(self) -> int | None:
         """The width of the program that runs, 32 or 64, by its ELF header."""
         try:
-            with (self._place / "exe").open("rb", buffering=0) as file:
+            with (self._directory / "exe").open("rb", buffering=0) as file:
                 header = file.read(5)
         except OSError:
             return None
@@ -256,14 +271,14 @@ class Process:
         `str.splitlines` or a file in text mode takes for the end of a line.
         """
         try:
-            data = (self._place / name).read_bytes()
+            data = (self._directory / name).read_bytes()
         except OSError:
             return []
         return os.fsdecode(data).removesuffix("\n").split("\n") if data else []
 
     def _link(self, name: str) -> str | None:
         try:
-            return str((self._place / name).readlink())
+            return str((self._directory / name).readlink())
         except OSError:
             return None
 

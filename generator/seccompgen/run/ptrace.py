@@ -1,7 +1,7 @@
 """ptrace(2) as functions: threads that stop at events, and what can be done with one then.
 
 A thread can be killed at any moment. What lets one go on passes over those that are gone: `wait`
-tells of their end. What changes one raises OSError, then ProcessLookupError.
+reports their end. What changes one raises OSError, then ProcessLookupError.
 
 Sources: ptrace(2), include/uapi/linux/{ptrace,elf}.h.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _EXITKILL = 0x100000
 """PTRACE_O_EXITKILL: nothing that is traced outlives the tracer."""
 SEIZE_OPTIONS = (
-    0x01  # PTRACE_O_TRACESYSGOOD: tells stops at calls from SIGTRAP
+    0x01  # PTRACE_O_TRACESYSGOOD: marks stops at calls, unlike SIGTRAP
     | 0x02  # PTRACE_O_TRACEFORK
     | 0x04  # PTRACE_O_TRACEVFORK
     | 0x08  # PTRACE_O_TRACECLONE
@@ -111,16 +111,16 @@ def proceed_to_skipped_call(tid: int, number: int = 0) -> None:
 
 
 def listen(tid: int) -> None:
-    """Leave a thread in the group-stop that it has come to, to be told when it ends."""
+    """Leave a thread in the group-stop that it has come to, until it ends."""
     _ptrace(_LISTEN, tid, 0, 0)
 
 
 def listens(tid: int) -> bool:
     """Return True if a thread is in a group-stop still that it was left in by `listen`.
 
-    False as soon as its process was continued, though `wait` may be still to tell.
+    False as soon as its process was continued, even before `wait` reports it.
     """
-    # Continued, it runs until it stops anew, which then is to be told.
+    # Continued, it runs until it stops anew, which is then to be reported.
     if Process(tid).state != "t":
         return False
     try:
@@ -129,7 +129,7 @@ def listens(tid: int) -> bool:
         return False
 
 
-def tells_of_stops(tid: int, pid: int) -> bool:
+def reports_stops(tid: int, pid: int) -> bool:
     """Return True if the stops of a process are to be seen by a thread's.
 
     They are by those of its first thread; by those of any other of its threads once that has ended.
@@ -161,10 +161,10 @@ class CallReader:
 
         Op is OP_ENTRY, OP_SECCOMP, or something else where no call begins; then the rest is
         meaningless. The last seven are 64 bits. Raises OutsideError where the kernel does not
-        tell: who takes that for a thread that is gone would let its call be made, unseen.
+        say: who takes that for a thread that is gone would let its call be made, unseen.
 
-        OP_NONE where `events.happened` told of a call: the thread is gone, and another that
-        executed a program has its number, as the first thread has. Of that `wait` is still to tell,
+        OP_NONE where `events.happened` yielded a call: the thread is gone, and another that
+        executed a program has its number, as the first thread has. `wait` is still to report that,
         so neither it nor what is gone may be let go on.
         """
         if _ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, self._address) != -1:
@@ -173,7 +173,7 @@ class CallReader:
         if number == errno.ESRCH:
             return ()
         raise OutsideError(
-            f"ptrace does not tell what a thread calls ({os.strerror(number)}): use Linux 5.3 or "
+            f"ptrace does not say what a thread calls ({os.strerror(number)}): use Linux 5.3 or "
             "newer, and have the sandbox around this process permit PTRACE_GET_SYSCALL_INFO"
         )
 

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from seccompgen.core.text import printable
-from seccompgen.run.memory import Memory, UnreadableError
+from seccompgen.run.process import UnreadableError
 from seccompgen.run.symbols import symbols_of
 
 if TYPE_CHECKING:
@@ -87,9 +87,8 @@ _ENCODINGS = {1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}
 def python_lines(process: Process) -> tuple[str, ...]:
     """Return ``file:line in function`` of the frame that the thread is in, and of a few callers.
 
-    Those are the nearest that are not the standard library's. A process that has executed nothing
-    yet is where the thread is that started it. Empty if the program is no such Python, or it cannot
-    be told.
+    Those are the nearest outside the standard library. A process that has executed nothing yet
+    shows the thread that started it. Empty if the program is no such Python, or unreadable.
     """
     try:
         return tuple(islice(_own(process), 1 + _CALLERS_SHOWN))
@@ -108,68 +107,67 @@ def _frames(process: Process) -> Iterator[tuple[str, int, str]]:
     found = _runtime(process)
     if found is None:
         return
-    memory = _Memory(process)
     runtime, version = found
     layout = _LAYOUTS.get(version)
     if version in _DESCRIBED:
-        layout = _described(memory, runtime, _DESCRIBED[version])
+        layout = _described(process, runtime, _DESCRIBED[version])
     if layout is None:
         return
-    thread = _thread(memory, runtime, layout, process)
-    holder = thread if layout.cframe is None else memory.pointer(thread + layout.cframe)
-    frame = memory.pointer(holder + layout.current_frame)
+    thread = _thread(process, runtime, layout)
+    holder = thread if layout.cframe is None else process.pointer(thread + layout.cframe)
+    frame = process.pointer(holder + layout.current_frame)
     for _ in range(_FRAMES_MAX):
         if not frame:
             return
-        owner = memory.read(frame + layout.owner, 1)[0]
+        owner = process.exactly(frame + layout.owner, 1)[0]
         if layout.shim is None or owner < layout.shim:
-            yield _location(memory, frame, layout)
-        frame = memory.pointer(frame + layout.previous)
+            yield _location(process, frame, layout)
+        frame = process.pointer(frame + layout.previous)
 
 
-class _Memory(Memory):
-    def text(self, address: int, layout: _InterpreterLayout) -> str:
-        """Return the characters of a str object, made safe to show.
+def _text(process: Process, address: int, layout: _InterpreterLayout) -> str:
+    """Return the characters of a str object, made safe to show.
 
-        They follow its header, which says how wide they are and whether all are ASCII. A subclass
-        of str has them elsewhere, and is not read.
-        """
-        length = self.pointer(address + _LENGTH)
-        state = self.read(address + _STATE, 1)[0]
-        width, is_compact, is_ascii = state >> 2 & 7, state & 1 << 5, state & 1 << 6
-        if length > _TABLE_MAX or width not in _ENCODINGS or not is_compact:
-            raise UnreadableError
-        header = layout.ascii_text if is_ascii else layout.wide_text
-        data = self.read(address + header, length * width)
-        try:
-            return printable(data.decode(_ENCODINGS[width], "surrogatepass"))
-        except UnicodeDecodeError:
-            raise UnreadableError from None
-
-    def bytes_object(self, address: int) -> bytes:
-        """Return what a bytes object holds."""
-        size = self.pointer(address + _BYTES_SIZE)
-        if size > _TABLE_MAX:
-            raise UnreadableError
-        return self.read(address + _BYTES, size)
+    They follow its header, which says how wide they are and whether all are ASCII. A subclass of
+    str has them elsewhere, and is not read.
+    """
+    length = process.pointer(address + _LENGTH)
+    state = process.exactly(address + _STATE, 1)[0]
+    width, is_compact, is_ascii = state >> 2 & 7, state & 1 << 5, state & 1 << 6
+    if length > _TABLE_MAX or width not in _ENCODINGS or not is_compact:
+        raise UnreadableError
+    header = layout.ascii_text if is_ascii else layout.wide_text
+    data = process.exactly(address + header, length * width)
+    try:
+        return printable(data.decode(_ENCODINGS[width], "surrogatepass"))
+    except UnicodeDecodeError:
+        raise UnreadableError from None
 
 
-def _thread(memory: _Memory, runtime: int, layout: _InterpreterLayout, process: Process) -> int:
+def _bytes(process: Process, address: int) -> bytes:
+    """Return the content of a bytes object."""
+    size = process.pointer(address + _BYTES_SIZE)
+    if size > _TABLE_MAX:
+        raise UnreadableError
+    return process.exactly(address + _BYTES, size)
+
+
+def _thread(process: Process, runtime: int, layout: _InterpreterLayout) -> int:
     """Return the address of the thread's PyThreadState."""
     tid = process.own_tid
     states: dict[int, int] = {}
-    interpreter = memory.pointer(runtime + layout.interpreters)
+    interpreter = process.pointer(runtime + layout.interpreters)
     for _ in range(_INTERPRETERS_MAX):
         if not interpreter:
             break
-        state = memory.pointer(interpreter + layout.threads)
+        state = process.pointer(interpreter + layout.threads)
         while state and len(states) < _THREADS_MAX:
-            native_id = memory.pointer(state + layout.native_id)
+            native_id = process.pointer(state + layout.native_id)
             if native_id == tid:
                 return state
             states[native_id] = state
-            state = memory.pointer(state + layout.next_thread)
-        interpreter = memory.pointer(interpreter + layout.next_interpreter)
+            state = process.pointer(state + layout.next_thread)
+        interpreter = process.pointer(interpreter + layout.next_interpreter)
     # A forked child may not have corrected its number yet, or never does; but it is alone. The
     # child of subprocess has the states of all threads, and is about to execute a program.
     if len(states) == 1:
@@ -180,16 +178,16 @@ def _thread(memory: _Memory, runtime: int, layout: _InterpreterLayout, process: 
     raise UnreadableError
 
 
-def _location(memory: _Memory, frame: int, layout: _InterpreterLayout) -> tuple[str, int, str]:
+def _location(process: Process, frame: int, layout: _InterpreterLayout) -> tuple[str, int, str]:
     # From 3.14 on the reference is tagged in its lowest bits.
-    code = memory.pointer(frame + layout.code) & ~3
-    offset = memory.pointer(frame + layout.instruction) - (code + layout.bytecode)
-    first = int.from_bytes(memory.read(code + layout.first_line, 4), "little")
-    table = memory.bytes_object(memory.pointer(code + layout.line_table))
+    code = process.pointer(frame + layout.code) & ~3
+    offset = process.pointer(frame + layout.instruction) - (code + layout.bytecode)
+    first = int.from_bytes(process.exactly(code + layout.first_line, 4), "little")
+    table = _bytes(process, process.pointer(code + layout.line_table))
     return (
-        memory.text(memory.pointer(code + layout.filename), layout),
+        _text(process, process.pointer(code + layout.filename), layout),
         line_at(table, first, max(offset, 0)),
-        memory.text(memory.pointer(code + layout.qualname), layout),
+        _text(process, process.pointer(code + layout.qualname), layout),
     )
 
 
@@ -236,7 +234,9 @@ def _signed_varint(table: bytes, at: int) -> tuple[int, int]:
     return (-(value >> 1) if value & 1 else value >> 1), at
 
 
-def _described(memory: _Memory, runtime: int, counts: tuple[int, ...]) -> _InterpreterLayout | None:
+def _described(
+    process: Process, runtime: int, counts: tuple[int, ...]
+) -> _InterpreterLayout | None:
     """Return the layout that an interpreter describes; None if it is free-threaded.
 
     That is struct _Py_DebugOffsets: a cookie, the version, whether it is free-threaded, and the
@@ -244,7 +244,7 @@ def _described(memory: _Memory, runtime: int, counts: tuple[int, ...]) -> _Inter
     each) and code_object; the first of each is its size.
     """
     total = sum(counts) + _CODE_OFFSETS
-    words = struct.unpack(f"<8s{2 + total}Q", memory.read(runtime, 8 * (3 + total)))
+    words = struct.unpack(f"<8s{2 + total}Q", process.exactly(runtime, 8 * (3 + total)))
     cookie, _, free_threaded, *offsets = words
     if cookie != _COOKIE or free_threaded:
         return None

@@ -1,4 +1,4 @@
-"""A filter's answer to a call, the rule behind it, and the place of the call: decided and told.
+"""A filter's answer to a call, the rule behind it, and the location of the call.
 
 The program decides, run by `verify.machine`; where the policy is at hand, `verify.oracle` says
 which of its rules that is. Neither is the compiler's own view.
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
     from seccompgen.verify import Meaning
     from seccompgen.verify.call import Call
 
-_PLACES_SHOWN = 6
-"""Functions of native code that are told, where there is no Python."""
+_LOCATIONS_SHOWN = 6
+"""Functions of native code that are shown, where there is no Python."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A call that a filter does not let through.
 
-    ``action`` is the filter's answer as a policy spells it. ``place`` is where the instruction
-    after the call is, None if it cannot be told; ``callers`` are those of native code, where there
+    ``action`` is the filter's answer as a policy spells it. ``location`` is where the instruction
+    after the call is, None if unknown; ``callers`` are those of native code, where there
     is no script; ``lines`` are those of a script, in ``language``. Of both the innermost come
     first. With ``made`` the call was made all the same.
     """
@@ -58,7 +58,7 @@ class Refusal:
     call: DecodedCall
     action: str
     rule: DecidingRule
-    place: CodeLocation | None
+    location: CodeLocation | None
     callers: tuple[CodeLocation, ...]
     lines: tuple[str, ...]
     language: str
@@ -90,10 +90,10 @@ class Refusal:
 
     @property
     def where(self) -> str:
-        """The places in the program, behind a comma; empty if none can be told."""
-        native = (self.place, *self.callers) if self.place else ()
-        places = [*self.lines, *(printable(str(place)) for place in native)]
-        return f", at {', '.join(places)}" if places else ""
+        """The locations in the program, after a comma; empty if none is known."""
+        native = (self.location, *self.callers) if self.location else ()
+        locations = [*self.lines, *(printable(str(location)) for location in native)]
+        return f", at {', '.join(locations)}" if locations else ""
 
     @property
     def is_abort(self) -> bool:
@@ -114,8 +114,8 @@ class Refusal:
             "args": [{"value": value, "text": text} for value, text in self.call.arguments],
             "action": self.action,
             "rule": self.rule.as_json(),
-            "place": self.place and asdict(self.place),
-            "callers": [asdict(place) for place in self.callers],
+            "place": self.location and asdict(self.location),
+            "callers": [asdict(location) for location in self.callers],
             **{key: list(self.lines) if key == self.language else [] for key in LANGUAGES},
             "made": self.made,
         }
@@ -163,10 +163,10 @@ class JudgedFilter:
 def refusal_of(
     call: Call, process: Process, judged: JudgedFilter, tables: Tables, *, made: bool
 ) -> Refusal:
-    """Return all that can be told of a call that ``judged`` refuses, while its thread waits."""
+    """Return all that is known of a call that ``judged`` refuses, while its thread waits."""
     ret, rule = judged.decide(call, tables)
     language, lines = script_lines(process)
-    places = locations_of(process, call.instruction_pointer, 1 if lines else _PLACES_SHOWN)
+    locations = locations_of(process, call.instruction_pointer, 1 if lines else _LOCATIONS_SHOWN)
     return Refusal(
         process.pid,
         process.tid,
@@ -174,8 +174,8 @@ def refusal_of(
         decode_call(call, process, tables),
         ret_action(ret, judged.abi),
         judged.with_conditions(rule, call, tables),
-        places[0] if places else None,
-        places[1:],
+        locations[0] if locations else None,
+        locations[1:],
         lines,
         language,
         made,
@@ -186,15 +186,15 @@ def refusal_of(
 def judge_by(
     judged: JudgedFilter,
     tables: Tables,
-    tell: Callable[[Refusal], None],
-    tell_of_listener: Callable[[Process], None],
+    report: Callable[[Refusal], None],
+    on_listener: Callable[[Process], None],
     *,
     permissive: bool,
 ) -> Callable[[Notification, Callable[[], bool]], Answer]:
-    """Return a judge that answers as the filter does, or lets all go on, and tells of each call.
+    """Return a judge that answers as the filter does, or lets all go on, and reports each refusal.
 
-    ``tell_of_listener`` hears of processes that want a listener of their own, which the kernel
-    does not give to those that have one above them.
+    ``on_listener`` gets processes that want a listener of their own, which the kernel refuses to
+    those below one.
     """
 
     def judge(asked: Notification, waits: Callable[[], bool]) -> Answer:
@@ -202,12 +202,12 @@ def judge_by(
         ret = judged.answer(asked.call)
         if lets_through(ret):
             if waits():
-                tell_of_listener(process)
+                on_listener(process)
             return Proceed()
         refusal = refusal_of(asked.call, process, judged, tables, made=permissive)
         # What was read counts only if the thread that it was read of was waiting all the while.
         if waits():
-            tell(refusal)
+            report(refusal)
         return Proceed() if permissive else _answer(ret, judged.abi)
 
     return judge

@@ -1,4 +1,4 @@
-"""The lines of a script that a thread is at, where its interpreter can be read."""
+"""The lines of a script that a thread executes, if its interpreter can be read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 _READERS = {"python": python_lines, "perl": perl_lines}
 LANGUAGES = (*_READERS,)
-"""Those of which lines can be told."""
+"""Those of which lines can be read."""
 
 
 class ScriptLines(NamedTuple):
-    """The lines, innermost first, and their language; both empty if they cannot be told."""
+    """The lines, innermost first, and their language; both empty if they cannot be read."""
 
     language: str = ""
     lines: tuple[str, ...] = ()

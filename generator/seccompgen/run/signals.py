@@ -81,7 +81,7 @@ class Signals:
             raise OSError(number, os.strerror(number))
 
     def read(self) -> Iterator[ReceivedSignal]:
-        """Yield what came."""
+        """Yield the signals that came."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.descriptor, _INFO.size):
                 number, _, code, sender = _INFO.unpack(data)
@@ -129,25 +129,25 @@ def supervised(command: Command, confinement: Confinement) -> Iterator[tuple[Sta
             close(started)
 
 
-def hand_on(came: ReceivedSignal, pid: int) -> None:
+def hand_on(received: ReceivedSignal, pid: int) -> None:
     """Send the command what was sent to the supervisor alone.
 
     What a terminal sends to a process group the command has as well, unless it has left the group.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        if came.number in HANDED_ON and (came.sent or os.getpgid(pid) != os.getpgrp()):
-            os.kill(pid, came.number)
+        if received.number in HANDED_ON and (received.sent or os.getpgid(pid) != os.getpgrp()):
+            os.kill(pid, received.number)
 
 
-def ends(came: ReceivedSignal) -> bool:
+def ends(received: ReceivedSignal) -> bool:
     """Return True if the signal asks a supervisor to end that has no command any more."""
-    return came.number in ENDING
+    return received.number in ENDING
 
 
 def stop_with(pid: int, number: int, goes_on: Callable[[], bool]) -> None:
     """Stop this process as its command stopped, by the signal ``number``, until it is continued.
 
-    ``goes_on`` tells whether the command was continued, or ended, since. Who continues it, and
+    ``goes_on`` says if the command was continued, or ended, since. Who continues it, and
     this process with it, may do so at any moment: also before this has stopped, and then nobody
     comes to continue it once more. So a stop signal waits, blocked, while ``goes_on`` is asked. A
     SIGCONT that comes before is seen by that; one that comes after takes the stop signal back.
@@ -210,7 +210,7 @@ def end_like(status: int) -> NoReturn:
 
 
 class Reaper:
-    """The command's own process: its stops are the supervisor's, and its end is told once."""
+    """The command's own process: its stops are the supervisor's, and its end is reported once."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -238,7 +238,7 @@ class Reaper:
 
 
 def poll(wanted: dict[int, Callable[[int], None]], timeout: float | None) -> bool:
-    """Wait for any of the descriptors, call what is wanted for it; return False if none came."""
+    """Wait for descriptors, and call what is wanted for each; return False if none was ready."""
     poller = select.poll()
     for descriptor in wanted:
         poller.register(descriptor, select.POLLIN)

@@ -2,7 +2,7 @@
 
 A policy that is made for a program's own ``install()`` applies from there on. The program's filter
 is not put in force, since what it refuses would never come to a tracer: the call that installs it
-is answered as done, and the policy is judged in its place. It applies to the calling thread and all
+is answered as done, and the policy is judged instead. It applies to the calling thread and all
 that this starts from then on; with TSYNC to all threads of the process, as in the kernel.
 
 A call of seccomp(2) without a program marks the same, unless it is the first half of the question
@@ -10,7 +10,7 @@ with which ``install()`` finds out what the kernel has. The second half is a pro
 instructions.
 
 Each thread is at a stage, and what it starts begins at the same. A thread may come to its first
-stop before its parent tells of it; it waits until then. Sources: seccomp(2), ptrace(2).
+stop before its parent reports it; it waits until then. Sources: seccomp(2), ptrace(2).
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Stage(enum.IntEnum):
 class Startup:
     """The stages of all threads that are traced.
 
-    ``flags`` are the policy's. ``tell`` hears what a reader has to know of a process, as a text.
+    ``flags`` are the policy's. ``report`` takes what a reader has to know of a process, as a text.
     """
 
-    def __init__(self, tables: Tables, flags: FilterFlag, tell: Callable[[str], None]) -> None:
+    def __init__(self, tables: Tables, flags: FilterFlag, report: Callable[[str], None]) -> None:
         self._tables = tables
         self._flags = flags
-        self._tell = tell
-        self._told: set[tuple[int, str]] = set()
+        self._report = report
+        self._reported: set[tuple[int, str]] = set()
         self._stages: dict[int, Stage] = {}
         self._doubtful: dict[int, list[int]] = {}
         self._waiting: dict[int, int] = {}
@@ -92,7 +92,7 @@ class Startup:
         if flags & FilterFlag.NEW_LISTENER:
             # It wants a descriptor that somebody listens at.
             self._say(process, "installs a filter with a listener, so that this is put in force as "
-                      "well: what it refuses by itself is not told")  # fmt: skip
+                      "well: what it refuses by itself is not reported")  # fmt: skip
             return Proceed()
         return Fail(0)
 
@@ -111,9 +111,9 @@ class Startup:
         return moved
 
     def _say(self, process: Process, text: str) -> None:
-        if (process.pid, text) not in self._told:
-            self._told.add((process.pid, text))
-            self._tell(f"{printable(process.name)}[{process.pid}] {text}")
+        if (process.pid, text) not in self._reported:
+            self._reported.add((process.pid, text))
+            self._report(f"{printable(process.name)}[{process.pid}] {text}")
 
     # Threads
 

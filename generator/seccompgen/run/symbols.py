@@ -99,7 +99,7 @@ _cached: dict[tuple[int, ...], Symbols | None] = {}
 
 
 def symbols_of(process: Process, mapping: Mapping) -> Symbols | None:
-    """Return the symbols of a file that a process has mapped; None if it cannot be told.
+    """Return the symbols of a file that a process has mapped; None if it has none.
 
     The kernel gives the file's path as we would have to open it, if it lies below our root, as that
     of a program that changed its root does. That of a container it gives as seen from there, on an

@@ -67,7 +67,7 @@ def supervise(
     confinement: Confinement,
     judge: Judge,
     tables: Tables,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     left_behind: Callable[[], None] = lambda: None,
     startup: Startup | None = None,
 ) -> int:
@@ -75,7 +75,7 @@ def supervise(
 
     Returns when the command and all that it started have ended; otherwise as
     `notify.supervise`, but that whatever is left is killed when this process ends. With
-    ``startup`` only what that leaves to the policy is judged. ``tell`` hears what a reader has to
+    ``startup`` only what that leaves to the policy is judged. ``report`` takes what a reader has to
     know of a process, as a text.
 
     Raises FilterError if the kernel does not take the filter, and OutsideError where this ABI's
@@ -96,9 +96,11 @@ def supervise(
     questions = _asking(confinement, several, INSTALLERS if startup else INSTALLERS[:1])
     above = is_below_listener(confinement.table)
     if above:
-        tell(f"a listener above this process {_SLOW}")
+        report(f"a listener above this process {_SLOW}")
     with supervised(command, questions) as (started, signals):
-        supervisor = _PtraceSupervisor(started, several, judge, signals, startup, tell, above=above)
+        supervisor = _PtraceSupervisor(
+            started, several, judge, signals, startup, report, above=above
+        )
         return supervisor.run(left_behind)
 
 
@@ -116,7 +118,7 @@ class _PtraceSupervisor:
         judge: Judge,
         signals: Signals,
         startup: Startup | None,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         *,
         above: bool,
     ) -> None:
@@ -125,8 +127,8 @@ class _PtraceSupervisor:
         self._abi = tables[0].abi.name
         self._judge = judge
         self._signals = signals
-        self._tell = tell
-        self._told: set[int] = set()
+        self._report = report
+        self._reported: set[int] = set()
         self._outranking = Outranking(tables)
         self._above = above
         self._reader = ptrace.CallReader()
@@ -150,12 +152,12 @@ class _PtraceSupervisor:
         if self._startup:
             self._startup.begins(self._started.pid)
         let_go(self._started)
-        told = False
+        reported = False
         while self._collect():
             over = self._status is not None
             if over and self._asked_to_end:
                 break
-            waits = _LINGERS if over and not told else None
+            waits = _LINGERS if over and not reported else None
             if self._due is not None:
                 waits = max(0, self._due - time.monotonic())
             if poll({self._signals.descriptor: self._on_signals}, waits):
@@ -164,7 +166,7 @@ class _PtraceSupervisor:
                 self._due = None
                 self._end_the_deaf()
             elif over:
-                told = True
+                reported = True
                 left_behind()
         if refused := failure(self._started):
             raise refused
@@ -172,18 +174,18 @@ class _PtraceSupervisor:
         return as_killed(self._status, self._ended_by.get(self._started.pid, signal.SIGKILL))
 
     def _on_signals(self, _events: int) -> None:
-        for came in self._signals.read():
+        for received in self._signals.read():
             if self._status is None:
-                hand_on(came, self._started.pid)
-                if ends(came):
+                hand_on(received, self._started.pid)
+                if ends(received):
                     self._due = time.monotonic() + _PATIENCE
-            elif ends(came):
+            elif ends(received):
                 self._asked_to_end = True
 
     def _end_the_deaf(self) -> None:
         """Kill what a signal was to end, and waits where only SIGKILL is heard.
 
-        The kernel makes a SIGKILL of a signal that nobody handles, but not where it tells a tracer.
+        The kernel turns a signal that nobody handles into SIGKILL, but not for traced processes.
         """
         for process in processes_traced_by(os.getpid()):
             if process.state in {"t", "T"}:
@@ -244,14 +246,14 @@ class _PtraceSupervisor:
             if self._outranking.brings_listener(asked):
                 if not self._outranking.begin(asked):
                     return Fail(errno.EBUSY)
-                self._tell_slow(Process(asked.tid))
+                self._report_slow(Process(asked.tid))
         return answer
 
-    def _tell_slow(self, process: Process) -> None:
-        if process.pid not in self._told:
-            self._told.add(process.pid)
+    def _report_slow(self, process: Process) -> None:
+        if process.pid not in self._reported:
+            self._reported.add(process.pid)
             who = f"{printable(process.name)}[{process.pid}]"
-            self._tell(f"{who} installs a filter with a listener, which {_SLOW}")
+            self._report(f"{who} installs a filter with a listener, which {_SLOW}")
 
     def _on_stop(self, tid: int, event: Event) -> None:
         if event.kind is EventKind.EXECUTED and self._above:
@@ -259,10 +261,10 @@ class _PtraceSupervisor:
         if event.kind in _ARRIVES:
             self._outranking.arrives(tid)
         if self._startup and not self._startup.arrives(tid):
-            return  # its parent is still to tell of it
+            return  # its parent is still to report it
         if event.kind is EventKind.STOPPED:
             ptrace.listen(tid)
-            if ptrace.tells_of_stops(tid, self._started.pid):
+            if ptrace.reports_stops(tid, self._started.pid):
                 stop_with(self._started.pid, event.number, lambda: not ptrace.listens(tid))
             return
         number = 0

@@ -227,7 +227,7 @@ def _beyond(
 
 
 def _whole(used: Sequence[PowerUse]) -> dict[Power, tuple[str, ...]]:
-    """Return the kinds that are permitted whole, each with the places that it was used at."""
+    """Return the kinds that are permitted whole, each with the locations that it was used at."""
     whole: dict[Power, tuple[str, ...]] = {}
     for power in powers().kinds.values():
         of_kind = [one for one in used if one.line and one.line.power == power]

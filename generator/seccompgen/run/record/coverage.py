@@ -59,7 +59,7 @@ class RefusedCall:
 
     @property
     def seen(self) -> tuple[tuple[Refusal, int], ...]:
-        """Each call with the arguments, and from the place, that no other has; most often first.
+        """Each call with the arguments, and from the location, that no other has; most often first.
 
         With how often it was seen; as the first thread made it.
         """

@@ -34,7 +34,7 @@ _MOST_PROGRAMS = 20
 
 
 class LoggedCall(NamedTuple):
-    """A call through ``abi``, how often records tell of it, and of which program they are."""
+    """A call through ``abi``, how many records have it, and of which program."""
 
     abi: Abi
     name: str
@@ -56,7 +56,7 @@ class AuditLog(NamedTuple):
 
 
 def _read_log(lines: Iterable[bytes], file: str, tables: Tables) -> AuditLog:
-    """Return what a log tells of calls that filters refused or logged."""
+    """Return the calls in a log that filters refused or logged."""
     reader = LogReader(tables)
     records: list[SeccompRecord] = []
     unread: list[Diagnostic] = []
@@ -151,7 +151,7 @@ class Missing:
         )
 
     def uses(self, calls: Iterable[LoggedCall]) -> Iterator[PowerUse]:
-        """Yield what is added for calls that records tell of."""
+        """Yield what is added for calls in records."""
         for one in calls:
             for line in self._added(one.abi, one.name):
                 yield PowerUse(one.abi, one.name, line, origin=one.origin)

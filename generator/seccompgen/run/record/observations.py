@@ -29,7 +29,7 @@ class CallNumber(NamedTuple):
 class ArgumentBits:
     """An argument of a call, 0 to 5, of which the bits in ``mask`` are kept.
 
-    With ``among``, only these values are told apart: all others are kept as `other`.
+    With ``among``, only these values are distinguished: all others are recorded as `other`.
     """
 
     index: int
@@ -88,7 +88,7 @@ class Recording:
     ``threads`` and ``processes`` are True if one was started by what was recorded.
     ``before_marker`` is how many threads the process had that came to its marker, the most of all.
     ``catches`` are the signals of `policy.implied.CAUGHT` that a process had a handler for.
-    ``attached`` is True if what was recorded ran already. ``origins`` are the places that what
+    ``attached`` is True if what was recorded ran already. ``origins`` are the locations that what
     gives something was first called from, by call and line of the table of powers.
     ``programs`` are what was executed.
 

@@ -1,7 +1,7 @@
-"""The places that calls came from: program and function, for the comments of a policy.
+"""The origins of calls, program and function, for the comments of a policy.
 
-Each kind of call is looked at when it is made first. Many are made first by the loader or the C
-library's start, so that a few more are looked at, until one comes from the program itself.
+The first calls of each kind are looked at, not one alone: the loader or the C library's start often
+makes the first.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from seccompgen.run.record.observations import Arguments, CallNumber
 
     Sorted = Callable[[CallNumber, Arguments], Hashable | None]
-    """A function that returns what kind of call one is; None for one that needs no place."""
+    """A function that returns what kind of call one is; None for one that needs no location."""
 
 _LOOKS, _LOOKS_AT_SCRIPTS = 12, 64
-"""Calls of a kind that are looked at; while an interpreter runs its own library there are more."""
+"""Calls looked at per kind; more while an interpreter runs its own library."""
 _SETTLED = 1 << 14
-"""Keys of which it is kept that no more is asked; of others that is found out again."""
-_PLACES = 6
-"""Functions of native code that are looked at for one of the program's own."""
+"""Keys that are remembered as settled."""
+_LOCATIONS = 6
+"""Native functions among which one of the program's own is looked for."""
 _LIBRARY = re.compile(
     r"(ld-linux|ld-musl|ld64|ld|libc|libpthread|linux-vdso)[-.0-9_a-z]*\.so[.0-9]*"
 )
-"""Names of files whose functions say nothing of who wanted a call."""
+"""Files whose functions say nothing about who wanted a call."""
 _SYSCALL = re.compile(r"\b(Raw)?Syscall\w*(\.abi0)?$")
 _STANDARD = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen |/perl(5|-base)?/")
 """Lines of an interpreter's own library."""
 _WIDTH = 60
-"""Characters of a place."""
+"""Characters of a location."""
 
 
 class Origins:
-    """The places of calls by their kinds; of calls whose keys are ``settled`` no more is asked."""
+    """The origins of calls by their kinds; those of ``settled`` keys are not looked for again."""
 
     def __init__(self, sort: Sorted) -> None:
         self.settled: set[tuple[int, ...]] = set()
@@ -53,31 +53,31 @@ class Origins:
     def look(
         self, tid: int, key: tuple[int, ...], number: CallNumber, arguments: Arguments
     ) -> None:
-        """Look where a thread is that waits in a call, whose key among those seen is ``key``."""
+        """Find the origin of a call that a thread waits in; ``key`` is the call's."""
         kind = self._sort(number, arguments)
         if kind is None or self._looks[kind] >= _LOOKS:
             if len(self.settled) < _SETTLED:
                 self.settled.add(key)
             return
-        worth, text = _place(Process(tid))
-        self._looks[kind] += _LOOKS / _LOOKS_AT_SCRIPTS if worth == _SCRIPT else 1
-        if worth > self._found.get(kind, (-1, ""))[0]:
-            self._found[kind] = worth, text
-        if worth == _LINE:
+        degree, text = _location(Process(tid))
+        self._looks[kind] += _LOOKS / _LOOKS_AT_SCRIPTS if degree == _SCRIPT else 1
+        if degree > self._found.get(kind, (-1, ""))[0]:
+            self._found[kind] = degree, text
+        if degree == _LINE:
             self._looks[kind] = _LOOKS
 
     def found(self) -> Mapping[Hashable, str]:
-        """Return the places by kinds of calls."""
+        """Return the locations by kinds of calls."""
         return {kind: text for kind, (_, text) in self._found.items()}
 
 
 _SCRIPT, _PROGRAM, _FUNCTION, _OWN, _LINE = range(5)
-"""Degrees of a place, from one that says least: an interpreter in its own library, a program, with
-a function of a library, with one of its own, with the line of a script."""
+"""Degrees of a location, least precise first: an interpreter in its own library, a program alone,
+with a library's function, with one of its own, with the line of a script."""
 
 
-def _place(process: Process) -> tuple[int, str]:
-    """Return a place as text, and how much it says."""
+def _location(process: Process) -> tuple[int, str]:
+    """Return a location as text, and how much it says."""
     program = printable((process.executable or process.name).rpartition("/")[2])
     lines = script_lines(process).lines
     own_line = next((line for line in lines if not _STANDARD.search(line)), "")
@@ -85,8 +85,8 @@ def _place(process: Process) -> tuple[int, str]:
         return _LINE, _short(f"{program}: {printable(own_line.rpartition('/')[2])}")
     if lines:
         return _SCRIPT, program
-    places = locations_of(process, process.instruction_pointer, _PLACES)
-    named = [one for one in places if one.function]
+    locations = locations_of(process, process.instruction_pointer, _LOCATIONS)
+    named = [one for one in locations if one.function]
     if not named:
         return _PROGRAM, program
     own = [one for one in named if not _is_library(one)]
@@ -96,8 +96,8 @@ def _place(process: Process) -> tuple[int, str]:
     return (_OWN if own else _FUNCTION), _short(f"{program}: {function}")
 
 
-def _is_library(place: CodeLocation) -> bool:
-    return _LIBRARY.fullmatch(place.file.rpartition("/")[2]) is not None
+def _is_library(location: CodeLocation) -> bool:
+    return _LIBRARY.fullmatch(location.file.rpartition("/")[2]) is not None
 
 
 def _short(text: str) -> str:

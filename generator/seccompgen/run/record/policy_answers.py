@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seccompgen.run.record.observations import ArgumentBits, Arguments, CallNumber, Sighting
 
 MOST_REFUSED = 256
-"""Refused calls that are told apart by nothing but their arguments."""
+"""Refused calls that differ in their arguments alone."""
 
 
 class PolicyAnswer(NamedTuple):
@@ -38,8 +38,8 @@ class ComparedPolicy(NamedTuple):
 class PolicyAnswers:
     """The answers to some calls: the parts of the policy that were reached, and what is refused.
 
-    ``refused`` counts sightings. Of one number and part of the policy `MOST_REFUSED` calls are told
-    apart by their arguments; all others are counted as the first of them, which ``more`` has.
+    ``refused`` counts sightings. Of one number and part of the policy `MOST_REFUSED` calls are
+    kept apart by their arguments; all others count as the first of them, which ``more`` has.
     """
 
     def __init__(self) -> None:

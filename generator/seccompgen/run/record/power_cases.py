@@ -142,7 +142,7 @@ class PowerCases:
 
 
 def _looked_at(test: Comparison) -> tuple[int, int | None]:
-    """Return the bits that a test looks at, and the one value that it tells from all others."""
+    """Return the bits that a test looks at, and the one value that it distinguishes."""
     full = U64 if test.width == 64 else U32
     match test.op:
         case Op.ANY_BITS | Op.NO_BITS:

@@ -212,7 +212,7 @@ class Recorder:
         """Handle a stop that is at no call; let the thread go on, if it may."""
         thread = self.threads.get(tid) or self._arrived(tid)
         if thread is None:
-            return  # its parent has to tell of it
+            return  # its parent has to report it
         if event.kind is EventKind.SIGNAL:
             if event.number in ENDING:
                 self._note_program_of(thread)
@@ -220,8 +220,8 @@ class Recorder:
             return
         if thread.waits_in:
             waits_in, thread.waits_in = thread.waits_in, ()
-            if told := read(tid):
-                self.seen.called(tid, thread.process, (ptrace.OP_ENTRY, told[1], *waits_in))
+            if call := read(tid):
+                self.seen.called(tid, thread.process, (ptrace.OP_ENTRY, call[1], *waits_in))
         if event.kind is EventKind.STOPPED and not self._leaving:
             self._stopped(tid, event.number)
             return
@@ -239,9 +239,9 @@ class Recorder:
         )
 
     def _stopped(self, tid: int, number: int) -> None:
-        """Leave a thread in the stop that its process was told to make."""
+        """Leave a thread in its process's stop."""
         ptrace.listen(tid)
-        if number in JOB_CONTROL and ptrace.tells_of_stops(tid, self._main):
+        if number in JOB_CONTROL and ptrace.reports_stops(tid, self._main):
             # The shell waits for this process, not for the one that has stopped.
             stop_with(self._main, number, lambda: not ptrace.listens(tid))
 

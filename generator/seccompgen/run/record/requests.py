@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _UNHEARD = 0.05
-"""Seconds after which the tracing thread is told again of what it has not heard."""
+"""Seconds after which the tracing thread is signalled again about what it has not heard."""
 _NOW_AND_THEN = 0.25
 _GRACE = 3.0
 """Seconds in which what the command left may end by itself, with the calls that this takes."""
@@ -25,8 +25,8 @@ _AT_ONCE = 0.5
 """Seconds within which signals are one request: timeout(1) signals a process, then its group."""
 _SAME = 5.0
 """Seconds within which a process is taken to have sent a signal to a group, not to each in it."""
-_TELLS = signal.SIGURG
-"""The signal by which one thread tells the other to look; without a handler it does nothing."""
+_WAKES = signal.SIGURG
+"""The signal by which one thread has the other look; without a handler it does nothing."""
 
 
 @contextlib.contextmanager
@@ -46,39 +46,41 @@ def answered_by(
     over = threading.Event()
     tracing = threading.get_ident()
     numbers = {*numbers}
-    waited = {*numbers, _TELLS}
+    waited = {*numbers, _WAKES}
 
     def listen() -> None:
         while True:
             # One that comes just before a wait does not end it: then there is another.
-            came = signal.sigtimedwait(waited, _UNHEARD if heard else _NOW_AND_THEN)
+            received = signal.sigtimedwait(waited, _UNHEARD if heard else _NOW_AND_THEN)
             if over.is_set():
                 return
-            if came and came.si_signo in numbers:
-                heard.append(ReceivedSignal.of(came.si_signo, came.si_code, came.si_pid))
-            signal.pthread_kill(tracing, _TELLS)
+            if received and received.si_signo in numbers:
+                heard.append(
+                    ReceivedSignal.of(received.si_signo, received.si_code, received.si_pid)
+                )
+            signal.pthread_kill(tracing, _WAKES)
 
-    def tell(*_: object) -> None:
+    def answer_all(*_: object) -> None:
         while heard:
             answer(heard.popleft())
         look()
 
     listener = threading.Thread(target=listen, daemon=True)
-    handler = signal.signal(_TELLS, tell)
+    handler = signal.signal(_WAKES, answer_all)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         listener.start()  # with all blocked, so that what is not for it goes elsewhere
-        signal.pthread_sigmask(signal.SIG_SETMASK, (mask | numbers) - {_TELLS})
+        signal.pthread_sigmask(signal.SIG_SETMASK, (mask | numbers) - {_WAKES})
         yield
     finally:
         over.set()
         if listener.ident is not None:
-            signal.pthread_kill(listener.ident, _TELLS)
+            signal.pthread_kill(listener.ident, _WAKES)
             listener.join()
         # What has come meanwhile is the command's affair, which is over.
         while signal.sigtimedwait(numbers, 0):
             pass
-        signal.signal(_TELLS, handler)
+        signal.signal(_WAKES, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -99,9 +101,9 @@ class _Twice:
         self._came: dict[tuple[int, int, bool], float] = {}
         """When a signal of a sender came to the command, handed on or not."""
 
-    def hands_on(self, came: ReceivedSignal) -> None:
+    def hands_on(self, received: ReceivedSignal) -> None:
         """Note a signal that is sent to the command next."""
-        self._handed_on.setdefault(came.number, set()).add(came.sender)
+        self._handed_on.setdefault(received.number, set()).add(received.sender)
 
     def has_had(self, number: int, sender: int) -> bool:
         """Note a signal that comes to the command; return True if it came the other way before."""
@@ -123,7 +125,7 @@ class Requests:
 
     They are the command's. What is left when it has ended, as it was asked to, gets SIGTERM, unless
     it soon ends by itself. One more request to end, while the command has not obeyed the same one,
-    kills everything. ``tids`` tells which threads there are.
+    kills everything. ``tids`` returns the threads that there are.
     """
 
     def __init__(self, main: int, tids: Callable[[], Iterable[int]]) -> None:
@@ -140,27 +142,27 @@ class Requests:
         self._due = 0.0
         self._twice = _Twice()
 
-    def hear(self, came: ReceivedSignal) -> None:
+    def hear(self, received: ReceivedSignal) -> None:
         """Do as a signal to this process asks."""
         # The command ignores it as well, unless it has a handler all the same, as nginx has.
-        ignored = came.number in self._ignored
+        ignored = received.number in self._ignored
         if self._ended or _has_ended(self._main):
-            if ends(came) and not ignored:
+            if ends(received) and not ignored:
                 self._end_the_rest(signal.SIGKILL if self._fate else signal.SIGTERM)
             return
-        if ignored and not came.sent:
+        if ignored and not received.sent:
             return
-        if came.number in ENDING:
-            self._heard.add(came.number)
+        if received.number in ENDING:
+            self._heard.add(received.number)
         # A process that is sent SIGHUP may be to read its configuration anew, as often as you like.
-        if came.number in ENDING and not (came.sent and came.number == signal.SIGHUP):
+        if received.number in ENDING and not (received.sent and received.number == signal.SIGHUP):
             now = time.monotonic()
-            if now - self._asked.setdefault(came.number, now) > _AT_ONCE and not ignored:
+            if now - self._asked.setdefault(received.number, now) > _AT_ONCE and not ignored:
                 self.given_up = True
                 self._end_the_rest(signal.SIGKILL)
                 return
-        self._twice.hands_on(came)
-        hand_on(came, self._main)
+        self._twice.hands_on(received)
+        hand_on(received, self._main)
 
     def comes_twice(self, number: int, sender: int) -> bool:
         """Return True if the command has got a signal already that is about to be delivered."""
@@ -195,7 +197,7 @@ class Requests:
 
 
 def _send(tid: int, number: int) -> None:
-    """Send a signal to a thread's process; its end may be known already, and be told of next."""
+    """Send a signal to a thread's process; its end may be known to the kernel already."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(tid, number)
 
@@ -206,5 +208,5 @@ def _has_ended(pid: int) -> bool:
         state = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return True
-    # A tracer is told of stops, too, whatever it asks for.
+    # A tracer gets stops as well, whatever it asks for.
     return state is not None and state.si_code != os.CLD_TRAPPED

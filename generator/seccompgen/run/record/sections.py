@@ -231,7 +231,7 @@ def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allo
 
 
 def _named(origins: Iterable[str]) -> str:
-    """Return the first places that calls came from, and how many more there are."""
+    """Return the first locations that calls came from, and how many more there are."""
     found = list(dict.fromkeys(one for text in origins for one in text.split(", ")))
     found = [one for one in found if not any(other.startswith(f"{one}: ") for other in found)]
     more = len(found) - _MOST_ORIGINS

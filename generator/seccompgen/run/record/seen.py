@@ -128,8 +128,8 @@ class TracedProcess:
 class _CallTreatment:
     """The treatment of a call: ``keep`` are index and mask of arguments; ``name`` is its name.
 
-    Where few values of an argument are told apart, ``among`` has them and what all others are kept
-    as, for each of ``keep``; it is empty where that is so of none. ``judged`` are the arguments
+    If only some values of an argument are distinguished, ``among`` has them and the value that
+    stands for all others, for each of ``keep``; else it is empty. ``judged`` are the arguments
     that the policy looks at.
     """
 

@@ -116,7 +116,7 @@ def observe(
 def _sort(
     number: CallNumber, arguments: Arguments, cases: PowerCases, tables: Tables
 ) -> Hashable | None:
-    """Return by what a call is told from others of which it is said where they come from."""
+    """Return the kind of a call whose origin a comment names; None if it gives nothing."""
     abi, name = abi_of(number), name_of(number, tables)
     line = cases.line(name, abi, dict(arguments)) if name and abi else None
     return (abi.name, name, line) if abi and line and line.power.gives else None

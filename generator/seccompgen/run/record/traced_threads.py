@@ -1,7 +1,7 @@
 """The threads that are traced, each of a process, from its first stop to its end.
 
-A thread may come to its first stop before its parent tells whose child it is. Then it is held
-until that is told, or, since a parent that was killed tells nothing, until somebody ends.
+A thread may come to its first stop before its parent reports it. It is held until then, or,
+since a parent that was killed reports nothing, until some thread ends.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Thread:
 
 
 class _Birth(NamedTuple):
-    """A thread that was told of before it came: who started it, by which changed call."""
+    """A thread that was reported before it came: who started it, by which changed call."""
 
     parent: TracedProcess
     change: CloneChange | None
@@ -50,8 +50,8 @@ class _Birth(NamedTuple):
 class Threads:
     """All threads that are traced, by TID.
 
-    With ``filtered`` those that nobody told of are of processes that have a filter of their own, or
-    are treated like them.
+    With ``filtered`` threads that nobody reported belong to processes with a filter of their own,
+    or are treated so.
     """
 
     def __init__(self, seen: SeenCalls, *, filtered: bool = False) -> None:
@@ -89,7 +89,7 @@ class Threads:
         self._threads[tid] = Thread(tid, process, waits_in)
 
     def arrives(self, tid: int) -> Thread | None:
-        """Return a new thread at its first stop; None if it is held until it is told of."""
+        """Return a new thread at its first stop; None if it is held until it is reported."""
         birth = self._born.pop(tid, None)
         if birth is None:
             self._held.add(tid)
