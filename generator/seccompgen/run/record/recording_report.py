@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
-from seccompgen.core.text import many, printable
-from seccompgen.render import call_text, ret_action
+from seccompgen.core.text import many, printable, some
+from seccompgen.render.call_names import call_text
+from seccompgen.render.listing import ret_action
 from seccompgen.run.record.observations import CallNumber, abi_of, name_of
 
 if TYPE_CHECKING:
@@ -94,9 +95,7 @@ def _times(times: int) -> str:
 def _tests(labels: Iterable[str]) -> str:
     """Say in which tests a call was refused, where it was in tests."""
     names = [printable(label) for label in sorted(labels) if label]
-    more = len(names) - _TESTS_SHOWN
-    shown = ", ".join(names[:_TESTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
-    return f", in {shown}" if names else ""
+    return f", in {some(names, _TESTS_SHOWN)}" if names else ""
 
 
 def as_json(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.core.text import some
 from seccompgen.kernel.powers import powers
 from seccompgen.lint.fallback import FALLBACKS
 from seccompgen.policy.write import Allowed, Section
@@ -231,8 +232,7 @@ def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allo
 
 
 def _named(origins: Iterable[str]) -> str:
-    """Return the first locations that calls came from, and how many more there are."""
+    """Return the first origins of calls, and how many more there are."""
     found = list(dict.fromkeys(one for text in origins for one in text.split(", ")))
     found = [one for one in found if not any(other.startswith(f"{one}: ") for other in found)]
-    more = len(found) - _MOST_ORIGINS
-    return ", ".join(found[:_MOST_ORIGINS]) + (f" and {more} more" if more > 0 else "")
+    return some(found, _MOST_ORIGINS)
