@@ -340,9 +340,7 @@ def test_a_kernel_that_does_not_tell_calls_stops_it(command: str, tmp_path: Path
     ours = [PYTHON, "-m", "seccompgen", *words]
     done = run(tmp_path / "silent.yml", "--", *ours, "--", "mkdir", made)
     assert (done.code, done.out) == (3, "")
-    assert (
-        "ptrace does not say what a thread calls (Input/output error): use Linux 5.3" in done.err
-    )
+    assert "ptrace does not say what a thread calls (Input/output error): use Linux 5.3" in done.err
     assert not made.exists()
     assert policy.exists() is (command == "run")
 
