@@ -5,6 +5,7 @@ Samples lie in tests/data/formats/NAME, invalid files in its folder ``invalid``.
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from functools import lru_cache
@@ -13,11 +14,16 @@ from pathlib import Path
 import pytest
 from longer import few_and_many
 from proving import TABLES
+from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading
 from seccompgen.filters.combine.convert import Converted, convert_all
-from seccompgen.formats import FORMATS, READABLE, WRITABLE, filter_names, translate
+from seccompgen.formats import FORMATS, READABLE, WRITABLE, filter_names, load_policy, translate
 from seccompgen.formats.detect import detect
+from seccompgen.formats.writing import write_files, writer
+from seccompgen.pipeline.build import build_policy
+from seccompgen.verify import meaning
+from seccompgen.verify.call import Call
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "formats"
@@ -107,3 +113,51 @@ def test_it_has_a_section_and_a_row(name: str) -> None:
     linked = re.findall(r"\(#([\w-]+)\)", one.title)
     assert linked
     assert anchors >= {*linked}
+
+
+ABI = ABIS["aarch64"]
+POLICY = """
+arches: [aarch64]
+default_action: {default}
+unknown_action: {unknown}
+bad_arch_action: {foreign}
+syscalls:
+- {{action: allow, names: [read, write, execve, exit_group]}}
+"""
+DEFAULTS = [
+    *itertools.product(
+        ("errno(ENOSYS)", "errno(EPERM)"),
+        ("errno(ENOSYS)", "errno(EPERM)", "kill_thread"),
+        ("kill_thread", "kill_process"),
+    )
+]
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_what_is_written_is_detected_and_reads_as_the_policy(name: str, tmp_path: Path) -> None:
+    """With one of the defaults that some format has."""
+    file = written(name, tmp_path)
+    read_as = detect(file.read_bytes())
+    assert read_as == ("oci" if name == "spo" else name)
+    reading = writer(name).reading(ABI, None)
+    assert reading.format == read_as
+    policy, _ = load_policy(tmp_path / "demo.yml", TABLES)
+    again, _ = load_policy(file, TABLES, reading)
+    calls = [Call(number, ABI.audit_arch, (0,) * 6, 0) for number in range(400)]
+    one, other = (meaning(found, ABI, TABLES) for found in (policy, again))
+    assert [one.answer(call) for call in calls] == [other.answer(call) for call in calls]
+
+
+def written(name: str, tmp_path: Path) -> Path:
+    """Return the file of a policy in a format, whichever default that format has."""
+    source = tmp_path / "demo.yml"
+    for default, unknown, foreign in DEFAULTS:
+        source.write_text(POLICY.format(default=default, unknown=unknown, foreign=foreign))
+        try:
+            made = write_files(name, build_policy(source, TABLES), TABLES, None)
+        except InputError:
+            continue
+        ((file, content),) = made.items()
+        (tmp_path / file).write_bytes(content)
+        return tmp_path / file
+    raise AssertionError(f"{name} has none of these defaults")

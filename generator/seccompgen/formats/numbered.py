@@ -52,7 +52,7 @@ SAID_ELSEWHERE = FilterFlag.TSYNC | FilterFlag.TSYNC_ESRCH
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class NumberedCall:
     """A call that a file names, at its place; ``abis`` are those it is named for, None for all."""
 
     name: str
@@ -69,7 +69,7 @@ class NumberedRule:
     """The answer to ``calls``; ``when`` is the condition, or gives it for words of so many bits."""
 
     action: str
-    calls: tuple[Call, ...]
+    calls: tuple[NumberedCall, ...]
     position: Position
     when: str | Callable[[int], str] | None = None
 
@@ -93,7 +93,7 @@ class NumberedPolicy:
         there = [ABIS[name] for name in usual if name in tables.tables]
         return [abi for abi in there if not any(self.lacking(abi, tables))] or there[:1]
 
-    def lacking(self, abi: Abi, tables: Tables) -> Iterable[Call]:
+    def lacking(self, abi: Abi, tables: Tables) -> Iterable[NumberedCall]:
         """Yield what it names and ``abi`` lacks."""
         numbers = tables.tables[abi.name].numbers if abi.name in tables.tables else {}
         for rule in self.rules:
@@ -103,7 +103,7 @@ class NumberedPolicy:
 
     def unknown_calls(self, abis: Sequence[Abi], tables: Tables) -> list[Diagnostic]:
         """Return an error for each call that an ABI lacks: these compilers take none."""
-        found: dict[Call, list[str]] = {}
+        found: dict[NumberedCall, list[str]] = {}
         for abi in abis:
             for call in self.lacking(abi, tables):
                 found.setdefault(call, []).append(abi.name)
@@ -138,7 +138,7 @@ class NumberedPolicy:
 
 
 def _spellings(
-    rule: NumberedRule, call: Call, abis: Sequence[Abi], tables: Tables
+    rule: NumberedRule, call: NumberedCall, abis: Sequence[Abi], tables: Tables
 ) -> dict[Entry, tuple[str, ...]]:
     """Return the entries that a rule becomes for one call, each with the ABIs that it is for."""
     found: dict[Entry, tuple[str, ...]] = {}

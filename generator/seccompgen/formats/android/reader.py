@@ -61,7 +61,7 @@ _KINDS = (("ALLOWLIST", "WHITELIST"), ("BLOCKLIST", "BLACKLIST"))
 """The lists' kinds, each with the name that files had until Android 11."""
 
 
-class _Call(NamedTuple):
+class _ListedCall(NamedTuple):
     """A call that a list names, for an architecture, with its place."""
 
     name: str
@@ -151,7 +151,7 @@ def _settings(draft: Draft, reading: Reading, start: Position) -> list[str]:
     return list(chosen)
 
 
-def _calls(text: str, file: str, faults: list[Diagnostic]) -> list[_Call]:
+def _calls(text: str, file: str, faults: list[Diagnostic]) -> list[_ListedCall]:
     """Return the calls of a list in the form of SYSCALLS.TXT."""
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -168,7 +168,7 @@ def _calls(text: str, file: str, faults: list[Diagnostic]) -> list[_Call]:
         name = (match["name"] or match["func"]).removeprefix("__ARM_NR_")
         at = Position(file, number, where.column + match.start("arches"))
         arches = _arches(match["arches"], at, faults)
-        found += [_Call(name, arch, where) for arch in sorted(arches)]
+        found += [_ListedCall(name, arch, where) for arch in sorted(arches)]
     return found
 
 
@@ -195,15 +195,15 @@ def _arches(text: str, where: Position, faults: list[Diagnostic]) -> set[str]:
 
 def _lists(
     draft: Draft, reading: Reading, faults: list[Diagnostic]
-) -> tuple[list[_Call], list[_Call]]:
+) -> tuple[list[_ListedCall], list[_ListedCall]]:
     """Return the calls of the allow lists and of the block lists that lie beside the file."""
     beside = Path(draft.file).parent
     wanted = [_COMMON]
     if reading.thread is not None:
         wanted.append(reading.thread.upper())
-    found: list[list[_Call]] = []
+    found: list[list[_ListedCall]] = []
     for kinds in _KINDS:
-        calls: list[_Call] = []
+        calls: list[_ListedCall] = []
         for kind, name in itertools.product(kinds, wanted):
             path = beside / f"SECCOMP_{kind}_{name}.TXT"
             if _NAME.fullmatch(name) and path.is_file():

@@ -15,7 +15,7 @@ from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
     from seccompgen.core.errors import Position
-    from seccompgen.formats.kafel.text import Word
+    from seccompgen.formats.kafel.text import KafelWord
 
 _RELATIONS = {"==", "!=", "<", "<=", ">", ">="}
 _MOST_NESTED = 100
@@ -139,7 +139,7 @@ class ConditionReader:
     """Reads the condition that ``words`` are; ``arguments`` are those of the call by name."""
 
     def __init__(
-        self, words: tuple[Word, ...], arguments: dict[str, Side], errors: list[Diagnostic]
+        self, words: tuple[KafelWord, ...], arguments: dict[str, Side], errors: list[Diagnostic]
     ) -> None:
         self._words = words
         self._next = 0
@@ -155,10 +155,10 @@ class ConditionReader:
         return found
 
     @property
-    def _word(self) -> Word:
+    def _word(self) -> KafelWord:
         return self._words[self._next]
 
-    def _take(self, *texts: str) -> Word | None:
+    def _take(self, *texts: str) -> KafelWord | None:
         word = self._word
         if word.kind == "sign" and word.text in texts:
             self._next += 1
@@ -233,7 +233,7 @@ class ConditionReader:
             found = self._joined(found, sign, self._operand())
         return found
 
-    def _joined(self, left: Side, sign: Word, right: Side) -> Side:
+    def _joined(self, left: Side, sign: KafelWord, right: Side) -> Side:
         found = left.joined(sign.text, right)
         if found is None:
             raise self._fail(_CROSS, sign.at)

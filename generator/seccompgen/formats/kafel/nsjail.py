@@ -8,7 +8,7 @@ from typing import NamedTuple
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.formats.kafel import CONFIGURATION
-from seccompgen.formats.kafel.text import Source
+from seccompgen.formats.kafel.text import KafelSource
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 _PART = re.compile(
@@ -26,7 +26,7 @@ class PolicyFile(NamedTuple):
     at: Position
 
 
-def policy_of_config(text: str, file: str) -> Source | PolicyFile | None:
+def policy_of_config(text: str, file: str) -> KafelSource | PolicyFile | None:
     """Return the policy that a configuration has or names; None if ``text`` is none.
 
     Strings in a row are one, as in C, and each ``seccomp_string`` is a line of its own.
@@ -58,7 +58,7 @@ def policy_of_config(text: str, file: str) -> Source | PolicyFile | None:
         raise InputError(Diagnostic(what, named[0].at, Problem.MALFORMED_FILE))
     if named:
         return named[-1]
-    return Source(file, "".join(letters), text, origins)
+    return KafelSource(file, "".join(letters), text, origins)
 
 
 def _unescaped(text: str, start: int, end: int, file: str) -> list[tuple[int, str]]:

@@ -13,7 +13,7 @@
 Names of calls and of their arguments are kafel's own, not the kernel's (`kafel_calls`). The first
 rule that matches a call decides it, and a policy that is used stands where it is used.
 A call that none matches gets DEFAULT, KILL (of the thread) if there is none; so does each other
-architecture get KILL. Source: src/{parser.y,kafel.c,policy.c,range_rules.c,codegen.c} of
+architecture get KILL. KafelSource: src/{parser.y,kafel.c,policy.c,range_rules.c,codegen.c} of
 google/kafel.
 """
 
@@ -36,7 +36,7 @@ from seccompgen.formats.kafel.conditions import (
 )
 from seccompgen.formats.kafel.exact import ExactRules, is_other_abis
 from seccompgen.formats.kafel.nsjail import policy_of_config
-from seccompgen.formats.kafel.text import Source, Word, Words
+from seccompgen.formats.kafel.text import KafelLexer, KafelSource, KafelWord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -57,25 +57,25 @@ _MOST_ERRORS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _CallPattern:
     """A call in a block: ``declared`` are its arguments' names, None for those of kafel's table.
 
     ``condition`` are the words of what must hold, None for nothing. The rule is for the ABIs that
     are ``on``, for all if that is None.
     """
 
-    call: Word
+    call: KafelWord
     number: int | None
     declared: tuple[str, ...] | None
     on: frozenset[str] | None
-    condition: tuple[Word, ...] | None
+    condition: tuple[KafelWord, ...] | None
 
 
 class _Block(NamedTuple):
     """``action { calls }``, at a place."""
 
     action: str
-    calls: tuple[_Call, ...]
+    calls: tuple[_CallPattern, ...]
     at: Position
 
 
@@ -92,8 +92,8 @@ _Statements = list[_Block | _Use]
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return the policy in ``text``. Raises InputError with every error."""
     draft = Draft(file, outside=reading.outside)
-    words = Words(draft, Path(file).parent)
-    parser = _Parser(words.read(_source(text, file, draft)), words.errors)
+    words = KafelLexer(draft, Path(file).parent)
+    parser = _KafelParser(words.read(_source(text, file, draft)), words.errors)
     parser.program()
     if not parser.main and not parser.policies and not parser.default and not parser.errors:
         text = "there is no statement, which kafel refuses; write DEFAULT and an action"
@@ -150,25 +150,25 @@ def _told(errors: list[Diagnostic], file: str) -> list[Diagnostic]:
     return told
 
 
-def _source(text: str, file: str, draft: Draft) -> Source:
+def _source(text: str, file: str, draft: Draft) -> KafelSource:
     """Return the policy: ``text`` itself, or what a configuration of nsjail in it holds."""
     config = policy_of_config(text, file)
     if config is None:
-        return Source(file, text)
-    if isinstance(config, Source):
+        return KafelSource(file, text)
+    if isinstance(config, KafelSource):
         return config
     path = Path(file).parent / config.path
     try:
-        return Source(str(path), draft.read(path))
+        return KafelSource(str(path), draft.read(path))
     except OSError as error:
         what = f"cannot read {path}: {error.strerror}"
         raise InputError(Diagnostic(what, config.at, Problem.UNREADABLE_FILE)) from None
 
 
-class _Parser:
+class _KafelParser:
     """Reads a program; ``errors`` are what is wrong with it."""
 
-    def __init__(self, words: list[Word], errors: list[Diagnostic]) -> None:
+    def __init__(self, words: list[KafelWord], errors: list[Diagnostic]) -> None:
         self._words = words
         self._next = 0
         self.errors = errors
@@ -180,10 +180,10 @@ class _Parser:
     # --- words -------------------------------------------------------------------------------
 
     @property
-    def _word(self) -> Word:
+    def _word(self) -> KafelWord:
         return self._words[self._next]
 
-    def _take(self, *texts: str) -> Word | None:
+    def _take(self, *texts: str) -> KafelWord | None:
         """Return the next word if it is one of ``texts``, and go on."""
         word = self._word
         if word.kind in {"name", "sign"} and word.text in texts:
@@ -191,13 +191,13 @@ class _Parser:
             return word
         return None
 
-    def _need(self, *texts: str) -> Word:
+    def _need(self, *texts: str) -> KafelWord:
         word = self._take(*texts)
         if word is None:
             raise self._unexpected(" or ".join(map(repr, texts)))
         return word
 
-    def _kind(self, kind: str, what: str) -> Word:
+    def _kind(self, kind: str, what: str) -> KafelWord:
         word = self._word
         if word.kind != kind or (kind == "name" and word.text in _KEYWORDS):
             raise self._unexpected(what)
@@ -280,7 +280,7 @@ class _Parser:
         at = self._word.at
         action = self._action()
         self._need("{")
-        calls: list[_Call] = []
+        calls: list[_CallPattern] = []
         if not self._take("}"):
             calls.append(self._call())
             while self._take(","):
@@ -305,7 +305,7 @@ class _Parser:
             return f"{action}(0)"
         return f"{action}({number.number})"
 
-    def _call(self) -> _Call:
+    def _call(self) -> _CallPattern:
         number: int | None = None
         if word := self._take("SYSCALL"):
             self._need("[")
@@ -318,7 +318,7 @@ class _Parser:
             self.fail(f"{number:#x} is not the number of a system call", word.at)
             number = None
         number = None if number is None else number & U32
-        return _Call(word, number, self._declared(), self._on(), self._condition())
+        return _CallPattern(word, number, self._declared(), self._on(), self._condition())
 
     def _declared(self) -> tuple[str, ...] | None:
         if not self._take("("):
@@ -356,7 +356,7 @@ class _Parser:
             self.fail(f"kafel knows no architecture {word.text!r}{hint}", word.at)
         return ARCHITECTURES.get(word.text.lower(), "")
 
-    def _condition(self) -> tuple[Word, ...] | None:
+    def _condition(self) -> tuple[KafelWord, ...] | None:
         """Return the words of a condition; what they mean depends on the ABI."""
         if not self._take("{"):
             return None
@@ -366,13 +366,13 @@ class _Parser:
         words = tuple(self._words[start : self._next])
         end = self._need("}")
         constants = (self._with_value(one) for one in words)
-        return (*constants, Word("end", "", end.at)) if words else None
+        return (*constants, KafelWord("end", "", end.at)) if words else None
 
-    def _with_value(self, word: Word) -> Word:
+    def _with_value(self, word: KafelWord) -> KafelWord:
         """Return a constant's number in its place: what is defined further below does not count."""
         if word.kind != "name" or word.text not in self.constants:
             return word
-        return Word("number", word.text, word.at, self.constants[word.text])
+        return KafelWord("number", word.text, word.at, self.constants[word.text])
 
     def expanded(self, statements: _Statements, used: set[str]) -> list[_Block]:
         """Return the blocks of ``statements``, those of each used policy in its place."""
@@ -423,12 +423,12 @@ class _Rules:
                 if number is not None and call.condition is not None:
                     self._meaning(call)
 
-    def _here(self, block: _Block) -> Iterator[_Call]:
+    def _here(self, block: _Block) -> Iterator[_CallPattern]:
         """Yield the rules that are for this ABI."""
         name = self.table.abi.name
         return (call for call in block.calls if call.on is None or name in call.on)
 
-    def _number(self, call: _Call) -> int | None:
+    def _number(self, call: _CallPattern) -> int | None:
         """Return the number of a call, None with an error if kafel has none of that name."""
         if call.number is not None:
             return call.number
@@ -449,7 +449,7 @@ class _Rules:
         theirs = next((repr(own) for own, call in self.calls.items() if call.nr == nr), "")
         return f": write {theirs or f'SYSCALL[{nr}]'}, which is the kernel's {name}"
 
-    def _add(self, call: _Call, block: tuple[str, Position], rules: ExactRules) -> None:
+    def _add(self, call: _CallPattern, block: tuple[str, Position], rules: ExactRules) -> None:
         at, name = call.call.at, call.call.text
         number = self._number(call)
         if number is None:
@@ -468,7 +468,7 @@ class _Rules:
         elif condition is not None:
             rules.add(number, condition if isinstance(condition, str) else None, at, block)
 
-    def _meaning(self, call: _Call) -> Condition | None:
+    def _meaning(self, call: _CallPattern) -> Condition | None:
         """Return what a condition asks for, None with an error if it is none."""
         reader = ConditionReader(call.condition or (), self._arguments(call), self.errors)
         try:
@@ -476,7 +476,7 @@ class _Rules:
         except KafelSyntaxError:
             return None
 
-    def _arguments(self, call: _Call) -> dict[str, Side]:
+    def _arguments(self, call: _CallPattern) -> dict[str, Side]:
         """Return the arguments of a call by name: declared ones have 64 bits."""
         if call.declared is not None:
             return {

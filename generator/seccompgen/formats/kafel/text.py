@@ -35,7 +35,7 @@ _INCLUDED = re.compile(r'[ \t]+("[^"\n]+")')
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class KafelWord:
     """A word of a policy; ``kind`` is ``number``, ``name``, ``sign`` or ``end``."""
 
     kind: str
@@ -45,7 +45,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Source:
+class KafelSource:
     """The text of a policy in ``file``.
 
     ``origins`` is the index in the file of each character, where the text is only part of it;
@@ -69,7 +69,7 @@ class Source:
         return Position(self.file, line, index - self._starts[line - 1] + 1)
 
 
-class Words:
+class KafelLexer:
     """Reads the words of a policy and of what it includes, beside it; ``errors`` is what is wrong.
 
     Files are noted in ``draft``.
@@ -79,18 +79,18 @@ class Words:
         self.errors: list[Diagnostic] = []
         self._draft = draft
         self._directory = directory
-        self._words: list[Word] = []
+        self._words: list[KafelWord] = []
         self._files = 0
 
-    def read(self, source: Source) -> list[Word]:
+    def read(self, source: KafelSource) -> list[KafelWord]:
         """Return all words, with one at the end that has no text."""
         self._read(source, 0)
-        return [*self._words, Word("end", "", source.at(max(len(source.text) - 1, 0)))]
+        return [*self._words, KafelWord("end", "", source.at(max(len(source.text) - 1, 0)))]
 
     def _fail(self, text: str, at: Position, kind: Problem = Problem.MALFORMED_FILE) -> None:
         self.errors.append(Diagnostic(text, at, kind))
 
-    def _read(self, source: Source, depth: int) -> None:
+    def _read(self, source: KafelSource, depth: int) -> None:
         at, text = 0, source.text
         while at < len(text):
             found = _WORD.match(text, at)
@@ -110,10 +110,10 @@ class Words:
             elif kind == "number":
                 self._words.append(self._number(found[0], source.at(at)))
             elif kind != "blank":
-                self._words.append(Word(kind, found[0], source.at(at)))
+                self._words.append(KafelWord(kind, found[0], source.at(at)))
             at = found.end()
 
-    def _number(self, text: str, at: Position) -> Word:
+    def _number(self, text: str, at: Position) -> KafelWord:
         """Return a number; one below 0 is its 64 bits."""
         octal = text.startswith("0") and text[1:].isdecimal()
         base = 16 if text[:2] == "0x" else 2 if text[:2] == "0b" else 8 if octal else 10
@@ -124,9 +124,9 @@ class Words:
             self._fail(f"{text[:40]} is no octal number, as what begins with 0 is", at)
         if not -(1 << 63) <= value <= U64:
             self._fail(f"{text[:40]} does not fit into 64 bits", at, Problem.WRONG_VALUE)
-        return Word("number", text, at, value & U64)
+        return KafelWord("number", text, at, value & U64)
 
-    def _include(self, source: Source, found: re.Match[str], depth: int) -> None:
+    def _include(self, source: KafelSource, found: re.Match[str], depth: int) -> None:
         at = source.at(found.start())
         files = found["files"]
         names = [one[1][1:-1] for one in _INCLUDED.finditer(files)]
@@ -151,4 +151,4 @@ class Words:
             except InputError as error:
                 self.errors += error.diagnostics
                 continue
-            self._read(Source(str(path), text), depth + 1)
+            self._read(KafelSource(str(path), text), depth + 1)

@@ -25,7 +25,7 @@ from seccompgen.core.abis import find_abi
 from seccompgen.core.errors import Diagnostic, Position
 from seccompgen.core.model import U64
 from seccompgen.core.problems import Problem
-from seccompgen.formats.numbered import Call
+from seccompgen.formats.numbered import NumberedCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,7 +70,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Constant:
+class MinijailConstant:
     """A number or a name."""
 
     text: str
@@ -90,11 +90,11 @@ class Value(NamedTuple):
     """A value in our language, with its constants; ``number`` is what it is by those of names."""
 
     text: str
-    constants: tuple[Constant, ...]
+    constants: tuple[MinijailConstant, ...]
     number: Callable[[Callable[[str], int | None]], int | None]
 
 
-def _constant_value(one: Constant) -> Value:
+def _constant_value(one: MinijailConstant) -> Value:
     number = one.number
     if number is None or (number < 0 and one.text[1] != "0"):
         text = one.text
@@ -135,7 +135,7 @@ class Atom:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class MinijailCondition:
     """Conjunctions of which one must hold, or none if ``negated``."""
 
     alternatives: tuple[tuple[Atom, ...], ...]
@@ -148,24 +148,24 @@ class ActionText:
 
     name: str
     position: Position
-    errno: Constant | None = None
+    errno: MinijailConstant | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class MinijailCase:
     """A part of a filter: the action where the condition holds; None for what is not said."""
 
-    condition: Condition | None
+    condition: MinijailCondition | None
     action: ActionText | None
     position: Position
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class CallStatement:
     """``calls: filter``; ``braced`` tells if the cases stand in braces."""
 
-    calls: tuple[Call, ...]
-    cases: tuple[Case, ...]
+    calls: tuple[NumberedCall, ...]
+    cases: tuple[MinijailCase, ...]
     braced: bool
     position: Position
 
@@ -179,7 +179,7 @@ class Setting:
     position: Position
 
 
-Statement: TypeAlias = Filter | Setting
+Statement: TypeAlias = CallStatement | Setting
 
 
 class _WrongError(Exception):
@@ -199,7 +199,7 @@ def statements(
     """
     for tokens, end in _lines(text, file, problems):
         try:
-            yield _Parser(tokens, end, elsewhere).statement()
+            yield _StatementParser(tokens, end, elsewhere).statement()
         except _WrongError as error:
             problems.append(error.diagnostic)
 
@@ -208,7 +208,7 @@ def frequencies(text: str, file: str, problems: list[Diagnostic]) -> Iterator[tu
     """Yield each call with its count from a file of lines ``call: count``."""
     for tokens, end in _lines(text, file, problems):
         try:
-            yield _Parser(tokens, end, {}).frequency()
+            yield _StatementParser(tokens, end, {}).frequency()
         except _WrongError as error:
             problems.append(error.diagnostic)
 
@@ -242,7 +242,7 @@ def _lines(
         tokens, wrong = [], False
 
 
-class _Parser:
+class _StatementParser:
     """One statement, token after token."""
 
     def __init__(self, tokens: list[Token], end: Position, elsewhere: dict[str, Position]) -> None:
@@ -260,7 +260,7 @@ class _Parser:
     def frequency(self) -> tuple[str, int]:
         name = self._call().name
         self._take(":", "a colon")
-        count = _checked(Constant(*self._kind("number", "a count")))
+        count = _checked(MinijailConstant(*self._kind("number", "a count")))
         self._require_end()
         if (count.number or 0) < 0:
             raise _WrongError(f"{count.text} is no count", count.position)
@@ -319,13 +319,13 @@ class _Parser:
             return Setting(keyword.text, Token("word", text, where), keyword.position)
         raise _WrongError(f"minijail has no {keyword.text}", keyword.position)
 
-    def _filter(self) -> Filter:
+    def _filter(self) -> CallStatement:
         start = self._next().position
         calls = [self._call()] if not self._is("{") else self._listed(self._call)
         self._take(":", "a colon")
         braced = self._is("{")
         cases = self._listed(self._case) if braced else [self._case()]
-        return Filter(tuple(calls), tuple(cases), braced, start)
+        return CallStatement(tuple(calls), tuple(cases), braced, start)
 
     def _listed(self, part: Callable[[], _T]) -> list[_T]:
         found = [part()]
@@ -334,12 +334,12 @@ class _Parser:
         self._take("}", "a closing brace")
         return found
 
-    def _call(self) -> Call:
+    def _call(self) -> NumberedCall:
         name, where = self._kind("word", "the name of a system call")
         if "@" in name:
             text = f"{name} is a group of minijail's constants.json, which is not here: list calls"
             raise _WrongError(text, where)
-        return Call(name, where, self._arches(where) if self._is("[") else None)
+        return NumberedCall(name, where, self._arches(where) if self._is("[") else None)
 
     def _arches(self, call: Position) -> frozenset[str] | None:
         """Return the ABIs of ``arch=x86_64,arm``, None if no ``arch`` is among the keys."""
@@ -367,10 +367,10 @@ class _Parser:
 
     # --- filters -----------------------------------------------------------------------------
 
-    def _case(self) -> Case:
+    def _case(self) -> MinijailCase:
         start = self._next()
         if start.kind != "argument" and start.text != "!":
-            return Case(None, self._action(), start.position)
+            return MinijailCase(None, self._action(), start.position)
         negated = self._is("!")
         if negated:
             self._take("(", "an opening bracket")
@@ -380,7 +380,7 @@ class _Parser:
             self._take(")", "a closing bracket")
             if action is None and self._is(";"):
                 action = self._action()
-        return Case(condition, action, start.position)
+        return MinijailCase(condition, action, start.position)
 
     def _action(self) -> ActionText:
         found = self._next()
@@ -390,16 +390,19 @@ class _Parser:
             if errno.kind not in {"number", "word"}:
                 raise self._missing("an errno")
             self._at += 1
-            constant = _checked(Constant(errno.text, errno.position))
+            constant = _checked(MinijailConstant(errno.text, errno.position))
             return ActionText("errno", found.position, constant)
-        if found.kind == "number" and _checked(Constant(found.text, found.position)).number == 1:
+        if (
+            found.kind == "number"
+            and _checked(MinijailConstant(found.text, found.position)).number == 1
+        ):
             return ActionText("allow", found.position)
         if found.kind != "word" or found.text not in ACTIONS:
             self._at -= 1
             raise self._missing("an action such as 1 or return EPERM, or a condition on arg0")
         return ActionText(ACTIONS[found.text], found.position)
 
-    def _condition(self, *, negated: bool) -> Condition:
+    def _condition(self, *, negated: bool) -> MinijailCondition:
         found = []
         while True:
             atoms = [self._atom()]
@@ -407,7 +410,7 @@ class _Parser:
                 atoms.append(self._atom())
             found.append(tuple(atoms))
             if not self._is("||"):
-                return Condition(tuple(found), negated)
+                return MinijailCondition(tuple(found), negated)
 
     def _atom(self) -> Atom:
         text, where = self._kind("argument", "an argument such as arg0")
@@ -439,11 +442,11 @@ class _Parser:
             if found.kind not in {"number", "word"}:
                 raise self._missing("a number or the name of a constant")
             self._at += 1
-            value = _constant_value(_checked(Constant(found.text, found.position)))
+            value = _constant_value(_checked(MinijailConstant(found.text, found.position)))
         return _complement(value) if complement else value
 
 
-def _checked(constant: Constant) -> Constant:
+def _checked(constant: MinijailConstant) -> MinijailConstant:
     """Return a constant that fits into 64 bits, or raise."""
     digits = constant.text.lstrip("-")
     octal = digits[0] == "0" and digits[1:2].lower() != "x"

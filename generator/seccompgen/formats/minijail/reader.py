@@ -25,11 +25,11 @@ from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft
 from seccompgen.formats.minijail.grammar import (
     ACTIONS,
-    Filter,
+    CallStatement,
     frequencies,
     statements,
 )
-from seccompgen.formats.numbered import Call, NumberedPolicy, NumberedRule
+from seccompgen.formats.numbered import NumberedCall, NumberedPolicy, NumberedRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from seccompgen.formats.minijail.grammar import (
         ActionText,
         Atom,
-        Condition,
+        MinijailCondition,
         Setting,
     )
 
@@ -53,7 +53,7 @@ _ORDERS = {"<", "<=", ">", ">="}
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return the policy that ``text`` says. Raises InputError with every error of all its files."""
-    reader = _Reader(Draft(file, outside=reading.outside), tables)
+    reader = _PolicyReader(Draft(file, outside=reading.outside), tables)
     reader.read_file(text, file)
     policy = NumberedPolicy(reader.default(), "kill_thread")
     filters = reader.filters
@@ -72,12 +72,12 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 
 @dataclass
-class _Reader:
+class _PolicyReader:
     """The statements so far of a policy and its includes."""
 
     draft: Draft
     tables: Tables
-    filters: list[Filter] = field(default_factory=list)
+    filters: list[CallStatement] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
     _default: tuple[str, Position] | None = None
     _denylist: bool | None = None
@@ -91,7 +91,7 @@ class _Reader:
         first = Position(file, 1, 1)
         elsewhere: dict[str, Position] = {}
         for one in statements(text, file, self.problems, elsewhere):
-            if isinstance(one, Filter):
+            if isinstance(one, CallStatement):
                 self.filters.append(one)
             elif one.keyword == "@denylist":
                 denies = True
@@ -152,7 +152,7 @@ class _Reader:
 
     def _note_dropped(
         self,
-        one: Filter,
+        one: CallStatement,
         cases: Sequence[NumberedRule],
         said: dict[str, set[str]],
     ) -> None:
@@ -169,8 +169,8 @@ class _Reader:
 
     # --- settings ----------------------------------------------------------------------------
 
-    def _wrong(self, text: str, where: Position | Filter) -> None:
-        position = where.position if isinstance(where, Filter) else where
+    def _wrong(self, text: str, where: Position | CallStatement) -> None:
+        position = where.position if isinstance(where, CallStatement) else where
         self.problems.append(Diagnostic(text, position, Problem.WRONG_STATEMENT))
 
     def _set_default(self, one: Setting) -> None:
@@ -230,8 +230,8 @@ class _Reader:
 
     def _require_open(
         self,
-        call: Call,
-        one: Filter,
+        call: NumberedCall,
+        one: CallStatement,
         abis: Sequence[Abi],
         always: dict[tuple[str, str], Position],
     ) -> None:
@@ -243,7 +243,7 @@ class _Reader:
                 self._wrong(text, call.position or one.position)
                 return
 
-    def _cases(self, one: Filter, abis: Sequence[Abi]) -> Iterator[NumberedRule]:
+    def _cases(self, one: CallStatement, abis: Sequence[Abi]) -> Iterator[NumberedRule]:
         """Yield the rule that each case is."""
         for case in one.cases:
             action, condition = case.action, case.condition
@@ -282,7 +282,9 @@ class _Reader:
             self.draft.note(text, action.position, Problem.TOOLS_DIFFER)
         return f"errno({delivered})"
 
-    def _when(self, condition: Condition, one: Filter, abis: Sequence[Abi]) -> Callable[[int], str]:
+    def _when(
+        self, condition: MinijailCondition, one: CallStatement, abis: Sequence[Abi]
+    ) -> Callable[[int], str]:
         concerned = [
             abi for abi in abis if any(c.abis is None or abi.name in c.abis for c in one.calls)
         ]
@@ -321,7 +323,9 @@ class _Reader:
                 self._wrong(f"{constant.text} does not fit into a word", constant.position)
 
 
-def _condition_text(reader: _Reader, condition: Condition, abis: Sequence[Abi]) -> str:
+def _condition_text(
+    reader: _PolicyReader, condition: MinijailCondition, abis: Sequence[Abi]
+) -> str:
     parts = [
         " and ".join(reader.atom_text(atom, abis) for atom in atoms)
         for atoms in condition.alternatives

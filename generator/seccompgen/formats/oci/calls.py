@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.errors import Position
     from seccompgen.core.tables import Table
-    from seccompgen.formats.oci.form import Match, ProfileEntry
+    from seccompgen.formats.oci.form import EntryMatch, ProfileEntry
 
 
 _ORDERED = {Op.LT, Op.LE, Op.GT, Op.GE}
@@ -168,7 +168,7 @@ def repeats(entry: ProfileEntry) -> bool:
     return len({match.index for match in entry.matches}) < len(entry.matches)
 
 
-def _test(match: Match) -> Comparison:
+def _test(match: EntryMatch) -> Comparison:
     if match.op is Op.MASKED_EQ:
         return Comparison(match.index, match.op, match.value_two, match.value)
     return Comparison(match.index, match.op, match.value)

@@ -90,7 +90,7 @@ _EPERM = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class EntryMatch:
     """One comparison: of MASKED_EQ ``value`` is the mask, and ``value_two`` what must remain."""
 
     index: int
@@ -115,14 +115,14 @@ class ProfileEntry:
 
     names: tuple[tuple[str, Position], ...]
     action: Action
-    matches: tuple[Match, ...]
+    matches: tuple[EntryMatch, ...]
     position: Position
     includes: Where = Where()
     excludes: Where = Where()
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class ContainerProfile:
     """A profile as it is written; ``flags`` is None where it has no such field.
 
     ``machines`` is what ``archMap`` says: an architecture and those that go with it.
@@ -140,9 +140,11 @@ class Profile:
     listener: Position | None = None
 
 
-def parse_profile(document: Document, runtime: Runtime, notes: list[Diagnostic]) -> Profile:
+def parse_profile(
+    document: Document, runtime: Runtime, notes: list[Diagnostic]
+) -> ContainerProfile:
     """Return the profile that ``document`` holds; raise InputError with every error of it."""
-    form = _Form(document, runtime, notes)
+    form = _ProfileForm(document, runtime, notes)
     profile = form.profile()
     if form.problems:
         raise InputError(*sorted(form.problems, key=lambda one: one.position or Position("")))
@@ -150,7 +152,7 @@ def parse_profile(document: Document, runtime: Runtime, notes: list[Diagnostic])
     return profile
 
 
-class _Form:
+class _ProfileForm:
     def __init__(self, document: Document, runtime: Runtime, notes: list[Diagnostic]) -> None:
         self._document = document
         self._runtime = runtime
@@ -158,7 +160,7 @@ class _Form:
         self._bundle = False
         self.problems: list[Diagnostic] = []
 
-    def profile(self) -> Profile | None:
+    def profile(self) -> ContainerProfile | None:
         base, data = self._base()
         if data is None:
             return None
@@ -205,7 +207,7 @@ class _Form:
         )
         if default is None:
             return None
-        return Profile(
+        return ContainerProfile(
             default,
             tuple(entries),
             self._at(base),
@@ -273,7 +275,7 @@ class _Form:
             tuple(named), action, tuple(matches), self._at(path), includes, excludes
         )
 
-    def _match(self, path: Path) -> Match | None:
+    def _match(self, path: Path) -> EntryMatch | None:
         if not isinstance(self._value(path), dict):
             self._problem(
                 f"a comparison is a mapping with index, value and op, not {self._shown(path)}", path
@@ -293,7 +295,7 @@ class _Form:
                 "only SCMP_CMP_MASKED_EQ looks at valueTwo: it says nothing here",
                 fields["valueTwo"],
             )
-        return Match(index, op, value, two, self._at(path))
+        return EntryMatch(index, op, value, two, self._at(path))
 
     def _where(self, path: Path) -> Where:
         if self._value(path) is None:

@@ -21,7 +21,7 @@ from seccompgen.core.tables import release
 from seccompgen.core.text import some
 from seccompgen.formats.draft import Draft, Entry, chosen
 from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats
-from seccompgen.formats.oci.form import Profile, parse_profile
+from seccompgen.formats.oci.form import ContainerProfile, parse_profile
 from seccompgen.formats.oci.kubernetes import is_template, objects
 from seccompgen.policy.document import read_document
 from seccompgen.policy.json_text import require_json
@@ -89,7 +89,9 @@ def _one_of(text: str, wanted: str | None, draft: Draft) -> str:
     return next(one.text for one in found.profiles if one.name == name)
 
 
-def write_profile(profile: Profile, draft: Draft, reading: Reading, tables: Tables) -> None:
+def write_profile(
+    profile: ContainerProfile, draft: Draft, reading: Reading, tables: Tables
+) -> None:
     """Say in ``draft`` what ``profile`` means. Raises InputError with what it cannot."""
     _Translation(profile, draft, reading, tables).write()
 
@@ -105,7 +107,7 @@ class _Piece:
 
 @dataclass
 class _Translation:
-    profile: Profile
+    profile: ContainerProfile
     draft: Draft
     reading: Reading
     tables: Tables

@@ -56,7 +56,7 @@ _EXACT = {"x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "ppc64", "s3
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class ProfileMatch:
     """One comparison of an argument, 0 to 5, unsigned and 64 bits wide.
 
     ``op`` is SCMP_CMP_*; for MASKED_EQ ``value`` is the mask and ``value_two`` what must remain.
@@ -73,7 +73,7 @@ class ProfileRule:
     """Calls by name, what must all hold of their arguments, and the SECCOMP_RET value then."""
 
     names: tuple[str, ...]
-    matches: tuple[Match, ...]
+    matches: tuple[ProfileMatch, ...]
     ret: int
 
 
@@ -118,7 +118,7 @@ def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
     default = policy.unknown_action.ret(abi)
     table = tables.tables[abi.name]
     sets = Sets()
-    grouped: dict[tuple[tuple[tuple[Match, ...], int], ...], list[str]] = {}
+    grouped: dict[tuple[tuple[tuple[ProfileMatch, ...], int], ...], list[str]] = {}
     said: set[str] = set()
     for one in served:
         own = tables.tables[one.name]
@@ -228,7 +228,7 @@ def _answers(
     default: int,
     *,
     narrows: bool,
-) -> tuple[tuple[tuple[Match, ...], int], ...]:
+) -> tuple[tuple[tuple[ProfileMatch, ...], int], ...]:
     """Return (what must hold, SECCOMP_RET value) for one call where it is not ``default``.
 
     No two of these hold for the same arguments. With ``narrows`` they are also for ABIs of which
@@ -269,7 +269,7 @@ def _answers(
     return tuple(found)
 
 
-def _plain(rule: Rule) -> tuple[Match, ...] | None:
+def _plain(rule: Rule) -> tuple[ProfileMatch, ...] | None:
     """Return the comparisons of a rule as they are; None if they are not so simple."""
     tests = list(comparisons(rule.condition))
     matches = [_match(test) for test in tests]
@@ -278,23 +278,23 @@ def _plain(rule: Rule) -> tuple[Match, ...] | None:
     return tuple(match for match in matches if match)
 
 
-def _match(test: Comparison) -> Match | None:
+def _match(test: Comparison) -> ProfileMatch | None:
     mask = test.mask & (U64 if test.width == 64 else U32)
     match test.op:
         case Op.EQ | Op.MASKED_EQ if mask != U64:
-            return Match(test.argument, "MASKED_EQ", mask, test.value)
+            return ProfileMatch(test.argument, "MASKED_EQ", mask, test.value)
         case Op.NO_BITS:
-            return Match(test.argument, "MASKED_EQ", test.value, 0)
+            return ProfileMatch(test.argument, "MASKED_EQ", test.value, 0)
         case Op.ANY_BITS:
             return None
         case Op.MASKED_EQ:
-            return Match(test.argument, "EQ", test.value)
+            return ProfileMatch(test.argument, "EQ", test.value)
         case _ if mask == U64:
-            return Match(test.argument, test.op.name, test.value)
+            return ProfileMatch(test.argument, test.op.name, test.value)
     return None
 
 
-def _alternatives(sets: Sets, box: Box, *, ordered: bool) -> Iterator[tuple[Match, ...]]:
+def _alternatives(sets: Sets, box: Box, *, ordered: bool) -> Iterator[tuple[ProfileMatch, ...]]:
     """Yield the conjunctions that make up ``box`` together, none twice."""
     ways = [
         list(_ways(sets, n, part, ordered=ordered)) for n, part in enumerate(box) if part != ALL
@@ -302,7 +302,7 @@ def _alternatives(sets: Sets, box: Box, *, ordered: bool) -> Iterator[tuple[Matc
     yield from itertools.product(*ways)
 
 
-def _ways(sets: Sets, argument: int, node: int, *, ordered: bool) -> Iterator[Match]:
+def _ways(sets: Sets, argument: int, node: int, *, ordered: bool) -> Iterator[ProfileMatch]:
     """Yield comparisons that make up a set of values, no two of which hold for one of them.
 
     These are ``MASKED_EQ``. If ``ordered``, what is above all other values is a ``GT``, so that no
@@ -310,20 +310,20 @@ def _ways(sets: Sets, argument: int, node: int, *, ordered: bool) -> Iterator[Ma
     """
     last = sets.greatest(sets.minus(ALL, node))
     if ordered and last < U32:
-        yield Match(argument, "GT", last)
+        yield ProfileMatch(argument, "GT", last)
         node = sets.minus(node, sets.above(U64, last))
     for mask, value in sets.cubes(node):
         if mask == U64:
-            yield Match(argument, "EQ", value)
+            yield ProfileMatch(argument, "EQ", value)
         else:
-            yield Match(argument, "MASKED_EQ", mask, value)
+            yield ProfileMatch(argument, "MASKED_EQ", mask, value)
 
 
 def _multiplexed(
     policy: ResolvedPolicy,
     abi: Abi,
     table: Table,
-    rules_of: dict[str, tuple[tuple[tuple[Match, ...], int], ...]],
+    rules_of: dict[str, tuple[tuple[tuple[ProfileMatch, ...], int], ...]],
 ) -> Iterator[Diagnostic]:
     """Yield the calls whose rules libseccomp would spread to others that have another answer."""
     if abi.name not in {"ppc64", "ppc64le", "s390x"}:

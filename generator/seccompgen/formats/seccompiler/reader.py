@@ -28,8 +28,8 @@ from seccompgen.core.foreign import Runtime
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, Action, Op
 from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft, chosen
-from seccompgen.formats.numbered import NUMBERED_ABIS, Call, NumberedPolicy, NumberedRule
-from seccompgen.formats.oci.form import Match, Profile, ProfileEntry
+from seccompgen.formats.numbered import NUMBERED_ABIS, NumberedCall, NumberedPolicy, NumberedRule
+from seccompgen.formats.oci.form import ContainerProfile, EntryMatch, ProfileEntry
 from seccompgen.formats.oci.reader import write_profile
 from seccompgen.policy.document import read_document
 from seccompgen.policy.form import (
@@ -112,7 +112,7 @@ def _number(most: int, what: str) -> Form:
 
 
 @with_keys
-class _Condition:
+class _ArgumentTest:
     index: int = key(_number(5, "of 0 to 5"))
     type: int = key(parsed(_bits))
     op: tuple[Op, int | None] = key(parsed(_operator))
@@ -127,13 +127,13 @@ class _Condition:
             return f"{side} {op.value} {value:#x}"
         return f"{side} & {mask & full:#x} == {value & mask:#x}"
 
-    def match(self, where: Position) -> Match:
+    def match(self, where: Position) -> EntryMatch:
         """Return the comparison that libseccomp makes."""
         op, mask = self.op
         mask = U32 if op is Op.EQ and self.type == 32 else mask
         if mask is None:
-            return Match(self.index, op, self.val, 0, where)
-        return Match(self.index, Op.MASKED_EQ, mask, self.val, where)
+            return EntryMatch(self.index, op, self.val, 0, where)
+        return EntryMatch(self.index, Op.MASKED_EQ, mask, self.val, where)
 
     @property
     def differs(self) -> bool:
@@ -143,22 +143,24 @@ class _Condition:
 
 
 @with_keys
-class _Rule:
+class _RuleKeys:
     syscall: str = key(text)
-    args: tuple[_Condition, ...] | None = key(maybe(list_of(section(_Condition), 1)), default=None)
+    args: tuple[_ArgumentTest, ...] | None = key(
+        maybe(list_of(section(_ArgumentTest), 1)), default=None
+    )
     comment: str | None = key(maybe(text), default=None)
 
 
 @with_keys
-class _Filter:
+class _FilterKeys:
     mismatch_action: str | None = key(parsed(_action), default=None)
     default_action: str | None = key(parsed(_action), default=None)
     match_action: str | None = key(parsed(_action), default=None)
     filter_action: str | None = key(parsed(_action), default=None)
-    filter: tuple[_Rule, ...] = key(list_of(section(_Rule)))
+    filter: tuple[_RuleKeys, ...] = key(list_of(section(_RuleKeys)))
 
 
-_check_filter = keyed(keys_of(_Filter), needed_keys(_Filter))
+_check_filter = keyed(keys_of(_FilterKeys), needed_keys(_FilterKeys))
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
@@ -169,7 +171,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     document = read_document(text.encode(), file)
     require_json(text, file)
     name = chosen([*_filters(document)], reading.thread, document.position(()))
-    reader = _Reader(document, name)
+    reader = _FilterReader(document, name)
     policy = reader.policy()
     draft = Draft(file, notes=reader.notes)
     abis = policy.abis(reading.abis, NUMBERED_ABIS, tables)
@@ -211,7 +213,7 @@ def _filters(document: Document) -> dict[str, Any]:
     return dict(document.data)
 
 
-class _Reader:
+class _FilterReader:
     """The filter ``name`` of a document; ``notes`` are about what is in it.
 
     Each of ``rules`` has its place, and is None if something is wrong with it.
@@ -235,7 +237,7 @@ class _Reader:
         if self._match and self._match == self._mismatch:
             text = "both actions are the same, which seccompiler refuses"
             self._problems.append(Diagnostic(text, self._at(), Problem.WRONG_VALUE))
-        self._rules: list[tuple[_Rule, Position]] = [
+        self._rules: list[tuple[_RuleKeys, Position]] = [
             (rule, self._at("filter", i))
             for i, rule in enumerate(self._said.get("filter") or ())
             if rule
@@ -270,14 +272,16 @@ class _Reader:
         policy = NumberedPolicy(
             (self._mismatch or "kill_process", self._mismatch_at), "kill_process"
         )
-        found: dict[str, list[tuple[_Rule, Position]]] = {}
+        found: dict[str, list[tuple[_RuleKeys, Position]]] = {}
         for rule, where in self._rules:
             found.setdefault(rule.syscall, []).append((rule, where))
         for name, rules in found.items():
             policy.rules += self._rules_of(name, rules)
         return policy
 
-    def _rules_of(self, name: str, rules: list[tuple[_Rule, Position]]) -> Iterator[NumberedRule]:
+    def _rules_of(
+        self, name: str, rules: list[tuple[_RuleKeys, Position]]
+    ) -> Iterator[NumberedRule]:
         conditional = [one for one in rules if one[0].args]
         for rule, where in rules:
             if conditional and not rule.args:
@@ -287,11 +291,11 @@ class _Reader:
         for rule, where in conditional or rules[:1]:
             when = " and ".join(one.text() for one in rule.args or ())
             action = self._match or "allow"
-            yield NumberedRule(action, (Call(name, where),), where, when or None)
+            yield NumberedRule(action, (NumberedCall(name, where),), where, when or None)
 
     # --- as libseccomp reads it --------------------------------------------------------------
 
-    def profile(self) -> Profile:
+    def profile(self) -> ContainerProfile:
         """Return the filter, which has no errors, as rules for libseccomp."""
         start, action = self._at(), Action.parse(self._match)
         entries = []
@@ -300,7 +304,7 @@ class _Reader:
             matches = tuple(one.match(self._at("filter", i, "args", n)) for n, one in tests)
             names = ((rule.syscall, self._at("filter", i, "syscall")),)
             entries.append(ProfileEntry(names, action, matches, where))
-        return Profile(Action.parse(self._mismatch), tuple(entries), start, start, start)
+        return ContainerProfile(Action.parse(self._mismatch), tuple(entries), start, start, start)
 
     def read_otherwise(self) -> Position | None:
         """Return the first place that libseccomp reads otherwise than seccompiler."""

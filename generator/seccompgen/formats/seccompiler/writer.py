@@ -44,7 +44,7 @@ _PLAIN = {Op.EQ: "eq", Op.NE: "ne", Op.LT: "lt", Op.LE: "le", Op.GT: "gt", Op.GE
 
 
 @dataclass(frozen=True, slots=True)
-class ArgumentCondition:
+class SeccompilerCondition:
     """A comparison of an argument's ``bits``, 32 or 64; ``mask`` is None but for masked_eq."""
 
     index: int
@@ -62,7 +62,7 @@ class SeccompilerFilter:
     abi: Abi
     mismatch: int
     match: int
-    rules: tuple[tuple[str, tuple[ArgumentCondition, ...]], ...]
+    rules: tuple[tuple[str, tuple[SeccompilerCondition, ...]], ...]
 
 
 def _filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> SeccompilerFilter:
@@ -78,7 +78,7 @@ def _filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> SeccompilerFilt
     others = [action for action in said_actions(policy, abi) if action.ret(abi) != default]
     spare = Action.LOG if default == ActionKind.ALLOW.value else Action.ALLOW
     match = (others or [spare])[0].ret(abi)
-    rules: list[tuple[str, tuple[ArgumentCondition, ...]]] = []
+    rules: list[tuple[str, tuple[SeccompilerCondition, ...]]] = []
     if not problems:
         sets = Sets()
         for call in answered_calls(policy, abi, tables):
@@ -116,10 +116,10 @@ def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
 
 def _alternatives(
     call: Answered, abi: Abi, default: int, sets: Sets
-) -> list[tuple[ArgumentCondition, ...]] | Diagnostic:
+) -> list[tuple[SeccompilerCondition, ...]] | Diagnostic:
     """Return what must hold for the filter's action, in alternatives."""
     if call.rest is None and all(rule.action.ret(abi) != default for rule in call.rules):
-        found: list[tuple[ArgumentCondition, ...]] | None = []
+        found: list[tuple[SeccompilerCondition, ...]] | None = []
         for rule in call.rules:
             more = conjunctions(rule.condition, lambda test: _spelled(test, sets))
             found = None if more is None or found is None else [*found, *more]
@@ -133,7 +133,7 @@ def _alternatives(
 
 def _without_order(
     call: Answered, abi: Abi, default: int, sets: Sets
-) -> list[tuple[ArgumentCondition, ...]] | None:
+) -> list[tuple[SeccompilerCondition, ...]] | None:
     """Return alternatives that do not overlap, None for too many."""
     left = [EVERYTHING]
     hits: list[Box] = []
@@ -156,7 +156,7 @@ def _without_order(
     return None if len(listed) > MOST_ALTERNATIVES else listed
 
 
-def _cubes(sets: Sets, argument: int, node: int) -> list[tuple[ArgumentCondition, ...]]:
+def _cubes(sets: Sets, argument: int, node: int) -> list[tuple[SeccompilerCondition, ...]]:
     """Return alternatives for one argument to be in a set."""
     if node == ALL:
         return [()]
@@ -164,7 +164,7 @@ def _cubes(sets: Sets, argument: int, node: int) -> list[tuple[ArgumentCondition
     return [(_masked(argument, mask, value),) for mask, value in cubes]
 
 
-def _spelled(test: Comparison, sets: Sets) -> list[tuple[ArgumentCondition, ...]]:
+def _spelled(test: Comparison, sets: Sets) -> list[tuple[SeccompilerCondition, ...]]:
     """Return the alternatives that a comparison comes to."""
     full = U64 if test.width == 64 else U32
     match test.op:
@@ -176,14 +176,14 @@ def _spelled(test: Comparison, sets: Sets) -> list[tuple[ArgumentCondition, ...]
         case Op.MASKED_EQ if not test.value & ~test.mask:
             return [(_masked(test.argument, test.mask & full, test.value),)]
         case op if test.mask & full == full and op in _PLAIN:
-            return [(ArgumentCondition(test.argument, test.width, _PLAIN[op], test.value),)]
+            return [(SeccompilerCondition(test.argument, test.width, _PLAIN[op], test.value),)]
     return _cubes(sets, test.argument, sets.of(test))
 
 
-def _masked(argument: int, mask: int, value: int) -> ArgumentCondition:
+def _masked(argument: int, mask: int, value: int) -> SeccompilerCondition:
     if mask in {U32, U64}:
-        return ArgumentCondition(argument, 32 if mask == U32 else 64, "eq", value)
-    return ArgumentCondition(argument, 32 if mask <= U32 else 64, "masked_eq", value, mask)
+        return SeccompilerCondition(argument, 32 if mask == U32 else 64, "eq", value)
+    return SeccompilerCondition(argument, 32 if mask <= U32 else 64, "masked_eq", value, mask)
 
 
 def _text(found: SeccompilerFilter) -> bytes:
@@ -203,7 +203,7 @@ def _text(found: SeccompilerFilter) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _rule(name: str, tests: tuple[ArgumentCondition, ...]) -> dict[str, Any]:
+def _rule(name: str, tests: tuple[SeccompilerCondition, ...]) -> dict[str, Any]:
     rule: dict[str, Any] = {"syscall": name}
     if tests:
         rule["args"] = [

@@ -51,7 +51,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     if len(abis) > 1:
         what = "a trace is of one architecture: name one with --for"
         raise InputError(Diagnostic(what, Position(file), Problem.WRONG_VALUE))
-    reader = _Reader(file, abis[0], tables, draft)
+    reader = _TraceReader(file, abis[0], tables, draft)
     for number, line in enumerate(text.split("\n"), 1):
         reader.read(line.rstrip("\r"), number)
     if not reader.errors and not reader.observed.calls:
@@ -65,7 +65,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     return draft
 
 
-class _Reader:
+class _TraceReader:
     """Reads lines; ``observed`` is what they tell, ``errors`` is what is wrong."""
 
     def __init__(self, file: str, abi: Abi, tables: Tables, draft: Draft) -> None:

@@ -37,7 +37,7 @@ from seccompgen.formats.systemd.restrictions import (
     set_id_files,
     written_code,
 )
-from seccompgen.formats.systemd.unit_file import Assignment, Word, read_assignments
+from seccompgen.formats.systemd.unit_file import Assignment, UnitWord, read_assignments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -77,7 +77,7 @@ _HANDOFF_SINCE = 256
 
 
 @dataclass
-class _Filter:
+class _UnitFilter:
     """One filter of a unit: what it answers a call, with the place that says so.
 
     ``unknown`` is for numbers that no call has.
@@ -91,11 +91,11 @@ class _Filter:
         return self.calls.get(call, self.default)
 
 
-_OPEN = _Filter(("allow", Position("", 1)), {}, ("allow", Position("", 1)))
+_OPEN = _UnitFilter(("allow", Position("", 1)), {}, ("allow", Position("", 1)))
 
 
 @dataclass
-class _List:
+class _CallList:
     """A list of calls as its assignments build it: systemd's SystemCallFilter or SystemCallLog.
 
     ``calls`` holds the answer of a call that a list names; None for that of the list itself.
@@ -127,7 +127,7 @@ class _Unit:
         self.groups = systemd_groups(reading.systemd)
         self.names = tables.calls
         self.notes: list[Diagnostic] = []
-        self.filter, self.log = _List(), _List()
+        self.filter, self.log = _CallList(), _CallList()
         self.negative = "kill_process"
         self.archs: dict[str, Position] = {}
         self.native: Position | None = None
@@ -163,7 +163,7 @@ class _Unit:
                 return
         self.seen = self.seen or one.position
 
-    def _list(self, listed: _List, one: Assignment) -> None:
+    def _list(self, listed: _CallList, one: Assignment) -> None:
         if not one.words:
             listed.allows, listed.start = None, None
             listed.calls.clear()
@@ -173,7 +173,7 @@ class _Unit:
         takes = first.text.startswith("~")
         if takes:
             where = Position(self.file, first.position.line, (first.position.column or 0) + 1)
-            words[0] = Word(first.text[1:], where)
+            words[0] = UnitWord(first.text[1:], where)
             if not words[0].text:
                 del words[0]
         if listed.allows is None:
@@ -184,7 +184,7 @@ class _Unit:
         for word in words:
             self._item(listed, word, takes=takes)
 
-    def _item(self, listed: _List, word: Word, *, takes: bool) -> None:
+    def _item(self, listed: _CallList, word: UnitWord, *, takes: bool) -> None:
         name, colon, said = word.text.partition(":")
         action = self._action(said, word) if colon else None
         if colon and action is None:
@@ -199,7 +199,7 @@ class _Unit:
             else:
                 listed.calls.pop(call, None)
 
-    def _calls(self, name: str, word: Word) -> list[str]:
+    def _calls(self, name: str, word: UnitWord) -> list[str]:
         """Return the calls that a word stands for, those that no table here has left out."""
         if name.startswith("@"):
             group = self.groups.get(name[1:])
@@ -223,7 +223,7 @@ class _Unit:
             self.notes.append(Diagnostic(text, word.position, Problem.UNKNOWN_CALL))
         return [name]
 
-    def _action(self, said: str, word: Word) -> str | None:
+    def _action(self, said: str, word: UnitWord) -> str | None:
         """Return the action for an error number as systemd spells it."""
         if said == "kill":
             return "kill_process"
@@ -235,7 +235,7 @@ class _Unit:
         self.fault(text, word.position)
         return None
 
-    def _single(self, one: Assignment) -> Word | None:
+    def _single(self, one: Assignment) -> UnitWord | None:
         if len(one.words) > 1:
             self.fault(f"{one.key}= takes one word", one.words[1].position)
         return one.words[0] if len(one.words) == 1 else None
@@ -345,7 +345,7 @@ class _Unit:
             for call in _BEHIND - direct:
                 named.pop(call, None)
 
-    def _filters(self, start: Position) -> list[_Filter]:
+    def _filters(self, start: Position) -> list[_UnitFilter]:
         """Return the filters of the unit that look at numbers alone, as systemd installs them."""
         filters = []
         for key, calls in _SIMPLE.items():
@@ -353,7 +353,7 @@ class _Unit:
             if on:
                 group = self.groups[calls[1:]] if calls.startswith("@") else calls.split()
                 answers = dict.fromkeys(group, ("errno(EPERM)", where))
-                filters.append(_Filter(("allow", where), answers, ("allow", where)))
+                filters.append(_UnitFilter(("allow", where), answers, ("allow", where)))
         for listed, hit in ((self.log, "log"), (self.filter, self.negative)):
             if listed.allows is None or listed.start is None:
                 continue
@@ -370,10 +370,10 @@ class _Unit:
                 own = {c for abi in self._natives() for c in self.tables.tables[abi].numbers}
                 for call in self.names - (self.groups["known"] & own) - answers.keys():
                     answers[call] = unknown, listed.start
-            filters.append(_Filter((rest, listed.start), answers, (unknown, listed.start)))
+            filters.append(_UnitFilter((rest, listed.start), answers, (unknown, listed.start)))
         return filters
 
-    def _handoff(self, filters: list[_Filter], named: dict[str, tuple[str, Position]]) -> None:
+    def _handoff(self, filters: list[_UnitFilter], named: dict[str, tuple[str, Position]]) -> None:
         """Let write pass SystemCallFilter, as systemd does for itself."""
         system_calls = filters[-1]
         answer, where = system_calls.answer("write")
@@ -436,7 +436,7 @@ class _Unit:
             yield from personality(at, said[-1] if said else None, self._natives()[0])
 
     def _restrict(
-        self, draft: Draft, restrictions: list[Restriction], filters: list[_Filter]
+        self, draft: Draft, restrictions: list[Restriction], filters: list[_UnitFilter]
     ) -> list[str]:
         """Add rules for what such filters refuse and the others permit.
 

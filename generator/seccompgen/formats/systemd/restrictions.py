@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seccompgen.core.errors import Position
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-    from seccompgen.formats.systemd.unit_file import Assignment, Word
+    from seccompgen.formats.systemd.unit_file import Assignment, UnitWord
 
 NAMESPACES = {
     "cgroup": 0x02000000, "ipc": 0x08000000, "net": 0x40000000, "mnt": 0x00020000,
@@ -240,7 +240,7 @@ def written_code(at: Position) -> Iterator[Restriction]:
             yield Restriction(attaches, when, "errno(EPERM)", at, frozenset({abi}))
 
 
-def _inverted(one: Assignment) -> tuple[bool, list[tuple[Word, str]]]:
+def _inverted(one: Assignment) -> tuple[bool, list[tuple[UnitWord, str]]]:
     """Return if a list begins with ``~``, and its words without that."""
     words = [(word, word.text) for word in one.words]
     takes = words[0][1].startswith("~")

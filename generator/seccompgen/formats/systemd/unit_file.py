@@ -16,7 +16,7 @@ _KEY = re.compile(r"[ \t]*([A-Za-z0-9_-]+)[ \t]*=")
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class UnitWord:
     """A word of a value, with its place."""
 
     text: str
@@ -28,7 +28,7 @@ class Assignment:
     """A setting of a unit: ``position`` is that of its key; no words reset what was said."""
 
     key: str
-    words: tuple[Word, ...]
+    words: tuple[UnitWord, ...]
     position: Position
 
 
@@ -41,7 +41,7 @@ def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagn
     found: list[Assignment] = []
     faults: list[Diagnostic] = []
     section: str | None = None
-    open_key: tuple[str, Position, list[Word]] | None = None
+    open_key: tuple[str, Position, list[UnitWord]] | None = None
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         stripped = line.strip()
         if stripped.startswith(("#", ";")) or (not stripped and open_key is None):
@@ -67,7 +67,7 @@ def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagn
                 faults.append(Diagnostic(said, where, Problem.MALFORMED_FILE))
             open_key, start = (key[1], where, []), key.end()
         open_key[2].extend(
-            Word(one[0], Position(file, number, one.start() + 1))
+            UnitWord(one[0], Position(file, number, one.start() + 1))
             for one in re.compile(r"[^ \t\n\r]+").finditer(body, start)
         )
         if not goes_on:
@@ -79,7 +79,7 @@ def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagn
 
 
 def _closed(
-    open_key: tuple[str, Position, list[Word]], section: str | None
+    open_key: tuple[str, Position, list[UnitWord]], section: str | None
 ) -> tuple[Assignment, ...]:
     key, where, words = open_key
     if not key or section not in SECTIONS:
