@@ -84,9 +84,9 @@ class _Words:
 
     def __init__(self, text: str) -> None:
         words = _BRACES.sub(_expanded, text).split()
-        self._wanted = [_Word(word) for word in words if word[0] != "-"]
-        self._unwanted = [_Word(word[1:]) for word in words if word[0] == "-"]
-        self._last: tuple[Facts, list[tuple[int, _Word, Constant]]] | None = None
+        self._wanted = [_FamilyWord(word) for word in words if word[0] != "-"]
+        self._unwanted = [_FamilyWord(word[1:]) for word in words if word[0] == "-"]
+        self._last: tuple[Facts, list[tuple[int, _FamilyWord, Constant]]] | None = None
 
     def __contains__(self, name: str) -> bool:
         return bool(self._ranks(name))
@@ -114,7 +114,7 @@ class _Words:
                 found.setdefault(value, constant.name)
         return found
 
-    def _ranked(self, facts: Facts) -> list[tuple[int, _Word, Constant]]:
+    def _ranked(self, facts: Facts) -> list[tuple[int, _FamilyWord, Constant]]:
         """Return the constants that fit, each with its word, the preferred ones first."""
         if self._last is None or self._last[0] is not facts:
             ranked = {}
@@ -141,7 +141,7 @@ def _expanded(found: re.Match[str]) -> str:
     return " ".join(f"{found[1]}{end}" for end in found[2].split())
 
 
-class _Word:
+class _FamilyWord:
     """One name, or the beginning of names; requests of an ioctl with their type."""
 
     def __init__(self, word: str) -> None:

@@ -13,7 +13,7 @@ Spans: TypeAlias = tuple[tuple[int, int], ...]
 """Disjoint stretches of numbers, each by its first and last."""
 
 
-class Effect(Enum):
+class ChangeEffect(Enum):
     """The effect of a change on a call; what lets it through is ``allow`` and ``log``.
 
     They stand in the order in which a reviewer wants to see them.
@@ -58,7 +58,7 @@ class ChangedCall:
     program.
     """
 
-    effect: Effect
+    effect: ChangeEffect
     subject: Subject
     syscall: str
     numbers: tuple[tuple[str, Spans], ...]

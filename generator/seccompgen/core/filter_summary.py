@@ -24,7 +24,7 @@ class Executed(NamedTuple):
     most: int
 
 
-class Way(NamedTuple):
+class CallRoute(NamedTuple):
     """A way into the filter: the ABI of the program, and the ABI through which calls come to it."""
 
     program: str
@@ -37,7 +37,7 @@ class Way(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class CallAnswer:
+class AnswerSummary:
     """One answer to a call, as a policy spells it, and when it is given.
 
     ``condition`` is in names and empty for always; ``otherwise`` is True for what the other answers
@@ -60,7 +60,7 @@ class CallPlace:
     there is no program.
     """
 
-    way: Way
+    way: CallRoute
     nr: int
     bitmap: bool | None = None
     executed: Executed | None = None
@@ -75,11 +75,11 @@ class CallSummary:
 
     name: str
     kind: Kind
-    answers: tuple[CallAnswer, ...]
+    answers: tuple[AnswerSummary, ...]
     places: tuple[CallPlace, ...]
 
     @property
-    def only(self) -> CallAnswer | None:
+    def only(self) -> AnswerSummary | None:
         """The answer whatever the arguments are; None where these count."""
         return self.answers[0] if len({one.action for one in self.answers}) == 1 else None
 
@@ -89,8 +89,8 @@ class RestSummary:
     """The answer to calls that no name stands for: ``subject`` says which these are."""
 
     subject: str
-    answer: CallAnswer
-    ways: tuple[Way, ...]
+    answer: AnswerSummary
+    ways: tuple[CallRoute, ...]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class FilterSummary:
     ``rest`` are the calls without a name. ``undecided`` says what could not be told.
     """
 
-    ways: tuple[Way, ...]
+    ways: tuple[CallRoute, ...]
     calls: tuple[CallSummary, ...]
     rest: tuple[RestSummary, ...]
     undecided: tuple[str, ...] = field(default=())
@@ -123,7 +123,7 @@ class Permission(Enum):
     NO = "no"
 
 
-class Condition(NamedTuple):
+class PermissionCondition(NamedTuple):
     """A condition on arguments, in names, under which a call is permitted; empty for always.
 
     If ``excepted``, it is the one under which the call is refused. ``text`` is None where it would
@@ -139,7 +139,7 @@ class AbilityCall:
     """A call that gives an ability, and when the filter permits it, by the ways into the filter."""
 
     name: str
-    conditions: tuple[tuple[Condition, tuple[Way, ...]], ...]
+    conditions: tuple[tuple[PermissionCondition, tuple[CallRoute, ...]], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,5 +155,5 @@ class Ability:
     answer: Permission
     permitted: tuple[AbilityCall, ...]
     refused: tuple[str, ...]
-    ways: tuple[Way, ...]
+    ways: tuple[CallRoute, ...]
     note: str = ""

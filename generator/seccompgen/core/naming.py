@@ -47,7 +47,7 @@ class Naming:
 
         On ``abi`` the expression is true of the same arguments.
         """
-        return _Condition(self, call, abi, tuple(comparisons(condition))).text()
+        return _ConditionText(self, call, abi, tuple(comparisons(condition))).text()
 
     def alternatives(self, conditions: Sequence[Predicate], call: str, abi: Abi) -> str:
         """Return an expression that is true where one of ``conditions`` is.
@@ -64,7 +64,7 @@ class Naming:
         texts = []
         for group, place in _alike(known):
             listed = (place, tuple(one[place].value for one in group)) if len(group) > 1 else None
-            texts.append(_Condition(self, call, abi, group[0], listed).text())
+            texts.append(_ConditionText(self, call, abi, group[0], listed).text())
         return " or ".join(texts)
 
     def comparison(
@@ -74,10 +74,10 @@ class Naming:
 
         ``known`` are values that other arguments have, by index.
         """
-        named = _Condition(self, call, abi, (test,), known=known)
+        named = _ConditionText(self, call, abi, (test,), known=known)
         if named.family_of(test) is None:
             return ""
-        plain = _Condition(self, call, abi, (test,), plain=True)
+        plain = _ConditionText(self, call, abi, (test,), plain=True)
         return text if (text := named.text()) != plain.text() else ""
 
     def argument(self, call: str, index: int, abi: Abi) -> str:
@@ -146,7 +146,7 @@ class Naming:
         return self._spellings[key]
 
 
-class _Condition:
+class _ConditionText:
     """A conjunction of ``tests``, to be written as an expression.
 
     ``listed`` is the place of a test, and the values one of which it asks for. If ``plain``, no
@@ -249,7 +249,7 @@ class _Condition:
 class _Test:
     """One comparison: some bits of an argument, which are compared with a value."""
 
-    def __init__(self, condition: _Condition, test: Comparison) -> None:
+    def __init__(self, condition: _ConditionText, test: Comparison) -> None:
         self._bits = condition.bits_of(test)
         self._test = test = condition.lowered(test)
         self._name = condition.name_of(test)

@@ -20,11 +20,11 @@ from seccompgen.policy.expressions import (
     AllOf,
     AnyOf,
     ArgumentTest,
+    Cast,
     JoinedValue,
     NamedValue,
     Negated,
     PlainValue,
-    Reading,
     tests_of,
 )
 
@@ -107,11 +107,11 @@ class Lookup:
             return None
         index, bits = place
         match test.reading:
-            case Reading.U32 | Reading.I32:
+            case Cast.U32 | Cast.I32:
                 bits = 32
-            case Reading.U64:
+            case Cast.U64:
                 bits = 64
-        signed = test.reading is Reading.I32
+        signed = test.reading is Cast.I32
         order = test.op in {Op.LT, Op.LE, Op.GT, Op.GE}
         if order and value < 0 and not signed:
             self.lacks.append(Lack(Problem.NEGATIVE_ORDER, str(test), test.value_at))

@@ -36,7 +36,7 @@ Place: TypeAlias = "Callable[[int], Position]"
 """Where the character of a text stands, by its index."""
 
 
-class Reading(Enum):
+class Cast(Enum):
     """The bits of an argument that a comparison counts: the kernel's, or as many as it says."""
 
     KERNEL = "{}"
@@ -102,7 +102,7 @@ class ArgumentTest:
     at: Position
     value_at: Position
     mask: ValueExpression | None = None
-    reading: Reading = Reading.KERNEL
+    reading: Cast = Cast.KERNEL
 
     def __str__(self) -> str:
         name = self.argument if isinstance(self.argument, str) else f"arg{self.argument}"
@@ -176,7 +176,7 @@ def _nowhere(_: int) -> Position:
 
 def parse_condition(text: str, place: Place = _nowhere) -> Expression:
     """Read a ``when`` expression. Raises ExpressionError with all that is wrong with it."""
-    reader = _Reader(text, place)
+    reader = _ExpressionReader(text, place)
     tree = reader.tree()
     found = reader.condition(tree) if tree else None
     reader.raise_faults()
@@ -186,7 +186,7 @@ def parse_condition(text: str, place: Place = _nowhere) -> Expression:
 
 def parse_value(text: str, place: Place = _nowhere) -> ValueExpression:
     """Read a value such as ``O_RDONLY|O_CLOEXEC``. Raises ExpressionError."""
-    reader = _Reader(text, place)
+    reader = _ExpressionReader(text, place)
     tree = reader.tree()
     found = reader.value(tree) if tree else None
     reader.raise_faults()
@@ -214,7 +214,7 @@ _FOREIGN = [
 _BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 _PREFIXES = re.compile(r"(?:(?:\bnot\b|[-+~])\s*){%d}" % (MOST_NESTED + 1))  # noqa: UP031 - braces
 _OCTAL = re.compile(r"(?<![\w.])0[0-9_]+")
-_READINGS = {"u32": Reading.U32, "u64": Reading.U64, "i32": Reading.I32}
+_READINGS = {"u32": Cast.U32, "u64": Cast.U64, "i32": Cast.I32}
 _JOINS = {
     ast.BitOr: "|",
     ast.BitAnd: "&",
@@ -241,12 +241,12 @@ class _Side(NamedTuple):
 
     argument: int | str
     at: int
-    reading: Reading = Reading.KERNEL
+    reading: Cast = Cast.KERNEL
     mask: ValueExpression | None = None
     mask_at: int = 0
 
 
-class _Reader:
+class _ExpressionReader:
     """Reads one text; ``faults`` are what is wrong with it."""
 
     def __init__(self, text: str, place: Place) -> None:
@@ -454,7 +454,7 @@ class _Reader:
         side, mask = self._side(mine), self.value(other)
         if side is None or mask is None:
             return None
-        if side.reading is Reading.I32:
+        if side.reading is Cast.I32:
             self._fault("a mask looks at bits, which have no sign: leave out i32()", mine)
             return None
         at = self._start(other)

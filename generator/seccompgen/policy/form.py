@@ -43,7 +43,7 @@ class Fault(NamedTuple):
 Check: TypeAlias = "Callable[[object, Path, list[Fault]], Any]"
 
 
-class Form(NamedTuple):
+class ValueForm(NamedTuple):
     """The form of a value: its check, and the JSON Schema that says the same to editors."""
 
     check: Check
@@ -57,14 +57,14 @@ class Key(NamedTuple):
     it, where Python has no default.
     """
 
-    form: Form
+    form: ValueForm
     help: str = ""
     otherwise: str = ""
     absent: object = None
 
 
 def key(
-    form: Form,
+    form: ValueForm,
     help: str = "",  # noqa: A002 - the field's own word
     otherwise: str = "",
     *,
@@ -101,8 +101,8 @@ def needed_keys(section: type) -> list[str]:
 def parsed(
     parse: Callable[[object], object],
     schema: Mapping[str, Any] = NO_SCHEMA,
-    then: Form | None = None,
-) -> Form:
+    then: ValueForm | None = None,
+) -> ValueForm:
     """Return a form that ``parse`` reads, which raises ValueError; ``then`` checks its result."""
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
@@ -113,7 +113,7 @@ def parsed(
             return None
         return then.check(found, path, faults) if then else found
 
-    return Form(check, schema)
+    return ValueForm(check, schema)
 
 
 def _check_text(value: object, path: Path, faults: list[Fault]) -> Any:
@@ -130,20 +130,20 @@ def _check_boolean(value: object, path: Path, faults: list[Fault]) -> Any:
     return value
 
 
-text = Form(_check_text, {"type": "string"})
-boolean = Form(_check_boolean, {"type": "boolean"})
+text = ValueForm(_check_text, {"type": "string"})
+boolean = ValueForm(_check_boolean, {"type": "boolean"})
 
 
-def maybe(form: Form) -> Form:
+def maybe(form: ValueForm) -> ValueForm:
     """Return a form that also takes nothing."""
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
         return None if value is None else form.check(value, path, faults)
 
-    return Form(check, form.schema)
+    return ValueForm(check, form.schema)
 
 
-def list_of(item: Form, least: int = 0) -> Form:
+def list_of(item: ValueForm, least: int = 0) -> ValueForm:
     """Return the form of a list of at least ``least`` items, which becomes a tuple."""
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
@@ -158,12 +158,12 @@ def list_of(item: Form, least: int = 0) -> Form:
         return tuple(item.check(one, (*path, place), faults) for place, one in enumerate(value))
 
     minimum = {"minItems": least} if least else {}
-    return Form(check, {"type": "array", "items": item.schema, **minimum})
+    return ValueForm(check, {"type": "array", "items": item.schema, **minimum})
 
 
 def mapping_of(
-    parse: Callable[[str], object], item: Form, schema: Mapping[str, Any] = NO_SCHEMA
-) -> Form:
+    parse: Callable[[str], object], item: ValueForm, schema: Mapping[str, Any] = NO_SCHEMA
+) -> ValueForm:
     """Return the form of a mapping whose keys ``parse`` reads, which raises ValueError.
 
     ``schema`` is that of a key.
@@ -186,7 +186,7 @@ def mapping_of(
         return found
 
     names = {"propertyNames": schema} if schema else {}
-    return Form(check, {"type": "object", **names, "additionalProperties": item.schema})
+    return ValueForm(check, {"type": "object", **names, "additionalProperties": item.schema})
 
 
 def keyed(keys: Mapping[str, Key], needed: Sequence[str] = ()) -> Check:
@@ -219,7 +219,7 @@ def keyed(keys: Mapping[str, Key], needed: Sequence[str] = ()) -> Check:
     return check
 
 
-def section(form: type, schema: Mapping[str, Any] = NO_SCHEMA) -> Form:
+def section(form: type, schema: Mapping[str, Any] = NO_SCHEMA) -> ValueForm:
     """Return the form of a mapping that becomes a ``form``, a dataclass with keys."""
     read = keyed(keys_of(form), needed_keys(form))
 
@@ -228,7 +228,7 @@ def section(form: type, schema: Mapping[str, Any] = NO_SCHEMA) -> Form:
         found = read(value, path, faults)
         return form(**found) if len(faults) == before else None
 
-    return Form(check, schema)
+    return ValueForm(check, schema)
 
 
 def _no_mapping(value: object, path: Path, needed: Sequence[str] = ()) -> Fault:

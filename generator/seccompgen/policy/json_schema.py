@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seccompgen.core.abis import ABIS, ALIASES
 from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, ActionKind, FilterFlag, Op
-from seccompgen.policy.form import Form, Key, keys_of, needed_keys, text
+from seccompgen.policy.form import Key, ValueForm, keys_of, needed_keys, text
 from seccompgen.policy.groups import MARK, stock_groups
 from seccompgen.policy.json_facts import (
     CallConditions,
@@ -77,7 +77,7 @@ def policy_schema(tables: Tables) -> dict[str, Any]:
         "title": f"seccompgen policy, Linux {tables.tag}",
         "type": "object",
         "if": {"required": ["seccomp"]},
-        "then": _mapping({"seccomp": Key(Form(text.check, defined("policy")), "The policy.")}),
+        "then": _mapping({"seccomp": Key(ValueForm(text.check, defined("policy")), "The policy.")}),
         "else": defined("policy"),
         "$defs": {
             "policy": _mapping(POLICY_KEYS),

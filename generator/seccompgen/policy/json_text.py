@@ -62,7 +62,7 @@ def read_plain_json(text: str, file: str, most_nodes: int, deepest: int) -> Posi
     """Return what ``text`` says; None if it is not plain, or has more nodes than it may have."""
     if not text.isascii() or text.lstrip(" \n")[:1] not in {"{", "["}:
         return None
-    reader = _Reader(text, file, most_nodes, deepest)
+    reader = _JsonReader(text, file, most_nodes, deepest)
     try:
         data = reader.value(())
     except _NotPlainError:
@@ -75,7 +75,7 @@ class _NotPlainError(Exception):
     """The text is no plain JSON."""
 
 
-class _Reader:
+class _JsonReader:
     def __init__(self, text: str, file: str, most_nodes: int, deepest: int) -> None:
         self.at = 0
         self.keys: dict[Path, Position] = {}

@@ -18,8 +18,8 @@ from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
 from seccompgen.core.releases import Release
 from seccompgen.policy.expressions import parse_condition, parse_value
 from seccompgen.policy.form import (
-    Form,
     Key,
+    ValueForm,
     boolean,
     key,
     keys_of,
@@ -147,10 +147,10 @@ def defined(name: str) -> Mapping[str, str]:
 
 _action = maybe(parsed(Action.parse, defined("action")))
 _call = parsed(_parse_name, {"type": ["string", "integer"]})
-_abis = maybe(list_of(Form(text.check, defined("abi")), least=1))
-_compat_abis = maybe(list_of(Form(text.check, defined("abi"))))
+_abis = maybe(list_of(ValueForm(text.check, defined("abi")), least=1))
+_compat_abis = maybe(list_of(ValueForm(text.check, defined("abi"))))
 _when = maybe(parsed(_parse_when, defined("when"), text))
-_number = Form(_check_number, defined("value"))
+_number = ValueForm(_check_number, defined("value"))
 _flag_list = list_of(parsed(FilterFlag.one, defined("flag")))
 _member = parsed(_parse_member, {"anyOf": [defined("call"), defined("mention")]}, text)
 _group_lists = mapping_of(
@@ -252,7 +252,7 @@ class SyscallGroup(PolicyValue):
     )
     when: str | None = key(_when, _WHEN, default=None)
     names: Sequence[str | int] = key(
-        Form(list_of(parsed(_parse_item)).check, {"type": "array"}),
+        ValueForm(list_of(parsed(_parse_item)).check, {"type": "array"}),
         "Calls, groups such as `'@basic-io'`, and numbers.",
         default=(),
         kw_only=False,
@@ -323,7 +323,7 @@ class Policy(PolicyValue):
         default=None,
     )
     groups: Sequence[NamedGroup] = key(
-        Form(_check_groups, _group_lists.schema),
+        ValueForm(_check_groups, _group_lists.schema),
         "Names for lists of calls and groups, mentioned as `'@NAME'`.",
         default=(),
     )
@@ -342,7 +342,7 @@ class InstallKeys(PolicyValue):
         maybe(boolean), "Whether `install()` sets the bit first.", "`true`", default=True
     )
     flags: FilterFlag = key(
-        maybe(Form(_check_flags, _flag_list.schema)),
+        maybe(ValueForm(_check_flags, _flag_list.schema)),
         "Flags of seccomp(2): `tsync`, `log`, `spec_allow`, `new_listener`, `tsync_esrch`, "
         "`wait_killable_recv`.",
         "none, which confines only the thread that calls `install()`",

@@ -48,7 +48,7 @@ def read_profile(path: Path) -> Profile:
         raise InputError(message, kind=Problem.UNPRINTABLE_NAME)
     content = read_input(path, pipes=True)
     text = decode_text(content, file)
-    reader = _Reader(file)
+    reader = _ProfileReader(file)
     lines = [line.rstrip("\r") for line in text.split("\n")]
     if any(map(_titles, lines)):
         reader.read_tables(lines)
@@ -86,7 +86,7 @@ def _titles(line: str) -> list[str] | None:
     return words if "syscall" in words and _TITLES.issuperset(words) else None
 
 
-class _Reader:
+class _ProfileReader:
     """Counts and errors so far; lines and columns count from 1."""
 
     def __init__(self, file: str) -> None:

@@ -135,7 +135,7 @@ def write_policy(
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _WrittenCall:
     """A call as it is written: ``when`` is its condition, empty for none.
 
     ``abis`` are the names of those that it is for, none for all.
@@ -173,7 +173,7 @@ def _entries(
     tables: Tables,
     *,
     strict: bool = False,
-) -> Iterator[_Entry]:
+) -> Iterator[_WrittenCall]:
     """Yield what is written of a call: one entry, or one for each condition that some ABIs have."""
     comment = next((one.comment for one in wanted.values() if one.comment), "")
     numbered = name.lstrip("-").isdecimal()
@@ -181,7 +181,7 @@ def _entries(
         yield from _strict_entries(name, comment, wanted, abis, tables)
         return
     if not all(one.conditions for one in wanted.values()):
-        yield _Entry(name, comment, "", tuple(abi.name for abi in wanted) if numbered else ())
+        yield _WrittenCall(name, comment, "", tuple(abi.name for abi in wanted) if numbered else ())
         return
     has = [abi for abi in abis if name in tables.tables[abi.name].numbers]
     texts: dict[str, list[Abi]] = {}
@@ -193,7 +193,7 @@ def _entries(
             and len(texts) == 1
             and all(abi in some or _is_readable(text, name, abi, tables) for abi in has)
         )
-        yield _Entry(name, comment, text, () if alone else tuple(abi.name for abi in some))
+        yield _WrittenCall(name, comment, text, () if alone else tuple(abi.name for abi in some))
 
 
 def _strict_entries(
@@ -202,7 +202,7 @@ def _strict_entries(
     wanted: Mapping[Abi, Allowed],
     abis: Sequence[Abi],
     tables: Tables,
-) -> Iterator[_Entry]:
+) -> Iterator[_WrittenCall]:
     """Yield an entry for each condition on a call, for the ABIs that need it."""
     has = {abi for abi in abis if tables.tables[abi.name].number_of(name) is not None}
     texts: dict[str, list[Abi]] = {}
@@ -212,7 +212,9 @@ def _strict_entries(
     for text, some in texts.items():
         numbered = name.lstrip("-").isdecimal()
         everywhere = not numbered and set(some) == has
-        yield _Entry(name, comment, text, () if everywhere else tuple(abi.name for abi in some))
+        yield _WrittenCall(
+            name, comment, text, () if everywhere else tuple(abi.name for abi in some)
+        )
 
 
 def _is_readable(text: str, call: str, abi: Abi, tables: Tables) -> bool:
@@ -253,7 +255,7 @@ def _is_unseen(name: str, when: str, tables: Tables, abis: Iterable[Abi]) -> boo
     )
 
 
-def _groups(entries: Sequence[_Entry], setting: str) -> Iterator[str]:
+def _groups(entries: Sequence[_WrittenCall], setting: str) -> Iterator[str]:
     """Yield the groups of rules for ``entries``, first those without conditions."""
     plain = [one for one in entries if not one.when]
     conditional = [one for one in entries if one.when]

@@ -14,8 +14,8 @@ from seccompgen.core.text import some
 from seccompgen.policy.expressions import (
     AllOf,
     ArgumentTest,
+    Cast,
     PlainValue,
-    Reading,
     argument_of,
     parse_condition,
     parse_value,
@@ -39,7 +39,7 @@ _MOST_HINTS = 50
 _MOST_RULES = 100_000
 _PREFIX = re.compile(r"(?:__x64_)?sys_|SYS_|(?:__)?NR_")
 """Prefixes of a call's name in the kernel's sources and in C."""
-_READINGS = {None: Reading.KERNEL, 32: Reading.U32, 64: Reading.U64}
+_READINGS = {None: Cast.KERNEL, 32: Cast.U32, 64: Cast.U64}
 
 
 def written_rules(

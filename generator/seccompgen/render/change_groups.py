@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.filter_changes import Effect, Subject
+from seccompgen.core.filter_changes import ChangeEffect, Subject
 from seccompgen.core.spelling import number
 from seccompgen.core.text import some
 
@@ -31,7 +31,7 @@ class ChangeGroup:
     ABIs. ``rules`` say where the answers before and after come from, empty where nobody knows.
     """
 
-    effect: Effect
+    effect: ChangeEffect
     calls: str
     condition: str
     where: str
@@ -66,7 +66,7 @@ def counted(diff: FilterDiff, groups: Sequence[ChangeGroup]) -> str:
     """Return how many changes there are of each effect: ``2 newly permitted, 1 newly refused``."""
     parts = [
         f"{count} {effect.value}"
-        for effect in Effect
+        for effect in ChangeEffect
         if (count := sum(group.effect is effect for group in groups))
     ]
     if diff.settings:

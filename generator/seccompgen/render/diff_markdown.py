@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.core.filter_changes import Effect, Status
+from seccompgen.core.filter_changes import ChangeEffect, Status
 from seccompgen.core.text import many, printable
 from seccompgen.render.change_groups import counted, grouped
 from seccompgen.render.filter_diff import fate, notes_of
@@ -58,7 +58,7 @@ def code(written: str) -> str:
 def _table(groups: Sequence[ChangeGroup]) -> Iterator[str]:
     yield "| | calls | where | before | after | an example |"
     yield "|---|---|---|---|---|---|"
-    for effect in Effect:
+    for effect in ChangeEffect:
         for one in (group for group in groups if group.effect is effect):
             cells = (
                 f"**{effect.value}**",

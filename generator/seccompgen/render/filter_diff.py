@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.deciding import origin_json
-from seccompgen.core.filter_changes import Effect, Status, Subject
+from seccompgen.core.filter_changes import ChangeEffect, Status, Subject
 from seccompgen.core.styled import Style, Styled
 from seccompgen.core.text import many
 from seccompgen.render.change_groups import counted, grouped, rules_text
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from seccompgen.render.change_groups import ChangeGroup
 
 _STYLES = {
-    Effect.PERMITTED: Style.RED,
-    Effect.REFUSED: Style.GREEN,
-    Effect.OTHERWISE: Style.YELLOW,
+    ChangeEffect.PERMITTED: Style.RED,
+    ChangeEffect.REFUSED: Style.GREEN,
+    ChangeEffect.OTHERWISE: Style.YELLOW,
 }
 WIDTH = 100
 """The width of a line where no terminal has one."""
@@ -42,7 +42,7 @@ def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]
     """
     groups = grouped(diff, tables)
     lines = _wrapped(f"{diff.before} -> {diff.after}: {counted(diff, groups)}", width, "")
-    for effect in Effect:
+    for effect in ChangeEffect:
         those = [group for group in groups if group.effect is effect]
         if those:
             lines += ["", Styled((f"{effect.value}:", _STYLES[effect]))]

@@ -10,7 +10,7 @@ from seccompgen.core.model import ActionKind, kind_of_ret
 
 if TYPE_CHECKING:
     from seccompgen.core.errors import Position
-    from seccompgen.core.filter_summary import CallAnswer, CallSummary, FilterSummary
+    from seccompgen.core.filter_summary import AnswerSummary, CallSummary, FilterSummary
 
 _LETTERS = {
     ActionKind.ALLOW: ("A", "allow"),
@@ -56,7 +56,7 @@ def words_of(entry: CallSummary) -> tuple[tuple[AnswerWords, ...], list[list[str
     return tuple(words), places
 
 
-def rule_of(answer: CallAnswer) -> tuple[str, ...]:
+def rule_of(answer: AnswerSummary) -> tuple[str, ...]:
     """Return the place of the rule that gives an answer, if there is one."""
     placed = answer.origin is not None and answer.origin.position.line
     return (short_place(answer.origin.position),) if answer.origin and placed else ()

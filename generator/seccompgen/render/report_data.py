@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.filter_summary import Way
+    from seccompgen.core.filter_summary import CallRoute
     from seccompgen.core.tables import Tables
     from seccompgen.render.decision_tree import BranchTarget, TreeRow
     from seccompgen.render.report_page import Report, ReportedProgram
@@ -119,7 +119,7 @@ def _row(row: TreeRow, texts: _Numbered[str]) -> tuple[object, ...]:
     )
 
 
-def _way(way: Way, report: Report, shared: _Shared, tables: Tables) -> dict[str, object]:
+def _way(way: CallRoute, report: Report, shared: _Shared, tables: Tables) -> dict[str, object]:
     """Return an ABI; ``numbers`` and ``answers`` have a number and a text for each name.
 
     ``bitmap`` are the names in the bitmap.

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from seccompgen.core.filter_summary import (
         Ability,
         CallPlace,
+        CallRoute,
         CallSummary,
-        Condition,
         FilterSummary,
-        Way,
+        PermissionCondition,
     )
     from seccompgen.core.program import Cost, Program
     from seccompgen.core.tables import Tables
@@ -220,7 +220,7 @@ def _paragraphs(text: str) -> list[list[str]]:
 def _numbers(summary: FilterSummary) -> Iterator[_OtherCalls]:
     """Yield what numbers get that have no name, but rules in the policy: alike ones together."""
     alike: dict[Any, list[int]] = defaultdict(list)
-    on: dict[Any, set[Way]] = defaultdict(set)
+    on: dict[Any, set[CallRoute]] = defaultdict(set)
     for name, entries in summary.by_name.items():
         if entries[0].kind is Kind.UNNAMED:
             told = _row(name, entries, summary.ways).entries
@@ -244,11 +244,11 @@ def _rest(summary: FilterSummary) -> Iterator[_OtherCalls]:
         yield _OtherCalls(one.subject, told, _some_ways(one.ways, summary.ways))
 
 
-def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[Way]) -> _CallRow:
+def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[CallRoute]) -> _CallRow:
     """Return the row of a call: what most ABIs answer comes first."""
     ordered = sorted(entries, key=lambda one: -len(one.places))
     having = [place.way for one in ordered for place in one.places]
-    where: dict[tuple[AnswerWords, ...], list[Way]] = {}
+    where: dict[tuple[AnswerWords, ...], list[CallRoute]] = {}
     rules: dict[tuple[AnswerWords, ...], list[dict[str, None]]] = {}
     for one in ordered:
         words, places = words_of(one)
@@ -288,7 +288,7 @@ def _counts(rows: Iterable[_CallRow]) -> dict[str, int]:
     return {state: states.count(state) for state in ("yes", "some", "no")} | {"all": len(states)}
 
 
-def _some_ways(ways: Sequence[Way], everything: Sequence[Way]) -> str:
+def _some_ways(ways: Sequence[CallRoute], everything: Sequence[CallRoute]) -> str:
     """Return the names of ABIs; of many, how many there are, or what is missing."""
     labels = [one.label for one in ways]
     missing = [one.label for one in everything if one not in ways]
@@ -313,13 +313,13 @@ def _refusal(report: Report) -> tuple[str, str] | None:
     return action, _EFFECTS[name]
 
 
-def _where(ability: Ability, ways: Sequence[Way]) -> str:
+def _where(ability: Ability, ways: Sequence[CallRoute]) -> str:
     """Return on which ABIs an ability is there, empty if on all or on none."""
     here = ability.ways
     return f"on {_some_ways(here, ways)}" if here and len(here) < len(ways) else ""
 
 
-def _by(ability: Ability) -> list[tuple[str, list[tuple[Condition, str]]]]:
+def _by(ability: Ability) -> list[tuple[str, list[tuple[PermissionCondition, str]]]]:
     """Return the calls that give an ability, each with its conditions, and where these hold."""
     return [
         (

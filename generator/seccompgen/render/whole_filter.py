@@ -18,7 +18,7 @@ from seccompgen.verify.kernel import rank
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.core.filter_summary import CallAnswer, CallSummary, FilterSummary, Way
+    from seccompgen.core.filter_summary import AnswerSummary, CallRoute, CallSummary, FilterSummary
 
 _WIDTH = 100
 _MOST_ABIS = 4
@@ -52,7 +52,7 @@ def whole_filter_text(told: FilterSummary, file: str, tag: str) -> Iterator[str]
             yield ""
             yield action
             yield from (f"  {line}" for line in lines)
-    rest: dict[tuple[str, str], list[Way]] = defaultdict(list)
+    rest: dict[tuple[str, str], list[CallRoute]] = defaultdict(list)
     for one in told.rest:
         rest[one.subject, one.answer.action] += one.ways
     if rest:
@@ -87,7 +87,7 @@ def _merged(call: CallSummary) -> Iterator[tuple[str, str, bool]]:
     if call.only:
         yield call.only.action, "", False
         return
-    of_action: dict[str, list[CallAnswer]] = defaultdict(list)
+    of_action: dict[str, list[AnswerSummary]] = defaultdict(list)
     for one in call.answers:
         of_action[one.action].append(one)
     for action, answers in of_action.items():
@@ -180,7 +180,7 @@ def whole_filter_json(told: FilterSummary, file: str, tag: str) -> dict[str, Any
     }
 
 
-def _answer_json(answer: CallAnswer) -> dict[str, Any]:
+def _answer_json(answer: AnswerSummary) -> dict[str, Any]:
     return {
         "action": answer.action,
         "ret": answer.ret,

@@ -15,7 +15,7 @@ from longer import few_and_many
 from proving import TABLES, little
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
-from seccompgen.core.filter_changes import ChangedCall, Effect, Subject
+from seccompgen.core.filter_changes import ChangedCall, ChangeEffect, Subject
 from seccompgen.filters.compare.meaning_diff import diff_filters
 from seccompgen.filters.find.load import LoadedFilter, load_filter
 from seccompgen.render.listing import ret_action
@@ -119,10 +119,10 @@ def check_pair(seed: int, directory: Path) -> Counter[str]:
     return seen
 
 
-def _effect(before: str, after: str) -> Effect:
+def _effect(before: str, after: str) -> ChangeEffect:
     if (before in THROUGH) == (after in THROUGH):
-        return Effect.OTHERWISE
-    return Effect.PERMITTED if after in THROUGH else Effect.REFUSED
+        return ChangeEffect.OTHERWISE
+    return ChangeEffect.PERMITTED if after in THROUGH else ChangeEffect.REFUSED
 
 
 @few_and_many(12, 24)
@@ -130,7 +130,7 @@ def test_random_pairs_change_as_brute_force_says(tmp_path: Path, examples: int) 
     seen: Counter[str] = Counter()
     for seed in range(examples):
         seen += check_pair(seed, tmp_path)
-    assert set(seen) == {effect.name for effect in Effect}, seen
+    assert set(seen) == {effect.name for effect in ChangeEffect}, seen
 
 
 # --- filters that others made --------------------------------------------------------------------
@@ -171,7 +171,7 @@ def test_three_edits_of_dockers_profile_are_found_exactly(tmp_path: Path) -> Non
         ("newly permitted", "socket", "family == AF_VSOCK", "errno(EPERM)", "allow"),
         ("newly refused", "mknod", "", "allow", "errno(EPERM)"),
     }
-    (refused,) = [one for one in found.changes if one.effect is Effect.REFUSED]
+    (refused,) = [one for one in found.changes if one.effect is ChangeEffect.REFUSED]
     has_it = {name for name in found.answered if "mknod" in TABLES.tables[name].numbers}
     assert set(refused.abis) == has_it
 
@@ -206,7 +206,7 @@ def test_two_releases_of_a_public_sandbox_differ_by_the_hole(name: str) -> None:
     found = {(one.syscall, one.condition, one.after) for one in diff_of(holed, mended).changes}
     assert found == HOLES[name]
     back = diff_of(mended, holed).changes
-    assert {one.effect for one in back} == {Effect.PERMITTED}
+    assert {one.effect for one in back} == {ChangeEffect.PERMITTED}
     assert {(one.syscall, one.condition, one.before) for one in back} == HOLES[name]
 
 
@@ -257,7 +257,7 @@ def test_abis_settings_and_answers_of_the_policy_are_told(tmp_path: Path) -> Non
         ("unknown_action", "errno(EPERM)", "kill_process"),
     }
     assert {one.subject for one in found.changes} == {Subject.CALL, Subject.UNNAMED}
-    assert {one.effect for one in found.changes} == {Effect.OTHERWISE}
+    assert {one.effect for one in found.changes} == {ChangeEffect.OTHERWISE}
 
 
 def test_what_cannot_be_listed_is_shown_by_one_call() -> None:

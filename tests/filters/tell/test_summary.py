@@ -11,7 +11,7 @@ from longer import long_but
 from proving import stock
 from seccompgen.core.abis import ABIS, Abi
 from seccompgen.core.call_kinds import Kind
-from seccompgen.core.filter_summary import CallSummary, FilterSummary, Way
+from seccompgen.core.filter_summary import CallRoute, CallSummary, FilterSummary
 from seccompgen.core.program import Program
 from seccompgen.filters.find.execution import executed_for
 from seccompgen.filters.find.load import LoadedFilter, compile_filter, load_filter
@@ -144,14 +144,14 @@ def rewritten(summary: FilterSummary, abi: Abi, directory: Path) -> Path:
     """Write down as a policy what a summary says of the calls of an ABI."""
     lines = [f"arches: [{abi.name}]", "default_action: trace(4711)", "multiplexed: trace(4711)"]
     for one in summary.rest:
-        if Way(abi.name, abi.name) in one.ways:
+        if CallRoute(abi.name, abi.name) in one.ways:
             which = "unknown" if "does not name" in one.subject else "bad_arch"
             line = f"{which}_action: {one.answer.action}"
             lines += [line] if line not in lines else []
     lines.append("syscalls:")
     # Rules of the multiplexed calls come first, before those that ordinary calls make of them.
     for call in sorted(summary.calls, key=lambda one: one.kind is not Kind.MULTIPLEXED):
-        if all(place.way != Way(abi.name, abi.name) for place in call.places):
+        if all(place.way != CallRoute(abi.name, abi.name) for place in call.places):
             continue
         for answer in call.answers:
             lines.append(f"- action: {answer.action}")

@@ -14,7 +14,7 @@ from seccompgen.core.errors import Diagnostic, InputError, UndecidedError
 from seccompgen.core.filter_changes import (
     ChangedCall,
     ChangedSetting,
-    Effect,
+    ChangeEffect,
     Example,
     FilterDiff,
     Subject,
@@ -145,7 +145,7 @@ def _policy_actions(
 class _Key:
     """The parts of a change that ABIs must have in common to be told as one."""
 
-    effect: Effect
+    effect: ChangeEffect
     subject: Subject
     syscall: str
     elsewhere: bool
@@ -196,7 +196,7 @@ class _Merged:
             if key.elsewhere and own and found.abis <= own.abis:
                 own.programs |= found.programs
                 del self._found[key]
-        effects, subjects = list(Effect), list(Subject)
+        effects, subjects = list(ChangeEffect), list(Subject)
         made = [
             ChangedCall(
                 key.effect,
@@ -350,11 +350,11 @@ def _through_a_known_abi(
     return call
 
 
-def _effect(left: int, right: int) -> Effect:
+def _effect(left: int, right: int) -> ChangeEffect:
     before, after = _LETTING_THROUGH.permits(left), _LETTING_THROUGH.permits(right)
     if before == after:
-        return Effect.OTHERWISE
-    return Effect.PERMITTED if after else Effect.REFUSED
+        return ChangeEffect.OTHERWISE
+    return ChangeEffect.PERMITTED if after else ChangeEffect.REFUSED
 
 
 def _sorted(abis: Iterable[str]) -> tuple[str, ...]:

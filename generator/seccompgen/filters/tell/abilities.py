@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError, UndecidedError
-from seccompgen.core.filter_summary import Ability, AbilityCall, Condition, Permission, Way
+from seccompgen.core.filter_summary import (
+    Ability,
+    AbilityCall,
+    CallRoute,
+    Permission,
+    PermissionCondition,
+)
 from seccompgen.core.model import condition_for
 from seccompgen.core.sets import EVERYTHING, NOTHING, Sets
 from seccompgen.filters.find.value_conditions import conditions_of
@@ -120,11 +126,13 @@ class _Finder:
 
     def ability(self, asked: _Query) -> Ability:
         names = dict.fromkeys(one.name for one in asked.given)
-        conditions: dict[str, dict[Condition, list[Way]]] = defaultdict(lambda: defaultdict(list))
-        here: dict[Way, bool] = {}
+        conditions: dict[str, dict[PermissionCondition, list[CallRoute]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        here: dict[CallRoute, bool] = {}
         supervised = False
         for view in self._views:
-            way = Way(view.program.name, view.abi.name)
+            way = CallRoute(view.program.name, view.abi.name)
             for name in filter(view.has, names):
                 here.setdefault(way, False)
                 parts = [self._part(view, one) for one in asked.given if one.name == name]
@@ -187,14 +195,16 @@ class _Finder:
             left = [part for box in left for part in self._sets.without(box, cut)]
         return left
 
-    def _condition(self, view: FilterView, name: str, parts: Sequence[_AbilityPart]) -> Condition:
+    def _condition(
+        self, view: FilterView, name: str, parts: Sequence[_AbilityPart]
+    ) -> PermissionCondition:
         """Return when the calls that give an ability are permitted, or refused if that is short."""
         permitted = self._text(view, name, [box for part in parts for box in part.permitted])
         refused = self._text(view, name, [box for part in parts for box in part.others])
         longest = _LONGEST if permitted is None else len(permitted) * 3 // 4
         if refused is not None and len(refused) <= longest:
-            return Condition(refused, excepted=True)
-        return Condition(permitted)
+            return PermissionCondition(refused, excepted=True)
+        return PermissionCondition(permitted)
 
     def _text(self, view: FilterView, name: str, boxes: Sequence[Box]) -> str | None:
         rules = (
@@ -210,7 +220,7 @@ class _Finder:
         return text if len(text) <= _LONGEST else None
 
 
-_ALWAYS = Condition("")
+_ALWAYS = PermissionCondition("")
 _LONGEST = 200
 
 

@@ -15,12 +15,12 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.errors import Position, UndecidedError
 from seccompgen.core.filter_summary import (
-    CallAnswer,
+    AnswerSummary,
     CallPlace,
+    CallRoute,
     CallSummary,
     FilterSummary,
     RestSummary,
-    Way,
 )
 from seccompgen.core.model import U32, Origin
 from seccompgen.core.sets import Sets
@@ -100,21 +100,21 @@ class _Summarizer:
         self._cases: dict[FilterView, _Cases | None] = {}
 
     def summary(self) -> FilterSummary:
-        alike: dict[tuple[str, tuple[CallAnswer, ...]], list[CallPlace]] = defaultdict(list)
+        alike: dict[tuple[str, tuple[AnswerSummary, ...]], list[CallPlace]] = defaultdict(list)
         order: dict[str, None] = {}
-        rest: dict[tuple[str, CallAnswer], list[Way]] = defaultdict(list)
-        ways: list[Way] = []
+        rest: dict[tuple[str, AnswerSummary], list[CallRoute]] = defaultdict(list)
+        ways: list[CallRoute] = []
         for abi_name in self._loaded.sides:
             abi = ABIS[abi_name]
             views = self._views(abi)
             for view in views:
-                way = Way(abi.name, view.abi.name)
+                way = CallRoute(abi.name, view.abi.name)
                 ways.append(way)
                 for name, nr in self._calls(view):
                     order[name] = None
                     alike[name, self._answers(view, name, nr)].append(self._place(view, way, nr))
             for subject, answer in self._rest(abi, views):
-                rest[subject, answer].append(Way(abi.name, abi.name))
+                rest[subject, answer].append(CallRoute(abi.name, abi.name))
         calls = [
             CallSummary(name, kind_of_call(name), answers, tuple(places))
             for (name, answers), places in alike.items()
@@ -144,7 +144,7 @@ class _Summarizer:
             if nr is not None and name not in view.table.numbers and nr not in view.table.names:
                 yield name, nr
 
-    def _place(self, view: FilterView, way: Way, nr: int) -> CallPlace:
+    def _place(self, view: FilterView, way: CallRoute, nr: int) -> CallPlace:
         code = self._loaded.sides[way.program]
         if not isinstance(code, Code):
             return CallPlace(way, nr)
@@ -154,7 +154,7 @@ class _Summarizer:
 
     # --- answers -----------------------------------------------------------------------------
 
-    def _answers(self, view: FilterView, name: str, nr: int) -> tuple[CallAnswer, ...]:
+    def _answers(self, view: FilterView, name: str, nr: int) -> tuple[AnswerSummary, ...]:
         try:
             parts = self._parts(view, nr)
             with self._sets.attempt(_MOST_NODES):
@@ -182,7 +182,7 @@ class _Summarizer:
             parts[ret, origin].append(box)
         return parts
 
-    def _told(self, parts: _Parts, view: FilterView, name: str) -> tuple[CallAnswer, ...]:
+    def _told(self, parts: _Parts, view: FilterView, name: str) -> tuple[AnswerSummary, ...]:
         """Return answers, each with its condition, but for what these leave."""
         rest = self._left(parts, view)
         answers = []
@@ -191,7 +191,7 @@ class _Summarizer:
             condition = "" if left else self._condition(boxes, origin, view, name)
             otherwise = left and len(parts) > 1
             action = ret_action(ret, view.abi)
-            answers.append(CallAnswer(action, ret, condition, otherwise, origin))
+            answers.append(AnswerSummary(action, ret, condition, otherwise, origin))
         return tuple(sorted(answers, key=lambda one: (one.otherwise, -rank(one.ret))))
 
     def _left(self, parts: _Parts, view: FilterView) -> tuple[int, Origin | None]:
@@ -217,7 +217,7 @@ class _Summarizer:
 
     # --- calls without a name ----------------------------------------------------------------
 
-    def _rest(self, abi: Abi, views: Sequence[FilterView]) -> Iterator[tuple[str, CallAnswer]]:
+    def _rest(self, abi: Abi, views: Sequence[FilterView]) -> Iterator[tuple[str, AnswerSummary]]:
         policy = self._loaded.policy
         unnamed = f"numbers that Linux {self._tables.tag} does not name"
         others = "calls through any other ABI of the kernel"
@@ -251,9 +251,9 @@ class _Summarizer:
         for subject, answers in found.items():
             for ret, spans in answers.items():
                 which = subject if len(answers) == 1 else f"{subject}: {stretches(spans)}"
-                yield which, CallAnswer(_UNTOLD, 0) if ret is None else _plain(ret, abi, None)
+                yield which, AnswerSummary(_UNTOLD, 0) if ret is None else _plain(ret, abi, None)
         yield others, _plain(lifted.otherwise, abi, None)
 
 
-def _plain(ret: int, abi: Abi, origin: Origin | None) -> CallAnswer:
-    return CallAnswer(ret_action(ret, abi), ret, origin=origin)
+def _plain(ret: int, abi: Abi, origin: Origin | None) -> AnswerSummary:
+    return AnswerSummary(ret_action(ret, abi), ret, origin=origin)
