@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UNION = {
-    "cli": "combine candidates commands common reading_options",
+    "cli": "combine candidates commands common options reading_options",
     "core": "abis ages argument_families built constant_families errnos errors facts foreign "
     "model multiplexed naming objective problems program published reach "
     "releases report_only sets spelling styled tables text word wording",
@@ -24,8 +24,8 @@ UNION = {
     "pipeline": "build files numpy_threads packages pool",
     "formats": "android audit declaration detect kafel load minijail oci seccompiler strace "
     "systemd",
-    "policy": "conditions dead document expressions form ground groups "
-    "horizon json_text lacking layers resolve schema stock written",
+    "policy": "condition_faults conditions dead document expressions form ground groups "
+    "horizon keys layers plain_json resolve schema source_rules stock",
     "languages": "python",
     "render": "about call_names listing source templates",
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS, apart_by_kernel
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy.write import write_policy
+from seccompgen.policy.allowlist_text import write_policy
 from seccompgen.run.record.exact import allowed_calls, merge
 from seccompgen.run.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.verify import meaning

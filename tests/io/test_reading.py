@@ -398,7 +398,7 @@ OTHERWISE = {
     "filters/tell/shown_kinds.py": "a part of seccompgen",
     "kernel/powers.py": "a part of seccompgen",
     "formats/kafel/calls.py": "a part of seccompgen",
-    "policy/json_text.py": "a text that was read",
+    "policy/plain_json.py": "a text that was read",
     "formats/systemd/groups.py": "a part of seccompgen",
     "scan/elf.py": "bytes that were read",
     "formats/audit/log_lines.py": "a line that was read",

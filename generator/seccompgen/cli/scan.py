@@ -238,7 +238,7 @@ def _content(
     accept: bool,
 ) -> str:
     from seccompgen.core.releases import Release  # noqa: PLC0415
-    from seccompgen.policy.write import AS_RUNTIMES, Allowed, write_policy  # noqa: PLC0415
+    from seccompgen.policy.allowlist_text import AS_RUNTIMES, Allowed, write_policy  # noqa: PLC0415
 
     programs = ", ".join(dict.fromkeys(Path(one.path).name for one in found))
     description = f"What {programs} can call, as far as its code says it."

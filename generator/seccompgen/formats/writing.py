@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
 from seccompgen.formats.load import translate
-from seccompgen.policy import resolve_policy
+from seccompgen.policy.resolve import resolve_policy
 from seccompgen.render.call_names import difference_text
 from seccompgen.verify import Code, Difference, meaning, prove
 

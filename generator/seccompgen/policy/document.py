@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text, parse_toml
-from seccompgen.policy.json_text import read_plain_json
+from seccompgen.policy.plain_json import read_plain_json
 
 if TYPE_CHECKING:
     import pathlib

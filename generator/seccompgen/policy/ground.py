@@ -17,9 +17,9 @@ from seccompgen.core.multiplexed import entrance
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import Sets
 from seccompgen.core.text import some
+from seccompgen.policy.condition_faults import Lacking
 from seccompgen.policy.conditions import Lookup, TooLargeError, alternatives
 from seccompgen.policy.horizon import NO_LIMIT
-from seccompgen.policy.lacking import Lacking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -15,14 +15,6 @@ from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, ActionKind, FilterFlag, Op
 from seccompgen.policy.form import Key, ValueForm, keys_of, needed_keys, text
 from seccompgen.policy.groups import MARK, stock_groups
-from seccompgen.policy.json_facts import (
-    CallConditions,
-    any_of,
-    call_descriptions,
-    folded,
-    offer,
-    one_of,
-)
 from seccompgen.policy.keys import (
     NAME,
     POLICY_KEYS,
@@ -30,6 +22,14 @@ from seccompgen.policy.keys import (
     NameWithConditions,
     SyscallGroup,
     defined,
+)
+from seccompgen.policy.schema_facts import (
+    CallConditions,
+    any_of,
+    call_descriptions,
+    folded,
+    offer,
+    one_of,
 )
 
 if TYPE_CHECKING:

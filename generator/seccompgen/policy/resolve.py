@@ -30,7 +30,7 @@ from seccompgen.policy.layers import (
     no_default,
     setting,
 )
-from seccompgen.policy.written import check_names, written_rules
+from seccompgen.policy.source_rules import check_names, written_rules
 
 if TYPE_CHECKING:
     from seccompgen.core.tables import Tables

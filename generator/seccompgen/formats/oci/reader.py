@@ -24,7 +24,7 @@ from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats
 from seccompgen.formats.oci.form import ContainerProfile, parse_profile
 from seccompgen.formats.oci.kubernetes import is_template, objects
 from seccompgen.policy.document import read_document
-from seccompgen.policy.json_text import require_json
+from seccompgen.policy.plain_json import require_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

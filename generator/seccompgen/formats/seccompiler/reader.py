@@ -33,7 +33,7 @@ from seccompgen.formats.oci.form import ContainerProfile, EntryMatch, ProfileEnt
 from seccompgen.formats.oci.reader import write_profile
 from seccompgen.policy.document import read_document
 from seccompgen.policy.form import (
-    Form,
+    ValueForm,
     key,
     keyed,
     keys_of,
@@ -45,7 +45,7 @@ from seccompgen.policy.form import (
     text,
     with_keys,
 )
-from seccompgen.policy.json_text import require_json
+from seccompgen.policy.plain_json import require_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,7 @@ def _is_number(value: object, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 
-def _number(most: int, what: str) -> Form:
+def _number(most: int, what: str) -> ValueForm:
     def parse(value: object) -> object:
         if _is_number(value, most):
             return value

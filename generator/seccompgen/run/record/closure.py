@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.model import All, Comparison, Op, comparisons
 from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.kernel.powers import powers
+from seccompgen.policy.allowlist_text import Allowed
 from seccompgen.policy.implied import implied
-from seccompgen.policy.write import Allowed
 from seccompgen.run.record.constrainable import selectors
 from seccompgen.run.record.observations import named_calls, run_facts
 from seccompgen.run.record.power_cases import CLONE3

@@ -11,8 +11,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from seccompgen.core.multiplexed import is_multiplexed, stands_for
+from seccompgen.policy.allowlist_text import Allowed
 from seccompgen.policy.implied import implied, why
-from seccompgen.policy.write import Allowed
 from seccompgen.run.record.constrainable import constrainable_argument
 from seccompgen.run.record.grants import Grants
 from seccompgen.run.record.observations import named_calls, run_facts

@@ -17,7 +17,7 @@ from seccompgen.core.text import printable, some
 from seccompgen.formats import load_policy
 from seccompgen.io.reading import read_file
 from seccompgen.kernel.powers import powers
-from seccompgen.policy.write import Allowed, Section
+from seccompgen.policy.allowlist_text import Allowed, Section
 from seccompgen.run.record.code_names import ORDINARY, code_names, is_interpreter
 from seccompgen.run.record.sections import whole_kinds
 

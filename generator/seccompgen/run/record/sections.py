@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.text import some
 from seccompgen.kernel.powers import powers
 from seccompgen.lint.fallback import FALLBACKS
-from seccompgen.policy.write import Allowed, Section
+from seccompgen.policy.allowlist_text import Allowed, Section
 from seccompgen.run.record.closure import MANY
 from seccompgen.run.record.grants import Grants, grants, group_of, members
 from seccompgen.run.record.known import ENOSYS, SILENCED

@@ -14,7 +14,7 @@ from seccompgen.core.program import RET_K, Instruction
 from seccompgen.core.releases import Release
 from seccompgen.lint.companions import shipped_companions
 from seccompgen.lint.introduced import introduced_by
-from seccompgen.policy.write import AS_RUNTIMES, Allowed, write_policy
+from seccompgen.policy.allowlist_text import AS_RUNTIMES, Allowed, write_policy
 from seccompgen.run.launch import Command
 from seccompgen.run.record.closure import close, uses
 from seccompgen.run.record.constrainable import constrainable_argument
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
     from seccompgen.lint.companions import Companions
-    from seccompgen.policy.write import Section
+    from seccompgen.policy.allowlist_text import Section
     from seccompgen.run.record.logged import LoggedCall
     from seccompgen.run.record.observations import Arguments, CallNumber, Recording
     from seccompgen.run.record.sections import KindOfUse

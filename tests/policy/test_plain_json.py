@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seccompgen.core.errors import InputError
 from seccompgen.policy.document import read_document
-from seccompgen.policy.json_text import read_plain_json
+from seccompgen.policy.plain_json import read_plain_json
 
 if TYPE_CHECKING:
     from seccompgen.policy.document import Document

@@ -26,7 +26,7 @@ from seccompgen.core.multiplexed import entrance
 from seccompgen.core.sets import EVERYTHING, NOTHING, Box, Sets
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy.write import Allowed, write_policy
+from seccompgen.policy.allowlist_text import Allowed, write_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
