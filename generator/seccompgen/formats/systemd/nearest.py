@@ -23,7 +23,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.formats.systemd import reader as systemd
 from seccompgen.formats.systemd.groups import DEFAULT_RELEASE, systemd_groups
 from seccompgen.formats.systemd.writer import in_units
-from seccompgen.policy import resolve_policy
+from seccompgen.policy.resolve import resolve_policy
 from seccompgen.verify import Proof, meaning, prove
 from seccompgen.verify.call import Call
 from seccompgen.verify.relation import Relation
