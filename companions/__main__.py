@@ -21,7 +21,7 @@ from seccompgen.core.errors import InputError
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import companions as table
 
-from companions import wheels
+from companions import table_files, wheels
 from companions.compare import compare, rows
 from companions.library import Library
 from companions.sources import ARCHITECTURES, BESIDE, SOURCES, SUITES, WHEELS, Source
@@ -47,7 +47,7 @@ class _Maker:
             self._fetched[key] = packages.fetch(suite, architecture, wanted)
         return self._fetched[key]
 
-    def releases(self, source: Source) -> list[tuple[table.Release, dict[str, list[Path]]]]:
+    def releases(self, source: Source) -> list[tuple[table.LibraryRelease, dict[str, list[Path]]]]:
         """Return the releases of a library, oldest first, with the files of each by ABI.
 
         Where several suites have the same release, the oldest suite's package is read.
@@ -73,7 +73,7 @@ class _Maker:
                     for abi, several in by_abi.items()
                     for one in several
                 ]
-                entry = table.Release(source.library, release, here, tuple(lines))
+                entry = table.LibraryRelease(source.library, release, here, tuple(lines))
                 files = {
                     abi: [file for one in several for file in self._files(one.path, source.files)]
                     for abi, several in by_abi.items()
@@ -83,7 +83,7 @@ class _Maker:
 
     def _of_wheel(
         self, source: Source, requirement: str
-    ) -> tuple[str, tuple[table.Release, dict[str, list[Path]]]]:
+    ) -> tuple[str, tuple[table.LibraryRelease, dict[str, list[Path]]]]:
         """Return the release of a library that a wheel has, whose file is named by it."""
         wheel = wheels.fetch(requirement, self._directory / "wheels" / requirement)
         files = self._files(wheel, source.files)
@@ -91,7 +91,7 @@ class _Maker:
         name, _, version = requirement.partition("==")
         (abi,) = source.abis
         line = f"{WHEELS} {abi} {name} {version} {_sha256(wheel)}"
-        return release, (table.Release(source.library, release, (), (line,)), {abi: files})
+        return release, (table.LibraryRelease(source.library, release, (), (line,)), {abi: files})
 
     def _files(self, package: Path, patterns: tuple[str, ...]) -> list[Path]:
         place = self._directory / package.stem
@@ -140,7 +140,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _differences(old: table.Companions, new: list[table.Release]) -> list[str]:
+def _differences(old: table.Companions, new: list[table.LibraryRelease]) -> list[str]:
     """Return the packages that the lock names otherwise."""
     before = {one: release for release in old.releases for one in release.packages}
     after = {one: release for release in new for one in release.packages}
@@ -183,7 +183,7 @@ def main() -> int:
         name = source.library
         releases += new.get(name) or [one for one in old.releases if one.library == name]
         table_rows += made.get(name) or [one for one in old.rows if one.library == name]
-    for name, content in table.render(table_rows, releases).items():
+    for name, content in table_files.render(table_rows, releases).items():
         (_ROOM / name).write_bytes(content)
         print(f"{name}: {len(content)} bytes", file=sys.stderr)
     return 0

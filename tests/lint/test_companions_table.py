@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 from seccompgen.core.errors import InputError
+from seccompgen.lint import companions as lint_companions
 from seccompgen.lint.companions import (
     LOCK_NAME,
     TABLE_NAME,
     Companion,
     Fallback,
-    Release,
+    LibraryRelease,
     Retry,
     read,
-    render,
     shipped_companions,
 )
 
+from companions.table_files import render
+
 _RELEASES = tuple(
-    Release("libc", release, bases, (f"suite amd64 libc {release} {'0' * 64}",))
+    LibraryRelease("libc", release, bases, (f"suite amd64 libc {release} {'0' * 64}",))
     for release, bases in (
         ("1.9", ("base:1",)),
         ("1.10", ("base:2", "base:3")),
@@ -110,7 +112,7 @@ def test_an_errno_is_followed_by_what_any_errno_is_followed_by() -> None:
 
 def test_the_shipped_table_is_as_it_would_be_written() -> None:
     found = shipped_companions()
-    directory = Path(render.__code__.co_filename).parent
+    directory = Path(lint_companions.__file__).parent
     for name, content in render(found.rows, found.releases).items():
         assert (directory / name).read_bytes() == content
     for row in found.rows:

@@ -9,7 +9,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.lint import Severity
-from seccompgen.lint.companions import Companion, Companions, Fallback, Release, Retry
+from seccompgen.lint.companions import Companion, Companions, Fallback, LibraryRelease, Retry
 from seccompgen.lint.introduced import introduced_by
 from seccompgen.lint.later_forms import is_later_form
 from seccompgen.lint.registry import kinds
@@ -35,7 +35,7 @@ def table(*rows: Row) -> Companions:
     for n in range(40):
         made.append(Companion("glibc", ("x86_64",), (f"f{n}",), "futex", "", UNKNOWN, BOTH))
         made.append(Companion("glibc", ("x86_64",), (f"f{n}",), f"getuid{n}", "", UNKNOWN, NEW))
-    releases = tuple(Release("glibc", one, (), ()) for one in BOTH)
+    releases = tuple(LibraryRelease("glibc", one, (), ()) for one in BOTH)
     return Companions(tuple(made), releases)
 
 
@@ -186,7 +186,7 @@ def test_the_releases_that_make_a_call_are_told_with_their_gaps(
     known = ("1.0", "2.0", "3.0", "4.0")
     small = start(ON_ENOSYS)
     rows = [one._replace(releases=having if one.call == "clone3" else known) for one in small.rows]
-    releases = tuple(Release("glibc", one, (), ()) for one in known)
+    releases = tuple(LibraryRelease("glibc", one, (), ()) for one in known)
     path = tmp_path / "p.yml"
     path.write_text(f"arches: [x86_64]\n{allowing('clone')}")
     upgrade = Upgrade(Companions(tuple(rows), releases), None, {"glibc": "4.0"})

@@ -59,7 +59,7 @@ def errno_of(ret: int) -> int | None:
 
 
 @dataclass(frozen=True)
-class CallAnswer:
+class BoxedAnswer:
     """The answers to one call: disjoint boxes of arguments, with SECCOMP_RET values."""
 
     parts: tuple[tuple[Box, int], ...]

@@ -22,7 +22,7 @@ _SWAPPED = {("clone", 0): {"s390": 1, "s390x": 1}}
 """Arguments with another index on some ABIs (CLONE_BACKWARDS2 in arch/s390/Kconfig)."""
 
 
-class ArgumentCondition(NamedTuple):
+class PatternCondition(NamedTuple):
     """A condition on an argument: its bits under ``mask`` are ``value``, or are not.
 
     ``value`` is a number or the name of a constant; with ``bits`` all its bits must be set. An
@@ -42,17 +42,17 @@ class ArgumentCondition(NamedTuple):
         return f"{asked} {'&' if self.bits else '!=' if self.differs else '=='} {value}"
 
 
-def equal(value: str | int, mask: int = U32) -> ArgumentCondition:
+def equal(value: str | int, mask: int = U32) -> PatternCondition:
     """Return the condition that an argument has a value under a mask."""
-    return ArgumentCondition(value, mask)
+    return PatternCondition(value, mask)
 
 
-def has(bits: str | int, *, except_for: int | None = None) -> ArgumentCondition:
+def has(bits: str | int, *, except_for: int | None = None) -> PatternCondition:
     """Return the condition that an argument has all of ``bits``."""
-    return ArgumentCondition(bits, bits=True, except_for=except_for)
+    return PatternCondition(bits, bits=True, except_for=except_for)
 
 
-NOT_ZERO = ArgumentCondition(0, differs=True)
+NOT_ZERO = PatternCondition(0, differs=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class CallPattern:
     call: str
     arguments: Mapping[str, int] = field(default_factory=dict)
     always: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
-    where: Mapping[int, ArgumentCondition] = field(default_factory=dict)
+    where: Mapping[int, PatternCondition] = field(default_factory=dict)
     not_on: frozenset[str] = frozenset()
     opaque: bool = False
     in_part: bool = False

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.facts import Parameter, Prototype
     from seccompgen.core.sets import Sets
-    from seccompgen.lint.answers import CallAnswer
+    from seccompgen.lint.answers import BoxedAnswer
     from seccompgen.lint.finding import Finding, Severity
     from seccompgen.lint.rule import LintRule
     from seccompgen.lint.view import FilterView
@@ -25,7 +25,7 @@ class ComparedArgument(NamedTuple):
 
     view: FilterView
     name: str
-    answer: CallAnswer
+    answer: BoxedAnswer
     prototype: Prototype
     n: int
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.core.sets import Box
-    from seccompgen.lint.companions import Change, Companion, Fallback
+    from seccompgen.lint.companions import Companion, Fallback, LibraryChange
     from seccompgen.lint.rule import LintRule
     from seccompgen.lint.upgrade import Upgrade
     from seccompgen.lint.view import FilterView
@@ -113,7 +113,7 @@ def _needs(view: FilterView, upgrade: Upgrade, library: str) -> Iterator[_Need]:
             yield from _of_new_function(view, change)
 
 
-def _begun_often(changes: Sequence[Change]) -> set[tuple[str, str]]:
+def _begun_often(changes: Sequence[LibraryChange]) -> set[tuple[str, str]]:
     """Return the calls, with their constants, that very many functions begin to make."""
     count = sum(len(change.functions) for change in changes)
     begun: Counter[tuple[str, str]] = Counter()
@@ -139,7 +139,7 @@ class _ChangedFunctions:
     """
 
     view: FilterView
-    change: Change
+    change: LibraryChange
     share: Mapping[str, float]
 
     @cached_property
@@ -160,15 +160,8 @@ class _ChangedFunctions:
     @cached_property
     def functions(self) -> list[str]:
         """The functions that a program may call under the filter."""
-        starts = _starts_programs(self.view)
-        return [
-            one for one in self.change.functions if one not in _ENDS and (one != START or starts)
-        ]
-
-    @cached_property
-    def is_another(self) -> bool:
-        """True if most calls are new, so the functions have become others."""
-        return sum(call not in self.old for call in self.new) >= len(self.old)
+        ignored = _ENDS if _starts_programs(self.view) else {*_ENDS, START}
+        return [one for one in self.change.functions if one not in ignored]
 
     @cached_property
     def score(self) -> float:
@@ -295,12 +288,12 @@ def _of_change(of: _ChangedFunctions, upgrade: Upgrade) -> Iterator[_Need]:
         still = instead in of.new
         falls_back = refused.older or (still and refused.fallback and refused.fallback.retries)
         sure = bool(falls_back and instead and refused.extends(instead))
-        vague = of.is_another and not instead
+        vague = not instead and sum(call not in of.old for call in of.new) >= len(of.old)
         for function in of.functions:
             yield _Need(function, row, refused.refusal, instead, still, sure, vague, refused.score)
 
 
-def _of_new_function(view: FilterView, change: Change) -> Iterator[_Need]:
+def _of_new_function(view: FilterView, change: LibraryChange) -> Iterator[_Need]:
     """Yield the needs of functions that older releases had by another name, such as ``fstat``.
 
     The function has the name of the call that programs then made by it.

@@ -14,7 +14,7 @@ from seccompgen.core.errnos import errno_number
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32, U64, ActionKind
 from seccompgen.core.sets import EVERYTHING, NOTHING, Box, Sets
-from seccompgen.lint.answers import CallAnswer, CodeAnswers, MeaningAnswers, permits, refuses
+from seccompgen.lint.answers import BoxedAnswer, CodeAnswers, MeaningAnswers, permits, refuses
 from seccompgen.lint.finding import Witness
 from seccompgen.verify import Code, Meaning
 from seccompgen.verify.call import Call
@@ -60,7 +60,7 @@ class FilterView:
         self.undecided: dict[str, UndecidedError] = {}
         # The refusals that `library_calls` found, or None, by call and constant.
         self.refusals: dict[tuple[str, str], tuple[Box, int] | None] = {}
-        self._answers: dict[int, CallAnswer | UndecidedError] = {}
+        self._answers: dict[int, BoxedAnswer | UndecidedError] = {}
         self._plain: dict[int, int] = {}
         self._enosys = ActionKind.ERRNO.value | errno_number("ENOSYS", self.abi)
 
@@ -70,7 +70,7 @@ class FilterView:
         """Return True if the ABI has a call of that name."""
         return name in self.table.numbers
 
-    def answer(self, name: str) -> CallAnswer | None:
+    def answer(self, name: str) -> BoxedAnswer | None:
         """Return the answers to a call; None if the ABI lacks it, or if they are undecided."""
         number = self.table.numbers.get(name)
         if number is None or name in self.undecided:
@@ -81,12 +81,12 @@ class FilterView:
             self.undecided[name] = error
             return None
 
-    def answer_to(self, number: int) -> CallAnswer:
+    def answer_to(self, number: int) -> BoxedAnswer:
         """Return the answers to the call ``number``. Raises UndecidedError."""
         found = self._answers.get(number)
         if found is None:
             try:
-                found = CallAnswer(tuple(self._source.to(number)))
+                found = BoxedAnswer(tuple(self._source.to(number)))
             except UndecidedError as error:
                 found = error
             self._answers[number] = found
@@ -243,7 +243,7 @@ class FilterView:
         made = MeaningAnswers if isinstance(self.side, Meaning) else CodeAnswers
         return made(self.side, self.arch, self.sets)  # type: ignore[arg-type] # as just asked
 
-    def conditional(self) -> Iterator[tuple[str, CallAnswer]]:
+    def conditional(self) -> Iterator[tuple[str, BoxedAnswer]]:
         """Yield the calls whose answer depends on their arguments."""
         numbers = self.table.names
         if isinstance(self._source, MeaningAnswers):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from seccompgen.kernel.shipped import shipped_tables
-from seccompgen.lint.companions import Release, render
+from seccompgen.lint.companions import LibraryRelease
 from seccompgen.scan.binary import read_binary
 
 from companions.compare import compare, rows
 from companions.library import Library
 from companions.methods import methods
+from companions.table_files import render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +109,7 @@ long dies(long a)
 }}
 """
 
-_RELEASES = tuple(Release("small", one, (f"base:{one}",), ()) for one in ("1", "2"))
+_RELEASES = tuple(LibraryRelease("small", one, (f"base:{one}",), ()) for one in ("1", "2"))
 
 
 def _compiled(directory: Path, source: str) -> Path:

@@ -13,12 +13,10 @@ allowlist refuses one of the two forms of a negative number. Write `width: 32`, 
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.core.model import U64
-from seccompgen.core.sets import BITS, NOTHING, Box
+from seccompgen.core.sets import BITS, NOTHING, Box, Sets
 from seccompgen.lint.compared import (
     ComparedArgument,
     compared_arguments,
@@ -27,12 +25,7 @@ from seccompgen.lint.compared import (
 )
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.core.sets import Sets
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 
 def _check(view: FilterView) -> Iterator[Finding]:

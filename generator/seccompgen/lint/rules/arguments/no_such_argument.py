@@ -14,18 +14,12 @@ hold anything. Answer the call without this condition, and `mmap2`, which librar
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.lint.compared import compared_arguments
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 
 def _check(view: FilterView) -> Iterator[Finding]:

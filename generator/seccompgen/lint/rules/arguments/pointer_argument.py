@@ -13,20 +13,14 @@ and users.
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.core.model import U32, U64
 from seccompgen.core.sets import ALL
 from seccompgen.lint.compared import compared_arguments
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 _SOME_ADDRESS = 0x0000_7F5A_1C3E_9A40
 """An address that no filter names; its low word is one on 32-bit ABIs."""

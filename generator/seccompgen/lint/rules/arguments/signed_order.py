@@ -13,20 +13,14 @@ the kernel does.
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from seccompgen.core.model import U32, U64
-from seccompgen.core.sets import ALL, NOTHING
+from seccompgen.core.sets import ALL, NOTHING, Box
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.core.sets import Box
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 
 class _Negative(NamedTuple):

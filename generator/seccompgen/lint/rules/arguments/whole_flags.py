@@ -21,50 +21,29 @@ Compare under a mask.
 # that means nothing: so the filter compares the word. Sources: the entry points of the calls in the
 # kernel, such as net/socket.c, fs/open.c, mm/mmap.c and kernel/fork.c.
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from seccompgen.core.argument_families import dependent_families, family_of, known_families
-from seccompgen.core.model import U32, U64
+from seccompgen.core.constant_families import ConstantFamily, FamilyValues
+from seccompgen.core.facts import Prototype
+from seccompgen.core.model import U32, U64, Origin
 from seccompgen.core.naming import Naming
 from seccompgen.core.sets import ALL, NOTHING, Box
-from seccompgen.lint.answers import asks
+from seccompgen.core.spelling import Spelling
+from seccompgen.lint.answers import BoxedAnswer, asks
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
+from seccompgen.lint.view import FilterView
 from seccompgen.verify import Meaning
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from seccompgen.core.constant_families import ConstantFamily, FamilyValues
-    from seccompgen.core.facts import Prototype
-    from seccompgen.core.model import Origin
-    from seccompgen.core.spelling import Spelling
-    from seccompgen.lint.answers import CallAnswer
-    from seccompgen.lint.view import FilterView
-    from seccompgen.verify.call import Call
+from seccompgen.verify.call import Call
 
 _KNOWN = known_families().named
 _MOST_VALUES = 8
 """The most refused values of an argument that get a finding each; of more, only the first."""
 _PERMISSIONS = " ".join(f"{1 << bit:#o}" for bit in reversed(range(9)))
-
-
-class _Added(NamedTuple):
-    """Flags that take nothing from what a call does, by names or numbers.
-
-    ``zero``: a word without flags is a value as well, such as O_RDONLY or FUTEX_WAIT.
-    """
-
-    flags: tuple[str, ...]
-    zero: bool = False
-
-
-def _added(flags: str, *, zero: bool = False) -> _Added:
-    return _Added(tuple(flags.split()), zero)
 
 
 def _of(call: str, argument: str) -> ConstantFamily:
@@ -74,38 +53,46 @@ def _of(call: str, argument: str) -> ConstantFamily:
     return family
 
 
-ADDED_FLAGS: Mapping[ConstantFamily, _Added] = {
-    _KNOWN["socket_types"]: _added("SOCK_CLOEXEC SOCK_NONBLOCK"),
-    _of("accept4", "flags"): _added("SOCK_CLOEXEC SOCK_NONBLOCK"),
-    _KNOWN["message_flags"]: _added("MSG_NOSIGNAL MSG_DONTWAIT"),
-    _KNOWN["protections"]: _added("PROT_READ PROT_WRITE PROT_EXEC PROT_SEM"),
-    _KNOWN["map_flags"]: _added("MAP_NORESERVE MAP_STACK"),
-    _of("mlockall", "flags"): _added("MCL_CURRENT MCL_FUTURE"),
-    _of("mremap", "flags"): _added("MREMAP_MAYMOVE"),
-    _of("memfd_create", "flags"): _added("MFD_CLOEXEC MFD_ALLOW_SEALING"),
-    _of("shmget", "shmflg"): _added(f"{_PERMISSIONS} SHM_NORESERVE"),
-    _of("shmat", "shmflg"): _added("SHM_RND SHM_RDONLY"),
-    _of("msgget", "msgflg"): _added(_PERMISSIONS),
-    _KNOWN["open_flags"]: _added("O_CLOEXEC O_NONBLOCK O_NOCTTY", zero=True),
-    _KNOWN["descriptor_flags"]: _added("O_CLOEXEC"),
-    _KNOWN["file_modes"]: _added(f"{_PERMISSIONS} S_ISVTX"),
-    _KNOWN["clone_flags"]: _added("CLONE_UNTRACED CLONE_IO"),
-    _KNOWN["namespaces"]: _added("CLONE_NEWUTS CLONE_NEWIPC"),
-    _KNOWN["personalities"]: _added("UNAME26 SHORT_INODE ADDR_NO_RANDOMIZE"),
-    _KNOWN["futex_operations"]: _added("FUTEX_PRIVATE_FLAG", zero=True),
-    _KNOWN["schedulers"]: _added("SCHED_RESET_ON_FORK", zero=True),
-    _KNOWN["mount_flags"]: _added("MS_SILENT", zero=True),
-    _KNOWN["umount_flags"]: _added("0x8"),  # UMOUNT_NOFOLLOW, which no header for programs has
-    _of("open_tree", "flags"): _added("OPEN_TREE_CLOEXEC AT_NO_AUTOMOUNT"),
-    _of("fanotify_init", "flags"): _added("FAN_CLOEXEC FAN_NONBLOCK"),
-    _of("userfaultfd", "flags"): _added("O_CLOEXEC O_NONBLOCK", zero=True),
-    _of("execveat", "flags"): _added("AT_SYMLINK_NOFOLLOW"),
-    _of("seccomp", "flags"): _added("SECCOMP_FILTER_FLAG_LOG SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
+ADDED_FLAGS: Mapping[ConstantFamily, str] = {
+    _KNOWN["socket_types"]: "SOCK_CLOEXEC SOCK_NONBLOCK",
+    _of("accept4", "flags"): "SOCK_CLOEXEC SOCK_NONBLOCK",
+    _KNOWN["message_flags"]: "MSG_NOSIGNAL MSG_DONTWAIT",
+    _KNOWN["protections"]: "PROT_READ PROT_WRITE PROT_EXEC PROT_SEM",
+    _KNOWN["map_flags"]: "MAP_NORESERVE MAP_STACK",
+    _of("mlockall", "flags"): "MCL_CURRENT MCL_FUTURE",
+    _of("mremap", "flags"): "MREMAP_MAYMOVE",
+    _of("memfd_create", "flags"): "MFD_CLOEXEC MFD_ALLOW_SEALING",
+    _of("shmget", "shmflg"): f"{_PERMISSIONS} SHM_NORESERVE",
+    _of("shmat", "shmflg"): "SHM_RND SHM_RDONLY",
+    _of("msgget", "msgflg"): _PERMISSIONS,
+    _KNOWN["open_flags"]: "O_CLOEXEC O_NONBLOCK O_NOCTTY",
+    _KNOWN["descriptor_flags"]: "O_CLOEXEC",
+    _KNOWN["file_modes"]: f"{_PERMISSIONS} S_ISVTX",
+    _KNOWN["clone_flags"]: "CLONE_UNTRACED CLONE_IO",
+    _KNOWN["namespaces"]: "CLONE_NEWUTS CLONE_NEWIPC",
+    _KNOWN["personalities"]: "UNAME26 SHORT_INODE ADDR_NO_RANDOMIZE",
+    _KNOWN["futex_operations"]: "FUTEX_PRIVATE_FLAG",
+    _KNOWN["schedulers"]: "SCHED_RESET_ON_FORK",
+    _KNOWN["mount_flags"]: "MS_SILENT",
+    _KNOWN["umount_flags"]: "0x8",  # UMOUNT_NOFOLLOW, which no header for programs has
+    _of("open_tree", "flags"): "OPEN_TREE_CLOEXEC AT_NO_AUTOMOUNT",
+    _of("fanotify_init", "flags"): "FAN_CLOEXEC FAN_NONBLOCK",
+    _of("userfaultfd", "flags"): "O_CLOEXEC O_NONBLOCK",
+    _of("execveat", "flags"): "AT_SYMLINK_NOFOLLOW",
+    _of("seccomp", "flags"): "SECCOMP_FILTER_FLAG_LOG SECCOMP_FILTER_FLAG_SPEC_ALLOW",
 }
 """Flags that can be added to any value, by the family of the argument.
 
 CLONE_SYSVSEM cannot: clone(CLONE_NEWIPC|CLONE_SYSVSEM) is an error.
 """
+_ZERO = {
+    _KNOWN["open_flags"],
+    _KNOWN["futex_operations"],
+    _KNOWN["schedulers"],
+    _KNOWN["mount_flags"],
+    _of("userfaultfd", "flags"),
+}
+"""Families of which a word without flags is a value as well, such as O_RDONLY or FUTEX_WAIT."""
 _CREATING = {"open", "openat", "mq_open"}
 """Calls whose mode counts where O_CREAT is among their flags."""
 
@@ -145,7 +132,7 @@ _STRONGER: Mapping[ConstantFamily, tuple[_Stronger, ...]] = {
 
 
 @dataclass(frozen=True)
-class _Word:
+class _FlagsWord:
     """An argument of a call that holds flags of ``values``.
 
     ``limits`` are the sets of values of other arguments for which that is true.
@@ -181,7 +168,7 @@ class _Word:
     @cached_property
     def added(self) -> list[int]:
         """The flags that any value takes, on this ABI."""
-        return [bit for bit in map(self.number, ADDED_FLAGS[self.values.family].flags) if bit]
+        return [bit for bit in map(self.number, ADDED_FLAGS[self.values.family].split()) if bit]
 
     @cached_property
     def probes(self) -> list[int]:
@@ -239,7 +226,7 @@ def _check(view: FilterView) -> Iterator[Finding]:
                 continue
             for family, limits in _families(view, name, prototype, n):
                 values = family.on(view.facts, view.abi)
-                yield from _of_word(_Word(view, naming, name, n, values, limits), answer)
+                yield from _of_word(_FlagsWord(view, naming, name, n, values, limits), answer)
 
 
 def _families(
@@ -267,7 +254,7 @@ def _creates(view: FilterView, prototype: Prototype) -> Mapping[int, int]:
     return {i: view.sets.masked(flag, flag) for i in indices}
 
 
-def _of_word(word: _Word, answer: CallAnswer) -> Iterator[Finding]:
+def _of_word(word: _FlagsWord, answer: BoxedAnswer) -> Iterator[Finding]:
     sets = word.view.sets
     permitted = word.groups(answer.permitted)
     # Nothing should get past a supervisor either.
@@ -280,13 +267,13 @@ def _of_word(word: _Word, answer: CallAnswer) -> Iterator[Finding]:
                 yield from _by_a_stronger(word, both, refused, passing)
 
 
-def _with_a_flag(word: _Word, others: Box, refused: int, permitted: int) -> Iterator[Finding]:
+def _with_a_flag(word: _FlagsWord, others: Box, refused: int, permitted: int) -> Iterator[Finding]:
     """Yield the ``refused`` values that are ``permitted`` with another flag.
 
     ``others`` are the sets of the other arguments.
     """
-    sets, added = word.view.sets, ADDED_FLAGS[word.values.family]
-    done = NOTHING if added.zero else sets.masked(U32, 0)
+    sets = word.view.sets
+    done = NOTHING if word.values.family in _ZERO else sets.masked(U32, 0)
     flags = word.added
     for flag in flags:
         left = sets.minus(_fitting(word, (refused, 0), (permitted, flag), mask=flag), done)
@@ -302,7 +289,9 @@ def _with_a_flag(word: _Word, others: Box, refused: int, permitted: int) -> Iter
             yield _finding(word, others, value, value | flag)
 
 
-def _by_a_stronger(word: _Word, others: Box, refused: int, permitted: int) -> Iterator[Finding]:
+def _by_a_stronger(
+    word: _FlagsWord, others: Box, refused: int, permitted: int
+) -> Iterator[Finding]:
     """Yield refused values of a part of the word, if a permitted one does the same."""
     for one in _STRONGER.get(word.values.family, ()):
         mask, strong, third = map(word.number, (one.mask, one.passing, one.other))
@@ -317,7 +306,7 @@ def _by_a_stronger(word: _Word, others: Box, refused: int, permitted: int) -> It
                 break
 
 
-def _fitting(word: _Word, first: tuple[int, int], *sides: tuple[int, int], mask: int) -> int:
+def _fitting(word: _FlagsWord, first: tuple[int, int], *sides: tuple[int, int], mask: int) -> int:
     """Return the members of the first set with its bits under ``mask``.
 
     With the bits of each other pair, they are in that pair's set.
@@ -331,7 +320,7 @@ def _fitting(word: _Word, first: tuple[int, int], *sides: tuple[int, int], mask:
     return found
 
 
-def _members(word: _Word, values: int) -> list[int]:
+def _members(word: _FlagsWord, values: int) -> list[int]:
     """Return the members of a small set; the smallest one of a large set."""
     sets = word.view.sets
     found: list[int] = []
@@ -343,7 +332,7 @@ def _members(word: _Word, values: int) -> list[int]:
 
 
 def _finding(
-    word: _Word, others: Box, shut: int, opened: int, part: _Stronger | None = None
+    word: _FlagsWord, others: Box, shut: int, opened: int, part: _Stronger | None = None
 ) -> Finding:
     """Return the finding that the value ``shut`` is refused, but ``opened`` is permitted.
 
@@ -369,7 +358,7 @@ def _finding(
     )
 
 
-def _masked(word: _Word, value: int) -> str:
+def _masked(word: _FlagsWord, value: int) -> str:
     """Return a comparison of the bits of a value that matter."""
     values, spelling = word.values, word.spelling
     low, mask = value & U32, values.mask & U32

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from seccompgen.core.model import U32
 from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import ArgumentCondition, CallPattern, has, same
+from seccompgen.lint.call_patterns import CallPattern, PatternCondition, has, same
 from seccompgen.lint.finding import Severity
 from seccompgen.lint.rule import LintRule
 
@@ -28,7 +28,7 @@ _OLD_MMAP = frozenset({"i386", "s390", "s390x", "m68k"})
 """ABIs whose ``mmap`` has its arguments in memory (``sys_old_mmap``)."""
 
 
-def _mapping(where: Mapping[int, ArgumentCondition]) -> tuple[CallPattern, ...]:
+def _mapping(where: Mapping[int, PatternCondition]) -> tuple[CallPattern, ...]:
     mmap = CallPattern("mmap", _PROT, where=where, not_on=_OLD_MMAP)
     return CallPattern("mmap2", _PROT, where=where), mmap
 

@@ -15,21 +15,15 @@ its place, such as `mmap2` or `socketcall`. The reverse is a note: the kernel ma
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
 
 from seccompgen.core.errors import UndecidedError
+from seccompgen.core.sets import Box
 from seccompgen.lint.call_patterns import CallPattern
 from seccompgen.lint.finding import Finding, Severity, Witness
 from seccompgen.lint.registry import rule
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from seccompgen.core.sets import Box
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 _FIRST = (
     "execve execveat open openat socket connect ptrace clone fork unshare mount io_uring_setup bpf "

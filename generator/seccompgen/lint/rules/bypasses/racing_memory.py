@@ -13,18 +13,12 @@ first read as long as it likes, and changes the memory meanwhile.
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.lint.answers import asks
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 _INTERPOSED = (
     "open openat execve execveat connect bind mount unlink unlinkat rename renameat renameat2 "

@@ -9,17 +9,11 @@ The next reader of the policy wants to know why. Write `# lint: ignore[code]: re
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.lint.silence import IgnoreComment
+from seccompgen.lint.silence import IgnoreComment
 
 
 def _check(comment: IgnoreComment) -> Iterator[Finding]:

@@ -15,17 +15,11 @@ thread. No policy shows whether other threads run, so this is a note, on our pol
 ```
 """
 
-from __future__ import annotations
+from collections.abc import Iterator
 
-from typing import TYPE_CHECKING
-
+from seccompgen.core.model import ResolvedPolicy
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.core.model import ResolvedPolicy
 
 
 def _check(policy: ResolvedPolicy) -> Iterator[Finding]:

@@ -10,19 +10,13 @@ child", 0 from `mmap` is an address, and 0 from `open` is the descriptor of stan
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.core.text import some
 from seccompgen.lint.answers import errno_of
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 _EFFECTS = {
     "takes its only process for the child": "clone fork vfork clone3",

@@ -12,18 +12,12 @@ calling `restart_syscall`, under the filter.
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.requirement import is_possible, lacking
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 _SLEEPS = (
     "nanosleep clock_nanosleep clock_nanosleep_time64 poll ppoll ppoll_time64 futex futex_time64"

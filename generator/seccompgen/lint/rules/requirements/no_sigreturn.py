@@ -11,18 +11,12 @@ The C library makes it, no program does itself. It is a note if no handler can b
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.requirement import is_possible, lacking
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 
 def _check(view: FilterView) -> Iterator[Finding]:

@@ -9,18 +9,12 @@
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.requirement import is_possible, lacking
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 _WAITS = (
     "read readv recvfrom recvmsg recv accept accept4 poll ppoll ppoll_time64 select _newselect "

@@ -17,24 +17,19 @@ or the aim plausible. Recordings of short runs have many:
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
 
 from seccompgen.core.errnos import errno_name
 from seccompgen.core.model import RET_DATA_MAX
+from seccompgen.core.sets import Box
 from seccompgen.core.text import some
 from seccompgen.kernel.powers import Effect, powers
 from seccompgen.lint.answers import errno_of
 from seccompgen.lint.fallback import has_forks, has_threads
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from seccompgen.core.sets import Box
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 _OWN_RULES = frozenset({"exit_group", "rt_sigreturn", "sigreturn"})
 """Calls that `no-exit` and `no-sigreturn` are about."""
@@ -42,11 +37,11 @@ _ACCEPTS = ("accept", "accept4")
 _SLEEPS = ("nanosleep", "clock_nanosleep", "clock_nanosleep_time64")
 _STDERR = 2
 _SIGABRT = 6
-_Weigh: TypeAlias = "Callable[[FilterView], Severity | None]"
+_Weigh: TypeAlias = Callable[[FilterView], Severity | None]
 _NOTHING: Mapping[str, int] = {}
 
 
-class _Case(NamedTuple):
+class _RefusalCase(NamedTuple):
     """The weight of refusing a call, and how to mend it.
 
     Only calls with ``args``, by the kernel's names, count. ``named`` weighs a filter that names the
@@ -119,47 +114,49 @@ def _ended_thread(view: FilterView) -> Severity | None:
 
 _WAIT_PRIVATE = 128
 """FUTEX_WAIT | FUTEX_PRIVATE_FLAG, by which locks wait."""
-_CASES: Mapping[str, _Case] = {
-    "brk": _Case(
+_CASES: Mapping[str, _RefusalCase] = {
+    "brk": _RefusalCase(
         "answer brk with errno(0), as a kernel that has no room: the C library maps memory instead",
         lacking=_where(_maps, Severity.WARNING),
     ),
-    "futex": _Case(
+    "futex": _RefusalCase(
         "permit futex; refuse single operations by op & FUTEX_CMD_MASK",
         {"op": _WAIT_PRIVATE},
         lacking=_where(_has_only_threads, Severity.WARNING),
     ),
-    "exit": _Case(lacking=_ended_thread),
+    "exit": _RefusalCase(lacking=_ended_thread),
     **{
-        call: _Case(
+        call: _RefusalCase(
             "permit mmap where not prot & PROT_EXEC; on s390x, where that is in memory, as a whole",
             named=_where(_unmaps, Severity.NOTE),
             lacking=_where(_unmaps, Severity.WARNING),
         )
         for call in ("mmap", "mmap2")
     },
-    "munmap": _Case(lacking=_where(_maps, Severity.NOTE)),
-    "getpid": _Case(
+    "munmap": _RefusalCase(lacking=_where(_maps, Severity.NOTE)),
+    "getpid": _RefusalCase(
         named=lambda view: Severity.WARNING if view.permits("kill") else Severity.NOTE,
         lacking=_where(lambda view: view.permits("kill"), Severity.WARNING),
     ),
     # `signal-twin` asks to refuse it, and no filter knows the process's own number.
-    "tgkill": _Case(
+    "tgkill": _RefusalCase(
         "permit tgkill where sig == SIGABRT, by which it can end other processes of its user, too, "
         "or kill in place of the errno",
         {"sig": _SIGABRT},
         named=lambda _: Severity.NOTE,
         lacking=_where(_allocates, Severity.NOTE),
     ),
-    "write": _Case(args={"fd": _STDERR}, lacking=_where(_allocates, Severity.NOTE)),
-    "close": _Case(lacking=_where(_opens, Severity.NOTE)),
-    **{call: _Case(lacking=_where(_never_sleeps, Severity.NOTE)) for call in _SLEEPS},
-    "sched_yield": _Case(named=lambda _: Severity.NOTE),
-    "sendto": _Case("refuse sendto where addr != 0", {"addr": 0}, _where(_sends, Severity.WARNING)),
-    "setsockopt": _Case(
+    "write": _RefusalCase(args={"fd": _STDERR}, lacking=_where(_allocates, Severity.NOTE)),
+    "close": _RefusalCase(lacking=_where(_opens, Severity.NOTE)),
+    **{call: _RefusalCase(lacking=_where(_never_sleeps, Severity.NOTE)) for call in _SLEEPS},
+    "sched_yield": _RefusalCase(named=lambda _: Severity.NOTE),
+    "sendto": _RefusalCase(
+        "refuse sendto where addr != 0", {"addr": 0}, _where(_sends, Severity.WARNING)
+    ),
+    "setsockopt": _RefusalCase(
         "refuse single options, by level and optname", named=_where(_has_sockets, Severity.NOTE)
     ),
-    "shutdown": _Case(
+    "shutdown": _RefusalCase(
         named=_where(_has_sockets, Severity.NOTE), lacking=_where(_serves, Severity.NOTE)
     ),
 }
@@ -175,7 +172,7 @@ _WEIGHTS = {
 def _check(view: FilterView) -> Iterator[Finding]:
     found: dict[tuple[str, Severity], list[tuple[str, Box, int]]] = {}
     for call, (effect, text) in powers().refused.items():
-        case = _CASES.get(call, _Case())
+        case = _CASES.get(call, _RefusalCase())
         refused = None if call in _OWN_RULES else _refused_by_errno(view, call, case.args)
         if refused is None:
             continue
@@ -192,7 +189,7 @@ def _check(view: FilterView) -> Iterator[Finding]:
         names = [call for call, _, _ in calls]
         yield RULE.finding(
             f"{some(names)} {'is' if len(names) == 1 else 'are'} refused with {errno}: {text}",
-            _CASES.get(call, _Case()).fix or f"permit {call}, or answer it with a kill",
+            _CASES.get(call, _RefusalCase()).fix or f"permit {call}, or answer it with a kill",
             severity,
             view=view,
             witness=view.shown(call, box),

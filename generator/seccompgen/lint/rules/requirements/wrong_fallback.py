@@ -14,19 +14,13 @@ needs the call has noticed.
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.lint.fallback import FALLBACKS, enosys_fix
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.view import FilterView
 
 
 def _check(view: FilterView) -> Iterator[Finding]:

@@ -16,20 +16,14 @@ make the older one.
 ```
 """
 
-from __future__ import annotations
+from collections.abc import Iterator
 
-from typing import TYPE_CHECKING
-
+from seccompgen.core.tables import Tables
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.library_calls import loader_needs, newer_needs
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.core.tables import Tables
-    from seccompgen.lint.upgrade import Upgrade
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.upgrade import Upgrade
+from seccompgen.lint.view import FilterView
 
 
 def _check(view: FilterView, upgrade: Upgrade, _: Tables) -> Iterator[Finding]:

@@ -16,23 +16,17 @@ these calls into them. Later kernels let both pass every filter.
 ```
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from seccompgen.core.ages import Ages
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
+from seccompgen.core.releases import Release
 from seccompgen.core.sets import EVERYTHING
+from seccompgen.core.tables import Tables
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.rule import LintRule
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from seccompgen.core.releases import Release
-    from seccompgen.core.tables import Tables
-    from seccompgen.lint.upgrade import Upgrade
-    from seccompgen.lint.view import FilterView
+from seccompgen.lint.upgrade import Upgrade
+from seccompgen.lint.view import FilterView
 
 _DEADLY = {
     ActionKind.KILL_PROCESS: "kills",
