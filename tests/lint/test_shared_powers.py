@@ -254,10 +254,8 @@ def test_whatever_gives_the_same_is_found(tmp_path: Path, abi: str) -> None:
 
 
 def test_what_is_said_of_kinds_and_lines_is_of_some() -> None:
-    kinds = [kind for one in rules("bypasses") for kind in one.powers]
-    giving = {kind for kind, one in powers().kinds.items() if one.gives}
-    assert set(kinds) <= {*giving, ANY_OTHER}
-    assert len(set(kinds)) == len(kinds)
-    lines = [call for one in rules("bypasses") for call in one.power_lines]
-    assert set(lines) <= {line.calls[0] for line in powers().lines if len(line.calls) > 1}
-    assert len(set(lines)) == len(lines)
+    names = [name for one in rules("bypasses") for name in one.powers]
+    kinds = {kind for kind, one in powers().kinds.items() if one.gives}
+    lines = {line.calls[0] for line in powers().lines if len(line.calls) > 1}
+    assert set(names) <= {*kinds, *lines, ANY_OTHER}
+    assert len(set(names)) == len(names)

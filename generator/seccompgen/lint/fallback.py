@@ -39,6 +39,12 @@ class LibraryFallback(NamedTuple):
 
 _NOTE = Severity.NOTE
 _STATS = ("newfstatat", "fstatat64", "stat", "stat64")
+_TIME64 = {
+    "64": "clock_gettime clock_settime",
+    "_time64": "clock_nanosleep futex ppoll pselect6 recvmmsg utimensat rt_sigtimedwait "
+    "clock_getres",
+}
+"""Calls of 32-bit ABIs by the suffix of the form with 64-bit times."""
 FALLBACKS = (
     LibraryFallback("clone3", ("clone",), "glibc's pthread_create and posix_spawn"),
     LibraryFallback("faccessat2", ("faccessat",), "glibc's faccessat"),
@@ -50,19 +56,9 @@ FALLBACKS = (
     ),
     LibraryFallback("rseq", ("clone",), "glibc's start of a thread by", on_errno=False),
     *(
-        LibraryFallback(new, (old,), "glibc and musl", narrow=True)
-        for old, new in (
-            ("clock_gettime", "clock_gettime64"),
-            ("clock_settime", "clock_settime64"),
-            ("clock_nanosleep", "clock_nanosleep_time64"),
-            ("futex", "futex_time64"),
-            ("ppoll", "ppoll_time64"),
-            ("pselect6", "pselect6_time64"),
-            ("recvmmsg", "recvmmsg_time64"),
-            ("utimensat", "utimensat_time64"),
-            ("rt_sigtimedwait", "rt_sigtimedwait_time64"),
-            ("clock_getres", "clock_getres_time64"),
-        )
+        LibraryFallback(f"{old}{end}", (old,), "glibc and musl", narrow=True)
+        for end, names in _TIME64.items()
+        for old in names.split()
     ),
 )
 

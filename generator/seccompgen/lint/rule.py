@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from seccompgen.core.problems import RuleCode
 from seccompgen.lint.finding import Finding, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from seccompgen.core.errors import Position
     from seccompgen.core.model import ResolvedPolicy
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from seccompgen.lint.view import FilterView
 
 
-class SharedPower(NamedTuple):
-    """A message on calls that give the same, and its weight if that is not the rule's."""
-
-    reason: str
-    severity: Severity | None = None
-
-
 @dataclass(frozen=True)
 class LintRule:
     """A rule: its code, the most that its findings weigh, and its checks.
@@ -35,8 +28,8 @@ class LintRule:
     A check takes the filter through one ABI, the whole program through all ABIs (its own ones, and
     others that the kernel serves), the policy, an upgrade, or a comment. ``note_fix`` makes
     findings of the notes with this code that reading the policy gave. ``bypasses`` are calls that
-    do the same. ``powers`` are the kinds of `kernel/powers.toml` whose lines of calls this rule
-    compares, and ``power_lines`` single lines by their first call.
+    do the same. ``powers`` are the kinds of `kernel/powers.toml` whose calls this rule compares, or
+    single lines by their first call; findings on these weigh ``power_severity``.
     """
 
     code: str
@@ -54,8 +47,8 @@ class LintRule:
     check_comment: Callable[[IgnoreComment], Iterable[Finding]] | None = None
     note_fix: str = ""
     bypasses: tuple[Bypass, ...] = ()
-    powers: Mapping[str, str] = field(default_factory=dict)
-    power_lines: Mapping[str, SharedPower] = field(default_factory=dict)
+    powers: tuple[str, ...] = ()
+    power_severity: Severity | None = None
 
     def finding(
         self,

@@ -51,23 +51,15 @@ def shared_powers(rule: LintRule, view: FilterView) -> Iterator[Finding]:
 
 @lru_cache(maxsize=1)
 def _lines() -> dict[str, list[tuple[tuple[str, ...], Bypass]]]:
-    """Return by the codes of rules the lines whose calls give the same, and something."""
-    kinds = {
-        kind: (one, reason) for one in rules("bypasses") for kind, reason in one.powers.items()
-    }
-    single = {
-        call: (one, shared) for one in rules("bypasses") for call, shared in one.power_lines.items()
-    }
+    """Return the lines whose calls give the same, and something, by the codes of rules."""
+    comparing = {name: one for one in rules("bypasses") for name in one.powers}
     found: dict[str, list[tuple[tuple[str, ...], Bypass]]] = {}
     for line in powers().lines:
-        if not line.power.gives or line.when or len(line.calls) < 2:
-            continue
-        rule, reason = kinds.get(line.power.name, kinds[ANY_OTHER])
-        bypass = Bypass(reason or f"it {line.reason}", ())
-        if line.calls[0] in single:
-            rule, shared = single[line.calls[0]]
-            bypass = Bypass(shared.reason, (), severity=shared.severity)
-        found.setdefault(rule.code, []).append((line.calls, bypass))
+        if line.power.gives and not line.when and len(line.calls) > 1:
+            names = (line.calls[0], line.power.name, ANY_OTHER)
+            rule = next(comparing[name] for name in names if name in comparing)
+            bypass = Bypass(f"it {line.reason}", (), severity=rule.power_severity)
+            found.setdefault(rule.code, []).append((line.calls, bypass))
     return found
 
 

@@ -12,7 +12,7 @@
 from seccompgen.lint.bypass import Bypass
 from seccompgen.lint.call_patterns import same
 from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule, SharedPower
+from seccompgen.lint.rule import LintRule
 
 RULE = LintRule(
     "clock-twin",
@@ -24,8 +24,8 @@ RULE = LintRule(
             same("adjtimex clock_adjtime clock_adjtime64"),
         ),
     ),
-    power_lines={
-        "settimeofday": SharedPower("it sets the same clock"),
-        "adjtimex": SharedPower("it adjusts the same clock"),
-    },
+    powers=(
+        "settimeofday",
+        "adjtimex",
+    ),
 )

@@ -35,9 +35,9 @@ RULE = LintRule(
             (CallPattern("unlinkat", where={2: has("AT_REMOVEDIR")}),),
         ),
     ),
-    powers={
-        "files-read": "it shows the same of files",
-        "files-write": "it changes the same files",
-        "files-own": "it changes the same files",
-    },
+    powers=(
+        "files-read",
+        "files-write",
+        "files-own",
+    ),
 )

@@ -16,7 +16,7 @@ schedules as `sched_setscheduler` and `setpriority` do, with its values in memor
 from seccompgen.lint.bypass import Bypass
 from seccompgen.lint.call_patterns import NOT_ZERO, CallPattern, same
 from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule, SharedPower
+from seccompgen.lint.rule import LintRule
 
 RULE = LintRule(
     "limit-twin",
@@ -40,6 +40,5 @@ RULE = LintRule(
             same("sched_setscheduler", pid=0),
         ),
     ),
-    powers={"limits": ""},
-    power_lines={"sched_setscheduler": SharedPower("it schedules the same processes")},
+    powers=("limits",),
 )

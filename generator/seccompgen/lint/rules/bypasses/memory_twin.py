@@ -37,5 +37,5 @@ RULE = LintRule(
             ),
         ),
     ),
-    powers={"others": ""},
+    powers=("others",),
 )

@@ -10,13 +10,13 @@
 """
 
 from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule, SharedPower
+from seccompgen.lint.rule import LintRule
 
 RULE = LintRule(
     "module-twin",
     Severity.WARNING,
-    power_lines={
-        "init_module": SharedPower("it loads the same kernel modules"),
-        "kexec_load": SharedPower("it loads the same kernels"),
-    },
+    powers=(
+        "init_module",
+        "kexec_load",
+    ),
 )

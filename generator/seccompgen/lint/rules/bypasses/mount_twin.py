@@ -14,7 +14,7 @@ such as masks of /proc. `chroot` changes the root directory, though less thoroug
 from seccompgen.lint.bypass import Bypass
 from seccompgen.lint.call_patterns import same
 from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule, SharedPower
+from seccompgen.lint.rule import LintRule
 
 RULE = LintRule(
     "mount-twin",
@@ -27,9 +27,5 @@ RULE = LintRule(
         ),
         Bypass("it changes what is mounted", same("mount"), same("umount umount2 oldumount")),
     ),
-    powers={"mounts": ""},
-    power_lines={
-        "open_tree": SharedPower("it copies the same mounts"),
-        "pivot_root": SharedPower("it changes the same root directory"),
-    },
+    powers=("mounts",),
 )

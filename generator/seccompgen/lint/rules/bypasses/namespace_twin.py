@@ -47,5 +47,5 @@ RULE = LintRule(
             for flag in _FLAGS
         ),
     ),
-    powers={"namespaces": ""},
+    powers=("namespaces",),
 )

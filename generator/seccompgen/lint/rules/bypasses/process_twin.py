@@ -33,5 +33,5 @@ RULE = LintRule(
             ),
         ),
     ),
-    powers={"processes": ""},
+    powers=("processes",),
 )

@@ -19,7 +19,7 @@ errno. It is a warning if all calls are refused, but not F_SETOWN.
 from seccompgen.lint.bypass import Bypass
 from seccompgen.lint.call_patterns import OWNER_CALLS, same
 from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule, SharedPower
+from seccompgen.lint.rule import LintRule
 
 _SIGNALS = same("kill tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo")
 _OWNED = "it has the kernel signal the same processes"
@@ -40,5 +40,6 @@ RULE = LintRule(
         Bypass(_OWNED, same("kill"), OWNER_CALLS, Severity.NOTE, needs=_SIGNALS),
         Bypass(_OWNED, _SIGNALS, OWNER_CALLS, refused=_SIGNALS),
     ),
-    power_lines={"kill": SharedPower("it signals the same processes", Severity.NOTE)},
+    powers=("kill",),
+    power_severity=Severity.NOTE,
 )
