@@ -100,13 +100,6 @@ class Historic:
             return line
         return sum(bool(_INSTRUCTION.match(one)) for one in lines[: line - 1])
 
-    @property
-    def tried_on(self) -> str:
-        """The kernel that the witness is tried on, if any is."""
-        if self.abi.name in _PROCESSOR:
-            return "the running kernel"
-        return "a guest" if self.abi.name in GUESTS else "no kernel: an interpreter"
-
 
 HISTORIC = [
     Historic(path) for path in sorted(FOLDER.iterdir()) if not path.stem.endswith(".mended")
@@ -163,10 +156,10 @@ def as_built(witness: Witness) -> int:
 
 def historic_table() -> str:
     """Return the cases as a table in Markdown."""
-    lines = ["| filter | what was wrong | found as | tried on |", "|---|---|---|---|"]
+    lines = ["| filter | what was wrong | found as |", "|---|---|---|"]
     for case in HISTORIC:
         codes = ", ".join(f"[{code}](lint.md#{code})" for code in case.codes)
-        lines.append(f"| [{case.name}]({case.link}) | {case.story} | {codes} | {case.tried_on} |")
+        lines.append(f"| [{case.name}]({case.link}) | {case.story} | {codes} |")
     return "\n".join(lines) + "\n"
 
 

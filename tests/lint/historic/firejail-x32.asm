@@ -1,5 +1,5 @@
-; Firejail until October 2015: a list of what is refused, that looks at the architecture.
-; x32 has the same one, and numbers with bit 30.
+; Firejail until October 2015 compared the architecture before its blocklist. x32 has the same
+; one, with bit 30 in its numbers.
 ; link: https://github.com/netblue30/firejail/issues/87
 ; finds: foreign-abi
 abi x86_64

@@ -1,5 +1,5 @@
-; libseccomp's Go binding until December 2021 documented mask and value the other way round.
-; Under a mask of 0 no argument has the bits of the value, so that no clone is permitted.
+; libseccomp's Go binding until December 2021 documented mask and value in the wrong order. Under
+; a mask of 0 no clone is permitted.
 ; link: https://github.com/seccomp/libseccomp-golang/issues/49
 ; finds: mask-never-matches process-twin
 abi x86_64

@@ -1,5 +1,5 @@
-; systemd before 233: MemoryDenyWriteExecute= refuses mmap by its protection.
-; On i386 mmap has one argument, the address of all others, and libraries call mmap2.
+; systemd before 233 refused mmap by its protection for MemoryDenyWriteExecute=. On i386 mmap has
+; one argument, an address, and libraries call mmap2.
 ; link: https://github.com/systemd/systemd/pull/5254
 ; finds: no-such-argument
 abi i386
