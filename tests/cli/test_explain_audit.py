@@ -129,11 +129,11 @@ def test_a_report_in_words(here: Path) -> None:
             "  first at a.log:6; by worker; called before 0x7f0000001234",
             "  another filter: this one answers allow",
             "",
-            "a.log:9: SIGSYS ended a process, and nothing here tells for which call: "
+            "a.log:9: SIGSYS ended a process, and the log does not name the call: "
             "worker.service: Main process exited, code=killed, status=31/SYS",
-            "1 record could not be understood:",
+            "1 record could not be parsed:",
             "  a.log:7: the record has no arch= or no syscall=: it is cut off",
-            "4 records more were lost, as the log says itself",
+            "4 records more were lost, according to the log",
         ],
         [],
     )

@@ -273,7 +273,7 @@ def test_abis_without_profiles_are_left_out_and_told(tmp_path: Path) -> None:
     (tmp_path / "demo.yml").write_text(f"arches: [x86_64, i386, alpha]\n{policy}")
     run = inside("build", "demo.yml", "--format", "oci", "-o", "out", cwd=tmp_path)
     assert run.code == 0
-    assert "demo.yml: note: oci has nothing for i386, alpha, so that these are left out" in run.err
+    assert "demo.yml: note: oci has nothing for i386, alpha, so these are left out" in run.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["demo.x86_64.json"]
     (tmp_path / "out" / "demo.x86_64.json").unlink()
     (tmp_path / "out").rmdir()

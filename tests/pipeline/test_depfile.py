@@ -200,7 +200,7 @@ def test_a_name_that_cannot_be_written_stops_all(tmp_path: Path, name: str) -> N
     code, out, (line,) = said(inside("build", "w.yml", "-o", "o", "--depfile", "d", cwd=tmp_path))
     assert (code, out, snapshot(tmp_path)) == (2, [], before)
     assert line.startswith(f"{name}.yml: ")
-    assert line.endswith("rename it, or build it without --depfile")
+    assert line.endswith("rename the file, or build without --depfile")
 
 
 @pytest.mark.parametrize("name", ["w.yml", "w/_x86_64.py", "_runtime.py", "../o/w/__init__.py"])

@@ -165,7 +165,7 @@ def _tell(found: RefusedCall | UntoldDeath | Diagnostic, *, as_json: bool) -> No
     if as_json:
         print_json_line({"line": place.line if place else 0, "text": text})
     elif isinstance(found, UntoldDeath):
-        say(f"{place}: SIGSYS ended a process, and nothing here tells for which call: {text}")
+        say(f"{place}: SIGSYS ended a process, and the log does not name the call: {text}")
     else:
         say(f"{place}: not understood: {text}")
 

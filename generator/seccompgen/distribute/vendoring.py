@@ -34,10 +34,10 @@ from seccompgen.pipeline.build import are_current, build_policies
 from seccompgen.pipeline.files import filter_files
 from seccompgen.pipeline.packages import (
     INIT_NAME,
-    beside_package,
     filter_packages,
     heads,
     in_package,
+    shadowed_module,
 )
 from seccompgen.pipeline.reporting import report_only_filters
 from seccompgen.policy.document import POLICY_SUFFIXES
@@ -438,7 +438,7 @@ def _strangers(
 ) -> Iterator[FileFinding]:
     """Say what lies in filter packages, or hidden beside them, and no manifest has."""
     for package in sorted(filter_packages(files)):
-        there = [beside_package(package), *(in_package(package) if package.is_dir() else [])]
+        there = [shadowed_module(package), *(in_package(package) if package.is_dir() else [])]
         for path in there:
             if path.exists() and path not in files and request.name_of(path) not in known:
                 text = f"is no part of the filter {package.name}, and no manifest has it: remove it"

@@ -44,7 +44,7 @@ def _write(one: Built, tables: Tables) -> dict[str, bytes]:
     # Every thread of a Go program is to be confined.
     flags = one.policy.flags | FilterFlag.TSYNC
     if flags & FilterFlag.NEW_LISTENER:
-        flags |= FilterFlag.TSYNC_ESRCH  # else the kernel could not tell a TID from a descriptor
+        flags |= FilterFlag.TSYNC_ESRCH  # else the kernel could return a TID or a descriptor
     context = source_context(one, tables, "go", sections)
     context |= {"flags": int(flags), "banner": _BANNER}
     parts = {"install_linux.go": ("install", sections[0])}

@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 
 class ModuleForm(Enum):
-    """Where the programs and the runtime of a filter lie, seen from its install()."""
+    """The locations of programs and runtime, seen from install()."""
 
     PACKAGE = "package"
-    """Modules beside it hold the programs, of which it imports one; the runtime lies above."""
+    """Sibling modules hold the programs; it imports one. The runtime is in the package above."""
     SINGLE_FILE = "single file"
     """Everything is in one file."""
     MODULE = "module"
-    """One file holds the programs, the runtime lies beside: read, and not written any more."""
+    """One file holds the programs, the runtime is next to it: read, not written any more."""
     FORMER_PACKAGE = "former package"
     """As PACKAGE, but it takes what the package above calls ``_runtime``: read, not written."""
 
@@ -108,8 +108,8 @@ def render_combined(
 ) -> dict[str, bytes]:
     """Return the package that holds ``programs``, made of several filters, by file names.
 
-    ``parts`` are (file name, sha256, description), the oldest first. ``made`` says for programs
-    what is made of their answers, ``title`` says it for people.
+    ``parts`` are (file name, sha256, description), the oldest first. ``made`` is how they are
+    combined, for programs, and ``title`` the same for people.
     """
     return _package(_about_combined(made, title, parts, settings, redo), programs, tables)
 
@@ -198,7 +198,7 @@ def _context(
     answers: Iterable[int],
     form: ModuleForm,
 ) -> dict[str, object]:
-    """Return what the template prints besides the banner."""
+    """Return the context of the template, except the banner."""
     return {
         "format": _runtime_format(),
         "form": form.name,
@@ -252,7 +252,7 @@ def _docstring(about: About, abis: Sequence[Abi]) -> str:
 
 
 def _bare(context: Mapping[str, object], blocks: Mapping[str, str]) -> str:
-    """Return the source of a module without its comments, in which only the layout differs."""
+    """Return the source of a module without its comments."""
     nothing = dict.fromkeys(("banner", "made", "goal", "tag", "tables_sha256", "redo"), "")
     text = render_text(
         "filter.py.j2",
@@ -269,12 +269,12 @@ def _bare(context: Mapping[str, object], blocks: Mapping[str, str]) -> str:
 
 
 def render_runtime(name: str) -> bytes:
-    """Return a file of the runtime, or `NOTIFICATION_NAME`, as it lies beside generated filters."""
+    """Return a file of the runtime, or `NOTIFICATION_NAME`, with its banner."""
     return f"# {BANNER}\n{template_source(name)}".encode()
 
 
 def inlined_runtime() -> str:
-    """Return the runtime as it is part of a module: its install() is the module's _install()."""
+    """Return the runtime as part of a module; its install() becomes _install()."""
     source = "\n\n".join(map(_without_siblings, RUNTIME_NAMES))
     names = (node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
     assert "install" not in names
@@ -284,7 +284,7 @@ def inlined_runtime() -> str:
 
 
 def _without_siblings(name: str) -> str:
-    """Return a file of the runtime as it stands in a module that holds them all.
+    """Return a file of the runtime for a module that holds them all.
 
     It has no docstring, no imports at the top but those of the first file, which are the others'
     too, and where one imports another when it needs it, nothing is left to do.
@@ -302,7 +302,7 @@ def _without_siblings(name: str) -> str:
 
 
 def _runtime_format() -> int:
-    """Return what the runtime says of what modules may call."""
+    """Return the version of the runtime's interface."""
     found = re.search(r"^FORMAT = (\d+)$", template_source(RUNTIME_NAME), re.MULTILINE)
     assert found
     return int(found[1])
@@ -359,7 +359,7 @@ def _section(program: CompiledProgram, tables: Tables) -> _ProgramSection:
 
 
 def _literal(program: CompiledProgram, tables: Tables) -> str:
-    """Return the literal of a program's bytes, an instruction a line, and beside it what it is."""
+    """Return the literal of a program's bytes, one instruction per line, with the listing."""
     data = program.to_bytes()
     chunks = (data[i : i + INSTRUCTION_SIZE] for i in range(0, len(data), INSTRUCTION_SIZE))
     lines = listing(program.instructions, program.abi, tables, program.origins)

@@ -1,4 +1,4 @@
-"""From policies and tables to proved programs: the pipeline up to what is rendered."""
+"""Compile policies to proved programs."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def build_policies(
 ) -> list[Built]:
     """Build every policy, and lint it; raise one InputError with the errors of all of them.
 
-    Findings that make a promise of a filter false are errors. ``progress`` is told how many
-    programs there are of how many.
+    Findings that make a promise of a filter false are errors. ``progress`` gets the number of
+    programs that are done, and of all.
     """
     built, problems = _build(sources, tables, only, objective, options, progress, reading)
     built = [_linted(one, tables, problems) for one in built]
@@ -120,7 +120,7 @@ def build_policies(
         elif name in names:
             problems.append(
                 Diagnostic(
-                    f"would be module {name!r}, as {names[name]} is; rename one of the files",
+                    f"would be module {name!r}, like {names[name]}; rename one of the files",
                     Position(file),
                 )
             )
@@ -133,21 +133,21 @@ def build_policies(
 def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
     """Return ``one`` with its warnings; errors are added to ``problems``.
 
-    A foreign policy means what it means: what would be an error of ours is a warning there.
+    Errors of a foreign policy are warnings: its author decides what it means.
     """
     from seccompgen.lint import Severity, lint_policy  # noqa: PLC0415 - `build_policy` needs it not
     from seccompgen.render.findings import finding_diagnostic  # noqa: PLC0415
 
     abis = [program.abi for program in one.programs]
     report = lint_policy(one.policy, tables, abis, one.notes)
-    told: dict[Severity, list[Diagnostic]] = {severity: [] for severity in Severity}
+    found: dict[Severity, list[Diagnostic]] = {severity: [] for severity in Severity}
     for finding in report.findings:
-        told[finding.severity].append(finding_diagnostic(finding))
-    warnings = told[Severity.WARNING]
+        found[finding.severity].append(finding_diagnostic(finding))
+    warnings = found[Severity.WARNING]
     if one.policy.foreign:
-        warnings = told[Severity.ERROR] + warnings
+        warnings = found[Severity.ERROR] + warnings
     else:
-        problems += told[Severity.ERROR]
+        problems += found[Severity.ERROR]
     return one._replace(notes=report.notes, warnings=tuple(warnings))
 
 
@@ -195,7 +195,7 @@ def _build(
 
 
 def _in_order(programs: Iterable[CompiledProgram]) -> Iterator[Diagnostic]:
-    """Yield a note for each call whose rules are tested as they stand, and on which ABIs."""
+    """Yield a note for each call whose rules are tested in the policy's order, with its ABIs."""
     abis: dict[Origin, list[str]] = {}
     for program in programs:
         for origin in program.in_order:
@@ -203,7 +203,7 @@ def _in_order(programs: Iterable[CompiledProgram]) -> Iterator[Diagnostic]:
     for origin, names in abis.items():
         text = (
             f"from here on the rules of a call are tested one after the other on {some(names)}: "
-            "to find a better way took too much work; fewer masks make a shorter filter"
+            "the search for a shorter program took too long; fewer masks make it shorter"
         )
         yield Diagnostic(text, origin.position, Problem.RULES_IN_ORDER)
 
@@ -217,16 +217,16 @@ def _about_profile(objective: Objective, tables: Tables) -> tuple[Diagnostic, ..
 
 
 def are_current(built: Iterable[Built]) -> bool:
-    """Return whether the files that filters were built from are still what was read."""
+    """Return True if the files that filters were built from are unchanged."""
     read = {pair for one in built if not one.policy.in_memory for pair in one.policy.sources}
     read |= {(p.file, p.sha256) for one in built if (p := one.objective.profile)}
     return are_unchanged(read)
 
 
 def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
-    """Return whether files are still those that were ``read``, given with their sha256.
+    """Return True if files still have the sha256 that they were ``read`` with.
 
-    What is no regular file, such as a pipe, cannot be read again, and counts as it was.
+    Anything but a regular file, such as a pipe, cannot be read again, and counts as unchanged.
     """
     try:
         return all(
@@ -254,12 +254,14 @@ def _read(
 
 
 def not_for(name: str, policy: ResolvedPolicy, abis: Sequence[Abi]) -> InputError:
-    """Return that a policy is not for ``abis``, and what to write if it is for what these start."""
+    """Return the error for a policy that is not for ``abis``, with what to write instead."""
     names = ", ".join(abi.name for abi in abis)
     text = f"{name}: not for {names}: its arches leave that out"
-    beside = [abi.name for abi in policy.arches if len(abis) == 1 and abi.name in abis[0].siblings]
-    if beside:
-        programs = ", ".join(beside)
+    siblings = [
+        abi.name for abi in policy.arches if len(abis) == 1 and abi.name in abis[0].siblings
+    ]
+    if siblings:
+        programs = ", ".join(siblings)
         text += (
             f"; for programs of {programs} that one of {names} starts, write "
             f"arches: [{names}] and compat_arches: [{programs}]"
@@ -274,12 +276,12 @@ def _compile(
     options: BuildOptions,
     progress: Callable[[int, int], None] | None,
 ) -> list[list[CompiledProgram | SeccompgenError]]:
-    """Return, for each policy, what became of the program for each of its ABIs."""
+    """Return, for each policy, the program or the error for each of its ABIs."""
     cache = _cache(options, tables, objective)
     results: dict[_Job, CompiledProgram | SeccompgenError] = {}
     for i, item in enumerate(read):
-        kept = cache.load(item.policy, item.arches) if cache else {}
-        for abi, program in kept.items():
+        cached = cache.load(item.policy, item.arches) if cache else {}
+        for abi, program in cached.items():
             if not kernel_objections(program.instructions):
                 results[i, abi] = program
     jobs = [(i, abi) for i, item in enumerate(read) for abi in item.arches]
@@ -295,7 +297,7 @@ def _compile(
                 if progress:
                     progress(len(results), len(jobs))
     finally:
-        # What was made before a Ctrl-C needs not be made again.
+        # After a Ctrl-C, what was compiled is not compiled again.
         if cache and any(made):
             cache.save(zip((item.policy for item in read), made, strict=True))
     return [[results[i, abi] for abi in item.arches] for i, item in enumerate(read)]
@@ -346,8 +348,8 @@ def proved_program(
         text = difference_text(found, ("policy", "program"), abi, tables)
         raise AnswerNo(
             Diagnostic(
-                f"seccompgen made a wrong program for {abi.name}, and does not write it: {text}; "
-                "please report this, with the policy",
+                f"seccompgen compiled a wrong program for {abi.name}, and does not write it: "
+                f"{text}; please report this, with the policy",
                 meaning(policy, abi, tables).case(found.call).origin.position,
             )
         )

@@ -92,7 +92,7 @@ class ProgramCache:
 
 
 _ROOTS = ("seccompgen.pipeline.proved", "seccompgen.pipeline.cache")
-"""Files that decide a program, and that keep it."""
+"""The modules that decide a program, and that cache it."""
 
 
 def deciding_files(package: Path) -> list[Path]:
@@ -115,7 +115,7 @@ def _fingerprint() -> str:
 
 
 def _numpy_release() -> bytes:
-    """Return what says which release numpy is: its file, for numpy itself takes long to import.
+    """Return the file that has numpy's version: numpy itself takes long to import.
 
     `importlib.metadata` knows, too, but brings the parser of e-mail along.
     """
@@ -134,7 +134,7 @@ def _placed(position: Position, files: Mapping[str, str]) -> Position:
 
 
 def _placeless(policy: ResolvedPolicy) -> ResolvedPolicy:
-    """Return what of a policy decides its programs, with its files by number."""
+    """Return the parts of a policy that decide its programs, with its files by number."""
     files = _numbers(policy)
 
     def origin(one: Origin) -> Origin:
@@ -184,7 +184,7 @@ def _entry(program: CompiledProgram, files: Mapping[str, str]) -> bytes:
 
 
 def _read(place: int, name: str, policy: ResolvedPolicy, abi: Abi) -> CompiledProgram | None:
-    """Return the program in entry ``name``, or None if there is none or it is damaged."""
+    """Return the program in entry ``name``, or None if it is missing or damaged."""
     try:
         data = read_entry(place, name)
         if data is None:
@@ -212,7 +212,7 @@ def _read(place: int, name: str, policy: ResolvedPolicy, abi: Abi) -> CompiledPr
 
 
 def cache_directory() -> Path | None:
-    """Return where downloads and programs are kept (XDG), or None without a home."""
+    """Return the directory of cached downloads and programs (XDG), or None without a home."""
     base = os.environ.get("XDG_CACHE_HOME") or ""
     if Path(base).is_absolute():
         return Path(base) / "seccompgen"

@@ -1,4 +1,4 @@
-"""A depfile: what a build read, in the part of Makefile syntax that make and ninja both read."""
+"""A depfile: the files that a build read, in the Makefile syntax that make and ninja share."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\\*?\[\]%;|=&<>]|^~|\)$")
-"""Characters that cannot stand in a name so that make and ninja read the same."""
+"""Characters in names that make and ninja read differently."""
 
 
 def depfile(outputs: Iterable[Path], read: Iterable[Path]) -> bytes:
     """Return the rule ``outputs: read``, then a rule without a recipe for each file that was read.
 
-    The latter let make go on if a file is gone (as gcc's -MP does). Paths below the current
+    The latter let make continue if a file is gone (as gcc's -MP does). Paths below the current
     directory are relative to it, as build files have them. Raises InputError for each name that
     cannot be written so that make and ninja both read it.
     """
     targets, inputs = _names(outputs), _names(read)
     problems = [
         Diagnostic(
-            f"{found.group()!r} in this name is more than a name to make: rename it, "
-            "or build it without --depfile",
+            f"make gives {found.group()!r} in a name a meaning of its own: rename the file, "
+            "or build without --depfile",
             Position(name),
         )
         for name in (*targets, *inputs)

@@ -1,4 +1,4 @@
-"""The files to write of filters, in every form; and how they are written."""
+"""The files of filters in every format, and how they are written."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.project import Project
 
 FORMATS = (*languages.NAMES, *WRITABLE)
-"""The forms in which filters can be written: see `filter_files`."""
+"""The formats of `filter_files`."""
 
 
 def filter_files(
@@ -81,9 +81,9 @@ def filter_files(
 
 
 def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, bytes]:
-    """Return what lies in ``directory`` beside filters that have these flags.
+    """Return the runtime, next to filters with these flags in ``directory``.
 
-    That is the runtime, and where one of them makes a listener, what its supervisor needs.
+    If a filter makes a listener, the supervisor's module is among it.
     """
     from seccompgen.languages.python import render_runtime  # noqa: PLC0415 - jinja2
 
@@ -114,14 +114,14 @@ def fits(abi: Abi, form: str) -> bool:
 def left_out(programs: Iterable[CompiledProgram], form: str, file: str) -> tuple[Diagnostic, ...]:
     """Return a note of the programs of ``file`` that ``form`` cannot hold."""
     names = [program.abi.name for program in programs if not fits(program.abi, form)]
-    text = f"{form} has nothing for {', '.join(names)}, so that these are left out"
+    text = f"{form} has nothing for {', '.join(names)}, so these are left out"
     return (Diagnostic(text, Position(file), Problem.ABI_LEFT_OUT),) if names else ()
 
 
 def read_files(
     built: Iterable[Built], tables: Path | None = None, project: Project | None = None
 ) -> list[Path]:
-    """Return all that decides what was built: what was read, and seccompgen's own files.
+    """Return all files that decide the outputs: the inputs, and seccompgen's own files.
 
     ``tables`` is the directory of the tables, None for those that are part of seccompgen. Of a
     ``project``, the directory of policies is there as well, since a new file in it is a policy.
@@ -148,7 +148,7 @@ class Compiled(NamedTuple):
     project: Project | None = None
 
     def outputs(self) -> Outputs:
-        """Return what is to be written, beside what is there now.
+        """Return the files to write, compared with those that are there.
 
         Raises InputError if a file is in the way that seccompgen did not generate.
         """
@@ -158,11 +158,11 @@ class Compiled(NamedTuple):
         return Outputs(self.files, orphaned_sources(self.files, self.directory))
 
     def is_current(self) -> bool:
-        """Return whether what it was made from is still the same."""
+        """Return True if its inputs are unchanged."""
         if self.project:
             from seccompgen.pipeline.project import read_project  # noqa: PLC0415
 
-            # A report-only filter has the policy of the one beside it.
+            # A report-only filter shares its policy with the enforced one.
             main = list(dict.fromkeys(Path(one.policy.file) for one in self.built))
             now = read_project(self.project.pyproject)
             now = now and replace(now, outside=self.project.outside)
@@ -175,10 +175,10 @@ class Made(Protocol):
     """Compiled filters, and the files to write of them."""
 
     def outputs(self) -> Outputs:
-        """Return what is to be written, beside what is there now."""
+        """Return the files to write, compared with those that are there."""
 
     def is_current(self) -> bool:
-        """Return whether what it was made from is still the same."""
+        """Return True if its inputs are unchanged."""
 
 
 _Made = TypeVar("_Made", bound=Made)
@@ -187,10 +187,9 @@ _Made = TypeVar("_Made", bound=Made)
 def put(make: Callable[[], _Made], place: Path) -> tuple[_Made, list[Path]]:
     """Write what ``make`` compiles; return it, and the files that changed.
 
-    ``place`` is locked (`outputs.exclusive`) only while files are replaced. Runs that compiled at
-    the same time replace them one after the other, so the last must not have read what an earlier
-    one found changed: under the lock, what was read is looked at again, and compiled anew if it is
-    another by then.
+    ``place`` is locked (`outputs.exclusive`) only while files are replaced. Another run may have
+    replaced them since this one read its inputs. So under the lock the inputs are compared, and
+    compiled again if they have changed.
     """
     while True:
         compiled = make()
@@ -200,6 +199,6 @@ def put(make: Callable[[], _Made], place: Path) -> tuple[_Made, list[Path]]:
 
 
 def require_writable(directory: Path) -> None:
-    """Raise OutsideError if ``directory`` exists and is none."""
+    """Raise OutsideError if ``directory`` exists and is no directory."""
     if directory.exists() and not directory.is_dir():
         raise OutsideError(f"{directory} is not a directory")

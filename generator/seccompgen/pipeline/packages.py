@@ -26,19 +26,19 @@ _PROGRAM_NAMES = frozenset(f"_{name}.py" for name in ABIS)
 
 
 def holds_program(path: Path) -> bool:
-    """Return whether ``path`` is named as the module of a program for an ABI is."""
+    """Return True if ``path`` is named as the module of a program for an ABI is."""
     return path.name in _PROGRAM_NAMES
 
 
 def is_filter_package(path: Path) -> bool:
-    """Return whether the directory ``path`` is a filter, or what somebody left of one."""
+    """Return True if the directory ``path`` is a filter, or what somebody left of one."""
     return any((path / name).is_file() for name in _PROGRAM_NAMES) or bool(
         _banner_lines(path / INIT_NAME, b"#   proved ")
     )
 
 
-def beside_package(package: Path) -> Path:
-    """Return the module of the same name, which nobody can import beside ``package``."""
+def shadowed_module(package: Path) -> Path:
+    """Return the module of the same name, which ``package`` hides from imports."""
     return package.with_name(f"{package.name}.py")
 
 
@@ -53,15 +53,17 @@ def in_package(package: Path) -> list[Path]:
 
 
 def orphaned_filters(output: Path, files: Iterable[Path]) -> frozenset[Path]:
-    """Return what lies in a project's filter package ``output`` and nothing makes any more.
+    """Return the generated files in a project's ``output`` that nothing generates any more.
 
-    Filters that were made of several have no policy, and are left alone.
+    Combined filters have no policy, and are left alone.
     """
     packages = [path for path in output.glob("*") if is_filter_package(path)]
-    kept = [path for path in packages if _banner_lines(path / INIT_NAME, b"#   made ")]
+    combined = [path for path in packages if _banner_lines(path / INIT_NAME, b"#   made ")]
     inside = (path for package in packages for path in package.glob("*.py"))
     found = {path for path in (*output.glob("*.py"), *inside) if is_ours(path)}
-    found -= {path for path in found if path.parent in kept or _banner_lines(path, b"#   made ")}
+    found -= {
+        path for path in found if path.parent in combined or _banner_lines(path, b"#   made ")
+    }
     return frozenset(found) - set(files)
 
 
@@ -78,7 +80,7 @@ def orphaned_sources(files: Mapping[Path, bytes], directory: Path) -> frozenset[
         if package != directory
         for path in package.glob(f"*{suffix}")
     ]
-    there += map(beside_package, filter_packages(files))
+    there += map(shadowed_module, filter_packages(files))
     return frozenset(path for path in there if is_ours(path)) - files.keys()
 
 
@@ -98,7 +100,7 @@ def heads(paths: Iterable[Path]) -> list[Path]:
 
 
 def summary(written: Iterable[Path]) -> list[str]:
-    """Say what was written and removed, a line a file; a filter package is one line, too."""
+    """Return a line for each file or filter package that was written or removed."""
     written = list(written)
     packages = filter_packages(written)
     lines: dict[str, int] = {}
@@ -117,7 +119,7 @@ def refuse_to_overwrite(files: Mapping[Path, bytes]) -> None:
     """
     there = {path for path, data in files.items() if has_banner(data)}
     for package in filter_packages(files):
-        there |= {*package.glob("*.py"), beside_package(package)}
+        there |= {*package.glob("*.py"), shadowed_module(package)}
     foreign = [path for path in sorted(there) if path.is_file() and not is_ours(path)]
     foreign = [path for path in foreign if path.stat().st_size]
     if foreign:
@@ -126,8 +128,8 @@ def refuse_to_overwrite(files: Mapping[Path, bytes]) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether seccompgen generated the source file ``path``."""
-    # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
+    """Return True if seccompgen generated the source file ``path``."""
+    # Editors leave dangling links next to the files that they edit.
     return path.is_file() and has_banner(read_start(path, _LONGEST_BANNER))
 
 

@@ -30,16 +30,16 @@ START_UP = 0.3
 """Seconds that starting processes costs: less work than that is done faster without."""
 
 _LONGER = 3
-"""So many times as long as the next jobs the first one takes, but for the start."""
+"""The first job takes so many times as long as the next ones, besides the start."""
 
 _NEW_OBJECTS = 300_000
-"""So many new objects are waited for, during a job, before garbage in cycles is looked for.
+"""New objects during a job until garbage in cycles is collected.
 
-Compiling keeps most of what it makes; to look every 700 objects takes a tenth of the time.
+Compiling keeps most of its objects; collecting every 700 takes a tenth of the time.
 """
 
 _LEARNING = -1
-"""In place of a job's index: the worker is starting up."""
+"""A job's index while the worker starts up."""
 
 _S = TypeVar("_S")
 _J = TypeVar("_J")
@@ -199,10 +199,10 @@ def _unordered(
 
 
 def _serve(connection: Connection[Any, Any]) -> None:
-    """Be a worker: learn the task, say so, then answer jobs until the parent goes away."""
+    """Run a worker: receive the task, confirm it, then answer jobs until the parent ends."""
     gc.set_threshold(_NEW_OBJECTS)
     forgo_threads()
-    # The pipe tells that as well, but only between two jobs, and a job may be long.
+    # The pipe shows that as well, but only between two jobs, and a job may be long.
     threading.Thread(target=_follow_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):
         work, shared = connection.recv()

@@ -1,4 +1,4 @@
-"""A checkout or project that uses seccompgen: where its pyproject.toml says things are."""
+"""A project that uses seccompgen: the settings in its pyproject.toml."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Project:
     ``linux`` is the pinned tag, ``policies`` the directory of policy files, ``output`` the
     package that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``,
     a file or None, make the objective of every filter (`objective.Objective`). ``committed`` means
-    that the package is under version control, so that who builds a wheel is not to change it.
-    With ``report_only`` each filter has its report-only one beside it.
-    ``outside`` are directories beside its own in which it may name files; a command line says it.
+    that the package is under version control, so building a wheel must not change it.
+    With ``report_only`` each filter has a report-only one as well.
+    ``outside`` are further directories in which it may name files, from the command line.
     """
 
     pyproject: Path
@@ -54,7 +54,7 @@ class Project:
 
     @property
     def kernel(self) -> Path:
-        """Where seccompgen's own checkout keeps the lock and the matrix."""
+        """The directory of lock and matrix in seccompgen's own checkout."""
         return self.root / "generator" / "seccompgen" / "kernel"
 
     def policy_files(self) -> list[Path]:
@@ -104,7 +104,7 @@ def find_project(start: Path, outside: tuple[Path, ...] = ()) -> Project | None:
 
 
 def read_project(pyproject: Path) -> Project | None:
-    """Return what ``pyproject`` says, or None if it does not name us; InputError if it is wrong."""
+    """Return the project of ``pyproject``, or None without our section; InputError for errors."""
     content = read_input(pyproject)
     data = parse_toml(decode_text(content, str(pyproject)), str(pyproject))
     tool = data.get("tool")
@@ -136,7 +136,7 @@ def read_project(pyproject: Path) -> Project | None:
 
 
 def _problem(key: str, value: object) -> str:
-    """Return what is wrong with a key of our section, or an empty string."""
+    """Return the fault of a key in our section, or an empty string."""
     if key not in _KEYS:
         return f"unknown key {key!r}{did_you_mean(key, _KEYS)}"
     if key in _TEXTS and not isinstance(value, str):
@@ -150,7 +150,7 @@ def _problem(key: str, value: object) -> str:
 
 
 def _position(pyproject: Path, content: bytes, key: str) -> Position:
-    """Return where ``key`` of our section stands, as far as a plain spelling of it is found."""
+    """Return the position of ``key`` in our section, if it is spelled plainly."""
     section = _SECTION.search(content)
     spelling = re.compile(rb"^[ \t]*[\"']?(?P<key>%s)[\"']?[ \t]*=" % re.escape(key.encode()), re.M)
     found = spelling.search(content, *section.span("body")) if section else None

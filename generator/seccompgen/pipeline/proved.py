@@ -1,7 +1,7 @@
 """Compile a program and compare it with its policy: all that decides a program is imported here.
 
-The cache takes the files of these imports for the compiler (`cache.deciding_files`), so nothing of
-how results are told, or written, belongs here.
+The cache takes the files of these imports for the compiler (`cache.deciding_files`), so nothing
+that prints or writes results belongs here.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def compile_proved(
     policy: ResolvedPolicy, abi: Abi, tables: Tables, objective: Objective
 ) -> tuple[CompiledProgram, Difference | None]:
-    """Return the program of ``policy`` for ``abi``, and where it is not what the policy means.
+    """Return the program of ``policy`` for ``abi``, and a call that it answers wrongly.
 
-    The second is None for a proved program, and for one that the kernel would not take, of which
-    `verify.kernel_objections` tells. A program that cannot be proved is replaced by one that tests
-    rule after rule. Raises what `compile_policy` and `prove` raise.
+    The second is None for a proved program, and for one with `verify.kernel_objections`. A program
+    that cannot be proved is replaced by one that tests rule after rule. Raises the errors of
+    `compile_policy` and `prove`.
     """
     program = compile_policy(policy, abi, tables, objective)
     if kernel_objections(program.instructions):

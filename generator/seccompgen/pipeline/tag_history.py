@@ -21,7 +21,7 @@ _WRITE = "such as v5.10.., v5.10..v6.1 or v5.10,v6.1"
 
 @dataclass(frozen=True, slots=True)
 class HistoryRead:
-    """The mainline tags whose tables were read, and what they contradict.
+    """The mainline tags whose tables were read, and the conflicts with what is known.
 
     ``changed`` is the number of first releases, each of a call on an ABI, that are others now.
     """
@@ -79,11 +79,11 @@ def with_history(
     read: list[Tables] = []
     for tag in tags:
 
-        def tell(done: int, total: int, before: int = len(read)) -> None:
+        def report(done: int, total: int, before: int = len(read)) -> None:
             if progress:
                 progress(before * total + done, len(tags) * total)
 
-        files = fetch(source, tag, NUMBER_CANDIDATES, progress=tell, cache=cache_directory())
+        files = fetch(source, tag, NUMBER_CANDIDATES, progress=report, cache=cache_directory())
         read.append(parse_numbers(tag, files))
     known = tables.facts.since
     since, conflicts = rewrite(known, read)

@@ -1,4 +1,4 @@
-"""The description in every kind of filter module: where it comes from, what it answers."""
+"""The description of a filter in its module: where the filter comes from, what it answers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ WIDTH = 96
 
 
 class About(NamedTuple):
-    """The description in one module.
+    """The description of a filter in its module.
 
-    ``sources`` are (what it is, name, sha256), ``made`` what is made of several; ``redo`` is the
-    command that makes it again; ``answers`` tells what the filter does. With ``single_file`` the
-    runtime is part of it.
+    ``sources`` are (kind, name, sha256). ``made`` says how several are combined; ``redo`` is the
+    command that makes it again; ``answers`` is a table of what the filter does. With
+    ``single_file`` the runtime is part of the module.
     """
 
     sources: Sequence[tuple[str, str, str]]
@@ -48,13 +48,13 @@ class About(NamedTuple):
 
     @property
     def settings(self) -> str:
-        """The way in which it is installed, in words."""
+        """How the filter is installed, in words."""
         settings = Settings(self.flags, self.no_new_privs, report_only=self.report_only)
         return settings_text(settings)
 
 
 def settings_text(settings: Settings) -> str:
-    """Return the way in which a filter is installed, in words."""
+    """Return how a filter is installed, in words."""
     flags = settings.flags.names
     leaves = "leaves no_new_privs as it is"
     parts = ["sets no_new_privs" if settings.no_new_privs else leaves]
@@ -113,7 +113,7 @@ def about_policy(
 
 
 def banner(about: About, programs: Sequence[CompiledProgram], tables: Tables) -> dict[str, object]:
-    """Return what the template ``banner.j2`` prints, but for the sign that starts a comment."""
+    """Return the context of the template ``banner.j2``, except the sign that starts a comment."""
     return {
         "sources": [(kind, printable(name), sha256) for kind, name, sha256 in about.sources],
         "made": about.made,
@@ -144,7 +144,7 @@ def _profile_file(objective: Objective) -> str:
 
 
 def _goal(objective: Objective) -> str:
-    """Say what is not as it is by default; the profile has a line of its own."""
+    """Return the choices that are not the default ones; the profile has a line of its own."""
     parts = []
     if objective.optimize is not DEFAULT_OBJECTIVE.optimize:
         parts.append(f"optimized for {objective.optimize.value}")
@@ -154,7 +154,7 @@ def _goal(objective: Objective) -> str:
 
 
 def _options(objective: Objective) -> str:
-    """Return what asks ``seccompgen build`` for ``objective``, as a shell reads it."""
+    """Return the options of ``seccompgen build`` for ``objective``, quoted for a shell."""
     options = []
     if objective.optimize is not DEFAULT_OBJECTIVE.optimize:
         options += ["--optimize", objective.optimize.value]
@@ -170,14 +170,14 @@ def _words(options: Iterable[str]) -> str:
 
 
 def _answers(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> str:
-    """Return the table that tells a reviewer what the filter does, an answer a row."""
+    """Return a table of what the filter does, one row per answer."""
     rows = list(_rule_rows(policy, tables, plain=plain))
-    told_apart = policy.unknown_action != policy.default_action
-    if told_apart and policy.kernel:
+    distinct = policy.unknown_action != policy.default_action
+    if distinct and policy.kernel:
         newer = f"other calls that are newer than Linux {policy.kernel}, and numbers of no call"
         rows.append((str(policy.unknown_action), newer))
     rows.append((str(policy.default_action), "every other system call"))
-    if told_apart and not policy.kernel:
+    if distinct and not policy.kernel:
         rows.append((str(policy.unknown_action), f"numbers that Linux {tables.tag} does not name"))
     others = "calls through any other ABI of the kernel"
     if policy.compat_arches:

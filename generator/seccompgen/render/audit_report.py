@@ -1,4 +1,4 @@
-"""Refused calls of a log, as values and as text: which rule it was, and what would permit them."""
+"""Refused calls in a log, as values and as text: the deciding rule, and what would permit them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ _MOST_DEATHS = 10
 class ProposedChange:
     """The smallest change of a policy that permits a call.
 
-    ``patch`` is a unified diff of its ``files``, and ``words`` say what is done. ``note`` is what a
-    reader should know of it, ``findings`` what lint says of the changed policy that it did not
-    before.
+    ``patch`` is a unified diff of ``files``, ``words`` describe it, ``note`` has its risks.
+    ``findings`` are those that lint has of the changed policy only.
     """
 
     files: tuple[str, ...]
@@ -37,10 +36,10 @@ class ProposedChange:
 
 @dataclass(frozen=True, slots=True)
 class RefusedCall:
-    """A call through ``abi`` that records tell of, and what the filter has to do with it.
+    """A recorded call through ``abi``, and the filter's part in it.
 
-    ``recorded`` is the action that they tell, empty if they do not. ``cases`` are the answers of
-    the filter that can be meant; ``permitted`` are conditions on which it lets the call through.
+    ``recorded`` is the action in the records, if they have it. ``cases`` are the answers of the
+    filter that may have been given; ``permitted`` are conditions under which it permits the call.
     ``other`` says why another filter must have answered. ``unchanged`` says why no change is
     proposed. If ``only_logged``, the call was made: the filter was not in force, or report-only.
     """
@@ -71,8 +70,8 @@ class RefusedCall:
 class AuditReport:
     """The refused calls of a log, the most frequent first; ``records`` is how many there were.
 
-    ``deaths`` are lines that tell of a death by SIGSYS and of no call, ``unread`` records that
-    could not be understood. ``lost`` records are missing, as the log says itself.
+    ``deaths`` are lines about a death by SIGSYS that name no call. ``unread`` are records that
+    could not be parsed. ``lost`` counts the records that are missing, according to the log.
     """
 
     file: str
@@ -84,30 +83,27 @@ class AuditReport:
     lines: int
 
 
-def audit_text(told: AuditReport) -> Iterator[str]:
+def audit_text(report: AuditReport) -> Iterator[str]:
     """Yield the lines of a report."""
-    calls = len(told.calls)
-    yield (
-        f"{told.file}: {many(told.records, 'record')} of seccomp in {many(told.lines, 'line')}, "
-        f"{many(calls, 'call')}"
-    )
-    for one in told.calls:
+    records, calls = many(report.records, "record"), many(len(report.calls), "call")
+    yield f"{report.file}: {records} of seccomp in {many(report.lines, 'line')}, {calls}"
+    for one in report.calls:
         yield ""
         yield from call_text(one)
-    if told.deaths or told.unread or told.lost:
+    if report.deaths or report.unread or report.lost:
         yield ""
-    for place, text in told.deaths[:_MOST_DEATHS]:
-        yield f"{place}: SIGSYS ended a process, and nothing here tells for which call: {text}"
-    if len(told.deaths) > _MOST_DEATHS:
-        more = many(len(told.deaths) - _MOST_DEATHS, "line")
-        yield f"and {more} more about SIGSYS and about no call"
-    if told.unread:
-        yield f"{many(len(told.unread), 'record')} could not be understood:"
-        yield from (f"  {one}" for one in told.unread[:_MOST_DEATHS])
-        if len(told.unread) > _MOST_DEATHS:
-            yield f"  and {len(told.unread) - _MOST_DEATHS} more"
-    if told.lost:
-        yield f"{many(told.lost, 'record')} more were lost, as the log says itself"
+    for place, text in report.deaths[:_MOST_DEATHS]:
+        yield f"{place}: SIGSYS ended a process, and the log does not name the call: {text}"
+    if len(report.deaths) > _MOST_DEATHS:
+        more = many(len(report.deaths) - _MOST_DEATHS, "line")
+        yield f"and {more} more about SIGSYS that name no call"
+    if report.unread:
+        yield f"{many(len(report.unread), 'record')} could not be parsed:"
+        yield from (f"  {one}" for one in report.unread[:_MOST_DEATHS])
+        if len(report.unread) > _MOST_DEATHS:
+            yield f"  and {len(report.unread) - _MOST_DEATHS} more"
+    if report.lost:
+        yield f"{many(report.lost, 'record')} more were lost, according to the log"
 
 
 def call_text(one: RefusedCall) -> Iterator[str]:
@@ -133,7 +129,7 @@ def call_text(one: RefusedCall) -> Iterator[str]:
 
 
 def _possible(one: RefusedCall) -> Iterator[str]:
-    """Yield which rules can have answered, where arguments decide, which no record tells."""
+    """Yield the rules that may have answered: it depends on arguments that no record shows."""
     rules = list(dict.fromkeys(case.rule for case in one.cases))
     missing = f"the record does not show {listed(one.open) or 'the arguments'}"
     if len(rules) == 1:
@@ -171,16 +167,16 @@ def _seen(one: RefusedCall) -> str:
     return text
 
 
-def audit_json(told: AuditReport) -> dict[str, Any]:
+def audit_json(report: AuditReport) -> dict[str, Any]:
     """Return a report as a value for JSON."""
     return {
-        "file": told.file,
-        "lines": told.lines,
-        "records": told.records,
-        "calls": [call_json(one) for one in told.calls],
-        "deaths": [{"line": place.line, "text": text} for place, text in told.deaths],
-        "unread": list(told.unread),
-        "lost": told.lost,
+        "file": report.file,
+        "lines": report.lines,
+        "records": report.records,
+        "calls": [call_json(one) for one in report.calls],
+        "deaths": [{"line": place.line, "text": text} for place, text in report.deaths],
+        "unread": list(report.unread),
+        "lost": report.lost,
     }
 
 

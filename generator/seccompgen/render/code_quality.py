@@ -1,4 +1,4 @@
-"""Write findings as a Code Quality report, which GitLab shows beside the lines of a change."""
+"""Write findings as a Code Quality report, which GitLab shows next to the lines of a change."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The decision tree of a program: its questions in reading order, with where each answer leads.
+"""The decision tree of a program: its questions in reading order, and where their answers lead.
 
-A row is a conditional jump with the loads before it, so each jump has one row, however many ways
-lead there. Where one way of a question leads to an answer, the other goes on below, as in a list of
-cases; where both go on, the shorter one is indented.
+A row is a conditional jump with the loads before it. A jump has one row, even if several others
+lead to it. If one branch of a question ends in an answer, the other continues below, as in a list
+of cases. If both continue, the shorter one is indented.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ _SIGNS = {JMP_JEQ_K: "==", JMP_JGT_K: ">", JMP_JGE_K: ">=", JMP_JSET_K: "&"}
 
 
 class BranchTarget(NamedTuple):
-    """Where a way leads: to the answer ``text``, the SECCOMP_RET value ``ret``, or to row ``row``.
+    """The target of a branch: the answer ``text``, a SECCOMP_RET value ``ret``, or row ``row``.
 
-    ``again`` is True for a row that stands elsewhere, since another way leads there as well. Both
-    numbers are None for an answer that is computed.
+    ``again`` is True for a row that is drawn elsewhere, because another branch leads there as well.
+    Both numbers are None for a computed answer.
     """
 
     text: str = ""
@@ -60,11 +60,11 @@ class BranchTarget(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TreeRow:
-    """A question: instruction ``at`` asks it, and ``yes`` and ``no`` say where it leads.
+    """A question, asked by instruction ``at``, and the targets of its two branches.
 
-    ``parent`` is the row that leads here, by its way ``via``; of the first row there is none.
-    ``calls`` are those that can come here. ``rules`` are the places in the policy that it comes
-    from. From here on ``cost`` instructions run, this one included.
+    ``parent`` is the row that leads here, by its branch ``via``; None for the first row. ``calls``
+    are those that can come here. ``rules`` are positions in the policy. From here on ``cost``
+    instructions run, this one included.
     """
 
     at: int
@@ -80,7 +80,7 @@ class TreeRow:
 
 
 class _Node(NamedTuple):
-    """Where a jump is drawn: below the jump ``parent``, on its way ``via``, ``depth`` deep."""
+    """The position of a jump: below the jump ``parent``, on its branch ``via``, ``depth`` deep."""
 
     parent: int | None
     via: str
@@ -88,7 +88,7 @@ class _Node(NamedTuple):
 
 
 def decision_tree(program: Program, tables: Tables) -> tuple[TreeRow, ...]:
-    """Return the rows of a program that the kernel takes; none if it asks nothing."""
+    """Return the rows of a program that the kernel accepts; no rows if it asks nothing."""
     return _TreeBuilder(program, tables).rows()
 
 
@@ -98,11 +98,11 @@ class _TreeBuilder(Listing):
         self._costs: dict[int, Executed] = {}
         self._sizes: dict[int, int] = {}
         for i in range(len(program.instructions) - 1, -1, -1):  # jumps lead forward
-            ways = self._successors(i)
-            costs = [self._costs[way] for way in ways] or [Executed(0, 0)]
+            successors = self._successors(i)
+            costs = [self._costs[each] for each in successors] or [Executed(0, 0)]
             least, most = min(one.least for one in costs), max(one.most for one in costs)
             self._costs[i] = Executed(least + 1, most + 1)
-            self._sizes[i] = (len(ways) == 2) + sum(self._sizes[way] for way in ways)
+            self._sizes[i] = (len(successors) == 2) + sum(self._sizes[each] for each in successors)
 
     def rows(self) -> tuple[TreeRow, ...]:
         first = self._decides(0)
@@ -115,7 +115,7 @@ class _TreeBuilder(Listing):
             if at in placed:
                 continue
             placed[at] = place
-            inner = [one for one in self._ways(at) if not self._is_answer(one[1])]
+            inner = [one for one in self._branches(at) if not self._is_answer(one[1])]
             inner = [one for one in inner if one[1] not in placed]
             inner.sort(key=lambda one: -self._sizes[one[1]])
             for n, (via, to) in enumerate(inner):
@@ -129,7 +129,7 @@ class _TreeBuilder(Listing):
             self._answer(to)
             if self._is_answer(to)
             else BranchTarget(row=numbers[to], again=placed[to][:2] != (at, via))
-            for via, to in self._ways(at)
+            for via, to in self._branches(at)
         )
         return TreeRow(
             at,
@@ -148,12 +148,12 @@ class _TreeBuilder(Listing):
 
     def _decides(self, at: int) -> int:
         """Return the first instruction from ``at`` on that is a conditional jump or an answer."""
-        while len(ways := self._successors(at)) == 1:
-            (at,) = ways
+        while len(successors := self._successors(at)) == 1:
+            (at,) = successors
         return at
 
-    def _ways(self, at: int) -> tuple[tuple[str, int], tuple[str, int]]:
-        """Return where a conditional jump leads, by either way."""
+    def _branches(self, at: int) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Return the branches of a conditional jump, each with its target."""
         true, false = map(self._decides, self._successors(at))
         return ("yes", true), ("no", false)
 
@@ -182,7 +182,7 @@ class _TreeBuilder(Listing):
             number, _, name = self._operand(at, one.k).partition(" ")
             if one.code == JMP_JEQ_K and name:
                 return f"{name} (nr {sign} {number})"
-            # A set of bits is none of a call's number, but for the one that says x32.
+            # Bits of a number name no call, except the one that means x32.
             name = "x32" if one.code == JMP_JSET_K and one.k == X32_SYSCALL_BIT else name
             known = name and (one.code != JMP_JSET_K or name == "x32")
             return f"nr {sign} {number}" + (f" ({name})" if known else "")

@@ -1,7 +1,7 @@
 """Write how filters differ for a comment on a pull request: tables, folded up where they are long.
 
-Nothing that a policy or a path says leaves its place: it stands in ``<code>``, where nobody is
-mentioned, and every character that Markdown or HTML could take for more than text is an entity.
+The text of policies and paths cannot become markup: it is in ``<code>``, where nobody is mentioned,
+and each character that Markdown or HTML could interpret is an entity.
 """
 
 from __future__ import annotations

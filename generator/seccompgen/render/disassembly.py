@@ -1,7 +1,7 @@
 """Write programs as text that `filters.assembly` reads back to the same bytes.
 
-It is a listing in which every jump names the very instruction that it leads to, by a label. What is
-behind a semicolon is for people: names of calls, and the rules that instructions come from.
+It is a listing in which every jump names its target by a label. Comments follow a semicolon: names
+of calls, and the rules that instructions come from.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _origin(origins: Sequence[Origin]) -> str:
 
 
 class _Disassembly(Listing):
-    """A listing whose labels are unique, and whose jumps name where they lead themselves."""
+    """A listing with unique labels; each jump names its own target."""
 
     def __init__(self, instructions: Sequence[Instruction], abi: Abi, tables: Tables) -> None:
         super().__init__(instructions, abi, tables)
@@ -66,7 +66,7 @@ class _Disassembly(Listing):
             self.labels[target] = label
 
     def assembly(self, i: int) -> tuple[str, str]:
-        """Return instruction ``i`` as assembly, and what it is about in words."""
+        """Return instruction ``i`` as assembly, and a comment."""
         one = self._instructions[i]
         code, k = one.code, one.k
         if code in JUMPS:
@@ -113,7 +113,7 @@ class _Disassembly(Listing):
         return f"{text:28} {ways}" if ways else text
 
     def _ways(self, i: int) -> str:
-        """Name where a jump leads; what is not named is the next instruction."""
+        """Return the targets of a jump by label, except the next instruction."""
         one = self._instructions[i]
         true, false = self._targets(i)
         ways = []

@@ -1,7 +1,7 @@
-"""A filter's answer to one call, as values and as text: action, rule, way through the program.
+"""A filter's answer to one call, as values and as text: action, rule, path through the program.
 
-ABIs that answer alike are one group. What depends on arguments that were left out is told in
-cases, each with its condition and an example.
+ABIs with the same answer form a group. If the answer depends on arguments that were left out, there
+is a case for each answer, with its condition and an example.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_OPEN = 3
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An instruction that runs: its index and text; ``taken`` tells how a test comes out.
+    """An instruction that runs: its index and text; ``taken`` is the outcome of a test.
 
     ``head`` names the block that begins here, with the lines of the policy that it comes from.
     """
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ProgramRun:
-    """The way of a call through the program for ABI ``program``, which has ``length`` instructions.
+    """The path of a call through the program for ABI ``program``, of ``length`` instructions.
 
     ``bitmap`` is True where the kernel answers the call by its bitmap and runs nothing, False where
     it runs the program each time, None on ABIs that have no bitmap.
@@ -59,7 +59,7 @@ class AnswerCase:
     """One answer to a call, and when it is given: ``condition`` in names, empty for always.
 
     ``otherwise`` is True for the answer to whatever the other cases leave, whose condition may be
-    too intricate to be told. ``call`` is an example, which ``example`` is in names.
+    too intricate to write. ``call`` is an example, ``example`` the same in names.
     """
 
     action: str
@@ -77,8 +77,8 @@ class ExplainedCall:
 
     ``title`` is the call as it was asked for, ``name`` empty for a number that is no call's. There
     is one case, or several if the answer depends on arguments that were left out; none where
-    ``unlisted`` says why they cannot be told. ``open`` are the arguments that were left out, which
-    are not all if some are ``given``.
+    ``unlisted`` says why they cannot be listed. ``open`` are the arguments that were left out; some
+    others may be ``given``.
     """
 
     abi: str
@@ -101,7 +101,7 @@ class ExplainedCall:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedGroup:
-    """ABIs that answer a call alike; ``runs`` are the programs' ways for each case of the first."""
+    """ABIs with the same answer; ``runs`` are the paths of each case in the first program."""
 
     calls: tuple[ExplainedCall, ...]
     runs: tuple[ProgramRun, ...] = ()
@@ -111,7 +111,7 @@ class ExplainedGroup:
 class Explanation:
     """The answers of the filter in ``file`` to a call.
 
-    ``lacks`` says why the call cannot be made, with the ABIs of which that is true.
+    ``lacks`` are reasons why the call cannot be made, each with its ABIs.
     """
 
     file: str
@@ -120,19 +120,19 @@ class Explanation:
     lacks: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def explanation_text(told: Explanation) -> Iterator[str]:
+def explanation_text(explanation: Explanation) -> Iterator[str]:
     """Yield the lines of an explanation."""
-    for n, group in enumerate(told.groups):
+    for n, group in enumerate(explanation.groups):
         if n:
             yield ""
-        yield from _group_lines(group, told)
-    for n, (reason, _) in enumerate(told.lacks):
-        if not n and told.groups:
+        yield from _group_lines(group, explanation)
+    for n, (reason, _) in enumerate(explanation.lacks):
+        if not n and explanation.groups:
             yield ""
         yield reason
 
 
-def _group_lines(group: ExplainedGroup, told: Explanation) -> Iterator[str]:
+def _group_lines(group: ExplainedGroup, explanation: Explanation) -> Iterator[str]:
     first = group.calls[0]
     where = _where(group.calls)
     if first.unlisted:
@@ -154,7 +154,7 @@ def _group_lines(group: ExplainedGroup, told: Explanation) -> Iterator[str]:
         if len(first.cases) > _MOST_CASES:
             yield f"  and {len(first.cases) - _MOST_CASES} cases more, which --json lists"
     if not first.name:
-        yield f"  Linux {told.tag} has no call of that number here"
+        yield f"  Linux {explanation.tag} has no call of that number here"
     for remark in first.remarks:
         yield f"  note: {remark}"
     if len(group.runs) == 1:
@@ -187,15 +187,20 @@ def _where(calls: Sequence[ExplainedCall]) -> str:
     return ", ".join(names)
 
 
-def explanation_json(told: Explanation) -> dict[str, Any]:
+def explanation_json(explanation: Explanation) -> dict[str, Any]:
     """Return an explanation as a value for JSON, one answer for each ABI."""
     answers = []
-    for group in told.groups:
+    for group in explanation.groups:
         for n, one in enumerate(group.calls):
             runs = group.runs if n == 0 else ()
             answers.append(_call_json(one, runs))
-    lacking = [{"reason": reason, "abis": list(abis)} for reason, abis in told.lacks]
-    return {"file": told.file, "tag": told.tag, "answers": answers, "lacking": lacking}
+    lacking = [{"reason": reason, "abis": list(abis)} for reason, abis in explanation.lacks]
+    return {
+        "file": explanation.file,
+        "tag": explanation.tag,
+        "answers": answers,
+        "lacking": lacking,
+    }
 
 
 def _call_json(one: ExplainedCall, runs: Sequence[ProgramRun]) -> dict[str, Any]:

@@ -32,14 +32,14 @@ _STYLES = {
 
 
 def source_line(finding: Finding, report: LintReport) -> str:
-    """Return the line of the policy at which a finding is, empty if that is not there."""
+    """Return the line of the policy that a finding is about, empty if there is none."""
     place = finding.position
     lines = report.texts.get(place.file, "").splitlines() if place else []
     return lines[place.line - 1] if place and 0 < place.line <= len(lines) else ""
 
 
 def end_column(finding: Finding, report: LintReport) -> int:
-    """Return the column after the last character of what a finding is about, 0 if unknown."""
+    """Return the column after the last character that a finding is about, 0 if unknown."""
     place = finding.position
     if place is None or not place.column:
         return 0
@@ -48,7 +48,7 @@ def end_column(finding: Finding, report: LintReport) -> int:
 
 
 def findings_text(shown: LintReport, tables: Tables) -> list[str]:
-    """Return the lines that tell a person of the findings: place, line, caret, call and fix."""
+    """Return the findings for people: position, line, caret, call and fix."""
     lines: list[str] = []
     for one in shown.findings:
         place = str(one.position or shown.file)
@@ -67,7 +67,7 @@ def findings_text(shown: LintReport, tables: Tables) -> list[str]:
 
 
 def finding_diagnostic(finding: Finding) -> Diagnostic:
-    """Return a finding as other diagnostics are told: in one line, with its fix."""
+    """Return a finding as a diagnostic: one line, with its fix."""
     text = f"{message_of(finding)} [{finding.kind.value}]; {finding.fix}"
     return Diagnostic(text, finding.position, finding.kind)
 

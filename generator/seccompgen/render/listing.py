@@ -4,7 +4,7 @@ Nothing is taken from the compiler's knowledge, so a listing cannot say what the
 the lines of the policy at the head of a call's block are the compiler's word.
 
 Targets are named after the calls that reach them, never by index, and a range of calls after its
-first: one added system call then changes the lines it touches, not every line.
+first. So one added system call changes only the lines that it touches.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ Intervals: TypeAlias = tuple[tuple[int, int], ...]
 
 
 def digits(k: int) -> str:
-    """Return a constant of an instruction as text: those below 10 need no base."""
+    """Return a constant of an instruction as text, below 10 in decimal."""
     return str(k) if k < 10 else f"{k:#x}"
 
 
 class ListingLine(NamedTuple):
     """An instruction as text; ``label`` names it where something jumps to it.
 
-    ``rules`` are the lines of the policy that the block of a call from there on comes from, if that
-    is known: ``web.yml:12, 14``.
+    ``rules`` are the lines of the policy that a call's block comes from, if they are known:
+    ``web.yml:12, 14``.
     """
 
     label: str
@@ -99,9 +99,9 @@ class _Held(NamedTuple):
 class _Facts:
     """The facts that may hold when an instruction runs.
 
-    ``calls`` maps an audit value (None: any that was not tested for) to the numbers that can
-    still come; ``held`` are the words that the accumulator may hold, with the mask that they went
-    through. ``known`` are the values of words that are the same on every way here, by offset.
+    ``calls`` maps an audit value (None: any that was not tested for) to the numbers that can still
+    come. ``held`` are the words that the accumulator may hold, each with its mask. ``known`` are
+    the values of words, by offset, that are the same on every path here.
     """
 
     calls: dict[int | None, Intervals] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class _Facts:
 
     @property
     def word(self) -> _Held | None:
-        """The word in the accumulator, if it is the same on every way here."""
+        """The word in the accumulator, if it is the same on every path here."""
         return next(iter(self.held)) if len(self.held) == 1 else None
 
     def holds(self, offset: int) -> bool:
@@ -188,7 +188,7 @@ def listing(
 
 
 class Listing:
-    """The lines of a program, and what is found out for them."""
+    """The lines of a program, and the facts that they are made from."""
 
     def __init__(
         self,
@@ -275,7 +275,7 @@ class Listing:
         return names
 
     def _final(self, target: int) -> int:
-        """Return where ``target`` leads if it is only a longer way to somewhere."""
+        """Return the end of a chain of plain jumps that starts at ``target``."""
         while target < len(self._instructions) and self._instructions[target].code == JMP_JA:
             target += 1 + self._instructions[target].k
         return min(target, len(self._instructions) - 1)
@@ -302,7 +302,7 @@ class Listing:
         return "; ".join(parts)
 
     def _numbers(self, audit_arch: int | None, numbers: Intervals) -> str:
-        """Name a few calls each; more by the first alone, as what is last changes more often."""
+        """Name each of a few calls; of more, the first alone: the last one changes more often."""
         if _are_few(numbers):
             return ", ".join(self._call(audit_arch, first) for first, _ in numbers)
         named = [

@@ -1,4 +1,4 @@
-"""The answers of a filter as a report has them: in words, with a letter and a colour."""
+"""The answers of a filter in a report: in words, with a letter and a colour."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def names_of(summary: FilterSummary) -> list[str]:
 def words_of(entry: CallSummary) -> tuple[tuple[AnswerWords, ...], list[list[str]]]:
     """Return the answers to a call, and the places of the rules that give each.
 
-    Answers that are one whatever the arguments are stand as one.
+    If all arguments get one answer, it is one entry.
     """
     places = [list(rule_of(one)) for one in entry.answers]
     if entry.only:
@@ -72,7 +72,7 @@ def answer_text(entry: CallSummary) -> str:
         f"{action} otherwise" if several and "" in conditions else _conditional(action, conditions)
         for action, conditions in whens.items()
     )
-    return "; ".join(parts) or "cannot be told"
+    return "; ".join(parts) or "undecided"
 
 
 def _conditional(action: str, conditions: list[str]) -> str:
@@ -85,5 +85,5 @@ def letter_of(ret: int) -> tuple[str, str]:
 
 
 def short_place(position: Position) -> str:
-    """Return the file name and the line of a place: where the file lies is nobody's business."""
+    """Return the file name and line of a position; directories are private."""
     return f"{PurePath(position.file).name}:{position.line}"

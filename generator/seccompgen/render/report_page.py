@@ -1,9 +1,9 @@
 """A report on filters as one HTML page, which needs nothing else and asks no network.
 
-What is said stands in the page as HTML; what the script in it needs stands beside as JSON. Names,
-descriptions and paths are other people's: the templates escape them, the script writes them as text
-alone, and a Content-Security-Policy in the page names the hashes of its own script and style, and
-nothing else.
+The content is HTML; the script's data is JSON in the same page. Names, descriptions and paths are
+other people's: the templates escape them, the script writes them as text alone, and a
+Content-Security-Policy in the page permits its own script and style by their hashes, and nothing
+else.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class ReportedProgram:
-    """A program, its questions, and what is known of it.
+    """A program, its questions, costs and proof.
 
     ``cost`` and ``bound`` are None for a program that we did not compile. ``proof`` says how it was
-    proved to be its policy, or why that is not known; ``proved`` is None where there is no policy.
+    proved to be its policy, or why it was not; ``proved`` is None without a policy.
     """
 
     program: Program
@@ -93,8 +93,8 @@ class ReportedProgram:
 class Report:
     """All that a page says of one filter.
 
-    ``sources`` are the files that it is made from, with their sha256; ``settings`` the ways in
-    which it is installed. ``diff`` is what differs from another filter, if one is given.
+    ``sources`` are the files that it is made from, with their sha256; ``settings`` say how it is
+    installed. ``diff`` is the difference from another filter, if one is given.
     """
 
     name: str
@@ -126,7 +126,7 @@ class _CallRow:
 
 
 class _OtherCalls(NamedTuple):
-    """Calls that no name stands for, and their answers as a `_CallRow` has them."""
+    """Calls without a name, and their answers as in a `_CallRow`."""
 
     subject: str
     entries: tuple[tuple[str, tuple[tuple[AnswerWords, tuple[str, ...]], ...]], ...]
@@ -134,7 +134,7 @@ class _OtherCalls(NamedTuple):
 
 
 class _Longest(NamedTuple):
-    """The most instructions that run for some calls, and the calls for which so many run."""
+    """The most instructions that run for one of some calls, and the calls that run them."""
 
     instructions: int
     calls: str
@@ -218,7 +218,7 @@ def _paragraphs(text: str) -> list[list[str]]:
 
 
 def _numbers(summary: FilterSummary) -> Iterator[_OtherCalls]:
-    """Yield what numbers get that have no name, but rules in the policy: alike ones together."""
+    """Yield the answers to numbers that have rules but no name; equal answers are merged."""
     alike: dict[Any, list[int]] = defaultdict(list)
     on: dict[Any, set[CallRoute]] = defaultdict(set)
     for name, entries in summary.by_name.items():
@@ -245,7 +245,7 @@ def _rest(summary: FilterSummary) -> Iterator[_OtherCalls]:
 
 
 def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[CallRoute]) -> _CallRow:
-    """Return the row of a call: what most ABIs answer comes first."""
+    """Return the row of a call; the answer of most ABIs comes first."""
     ordered = sorted(entries, key=lambda one: -len(one.places))
     having = [place.way for one in ordered for place in one.places]
     where: dict[tuple[AnswerWords, ...], list[CallRoute]] = {}
@@ -289,7 +289,7 @@ def _counts(rows: Iterable[_CallRow]) -> dict[str, int]:
 
 
 def _some_ways(ways: Sequence[CallRoute], everything: Sequence[CallRoute]) -> str:
-    """Return the names of ABIs; of many, how many there are, or what is missing."""
+    """Return the names of ABIs; of many, how many they are, or which are missing."""
     labels = [one.label for one in ways]
     missing = [one.label for one in everything if one not in ways]
     if not missing:
@@ -300,7 +300,7 @@ def _some_ways(ways: Sequence[CallRoute], everything: Sequence[CallRoute]) -> st
 
 
 def _refusal(report: Report) -> tuple[str, str] | None:
-    """Return the answer that most refused calls get, and what comes of it; None if none is."""
+    """Return the answer of most refused calls, and its effect; None if nothing is refused."""
     counts = Counter(
         (one.action, letter_of(one.ret)[1])
         for entry in report.summary.calls

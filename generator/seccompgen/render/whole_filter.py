@@ -1,6 +1,6 @@
-"""A whole filter as text: what it answers, by action, then kind of call, then condition.
+"""A whole filter as text: its answers, by action, then kind of call, then condition.
 
-Most calls get one answer, mostly the policy's default. They are counted, not listed.
+The calls with the most common answer are counted, not listed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_ABIS = 4
 
 @dataclass(frozen=True, slots=True)
 class _AnsweredCall:
-    """A call, on the ABIs whose answers read alike; ``where`` names these if there are others."""
+    """A call on the ABIs with the same answers; ``where`` names them if others differ."""
 
     name: str
     kind: Kind
@@ -38,13 +38,13 @@ class _AnsweredCall:
         return f"{self.name} ({self.where})" if self.where else self.name
 
 
-def whole_filter_text(told: FilterSummary, file: str, tag: str) -> Iterator[str]:
+def whole_filter_text(summary: FilterSummary, file: str, tag: str) -> Iterator[str]:
     """Yield the lines about a whole filter."""
-    abis = list(dict.fromkeys(way.label for way in told.ways))
+    abis = list(dict.fromkeys(way.label for way in summary.ways))
     shown = ", ".join(abis) if len(abis) <= _MOST_ABIS else f"{len(abis)} ABIs"
     yield f"{file}: {shown}, calls of Linux {tag}"
-    entries = _entries(told)
-    ranks = {a.action: rank(a.ret) for call in told.calls for a in call.answers}
+    entries = _entries(summary)
+    ranks = {a.action: rank(a.ret) for call in summary.calls for a in call.answers}
     usual = _usual(entries)
     for action in sorted(ranks, key=lambda one: (-ranks[one], one)):
         lines = list(_action_lines(action, entries, usual))
@@ -53,7 +53,7 @@ def whole_filter_text(told: FilterSummary, file: str, tag: str) -> Iterator[str]
             yield action
             yield from (f"  {line}" for line in lines)
     rest: dict[tuple[str, str], list[CallRoute]] = defaultdict(list)
-    for one in told.rest:
+    for one in summary.rest:
         rest[one.subject, one.answer.action] += one.ways
     if rest:
         yield ""
@@ -61,16 +61,16 @@ def whole_filter_text(told: FilterSummary, file: str, tag: str) -> Iterator[str]
         apart = len({of for (other, of) in rest if other == subject}) > 1
         on = f" ({_some([way.label for way in ways])})" if apart else ""
         yield f"{subject}{on}: {action}"
-    yield from (f"not told: {one}" for one in told.undecided)
+    yield from (f"undecided: {one}" for one in summary.undecided)
 
 
-def _entries(told: FilterSummary) -> list[_AnsweredCall]:
+def _entries(summary: FilterSummary) -> list[_AnsweredCall]:
     programs: dict[str, set[str]] = defaultdict(set)
-    for way in told.ways:
+    for way in summary.ways:
         programs[way.abi].add(way.program)
-    labels = {w: w.abi if len(programs[w.abi]) == 1 else w.label for w in told.ways}
+    labels = {w: w.abi if len(programs[w.abi]) == 1 else w.label for w in summary.ways}
     alike: dict[tuple[str, Kind, tuple[tuple[str, str, bool], ...]], list[str]] = defaultdict(list)
-    for one in told.calls:
+    for one in summary.calls:
         answers = tuple(_merged(one))
         alike[one.name, one.kind, answers] += (labels[place.way] for place in one.places)
     several: dict[str, int] = defaultdict(int)
@@ -83,7 +83,7 @@ def _entries(told: FilterSummary) -> list[_AnsweredCall]:
 
 
 def _merged(call: CallSummary) -> Iterator[tuple[str, str, bool]]:
-    """Yield action, condition and whether it is all else, once for each action."""
+    """Yield each action once, with its condition, and True if it is for all other arguments."""
     if call.only:
         yield call.only.action, "", False
         return
@@ -98,7 +98,7 @@ def _merged(call: CallSummary) -> Iterator[tuple[str, str, bool]]:
 
 
 def _usual(entries: Sequence[_AnsweredCall]) -> str:
-    """Return the action that most calls get whatever their arguments are."""
+    """Return the action that most calls get with any arguments."""
     counts: dict[str, int] = defaultdict(int)
     for one in entries:
         if len(one.answers) == 1:
@@ -153,12 +153,12 @@ def _some(abis: Sequence[str]) -> str:
     return some(list(dict.fromkeys(abis)), _MOST_ABIS)
 
 
-def whole_filter_json(told: FilterSummary, file: str, tag: str) -> dict[str, Any]:
-    """Return the same as a value for JSON, with every call."""
+def whole_filter_json(summary: FilterSummary, file: str, tag: str) -> dict[str, Any]:
+    """Return the answers as a value for JSON, with every call."""
     return {
         "file": file,
         "tag": tag,
-        "ways": [way._asdict() for way in told.ways],
+        "ways": [way._asdict() for way in summary.ways],
         "calls": [
             {
                 "syscall": one.name,
@@ -166,7 +166,7 @@ def whole_filter_json(told: FilterSummary, file: str, tag: str) -> dict[str, Any
                 "ways": [{**place.way._asdict(), "nr": place.nr} for place in one.places],
                 "answers": [_answer_json(answer) for answer in one.answers],
             }
-            for one in told.calls
+            for one in summary.calls
         ],
         "rest": [
             {
@@ -174,9 +174,9 @@ def whole_filter_json(told: FilterSummary, file: str, tag: str) -> dict[str, Any
                 "ways": [way._asdict() for way in one.ways],
                 "answer": _answer_json(one.answer),
             }
-            for one in told.rest
+            for one in summary.rest
         ],
-        "undecided": list(told.undecided),
+        "undecided": list(summary.undecided),
     }
 
 

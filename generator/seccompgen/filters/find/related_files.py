@@ -18,10 +18,10 @@ from seccompgen.languages.python import ModuleForm
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.packages import (
     INIT_NAME,
-    beside_package,
     in_package,
     is_filter_package,
     is_ours,
+    shadowed_module,
 )
 from seccompgen.render.templates import EXPLAIN_NAME, NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 
@@ -45,7 +45,7 @@ def strangers(path: Path, module: Module) -> list[Diagnostic]:
     text = f"is no part of the filter {path.name}; remove it"
     found = [Diagnostic(text, Position(str(file)), Problem.SHADOWED_MODULE) for file in others]
     found += [problem for file in module.files for problem in bytecode_problems(file)]
-    hidden = beside_package(path)
+    hidden = shadowed_module(path)
     if hidden.exists():
         text = f"Python imports the package {path.name} instead of this; remove it"
         found.append(Diagnostic(text, Position(str(hidden)), Problem.SHADOWED_MODULE))
