@@ -139,8 +139,8 @@ KAFEL_ERRORS = {
     "// nothing": ["1:1: there is no statement, which kafel refuses"],
     "ALLOW { read } ERRNO(70000) { write }": ["1:22: ERRNO(70000): the kernel delivers 0 to 4095"],
     "ALLOW { read\nALLOW { write } POLICY a { USE b }": [
-        "2:1: ',' or '}' should stand here, not 'ALLOW'",
-        "2:32: no policy 'b' stands above",
+        "2:1: expected ',' or '}' here, not 'ALLOW'",
+        "2:32: there is no policy 'b' above",
     ],
     "DEFAULT KILL DEFAULT LOG": ["1:14: a second default action"],
     "#define A 1\n#define A 2\nALLOW { read }": ["2:9: 'A' is defined again, as another number"],
@@ -149,9 +149,9 @@ KAFEL_ERRORS = {
     "ALLOW { read } $ DEFAULT 089": [
         "1:16: '$' is no part of kafel's language",
         "1:26: 089 is no octal number, as what begins with 0 is",
-        "1:26: an action, such as ALLOW should stand here, not '089'",
+        "1:26: expected an action such as ALLOW here, not '089'",
     ],
-    "ALLOW { SYSCALL[0x40000001] }": ["1:9: 0x40000001 is a call of another ABI beside x86_64"],
+    "ALLOW { SYSCALL[0x40000001] }": ["1:9: 0x40000001 is a call of another ABI than x86_64"],
     'ALLOW { read }\n#include "no.inc"\n': ["2:1: cannot read "],
     "ALLOW { read(a, a, b, c, d, e, f, g) }": [
         "1:17: a second argument 'a'",
@@ -186,7 +186,7 @@ def test_what_never_matches_is_left_out_with_a_note(tmp_path: Path) -> None:
 def test_places_in_a_configuration_of_nsjail(tmp_path: Path) -> None:
     config = 'name: "x"\nseccomp_string: "ALLOW { read }\\n DEFAULT" " KIL"\n'
     found = refused(written(tmp_path, config, "jail.cfg"))
-    assert found == ["2:46: an action, such as ALLOW should stand here, not 'KIL'"]
+    assert found == ["2:46: expected an action such as ALLOW here, not 'KIL'"]
     written(tmp_path, "ALLOW { read } DEFAULT KILL", "own.policy")
     named = written(tmp_path, 'seccomp_policy_file: "own.policy"\n', "other.cfg")
     assert answer(named, "read") == ALLOW

@@ -234,10 +234,10 @@ def test_all_that_a_profile_cannot_say_is_told_at_once_and_where(tmp_path: Path)
         "default: runtimes answer calls through other ABIs with kill_thread; say "
         "`bad_arch_action: kill_thread`, in a policy that includes this one if others need it as "
         "it is",
-        "demo.yml: an OCI profile has no listener but where its runtime is told a socket for it; "
+        "demo.yml: an OCI profile has a listener only if its runtime gets a socket for it; "
         "take new_listener and wait_killable_recv out of flags",
-        "demo.yml:7:3: an OCI profile cannot say user_notif: a runtime must be told a socket for "
-        "the listener; use another",
+        "demo.yml:7:3: an OCI profile cannot say user_notif: the runtime needs a socket for "
+        "the listener; use another action",
         "demo.yml:8:3: an OCI profile cannot say trap(7): libseccomp has trap without a number; "
         "say trap",
     ]

@@ -32,7 +32,7 @@ FORMATS: dict[str, Format] = {
     if one.ispkg
 }
 READABLE = tuple(name for name in FORMATS if find_spec(f"{__name__}.{name}.reader"))
-"""The formats that policies are read from, beside our own."""
+"""The formats that policies are read from, in addition to ours."""
 WRITABLE = tuple(name for name in FORMATS if find_spec(f"{__name__}.{name}.writer"))
 """The formats that filters are written in for other tools."""
 

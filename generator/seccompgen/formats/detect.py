@@ -1,4 +1,4 @@
-"""Tell the formats of policy files apart, by what stands in them."""
+"""Detect the format of a policy file by its content."""
 
 from __future__ import annotations
 

@@ -35,10 +35,10 @@ class Entry:
 class Draft:
     """The translation of ``file``: what is said here reads as our own policy file would.
 
-    ``notes`` are worth telling but no errors; ``sources`` are the files that were read besides,
-    with their sha256. ``profile`` is how often each call is made, where the file tells.
-    ``remarks`` are comments that go above a group of rules, by its index. ``outside`` are
-    directories below which the file may name others as well.
+    ``notes`` are remarks that are no errors; ``sources`` are the other files that were read, with
+    their sha256. ``profile`` is how often each call is made, if the file says it. ``remarks`` are
+    comments that go above a group of rules, by its index. ``outside`` are directories below which
+    the file may name others as well.
     """
 
     file: str
@@ -77,7 +77,7 @@ class Draft:
         self.remarks[len(self._data["syscalls"]) - 1] = text
 
     def note(self, text: str, position: Position, kind: Problem) -> None:
-        """Note what is worth knowing of the file, but no error."""
+        """Add a note about the file, which is no error."""
         self.notes.append(Diagnostic(text, position, kind))
 
     def abis(self, reading: Reading, why: str) -> list[Abi]:
@@ -89,7 +89,7 @@ class Draft:
         return [ABIS["x86_64"]]
 
     def read(self, path: Directory) -> str:
-        """Return the text of another file that this one names, or that lies beside it.
+        """Return the text of another file that this one names, or that lies next to it.
 
         Raises OSError if it cannot be read, or may not be, and InputError if it is no text.
         """

@@ -40,7 +40,7 @@ def names_no_abi(source: Source, reading: Reading) -> bool:
 
 
 def filter_names(content: bytes, file: str, reading: Reading) -> tuple[str, ...]:
-    """Return the names of the filters in a file, none for formats of which each is one filter.
+    """Return the names of the filters in a file; none for a format whose files have one filter.
 
     Raises InputError where it cannot be read at all.
     """
@@ -54,7 +54,7 @@ def filter_names(content: bytes, file: str, reading: Reading) -> tuple[str, ...]
 def translate(content: bytes, file: str, reading: Reading, tables: Tables) -> Draft | None:
     """Return the foreign policy that ``content`` is, in our language; None if it is ours.
 
-    ``file`` names it in messages, and what it includes is looked for beside it. Raises InputError
+    ``file`` names it in messages, and what it includes is looked for next to it. Raises InputError
     with every error of the file, and with what our language cannot say.
     """
     found = reading.format or detect(content)
@@ -139,12 +139,13 @@ def _own_layer(content: bytes, file: str, reading: Reading) -> Layer:
             raise InputError(Diagnostic(other, Position(file), Problem.MALFORMED_FILE)) from None
         if shows_ours(content):
             raise
-        told = (*error.diagnostics, _no_format(file))
-        raise InputError(*told, kind=Problem.MALFORMED_FILE) from None
+        raise InputError(
+            *error.diagnostics, _no_format(file), kind=Problem.MALFORMED_FILE
+        ) from None
 
 
 def _no_format(file: str) -> Diagnostic:
-    """Return that nobody's format shows itself in ``file``."""
+    """Return the error for a file that shows no format."""
     names = ", ".join((OURS, *READABLE))
     text = f"nothing here shows a format of policies; if it is one of {names}, say so with --from"
     return Diagnostic(text, Position(file), Problem.MALFORMED_FILE)

@@ -145,8 +145,8 @@ def _spellings(
     for abi in abis:
         if call.concerns(abi):
             when = rule.when(abi.bits) if callable(rule.when) else rule.when
-            numbers, way = tables.tables[abi.name].numbers, entrance(call.name)
-            through = way is not None and way[0] in numbers
+            numbers, multiplexer = tables.tables[abi.name].numbers, entrance(call.name)
+            through = multiplexer is not None and multiplexer[0] in numbers
             entry = Entry(numbers[call.name] if through else call.name, call.position, when)
             found[entry] = (*found.get(entry, ()), abi.name)
     return found
@@ -254,7 +254,7 @@ def _x32_problems(policy: ResolvedPolicy, tables: Tables, target: Target) -> Ite
 def conjunctions(
     condition: Predicate | None, spell: Callable[[Comparison], list[tuple[_Test, ...]]]
 ) -> list[tuple[_Test, ...]] | None:
-    """Return conjunctions of tests of which one must hold; None for too many.
+    """Return the conjunctions of tests that make up a condition; None for too many.
 
     ``spell`` gives those of one comparison.
     """

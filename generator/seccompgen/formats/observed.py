@@ -1,4 +1,4 @@
-"""Calls that logs tell of, as a policy that allows them, and what a program needs besides.
+"""The calls in logs as a policy that allows them, and what a program needs as well.
 
 As `record` does it: what runs shows by itself is allowed, and what they bring with them unseen
 (`policy.implied`) as well, such as the end of a process or the return of a signal's handler.

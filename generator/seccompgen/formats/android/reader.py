@@ -1,9 +1,9 @@
-"""Android's SYSCALLS.TXT, with the lists beside it, as a policy: what bionic's filters allow.
+"""Android's SYSCALLS.TXT with its companion lists, as a policy: what bionic's filters allow.
 
 A line is ``return_type func[|alias,...][:syscall_name[:socketcall_id]](parameters) arch_list``. A
 filter allows, for each architecture, the calls of SYSCALLS.TXT without those of the block lists,
 and then those of the allow lists. All else, and calls through any other ABI, get trap.
-SECCOMP_PRIORITY.TXT has the calls to test first, one a line.
+SECCOMP_PRIORITY.TXT has the calls to test first, one per line.
 
 Sources: bionic's SYSCALLS.TXT, its lists, and how gensyscalls.py and genseccomp.py read them.
 """
@@ -125,7 +125,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 
 def filter_names(text: str, file: str) -> tuple[str, ...]:
-    """Return the names of the filters that lists beside the file make; its text has none."""
+    """Return the names of the filters that lists next to the file make; its text has none."""
     del text
     lists = (
         path.stem.partition("LIST_")[2] for path in Path(file).parent.glob("SECCOMP_*LIST_*.TXT")
@@ -196,8 +196,8 @@ def _arches(text: str, where: Position, faults: list[Diagnostic]) -> set[str]:
 def _lists(
     draft: Draft, reading: Reading, faults: list[Diagnostic]
 ) -> tuple[list[_ListedCall], list[_ListedCall]]:
-    """Return the calls of the allow lists and of the block lists that lie beside the file."""
-    beside = Path(draft.file).parent
+    """Return the calls of the allow lists and of the block lists next to the file."""
+    directory = Path(draft.file).parent
     wanted = [_COMMON]
     if reading.thread is not None:
         wanted.append(reading.thread.upper())
@@ -205,23 +205,23 @@ def _lists(
     for kinds in _KINDS:
         calls: list[_ListedCall] = []
         for kind, name in itertools.product(kinds, wanted):
-            path = beside / f"SECCOMP_{kind}_{name}.TXT"
+            path = directory / f"SECCOMP_{kind}_{name}.TXT"
             if _NAME.fullmatch(name) and path.is_file():
-                calls += _calls(_beside(draft, path), str(path), faults)
+                calls += _calls(_companion(draft, path), str(path), faults)
         found.append(calls)
     used = {Path(name).name for name, _ in draft.sources}
     if len(wanted) > 1 and not any(name.endswith(f"_{wanted[1]}.TXT") for name in used):
-        text = f"--filter {reading.thread}: no SECCOMP_ALLOWLIST_{wanted[1]}.TXT lies beside it"
+        text = f"--filter {reading.thread}: no SECCOMP_ALLOWLIST_{wanted[1]}.TXT is next to it"
         faults.append(Diagnostic(text, Position(draft.file), Problem.SOURCE_MISSING))
     others = filter_names("", draft.file) if reading.thread is None else ()
     if others:
-        text = "lists of several filters lie beside it; say which with --filter, or let convert "
+        text = "lists of several filters are next to it; say which with --filter, or let convert "
         text += f"write all of them with -o DIR/: {', '.join(others)}"
         faults.append(Diagnostic(text, Position(draft.file), Problem.SEVERAL_FILTERS))
     return found[0], found[1]
 
 
-def _beside(draft: Draft, path: Path) -> str:
+def _companion(draft: Draft, path: Path) -> str:
     try:
         return draft.read(path)
     except OSError as error:
@@ -234,7 +234,7 @@ def _priority(draft: Draft, names: frozenset[str], faults: list[Diagnostic]) -> 
     if not path.is_file():
         return []
     found: dict[str, None] = {}
-    for number, line in enumerate(_beside(draft, path).splitlines(), start=1):
+    for number, line in enumerate(_companion(draft, path).splitlines(), start=1):
         name = line.partition("#")[0].strip()
         if name and name not in names:
             text = f"{name!r} is not the name of a system call{did_you_mean(name, names)}"

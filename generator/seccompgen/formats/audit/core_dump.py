@@ -30,7 +30,7 @@ class CoreSignal(NamedTuple):
 
 
 def signal_of(core: bytes) -> CoreSignal:
-    """Return what the start of a core dump tells. Raises ValueError if that is nothing."""
+    """Return the signal in the start of a core dump. Raises ValueError without one."""
     if core[:4] != MAGIC or len(core) < 64 or core[4] not in {1, 2} or core[5] not in {1, 2}:
         raise ValueError("no ELF file")
     wide, order = core[4] == 2, "<" if core[5] == 1 else ">"

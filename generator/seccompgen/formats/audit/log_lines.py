@@ -41,7 +41,7 @@ _MOST_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class UntoldDeath:
-    """A line that tells of a process which SIGSYS ended, and not of the call."""
+    """A line that reports a process ended by SIGSYS, without the call."""
 
     position: Position
     text: str
@@ -49,14 +49,14 @@ class UntoldDeath:
 
 @dataclass(frozen=True, slots=True)
 class LostRecords:
-    """A line that tells that the kernel dropped records, and how many."""
+    """A line that reports how many records the kernel dropped."""
 
     position: Position
     count: int
 
 
 class LogReader:
-    """Reads lines one after the other; what two logs tell of one event counts once."""
+    """Reads lines one after the other; an event that two logs report counts once."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -64,7 +64,7 @@ class LogReader:
         self._siginfo = ""
 
     def read(self, line: str, where: Position) -> SeccompRecord | UntoldDeath | LostRecords | None:
-        """Return what a line tells; None for any that is about something else, or is known.
+        """Return what a line reports; None if it is about something else, or was reported before.
 
         Raises InputError for a record that cannot be understood.
         """
@@ -97,7 +97,7 @@ class LogReader:
     def _entry(
         self, entry: dict[str, Any], where: Position
     ) -> SeccompRecord | UntoldDeath | LostRecords | None:
-        """Return what an entry of the journal tells."""
+        """Return what an entry of the journal reports."""
         message = _message(entry.get("MESSAGE"))
         if _text_of(entry.get("_AUDIT_TYPE")) == "1326":
             fields = message
@@ -122,7 +122,7 @@ class LogReader:
         return None
 
     def _new(self, record: SeccompRecord) -> SeccompRecord | None:
-        """Return a record, None if another log has told of the same event."""
+        """Return a record, None if another log reported the same event."""
         key = record.event, record.pid, record.abi.name, record.nr
         if record.event and key in self._recent:
             return None
@@ -139,7 +139,7 @@ def _object(line: str) -> dict[str, Any] | None:
 
 
 def _message(value: object) -> str:
-    """Return the text of a field; what is no UTF-8 stands in the journal's JSON as numbers."""
+    """Return the text of a field; the journal's JSON has what is no UTF-8 as numbers."""
     if isinstance(value, list) and value and all(isinstance(one, int) for one in value):
         return bytes(one & 0xFF for one in value).decode(errors="backslashreplace")
     return _text_of(value)

@@ -43,7 +43,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
         except InputError as error:
             errors += error.diagnostics
     if not errors and not observed.calls:
-        what = "no record of seccomp stands here, such as type=SECCOMP ... arch= syscall="
+        what = "there is no record of seccomp here, such as type=SECCOMP ... arch= syscall="
         errors.append(Diagnostic(what, Position(file, 1, 1), Problem.EMPTY_POLICY))
     if errors:
         raise InputError(*errors[:_MOST_ERRORS])

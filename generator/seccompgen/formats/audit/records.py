@@ -1,4 +1,4 @@
-"""The kernel's records of seccomp, in whichever log and form they stand: one line, one value.
+"""The kernel's records of seccomp in logs: one value for each line.
 
 The audit daemon's file, ausearch (also with -i), the kernel's log and the journal have the same
 fields, ``arch=... syscall=... ip=... code=...``. A signal's siginfo, as gdb and strace print it,
@@ -48,10 +48,10 @@ _SIGINFO_ADDRESS = re.compile(r"\b(?:si)?_call_addr\s*=\s*(?:\([^)]*\)\s*)?(0x[0
 class SeccompRecord:
     """A call that a filter refused or logged, as it was recorded.
 
-    ``name`` is empty for a number that ``abi``, through which the call was made, has no name for.
-    ``actions`` are those that it can be of: one, if the record tells it. ``address`` is that of the
-    instruction after the call. ``command`` is the name of the thread, ``program`` the path of what
-    it runs. ``event`` names the record where two logs have it; empty if nothing does.
+    ``name`` is empty for a number that has no name on ``abi``, through which the call was made.
+    ``actions`` are the filter's possible answers: one, if the record says it. ``address`` is that
+    of the instruction after the call. ``command`` is the name of the thread, ``program`` the path
+    of what it runs. ``event`` names the record if two logs may have it, and is empty otherwise.
     """
 
     position: Position
@@ -67,7 +67,7 @@ class SeccompRecord:
 
     @property
     def answer(self) -> str:
-        """The action that it tells of, as a policy spells it; empty if it does not tell."""
+        """The action as a policy spells it; empty if the record does not say it."""
         if self.actions == _KILLS:
             return "kill"
         return next(iter(self.actions)).name.lower() if len(self.actions) == 1 else ""
@@ -81,7 +81,7 @@ BY_SIGNAL = _KILLS | {ActionKind.TRAP}
 
 
 def record_in(line: str) -> str | None:
-    """Return the fields of the record that stands in a line of a log, None if none does."""
+    """Return the fields of the record in a line of a log, None without one."""
     found = _RECORD.search(line)
     return line[found.end() :] if found else None
 
@@ -170,7 +170,7 @@ def _by_name(text: str) -> Abi | None:
 
 
 def _actions(fields: str) -> frozenset[ActionKind]:
-    """Return the actions that a record can be of; records of old kernels tell none."""
+    """Return the possible actions of a record; those of old kernels say none."""
     code = _CODE.search(fields)
     if not code:
         return REFUSING

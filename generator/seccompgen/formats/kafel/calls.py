@@ -1,4 +1,4 @@
-"""The system calls that kafel knows: its own names, numbers and arguments, an ABI at a time.
+"""The system calls that kafel knows: its own names, numbers and arguments on each ABI.
 
 They are not the kernel's: kafel's ``chown`` of i386 is 212, which the kernel calls ``chown32``. The
 table is ``calls.csv``, made from ``src/syscalls`` of google/kafel by

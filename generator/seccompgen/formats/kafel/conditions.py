@@ -151,7 +151,7 @@ class ConditionReader:
         """Return the meaning of all words."""
         found = self._any()
         if self._word.kind != "end":
-            raise self._fail(f"{self._word.text!r} should not stand here")
+            raise self._fail(f"unexpected {self._word.text!r}")
         return found
 
     @property
@@ -193,7 +193,7 @@ class ConditionReader:
             self._next += 1
             found = self._any()
             if not self._take(")"):
-                raise self._fail("')' should stand here")
+                raise self._fail("')' is missing here")
         else:
             found = self._comparison()
         self._depth -= 1
@@ -214,7 +214,7 @@ class ConditionReader:
         left = self._side()
         relation = self._take(*_RELATIONS)
         if relation is None:
-            raise self._fail("a comparison should stand here, such as fd == 1")
+            raise self._fail("expected a comparison here, such as fd == 1")
         right = self._side()
         found = compared(left, relation.text, right)
         if found is None:
@@ -247,14 +247,14 @@ class ConditionReader:
                 raise self._fail("nested too deeply: split it")
             found = self._side()
             if not self._take(")"):
-                raise self._fail("')' should stand here")
+                raise self._fail("')' is missing here")
             self._depth -= 1
             return found
         if word.kind == "number":
             self._next += 1
             return Side.of_number(word.number)
         if word.kind != "name":
-            raise self._fail("an argument or a number should stand here")
+            raise self._fail("expected an argument or a number here")
         self._next += 1
         if word.text not in self._arguments:
             known = ", ".join(self._arguments) or "none"

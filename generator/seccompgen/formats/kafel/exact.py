@@ -1,7 +1,7 @@
 """Rules about numbers, as compilers of other people's languages mean them.
 
-A rule for ``socket`` is there about that number alone, and says nothing of ``socketcall``. So a
-call has its name here only where our language means the same by it, and is a number elsewhere.
+There a rule for ``socket`` is about that number alone, and says nothing of ``socketcall``. So a
+rule has a call's name only if our language means the same by it, and its number otherwise.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 def exact_name(number: int, table: Table) -> str | int:
     """Return the name of a call whose rule is about ``number`` alone, or else ``number``."""
     name = table.names.get(number)
-    way = entrance(name) if name else None
-    if name is None or (way is not None and way[0] in table.numbers):
+    through = entrance(name) if name else None
+    if name is None or (through is not None and through[0] in table.numbers):
         return number
     return name
 
@@ -46,7 +46,7 @@ def is_other_abis(number: int, table: Table) -> bool:
 
 
 class _Written(NamedTuple):
-    """A rule of a foreign policy, and the block that it stands in, by action and place."""
+    """A rule of a foreign policy, and its block, by action and place."""
 
     number: int
     when: str | None
@@ -69,7 +69,7 @@ class ExactRules:
     _rules: list[_Written] = field(default_factory=list)
 
     def add(self, number: int, when: str | None, at: Position, block: tuple[str, Position]) -> None:
-        """Add a rule; ``block`` is its action, and where the block of rules stands that it is in.
+        """Add a rule; ``block`` is its action, and the place of the block that it is in.
 
         Blocks that follow each other with one action and place are one.
         """
@@ -79,13 +79,13 @@ class ExactRules:
         """Say all rules in the draft."""
         more = {"arches": [self.table.abi.name]} if self.scoped else {}
         dead = self._dead()
-        living = (one for i, one in enumerate(self._rules) if i not in dead)
-        for (action, position), rules in groupby(living, key=lambda one: one.block):
+        reached = (one for i, one in enumerate(self._rules) if i not in dead)
+        for (action, position), rules in groupby(reached, key=lambda one: one.block):
             entries = [Entry(exact_name(o.number, self.table), o.at, o.when) for o in rules]
             self.draft.rule(action, entries, position, **more)
 
     def _dead(self) -> set[int]:
-        """Return which rules no call reaches, and tell of them."""
+        """Return the indices of rules that no call reaches; add a note for each."""
         by_number: dict[int, list[int]] = {}
         for i, one in enumerate(self._rules):
             by_number.setdefault(one.number, []).append(i)
@@ -130,7 +130,7 @@ class ExactRules:
             tests = Lookup(self.tables.facts, self.table.abi).numbers(expression, "")
             return alternatives(expression, tests or ())
         except (ExpressionError, TooLargeError):
-            # The checks of our own language tell of it; nothing is called dead on its account.
+            # The checks of our own language report it; it makes no other rule dead.
             return (Comparison(0, Op.EQ, 0), Comparison(0, Op.NE, 0))
 
 

@@ -27,9 +27,9 @@ class PolicyFile(NamedTuple):
 
 
 def policy_of_config(text: str, file: str) -> KafelSource | PolicyFile | None:
-    """Return the policy that a configuration has or names; None if ``text`` is none.
+    """Return the policy that a configuration has or names; None if ``text`` is no configuration.
 
-    Strings in a row are one, as in C, and each ``seccomp_string`` is a line of its own.
+    Adjacent strings are one, as in C; each ``seccomp_string`` begins a line.
     """
     if not re.search(CONFIGURATION, text):
         return None
@@ -54,7 +54,7 @@ def policy_of_config(text: str, file: str) -> KafelSource | PolicyFile | None:
         elif not part[0].startswith("#"):
             key = ""
     if named and "".join(letters).strip():
-        what = "seccomp_string stands beside seccomp_policy_file, and nsjail takes only one"
+        what = "both seccomp_string and seccomp_policy_file: nsjail takes only one"
         raise InputError(Diagnostic(what, named[0].at, Problem.MALFORMED_FILE))
     if named:
         return named[-1]
@@ -70,7 +70,7 @@ def _unescaped(text: str, start: int, end: int, file: str) -> list[tuple[int, st
         if letter == "\\":
             width = 2
             if text[at + 1] not in _ESCAPES:
-                what = f"write {text[at + 1]!r} without \\, or as what it stands for"
+                what = f"write {text[at + 1]!r} without \\, or the character itself"
                 where = Position.after(file, text[:at])
                 raise InputError(Diagnostic(what, where, Problem.MALFORMED_FILE))
             letter = _ESCAPES[text[at + 1]]

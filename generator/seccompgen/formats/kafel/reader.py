@@ -11,10 +11,10 @@
     comparison side (== != < <= > >=) side, each numbers and arguments with & and |
 
 Names of calls and of their arguments are kafel's own, not the kernel's (`kafel_calls`). The first
-rule that matches a call decides it, and a policy that is used stands where it is used.
-A call that none matches gets DEFAULT, KILL (of the thread) if there is none; so does each other
-architecture get KILL. KafelSource: src/{parser.y,kafel.c,policy.c,range_rules.c,codegen.c} of
-google/kafel.
+rule that matches a call decides it; the rules of a used policy count where it is used. A call that
+no rule matches gets DEFAULT, or KILL (of the thread) without one. Other architectures get KILL.
+
+Source: src/{parser.y,kafel.c,policy.c,range_rules.c,codegen.c} of google/kafel.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     for abi in abis:
         table = tables.tables.get(abi.name)
         if table is None:
-            continue  # what reads the draft tells that the tables have no such ABI
+            continue  # resolving the draft reports that the tables have no such ABI
         known = kafel_calls().get(abi.name)
         if known is None:
             some = ", ".join(sorted(kafel_calls()))
@@ -135,19 +135,19 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
             if name not in used:
                 rules.check(one for one in statements if isinstance(one, _Block))
     if parser.errors:
-        raise InputError(*_told(parser.errors, file))
+        raise InputError(*_sorted_errors(parser.errors, file))
     return draft
 
 
-def _told(errors: list[Diagnostic], file: str) -> list[Diagnostic]:
+def _sorted_errors(errors: list[Diagnostic], file: str) -> list[Diagnostic]:
     """Return the errors in the order of their places, and beyond a limit their number."""
-    told = sorted(
+    found = sorted(
         dict.fromkeys(errors), key=lambda one: (one.position or Position(""), one.message)
     )
-    if len(told) > _MOST_ERRORS:
-        text = f"{len(told) - _MOST_ERRORS} more errors"
-        told[_MOST_ERRORS:] = [Diagnostic(text, Position(file), Problem.TOO_MANY_ERRORS)]
-    return told
+    if len(found) > _MOST_ERRORS:
+        text = f"{len(found) - _MOST_ERRORS} more errors"
+        found[_MOST_ERRORS:] = [Diagnostic(text, Position(file), Problem.TOO_MANY_ERRORS)]
+    return found
 
 
 def _source(text: str, file: str, draft: Draft) -> KafelSource:
@@ -207,7 +207,7 @@ class _KafelParser:
     def _unexpected(self, wanted: str) -> KafelSyntaxError:
         word = self._word
         found = repr(word.text[:40]) if word.text else "the end of the policy"
-        text = f"{wanted} should stand here, not {found}"
+        text = f"expected {wanted} here, not {found}"
         self.fail(text, word.at, Problem.MALFORMED_FILE)
         return KafelSyntaxError(text)
 
@@ -274,7 +274,7 @@ class _KafelParser:
             name = self._kind("name", "the name of a policy")
             if name.text not in self.policies:
                 hint = did_you_mean(name.text, self.policies)
-                text = f"no policy {name.text!r} stands above{hint}"
+                text = f"there is no policy {name.text!r} above{hint}"
                 self.fail(text, name.at)
             return _Use(name.text, name.at)
         at = self._word.at
@@ -292,7 +292,7 @@ class _KafelParser:
     def _action(self) -> str:
         word = self._take(*_ACTIONS)
         if word is None:
-            raise self._unexpected("an action, such as ALLOW")
+            raise self._unexpected("an action such as ALLOW")
         action = _ACTIONS[word.text]
         if word.text not in _WITH_DATA:
             return action
@@ -463,13 +463,13 @@ class _Rules:
             text = f"this rule for {name} never matches: its condition never holds"
             self.draft.note(text, at, Problem.RULE_SKIPPED)
         elif is_other_abis(number, self.table):
-            text = f"{number:#x} is a call of another ABI beside {self.table.abi.name}, where "
+            text = f"{number:#x} is a call of another ABI than {self.table.abi.name}, where "
             self._fail(f"{text}policies have rules of their own", at, Problem.FOREIGN_NUMBER)
         elif condition is not None:
             rules.add(number, condition if isinstance(condition, str) else None, at, block)
 
     def _meaning(self, call: _CallPattern) -> Condition | None:
-        """Return what a condition asks for, None with an error if it is none."""
+        """Return the meaning of a condition; None, with an error, if it is malformed."""
         reader = ConditionReader(call.condition or (), self._arguments(call), self.errors)
         try:
             return reader.whole()

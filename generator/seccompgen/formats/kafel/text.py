@@ -70,7 +70,7 @@ class KafelSource:
 
 
 class KafelLexer:
-    """Reads the words of a policy and of what it includes, beside it; ``errors`` is what is wrong.
+    """Reads the words of a policy and of the files that it includes; ``errors`` is what is wrong.
 
     Files are noted in ``draft``.
     """

@@ -136,7 +136,7 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class MinijailCondition:
-    """Conjunctions of which one must hold, or none if ``negated``."""
+    """Conjunctions: one must hold, or none if ``negated``."""
 
     alternatives: tuple[tuple[Atom, ...], ...]
     negated: bool = False
@@ -162,7 +162,7 @@ class MinijailCase:
 
 @dataclass(frozen=True, slots=True)
 class CallStatement:
-    """``calls: filter``; ``braced`` tells if the cases stand in braces."""
+    """``calls: filter``; ``braced`` is True if the cases are in braces."""
 
     calls: tuple[NumberedCall, ...]
     cases: tuple[MinijailCase, ...]
@@ -295,12 +295,12 @@ class _StatementParser:
     def _missing(self, what: str) -> _WrongError:
         found = self._next()
         instead = f"not {found.text!r}" if found.kind != "end" else "but the statement ends"
-        return _WrongError(f"{what} must stand here, {instead}", found.position)
+        return _WrongError(f"expected {what} here, {instead}", found.position)
 
     def _require_end(self) -> None:
         found = self._next()
         if found.kind != "end":
-            raise _WrongError(f"{found.text!r} stands after the end of a statement", found.position)
+            raise _WrongError(f"{found.text!r} follows the end of a statement", found.position)
 
     # --- statements --------------------------------------------------------------------------
 
@@ -357,7 +357,7 @@ class _StatementParser:
                 if not self._is(","):
                     break
             if key != "arch" or found is not None:
-                said = "stands twice" if key == "arch" else "says nothing that minijail knows"
+                said = "is there twice" if key == "arch" else "says nothing that minijail knows"
                 raise _WrongError(f"{key!r} {said}", where)
             found = frozenset(names)
             if not self._is(";"):

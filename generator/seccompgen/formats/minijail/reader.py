@@ -203,13 +203,13 @@ class _PolicyReader:
         """Return the text of the file that a statement names, and its path; None without one.
 
         An absolute path that is not there is that of the machine which the policy is installed
-        on: the file is then looked for beside the one that names it.
+        on: the file is then looked for next to the one that names it.
         """
         assert one.value
-        named, beside = one.value.text, Path(one.position.file).parent
-        path = beside / named
+        named, directory = one.value.text, Path(one.position.file).parent
+        path = directory / named
         if named.startswith("/") and not os.path.exists(path):  # noqa: PTH110 - false for too long a name
-            path = beside / Path(named).name
+            path = directory / Path(named).name
             if os.path.exists(path):  # noqa: PTH110
                 text = f"{named} is not there: {path} is read instead"
                 self.draft.note(text, one.value.position, Problem.INCLUDE_ELSEWHERE)

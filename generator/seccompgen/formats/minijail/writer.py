@@ -1,8 +1,8 @@
 """A policy as statements of minijail's, or why it cannot be said.
 
-A statement is first match like ours, so nothing has to be made disjoint. minijail compares whole
-arguments: what asks for some bits becomes several tests of these bits, all of which must hold. A
-default of ``allow`` makes a denylist, which says of calls what they return and nothing else.
+The first match of a statement decides, as in ours, so cases may overlap. minijail compares whole
+arguments: a test of some bits becomes several tests of these bits, which must all hold. A default
+of ``allow`` makes a denylist, which only says what calls return.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class StatementCase:
 def _render(policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | None) -> bytes:
     """Return ``policy`` for ``abi`` as a file for compile_seccomp_policy.py.
 
-    What libminijail reads as well is written so: a call to a line, and braces only where one
-    condition does not decide it.
+    libminijail reads it as well: one call per line, and braces only if one condition does not
+    decide the call.
     """
     del release
     problems = [

@@ -1,9 +1,9 @@
 """The form of an OCI profile, in JSON or YAML: its fields as values, all errors at once.
 
 Also Docker's form of it, with ``archMap``, ``includes`` and ``excludes``, the ``config.json`` of a
-bundle, and Security Profiles Operator's ``kind: SeccompProfile``. As for the runtimes, fields that
-nobody knows say nothing; each is told of. Go's runtimes take a field in any case of letters, others
-as it is specified. Podman and CRI-O read errors by name, too, as ``errno``.
+bundle, and Security Profiles Operator's ``kind: SeccompProfile``. An unknown field is ignored, as
+runtimes do, with a note. Go's runtimes ignore the case of a field's name, others do not. Podman and
+CRI-O also read errors by name, as ``errno``.
 
 Sources: runtime-spec's config-linux.md; moby's profiles/seccomp; the operator's API; for ``errno``
 what Podman 5.4 hands on, which a test asks it.
@@ -80,7 +80,7 @@ _TOP = (
 )
 _RULE = ("name", "names", "action", "errnoRet", "errno", "args", "comment", "includes", "excludes")
 _ENGINES = {"name", "errno", "defaultErrno", "archMap", "includes", "excludes"}
-"""Fields of engines, of which a bundle has no more."""
+"""Fields that only engines know, and the config.json of a bundle lacks."""
 _ERRNO_MOST = 4094
 """libseccomp refuses the last errno that the kernel delivers, 4095, and all above."""
 _ARGUMENT = ("index", "value", "valueTwo", "op")
@@ -177,7 +177,7 @@ class _ProfileForm:
             )
         if "architectures" in top and "archMap" in top and self._list(top["architectures"]):
             self._problem(
-                "'architectures' beside 'archMap', which Docker refuses: leave one out",
+                "both 'architectures' and 'archMap', which Docker refuses: leave one out",
                 top["architectures"],
             )
         default = self._action(top, "defaultAction", "defaultErrnoRet", base)
@@ -220,7 +220,7 @@ class _ProfileForm:
         )
 
     def _base(self) -> tuple[Path, dict[str, Any] | None]:
-        """Return the way to the profile in the document, and the profile."""
+        """Return the path of the profile in the document, and the profile."""
         data = self._document.data
         base: Path = ()
         if isinstance(data, dict) and isinstance(data.get("linux"), dict):
@@ -251,7 +251,7 @@ class _ProfileForm:
         if "names" in fields and (listed := self._list(fields["names"])):
             if names:
                 self._problem(
-                    "'name' beside 'names', which Docker refuses: leave one out", names[0]
+                    "both 'name' and 'names', which Docker refuses: leave one out", names[0]
                 )
             names = listed
         if not names:
@@ -402,7 +402,7 @@ class _ProfileForm:
     # --- values ------------------------------------------------------------------------------
 
     def _fields(self, data: dict[str, Any], base: Path, known: Collection[str]) -> dict[str, Path]:
-        """Return the way to each field that is there, by its name as specified."""
+        """Return the path of each field that is there, by its specified name."""
         found: dict[str, Path] = {}
         known = [name for name in known if not self._bundle or name not in _ENGINES]
         folded = {name.lower(): name for name in known}
@@ -450,7 +450,7 @@ class _ProfileForm:
         return ""
 
     def _list(self, path: Path) -> list[Path]:
-        """Return the ways to the items of a list; null is an empty one."""
+        """Return the paths of the items of a list; null is an empty list."""
         value = self._value(path)
         if isinstance(value, list):
             return [(*path, i) for i in range(len(value))]

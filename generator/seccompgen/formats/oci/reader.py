@@ -1,8 +1,8 @@
 """OCI profiles, as runtimes and libseccomp give them their meaning, in our language.
 
-What differs between runc, crun and libseccomp itself: runc answers numbers above the highest that
-a profile names with ENOSYS; libseccomp refuses two comparisons of one argument, of which the
-runtimes make two rules; flags that a file does not have are SPEC_ALLOW to the runtimes.
+runc, crun and libseccomp itself differ. runc answers ENOSYS to numbers above the highest that a
+profile names. libseccomp refuses two comparisons of one argument; the runtimes make two rules of
+them. Without ``flags`` in the file, the runtimes set SPEC_ALLOW.
 """
 
 from __future__ import annotations
@@ -375,7 +375,7 @@ class _Translation:
                 if (number := one.table.numbers[name]) not in one.always
                 and not 0 < last[one.table.abi.name] < number
             ]
-            # Else what is said of calls above the last would be said of their way through it, too.
+            # Otherwise the rules of calls above the last would count for calls through it as well.
             reached = self._has_stub or any(
                 (way := entrance(rule.name)) is not None and way[0] == name
                 for one in has
@@ -424,8 +424,7 @@ class _Translation:
     def _may_have_stub(self) -> bool:
         """True where runc refuses numbers above the highest that the profile names.
 
-        So it does where the default is ENOSYS, too: it means not to, but compares with another
-        number.
+        It does so even if the default is ENOSYS: its check for that compares with another number.
         """
         default = self.profile.default
         if self.reading.runtime is not Runtime.RUNC:
@@ -448,7 +447,7 @@ class _Translation:
     def _write_enosys(self, tables: Sequence[Table], last: dict[str, int]) -> None:
         """Say what runc's own instructions answer, which come before those of the profile.
 
-        They are about numbers that no other rule names, so they stand last here.
+        They are about numbers that no other rule names, so they come last here.
         """
         where, default = self.profile.default_position, str(self.profile.default)
         above: dict[tuple[str, ...], list[str]] = {}

@@ -1,9 +1,9 @@
 """A policy as a seccomp profile of the OCI runtime specification, or why it cannot be one.
 
-Container runtimes hand a profile to libseccomp, so it means what libseccomp makes of it: a rule
-names calls and compares each argument once, all of which must hold; rules have no order; a call
-that no rule matches gets the default action, as does a number that libseccomp does not know; other
-ABIs get kill_thread, whatever the profile says.
+Container runtimes hand a profile to libseccomp, which gives it its meaning. A rule names calls and
+compares each argument at most once; all its comparisons must hold. Rules have no order. A call that
+no rule matches gets the default action, as does a number that libseccomp does not know. Other ABIs
+get kill_thread, whatever the profile says.
 
 A policy's first match becomes rules that do not overlap. What libseccomp answers rightly is used
 and nothing else: one rule with any comparisons where that is the whole of what a call's arguments
@@ -152,7 +152,7 @@ def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
 
 
 def _calls(policy: ResolvedPolicy, table: Table) -> Iterator[tuple[list[str], list[Rule]]]:
-    """Yield for each number of an ABI the calls that have it, and their rules in turn."""
+    """Yield the names of each number of an ABI, and its rules in order."""
     by_number: dict[int, list[Rule]] = {nr: [] for nr in sorted(table.names)}
     for rule in policy.rules:
         number = table.number_of(rule.name) if rule.applies_to(table.abi) else None
@@ -181,7 +181,7 @@ def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         )
     if policy.flags & (FilterFlag.NEW_LISTENER | FilterFlag.WAIT_KILLABLE_RECV):
         yield Diagnostic(
-            "an OCI profile has no listener but where its runtime is told a socket for it; take "
+            "an OCI profile has a listener only if its runtime gets a socket for it; take "
             "new_listener and wait_killable_recv out of flags",
             Position(policy.file),
         )
@@ -196,7 +196,7 @@ def _actions(policy: ResolvedPolicy) -> Iterator[Diagnostic]:
     ]
     for action, origin in dict.fromkeys(said):
         if action.kind is ActionKind.USER_NOTIF:
-            text = "user_notif: a runtime must be told a socket for the listener; use another"
+            text = "user_notif: the runtime needs a socket for the listener; use another action"
         elif action.kind is ActionKind.TRAP and action.data:
             text = f"{action}: libseccomp has trap without a number; say trap"
         elif action.kind is ActionKind.ERRNO and action.data > ERRNO_MAX - 1:
@@ -231,7 +231,7 @@ def _answers(
 ) -> tuple[tuple[tuple[ProfileMatch, ...], int], ...]:
     """Return (what must hold, SECCOMP_RET value) for one call where it is not ``default``.
 
-    No two of these hold for the same arguments. With ``narrows`` they are also for ABIs of which
+    No two of these hold for the same arguments. With ``narrows`` they also serve ABIs on which
     libseccomp compares the low words alone.
     """
     rest = policy.default_action.ret(abi)
@@ -303,7 +303,7 @@ def _alternatives(sets: Sets, box: Box, *, ordered: bool) -> Iterator[tuple[Prof
 
 
 def _ways(sets: Sets, argument: int, node: int, *, ordered: bool) -> Iterator[ProfileMatch]:
-    """Yield comparisons that make up a set of values, no two of which hold for one of them.
+    """Yield comparisons that together hold for a set of values, one for each value.
 
     These are ``MASKED_EQ``. If ``ordered``, what is above all other values is a ``GT``, so that no
     mask looks at high words where low ones alone are compared.

@@ -148,9 +148,9 @@ def _without_order(
     if not any(rule.action.ret(abi) == default for rule in call.rules):
         hits = [EVERYTHING]
     found = (
-        tuple(itertools.chain.from_iterable(ways))
+        tuple(itertools.chain.from_iterable(tests))
         for box in hits
-        for ways in itertools.product(*(_cubes(sets, n, box[n]) for n in range(6)))
+        for tests in itertools.product(*(_cubes(sets, n, box[n]) for n in range(6)))
     )
     listed = list(itertools.islice(found, MOST_ALTERNATIVES + 1))
     return None if len(listed) > MOST_ALTERNATIVES else listed
@@ -187,7 +187,7 @@ def _masked(argument: int, mask: int, value: int) -> SeccompilerCondition:
 
 
 def _text(found: SeccompilerFilter) -> bytes:
-    """Return a file with one filter, a rule to a line."""
+    """Return a file with one filter, and one rule per line."""
     rules = [f"      {json.dumps(_rule(name, tests))}" for name, tests in found.rules]
     lines = [
         "{",

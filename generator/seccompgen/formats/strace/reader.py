@@ -1,8 +1,8 @@
-"""Traces of strace as observations: every call that a line tells of is allowed.
+"""Traces of strace as observations: every call in them is allowed.
 
 A line may begin with a process (``1234``, ``[pid 1234]``), a time (-t -tt -ttt -r), an address
-(-i) and a number (-n). Calls that are cut in two by others count where they begin, or, if that was
-not seen, where they go on. What is no call: signals, ends, stacks (-k), strace's own words.
+(-i) and a number (-n). An interrupted call counts at its ``unfinished`` line, or at its ``resumed``
+line if the first is missing. Signals, ends, stacks (-k) and strace's own words are no calls.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ _NUMBERED = re.compile(r"syscall_0x([0-9a-f]{1,8})")
 _GROUP = "calls of the trace"
 _HANDLED = re.compile(r"(SIGCHLD|SIGPIPE), \{sa_handler=(?!SIG_(?:DFL|IGN)\b)")
 _SIGNALS = {"SIGCHLD": SIGCHLD, "SIGPIPE": SIGPIPE}
-_MODES = {"32 bit": 32, "64 bit": 64, "x32": 0}
 _MOST_ERRORS = 50
 _WHOLE_PROCESS = frozenset({"fork", "vfork"})
 
@@ -55,7 +54,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     for number, line in enumerate(text.split("\n"), 1):
         reader.read(line.rstrip("\r"), number)
     if not reader.errors and not reader.observed.calls:
-        what = "no system call stands here"
+        what = "there is no system call here"
         if reader.in_table:
             what += ": a table of strace -c is a profile, for --profile"
         reader.fail(what, 1, Problem.EMPTY_POLICY)
@@ -66,7 +65,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 
 class _TraceReader:
-    """Reads lines; ``observed`` is what they tell, ``errors`` is what is wrong."""
+    """A trace, read line by line: the calls ``observed``, and its ``errors``."""
 
     def __init__(self, file: str, abi: Abi, tables: Tables, draft: Draft) -> None:
         self.observed = Observed()
@@ -107,14 +106,9 @@ class _TraceReader:
 
     def _change(self, process: str, mode: str, number: int) -> None:
         """Note that a process has another personality from here on."""
-        bits = _MODES.get(mode)
-        beside = [ABIS[name] for name in self._abi.siblings]
-        if mode == "x32":
-            found = next((one for one in beside if one.name == "x32"), None)
-        elif bits == self._abi.bits:
-            found = self._abi
-        else:
-            found = next((one for one in beside if one.bits == bits and one.name != "x32"), None)
+        siblings = [ABIS[name] for name in self._abi.siblings]
+        candidates = [self._abi, *siblings] if mode != "x32" else siblings
+        found = next((one for one in candidates if _mode(one) == mode), None)
         if found is None:
             text = f"{self._abi.name} has no {mode} mode: name the ABI with --for"
             self.fail(text, number, Problem.UNKNOWN_ABI)
@@ -151,3 +145,8 @@ class _TraceReader:
             self.fail(text, number, Problem.UNKNOWN_CALL, where.column)
             return
         self.observed.add(abi, call, _GROUP, where)
+
+
+def _mode(abi: Abi) -> str:
+    """Return what strace calls the mode of a process of ``abi``."""
+    return "x32" if abi.name == "x32" else f"{abi.bits} bit"

@@ -194,7 +194,7 @@ def _candidates(near: NearestPolicy, abis: Sequence[Abi], tables: Tables) -> Ite
 
 
 def _families(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Iterator[str]:
-    """Yield the families of which some socket is permitted."""
+    """Yield the families for which some socket is permitted."""
     answers, number = meaning(policy, abi, tables), tables.tables[abi.name].numbers.get("socket")
     for name in tables.facts.constants:
         if name.startswith("AF_") and name not in _NO_FAMILIES and number is not None:

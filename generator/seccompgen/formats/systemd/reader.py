@@ -200,7 +200,7 @@ class _Unit:
                 listed.calls.pop(call, None)
 
     def _calls(self, name: str, word: UnitWord) -> list[str]:
-        """Return the calls that a word stands for, those that no table here has left out."""
+        """Return the calls that a word names, without those that no table here has."""
         if name.startswith("@"):
             group = self.groups.get(name[1:])
             if group is None:
@@ -400,7 +400,7 @@ class _Unit:
         return [*self._natives(), *self._compat(restricts=bool(self.archs or self.native))]
 
     def _compat(self, *, restricts: bool) -> list[str]:
-        """Return the ABIs that the filters are for beside the kernel's own."""
+        """Return the other ABIs of the kernel that the filters are for."""
         natives = self._natives()
         compat = [
             other
@@ -444,26 +444,28 @@ class _Unit:
         Return the calls that are refused whatever their arguments, through every ABI.
         """
         served = self._served()
-        living = [
+        effective = [
             one
             for one in restrictions
             if (one.abis is None or one.abis & set(served))
             and _severest(by.answer(one.call) for by in filters or [_OPEN])[0] in {"allow", "log"}
         ]
         for (answer, where, abis), rules in groupby(
-            living, lambda o: (o.answer, o.position, o.abis)
+            effective, lambda o: (o.answer, o.position, o.abis)
         ):
             entries = [Entry(one.call, one.position, one.when) for one in rules]
             more = {} if abis is None else {"arches": [abi for abi in served if abi in abis]}
             draft.rule(answer, entries, where, optional=True, **more)
         unrestricted = [abi for abi in served if abi not in WITH_SOCKET]
-        if unrestricted and any(one.call == "socket" for one in living):
+        if unrestricted and any(one.call == "socket" for one in effective):
             text = "systemd restricts no address families for calls through "
             text += f"{', '.join(unrestricted)}: all sockets can be made there"
             where = self.families.position
             self.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))
         return [
-            one.call for one in living if not one.when and (one.abis or set(served)) >= set(served)
+            one.call
+            for one in effective
+            if not one.when and (one.abis or set(served)) >= set(served)
         ]
 
 

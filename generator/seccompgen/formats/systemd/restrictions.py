@@ -73,7 +73,7 @@ executed, and since when a kernel does that."""
 class Restriction:
     """A call that a setting refuses with ``answer``, where ``when`` holds, if it is not None.
 
-    ``abis`` are those on which it does; None stands for all.
+    ``abis`` are the ABIs on which it does, None for all.
     """
 
     call: str

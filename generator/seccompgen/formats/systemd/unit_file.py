@@ -59,11 +59,11 @@ def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagn
             if key is None:
                 said = "neither a section such as [Service] nor a setting such as Key=value"
                 faults.append(Diagnostic(said, where, Problem.MALFORMED_FILE))
-                # What such a line goes on with belongs to it.
+                # Its continuation lines belong to it.
                 open_key = ("", where, []) if goes_on else None
                 continue
             if section is None:
-                said = f"{key[1]}= stands before any section; begin with [Service]"
+                said = f"{key[1]}= comes before any section; begin with [Service]"
                 faults.append(Diagnostic(said, where, Problem.MALFORMED_FILE))
             open_key, start = (key[1], where, []), key.end()
         open_key[2].extend(

@@ -48,7 +48,7 @@ def in_units(abi: Abi) -> bool:
 def render(policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | None) -> bytes:
     """Return a drop-in for ``abi``, whose lists are those of a release of systemd.
 
-    It resets what the unit says itself, so that it means one thing; one that only logs leaves alone
+    It resets the unit's own settings, so that nothing else counts; one that only logs leaves alone
     what the unit refuses. Raises InputError with all that settings cannot say.
     """
     groups, release = systemd_groups(release), release or DEFAULT_RELEASE
@@ -233,8 +233,8 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
 def _refusal(policy: ResolvedPolicy, abi: Abi, text: str) -> Diagnostic:
     """Return the error for a policy that settings cannot say.
 
-    systemd answers socketcall and ipc of an ABI whose kernel's own has none as it does the calls
-    behind them, and else with ENOSYS, so settings can say less than `render` looks for.
+    `render` does not see all: if the kernel's own ABI has no socketcall or ipc, systemd answers
+    that of another ABI as the calls behind it, and ENOSYS to the rest.
     """
     del abi
     text = f"settings of a unit cannot say this policy: {text}"
