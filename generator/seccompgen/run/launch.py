@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import errno
 import gc
+import json
 import os
 import signal
 import socket
@@ -179,7 +180,7 @@ def become(command: Command, confinement: Confinement) -> NoReturn:
     try:
         launcher.go(None)
     except OSError as error:
-        raise _filter_error(error) from None
+        raise FilterError(error.strerror or str(error), error.errno or 0) from None
 
 
 def is_below_listener(table: Table) -> bool:
@@ -274,8 +275,6 @@ def failure(started: Started) -> FilterError | None:
 def _filter_failure(message: bytes) -> FilterError | None:
     if not message.startswith(b"{"):
         return None
-    import json  # noqa: PLC0415 - only where something failed
-
     said = json.loads(message)
     return FilterError(said["text"], said["errno"])
 
@@ -321,9 +320,7 @@ def _in_child(
             os._exit(1)
         launcher.go(link)
     except OSError as error:
-        import json  # noqa: PLC0415
-
-        failure = {"text": str(_filter_error(error)), "errno": error.errno or 0}
+        failure = {"text": error.strerror or str(error), "errno": error.errno or 0}
         link.send(json.dumps(failure).encode())
     finally:
         os._exit(1)
@@ -339,10 +336,6 @@ def _take_signals_from_python() -> None:
         signal.signal(one, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _filter_error(error: OSError) -> FilterError:
-    return FilterError(error.strerror or str(error), error.errno or 0)
 
 
 class _Launcher:

@@ -134,7 +134,7 @@ class Process:
         """
         parent = Process(self.parent)
         for tid in parent.tids:
-            if str(self.pid) in " ".join(parent._lines(f"task/{tid}/children")).split():
+            if str(self.pid) in parent._children_of(tid):
                 return Process(tid).own_tid
         return None
 
@@ -168,6 +168,22 @@ class Process:
 
     def _in_set(self, key: str, number: int) -> bool:
         return bool(int(self.status.get(key, "0"), 16) >> (number - 1) & 1)
+
+    @property
+    def children(self) -> set[int]:
+        """The processes that the process has started, and that live."""
+        return {int(word) for tid in self.tids for word in self._children_of(tid)}
+
+    def _children_of(self, tid: int) -> list[str]:
+        return " ".join(self._lines(f"task/{tid}/children")).split()
+
+    @property
+    def current_call(self) -> tuple[int, ...]:
+        """Number and arguments of the call that a thread waits in; empty if it waits in none."""
+        words = " ".join(self._lines("syscall")).split()
+        if len(words) < 7 or words[0].startswith("-"):
+            return ()
+        return int(words[0]), *(int(word, 16) for word in words[1:7])
 
     @property
     def stack_pointer(self) -> int:

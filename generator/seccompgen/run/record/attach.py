@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError
@@ -33,7 +32,7 @@ def attach(pids: Sequence[int], watch: Watch) -> Recording:
     """Trace processes, and all that they start, until they end or a signal ends this.
 
     A call that a thread waits in is seen, too; it is made anew, or fails with EINTR where the
-    kernel does not do that (signal(7)), as under every recorder. Raises OutsideError.
+    kernel does not do that (signal(7)), as under every tracer. Raises OutsideError.
     """
     require_proc()
     recorder = Recorder(SeenCalls(watch, attached=True))
@@ -46,20 +45,12 @@ def attach(pids: Sequence[int], watch: Watch) -> Recording:
             recorder.leave()
             recorder.run()
             raise
-        children = ", ".join(map(str, _children_before(pids)))
+        before = {child for pid in pids for child in Process(pid).children} - {*pids}
+        children = ", ".join(map(str, sorted(before)))
         more = f"; not {children}, which it started before: name them with -p" if children else ""
         say(f"watching until Ctrl-C{more}", err=True)
         recorder.run()
     return recorder.recording()
-
-
-def _children_before(pids: Sequence[int]) -> list[int]:
-    """Return the processes that ``pids`` have started and that are not among them."""
-    found: set[int] = set()
-    for pid in pids:
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):
-            found |= {int(word) for word in path.read_text().split()}
-    return sorted(found - {*pids})
 
 
 def _attach(recorder: Recorder, pid: int) -> None:
@@ -67,25 +58,20 @@ def _attach(recorder: Recorder, pid: int) -> None:
     # It has no filter of ours, so it has to stop at the entry of calls, as one with its own does.
     process = recorder.seen.new_process(None, filtered=True)
     known: set[int] = set()
-    while new := _threads(pid) - known:
+    while new := {*Process(pid).tids} - known:
         known |= new
         for tid in new:
             _seize(recorder, tid, process)
+    if not known:
+        raise OutsideError(f"there is no process {pid}")
     recorder.note_program(pid)
     recorder.seen.catches |= {number for number in CAUGHT if Process(pid).catches(number)}
     recorder.seen.threads = recorder.seen.threads or len(known) > 1
-    recorder.seen.processes = recorder.seen.processes or bool(_children_before([pid]))
-
-
-def _threads(pid: int) -> set[int]:
-    try:
-        return {int(name) for name in os.listdir(f"/proc/{pid}/task")}  # noqa: PTH208 - numbers
-    except OSError:
-        raise OutsideError(f"there is no process {pid}") from None
+    recorder.seen.processes = recorder.seen.processes or bool(Process(pid).children - {pid})
 
 
 def _seize(recorder: Recorder, tid: int, process: TracedProcess) -> None:
-    waits_in = _current_call(tid)
+    waits_in = Process(tid).current_call
     try:
         ptrace.seize(tid, outlives=True)
     except ProcessLookupError:
@@ -97,14 +83,3 @@ def _seize(recorder: Recorder, tid: int, process: TracedProcess) -> None:
         raise OutsideError(f"process {Process(tid).pid}: {not_traceable(error)}") from None
     recorder.threads.add(tid, process, waits_in)
     ptrace.interrupt(tid)
-
-
-def _current_call(tid: int) -> tuple[int, ...]:
-    """Return number and arguments of the call that a thread waits in, if it does."""
-    try:
-        words = Path(f"/proc/{tid}/syscall").read_text().split()
-    except OSError:
-        return ()
-    if len(words) < 7 or words[0].startswith("-"):
-        return ()
-    return int(words[0]), *(int(word, 16) for word in words[1:7])

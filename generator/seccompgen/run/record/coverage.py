@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import errno_number
-from seccompgen.core.model import RET_DATA_MAX, U32, U64, ActionKind, All, Comparison
+from seccompgen.core.model import RET_DATA_MAX, U32, U64, ActionKind, comparisons
 from seccompgen.core.wording import condition_text
 from seccompgen.run.process import Process
 from seccompgen.run.record.observations import ArgumentBits, Sighting, name_of
@@ -18,12 +18,12 @@ from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.deciding import DecidingRule
     from seccompgen.core.errors import Position
-    from seccompgen.core.model import Origin, Predicate, ResolvedPolicy, Rule
+    from seccompgen.core.model import Origin, ResolvedPolicy, Rule
     from seccompgen.core.tables import Tables
     from seccompgen.run.record.observations import Arguments, CallNumber, Recording
     from seccompgen.run.refusal import Refusal
@@ -113,7 +113,7 @@ def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> ComparedPo
     absent = ActionKind.ERRNO.value | errno_number("ENOSYS", abi)
     looked_at: dict[str, frozenset[int]] = {}
     for rule in policy.own_rules:
-        found = frozenset(test.argument for test in _tests(rule.condition))
+        found = frozenset(test.argument for test in comparisons(rule.condition))
         looked_at[rule.name] = looked_at.get(rule.name, frozenset()) | found
 
     def arguments(number: CallNumber) -> list[ArgumentBits]:
@@ -129,14 +129,6 @@ def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> ComparedPo
         return PolicyAnswer(case.origin, refuses)
 
     return ComparedPolicy(arguments, verdict, _sights(_judged_by(policy, abi, tables), tables))
-
-
-def _tests(condition: Predicate | None) -> Iterator[Comparison]:
-    if isinstance(condition, All):
-        for part in condition.parts:
-            yield from _tests(part)
-    elif condition is not None:
-        yield condition
 
 
 def _call(number: CallNumber, arguments: Arguments) -> Call:

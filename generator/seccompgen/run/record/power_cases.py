@@ -6,10 +6,12 @@ select what the call does. Where a case asks only if an address is 0, no more is
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.model import U32, U64, Comparison, Op, comparisons
 from seccompgen.core.multiplexed import is_multiplexed
+from seccompgen.core.sets import Sets
 from seccompgen.kernel.powers import powers
 from seccompgen.policy.conditions import Lookup, alternatives
 from seccompgen.policy.expressions import parse_condition
@@ -42,6 +44,8 @@ class PowerCases:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self._sets = Sets()
+        self._values = lru_cache(maxsize=None)(self._sets.of)  # its steps are limited
         self._known: dict[tuple[str, str], tuple[PowerCase, ...]] = {}
 
     def has(self, call: str, abi: Abi) -> bool:
@@ -99,9 +103,20 @@ class PowerCases:
             return self._of_clone3(values[0])
         cases = self.of(call, abi)
         for case in cases:
-            if not case.conditions or (values and holds(case.conditions, values)):
+            if not case.conditions or (values and self._holds(case.conditions, values)):
                 return case.line
         return None
+
+    def _holds(self, conditions: Iterable[Predicate], values: Mapping[int, int]) -> bool:
+        """Return True if one of ``conditions`` holds for these arguments, by index."""
+        for condition in conditions:
+            tests = [(test, values.get(test.argument)) for test in comparisons(condition)]
+            if all(
+                value is not None and self._sets.has(self._values(test), value)
+                for test, value in tests
+            ):
+                return True
+        return False
 
     def _of_clone3(self, flags: int) -> PowerLine:
         if flags & NAMESPACES:
@@ -152,32 +167,3 @@ def _looked_at(test: Comparison) -> tuple[int, int | None]:
         case Op.EQ | Op.NE:
             return test.mask & full, test.value if test.mask & full == full else None
     return full, None
-
-
-def holds(conditions: Iterable[Predicate], values: Mapping[int, int]) -> bool:
-    """Return True if one of ``conditions`` holds for these arguments, by index."""
-    return any(
-        all(test.argument in values and _is_so(test, values[test.argument]) for test in tests)
-        for tests in map(comparisons, conditions)
-    )
-
-
-def _is_so(test: Comparison, value: int) -> bool:
-    value &= U64 if test.width == 64 else U32
-    match test.op:
-        case Op.ANY_BITS:
-            return bool(value & test.value)
-        case Op.NO_BITS:
-            return not value & test.value
-        case Op.EQ | Op.MASKED_EQ:
-            return value & test.mask == test.value
-        case Op.NE:
-            return value & test.mask != test.value
-        case Op.LT:
-            return value & test.mask < test.value
-        case Op.LE:
-            return value & test.mask <= test.value
-        case Op.GT:
-            return value & test.mask > test.value
-        case Op.GE:
-            return value & test.mask >= test.value
