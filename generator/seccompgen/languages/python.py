@@ -61,16 +61,6 @@ class _ProgramSection(NamedTuple):
     nr_seccomp: int
     literal: str
 
-    @property
-    def constant(self) -> str:
-        """The name of its bytes in a single file."""
-        return f"_{self.abi.upper()}"
-
-    @property
-    def module(self) -> str:
-        """The name of its module in a package."""
-        return program_module(self.abi)
-
 
 def program_module(abi: str) -> str:
     """Return the name of the module that holds a package's program for ``abi``."""
@@ -156,7 +146,7 @@ def _package(about: About, programs: Sequence[CompiledProgram], tables: Tables) 
     for section in sections:
         blocks = {"program": section.literal}
         source = render_python("filter_program.py.j2", blocks, section=section)
-        files[f"{section.module}.py"] = source
+        files[f"{program_module(section.abi)}.py"] = source
     return files
 
 

@@ -41,7 +41,7 @@ def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]
     otherwise, then all that is no call.
     """
     groups = grouped(diff, tables)
-    lines = _wrapped(f"{diff.before} -> {diff.after}: {counted(diff, groups)}", width, "")
+    lines = wrapped(f"{diff.before} -> {diff.after}: {counted(diff, groups)}", width, "")
     for effect in ChangeEffect:
         those = [group for group in groups if group.effect is effect]
         if those:
@@ -51,7 +51,7 @@ def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]
     if notes := list(notes_of(diff)):
         lines += ["", "besides:"]
     for text in notes:
-        lines += _wrapped(text, width, "  ")
+        lines += wrapped(text, width, "  ")
     return lines
 
 
@@ -63,7 +63,7 @@ def trees_text(found: Sequence[FilterChange], tables: Tables, width: int = WIDTH
         if one.diff and one.status is Status.CHANGED:
             lines += diff_text(one.diff, tables, width)
         else:
-            lines += _wrapped(f"{one.name}: {fate(one)}", width, "")
+            lines += wrapped(f"{one.name}: {fate(one)}", width, "")
     return lines or ["no filter differs"]
 
 
@@ -73,7 +73,7 @@ def tables_text(one: TablesDiff, tables: Tables, width: int = WIDTH) -> list[str
     new = f"{many(count, 'call')} {'is' if count == 1 else 'are'} new"
     lines = [f"{one.name}: {new} from {one.before} to {one.after}"]
     for answer, calls in _by_answers(one.new_calls, rules_text).items():
-        lines += ["", *_wrapped(f"{answer}:", width, "  "), *_wrapped(calls, width, "    ")]
+        lines += ["", *wrapped(f"{answer}:", width, "  "), *wrapped(calls, width, "    ")]
     return [*lines, "", *diff_text(one.diff, tables, width)]
 
 
@@ -149,16 +149,16 @@ def notes_of(diff: FilterDiff) -> Iterator[str]:
 
 
 def _group_lines(group: ChangeGroup, width: int) -> Iterator[str]:
-    yield from (Styled((line, Style.STRONG)) for line in _wrapped(group.subject, width, "  "))
-    yield from _wrapped(f"{group.before} -> {group.after} {group.where}", width, "    ")
+    yield from (Styled((line, Style.STRONG)) for line in wrapped(group.subject, width, "  "))
+    yield from wrapped(f"{group.before} -> {group.after} {group.where}", width, "    ")
     words = (("before", group.rules[0]), ("after", group.rules[1]))
     for word, rules in words:
         if rules:
-            yield from _wrapped(f"{word}: {rules}", width, "    ")
-    yield from _wrapped(f"such as {group.example}", width, "    ")
+            yield from wrapped(f"{word}: {rules}", width, "    ")
+    yield from wrapped(f"such as {group.example}", width, "    ")
 
 
-def _wrapped(text: str, width: int, indent: str) -> list[str]:
+def wrapped(text: str, width: int, indent: str) -> list[str]:
     """Return a paragraph in lines; no name, place or number is broken."""
     more = f"{indent}  "
     return textwrap.wrap(

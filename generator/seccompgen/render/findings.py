@@ -59,9 +59,7 @@ def findings_text(shown: LintReport, tables: Tables) -> list[str]:
         head = Styled((place, Style.STRONG), ": ", severity, f": {message_of(one)} ", code)
         lines.append(head)
         lines += _excerpt(one, shown, tables)
-        for word, witness in (("shown by", one.witness), ("beside", one.beside)):
-            if witness:
-                lines.append(f"  {word}: {witness_text(witness, one, tables)}")
+        lines += [f"  {word}: {text}" for word, text in witnesses(one, tables)]
         lines.append(Styled("  ", ("fix", Style.GREEN), f": {one.fix}"))
     return lines
 
@@ -77,8 +75,13 @@ def message_of(finding: Finding) -> str:
     return f"{finding.message} (on {some(finding.abis)})" if finding.abis else finding.message
 
 
-def witness_text(witness: Witness, finding: Finding, tables: Tables) -> str:
-    """Return a call with the answer that it gets."""
+def witnesses(one: Finding, tables: Tables) -> list[tuple[str, str]]:
+    """Return the calls of a finding, each with a word for its part in it."""
+    pairs = (("shown by", one.witness), ("beside", one.beside))
+    return [(word, _witness_text(witness, one, tables)) for word, witness in pairs if witness]
+
+
+def _witness_text(witness: Witness, finding: Finding, tables: Tables) -> str:
     call = witness.call
     abi = ABIS[finding.programs[0] if finding.programs else finding.abis[0]]
     table = call_name(call.nr, call.arch, tables)[1]

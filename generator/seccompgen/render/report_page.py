@@ -21,7 +21,7 @@ from seccompgen.core.call_kinds import Kind
 from seccompgen.core.spelling import stretches
 from seccompgen.core.text import printable, some
 from seccompgen.render.change_groups import counted, grouped
-from seccompgen.render.findings import message_of, witness_text
+from seccompgen.render.findings import message_of, witnesses
 from seccompgen.render.report_answers import (
     AnswerWords,
     letter_of,
@@ -385,11 +385,6 @@ def _how_many_proved(programs: Sequence[ReportedProgram]) -> str:
 
 
 def _finding(one: Finding, tables: Tables) -> dict[str, str]:
-    calls = [
-        f"{word} {witness_text(witness, one, tables)}"
-        for word, witness in (("shown by", one.witness), ("beside", one.beside))
-        if witness
-    ]
     where = short_place(one.position) if one.position else ""
     if not where and one.instruction is not None:
         where = f"instruction {one.instruction}"
@@ -398,6 +393,6 @@ def _finding(one: Finding, tables: Tables) -> dict[str, str]:
         "code": one.kind.value,
         "message": message_of(one),
         "fix": one.fix,
-        "calls": "; ".join(calls),
+        "calls": "; ".join(map(" ".join, witnesses(one, tables))),
         "where": where,
     }

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from seccompgen.core.program import INSTRUCTION_SIZE
 from seccompgen.lint import Severity
-from seccompgen.render.findings import end_column, finding_json, message_of, witness_text
+from seccompgen.render.findings import end_column, finding_json, message_of, witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +46,7 @@ def _result(
     one: Finding, shown: LintReport, codes: Sequence[str], tables: Tables
 ) -> dict[str, Any]:
     text = f"{message_of(one)}. Fix: {one.fix}."
-    for word, witness in (("Shown by", one.witness), ("Beside", one.beside)):
-        if witness:
-            text += f" {word}: {witness_text(witness, one, tables)}."
+    text += "".join(f" {word.capitalize()}: {call}." for word, call in witnesses(one, tables))
     file = one.position.file if one.position else shown.file
     location: dict[str, Any] = {"artifactLocation": {"uri": _uri(file)}}
     if one.position and one.position.line:

@@ -5,14 +5,14 @@ The calls with the most common answer are counted, not listed.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
-from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.deciding import origin_json
 from seccompgen.core.text import many, some
+from seccompgen.render.filter_diff import wrapped
 from seccompgen.verify.kernel import rank
 
 if TYPE_CHECKING:
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
     from seccompgen.core.filter_summary import AnswerSummary, CallRoute, CallSummary, FilterSummary
 
-_WIDTH = 100
 _MOST_ABIS = 4
+_WIDTH = 96
+
+
+_Answers: TypeAlias = tuple[tuple[str, str, bool], ...]
+"""Actions, each with its condition, and True if it is for all other arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class _AnsweredCall:
 
     name: str
     kind: Kind
-    answers: tuple[tuple[str, str, bool], ...]
+    answers: _Answers
     where: str
 
     @property
@@ -59,7 +63,7 @@ def whole_filter_text(summary: FilterSummary, file: str, tag: str) -> Iterator[s
         yield ""
     for (subject, action), ways in rest.items():
         apart = len({of for (other, of) in rest if other == subject}) > 1
-        on = f" ({_some([way.label for way in ways])})" if apart else ""
+        on = f" ({some(list(dict.fromkeys(way.label for way in ways)))})" if apart else ""
         yield f"{subject}{on}: {action}"
     yield from (f"undecided: {one}" for one in summary.undecided)
 
@@ -69,15 +73,20 @@ def _entries(summary: FilterSummary) -> list[_AnsweredCall]:
     for way in summary.ways:
         programs[way.abi].add(way.program)
     labels = {w: w.abi if len(programs[w.abi]) == 1 else w.label for w in summary.ways}
-    alike: dict[tuple[str, Kind, tuple[tuple[str, str, bool], ...]], list[str]] = defaultdict(list)
+    alike: dict[tuple[str, Kind, tuple[tuple[str, str, bool], ...]], dict[str, None]] = defaultdict(
+        dict
+    )
     for one in summary.calls:
         answers = tuple(_merged(one))
-        alike[one.name, one.kind, answers] += (labels[place.way] for place in one.places)
-    several: dict[str, int] = defaultdict(int)
-    for name, _, _ in alike:
-        several[name] += 1
+        alike[one.name, one.kind, answers] |= dict.fromkeys(labels[p.way] for p in one.places)
+    several = Counter(name for name, _, _ in alike)
     return [
-        _AnsweredCall(name, kind, answers, f"on {_some(abis)}" if several[name] > 1 else "")
+        _AnsweredCall(
+            name,
+            kind,
+            answers,
+            f"on {some([*abis])}" if several[name] > 1 else "",
+        )
         for (name, kind, answers), abis in alike.items()
     ]
 
@@ -99,11 +108,8 @@ def _merged(call: CallSummary) -> Iterator[tuple[str, str, bool]]:
 
 def _usual(entries: Sequence[_AnsweredCall]) -> str:
     """Return the action that most calls get with any arguments."""
-    counts: dict[str, int] = defaultdict(int)
-    for one in entries:
-        if len(one.answers) == 1:
-            counts[one.answers[0][0]] += 1
-    return max(counts, key=lambda action: counts[action]) if counts else ""
+    counts = Counter(one.answers[0][0] for one in entries if len(one.answers) == 1)
+    return max(counts, key=counts.__getitem__, default="")
 
 
 def _action_lines(action: str, entries: Sequence[_AnsweredCall], usual: str) -> Iterator[str]:
@@ -135,22 +141,11 @@ def _action_lines(action: str, entries: Sequence[_AnsweredCall], usual: str) -> 
             continue
         yield f"{kind.value}"
         if plain:
-            yield from _wrapped(", ".join(plain))
+            yield from wrapped(", ".join(plain), _WIDTH, "  ")
         for condition, names in conditions.items():
-            yield from _wrapped(f"{', '.join(names)} where {condition}")
+            yield from wrapped(f"{', '.join(names)} where {condition}", _WIDTH, "  ")
         if otherwise:
-            yield from _wrapped(f"otherwise {', '.join(otherwise)}")
-
-
-def _wrapped(text: str) -> list[str]:
-    lines = wrap(
-        text, _WIDTH - 6, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
-    return [f"  {line}" for line in lines]
-
-
-def _some(abis: Sequence[str]) -> str:
-    return some(list(dict.fromkeys(abis)), _MOST_ABIS)
+            yield from wrapped(f"otherwise {', '.join(otherwise)}", _WIDTH, "  ")
 
 
 def whole_filter_json(summary: FilterSummary, file: str, tag: str) -> dict[str, Any]:
