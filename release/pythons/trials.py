@@ -30,7 +30,7 @@ _LOADED = [
     "jinja2",
     "numpy",
     "requests",
-    "ruamel.yaml",
+    "yaml",
     "seccompgen.pipeline.build",
 ]
 _INSIDE = Path(__file__).with_name("inside.py")

@@ -25,12 +25,12 @@ UNION = {
     "formats": "android audit declaration detect kafel load minijail oci seccompiler strace "
     "systemd",
     "policy": "condition_faults conditions dead document expressions form ground groups "
-    "horizon keys layers plain_json resolve schema source_rules stock",
+    "horizon keys layers resolve schema source_rules stock",
     "languages": "python",
     "render": "about call_names listing source templates",
 }
 """All that a union of two policies loads of each room, but for compiling and proving."""
-FOREIGN = {"click", "jinja2", "markupsafe", "numpy", "ruamel"}
+FOREIGN = {"click", "jinja2", "markupsafe", "numpy", "yaml"}
 SLOW = {"asyncio", "concurrent", "email", "http", "multiprocessing", "requests", "socket", "ssl"}
 SLOW |= {"capstone", "elftools", "subprocess", "tomllib", "unittest", "xml", "z3"}
 """Packages that other commands need, and that take long."""

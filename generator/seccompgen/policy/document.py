@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from bisect import bisect_right
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text, parse_toml
-from seccompgen.policy.plain_json import read_plain_json
 
 if TYPE_CHECKING:
     import pathlib
@@ -129,11 +129,7 @@ def read_document(content: bytes, file: str) -> Document:
     text = decode_text(content, file)
     if file.endswith(".toml"):
         return _read_toml(text, file)
-    if tag := _LONG_TAG.search(text):
-        where = Position.after(file, text[: tag.start()])
-        raise _malformed("not YAML: a tag too long", where)
-    plain = read_plain_json(text, file, _MAX_NODES, _MAX_DEPTH)
-    return Document(file, *plain, text) if plain else _read_yaml(text, file)
+    return _read_yaml(text, file)
 
 
 def _too_large(what: str, where: Position) -> InputError:
@@ -145,57 +141,77 @@ def _malformed(what: str, where: Position) -> InputError:
 
 
 def _read_yaml(text: str, file: str) -> Document:
-    from ruamel.yaml import YAML  # noqa: PLC0415 - 40 ms that only policy files should cost
-    from ruamel.yaml.composer import Composer  # noqa: PLC0415
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
+    import yaml  # noqa: PLC0415 - only policy files should cost it
 
-    class Bounded(Composer):
+    if odd := _OTHER_BREAKS.search(text):
+        what = "a character that ends a line to some readers of YAML: write an escape in quotes"
+        raise _malformed(what, Position.after(file, text[: odd.start()]))
+    if text.lstrip()[:1] in {"{", "["}:
+        text = _SURROGATES.sub(_joined, text)
+    try:
+        node = _loader()(text, file).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        raise _not_yaml(text, file, error) from None
+    except yaml.reader.ReaderError as error:
+        where = Position.after(file, text[: error.position])
+        raise _malformed(f"not YAML: {error.reason}", where) from None
+    except RecursionError:
+        raise _too_large(_TOO_DEEP, Position(file)) from None
+    if node is None:
+        raise _malformed("the file is empty", Position(file, 1, 1))
+    return _YamlBuilder(file).build(node)._replace(text=text)
+
+
+@lru_cache(maxsize=1)
+def _loader() -> Any:
+    """Return a loader of YAML 1.2.
+
+    PyYAML's own parser reads some texts otherwise than libyaml, so it is no substitute.
+    """
+    try:
+        from yaml import CBaseLoader  # noqa: PLC0415 - as above
+        from yaml.composer import Composer  # noqa: PLC0415
+    except ImportError:
+        text = "PyYAML was built without libyaml, which reads policies: install its wheel"
+        raise OutsideError(text) from None
+
+    class Loader(Composer, CBaseLoader):  # type: ignore[misc] # it has no types
         """Stops as soon as there is too much, before all of it was read."""
 
-        def __init__(self, loader: Any = None) -> None:
-            super().__init__(loader)
-            self.warn_double_anchors = False  # YAML allows them, and a warning goes to stderr
+        def __init__(self, text: str, file: str) -> None:
+            CBaseLoader.__init__(self, text)
+            Composer.__init__(self)
+            self.file = file
             self.nodes = self.level = 0
 
         def compose_node(self, parent: Any, index: Any) -> Any:
             self.nodes += 1
             self.level += 1
             if self.nodes > _MAX_NODES or self.level > _MAX_DEPTH + 1:
-                mark = self.parser.peek_event().start_mark
+                mark = self.peek_event().start_mark
                 what = _TOO_DEEP if self.level > _MAX_DEPTH + 1 else _TOO_MANY
-                raise _too_large(what, Position(file, mark.line + 1, mark.column + 1))
+                raise _too_large(what, Position(self.file, mark.line + 1, mark.column + 1))
             node = super().compose_node(parent, index)
             self.level -= 1
             return node
 
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Composer = Bounded
-    try:
-        node = yaml.compose(text)
-    except InputError:
-        raise
-    except MarkedYAMLError as error:
-        raise _not_yaml(text, file, error) from None
-    except RecursionError:
-        raise _too_large(_TOO_DEEP, Position(file)) from None
-    except Exception as error:
-        # ruamel's reader refuses control characters with an unmarked error, and in input that it
-        # did not reckon with it raises whatever its steps meet.
-        if not isinstance(error, YAMLError | ValueError):
-            error = ValueError(type(error).__name__)
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        at = getattr(error, "position", None)
-        where = Position.after(file, text[:at]) if isinstance(at, int) else Position(file)
-        raise _malformed(f"not YAML: {reason}", where) from None
-    if node is None:
-        raise _malformed("the file is empty", Position(file, 1, 1))
-    return _YamlBuilder(file).build(node)._replace(text=text)
+    for kind, pattern, first in _CORE_SCHEMA:
+        Loader.add_implicit_resolver(f"{_CORE}{kind}", re.compile(pattern), list(first))
+    return Loader
+
+
+def _joined(found: re.Match[str]) -> str:
+    """Return two halves of a character, as JSON escapes them, as YAML does."""
+    pair = f'"{found[0]}"'
+    return f"\\U{ord(json.loads(pair)):08x}"
 
 
 def _not_yaml(text: str, file: str, error: Any) -> InputError:
     """Return what to write instead, or else what the reader says."""
     from seccompgen.policy.yaml_mistakes import Place, mistake  # noqa: PLC0415 - few have one
 
+    if error.problem == "exceeded maximum nesting depth":
+        return _too_large(_TOO_DEEP, Position(file))
     mark, since = (
         Place(mark.line, mark.column) if mark else None
         for mark in (error.problem_mark or error.context_mark, error.context_mark)
@@ -210,9 +226,21 @@ def _not_yaml(text: str, file: str, error: Any) -> InputError:
 
 _TOO_DEEP = "nested too deeply"
 _TOO_MANY = f"too many values: more than {_MAX_NODES:,}, which no policy has"
-# ruamel takes time by the square of a tag's length, 9 s for 256 KiB.
-_LONG_TAG = re.compile(r"![-;/?:@&=+$,_.~*'()\[\]%!A-Za-z0-9]{1000}")
+_OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
+_SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _CORE = "tag:yaml.org,2002:"
+_CORE_SCHEMA = (
+    ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    (
+        "int",
+        r"(?:[-+]?0b[0-1_]+|[-+]?0o[0-7_]+|[-+]?[0-9_]+|[-+]?0x[0-9a-fA-F_]+)$",
+        "-+0123456789",
+    ),
+    ("float", r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)(?:[eE][-+]?[0-9]+)?$", "-+0123456789."),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$", "-+."),
+    ("null", r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+)
+"""YAML 1.2's plain scalars that are no text, each with the characters that it begins with."""
 _TAGS = {
     "sequence": {f"{_CORE}seq"},
     "mapping": {f"{_CORE}map"},
@@ -221,7 +249,7 @@ _TAGS = {
 
 
 class _YamlBuilder:
-    """Turns ruamel's node tree into data; ruamel's own walk would not keep every position."""
+    """Turns a tree of nodes into data, and keeps every position."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -258,7 +286,7 @@ class _YamlBuilder:
             if key_node.id != "scalar":
                 self._errors.append(Diagnostic("a key must be plain text", self._at(key_node)))
                 continue
-            key = self._text(key_node)
+            key = key_node.value
             if key in result:
                 first = self._keys[*path, key]
                 message = f"duplicate key {key!r}, first on line {first.line}"
@@ -268,17 +296,8 @@ class _YamlBuilder:
             result[key] = self._value(value_node, (*path, key))
         return result
 
-    def _text(self, node: Any) -> str:
-        """Return the node's text; JSON writes characters beyond U+FFFF as two surrogates."""
-        try:
-            whole: str = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
-        except UnicodeDecodeError:
-            self._errors.append(Diagnostic("half of a surrogate pair", self._at(node)))
-            return ""
-        return whole
-
     def _scalar(self, node: Any) -> Any:
-        kind, text = str(node.tag).rsplit(":", 1)[-1], self._text(node)
+        kind, text = str(node.tag).rsplit(":", 1)[-1], node.value
         if kind == "int":
             try:
                 return _yaml_int(text)
