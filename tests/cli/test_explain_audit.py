@@ -103,7 +103,7 @@ def test_a_report_in_words(here: Path) -> None:
             "    +- action: allow",
             "    +  names: [socket]",
             "     # The end.",
-            "  it permits all arguments, since records do not tell them: narrow it down by 'when'",
+            "  it permits all arguments, because records do not have them: restrict it by 'when'",
             "  lint has nothing to say against it",
             "",
             "once  openat on x86_64: errno",

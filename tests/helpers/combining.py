@@ -217,7 +217,7 @@ def combined(
 REFUSED = (
     "through unknown architectures by their number or arguments",
     "tells calls apart by the lowest bits of their numbers",
-    "their conditions do not go together into one program",
+    "their conditions are too many for one program",
 )
 """Why some cannot be combined: for what hand-made programs do, and for masks upon masks."""
 

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seccompgen.core.errors import Diagnostic, Position
 from seccompgen.core.styled import Style, Styled
-from seccompgen.io.console import Colours, print_json, say, told, use_colours
+from seccompgen.io.console import Colours, error_text, print_json, say, use_colours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,7 +158,7 @@ def test_json_shows_and_is_the_same_value(value: dict[str, list[str]]) -> None:
 
 
 def test_other_programs_are_told_in_lines() -> None:
-    text = told([Diagnostic("a\x1b\nb", Position("x\ny\x9b", 1)), Diagnostic("c")])
+    text = error_text([Diagnostic("a\x1b\nb", Position("x\ny\x9b", 1)), Diagnostic("c")])
     assert text == "x\\ny\\x9b:1: a\\x1b b\nc"
 
 

@@ -1,4 +1,4 @@
-"""The command line: one module a command, each of which only reads, calls and prints."""
+"""The command line: one module for each command, which only reads, calls and prints."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _color_option = click.Option(
 
 
 def _equipped(command: click.Command, name: str) -> click.Command:
-    """Give a command what all have: the option --color, and the end of its help."""
+    """Give a command the option --color, and the end of its help."""
     if _color_option not in command.params:
         command.params.append(_color_option)
         command.epilog = epilog(name)
@@ -65,7 +65,7 @@ if "_SECCOMPGEN_COMPLETE" in os.environ:  # a shell asks by a script of that mod
 
 
 def _meant(word: str, commands: list[str]) -> str:
-    """Return what a word that is no command may have been meant for."""
+    """Return a hint on a word that is no command."""
     from seccompgen.core.errors import did_you_mean  # noqa: PLC0415 - keeps --help fast
 
     if os.access(word, os.F_OK):
@@ -79,7 +79,7 @@ _OTHER_WORDS = {"compile": "build", "check": "lint", "prove": "verify", "exec": 
 
 class _Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # --version acts as soon as it is seen, before what stands behind it is.
+        # --version acts as soon as it is seen, before later words are.
         ctx.meta[_WORDS] = tuple(args)
         return super().parse_args(ctx, args)
 

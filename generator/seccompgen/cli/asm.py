@@ -37,8 +37,8 @@ def asm(
 ) -> None:
     """Assemble FILE, which is as 'disasm' shows a filter, into a raw .bpf file for each ABI.
 
-    An instruction a line, which may jump forwards, over any distance, to a line "LABEL:". A line
-    "abi NAME" goes before the instructions for an ABI. A semicolon starts a comment. A program that
+    One instruction per line, which may jump forwards, over any distance, to a line "LABEL:". A line
+    "abi NAME" begins the instructions for an ABI. A semicolon starts a comment. A program that
     the kernel would refuse is not written.
     """
     from seccompgen.filters.find.assembly import assemble  # noqa: PLC0415 - keeps --help fast

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.files import Compiled
 
 _MOST_RULES = 5
-"""As many rules are told beside the costs of a program."""
+"""The most rules that are listed with the costs of a program."""
 
 
 @click.command()
@@ -106,7 +106,7 @@ def build(
 ) -> None:
     """Compile policies into static filters.
 
-    A POLICY is a file, the name of a stock policy, or a directory, for all that lie in it. Without
+    A POLICY is a file, the name of a stock policy, or a directory, for all policies in it. Without
     POLICY, all policies of the project that the current directory lies in: a section
     [tool.seccompgen] of its pyproject.toml says where they are and where their filters go.
     """
@@ -145,13 +145,13 @@ def build(
         )
     if project and report_only:
         raise InputError(
-            "--report-only needs a POLICY; to have a report-only filter beside each of the "
+            "--report-only needs a POLICY; to have a report-only filter for each of the "
             "project's, say report_only = true in [tool.seccompgen] of its pyproject.toml"
         )
     if words and output is None:
         raise InputError(
-            "say where the filters go: -o DIR, such as -o sandbox for a package of that name, or "
-            "-o . for here ('seccompgen verify' only tries a policy)"
+            "choose a directory for the filters: -o DIR, such as -o sandbox for a package of that "
+            "name, or -o . for here ('seccompgen verify' only tries a policy)"
         )
     directory = output or Path()
     require_writable(directory)
@@ -206,7 +206,6 @@ def build(
 
 
 def _require_not_among(path: Path, files: Iterable[Path]) -> None:
-    """Raise InputError if ``path`` is one of ``files``."""
     if os.path.realpath(path) in map(os.path.realpath, files):
         raise InputError(f"--depfile {path} would overwrite what is read or written already")
 
@@ -254,7 +253,7 @@ def _costs(program: CompiledProgram) -> dict[str, dict[str, float]]:
 
 
 def _print_costs(built: Built, tables: Tables) -> None:
-    """Print what each program costs, and in brackets the lower bound; and of the first, why."""
+    """Print the cost of each program with its lower bound, and the costly rules of the first."""
     from seccompgen.render.costs import costly_rules  # noqa: PLC0415 - keeps --help fast
 
     say(f"  {'':12}{'length':>14}{'longest path':>18}{'mean executed':>18}")

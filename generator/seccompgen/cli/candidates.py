@@ -1,4 +1,4 @@
-"""Words that a shell may offer for what a command takes: ABIs, FILTERs, calls and groups."""
+"""Words that a shell may offer for an argument: ABIs, FILTERs, calls and groups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def abis(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
 
 
 def filters(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the names of the stock policies, beside the files that the shell finds."""
+    """Return the names of the stock policies, in addition to the files that the shell finds."""
     from click.shell_completion import CompletionItem  # noqa: PLC0415
 
     from seccompgen.policy.stock import stock_policies  # noqa: PLC0415

@@ -59,8 +59,8 @@ def intersect(**given: Any) -> None:
 
     The kernel takes the strictest answer; of equal actions, that of the filter named last, which
     counts as the newest. A FILTER is a policy file, a stock policy's name, a generated module, a
-    raw .bpf file, or a directory of these, which stands for all that lie in it, in the order of
-    their names.
+    raw .bpf file, or a directory of these, which means all
+    filters in it, in the order of their names.
     """
     _combine("intersect", **given)
 
@@ -95,10 +95,10 @@ def subtract(**given: Any) -> None:
 def _with_readings(
     filters: tuple[str, ...], readings: Readings
 ) -> tuple[list[Path], list[Reading]]:
-    """Return the files that FILTERs stand for, and how each is read: as its FILTER is."""
+    """Return the files that FILTERs mean, and how each is read: as its FILTER is."""
     from seccompgen.filters.find.locate import locate_all  # noqa: PLC0415 - keeps --help fast
 
-    all_filters(filters)  # which tells everything that is wrong with any of them
+    all_filters(filters)  # which reports everything that is wrong with any of them
     found = [
         (path, reading)
         for word, reading in zip(filters, readings.of(len(filters)), strict=True)

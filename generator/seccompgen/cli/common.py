@@ -99,14 +99,14 @@ def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) ->
 
 
 def one_filter(word: str) -> Path:
-    """Return the file that FILTER stands for; raise InputError if it is not one."""
+    """Return the one file that FILTER means. Raises InputError if it is not one."""
     from seccompgen.filters.find.locate import locate_one  # noqa: PLC0415
 
     return _paths(locate_one(word))[0]
 
 
 def all_filters(words: Iterable[str]) -> tuple[Path, ...]:
-    """Return all files that FILTERs stand for."""
+    """Return all files that FILTERs mean."""
     from seccompgen.filters.find.locate import locate_all  # noqa: PLC0415
 
     return _paths(locate_all(words))
@@ -122,14 +122,14 @@ def project_policies(reading: Reading) -> list[Path]:
 
 
 def policies_named(words: Iterable[str], wanted_by: str) -> tuple[Path, ...]:
-    """Return the policy files that words stand for; ``wanted_by`` is what needs their rules."""
+    """Return the policy files that words mean; ``wanted_by`` is what needs their rules."""
     from seccompgen.filters.find.locate import locate_policies  # noqa: PLC0415
 
     return _paths(locate_policies(words, wanted_by))
 
 
 def policy_named(word: str, wanted_by: str) -> Path:
-    """Return the one policy file that a word stands for, as above."""
+    """Return the one policy file that a word means; ``wanted_by`` is what needs its rules."""
     from seccompgen.filters.find.locate import locate_policy  # noqa: PLC0415
 
     return _paths(locate_policy(word, wanted_by))[0]
@@ -141,13 +141,13 @@ def _paths(found: Located) -> tuple[Path, ...]:
 
 
 def print_notes(notes: Iterable[Diagnostic]) -> None:
-    """Print to stderr what is worth knowing but no error, everything once."""
+    """Print notes to stderr, each once."""
     for note in dict.fromkeys(notes):
         say(note.line(("note", Style.CYAN) if note.position else None), err=True)
 
 
 def print_warnings(warnings: Iterable[Diagnostic]) -> None:
-    """Print to stderr what lint finds doubtful, everything once."""
+    """Print lint's warnings to stderr, each once."""
     for one in dict.fromkeys(warnings):
         say(one.line(("warning", Style.YELLOW)), err=True)
 
@@ -167,7 +167,7 @@ def check_outputs(outputs: Outputs, filters: Sequence[PlannedFilter], tables: Ta
 
 
 def print_built(name: str, programs: Sequence[Program], *, report_only: bool = False) -> None:
-    """Say what was compiled and proved."""
+    """Print what was compiled and proved."""
     lengths = [len(program.instructions) for program in programs]
     span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
     abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else programs[0].abi.name
@@ -176,7 +176,7 @@ def print_built(name: str, programs: Sequence[Program], *, report_only: bool = F
 
 
 def print_written(written: list[Path]) -> None:
-    """Say what changed."""
+    """Print what changed."""
     from seccompgen.pipeline.packages import summary  # noqa: PLC0415 - keeps --help fast
 
     here = Path.cwd()

@@ -116,9 +116,11 @@ def _report(claims: Sequence[Claim], method: str | None, tables: Tables, *, as_j
     verdicts = decided(claims, method)
     lacking = without_program(claims)
     if as_json:
-        told = [verdict_as_json(one, tables) | _classes_as_json(one, tables) for one in verdicts]
+        programs = [
+            verdict_as_json(one, tables) | _classes_as_json(one, tables) for one in verdicts
+        ]
         lacks = {"without_program": lacking} if lacking else {}
-        print_json({"programs": told, "stale": [], **lacks})
+        print_json({"programs": programs, "stale": [], **lacks})
     else:
         print_verdicts(verdicts, tables, _print_classes)
         if lacking:
@@ -128,7 +130,7 @@ def _report(claims: Sequence[Claim], method: str | None, tables: Tables, *, as_j
 
 
 def _print_classes(verdict: Verdict, tables: Tables) -> None:
-    """Print all calls that differ, a class a line, and below it both sides' rules."""
+    """Print all calls that differ, one line for each class, then the rules of both sides."""
     try:
         classes = verdict.classes(tables)
     except UndecidedError as error:

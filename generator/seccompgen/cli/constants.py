@@ -66,7 +66,7 @@ def _matches(tables: Tables, word: str, abis: Sequence[str]) -> list[Constant]:
 
 
 def _values(one: Constant, abis: Sequence[str]) -> dict[int, list[str]]:
-    """Return the ABIs of each value, the value of most of them first."""
+    """Return the ABIs of each value, the most common value first."""
     values: dict[int, list[str]] = {}
     for abi in abis:
         value = one.on(ABIS[abi])
@@ -85,7 +85,7 @@ def _print(one: Constant, abis: Sequence[str]) -> None:
     if not values:
         say(f"{one.name}: no value: {one.reason}")
     for index, (value, having) in enumerate(values.items()):
-        # The value of most ABIs is told without them, as long as every ABI has the name.
+        # The most common value is printed without its ABIs if every ABI has the name.
         everywhere = sum(map(len, values.values())) == len(abis)
         where = "" if index == 0 and everywhere else ", ".join(having)
         row = f"{one.name:24} {value:>12} {_hexadecimal(value):>12}  {where}"

@@ -69,11 +69,11 @@ def convert(file: Path, output: str | None, reading: Reading, tables: Tables) ->
 
 
 def _write_new(files: Mapping[Path, bytes]) -> None:
-    """Write files, all or none. Raises InputError if one is there already with other content."""
+    """Write all files, or none. Raises InputError if one exists with other content."""
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415 - keeps --help fast
 
     outputs = Outputs(files)
-    # Nothing tells a policy that this wrote from one that somebody has edited since.
+    # A policy of ours cannot be distinguished from one that was edited since.
     there = [path for path in outputs.changed() if path.is_symlink() or path.exists()]
     if there:
         text = "is there already: name another file, or remove it first"

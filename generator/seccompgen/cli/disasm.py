@@ -40,7 +40,7 @@ def disasm(
 
     FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
     filter, or a raw .bpf file. What is shown comes from the instructions, not from a module's
-    comments. For a policy, each line also tells which part of which file it comes from. 'asm' makes
+    comments. For a policy, each line also names the part of the file it comes from. 'asm' makes
     the same bytes of it again.
     """
     from seccompgen.api.programs import programs_of  # noqa: PLC0415 - keeps --help fast

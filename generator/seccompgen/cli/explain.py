@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Read refused calls from a log, [FILE] FILTER, and say which rule each was.",
 )
-@click.option("--follow", is_flag=True, help="With --audit: tell each record as it comes.")
+@click.option("--follow", is_flag=True, help="With --audit: print each record as it comes.")
 @reading_options
 @options.tables
 @options.as_json
@@ -60,9 +60,9 @@ def explain(
     """Say what FILTER answers to a call: by which rule, and on which way through the program.
 
     CALL is a name or a number. An ARG is a number in any base, a constant, or several joined by |;
-    it stands for the argument at its place, or for the one that it names, as in flags=O_CREAT. For
+    it is the argument at its position, or the one that it names, as in flags=O_CREAT. For
     arguments that are left out, all answers are listed that there can be. ABIs that answer alike
-    are told once. Without a CALL, the whole filter is told: by action, kind of call, condition.
+    are listed once. Without a CALL, the whole filter is: by action, kind of call, condition.
 
     With --audit, FILE is a log or a core dump, by default standard input. See docs/explain.md.
     """
@@ -85,15 +85,15 @@ def explain(
     if not call:
         _whole(explainer, as_json=as_json)
         return
-    told = explainer.explain(call, every_run=as_json)
+    explanation = explainer.explain(call, every_run=as_json)
     if as_json:
-        print_json(explanation_json(told))
+        print_json(explanation_json(explanation))
     else:
-        say(*explanation_text(told))
+        say(*explanation_text(explanation))
 
 
 def _parts(words: tuple[str, ...], *, audit: bool) -> tuple[Path | None, str, tuple[str, ...]]:
-    """Return the log, the FILTER and the call that ``words`` are. Raises InputError."""
+    """Return the log, the FILTER and the call among ``words``. Raises InputError."""
     if not words:
         raise InputError("name a FILTER: a policy, a module, a .bpf file")
     if not audit:
@@ -105,7 +105,6 @@ def _parts(words: tuple[str, ...], *, audit: bool) -> tuple[Path | None, str, tu
 
 
 def _whole(explainer: Explainer, *, as_json: bool) -> None:
-    """Say what the whole filter does."""
     from seccompgen.filters.tell.summary import summarize  # noqa: PLC0415 - keeps --help fast
     from seccompgen.render.whole_filter import (  # noqa: PLC0415
         whole_filter_json,
@@ -113,16 +112,15 @@ def _whole(explainer: Explainer, *, as_json: bool) -> None:
     )
 
     tables = explainer.tables
-    told = summarize(explainer.chosen, tables)
+    summary = summarize(explainer.chosen, tables)
     file = str(explainer.loaded.path)
     if as_json:
-        print_json(whole_filter_json(told, file, tables.tag))
+        print_json(whole_filter_json(summary, file, tables.tag))
     else:
-        say(*whole_filter_text(told, file, tables.tag))
+        say(*whole_filter_text(summary, file, tables.tag))
 
 
 def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: bool) -> None:
-    """Read a log, and say which rule each refused call was."""
     from seccompgen.filters.tell.audit import Auditor  # noqa: PLC0415 - keeps --help fast
     from seccompgen.formats.audit.core_dump import LOOKED_AT, MAGIC  # noqa: PLC0415
     from seccompgen.io.reading import read_lines, read_start  # noqa: PLC0415
@@ -137,20 +135,19 @@ def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: boo
                 for line in read_lines(log):
                     found = auditor.line(line)
                     if follow and found is not None:
-                        _tell(found, as_json=as_json)
+                        _print_followed(found, as_json=as_json)
     except OSError as error:
         raise InputError(cannot("read", log or "standard input", error)) from None
     if follow:
         return
-    told = auditor.report()
+    report = auditor.report()
     if as_json:
-        print_json(audit_json(told))
+        print_json(audit_json(report))
     else:
-        say(*audit_text(told))
+        say(*audit_text(report))
 
 
-def _tell(found: RefusedCall | UntoldDeath | Diagnostic, *, as_json: bool) -> None:
-    """Print what a line told, at once."""
+def _print_followed(found: RefusedCall | UntoldDeath | Diagnostic, *, as_json: bool) -> None:
     from seccompgen.formats.audit.log_lines import UntoldDeath  # noqa: PLC0415
     from seccompgen.render.audit_report import RefusedCall, call_json, call_text  # noqa: PLC0415
 
@@ -171,7 +168,7 @@ def _tell(found: RefusedCall | UntoldDeath | Diagnostic, *, as_json: bool) -> No
 
 
 def _refuse_options(words: tuple[str, ...]) -> None:
-    """Raise InputError for what looks like an option: only numbers begin with a minus sign."""
+    """Raise InputError for unknown options; words that begin with a minus sign are numbers."""
     wrong = [word for word in words if word[:1] == "-" and not word[1:2].isdigit() and word != "-"]
     wrong = [word for word in wrong if word.startswith("--") or not word[1:2].isupper()]
     if wrong:

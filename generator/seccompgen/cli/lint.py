@@ -66,7 +66,7 @@ def lint(
     """Find probable mistakes in FILTERs, each with a call that shows it.
 
     A FILTER is a policy file, a stock policy's name, a generated module, a raw .bpf file, whoever
-    made it, or a directory, for all that lie in it. Without any, the policies of the project that
+    made it, or a directory, for all filters in it. Without any, the policies of the project that
     the current directory lies in. docs/lint.md has a section for each code.
     In a policy, "# lint: ignore[code]: reason" silences a finding on its line or the next one.
     With --from and --to, what newer libraries and kernels would be refused is looked at as well:

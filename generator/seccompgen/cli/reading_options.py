@@ -1,7 +1,7 @@
-"""The options of commands that read other people's policies, as one `Reading` or one a FILTER.
+"""Options for reading other people's policies, as one `Reading` or one for each FILTER.
 
-``--caps 2:CAP_SYS_ADMIN`` is for the second FILTER of the command line; without a number a value
-is for all that have none of their own.
+``--caps 2:CAP_SYS_ADMIN`` is for the second FILTER of the command line; a value without a number is
+for all FILTERs that have none of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Said: TypeAlias = "tuple[int | None, Any]"
 
 
 class _Placed(ParamType):
-    """The values of another type, of one FILTER where a number stands before them: ``2:oci``."""
+    """A value of another type, for one FILTER if a number precedes it: ``2:oci``."""
 
     def __init__(self, of: ParamType) -> None:
         self._of = of
@@ -51,7 +51,7 @@ class _Placed(ParamType):
 
 
 def _option(*names: str, of: ParamType = click.STRING, **more: Any) -> Callable[..., Any]:
-    """Return an option that may be said for all FILTERs and for each."""
+    """Return an option that may be given for all FILTERs and for each."""
     return click.option(*names, type=_Placed(of), multiple=True, **more)
 
 
@@ -82,7 +82,7 @@ _FROM_EITHER = _option(
     "read them in.",
 )
 _TO_BASE = click.option(
-    "--to", "to_base", metavar="BASE", help="What they shall run on, such as debian:13 or newest."
+    "--to", "to_base", metavar="BASE", help="What they will run on, such as debian:13 or newest."
 )
 _OPTIONS = (
     _option(
@@ -118,7 +118,7 @@ class Readings(NamedTuple):
         return self.own.get(place, self.others)
 
     def of(self, count: int) -> tuple[Reading, ...]:
-        """Return those of each of ``count`` FILTERs. Raises InputError if more were said."""
+        """Return the choices for each of ``count`` FILTERs. Raises InputError for others."""
         beyond = next((place for place in self.own if place > count), None)
         if beyond is not None:
             there = "there is one" if count == 1 else f"there are {count}"
@@ -126,7 +126,7 @@ class Readings(NamedTuple):
         return tuple(self.at(place) for place in range(1, count + 1))
 
     def for_all(self) -> Reading:
-        """Return the choices of a command that reads all in one way. Raises InputError if not."""
+        """Return the choices if they are the same for all FILTERs. Raises InputError if not."""
         if self.own:
             text = "in front of a value is for commands that compare or combine FILTERs"
             raise InputError(f"{next(iter(self.own))}: {text}")
@@ -134,7 +134,7 @@ class Readings(NamedTuple):
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options for foreign policies, and ``reading``, which they come to."""
+    """Add the options for foreign policies to a command, and hand it ``reading``."""
 
     @functools.wraps(command)
     def wrapped(readings: Readings, **others: Any) -> object:
@@ -144,7 +144,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def readings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the same, and ``readings``, for FILTERs that may be read differently."""
+    """Add the same options, and hand the command ``readings``, one for each FILTER."""
     return _with_readings(command, _FROM_FORMAT)
 
 
@@ -166,7 +166,7 @@ def _with_readings(
 
 
 def based_reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``reading`` as above, and ``from_base`` and ``to_base``.
+    """Add the same options; the command gets ``reading``, ``from_base`` and ``to_base``.
 
     ``--from`` is for both: its values with a colon are bases, the others formats.
     """
@@ -188,7 +188,7 @@ def based_reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _only_base(said: list[_Said]) -> str | None:
-    """Return the base that ``--from`` names, if it names one. Raises InputError for more."""
+    """Return the base that ``--from`` names, if any. Raises InputError for more than one."""
     names = list(dict.fromkeys(value for _, value in said))
     if any(place for place, _ in said):
         raise InputError(
@@ -212,7 +212,7 @@ outside_option = click.option(
 
 
 def _reading(said: Mapping[str, tuple[_Said, ...]], place: int | None) -> Reading:
-    """Return the choices for the FILTER at ``place``: what is said of it, else what of all."""
+    """Return the choices for the FILTER at ``place``: its own, else those for all."""
     chosen: dict[str, list[Any]] = {}
     for name, values in said.items():
         own = [value for where, value in values if where == place]

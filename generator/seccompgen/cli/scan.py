@@ -74,7 +74,7 @@ _CAVEAT = {
 }
 
 _HOSTS = {"i386": "x86_64"}
-"""ABIs of which programs also run on a kernel of another."""
+"""ABIs whose programs also run on a kernel of another."""
 
 
 @click.command()
@@ -196,7 +196,7 @@ def _means(
 
 
 def _names(option: str, texts: Iterable[str]) -> set[str]:
-    """Return the names in ``texts``, apart by spaces or commas."""
+    """Return the names in ``texts``, separated by spaces or commas."""
     names = {name for text in texts for name in text.replace(",", " ").split()}
     if not names and any(text.strip() for text in texts):
         raise InputError(f"{option}: names no system call")
@@ -206,7 +206,7 @@ def _names(option: str, texts: Iterable[str]) -> set[str]:
 def _calls(
     found: Iterable[Scan], allowed: set[str], denied: set[str], tables: Tables
 ) -> dict[Abi, list[str]]:
-    """Return the names that the policy shall allow, by ABI."""
+    """Return the names that the policy will allow, by ABI."""
     abis = list(dict.fromkeys(one.abi for one in found))
     known = {name for abi in abis for name in tables.tables[abi.name].numbers}
     unknown = sorted((allowed | denied) - known)
@@ -259,7 +259,7 @@ def _content(
 
 
 def _heading(found: list[Scan], *, accept: bool) -> list[str]:
-    """Return what the policy says of its origin: files by name and hash, and what it lacks."""
+    """Return the policy's heading: files by name and hash, and the calls that are missing."""
     lines = ["Found by seccompgen scan in"]
     files = dict.fromkeys((Path(path).name, sha256) for one in found for path, sha256 in one.files)
     lines += [f"  {name} (sha256 {sha256})" for name, sha256 in files]

@@ -46,7 +46,7 @@ def syscalls(
 ) -> None:
     """Look system calls up, by name or by number (decimal or 0x hexadecimal).
 
-    The first release that has it stands beside it: 5.6, <=4.9 if it was there by then, 5.3-5.4
+    Each is shown with the first release that has it: 5.6, <=4.9 if it was there by then, 5.3-5.4
     if it is one of these. What each takes follows: its arguments, and how many of their bits the
     kernel reads. With an ABI and no call, list its whole table; with neither, list the ABIs.
     @basic-io lists the calls of that group, @ the groups.
@@ -111,7 +111,7 @@ def _in_json(tables: Tables, table: Table, name: str, nr: int) -> dict[str, Any]
 
 
 def _show_prototypes(tables: Tables, name: str, having: list[Table]) -> None:
-    """Say what ``name`` takes, once for all the ABIs on which it is the same."""
+    """Print the arguments of ``name``, once for all ABIs that have the same."""
     groups: dict[tuple[Parameter, ...], list[tuple[str, str]]] = {}
     unknown = []
     for table in having:
@@ -187,7 +187,7 @@ def _calls_in_json(tables: Tables, table: Table, numbers: Mapping[str, int]) -> 
 def _list_newer(
     tables: Tables, chosen: list[Table], release: Release, *, narrow: bool, as_json: bool
 ) -> None:
-    """Print the calls that ``release`` does not have, or may not have; ``narrow``: of one ABI."""
+    """Print the calls that ``release`` lacks, or may lack; ``narrow``: of one ABI."""
     newer: list[tuple[Table, dict[str, int]]] = []
     for table in chosen:
         since = {name: tables.since.of(table.abi.name, name) for name in table.numbers}
@@ -241,7 +241,8 @@ def _list_group(
 ) -> None:
     """Print the calls of a group that one of ``tables`` has; with ``narrow`` there is only one.
 
-    An ABI has none whose condition names an argument or a constant that it lacks.
+    A call is left out of an ABI if its condition names an argument or a constant that the ABI
+    lacks.
     """
     from seccompgen.policy.conditions import Lookup  # noqa: PLC0415 - heavy
     from seccompgen.policy.expressions import parse_condition  # noqa: PLC0415 - heavy

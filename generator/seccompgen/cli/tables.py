@@ -37,7 +37,7 @@ _MOST_NAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The tables that are asked for: a tag and releases of the history, and where to read them."""
+    """The wanted tables: a tag, releases for the history, and where to read them."""
 
     tag: str | None
     source: str | None
@@ -46,7 +46,7 @@ class _Wanted:
     def read(self, tag: str, known: Tables | None) -> tuple[Tables, HistoryRead | None]:
         """Return the tables of ``tag``, as `resolve_tables` does, and the history that was read.
 
-        With a history, the source is for that; it need not have a tag that is locked already.
+        With a history, the source is only for that; it need not have a tag that is already locked.
         """
         from seccompgen.pipeline.tag_history import mainline_tags, with_history  # noqa: PLC0415
         from seccompgen.pipeline.tag_tables import resolve_tables  # noqa: PLC0415
@@ -173,7 +173,7 @@ def _finish(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Say what the tag brings, then check or write."""
+    """Print what the tag brings, then check or write."""
     from seccompgen.filters.compare.staleness import new_filters  # noqa: PLC0415
     from seccompgen.kernel.fact_changes import compare_prototypes  # noqa: PLC0415
     from seccompgen.pipeline.tag_tables import absent_abis, compare_constants, compare_tables  # noqa: PLC0415
@@ -279,7 +279,7 @@ def _show_changes(changes: list[AbiChange]) -> None:
 
 
 def _show_answers(built: Sequence[Built], before: Tables, after: Tables) -> None:
-    """Say what each policy answers to the calls that are new."""
+    """Print each policy's answers to the new calls."""
     from seccompgen.filters.compare.tables_diff import new_calls  # noqa: PLC0415
     from seccompgen.render.filter_diff import new_calls_text  # noqa: PLC0415
     from seccompgen.verify import meaning  # noqa: PLC0415

@@ -67,8 +67,8 @@ def vendor(
     """Put filters and their runtime into an application, as the package DEST.
 
     A POLICY is a file, the name of a stock policy (no_network, no_exec, compute_only, web_worker),
-    or a directory, for all that lie in it. DEST then holds these filters and no others; a manifest
-    beside them says what they were made from. With DEST alone, it is brought to what its manifest
+    or a directory, for all policies in it. DEST then holds these filters and no others; its
+    manifest says what they were made from. With DEST alone, it is brought to what its manifest
     says, from the policies as they are now.
     """
     from seccompgen.distribute import vendoring  # noqa: PLC0415 - keeps --help fast

@@ -99,7 +99,7 @@ def _print(
 
 
 def print_difference(verdict: Verdict, tables: Tables) -> None:
-    """Print what each side does with the call: the rule that decides, or the path taken."""
+    """Print how each side answers the call: the rule that decides, or the path taken."""
     from seccompgen.render.listing import listing  # noqa: PLC0415
 
     say(f"  {verdict.text(tables)}")
@@ -115,7 +115,7 @@ def print_difference(verdict: Verdict, tables: Tables) -> None:
 
 
 def call_as_json(call: Call) -> dict[str, Any]:
-    """Return a call as JSON has it."""
+    """Return a call for JSON."""
     return {
         "nr": call.nr,
         "arch": call.arch,
@@ -125,7 +125,7 @@ def call_as_json(call: Call) -> dict[str, Any]:
 
 
 def verdict_as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
-    """Return a verdict as JSON has it."""
+    """Return a verdict for JSON."""
     from seccompgen.verify import Proof  # noqa: PLC0415
 
     claim, result = verdict.claim, verdict.result
@@ -154,7 +154,7 @@ def answers_as_json(
     answers: tuple[int, int],
     origins: tuple[Origin | None, Origin | None],
 ) -> dict[str, Any]:
-    """Return a call with both sides' answers, and where these come from."""
+    """Return a call with both sides' answers, and where these come from, for JSON."""
     sides = zip(verdict.claim.names, answers, origins, strict=True)
     return {
         "call": call_as_json(call),

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--no-runtime",
     is_flag=True,
-    help="Prove modules alone, not that the runtime beside them is seccompgen's own.",
+    help="Prove modules alone, not that their runtime is seccompgen's own.",
 )
 @reading_options
 @options.tables
@@ -71,8 +71,8 @@ def verify(
     """Prove that programs do what their policies say, for every call; or show one that differs.
 
     A FILTER is a policy file or a stock policy's name, which is compiled, and the programs are
-    proved; a generated module, of which the bytes count and not the comments, with the runtime
-    beside it; a raw .bpf file; or a directory, for all that lie in it. Without any, all modules of
+    proved; a generated module, whose bytes count and not its comments, with its runtime; a raw
+    .bpf file; or a directory, for all filters in it. Without any, all modules of
     the project that the current directory lies in.
     """
     from seccompgen.filters.compare.module_claims import claims_of_policy, claims_of_programs  # noqa: PLC0415
@@ -112,7 +112,7 @@ def verify(
 
 
 def _directories(words: Sequence[str], reading: Reading) -> list[Path]:
-    """Return the directories of which all filters are verified."""
+    """Return the directories whose filters are all verified."""
     from seccompgen.pipeline.packages import is_filter_package  # noqa: PLC0415
 
     if not words:
@@ -122,7 +122,7 @@ def _directories(words: Sequence[str], reading: Reading) -> list[Path]:
 
 
 def _project_modules(reading: Reading) -> dict[Path, Path | None]:
-    """Return the packages that the project's policies are generated to, with these policies."""
+    """Return the packages that the project's policies are compiled to, with these policies."""
     from seccompgen.pipeline.project_files import packages_of  # noqa: PLC0415 - keeps --help fast
 
     return dict(packages_of(required_project(reading)))
@@ -136,10 +136,10 @@ def _report(
     *,
     as_json: bool,
 ) -> None:
-    """Decide ``claims`` and say what came of it.
+    """Decide ``claims`` and print the verdicts.
 
-    Also if programs tell calls apart that the kernel does not; that is no failure.
-    Raises AnswerNo if anything is not as it should be, UndecidedError if that is all that is known.
+    It also reports if programs distinguish calls that the kernel treats alike; that is no failure.
+    Raises AnswerNo if anything is wrong, UndecidedError if it cannot be decided.
     """
     from seccompgen.filters.compare.kernel_view import kernel_views  # noqa: PLC0415 - keeps --help fast
 
@@ -149,8 +149,8 @@ def _report(
     views = kernel_views(programs, tables) or [None] * len(claims)
     judged = list(zip(verdicts, views, strict=True))
     if as_json:
-        told = [verdict_as_json(one, tables) | _view_as_json(view) for one, view in judged]
-        print_json({"programs": told, "stale": [str(one) for one in stale]})
+        shown = [verdict_as_json(one, tables) | _view_as_json(view) for one, view in judged]
+        print_json({"programs": shown, "stale": [str(one) for one in stale]})
     else:
         print_verdicts(verdicts, tables, print_difference)
         _print_views(judged, tables)
@@ -158,9 +158,9 @@ def _report(
 
 
 def _print_views(judged: Sequence[tuple[Verdict, KernelView | None]], tables: Tables) -> None:
-    """Say if programs tell calls apart that the kernel does not: where, and one pair.
+    """Print if programs distinguish calls that the kernel treats alike: where, and one pair.
 
-    That all do not is said of programs that are proved only.
+    That none do is only said of proved programs.
     """
     if judged and all(verdict.proved and view and view.one_answer for verdict, view in judged):
         say("calls that the kernel cannot tell apart get one answer")

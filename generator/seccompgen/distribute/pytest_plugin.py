@@ -1,9 +1,9 @@
-"""The pytest plugin: record what a test suite calls, or hold it to a policy.
+"""The pytest plugin: record the calls of a test suite, or run it under a policy.
 
-With one of its options, pytest becomes ``seccompgen record`` before it has done anything, which
-runs the same command line again, traced. There each process that runs tests marks its startup as
-over, or installs the policy, just before its first test. Without them this module does nothing, and
-imports nothing.
+With one of its options, pytest becomes ``seccompgen record`` before it does anything else, which
+runs the same command line again, traced. In that run, each process that runs tests marks the end of
+its startup, or installs the policy, just before its first test. Without the options this module
+does nothing, and imports nothing.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def _become_recorder(record: str | None, enforce: str | None, *, skip_unreached: bool) -> None:
-    """Replace this process by the recorder of what it was started as."""
+    """Replace this process by a recorder of its own command line."""
     options = ["--startup-marker"]
     if record:
         options += ["-o", record]
@@ -97,16 +97,16 @@ def _become_recorder(record: str | None, enforce: str | None, *, skip_unreached:
 
 
 def _orders(enforce: str | None) -> dict[str, Any]:
-    """Return what a process that runs tests has to know, as JSON takes it.
+    """Return what a process that runs tests has to know, for JSON.
 
-    Policies are compiled here: a process that runs tests shall not import what that takes.
+    Policies are compiled here: a process that runs tests must not import what that takes.
     """
     from seccomp_filters._runtime import running_abi  # noqa: PLC0415
 
     from seccompgen.core.abis import ABIS  # noqa: PLC0415
     from seccompgen.core.errors import SeccompgenError  # noqa: PLC0415
     from seccompgen.filters.find.locate import locate_policy  # noqa: PLC0415
-    from seccompgen.io.console import told  # noqa: PLC0415
+    from seccompgen.io.console import error_text  # noqa: PLC0415
     from seccompgen.pipeline.build import build_policy, shipped_tables  # noqa: PLC0415
     from seccompgen.run.record.seen import LABELLED  # noqa: PLC0415
 
@@ -119,7 +119,7 @@ def _orders(enforce: str | None) -> dict[str, Any]:
         (path,) = locate_policy(enforce, "--seccompgen-enforce").paths
         built = build_policy(path, tables, [abi])
     except SeccompgenError as error:
-        raise pytest.UsageError(*told(error.diagnostics).split("\n")) from None
+        raise pytest.UsageError(*error_text(error.diagnostics).split("\n")) from None
     (program,) = built.programs
     return orders | {
         "name": built.policy.name,
@@ -132,9 +132,9 @@ def _orders(enforce: str | None) -> dict[str, Any]:
 
 
 def _begin(orders: dict[str, Any]) -> None:
-    """Mark that what counts begins, then put the policy in force in this process, if there is one.
+    """Mark the beginning of what counts, then put the policy in force in this process, if any.
 
-    The call that marks it, which fails, says where in memory the name of the test is.
+    The marker is a call that fails; it says where in memory the name of the test is.
     """
     global _label  # noqa: PLW0603 - a process has one
     import ctypes  # noqa: PLC0415 - only where it is used

@@ -31,7 +31,7 @@ class _Probe:
 
 @dataclass(frozen=True, slots=True)
 class _StockStart:
-    """A demonstration of a stock policy, and the use of rules of one's own beside it."""
+    """A demonstration of a stock policy, and of rules of one's own next to it."""
 
     refused: _Probe
     allowed: _Probe
@@ -71,9 +71,9 @@ KINDS = tuple(sorted(_KINDS))
 class Scaffold:
     """The missing parts of a project: whole files, and text at the end of its pyproject.toml.
 
-    ``kept`` are the files that are there already. ``package`` is the name by which the filters
-    will be imported, ``test`` the file that tries the policy's. ``attributes`` is the line of
-    .gitattributes by which git shows what filters answer, not their bytes; empty outside of git.
+    ``kept`` are the files that exist already. ``package`` is the name by which the filters will be
+    imported, ``test`` the file that tries the policy's. ``attributes`` is the line of
+    .gitattributes by which git shows a filter's answers, not its bytes; empty outside of git.
     """
 
     files: Mapping[Path, bytes]
@@ -88,7 +88,7 @@ class Scaffold:
 
     @property
     def lacks_attributes(self) -> bool:
-        """True if .gitattributes is there already, and without our line."""
+        """True if .gitattributes exists without our line."""
         kept = next((path for path in self.kept if path.name == ATTRIBUTES_NAME), None)
         try:
             return kept is not None and self.attributes.encode() not in kept.read_bytes()
@@ -96,7 +96,7 @@ class Scaffold:
             return True
 
     def write(self) -> None:
-        """Add what is missing. No byte that is there is changed.
+        """Add what is missing. No existing byte is changed.
 
         Raises OutsideError if the file system refuses.
         """
@@ -115,8 +115,8 @@ def plan(root: Path, kind: str, output: str | None = None) -> Scaffold:
     """Return what the project in the directory ``root`` lacks for a policy of ``kind``.
 
     ``output`` is the package for the filters, relative to ``root``; None takes what pyproject.toml
-    says, or a place in the project's one package, or beside its modules. Raises InputError if
-    there is more than one package, or something else is in the place.
+    says, or a directory in the project's one package, or next to its modules. Raises InputError if
+    there is more than one package, or the directory exists.
     """
     from seccompgen.pipeline.project import read_project  # noqa: PLC0415
 
@@ -150,7 +150,6 @@ def plan(root: Path, kind: str, output: str | None = None) -> Scaffold:
 
 
 def _place(root: Path, output: str | None) -> Path:
-    """Return the directory of the filter package in a project that has none."""
     if output is None:
         packages = _packages(root)
         if len(packages) > 1:
@@ -169,7 +168,7 @@ def _place(root: Path, output: str | None) -> Path:
 
 
 def _packages(root: Path) -> list[Path]:
-    """Return the packages of a project that lie in no other, also those in a namespace package."""
+    """Return the project's packages that are in no other, also those in a namespace package."""
     found: list[Path] = []
     for pattern in ("*/__init__.py", "src/**/__init__.py"):
         for path in sorted(root.glob(pattern)):
@@ -193,7 +192,7 @@ def _imported(root: Path, filters: Path) -> tuple[Path, str]:
 
 
 def _stanza(pyproject: Path, policies: Path, filters: Path) -> str:
-    """Return what to add to ``pyproject``, so that it says what it said, and where things are."""
+    """Return the text to add to ``pyproject``: where things are, and no other change."""
     stanza = (
         "# `seccompgen build` compiles the policies into the output; commit both.\n"
         f'[tool.seccompgen]\npolicies = "{policies.as_posix()}"\noutput = "{filters.as_posix()}"\n'
@@ -225,10 +224,7 @@ def _stanza(pyproject: Path, policies: Path, filters: Path) -> str:
 
 
 def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]:
-    """Return the project's own policy, copies of what it includes, and what editors read of both.
-
-    The copies stay as they are.
-    """
+    """Return the project's own policy, copies of what it includes, and the schema for editors."""
     from seccompgen.core.releases import Release  # noqa: PLC0415
     from seccompgen.formats import load_policy  # noqa: PLC0415
     from seccompgen.pipeline.build import shipped_tables  # noqa: PLC0415

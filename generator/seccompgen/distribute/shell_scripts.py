@@ -1,4 +1,4 @@
-"""Completion of the command line: the script of each shell, and where its user's shell loads it."""
+"""Completion of the command line: the script for each shell, and where the shell loads it from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ANSWERS = "_SECCOMPGEN_COMPLETE"
 
 # bash cuts words at characters such as @ and =, which are parts of ours: the script hands over the
 # whole line, and takes off each answer what bash has of the word already. Names of files may need
-# quotes, which readline sets if it is told that there are files among the answers.
+# quotes, which readline sets if it knows that there are files among the answers.
 _BASH = r"""
 _seccompgen() {
     local IFS=$'\n' answer line word cut
@@ -110,7 +110,7 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": Fi
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The files of a user by which a shell completes ``seccompgen``."""
+    """The files in a home directory by which a shell completes ``seccompgen``."""
 
     outputs: Outputs
     settings: Path | None
@@ -118,16 +118,15 @@ class Installation:
 
 
 def script(shell: str, command: click.Command) -> str:
-    """Return the script that has ``shell`` complete ``command``."""
+    """Return the script by which ``shell`` completes ``command``."""
     return SHELLS[shell](command, {}, PROGRAM, _ANSWERS).source().strip() + "\n"
 
 
 def installation(shell: str, command: click.Command, home: Path) -> Installation:
-    """Return what makes ``shell`` complete ``command`` for the user at ``home``.
+    """Return the files that make ``shell`` complete ``command`` for the user at ``home``.
 
-    fish looks into a directory of its user by itself, and so does bash where the package
-    bash-completion is loaded. Nothing tells if it is, so bash's settings load the script, and
-    zsh's name its directory.
+    fish reads a directory of its user by itself, and so does bash if the package bash-completion is
+    loaded. That is not known, so bash's settings load the script, and zsh's name its directory.
     """
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")

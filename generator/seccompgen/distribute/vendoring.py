@@ -1,4 +1,4 @@
-"""Filters put into an application with a manifest, by which stale and edited are told apart."""
+"""Filters in an application, with a manifest that distinguishes stale from edited files."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 class Request:
     """The wanted content of ``dest``, all of it: a package directory, or one file.
 
-    ``arches`` narrows down what ABIs the policies name; empty: all of them. ``recorded`` says that
+    ``arches`` restricts the ABIs that the policies name; empty: all of them. ``recorded`` says that
     it was read from the manifest of ``dest``. With ``report_only`` its filters refuse nothing.
     """
 
@@ -83,14 +83,14 @@ class Request:
         return path.relative_to(self.manifest.parent).as_posix()
 
     def again(self, *, force: bool = False) -> str:
-        """Return what brings ``dest`` to this request."""
+        """Return the command that brings ``dest`` to this request."""
         if self.recorded:
             return f"seccompgen vendor {_quoted(self.dest)}{' --force' * force}"
         return f"the same command {'with --force' if force else 'without --check'}"
 
 
 class FileState(Enum):
-    """The state of a file in an application, beside the one that would be vendored now."""
+    """The state of a file in an application, compared with the one that would be written now."""
 
     STALE = "stale"
     EDITED = "edited"
@@ -105,7 +105,7 @@ _LOSSES = {FileState.EDITED, FileState.FOREIGN}
 
 @dataclass(frozen=True, slots=True)
 class FileFinding:
-    """A fault of a file, and in ``text`` what to do about it."""
+    """A file that is not as it should be, with advice in ``text``."""
 
     path: Path
     state: FileState
@@ -113,16 +113,15 @@ class FileFinding:
 
     @property
     def diagnostic(self) -> Diagnostic:
-        """The finding as it is told."""
+        """The finding as a diagnostic."""
         return Diagnostic(self.text, Position(str(self.path)))
 
 
 @dataclass(frozen=True, slots=True)
 class Vendoring:
-    """A request that was compiled: the filters, and their files.
+    """A compiled request: the filters, and their files.
 
-    With ``force``, files are overwritten that were edited, and a manifest that cannot be read
-    counts as none.
+    With ``force``, edited files are overwritten, and an unreadable manifest counts as none.
     """
 
     request: Request
@@ -133,26 +132,26 @@ class Vendoring:
     force: bool = False
 
     def is_current(self) -> bool:
-        """Return whether what it was made from is still the same."""
+        """Return whether its inputs are still the same."""
         if self.request.recorded and self.read_request() != self.request:
             return False
         return are_current(self.built)
 
     def outputs(self) -> Outputs:
-        """Return what is to be written, beside what is there now.
+        """Return what is to be written, given what is there now.
 
         Raises InputError, without ``force``, if a file would be lost that is not as seccompgen
         vendored it.
         """
-        outputs, findings = _beside(self, explained=False)
+        outputs, findings = _compare_all(self, explained=False)
         lost = [finding.diagnostic for finding in findings if finding.state in _LOSSES]
         if lost and not self.force:
             raise InputError(*lost)
         return outputs
 
     def findings(self) -> list[FileFinding]:
-        """Return what is not as it should be, and how programs would change."""
-        found = _beside(self, explained=True)[1]
+        """Return the files that are not as they should be, and how programs would change."""
+        found = _compare_all(self, explained=True)[1]
         problems = [] if self.request.single_file else package_problems(self.request.dest)
         for file in self.files:
             problems += bytecode_problems(file) if file.suffix == ".py" else []
@@ -176,7 +175,7 @@ def manifest_path(dest: Path) -> Path:
 def check_dest(dest: Path, *, single_file: bool, report_only: bool | None = None) -> None:
     """Raise InputError if ``dest`` cannot be the package, or with ``single_file`` the module.
 
-    A module is named for being ``report_only``, or not; None if only its manifest knows.
+    The name of a module says whether it is ``report_only``; None if only its manifest knows.
     """
     if dest.suffix in POLICY_SUFFIXES:
         raise InputError(f"say where to vendor it: seccompgen vendor {_quoted(dest)} DEST")
@@ -198,10 +197,10 @@ def check_dest(dest: Path, *, single_file: bool, report_only: bool | None = None
 
 
 def recorded_request(dest: Path, outside: Sequence[Path] = ()) -> Request:
-    """Return what the manifest of ``dest`` says was vendored there.
+    """Return the request that the manifest of ``dest`` records.
 
-    Raises InputError without one, and where it names files that lie neither below the directory or
-    project that ``dest`` is in nor below ``outside``.
+    Raises InputError without a manifest, and if it names files that are neither below the directory
+    or project of ``dest`` nor below ``outside``.
     """
     path = manifest_path(dest)
     manifest = read_manifest(path)
@@ -225,7 +224,7 @@ def recorded_request(dest: Path, outside: Sequence[Path] = ()) -> Request:
         else:
             policies.append(policy)
     if problems:
-        # What was made of it cannot be compared, but it can still be told whether it was touched.
+        # Its filters cannot be compared, but it is still known whether they were edited.
         raise InputError(*problems, *_edited(path, manifest))
     profile = _from_manifest(path, manifest.profile.name) if manifest.profile else None
     if profile and (reason := beyond(profile, dest, outside)):
@@ -246,7 +245,7 @@ def recorded_request(dest: Path, outside: Sequence[Path] = ()) -> Request:
 
 
 def _edited(path: Path, manifest: Manifest) -> Iterator[Diagnostic]:
-    """Say which files beside the manifest at ``path`` are not what it says they were."""
+    """Yield a diagnostic for each file that is not as the manifest at ``path`` records it."""
     for name, digest in manifest.files.items():
         file = path.parent / name
         if file.is_file() and sha256(read_file(file, MAX_FILTER)) != digest:
@@ -288,7 +287,6 @@ def _compile(
     options: BuildOptions,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Sequence[Built], dict[Path, bytes]]:
-    """Return the filters that are asked for, and their files."""
     built = build_policies(
         request.policies, tables, request.arches, progress, request.objective, options
     )
@@ -300,8 +298,8 @@ def _compile(
     return built, {request.dest: render_single_file(one, tables)}
 
 
-def _beside(made: Vendoring, *, explained: bool) -> tuple[Outputs, list[FileFinding]]:
-    """Compare files with what lies in their place; ``explained`` says how programs change."""
+def _compare_all(made: Vendoring, *, explained: bool) -> tuple[Outputs, list[FileFinding]]:
+    """Compare the request with the files that are there; ``explained`` says how programs change."""
     request, built, files = made.request, made.built, dict(made.files)
     before = _manifest_before(request, force=made.force)
     after = _manifest(request, built, files, made.tables)
@@ -361,9 +359,9 @@ def _manifest(
 
 
 def _to_manifest(manifest: Path, path: Path) -> str:
-    """Return ``path`` as a manifest names it: from its own directory, whatever links lead there.
+    """Return ``path`` relative to the manifest's own directory, with links resolved.
 
-    Raises InputError for a name that no text holds.
+    Raises InputError for a name that no text can hold.
     """
     name = Path(os.path.relpath(path.resolve(), manifest.parent.resolve())).as_posix()
     if not name.isprintable():
@@ -386,7 +384,7 @@ def _compare(
     *,
     explained: bool,
 ) -> Iterator[FileFinding]:
-    """Say of each file, but the manifest, what is not as it should be."""
+    """Yield what is wrong with each file except the manifest."""
     known = before.files if before else {}
     filters = {request.file_of(one): one for one in built}
     effects: dict[str, str] = {}
@@ -400,13 +398,13 @@ def _compare(
         if there is None:
             yield FileFinding(path, FileState.MISSING, f"is missing; to make it: {request.again()}")
         elif before is None or digest is None:
-            text = "is not seccompgen's to overwrite, as no manifest has it: rename it, choose"
+            text = "was not written by seccompgen, as no manifest has it: rename it, choose"
             yield FileFinding(path, FileState.FOREIGN, f"{text} another DEST, or say --force")
         elif sha256(there) != digest:
             text = "edited: no longer what was vendored; undo that, or to overwrite it:"
             yield FileFinding(path, FileState.EDITED, f"{text} {request.again(force=True)}")
         elif wanted is None:
-            text = f"superfluous: nothing makes it any more; to remove it: {request.again()}"
+            text = f"superfluous: no policy makes it any more; to remove it: {request.again()}"
             yield FileFinding(path, FileState.SUPERFLUOUS, text)
         else:
             reason = "this seccompgen has another"
@@ -421,22 +419,22 @@ def _compare(
 
 
 def _effect(one: Built, path: Path, file: str, tables: Tables) -> str:
-    """Say what renewing the filter ``file``, that ``path`` is or lies in, would do to programs."""
+    """Say how renewing the filter ``file``, of which ``path`` is a part, changes its programs."""
     source = Path(one.policy.file).name
     place = path if path.name == file else path.parent
     return program_changes(place, one.programs, source, tables)
 
 
 def _spoken_for(findings: Sequence[FileFinding]) -> list[FileFinding]:
-    """Return ``findings`` without those that one on the package's __init__.py speaks for."""
-    told = heads(one.path for one in findings)
-    return [one for one in findings if one.state in _LOSSES or one.path in told]
+    """Drop findings that one on the package's __init__.py already implies."""
+    speaking = heads(one.path for one in findings)
+    return [one for one in findings if one.state in _LOSSES or one.path in speaking]
 
 
 def _strangers(
     files: Mapping[Path, bytes], known: Mapping[str, str], request: Request
 ) -> Iterator[FileFinding]:
-    """Say what lies in filter packages, or hidden beside them, and no manifest has."""
+    """Yield files in filter packages, or hidden by them, that no manifest has."""
     for package in sorted(filter_packages(files)):
         there = [shadowed_module(package), *(in_package(package) if package.is_dir() else [])]
         for path in there:
@@ -448,7 +446,7 @@ def _strangers(
 def _compare_manifest(
     request: Request, before: Manifest | None, after: Manifest
 ) -> Iterator[FileFinding]:
-    """Say what is not as it should be with a manifest beside files that are."""
+    """Yield what is wrong with the manifest if the files are as they should be."""
     path = request.manifest
     if before is None:
         yield FileFinding(path, FileState.MISSING, f"is missing; to make it: {request.again()}")
@@ -459,7 +457,7 @@ def _compare_manifest(
 
 
 def _reason(before: Manifest, after: Manifest, file: str) -> str:
-    """Say why ``file`` was made otherwise by the one than it would be by the other."""
+    """Say why ``file`` would be made differently now."""
     reasons = []
     old = next((one for one in before.filters if one.file == file), None)
     new = next(one for one in after.filters if one.file == file)

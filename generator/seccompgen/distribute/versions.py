@@ -1,4 +1,4 @@
-"""The versions that decide how this seccompgen behaves: for a report of a bug, or a record."""
+"""The versions that decide how this seccompgen behaves, for a bug report or a record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST = 1 << 24
 
 
 def versions() -> dict[str, str]:
-    """Return what there is, by name: the tables, Python, and each dependency."""
+    """Return the versions by name: the tables, Python, and each dependency."""
     lock = hashlib.sha256(read_file(SHIPPED / LOCK_NAME, _MOST)).hexdigest()
     python = f"{platform.python_implementation()} {platform.python_version()}"
     threads = "" if getattr(sys, "_is_gil_enabled", lambda: True)() else ", free-threaded"
@@ -32,7 +32,7 @@ def versions() -> dict[str, str]:
 
 
 def _dependencies() -> list[str]:
-    """Return what seccompgen itself asks for; none if it was not installed."""
+    """Return the dependencies that seccompgen declares; none if it was not installed."""
     try:
         lines = metadata.requires("seccompgen") or []
     except metadata.PackageNotFoundError:

@@ -1,8 +1,8 @@
-"""The one place that prints: what others chose is shown, and never obeyed by a terminal.
+"""The one module that prints: text from others is shown, and never obeyed by a terminal.
 
-A command says what it has to say by `say`, line by line. A character that does not show is written
-as an escape, and a line that was handed over stays one line, except that `folded` ones continue
-below themselves on a terminal. Only a terminal gets colours, unless `use_colours` says otherwise.
+A command prints by `say`, line by line. An invisible character is written as an escape, and a line
+stays one line, except that `folded` ones continue below themselves on a terminal. Only a terminal
+gets colours, unless `use_colours` says otherwise.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _colours = Colours.AUTO
 
 
 def use_colours(when: Colours) -> None:
-    """Decide for this process when lines show their colours."""
+    """Decide for this process when lines have colours."""
     global _colours  # noqa: PLW0603 - an option of the command line, as the streams themselves
     _colours = when
 
@@ -58,9 +58,9 @@ def can_redraw() -> bool:
 
 
 def redraw(line: str) -> None:
-    """Show ``line`` on stderr in place of the line that was drawn before; "" takes it away.
+    """Show ``line`` on stderr in place of the line that was drawn before; "" erases it.
 
-    A line that the terminal would break could not be replaced, so it is cut to its width.
+    It is cut to the width of the terminal, because a wrapped line could not be replaced.
     """
     import shutil  # noqa: PLC0415 - only on a terminal
 
@@ -70,9 +70,9 @@ def redraw(line: str) -> None:
 
 
 def folded(line: str, hang: int) -> list[str]:
-    """Return ``line`` in lines as wide as the terminal that stdout is; all but the first indented.
+    """Return ``line`` wrapped to the width of the terminal; all lines but the first are indented.
 
-    It stays whole where stdout is no terminal, so that programs find a row in one line.
+    It stays whole if stdout is no terminal, so that programs find a row in one line.
     """
     import shutil  # noqa: PLC0415 - these two only on a terminal
     import textwrap  # noqa: PLC0415
@@ -121,7 +121,7 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any) -> None:
-    """Print ``value`` as JSON in one line, at once: for a stream of values."""
+    """Print ``value`` as JSON in one line, at once, for a stream of values."""
     import json  # noqa: PLC0415
 
     sys.stdout.write(f"{_UNSHOWN.sub(_escape, json.dumps(value, ensure_ascii=False))}\n")
@@ -139,6 +139,6 @@ def _escape(match: re.Match[str]) -> str:
     return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
-def told(diagnostics: Iterable[Diagnostic]) -> str:
-    """Return ``diagnostics`` as text for another program's way of telling errors, a line each."""
+def error_text(diagnostics: Iterable[Diagnostic]) -> str:
+    """Return ``diagnostics`` as text for another program's errors, one on each line."""
     return "\n".join(printable(str(one)) for one in diagnostics)

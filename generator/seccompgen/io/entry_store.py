@@ -1,7 +1,7 @@
 """A directory of entries kept from earlier runs, each behind a hash of its own.
 
-Whoever writes there decides what later runs say. So the directory must be ours and nobody else's to
-write, and an entry that is not exactly what was written under its name is passed over.
+Whoever writes there decides the results of later runs. So the directory must be ours and nobody
+else's to write, and an entry that is not exactly what was written under its name is ignored.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def sha256(data: bytes) -> str:
 
 @contextlib.contextmanager
 def opened(directory: Path) -> Iterator[int | None]:
-    """Give a descriptor of ``directory``, made if need be, or None where it is not to be used.
+    """Give a descriptor of ``directory``, created if necessary, or None if it must not be used.
 
-    The descriptor makes sure that what is used is what was checked.
+    The descriptor guarantees that what is used is what was checked.
     """
     place = None
     with contextlib.ExitStack() as stack:
@@ -63,7 +63,7 @@ def read_entry(place: int, name: str) -> Any:
 
 
 def write_entry(place: int, name: str, payload: bytes) -> float:
-    """Put an entry in place whole, since other runs read and write; return its mtime."""
+    """Write an entry atomically, because other runs read and write; return its mtime."""
     temporary = f".{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
@@ -85,7 +85,7 @@ def _digest(name: str, payload: bytes) -> bytes:
 
 
 def drop_unused(place: int, before: float) -> None:
-    """Remove the entries that nobody used since ``before``."""
+    """Remove the entries that were not used since ``before``."""
     with os.scandir(place) as entries:
         unused = [e.name for e in entries if e.stat(follow_symlinks=False).st_mtime < before]
     for name in unused:
@@ -96,8 +96,8 @@ def drop_unused(place: int, before: float) -> None:
 def deciding_files(package: Path, roots: Iterable[str]) -> list[Path]:
     """Return the source files of the modules ``roots`` and of all that they import.
 
-    Imports are found by how they are written, wherever they stand, so that none is missed that
-    only types need; ``package`` is the directory of seccompgen.
+    Imports are found in the text, wherever they are, including those that only types need;
+    ``package`` is the directory of seccompgen.
     """
     found: set[Path] = set()
     todo = set(roots)

@@ -1,10 +1,10 @@
-"""The reach of a file's own words: where the files may lie that it names.
+"""The reach of a file: where the files may be that it names.
 
-Who checks a project may not trust it, and errors quote what they are about, into a log that others
-read. So what somebody's file names is read only below the outermost directory above it that is a
-git checkout, or a project of ours; and below directories that the command line allows. Where there
-is none, the current directory counts if the file lies below it; else the file's own. The user's
-home, and what it lies in, is none of these, unless it is a project of ours.
+Whoever checks a project may not trust it, and errors quote files, in a log that others read. So a
+file may only name files below the outermost directory above it that is a git checkout or a project
+of ours, and below directories that the command line allows. Without such a directory, it is the
+current directory if the file is below it, else the file's own. The user's home, and its parents,
+only count if they are a project of ours.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _HANDED_OVER = ("/dev/", "/proc/")
 
 
 def reach_of(namer: Path) -> Path:
-    """Return the directory below which ``namer`` may name files, without links in its path.
+    """Return the directory below which ``namer`` may name files, with links resolved.
 
-    What a shell hands over, such as ``/dev/stdin``, is taken to lie in the current directory.
+    What a shell hands over, such as ``/dev/stdin``, counts as a file of the current directory.
     """
     named = str(namer)
     directory = Path(os.path.realpath("." if named.startswith(_HANDED_OVER) else namer.parent))
@@ -45,10 +45,10 @@ def reach_of(namer: Path) -> Path:
 
 
 def beyond(path: Path, namer: Path, outside: Iterable[Path] = ()) -> str:
-    """Return why ``path``, which ``namer`` names, is not to be read; empty if it is.
+    """Return why ``path``, which ``namer`` names, must not be read; empty if it may.
 
-    Counted is where links lead. ``outside`` are further directories that may be read. Who changes
-    a link between this and the reading can do what the user can do who runs this.
+    Links are followed. ``outside`` are further directories that may be read. Whoever can change a
+    link between this check and the reading has the rights of the user anyway.
     """
     target = Path(os.path.realpath(path))
     reach = reach_of(namer)
@@ -58,10 +58,10 @@ def beyond(path: Path, namer: Path, outside: Iterable[Path] = ()) -> str:
 
 
 def require_reach(path: Path, namer: Path, outside: Iterable[Path] = ()) -> None:
-    """Raise OSError if ``path``, which the policy ``namer`` names, is not to be read; see `beyond`.
+    """Raise OSError if ``path``, which the policy ``namer`` names, must not be read; see `beyond`.
 
-    A build may lay out links to all its sources, as Bazel does. So where the policy is a link, what
-    that leads to reaches as far as it would by itself: its text is that file's.
+    A build may create links to all its sources, as Bazel does. So if the policy is a link, its
+    target's reach counts as well: the text is that file's.
     """
     own = reach_of(Path(os.path.realpath(namer)))
     if reason := beyond(path, namer, (own, *outside)):
@@ -75,7 +75,7 @@ def read_named(path: Path, namer: Path, limit: int, outside: Iterable[Path] = ()
 
 
 def _is_project(pyproject: Path) -> bool:
-    """Return True if there is a file, and it has a section for us: see `pipeline.project`."""
+    """Return True if the file exists and has our section: see `pipeline.project`."""
     try:
         data = parse_toml(decode_text(read_file(pyproject), str(pyproject)), str(pyproject))
     except (OSError, InputError):

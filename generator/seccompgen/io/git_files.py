@@ -1,6 +1,6 @@
-"""Files of a git revision, copied into a directory of their own, where nothing else is found.
+"""Files of a git revision, copied into a directory of their own that has nothing else.
 
-Git is asked for names and contents alone: no hook, filter or attribute of the repository has a say.
+Git is only asked for names and contents: no hook, filter or attribute of the repository takes part.
 A revision may be somebody else's: no path and no link leads out of the directory. So may be the
 repository's configuration: no program that it names is started, and nothing is fetched.
 
@@ -50,7 +50,7 @@ _OPTIONS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 
 @dataclass(frozen=True, slots=True)
 class FileTree:
-    """A directory of files, and ``label``, the revision that they are of; empty: the work tree."""
+    """A directory of files, and ``label``, their revision; empty for the work tree."""
 
     root: Path
     label: str = ""
@@ -61,9 +61,9 @@ class FileTree:
 
 
 def repository(start: Path) -> Path:
-    """Return the top directory of the git repository that ``start`` lies in.
+    """Return the top directory of the git repository that ``start`` is in.
 
-    Raises InputError if there is none, OutsideError if git cannot be asked.
+    Raises InputError if there is none, OutsideError if git cannot be run.
     """
     inside = any((directory / ".git").exists() for directory in (start, *start.parents))
     if not inside and "GIT_DIR" not in os.environ:
@@ -80,8 +80,8 @@ def repository(start: Path) -> Path:
 def revisions(text: str, top: Path) -> tuple[str, str]:
     """Return the two revisions that ``text`` names; an empty one is the work tree.
 
-    ``A..B`` are two, ``A...B`` are B and where it parted from A, as for ``git diff``. Raises
-    InputError where the repository has no such revision.
+    ``A..B`` are two, ``A...B`` are B and where it branched off from A, as for ``git diff``. Raises
+    InputError if the repository has no such revision.
     """
     before, dots, after = text.partition("...") if "..." in text else text.partition("..")
     before, after = before or "HEAD", (after or "HEAD") if dots else ""
@@ -96,7 +96,7 @@ def revisions(text: str, top: Path) -> tuple[str, str]:
 def files_of(revision: str, top: Path, wanted: Callable[[str], bool]) -> Iterator[FileTree]:
     """Give the files of a revision whose paths are ``wanted``, until the end of the block.
 
-    What is larger than any filter is left out. Raises InputError where there is no such revision.
+    Files larger than any filter are left out. Raises InputError if there is no such revision.
     """
     tree = _tree_of(revision, top)
     entries: list[tuple[bytes, bytes, str]] = []
@@ -123,7 +123,7 @@ def has_tag(tag: str, top: Path) -> bool:
 
 
 def files_at_tag(tag: str, top: Path, paths: Sequence[str], largest: int) -> dict[str, bytes]:
-    """Return those of ``paths`` that a tag has as files, a symbolic link as its text.
+    """Return those of ``paths`` that are files of a tag; a symbolic link is its text.
 
     Raises InputError for a file with more than ``largest`` bytes.
     """
@@ -165,7 +165,7 @@ def _stays_inside(path: str) -> bool:
 
 
 def _write(root: Path, entries: Sequence[tuple[bytes, bytes, str]], top: Path) -> None:
-    """Write files, then links, of which none is left that leads out of ``root``."""
+    """Write files, then links; links that lead out of ``root`` are removed."""
     links: list[tuple[Path, bytes]] = []
     contents = _contents([each for _, each, _ in entries], top)
     for (mode, _, path), content in zip(entries, contents, strict=True):
@@ -186,7 +186,6 @@ def _write(root: Path, entries: Sequence[tuple[bytes, bytes, str]], top: Path) -
 
 
 def _contents(hashes: Sequence[bytes], top: Path) -> Iterator[bytes]:
-    """Yield the content of each object."""
     with tempfile.TemporaryFile() as asked:
         asked.write(b"".join(each + b"\n" for each in hashes))
         asked.seek(0)
@@ -201,7 +200,6 @@ def _is_inside(path: Path, root: Path) -> bool:
 
 
 def _next_content(stream: IO[bytes]) -> bytes:
-    """Return the next content that ``git cat-file --batch`` writes."""
     head = stream.readline().split()
     if len(head) != 3:
         raise OutsideError(f"git cat-file does not give a file of this revision; {_GET}")

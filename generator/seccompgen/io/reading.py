@@ -1,7 +1,7 @@
 """Files that others made: read up to a limit, as text, as TOML; no failure is a traceback.
 
-Whoever names a file may not have made it, and whoever made it may mean harm: a device without an
-end, a pipe that nobody writes to, a number of a million digits.
+The file may come from somebody else, who may be malicious: a device without an end, a pipe that
+nobody writes to, a number of a million digits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def read_file(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> byte
 
     With ``pipes`` it may also be what a shell handed over, ``/dev/stdin`` or ``/dev/fd/63``,
     whatever that is. Raises OSError, always with a reason in ``strerror``, if it cannot be read, is
-    anything else, or is larger. Never waits for a pipe that stands in a file's place.
+    anything else, or is larger. Never waits for a pipe in place of a file.
     """
     content = _read(path, limit + 1, pipes=pipes)
     if len(content) > limit:
@@ -52,7 +52,7 @@ def read_input(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> byt
 
 
 def read_start(path: Path, length: int) -> bytes:
-    """Return the first ``length`` bytes of a regular file, or all that it has; as `read_file`."""
+    """Return the first ``length`` bytes of a regular file, or all of it; see `read_file`."""
     return _read(path, length, pipes=False)
 
 
@@ -85,8 +85,8 @@ def _read(path: Path, most: int, *, pipes: bool) -> bytes:
 def read_lines(path: Path | None, most: int = _CHUNK) -> Iterator[bytes]:
     """Yield the lines of a file or of what a shell handed over, each as it comes.
 
-    None is standard input. Of a line that is longer than ``most`` bytes only these are there.
-    Raises OSError as `read_file` does.
+    None is standard input. Longer lines are cut after ``most`` bytes. Raises OSError as `read_file`
+    does.
     """
     name = str(path or "/dev/stdin")
     handed_over = _DESCRIPTOR.fullmatch(name) is not None
@@ -121,9 +121,9 @@ def _size(limit: int) -> str:
 
 
 def decode_text(content: bytes, file: str, *, bom: bool = True) -> str:
-    """Return ``content`` as text, with ``bom`` less a byte order mark.
+    """Return ``content`` as text, with ``bom`` without a byte order mark.
 
-    Raises InputError, with the position, if it is no UTF-8.
+    Raises InputError, with the position, if it is not UTF-8.
     """
     try:
         return content.decode("utf-8-sig" if bom else "utf-8")
@@ -133,7 +133,7 @@ def decode_text(content: bytes, file: str, *, bom: bool = True) -> str:
 
 
 def undecodable(error: UnicodeDecodeError, file: str) -> Position:
-    """Return the place of the first byte that is no UTF-8."""
+    """Return the position of the first byte that is not UTF-8."""
     return Position.after(file, error.object[: error.start].decode())
 
 
@@ -146,7 +146,7 @@ _LONG_NUMBER = re.compile(r"(?<![\w.])[+-]?[0-9_]{4300}", re.ASCII)
 
 
 def parse_toml(text: str, file: str) -> dict[str, Any]:
-    """Return what a TOML text says; raise InputError, with a position, if it is none."""
+    """Return the content of a TOML text; raise InputError, with a position, if it is invalid."""
     if key := _LONG_KEY.search(text):
         raise InputError(_at(text, key.start(), file, "a key of more than 32 parts"))
     import tomllib  # noqa: PLC0415 - most files are something else

@@ -1,8 +1,8 @@
-"""The standard streams of a command: what cannot be written ends it with exit code 3.
+"""The standard streams of a command: a failed write ends it with exit code 3.
 
-Three things would say otherwise. click ends with 1, an answer, where a reader goes away. Python
+Three things would prevent that. click ends with 1, an answer, when a reader goes away. Python
 writes the rest of a buffer once more as it ends, and turns every exit code into 120 if that fails
-again. And where a stream is closed, it takes print() for done.
+again. And print() does nothing if a stream is closed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def take_streams() -> None:
     """Replace this process's standard streams by those of this module.
 
-    One that is closed is opened on /dev/null until a command is executed, or a file of ours would
-    get its number. That takes what goes to standard error: an exit code says it as well. But it is
-    open for reading only where results go: who wants none says so.
+    A closed one is opened on /dev/null until a command is executed, or a file of ours would get its
+    number. Standard error may be lost: an exit code says it as well. But results must not be: their
+    stream is opened for reading only, so that writing fails.
     """
     for name, mode in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
@@ -44,9 +44,9 @@ def take_streams() -> None:
 
 
 def finish_streams() -> None:
-    """Write what is left in buffers; OutsideError if that is something of standard output.
+    """Flush the buffers; raise OutsideError if that fails for standard output.
 
-    What goes to standard error, the exit code says as well.
+    Standard error may fail: the exit code says it as well.
     """
     with contextlib.suppress(OutsideError):
         sys.stderr.flush()
@@ -54,7 +54,7 @@ def finish_streams() -> None:
 
 
 def _text(stream: io.TextIOWrapper, name: str) -> TextIO:
-    """Return a text stream like ``stream``; a path that is no UTF-8 can be printed to it."""
+    """Return a text stream like ``stream`` that can also print a path that is not UTF-8."""
     return io.TextIOWrapper(
         io.BufferedWriter(_Descriptor(stream.fileno(), name)),
         encoding=stream.encoding,
@@ -64,9 +64,9 @@ def _text(stream: io.TextIOWrapper, name: str) -> TextIO:
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor to which a first write that fails raises OutsideError, and no further one.
+    """A descriptor whose first failed write raises OutsideError, and no later one.
 
-    The error has nothing to tell where the reader has gone away: ``| head`` has what it wants.
+    The error has no message if the reader went away: ``| head`` has what it wants.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:

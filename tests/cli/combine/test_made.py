@@ -296,5 +296,5 @@ def test_a_build_of_the_project_leaves_it_alone(here: Path) -> None:
     assert (here / "out" / "both").exists()
     gone = inside("verify", "out/both", cwd=here)
     assert gone.code == 2
-    assert "one.yml, is not to be found in out" in gone.err
-    assert gone.err.endswith("; put a copy beside the module\n")
+    assert "one.yml, was not found in out" in gone.err
+    assert gone.err.endswith("; put a copy next to the module\n")

@@ -134,7 +134,7 @@ def test_subtracting_from_what_has_no_refusal_of_its_own_asks_for_one(
     raw(here / "two.bpf", ALLOW)
     args = ("subtract", first, "one.yml", "--arch", "x86_64", "--name", "x")
     assert refused(here, *args) == [
-        f"{first}: say with --action what is answered to calls that are taken away from it, for "
+        f"{first}: choose the answer to the calls that are taken away with --action, for "
         "example --action 'errno(EPERM)'"
     ]
     assert inside(*args, "--action", "log", "-o", "out", cwd=here).code == 0

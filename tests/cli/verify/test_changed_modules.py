@@ -249,7 +249,7 @@ def test_a_policy_is_looked_for_beside_the_module_in_the_project_and_here(here: 
     assert code == 2
     assert error.startswith("package/worker.py: ")
     assert "worker.yml" in error
-    assert "is not to be found in package, .; name" in error
+    assert "was not found in package, .; name" in error
     assert "--policy" in error
     assert inside(*asked, "--policy", "seccomp/worker.yml", cwd=here).code == 0
     (here / "pyproject.toml").write_text('[tool.seccompgen]\npolicies = "seccomp"\n')

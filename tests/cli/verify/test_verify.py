@@ -170,7 +170,7 @@ def test_a_program_of_another_abi_is_refuted(here: Path) -> None:
         ),
         (
             f"{RAW} --arch arm64",
-            f"{RAW}: say with --policy which policy these instructions are for",
+            f"{RAW}: name the policy of these instructions with --policy",
         ),
         (
             f"{RAW} --arch s390x --policy worker.yml",

@@ -206,9 +206,9 @@ def test_mistakes_are_told_together() -> None:
     with pytest.raises(InputError) as caught:
         asm.program()
     assert [one.message for one in caught.value.diagnostics] == [
-        "the label 'back' stands twice",
+        "the label 'back' is defined twice",
         "there is no label 'nowhere'",
-        "the label 'end' stands at the end, where no instruction is",
+        "the label 'end' is at the end, where no instruction follows",
     ]
 
 
@@ -220,7 +220,9 @@ def test_jumps_lead_forwards_only(*, label_first: bool) -> None:
         asm.load_nr()
     asm.jump("behind")
     asm.ret(Action.ALLOW)
-    with pytest.raises(InputError, match="the label 'behind' is behind: jumps lead forwards only"):
+    with pytest.raises(
+        InputError, match="the label 'behind' is behind its jump: jumps only lead forwards"
+    ):
         asm.program()
 
 
@@ -287,12 +289,12 @@ def test_people_write_it() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("ld nr", "1:1: say first what it is for: abi x86_64, or with --arch"),
+        ("ld nr", "1:1: begin with its ABI, such as: abi x86_64, or say --arch"),
         ("abi vax", "1:5: unknown architecture 'vax'"),
         ("abi", "1:1: write abi and one name, such as: abi x86_64"),
         ("abi i386\nabi 386", "2:1: a second program for i386"),
         ("abi i386\n  lod nr", "2:3: unknown instruction 'lod' (did you mean 'ld'?)"),
-        ("abi i386\nld args[6].lo", "2:4: 'args[6].lo' is nothing that ld takes"),
+        ("abi i386\nld args[6].lo", "2:4: 'args[6].lo' is not an operand of ld"),
         ("abi i386\nret alow", "2:5: unknown action 'alow' (did you mean 'allow'?)"),
         ("abi i386\nret errno(4096)", "2:5: errno(4096): the kernel delivers 0 to 4095 here"),
         ("abi i386\njeq opne -> a", "2:5: 'opne' is neither a number nor a call of i386 (did"),

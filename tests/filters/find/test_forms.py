@@ -261,7 +261,7 @@ def test_the_name_of_a_stock_policy_is_that_policy_whatever_lies_here(tmp_path: 
     (tmp_path / "no_network").mkdir()
     run = forked("run", "no_exec", "--", "sh", "-c", "exec true", cwd=tmp_path)
     assert run.code == 126
-    note = "no_exec: note: the stock policy is meant; for what lies here, write ./no_exec"
+    note = "no_exec: note: the stock policy is used; for the one in this directory, write ./no_exec"
     assert note in run.err.splitlines()
     run = forked("run", "./no_exec", "--", "sh", "-c", "exec true", cwd=tmp_path)
     assert (run.code, run.err) == (0, "")

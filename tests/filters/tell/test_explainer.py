@@ -54,7 +54,7 @@ def test_a_program_that_mixes_parts_of_a_call_is_not_guessed_at(tmp_path: Path) 
     (tmp_path / "mixed.bpf").write_bytes(assemble(program, "little"))
     one = explained(tmp_path / "mixed.bpf", "read")
     assert not one.cases
-    assert one.unlisted.startswith("it depends on what was left out, in a way that cannot be told")
+    assert one.unlisted.startswith("it depends on arguments that were left out, too intricately")
     # With every argument there is one answer.
     whole = explained(tmp_path / "mixed.bpf", "read", "0", "2", "3", "0", "0", "0")
     assert [case.action for case in whole.cases] == ["allow"]

@@ -28,12 +28,12 @@ class SeccompgenBuildHook(BuildHookInterface["BuilderConfig"]):
         Ends the build, with a line for each error, if a policy is wrong.
         """
         from seccompgen.core.errors import SeccompgenError  # noqa: PLC0415
-        from seccompgen.io.console import told  # noqa: PLC0415 - loaded for other projects too
+        from seccompgen.io.console import error_text  # noqa: PLC0415 - loaded for other projects too
 
         try:
             self._initialize(version, build_data)
         except SeccompgenError as error:
-            lines = told(error.diagnostics)
+            lines = error_text(error.diagnostics)
             self.app.abort(f"the seccomp filters cannot be built:\n{lines}")
 
     def _initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -63,13 +63,15 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
     def run(self) -> None:
         """Build the filters in place, then copy them to where the wheel is made from."""
         from seccompgen.core.errors import SeccompgenError  # noqa: PLC0415
-        from seccompgen.io.console import told  # noqa: PLC0415 - loaded for other projects too
+        from seccompgen.io.console import error_text  # noqa: PLC0415 - loaded for other projects too
 
         try:
             self._run()
         except SeccompgenError as error:
             # From this one setuptools makes a message and no traceback.
-            message = "\n".join(["the seccomp filters cannot be built:", told(error.diagnostics)])
+            message = "\n".join(
+                ["the seccomp filters cannot be built:", error_text(error.diagnostics)]
+            )
             raise BaseError(message) from None
 
     def _run(self) -> None:
@@ -125,12 +127,12 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
     def _project(self) -> Project:
         from seccompgen.core.errors import SeccompgenError  # noqa: PLC0415
         from seccompgen.distribute.integrations.in_place import require_project  # noqa: PLC0415
-        from seccompgen.io.console import told  # noqa: PLC0415
+        from seccompgen.io.console import error_text  # noqa: PLC0415
 
         try:
             return require_project(Path.cwd())
         except SeccompgenError as error:
-            raise BaseError(told(error.diagnostics)) from None
+            raise BaseError(error_text(error.diagnostics)) from None
 
     def _place(self, project: Project) -> Path:
         """Return the directory that becomes the filter package of the wheel."""

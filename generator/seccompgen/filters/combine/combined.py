@@ -1,7 +1,7 @@
 """Several filters made into one program: as the kernel would stack them, or otherwise.
 
-The parts may be anything that a command line calls FILTER. What they answer together is the
-meaning of the combination; it is lifted, compiled, and proved like a policy's.
+The parts may be any FILTER of a command line. Their common answers are the meaning of the
+combination; it is lifted, compiled, and proved like a policy's.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ if TYPE_CHECKING:
 
 
 class Combined(NamedTuple):
-    """``parts`` under ``operation``, the oldest first, with a program for each ABI of them all.
+    """``parts`` under ``operation``, the oldest first, with a program for each common ABI.
 
-    ``refusal`` is what SUBTRACT answers at least to what it takes away.
+    ``refusal`` is the minimum that SUBTRACT answers to calls that it takes away.
     """
 
     name: str
@@ -95,7 +95,7 @@ def parts_of(
     only: Abi | None,
     readings: Sequence[Reading] = (),
 ) -> tuple[LoadedFilter, ...]:
-    """Return the FILTERs in the files ``paths``, each read as ``readings`` say in turn, if any do.
+    """Return the FILTERs in the files ``paths``, each read as the corresponding reading says.
 
     Raises InputError with everything that is wrong with any of them.
     """
@@ -133,7 +133,7 @@ def combine(
     """Compile and prove ``parts`` as one, for each ABI that all of them have.
 
     Raises InputError if they have none in common, or disagree on how to be installed. SUBTRACT
-    without ``refusal`` answers the default action of the first, which must be a refusal then.
+    without ``refusal`` uses the default action of the first part, which must be a refusal.
     """
     _require_agreement(parts)
     if operation is Operation.SUBTRACT and refusal is None:
@@ -189,10 +189,10 @@ def stack_of(
 
 
 def settings_of(parts: Sequence[LoadedFilter]) -> Settings:
-    """Return how ``parts`` are installed, on which those of ours that say it agree.
+    """Return how ``parts`` are installed; our own policies and modules must agree on it.
 
-    Of policies in other formats that is the choice of whoever runs them: with nothing else, the
-    flags that all of them have, and a listener if one of them needs it.
+    Policies in other formats leave that to whoever runs them: alone, they get the flags that all of
+    them have, and a listener if one of them needs it.
     """
     ours = next((part.settings for part in parts if part.settings and not _is_foreign(part)), None)
     flags = [part.settings.flags for part in parts if part.settings]
@@ -209,7 +209,7 @@ def _is_foreign(part: LoadedFilter) -> bool:
 
 
 def compat_of(parts: Sequence[LoadedFilter], abi: Abi) -> tuple[Abi, ...]:
-    """Return the further ABIs that some policy among ``parts`` answers for besides ``abi``."""
+    """Return the further ABIs that some policy among ``parts`` answers for on ``abi``."""
     return tuple(
         dict.fromkeys(
             other for part in parts if part.policy for other in part.policy.compat_of(abi)
@@ -221,7 +221,7 @@ def _refusal_of(part: LoadedFilter) -> Action:
     default = part.policy.default_action if part.policy else None
     if default is None or default.kind in {ActionKind.ALLOW, ActionKind.LOG}:
         text = (
-            "say with --action what is answered to calls that are taken away from it, for "
+            "choose the answer to the calls that are taken away with --action, for "
             "example --action 'errno(EPERM)'"
         )
         raise InputError(Diagnostic(text, Position(str(part.path)), Problem.ACTION_NEEDED))
@@ -233,7 +233,7 @@ _Task: TypeAlias = "tuple[str, tuple[Path, ...], Tables, Objective]"
 
 
 def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> CompiledProgram:
-    """Do one job; named at the top of a module, so that a worker finds it."""
+    """Do one job; at the top of the module, so that a worker finds it."""
     from seccompgen.compile import ProgramBuilder, TooManyError  # noqa: PLC0415 - numpy
     from seccompgen.filters.find.lift import lift  # noqa: PLC0415
 
@@ -248,9 +248,7 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Compil
         otherwise = lifted.otherwise, origin
         program = making.program(lifted.lines, otherwise, origin, lifted.constants)
     except TooManyError:
-        message = (
-            f"{name}: {abi.name}: their conditions do not go together into one program; {instead}"
-        )
+        message = f"{name}: {abi.name}: their conditions are too many for one program; {instead}"
         raise InputError(message, kind=Problem.NOT_COMBINED) from None
     except UndecidedError as error:
         leave = f"{'stack it, or ' if stacks else ''}leave it out"
@@ -260,10 +258,10 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Compil
             for path, why in zip(paths, own, strict=True)
             if why and why.kind is error.diagnostics[0].kind
         ]
-        told = dict.fromkeys(guilty) or [
+        problems = dict.fromkeys(guilty) or [
             f"{name}: {abi.name}: cannot be combined: {error}; {instead}"
         ]
-        raise InputError(*told, kind=Problem.NOT_COMBINED) from None
+        raise InputError(*problems, kind=Problem.NOT_COMBINED) from None
     length = len(program.instructions)
     if length > BPF_MAXINSNS:
         message = (
@@ -297,7 +295,7 @@ def _why_not(
 
 
 def _require_agreement(parts: Sequence[LoadedFilter]) -> None:
-    """Raise InputError where parts want to be installed differently: one program cannot."""
+    """Raise InputError if parts are installed differently: one program cannot be."""
     ours = [part for part in parts if not _is_foreign(part)]
     first = next((part for part in ours if part.settings), None)
     problems = []
@@ -314,7 +312,7 @@ def _require_agreement(parts: Sequence[LoadedFilter]) -> None:
 
 
 def _require_listener(combined: Combined) -> None:
-    """Raise InputError if a program asks a listener that nobody gets."""
+    """Raise InputError if a program notifies a listener that does not exist."""
     asks = any(ActionKind.USER_NOTIF.value in program.actions for program in combined.programs)
     if asks and not combined.settings.flags & FilterFlag.NEW_LISTENER:
         text = (
@@ -340,8 +338,8 @@ def combined_files(
 ) -> dict[Path, bytes]:
     """Return the files that hold ``combined`` under ``directory``; ``form`` is one of `FORMS`.
 
-    ``systemd`` is the release that reads units. Raises InputError if that would replace a part, a
-    module asks a listener that nobody gets, or with all that the form cannot say.
+    ``systemd`` is the release that reads units. Raises InputError if a part would be replaced, if a
+    module notifies a listener that does not exist, or with all that the form cannot say.
     """
     files = _files(combined, tables, directory, form, systemd)
     parts = {part.path.resolve() for part in combined.parts}
@@ -349,8 +347,8 @@ def combined_files(
     replaced = [place for place in places if place.resolve() in parts]
     if replaced:
         text = "is one of the filters, and would be replaced: choose another --name, or directory"
-        told = (Diagnostic(text, Position(str(path))) for path in replaced)
-        raise InputError(*told, kind=Problem.REPLACED_FILTER)
+        problems = (Diagnostic(text, Position(str(path))) for path in replaced)
+        raise InputError(*problems, kind=Problem.REPLACED_FILTER)
     return files
 
 
@@ -393,9 +391,9 @@ def _files(
 def _files_by_rules(
     combined: Combined, tables: Tables, directory: Path, form: str, systemd: int | None
 ) -> dict[Path, bytes]:
-    """Return what `build` writes in ``form`` of policies that say what the parts do together.
+    """Return the files that `build` writes in ``form`` for policies equal to the combination.
 
-    Raises one InputError with all that cannot be said, whichever ABI it is about.
+    Raises one InputError with all that cannot be said, on any ABI.
     """
     from seccompgen.filters.combine.combined_policy import combined_policy  # noqa: PLC0415 - few want it
 
@@ -422,7 +420,7 @@ def _files_by_rules(
 
 
 def _require_names(policy: ResolvedPolicy, form: str) -> None:
-    """Raise InputError if a policy has rules for numbers that no call has, once for each answer."""
+    """Raise InputError, once for each answer, if a policy has rules for numbers without a call."""
     found: dict[tuple[Action, Origin], list[str]] = {}
     for rule in policy.rules:
         if rule.name.isdecimal():

@@ -1,8 +1,8 @@
 """Combined filters as a policy for one ABI, so that they can be written in any format.
 
-What the parts answer together is lifted, and said again by rules: one for each call, and for what
-its arguments must be, with the place of the part that decides there. The policy is proved to
-answer every call as the parts do before anybody writes it.
+The common answers of the parts are lifted and expressed by rules: one for each call and condition,
+with the position of the part that decides there. The policy is proved to answer every call as the
+parts do before it is written.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def combined_policy(
     abi: Abi,
     tables: Tables,
 ) -> ResolvedPolicy:
-    """Return a policy for ``abi`` that answers every call as ``stack``, which ``parts`` make.
+    """Return a policy for ``abi`` that answers every call as ``stack`` does, made of ``parts``.
 
     Raises InputError with all that no policy can say.
     """
@@ -143,7 +143,7 @@ class _Policy:
     # --- numbers -----------------------------------------------------------------------------
 
     def _function(self, abi: Abi, nr: int) -> ArgumentFunction:
-        """Return what decides on a number under the audit value of ``abi``."""
+        """Return the function of the arguments that answers a number on ``abi``."""
         spans = self._spans.get(abi.audit_arch, ())
         found = (span.answer.function for span in spans if span.first <= nr <= span.last)
         return next(found, self._foreign)
@@ -160,14 +160,14 @@ class _Policy:
         )
 
     def _unnamed(self, abi: Abi) -> Iterator[tuple[int, int]]:
-        """Yield first and last of the stretches that no call has and that have one function."""
+        """Yield spans of numbers without a call; each has one function."""
         spans = self._spans.get(abi.audit_arch, ())
         edges = [(span.first, span.last) for span in spans] or [(0, U32)]
         names = sorted(self._tables.tables[abi.name].names)
         yield from without(common(numbers_of(abi), edges), names)
 
     def _unknown(self) -> ArgumentFunction:
-        """Return what answers most numbers of the ABI that no call has."""
+        """Return the function for most numbers without a call."""
         sizes: Counter[ArgumentFunction] = Counter()
         for first, last in self._unnamed(self._abi):
             sizes[self._function(self._abi, first)] += last - first + 1
@@ -178,7 +178,7 @@ class _Policy:
         return found
 
     def _refusal(self, unknown: int) -> int:
-        """Return the refusal that most calls of the ABI get always, ``unknown`` without one."""
+        """Return the most common unconditional refusal of the ABI's calls, else ``unknown``."""
         found: Counter[int] = Counter()
         for nr in self._tables.tables[self._abi.name].names:
             function = self._function(self._abi, nr)
@@ -190,7 +190,7 @@ class _Policy:
     # --- rules -------------------------------------------------------------------------------
 
     def _rules(self, abi: Abi, default: int, unknown: ArgumentFunction) -> Iterator[Rule]:
-        """Yield the rules for calls of ``abi``, then those for numbers that none has."""
+        """Yield the rules for calls of ``abi``, then those for numbers without a call."""
         table = self._tables.tables[abi.name]
         for nr, name in sorted(table.names.items()):
             function = self._function(abi, nr)

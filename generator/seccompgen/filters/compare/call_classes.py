@@ -1,9 +1,9 @@
-"""All calls that two filters answer otherwise than they should: in classes, each with a condition.
+"""All calls that two filters answer differently: in classes, each with a condition.
 
 Both filters are followed on sets of calls, the right one within each part that the left one gives
-one answer to. So the parts are disjoint and leave nothing out. Parts with the same answers, given
-by the same rules, are united as far as one condition can tell them. This is for reading: the proof
-itself is that of `verify`, which shares nothing with the sets here.
+one answer to. So the parts are disjoint and cover everything. Parts with the same answers, given by
+the same rules, are united where one condition describes them. This is for reading: the proof itself
+is `verify`'s, which shares nothing with the sets here.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ Origins: TypeAlias = "tuple[Origin | None, Origin | None]"
 class CallClass:
     """Calls that the left filter answers ``left``, and the right one ``right``.
 
-    They come under the audit value ``arch``, None for several. Of ``numbers``, each first and last
-    of a stretch, they are those for which one of ``conditions`` holds. ``named`` tells if the
-    numbers are those of calls. ``pointers`` are stretches of instruction pointers; none: any.
-    ``example`` is one of them. ``rules`` are the parts of policies that answer them, in pairs;
-    there is one pair where classes are told apart by rules.
+    They come under the audit value ``arch``, None for several. Their numbers are in ``numbers``,
+    spans of first and last, and one of ``conditions`` holds for them. ``named`` says whether the
+    numbers are those of calls. ``pointers`` are spans of instruction pointers; empty: any.
+    ``example`` is one of the calls. ``rules`` are the parts of policies that answer them, in pairs;
+    there is one pair if classes are divided by rule.
     """
 
     arch: int | None
@@ -75,7 +75,7 @@ class CallClass:
         return [names[nr] for nr, _ in self.numbers if nr in names]
 
     def condition(self, tables: Tables) -> str:
-        """Return when it is one of these calls, in names; empty if always.
+        """Return the condition for these calls, in names; empty if it always holds.
 
         Instruction pointers are no part of it.
         """
@@ -89,7 +89,7 @@ class CallClass:
         return tables.naming.alternatives([All(one) for one in self.conditions], call, table.abi)
 
     def subject(self, tables: Tables) -> str:
-        """Return which calls they are: ``socket where family == AF_ALG``."""
+        """Describe the calls: ``socket where family == AF_ALG``."""
         names = self.names(tables)
         text = ", ".join(names[:_MOST_NAMES])
         if len(names) > _MOST_NAMES:
@@ -121,7 +121,7 @@ class CallClass:
 
 
 class _Answers(NamedTuple):
-    """The answers to a part; with the rules that give them, where parts are told apart by these."""
+    """The answers to a part, and the rules that give them if parts are divided by rule."""
 
     left: int
     right: int
@@ -143,11 +143,11 @@ def differing_calls(
     *,
     by_rule: bool = True,
 ) -> tuple[CallClass, ...]:
-    """Return all calls for which ``relation`` fails between two sides of the program for ``abi``.
+    """Return all calls for which ``relation`` fails between two filters for ``abi``.
 
-    With ``by_rule`` what different rules answer is in different classes. Calls that no kernel makes
-    (`Call.exists`) are left out. Raises UndecidedError where they cannot be told in sets, or in too
-    many.
+    With ``by_rule``, calls that different rules answer are in different classes. Calls that no
+    kernel makes (`Call.exists`) are left out. Raises UndecidedError if they cannot be described by
+    sets, or by too many.
     """
     return tuple(_DifferenceSearch(sides, abi, relation, tables).classes(by_rule=by_rule))
 
@@ -201,7 +201,7 @@ class _DifferenceSearch:
     def _split(self, box: CallBox) -> Iterator[CallBox]:
         """Yield the parts of ``box`` by audit values: the program's own, and the others.
 
-        High words of arguments that are always 0 are no part of a condition.
+        High words of arguments that are always 0 are dropped from conditions.
         """
         home = self._sets.masked(U32, self._abi.audit_arch)
         for arches in (self._sets.both(box[ARCH], home), self._sets.minus(box[ARCH], home)):
@@ -228,7 +228,6 @@ class _DifferenceSearch:
     def _told(
         self, arches: int, answers: _Answers, parts: Iterable[_RuledPart]
     ) -> Iterator[CallClass]:
-        """Yield the classes of calls with the same answers."""
         first = self._sets.least(arches)
         arch = first if arches == self._sets.masked(U32, first) else None
         names = _names(arch, self._tables) if arch is not None else {}
@@ -261,7 +260,7 @@ class _DifferenceSearch:
             yield self._class(arch, answers, [part], named=False)
 
     def _united(self, parts: Sequence[_RuledPart]) -> Iterator[_RuledPart]:
-        """Yield parts with boxes that are as few as possible, and all rules of what is in them."""
+        """Yield as few boxes as possible, each with the rules of all parts in it."""
         for box in united(self._sets, [part.box for part in parts]):
             inside = (part for part in parts if self._meets(part.box, box))
             yield _RuledPart(
@@ -275,7 +274,6 @@ class _DifferenceSearch:
         return self._sets.masked(U32, nr)
 
     def _among(self, known: list[int], numbers: int) -> list[int]:
-        """Return those of ``known``, in order, that are in a set of numbers."""
         if numbers == ALL:
             return known
         spans = intervals(self._sets, numbers, 32)

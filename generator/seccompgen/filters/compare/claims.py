@@ -1,4 +1,4 @@
-"""Claims that one filter is another, or within it, for `equiv` and `subset`; each is decided."""
+"""Claims that one filter equals another, or permits no more, for `equiv` and `subset`; verdicts."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that two sides are one for ``abi``; reports call them ``names``, at ``file``.
+    """A claim that two filters are the same for ``abi``; reports call them ``names``, at ``file``.
 
     With another ``relation`` that relation is claimed. ``policies`` are the files that say what the
-    program should do, where ``file`` is none itself. If ``report_only``, the program logs what they
+    program should do, unless ``file`` is one. If ``report_only``, the program logs what they
     refuse, and lets every call through.
     """
 
@@ -74,7 +74,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a claim; UndecidedError says why there is none."""
+    """The verdict on a claim; an UndecidedError says why it is not decided."""
 
     claim: Claim
     result: Proof | Difference | UndecidedError
@@ -85,7 +85,7 @@ class Verdict:
         return isinstance(self.result, Proof)
 
     def text(self, tables: Tables) -> str:
-        """Return a difference, or why it was not decided, as one line."""
+        """Return the difference, or why the claim is undecided, as one line."""
         assert not isinstance(self.result, Proof)
         if isinstance(self.result, UndecidedError):
             return "; ".join(map(str, self.result.diagnostics))
@@ -93,13 +93,13 @@ class Verdict:
         return difference_text(self.result, self.claim.names, self.claim.abi, tables, shown)
 
     def arguments_looked_at(self, call: Call) -> int:
-        """Return up to which argument the sides look to answer ``call``; 0 if at none."""
+        """Return how many arguments the filters look at, up to the last, to answer ``call``."""
         return max(arguments_looked_at(side, call) for side in self.claim.sides)
 
     def classes(self, tables: Tables) -> tuple[CallClass, ...]:
         """Return all calls for which the claim is wrong, in classes; none if it is proved.
 
-        Raises UndecidedError where they cannot be told, though one call is known.
+        Raises UndecidedError if they cannot be listed, though one call is known.
         """
         if not isinstance(self.result, Difference):
             return ()
@@ -108,7 +108,7 @@ class Verdict:
     def executed(
         self, side: int, call: Call | None = None
     ) -> tuple[tuple[Instruction, ...], tuple[int, ...]]:
-        """Return the program of a side, if it is one, and which of it runs for ``call``.
+        """Return the program of a side, if it is one, and the instructions that run for ``call``.
 
         By default that is the call of the difference.
         """
@@ -118,7 +118,7 @@ class Verdict:
         return code.instructions, code.run(call or self.result.call)[1]
 
     def origin(self, side: int) -> Origin | None:
-        """Return the part of the policy of a side that decides where they differ, if it is one."""
+        """Return the part of a side's policy that decides the call; None for a program."""
         policy = self.claim.sides[side]
         if not isinstance(policy, Meaning) or not isinstance(self.result, Difference):
             return None
@@ -126,7 +126,7 @@ class Verdict:
 
 
 def arguments_looked_at(side: FilterSemantics, call: Call) -> int:
-    """Return up to which argument ``side`` looks to answer ``call``; 0 if at none."""
+    """Return how many arguments ``side`` looks at, up to the last, to answer ``call``."""
     match side:
         case Meaning():
             fields = [test.field for test in side.case(call).tests]
@@ -158,7 +158,7 @@ def decide(
 
 
 def _decide_one(methods: tuple[Method, ...], claim: Claim) -> Proof | Difference:
-    """Do one job; named at the top of a module, so that a worker finds it."""
+    """Do one job; at the top of the module, so that a worker finds it."""
     return prove(*claim.sides, methods, claim.relation)
 
 
@@ -228,7 +228,7 @@ def claims_of_subset(
 
 
 def _names_of(left: Path, right: Path) -> tuple[str, str]:
-    """Return how messages call two filters, which may be one file read in two ways."""
+    """Return the names of two filters in messages; they may be one file read in two ways."""
     if left == right:
         return f"1: {left}", f"2: {right}"
     return str(left), str(right)
@@ -240,9 +240,10 @@ def subset_claims(
     its: Mapping[str, FilterSemantics],
     up_to: ActionKind,
 ) -> list[Claim]:
-    """Return for each ABI of ``ours`` the claim that ``its`` permits what that does.
+    """Return for each ABI of ``ours`` the claim that ``its`` permits everything that ``ours`` does.
 
-    An action permits if it is as lax as ``up_to``. Where ``its`` has no program it permits nothing.
+    An action permits if it is as lax as ``up_to``. Without a program for an ABI, ``its`` permits
+    nothing there.
     """
     return [
         Claim(

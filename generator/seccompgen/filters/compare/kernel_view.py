@@ -1,4 +1,4 @@
-"""Find the calls that programs answer differently though the kernel takes them alike."""
+"""Calls that programs answer differently although the kernel treats them alike."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KernelView:
-    """The calls that a program for ``abi`` answers differently though the kernel takes them alike.
+    """The calls that a program for ``abi`` answers differently though the kernel treats them alike.
 
-    No pairs: it is proved that there are none. UndecidedError says why that is not known.
+    No pairs: it is proved that none exist. An UndecidedError says why that is not known.
     """
 
     abi: Abi
@@ -51,7 +51,7 @@ class KernelView:
 
 
 def kernel_views(sides: Iterable[tuple[Abi, FilterSemantics]], tables: Tables) -> list[KernelView]:
-    """Return a view for each side; none at all where nobody knows what the kernel reads."""
+    """Return a view for each program; nothing if the tables do not say what the kernel reads."""
     if not tables.facts.prototypes:
         return []
     return [KernelView(abi, _pairs(side, abi, tables)) for abi, side in sides]

@@ -1,7 +1,7 @@
-"""Two filters compared in meaning: all calls that they answer otherwise, alike ABIs taken together.
+"""Two filters compared by meaning: all calls that they answer differently, alike ABIs merged.
 
-`differing` finds the calls, a program at a time. Here they get names, and what several ABIs have in
-common becomes one change. It is for reading: `equiv` proves.
+`call_classes` finds the calls of each program. Here they get names, and what several ABIs have in
+common becomes one change. This is for reading: `equiv` proves.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def diff_filters(
 ) -> FilterDiff:
     """Return all that differs between two filters, called ``names``; default: their files.
 
-    ``tables`` give calls their names. Raw instructions are for one ABI by nature, so that the other
-    filter's further ABIs are left out of the comparison. Raises InputError where no ABI is common.
+    ``tables`` name the calls. Raw instructions are for one ABI only, so the other filter's further
+    ABIs are left out. Raises InputError if no ABI is common.
     """
     called = names or (str(left.path), str(right.path))
     common = [name for name in ABIS if name in left.sides and name in right.sides]
@@ -70,7 +70,7 @@ def diff_filters(
     return FilterDiff(
         *called,
         tuple(common),
-        _sorted([*common, *_beside(left, common), *_beside(right, common)]),
+        _sorted([*common, *_compat(left, common), *_compat(right, common)]),
         () if raw else _lacking(left.sides, right.sides),
         () if raw else _lacking(right.sides, left.sides),
         changes,
@@ -80,8 +80,8 @@ def diff_filters(
     )
 
 
-def _beside(filter_: LoadedFilter, abis: Iterable[str]) -> list[str]:
-    """Return the ABIs that the programs for ``abis`` answer for besides, as the policy says."""
+def _compat(filter_: LoadedFilter, abis: Iterable[str]) -> list[str]:
+    """Return the further ABIs that the programs for ``abis`` answer for, as the policy says."""
     policy = filter_.policy
     return [one.name for name in abis for one in (policy.compat_of(ABIS[name]) if policy else ())]
 
@@ -98,7 +98,7 @@ def _unlisted(
     tables: Tables,
     why: UndecidedError,
 ) -> Unlisted:
-    """Return what is known of an ABI whose changes cannot be listed: one call, if there is any."""
+    """Return what is known of an ABI whose changes cannot be listed: one call, if one is found."""
     reason = "; ".join(one.message for one in why.diagnostics)
     try:
         found = prove(*sides)
@@ -111,7 +111,7 @@ def _unlisted(
 
 
 def _settings(left: LoadedFilter, right: LoadedFilter) -> Iterator[ChangedSetting]:
-    """Yield what differs in how the filters are installed, which raw instructions do not tell."""
+    """Yield the differences in how the filters are installed; raw instructions do not say that."""
     if left.settings is None or right.settings is None:
         return
     for name, before, after in zip(
@@ -143,7 +143,7 @@ def _policy_actions(
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """The parts of a change that ABIs must have in common to be told as one."""
+    """The parts of a change that ABIs must have in common to be merged."""
 
     effect: ChangeEffect
     subject: Subject
@@ -157,7 +157,7 @@ class _Key:
 
 @dataclass(slots=True)
 class _Found:
-    """The rest of a change: where it was found, and how it is told there first."""
+    """The rest of a change: where it was found, and its condition and example on the first ABI."""
 
     condition: str
     example: Example
@@ -170,7 +170,7 @@ class _Found:
 
 
 class _Merged:
-    """The changes of one program after the other, by what they have in common."""
+    """The changes of one program after the other, merged by what they have in common."""
 
     def __init__(self, tables: Tables, abis: Iterable[str]) -> None:
         """Begin without changes; there are programs for ``abis``."""
@@ -179,9 +179,9 @@ class _Merged:
         self._found: dict[_Key, _Found] = {}
 
     def add(self, abi: Abi, sides: tuple[FilterSemantics, FilterSemantics]) -> None:
-        """Add what the program for ``abi`` answers otherwise; raise UndecidedError as `differing`.
+        """Add what the program for ``abi`` answers differently.
 
-        Nothing is added then.
+        Raises UndecidedError as `differing_calls` does; then nothing is added.
         """
         if _alike(*sides):
             return
@@ -261,7 +261,7 @@ class _Merged:
         abi: Abi,
         sides: tuple[FilterSemantics, FilterSemantics],
     ) -> _Found:
-        """Return what was found of the same change, with this program added."""
+        """Return the change that this class belongs to, with this program added."""
         before, after = answer_texts(one.left, one.right, abi)
         rules = [
             dict.fromkeys(origin for pair in one.rules if (origin := pair[side])) for side in (0, 1)
@@ -288,7 +288,7 @@ class _Merged:
         return found
 
     def _wordings(self, one: CallClass, syscall: str, table: Table | None) -> tuple[str, ...]:
-        """Return the alternatives of a condition in an order that no number decides."""
+        """Return the alternatives of a condition, in an order that depends on no number."""
         if () in one.conditions:
             return (one.origin_in_memory(),)
         if table is None:
@@ -309,13 +309,13 @@ class _Merged:
         return Example(nr, call.arch, call.args, text)
 
     def _by_table(self, one: CallClass) -> Iterator[tuple[Table, Spans]]:
-        """Yield the tables that lack the numbers of a class, each with these."""
+        """Yield the tables that lack numbers of the class, with these numbers."""
         for table in self._tables.under(one.arch):
             if spans := tuple(common(one.numbers, numbers_of(table.abi))):
                 yield table, spans
 
     def _is_every_number(self, spans: Spans, table: Table) -> bool:
-        """Return whether the numbers are all that the table lacks, or that no ABI beside it has."""
+        """Return whether the numbers are all that the table lacks, or that no related ABI has."""
         lacked = tuple(without(numbers_of(table.abi), sorted(table.names)))
         if spans == lacked:
             return True
@@ -326,7 +326,7 @@ class _Merged:
 
 
 def _alike(left: FilterSemantics, right: FilterSemantics) -> bool:
-    """Return True if two sides say the same in the same words."""
+    """Return True if two filters consist of the same tests or instructions."""
     if isinstance(left, Meaning) and isinstance(right, Meaning):
         ours, its = ([(one.tests, one.ret) for one in side.cases] for side in (left, right))
         return left.abi == right.abi and ours == its
@@ -336,13 +336,14 @@ def _alike(left: FilterSemantics, right: FilterSemantics) -> bool:
 def _through_a_known_abi(
     call: Call, abi: Abi, sides: tuple[FilterSemantics, FilterSemantics]
 ) -> Call:
-    """Return a call like ``call`` through an ABI that people know, of the same kernel if possible.
+    """Return a call like ``call`` through a well-known ABI, of the same kernel if possible.
 
-    Both sides answer it as they do ``call``, which is returned if there is none.
+    Both filters answer it as they do ``call``. If there is no such ABI, ``call`` itself is
+    returned.
     """
     answers = [side.answer(call) for side in sides]
-    beside = (ABIS[name] for name in abi.siblings)
-    for other in (*beside, *ABIS.values()):
+    siblings = (ABIS[name] for name in abi.siblings)
+    for other in (*siblings, *ABIS.values()):
         if other.audit_arch != abi.audit_arch and other.filters_since:
             found = replace(call, arch=other.audit_arch)
             if found.exists and [side.answer(found) for side in sides] == answers:

@@ -1,4 +1,4 @@
-"""Claims that programs are their policies, for `verify`, and what of a module is not so besides."""
+"""Claims that programs are their policies, for `verify`, and other faults of a module."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def claims_of_programs(
     *,
     with_runtime: bool = True,
 ) -> tuple[list[Claim], list[Diagnostic]]:
-    """Return the claims that the programs in ``path`` are their policy, and what is not so besides.
+    """Return the claims that the programs in ``path`` are their policy, and its other faults.
 
-    ``path`` is a generated module or raw instructions. Without ``policy_path`` it must be a
-    module whose policy lies beside it, or where the project keeps policies; that is read as the
-    module says, unless ``reading`` says otherwise. ``with_runtime``, what a module imports from
-    beside it counts as well.
+    ``path`` is a generated module or raw instructions. Without ``policy_path`` it must be a module
+    whose policy is next to it, or where the project keeps policies; that is read as the module
+    says, unless ``reading`` says otherwise. ``with_runtime``, the files that a module imports from
+    its directory are checked as well.
     """
     loaded = load_filter(path, tables, only)
     claims, problems = _claims_of_programs(loaded, policy_path, tables, reading)
@@ -107,7 +107,7 @@ def _claims_of_programs(
         banner = read_banner(path)
     if policy_path is None:
         if module is None or banner is None:
-            message = f"{path}: say with --policy which policy these instructions are for"
+            message = f"{path}: name the policy of these instructions with --policy"
             raise InputError(message, kind=Problem.POLICY_NEEDED)
         if banner.made:
             return _claims_of_combined(loaded, module, banner, banner.made, tables, reading.outside)
@@ -138,7 +138,7 @@ def _claims_of_programs(
 
 
 def _reports_only(loaded: LoadedFilter) -> bool:
-    """Return whether a filter says that it is report-only; raw files say so by their names."""
+    """Return whether a filter is report-only: raw files say so by their names."""
     if loaded.module:
         return loaded.module.settings.report_only
     name = loaded.path.name.removesuffix(".bpf")
@@ -153,9 +153,9 @@ def _claims_of_combined(
     tables: Tables,
     outside: Sequence[Path],
 ) -> tuple[list[Claim], list[Diagnostic]]:
-    """Return the claims that programs made of several filters answer as these do together."""
+    """Return the claims that programs answer as the combination of several filters."""
     path, programs = loaded.path, loaded.programs
-    advice = "put a copy beside the module"
+    advice = "put a copy next to the module"
     files = [_find(path, *part, advice, outside) for part in banner.parts]
     only = ABIS[next(iter(programs))] if len(programs) == 1 else None
     readings = [banner.reading(place) for place in range(1, len(files) + 1)]
@@ -212,12 +212,12 @@ def _has_banner(path: Path) -> bool:
 
 
 def _find(path: Path, name: str, sha256: str, advice: str, outside: Sequence[Path]) -> Path:
-    """Return the file that a banner names, by the manifest, or the project that the module is of.
+    """Return the file that a banner names, as the manifest or the module's project says.
 
-    Where neither says, it is beside the module, in the project or the current directory, or the
-    stock policy of that name: of several one that has not changed, if there is one. A file that is
-    called as a stock policy is, and is another, has to be named: it may have come along.
-    ``advice`` is what to do if there is none at all.
+    If neither says, it is next to the module, in the project or the current directory, or the stock
+    policy of that name; of several, an unchanged one is preferred. A file that has the name of a
+    stock policy and another content must be named by the user: it may be there by accident.
+    ``advice`` says what to do if nothing is found.
     """
     stock = [file for file in stock_policies().values() if file.name == name]
     said = _said_to_be(path, name)
@@ -239,7 +239,7 @@ def _find(path: Path, name: str, sha256: str, advice: str, outside: Sequence[Pat
     )
     if found is None:
         looked = ", ".join(str(one.parent) for _, one in named)
-        text = f"what it was made from, {name}, is not to be found in {looked}; {advice}"
+        text = f"what it was made from, {name}, was not found in {looked}; {advice}"
         raise InputError(Diagnostic(text, Position(str(path)), Problem.SOURCE_MISSING))
     if stock and not said and filter_sha256(found) != filter_sha256(stock[0]):
         text = f"{found} is not the stock policy of that name: if it is meant, {advice}"
@@ -248,10 +248,10 @@ def _find(path: Path, name: str, sha256: str, advice: str, outside: Sequence[Pat
 
 
 def _said_to_be(path: Path, name: str) -> tuple[Path, Path] | None:
-    """Return the file ``name`` that a manifest or the module's project names, and by which file."""
+    """Return the file ``name`` that a manifest or the project names, after the file that does."""
     recorded = vendored_from(path)
     if recorded and recorded.name == name:
-        # A manifest lies in the package, and names what lies beside that.
+        # A manifest is in the package, and names files next to that.
         return path.parent, recorded
     project = find_project(path.absolute().parent)
     if project and path.absolute().parent == project.output:
@@ -261,7 +261,7 @@ def _said_to_be(path: Path, name: str) -> tuple[Path, Path] | None:
 
 
 def _places_of(path: Path, name: str) -> list[tuple[Path, Path]]:
-    """Return where the file ``name`` may lie that nothing names, and what lets it be read there."""
+    """Return where to look for the file ``name``, each after a file that may name it."""
     projects = (find_project(one) for one in (path.absolute().parent, Path.cwd()))
     places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
     return [(place / path.name, place / name) for place in places]
@@ -271,7 +271,7 @@ def _places_of(path: Path, name: str) -> list[tuple[Path, Path]]:
 
 
 class _Expected(NamedTuple):
-    """The right content of a module: the files it is made from, with their sha256, and settings.
+    """The right content of a module: its sources with their sha256, and its settings.
 
     ``compat`` returns the further ABIs that a program answers for, ``docstrings`` what a module
     with programs for some ABIs may say of itself.
@@ -286,7 +286,7 @@ class _Expected(NamedTuple):
 def _faults(
     path: Path, module: Module, banner: Banner | None, expected: _Expected, tables: Tables
 ) -> list[Diagnostic]:
-    """Return what of a module is not as it should be, but for its programs."""
+    """Return what is wrong with a module, programs aside."""
     problems = _stale(module, banner, expected, path, tables) if banner else []
     if wrong := _installed_otherwise(module, expected.settings, tables):
         problems.append(f"its install() is not as it should be ({', '.join(wrong)})")
@@ -305,7 +305,7 @@ def _faults(
 def _stale(
     module: Module, banner: Banner, expected: _Expected, path: Path, tables: Tables
 ) -> list[str]:
-    """Return what of the module's banner is not so."""
+    """Return what the module's banner says that is no longer so."""
     if banner.tag != tables.tag:
         what = f"made from the tables of Linux {banner.tag}, not {tables.tag}"
         advice = "say with --tables DIR where those are, or generate it again"
@@ -327,7 +327,7 @@ def _stale(
 
 
 def _installed_otherwise(module: Module, settings: Settings, tables: Tables) -> list[str]:
-    """Return the settings of a module's install() that are not as they have to be."""
+    """Return the settings of a module's install() that are wrong."""
     abis = {name: ABIS[name] for name in module.programs}
     answers = {
         action

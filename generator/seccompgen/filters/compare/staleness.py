@@ -1,4 +1,4 @@
-"""Say why a file is stale, and what its programs would answer otherwise if it were renewed."""
+"""Why a file is stale, and which answers would change if it were renewed."""
 
 from __future__ import annotations
 
@@ -44,9 +44,8 @@ def new_filters(built: Sequence[Built]) -> list[PlannedFilter]:
 def explain(path: Path, content: bytes, made: Sequence[PlannedFilter], tables: Tables) -> str:
     """Say why the file at ``path`` is not ``content``, and how the programs in it would change.
 
-    Empty where that is not to be known.
-
-    ``made`` are the filters whose files are written, ``path`` among them or beside them.
+    Empty if that cannot be known. ``made`` are the filters that are written: ``path`` belongs to
+    one of them, or is what they import.
     """
     old, new = _banner(read_file(path, MAX_FILTER)), _banner(content)
     for one in made:
@@ -69,7 +68,7 @@ def explain(path: Path, content: bytes, made: Sequence[PlannedFilter], tables: T
 
 
 def program_changes(path: Path, programs: Sequence[Program], source: str, tables: Tables) -> str:
-    """Say what writing ``programs``, made from ``source``, would do to those of a filter."""
+    """Say how the programs of a filter would change if those made from ``source`` were written."""
     try:
         old = read_module(path).programs
     except InputError:
@@ -105,7 +104,7 @@ def _changes(
 
 
 def _difference(old: bytes, new: Program, names: tuple[str, str], tables: Tables) -> str | None:
-    """Show a call that two programs answer otherwise, None if none is found."""
+    """Show a call that two programs answer differently; None if none is found."""
     order = new.abi.byte_order
     try:
         found = prove(Code(decode(old, new.abi), order), Code(new.instructions, order))
@@ -123,7 +122,7 @@ _LINES_MAX = 100
 
 
 def _banner(content: bytes) -> dict[str, set[str]]:
-    """Return what the banner of a file of any form says that it was made from, by kind."""
+    """Return the inputs that the banner of a file of any form names, by kind."""
     found: dict[str, set[str]] = {}
     for line in content.decode(errors="replace").splitlines()[:_LINES_MAX]:
         if match := _BANNER_LINE.fullmatch(line):

@@ -1,4 +1,4 @@
-"""A filter under the tables of two tags: its answers to the calls that the new ones bring."""
+"""A filter under the tables of two tags: its answers to the calls that the newer ones add."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 def diff_tables(
     path: Path, before: Tables, after: Tables, only: Abi | None, reading: Reading
 ) -> TablesDiff:
-    """Return what the tables ``after`` mean for the filter at ``path``, made for those ``before``.
+    """Return what the tables ``after`` change for the filter at ``path``, made for others.
 
-    A policy means what each tables say; a program answers numbers as ever. Raises InputError where
-    it is no filter, or the policy names what the older tables lack.
+    A policy means what the tables say; a program answers numbers as before. Raises InputError if it
+    is no filter, or the policy names something that the older tables lack.
     """
     left = load_filter(path, before, only, reading)
     right = load_filter(path, after, only, reading)
@@ -50,7 +50,7 @@ def diff_tables(
 def new_calls(
     sides: Mapping[str, FilterSemantics], before: Tables, after: Tables
 ) -> tuple[NewCall, ...]:
-    """Return the calls that ABIs have gained, sorted, with the answers of the filter for each."""
+    """Return the calls that ABIs have gained, sorted, with the filter's answers to each."""
     found: dict[tuple[str, tuple[str, ...], tuple[Origin, ...]], list[str]] = {}
     for abi, side in sides.items():
         for name, new in _answers(ABIS[abi], side, _gained(before, after, abi)).items():
@@ -71,7 +71,7 @@ class _NewCallAnswers:
 
 
 def _gained(before: Tables, after: Tables, abi: str) -> Mapping[int, str]:
-    """Return the calls that an ABI has gained, by number; none where it is new itself."""
+    """Return the calls that an ABI has gained, by number; nothing if the ABI itself is new."""
     old: Table | None = before.tables.get(abi)
     if old is None:
         return {}

@@ -1,8 +1,8 @@
 """A generated file as text that git can compare line by line: answers instead of instructions.
 
-The lines of programs, and hashes in banners, are taken out; the answers that the programs give
-follow instead, a line for each class of calls. All else stays, so that nothing that was added to a
-file can hide. A file that is not what seccompgen writes is shown as it is.
+The lines of programs, and hashes in banners, are removed; the answers that the programs give follow
+instead, one line for each class of calls. Everything else stays, so nothing that was added to a
+file can hide. A file that seccompgen did not write is shown as it is.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NAMED_ABI = re.compile(r"\.(\w+)\.bpf$")
 
 
 class _Nothing(Relation):
-    """The relation that no two answers have, so that every call is told."""
+    """A relation that no two answers have, so that every call is listed."""
 
     def holds(self, left: int, right: int) -> bool:
         """Return False."""
@@ -44,8 +44,8 @@ class _Nothing(Relation):
 def textconv(path: Path, tables: Tables) -> list[str]:
     """Return the lines to compare instead of those of the file at ``path``.
 
-    Nothing but the file and the end of its name counts: git hands over copies. Raises InputError if
-    it cannot be read.
+    Only the file and its suffix count, because git hands over copies. Raises InputError if it
+    cannot be read.
     """
     content = read_input(path, MAX_FILTER)
     try:
@@ -68,16 +68,16 @@ def _as_it_is(path: Path, content: bytes) -> list[str]:
 
 
 def _programs(path: Path, content: bytes) -> Iterator[tuple[str, Code]]:
-    """Yield the programs in a file, by the names of their ABIs; of other files none.
+    """Yield the programs in a file, by the names of their ABIs.
 
-    Raises InputError or ValueError where there is no program that the kernel would take.
+    Raises InputError or ValueError if the kernel would refuse a program.
     """
     found: dict[str, bytes] = {}
     if path.suffix == ".bpf":
         named = _NAMED_ABI.search(path.name)
         abis = [named[1]] if named and named[1] in ABIS else [one.name for one in abis_of(content)]
         if not abis:
-            raise ValueError("it does not tell its ABI")
+            raise ValueError("its ABI is unknown")
         found = dict.fromkeys(abis, content)
     elif path.suffix == ".py" and b"\nPROGRAM = (" in content:
         found = dict([read_program(path)])
@@ -91,7 +91,7 @@ def _programs(path: Path, content: bytes) -> Iterator[tuple[str, Code]]:
 
 
 def _answers(name: str, code: Code, tables: Tables) -> Iterator[str]:
-    """Yield the answers of a program: sorted by calls, those of other ABIs behind its own."""
+    """Yield the answers of a program: sorted by calls, those of other ABIs last."""
     abi = ABIS[name]
     lines: set[str] = set()
     whole: dict[tuple[str, str], set[str]] = {}
@@ -110,15 +110,15 @@ def _answers(name: str, code: Code, tables: Tables) -> Iterator[str]:
         if not one.named or one.arch is None:
             what = "numbers that no call has" if home else "calls through other ABIs"
             lines.add(f"({what}) {_spans(one.numbers)}{answer}")
-    beside: list[str] = []
+    others: list[str] = []
     for (other, answer), calls in whole.items():
         everything = calls == set(tables.tables[other].names.values())
-        beside += [
+        others += [
             f"{other} {call}{answer}" for call in (["(every call)"] if everything else calls)
         ]
     yield f"answers on {name}:"
     yield from sorted(lines)
-    yield from sorted(beside)
+    yield from sorted(others)
 
 
 def _spans(spans: tuple[tuple[int, int], ...]) -> str:

@@ -1,4 +1,4 @@
-"""The filters of two trees of files, of a git revision and the work tree: each that differs."""
+"""The filters in two trees of files, such as a git revision and the work tree, that differ."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """Two trees of files, before and after, and what of them is compared.
+    """Two trees of files, before and after, and the paths in them that are compared.
 
-    ``paths`` are files, packages and directories relative to the trees; a directory stands for the
-    filters in it. ``start`` is where the user is in the work tree.
+    ``paths`` are files, packages and directories relative to the trees; a directory means the
+    filters in it. ``start`` is the user's current directory in the work tree.
     """
 
     before: FileTree
@@ -47,9 +47,9 @@ class Trees:
 
 
 def paths_of(words: Iterable[str], start: Path, top: Path) -> tuple[str, ...]:
-    """Return the paths that words name from ``start``, relative to ``top``; none: the project's.
+    """Return the paths that words name from ``start``, relative to ``top``; default: the project's.
 
-    Raises InputError for a path outside ``top``, and where there is neither a path nor a project.
+    Raises InputError for a path outside ``top``, and if there is neither a path nor a project.
     """
     named = [Path(os.path.normpath(start / word)) for word in words]
     if not named:
@@ -60,15 +60,15 @@ def paths_of(words: Iterable[str], start: Path, top: Path) -> tuple[str, ...]:
         named = [project.policies, project.output]
     outside = [path for path in named if not path.is_relative_to(top)]
     if outside:
-        told = (f"{path} is not in the repository {top}" for path in outside)
-        raise InputError(*told, kind=Problem.NO_SUCH_FILTER)
+        problems = (f"{path} is not in the repository {top}" for path in outside)
+        raise InputError(*problems, kind=Problem.NO_SUCH_FILTER)
     return tuple(os.path.relpath(path, top) for path in named)
 
 
 def matters(path: str, paths: Iterable[str]) -> bool:
-    """Return whether the file at ``path`` may matter for filters at ``paths``.
+    """Return whether the file at ``path`` can affect filters at ``paths``.
 
-    That is all beside them and below, and all that is named as a policy, for they include one
+    Everything in their directories and below can, and every policy, because policies include one
     another.
     """
     if Path(path).suffix in POLICY_SUFFIXES:
@@ -78,7 +78,7 @@ def matters(path: str, paths: Iterable[str]) -> bool:
 
 
 def diff_trees(trees: Trees, tables: Tables) -> list[FilterChange]:
-    """Return the filters that are not what they were, policies first.
+    """Return the filters that changed, policies first.
 
     Raises InputError with all that is wrong with any of them, in either tree.
     """
@@ -104,7 +104,7 @@ def diff_trees(trees: Trees, tables: Tables) -> list[FilterChange]:
             found.append(FilterChange(name, Status.ADDED if after else Status.REMOVED))
     if problems:
         raise InputError(*dict.fromkeys(problems))
-    return _told_once(found)
+    return _without_repeated(found)
 
 
 def _policies_first(name: str) -> tuple[bool, str]:
@@ -129,7 +129,7 @@ def _filters(tree: FileTree, paths: Iterable[str]) -> dict[str, Path]:
 def _changed(
     name: str, before: Path, after: Path, trees: Trees, tables: Tables
 ) -> FilterChange | None:
-    """Return how a filter differs that both trees have; None if none of its files does."""
+    """Return how a filter of both trees differs; None if none of its files does."""
     right = _loaded(after, trees.after, trees, tables)
     if all(_is_unchanged(file, trees) for file in _files(right)):
         return None
@@ -141,7 +141,7 @@ def _changed(
 
 
 def _loaded(path: Path, tree: FileTree, trees: Trees, tables: Tables) -> LoadedFilter:
-    # In the work tree, places are told as the user would name them.
+    # Positions in the work tree are relative to the user's directory.
     shown = path if tree.label else Path(os.path.relpath(path, trees.start))
     try:
         reading = replace(trees.reading, outside=(tree.root,)) if tree.label else trees.reading
@@ -157,7 +157,7 @@ def _files(loaded: LoadedFilter) -> list[Path]:
 
 
 def _is_unchanged(file: Path, trees: Trees) -> bool:
-    """Return whether a file of the tree after is the same before; what is in none of them is."""
+    """Return whether a file is the same in both trees; files outside of them count as unchanged."""
     path = Path(os.path.realpath(trees.start / file))
     if not path.is_relative_to(trees.after.root):
         return True
@@ -166,9 +166,6 @@ def _is_unchanged(file: Path, trees: Trees) -> bool:
         return read_file(there, MAX_FILTER) == read_file(path, MAX_FILTER)
     except OSError:
         return False
-
-
-# --- as they are told ----------------------------------------------------------------------------
 
 
 def _placed(one: Diagnostic, tree: FileTree) -> Diagnostic:
@@ -181,7 +178,7 @@ def _shown(place: Position, tree: FileTree) -> Position:
 
 
 def _with_places(diff: FilterDiff, trees: Trees) -> FilterDiff:
-    """Return a difference with its rules at the places of the trees."""
+    """Return the difference with the positions of its rules relative to the trees."""
 
     def shown(origins: Sequence[Origin], tree: FileTree) -> tuple[Origin, ...]:
         return tuple(replace(one, position=_shown(one.position, tree)) for one in origins)
@@ -197,23 +194,23 @@ def _with_places(diff: FilterDiff, trees: Trees) -> FilterDiff:
     )
 
 
-def _told_once(found: Sequence[FilterChange]) -> list[FilterChange]:
-    """Return the filters; without changes those that changed as the policy of their name did."""
+def _without_repeated(found: Sequence[FilterChange]) -> list[FilterChange]:
+    """Drop the changes of filters that changed just as the policy of their name did."""
     policies = {
         Path(one.name).stem: one
         for one in found
         if one.diff and kind_of(Path(one.name)) is FilterForm.POLICY and not _is_package(one.name)
     }
-    told = []
+    shown = []
     for one in found:
         policy = policies.get(Path(one.name).stem)
         if policy and policy is not one and one.diff and one.status is Status.CHANGED:
             assert policy.diff
             if _in_short(one.diff) == _in_short(policy.diff):
-                told.append(FilterChange(one.name, Status.AS_POLICY, None, policy.name))
+                shown.append(FilterChange(one.name, Status.AS_POLICY, None, policy.name))
                 continue
-        told.append(one)
-    return told
+        shown.append(one)
+    return shown
 
 
 def _is_package(name: str) -> bool:
@@ -221,6 +218,6 @@ def _is_package(name: str) -> bool:
 
 
 def _in_short(diff: FilterDiff) -> object:
-    """Return what differs, whichever rules make it so."""
+    """Return what differs, regardless of the rules behind it."""
     calls = frozenset(replace(one, rules=((), ())) for one in diff.changes)
     return diff.abis, diff.only_before, diff.only_after, calls, diff.settings, diff.unlisted

@@ -1,8 +1,8 @@
 """A classic BPF assembler: programs for seccomp, made of instructions and labels.
 
-Jumps lead forwards to labels, over any distance: where a conditional jump cannot reach, the answer
-at its target is repeated beside it, or a ``ja`` leads there. A program that the kernel would refuse
-is not made.
+Jumps lead forwards to labels, over any distance: if a conditional jump cannot reach, the answer at
+its target is repeated after it, or a ``ja`` leads there. A program that the kernel would refuse is
+not made.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class _Item:
 class Assembler:
     """Collects the instructions of a program for ``abi``, a name or an ABI.
 
-    Methods raise ValueError for a value that its field has no bits for. All other mistakes are told
-    together, by `program`.
+    Methods raise ValueError for a value that does not fit into its field. All other mistakes are
+    reported together, by `program`.
     """
 
     def __init__(self, abi: str | Abi) -> None:
@@ -87,13 +87,13 @@ class Assembler:
         self._problems: list[Diagnostic] = []
 
     def __len__(self) -> int:
-        """Return how many instructions there are so far, without those that long jumps take."""
+        """Return the number of instructions so far, without those that long jumps add."""
         return len(self._items)
 
     def label(self, name: str, position: Position | None = None) -> None:
         """Let jumps to ``name`` lead to the instruction that comes next."""
         if name in self._labels:
-            text = f"the label {name!r} stands twice"
+            text = f"the label {name!r} is defined twice"
             self._problems.append(Diagnostic(text, position, Problem.WRONG_ASSEMBLY))
         self._labels[name] = len(self._items)
 
@@ -154,9 +154,9 @@ class Assembler:
     ) -> None:
         """Append any instruction; ``code`` is its opcode, as in linux/bpf_common.h.
 
-        Of a jump, ``true`` and ``false`` are labels, of a ``ja`` the first; None is the next
-        instruction. Elsewhere ``jt`` and ``jf`` mean nothing, and are kept. ``position`` is for
-        what is told of it.
+        ``true`` and ``false`` are the labels of a jump; a ``ja`` has the first; None is the next
+        instruction. In other instructions ``jt`` and ``jf`` mean nothing, and are kept.
+        ``position`` is for messages about it.
         """
         for name, value in {"code": code, "k": k, "jt": jt, "jf": jf}.items():
             if not 0 <= value < 1 << _BITS[name]:
@@ -168,10 +168,10 @@ class Assembler:
         self._items.append(_Item(code, k, jt, jf, true, false, position))
 
     def program(self) -> Program:
-        """Return the program; this assembler may go on to a longer one.
+        """Return the program; more instructions may be added to this assembler.
 
-        Raises InputError with every label that is missing or behind its jump, or else with all
-        that the kernel has against the program (`verify.kernel`).
+        Raises InputError with every label that is missing or behind its jump, or else with all of
+        the kernel's objections to the program (`verify.kernel`).
         """
         problems = [*self._problems, *self._misled()]
         if problems:
@@ -195,7 +195,7 @@ class Assembler:
         return None if at is None else self._items[bisect_right(starts, at) - 1].position
 
     def _misled(self) -> list[Diagnostic]:
-        """Say of each jump to a label whether it leads nowhere, or back."""
+        """Return each jump to a label that is missing, or behind it."""
         problems = []
         for i, item in enumerate(self._items):
             for name in dict.fromkeys(one for one in (item.true, item.false) if one is not None):
@@ -203,18 +203,18 @@ class Assembler:
                 if at is None:
                     text = f"there is no label {name!r}"
                 elif at <= i:
-                    text = f"the label {name!r} is behind: jumps lead forwards only"
+                    text = f"the label {name!r} is behind its jump: jumps only lead forwards"
                 elif at == len(self._items):
-                    text = f"the label {name!r} stands at the end, where no instruction is"
+                    text = f"the label {name!r} is at the end, where no instruction follows"
                 else:
                     continue
                 problems.append(Diagnostic(text, item.position, Problem.WRONG_ASSEMBLY))
         return problems
 
     def _lay_out(self) -> tuple[list[int], set[tuple[int, bool]]]:
-        """Return where each item begins, and which ways of which are out of a jump's reach.
+        """Return where each item begins, and which branches are out of a jump's reach.
 
-        Each such way takes an instruction behind its jump, which may push others out of reach; but
+        Each of these takes an instruction after its jump, which may push others out of reach; but
         none comes back into it, so this ends.
         """
         far: set[tuple[int, bool]] = set()
@@ -235,20 +235,20 @@ class Assembler:
     def _finished(
         self, i: int, starts: Sequence[int], far: set[tuple[int, bool]]
     ) -> list[Instruction]:
-        """Return the instructions of an item: itself, and what takes its jumps further."""
+        """Return the instructions of an item: itself, and those that extend its jumps."""
         item, start = self._items[i], starts[i]
         if item.code == JMP_JA and item.true is not None:
             distance = starts[self._labels[item.true]] - start - 1
             return [Instruction(JMP_JA, item.jt, item.jf, distance)]
-        beside: list[Instruction] = []
+        added: list[Instruction] = []
         offsets = []
         for way, name, plain in ((True, item.true, item.jt), (False, item.false, item.jf)):
             if (i, way) in far and name is not None:
                 target = self._labels[name]
                 there = self._items[target]
-                offsets.append(len(beside))
-                distance = starts[target] - start - 2 - len(beside)
-                beside.append(
+                offsets.append(len(added))
+                distance = starts[target] - start - 2 - len(added)
+                added.append(
                     Instruction(there.code, there.jt, there.jf, there.k)
                     if there.is_ret
                     else Instruction(JMP_JA, 0, 0, distance)
@@ -257,4 +257,4 @@ class Assembler:
                 offsets.append(starts[self._labels[name]] - start - 1)
             else:
                 offsets.append(plain + starts[i + 1] - start - 1)
-        return [Instruction(item.code, offsets[0], offsets[1], item.k), *beside]
+        return [Instruction(item.code, offsets[0], offsets[1], item.k), *added]

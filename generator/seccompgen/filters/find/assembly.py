@@ -124,7 +124,7 @@ class _AsmReader:
             return
         if not self._read:
             if self._only is None:
-                raise _AsmError("say first what it is for: abi x86_64, or with --arch", 0)
+                raise _AsmError("begin with its ABI, such as: abi x86_64, or say --arch", 0)
             self._read.append(Assembler(self._only))
         target = self._read[-1]
         if words[0].endswith(":") and len(words) == 1:
@@ -178,7 +178,7 @@ class _AsmReader:
         else:
             shape = tuple(filter(None, (mnemonic, _NUMBER.sub("{k}", operand))))
             if shape not in _PATTERNS:
-                raise _AsmError(f"{operand!r} is nothing that {mnemonic} takes", 1)
+                raise _AsmError(f"{operand!r} is not an operand of {mnemonic}", 1)
             number = _NUMBER.search(operand)
             target.emit(_PATTERNS[shape], int(number[0], 0) if number else 0, position=where)
 

@@ -85,7 +85,6 @@ class BoxWalk:
         return Call(least[NR], least[ARCH], (a, b, c, d, e, f), least[INSTRUCTION_POINTER])
 
     def _values(self, question: Question) -> int:
-        """Return the values of a field for which the answer is yes."""
         found = self._asked.get(question)
         if found is None:
             shift, mask = question.word.shift, question.mask << question.word.shift

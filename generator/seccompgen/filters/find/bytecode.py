@@ -1,8 +1,8 @@
-"""Tell whether bytecode is what a source compiles to. Nothing of it is run, or given to marshal.
+"""Check whether bytecode is what a source compiles to. None of it is run, or given to marshal.
 
-marshal trusts what it reads, and bytecode may be somebody else's. So its bytes are read here, and
-written out in one form, with references resolved and without names of files, as are those of what
-this Python makes of the source. Bytecode of other Pythons cannot be compared.
+marshal trusts its input, and bytecode may be somebody else's. So its bytes are read here, and
+written in one canonical form, with references resolved and without names of files; so is what this
+Python compiles the source to. Bytecode of other Pythons cannot be compared.
 
 Sources: PEP 552; Python/marshal.c of CPython 3.11 to 3.14.
 """
@@ -34,7 +34,7 @@ _SHORT = "zZ)"
 
 
 class _OtherError(Exception):
-    """The bytes are not those of any code that this Python makes."""
+    """The bytes are not code that this Python makes."""
 
 
 def is_of_source(bytecode: bytes, source: ast.Module, optimize: int) -> bool:
@@ -55,10 +55,9 @@ def is_of_source(bytecode: bytes, source: ast.Module, optimize: int) -> bool:
 
 
 class _CodeReader:
-    """Reads an object, and returns it in one form of at most ``most`` bytes.
+    """Reads an object, and returns its canonical form of at most ``most`` bytes.
 
-    The limit is on what is written out: a few references to references could be more than any
-    memory holds.
+    The limit is on what is written: a few references to references could exceed any memory.
     """
 
     def __init__(self, data: bytes, most: int) -> None:
@@ -151,7 +150,7 @@ class _CodeReader:
 
 
 def _framed(label: bytes, *parts: bytes) -> bytes:
-    """Return the parts behind each other, each behind its length: none runs into another."""
+    """Return the parts in a row, each after its length, so that none runs into another."""
     return b"".join(
         [label, struct.pack("<I", len(parts)), *(struct.pack("<I", len(p)) + p for p in parts)]
     )

@@ -1,4 +1,4 @@
-"""The instructions that a program executes for a call whose arguments are not known."""
+"""The number of instructions that run for a call whose arguments are unknown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from seccompgen.verify import Code
 
 _Value: TypeAlias = int | None
-"""A value of 32 bits; None where it hangs on the arguments."""
+"""A value of 32 bits; None if it depends on the arguments."""
 
 
 def executed_for(code: Code, nr: int, audit_arch: int) -> Executed:
@@ -51,7 +51,6 @@ def executed_for(code: Code, nr: int, audit_arch: int) -> Executed:
 def _ends(
     here: Registers[_Value] | Branch[_Value] | Return[_Value],
 ) -> list[Registers[_Value] | Return[_Value]]:
-    """Return where a step leads, both ways if it is not known which."""
     if not isinstance(here, Branch):
         return [here]
     if here.a is None or here.operand is None:

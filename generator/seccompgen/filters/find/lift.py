@@ -1,9 +1,9 @@
-"""Any filter lifted: what it answers, as the number lines that the compiler starts from.
+"""Any filter lifted: its answers, as the number lines that the compiler starts from.
 
-The filter is followed for one audit value that it asks for after the other, for one number of
-each class that it tells apart, and for all arguments at once. Where it answers, the comparisons on
-the way make a box of arguments. Only ways that calls can take are followed, so the boxes of one
-number never overlap, and together they are everything.
+The filter is followed for each audit value that it compares, for one number of each class that it
+distinguishes, and for all arguments at once. At each answer, the comparisons on the path make a box
+of arguments. Only feasible paths are followed, so the boxes of one number are disjoint, and
+together they are everything.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MOST_SPANS = 2000
 
 
 class Lifted(NamedTuple):
-    """``lines`` for audit values that the filter asks for, and the answer under all others."""
+    """``lines`` for the audit values that the filter compares, and the answer under all others."""
 
     lines: list[NumberLine]
     otherwise: int
@@ -54,10 +54,10 @@ def lift(
     tables: Tables,
     origin: Origin,
 ) -> Lifted:
-    """Return what ``side`` answers, the audit values of ``answered`` first.
+    """Return the answers of ``side``, the audit values of ``answered`` first.
 
-    The origin of everything is ``origin``. Raises UndecidedError where a filter does what cannot
-    be told in boxes, or that would be too many.
+    The origin of everything is ``origin``. Raises UndecidedError if boxes cannot describe the
+    filter, or would be too many.
     """
     return _Lift(side, functions, tables, origin).result(answered)
 
@@ -101,7 +101,7 @@ class _Lift:
         return Lifted(kept or lines[:1], otherwise, self._constants())
 
     def _ask_all(self) -> None:
-        """Collect every question, whether calls come to it or not."""
+        """Collect every question, whether calls reach it or not."""
         seen: set[State] = {self._follower.start}
         waiting: list[State] = [self._follower.start]
         while waiting:
@@ -121,7 +121,6 @@ class _Lift:
                 self._walk.count()
 
     def _spans(self, arch: int) -> tuple[NumberRange, ...]:
-        """Return the spans of the numbers that come under ``arch``."""
         answers: dict[ArgumentFunction, Answer] = {}
         words = Words()
         of_class = [0] * len(self._numbers.members)
@@ -154,7 +153,7 @@ class _Lift:
         return {nr: name for table in tables for nr, name in table.names.items()}
 
     def _answer(self, boxes: list[tuple[Box, int]], asked_for: Iterable[Question]) -> Answer:
-        """Return the answer of disjoint ``boxes``, all in all, told apart by ``asked_for``."""
+        """Return the answer that disjoint ``boxes`` are, divided by the questions ``asked_for``."""
         often = [ret for _, ret in boxes]
         # What most boxes say is left to the default; of equals, what is refused.
         default = max(dict.fromkeys(often), key=lambda ret: (often.count(ret), -ret))
@@ -171,10 +170,10 @@ class _Lift:
     # --- following ---------------------------------------------------------------------------
 
     def _answers(self, arch: int, numbers: int) -> tuple[int, list[tuple[Box, int]], set[Question]]:
-        """Return (box of arguments, answer) for the calls of the least of ``numbers``.
+        """Return the answers for the calls of the least of ``numbers``, as boxes of arguments.
 
-        And first all of ``numbers``, classes as bits of an int, that are answered so on the same
-        way; last the questions about arguments on it.
+        First come all of ``numbers``, classes as bits of an int, that take the same path; last the
+        questions about arguments on it.
         """
         least = numbers & -numbers
         asked: set[Question] = set()

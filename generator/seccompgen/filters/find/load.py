@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedFilter:
-    """The filter in the file at ``path``, of which ``sha256`` is the hash.
+    """The filter in the file at ``path``, whose hash is ``sha256``.
 
-    ``sides`` are what it answers, by the names of the ABIs: what a policy means, or the program.
-    Of a policy that was compiled, ``origins`` are where each instruction comes from. ``settings``
-    is None for raw instructions, which do not tell how they are installed. ``module`` is all that
-    a generated filter holds.
+    ``sides`` are its answers, by the names of the ABIs: the meaning of a policy, or the program.
+    For a compiled policy, ``origins`` are where each instruction comes from. ``settings`` is None
+    for raw instructions, which do not say how they are installed. ``module`` is the whole content
+    of a generated filter.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class LoadedFilter:
 
     @property
     def programs(self) -> dict[str, Code]:
-        """The programs by the names of their ABIs; none of a policy that was not compiled."""
+        """The programs by the names of their ABIs; empty for a policy that was not compiled."""
         return {name: side for name, side in self.sides.items() if isinstance(side, Code)}
 
 
@@ -62,8 +62,8 @@ def load_filter(
 ) -> LoadedFilter:
     """Return the filter in ``path``, for ABI ``only`` or all that it has; no policy is compiled.
 
-    A generated module is read, never run: its bytes count, not its comments. Raises InputError
-    where the file holds no filter, or the kernel would refuse what it holds.
+    A generated module is read, never run: its bytes count, not its comments. Raises InputError if
+    the file holds no filter, or one that the kernel would refuse.
     """
     wanted = only.name if only else "any ABI"
     match kind_of(path):
@@ -123,7 +123,7 @@ def compile_filter(
 
 
 def filter_of(path: Path, built: Built) -> LoadedFilter:
-    """Return the policy at ``path`` with the programs that were built of it."""
+    """Return the policy at ``path`` with the programs that were built from it."""
     return LoadedFilter(
         path,
         built.policy.sources[-1][1],
@@ -147,6 +147,6 @@ def _decoded(path: Path, abi: Abi, data: bytes) -> Code:
         text = f"{abi.name} is {abi.byte_order}-endian, but these instructions are not"
         wrong = [f"{text}: are they for another ABI?"]
     if wrong:
-        told = (Diagnostic(text, Position(str(path))) for text in wrong)
-        raise InputError(*told, kind=Problem.REFUSED_PROGRAM)
+        problems = (Diagnostic(text, Position(str(path))) for text in wrong)
+        raise InputError(*problems, kind=Problem.REFUSED_PROGRAM)
     return Code(instructions, abi.byte_order)

@@ -1,8 +1,8 @@
 """Find what a command line calls FILTER: a file, a package, all in a directory, a stock policy.
 
-The one place that decides this, for every command. The name of a stock policy is that policy,
-whatever lies in the current directory: nobody is confined by another filter than the one that was
-asked for because a file of its name came along. A path, such as ``./no_network``, is that file.
+Every command decides this here. The name of a stock policy means that policy, even if a file of
+that name is in the current directory: nobody is confined by another filter because a file happened
+to be there. A path, such as ``./no_network``, is that file.
 """
 
 from __future__ import annotations
@@ -36,30 +36,29 @@ class FilterForm(Enum):
 
 
 class Located(NamedTuple):
-    """The files and packages that words stand for, and notes on how these were understood."""
+    """The files and packages that words mean, and notes on how these were understood."""
 
     paths: tuple[Path, ...]
     notes: tuple[Diagnostic, ...] = ()
 
 
 def kind_of(path: Path) -> FilterForm:
-    """Return the form of a filter, which the end of its file's name tells; a directory has none."""
+    """Return the form of a filter, by its file's suffix; a directory is a package."""
     if path.is_dir():
         return FilterForm.MODULE
     return {".py": FilterForm.MODULE, ".bpf": FilterForm.RAW}.get(path.suffix, FilterForm.POLICY)
 
 
 def locate(word: str) -> Located:
-    """Return the filters that a FILTER stands for, a file or a package each.
+    """Return the filters that a FILTER means, each a file or a package.
 
-    A directory that is no package of a filter stands for those in it.
-
-    Raises InputError if there is none, with the nearest names that there are.
+    A directory that is not a filter's package means the filters in it. Raises InputError if it is
+    not found, with the nearest names.
     """
     stock = stock_policies()
     there = _is_there(word)
     if word in stock:
-        text = f"the stock policy is meant; for what lies here, write ./{word}"
+        text = f"the stock policy is used; for the one in this directory, write ./{word}"
         notes = (Diagnostic(text, Position(word), Problem.STOCK_POLICY_MEANT),) if there else ()
         return Located((stock[word],), notes)
     if not there:
@@ -76,7 +75,7 @@ def locate(word: str) -> Located:
 
 
 def locate_all(words: Iterable[str]) -> Located:
-    """Return all files that FILTERs stand for; raise InputError with everything that is wrong."""
+    """Return all files that FILTERs mean; raise InputError with everything that is wrong."""
     found = for_each(locate, words)
     return Located(
         tuple(path for one in found for path in one.paths),
@@ -85,7 +84,7 @@ def locate_all(words: Iterable[str]) -> Located:
 
 
 def locate_one(word: str) -> Located:
-    """Return the one file that FILTER stands for. Raises InputError if that is several."""
+    """Return the one file that a FILTER means. Raises InputError if it means several."""
     found = locate(word)
     if len(found.paths) > 1:
         names = ", ".join(str(path) for path in found.paths)
@@ -95,16 +94,16 @@ def locate_one(word: str) -> Located:
 
 
 def locate_policies(words: Iterable[str], wanted_by: str) -> Located:
-    """Return the policy files that FILTERs stand for.
+    """Return the policy files that FILTERs mean.
 
-    Raises InputError for what has no rules any more, with the policy that it was made from;
+    Raises InputError for filters without rules, with the policy that they were made from;
     ``wanted_by`` is what needs rules, as messages call it.
     """
     return _require_rules(locate_all(words), wanted_by)
 
 
 def locate_policy(word: str, wanted_by: str) -> Located:
-    """Return the one policy file that FILTER stands for; see `locate_one` and `locate_policies`."""
+    """Return the one policy file that FILTER means; see `locate_one` and `locate_policies`."""
     return _require_rules(locate_one(word), wanted_by)
 
 
@@ -122,7 +121,7 @@ def _require_rules(found: Located, wanted_by: str) -> Located:
 
 
 def vendored_from(path: Path) -> Path | None:
-    """Return the policy that a manifest beside the filter at ``path`` says it was made from."""
+    """Return the policy that the filter at ``path`` was made from, as its manifest says."""
     from seccompgen.filters.find.manifest import MANIFEST_NAME, read_manifest  # noqa: PLC0415
 
     for manifest_path in (
@@ -142,7 +141,7 @@ def vendored_from(path: Path) -> Path | None:
 
 
 def _source_text(path: Path) -> str:
-    """Say which policy the filter at ``path`` was made from, as far as a manifest tells."""
+    """Describe the policy that the filter at ``path`` was made from, as far as it is known."""
     if kind_of(path) is FilterForm.RAW:
         return "the policy that they were compiled from"
     made_from = "the policy that it was made from"
@@ -153,7 +152,6 @@ def _source_text(path: Path) -> str:
 
 
 def _is_there(word: str) -> bool:
-    """Return whether there is a file or directory of that name."""
     try:
         Path(word).stat()
     except OSError as error:
@@ -164,7 +162,7 @@ def _is_there(word: str) -> bool:
 
 
 def _missing(word: str) -> str:
-    """Say that there is no such FILTER, and what is nearest to it."""
+    """Return the error for a FILTER that does not exist, with the nearest names."""
     path, stock = Path(word), stock_policies()
     with_suffix = (f"{word}{suffix}" for suffix in sorted(FILTER_SUFFIXES))
     if named := next((name for name in with_suffix if Path(name).is_file()), None):
@@ -189,9 +187,9 @@ def _near_file(path: Path) -> str:
 
 
 def filters_in(directory: Path) -> list[Path]:
-    """Return the FILTERs in ``directory``, but what is no filter of a generated package.
+    """Return the FILTERs in ``directory``, without the other files of generated packages.
 
-    Raises InputError if there are none.
+    Raises InputError if it has none.
     """
     from seccompgen.filters.find.manifest import MANIFEST_NAME  # noqa: PLC0415
     from seccompgen.render.templates import NOTIFICATION_NAME  # noqa: PLC0415 - takes long
@@ -214,7 +212,7 @@ def filters_in(directory: Path) -> list[Path]:
     # Who names a directory has not looked at where the links in it lead.
     strange = [path for path in found if beyond(path, directory / path.name)]
     if strange:
-        text = "a link that leads elsewhere: to have that read, name the link itself"
-        told = (Diagnostic(text, Position(str(path))) for path in strange)
-        raise InputError(*told, kind=Problem.UNREADABLE_FILE)
+        text = "a link that leads elsewhere: to read it, name the link itself"
+        problems = (Diagnostic(text, Position(str(path))) for path in strange)
+        raise InputError(*problems, kind=Problem.UNREADABLE_FILE)
     return found

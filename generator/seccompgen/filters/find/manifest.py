@@ -1,4 +1,4 @@
-"""The manifest beside vendored filters: what they were made from, how, and every file's hash."""
+"""The manifest of vendored filters: their sources, how they were made, and every file's hash."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seccompgen.policy.form import Fault
 
 MANIFEST_NAME = "seccomp-manifest.json"
-"""In a package; beside a single file ``x.py`` it is ``x.seccomp-manifest.json``."""
+"""In a package; for a single file ``x.py`` it is ``x.seccomp-manifest.json``."""
 _ABOUT = "Written by `seccompgen vendor`, for `seccompgen vendor --check`; do not edit."
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -45,7 +45,7 @@ def sha256(data: bytes) -> str:
 def _file_name(name: object) -> object:
     """Return ``name``; raise ValueError if it could lead out of its directory."""
     if not isinstance(name, str) or "\0" in name or _leads_out(name.split("/")):
-        raise ValueError("must be the name of a file, or its path from a package beside this")
+        raise ValueError("must be the name of a file, or its path in a package of this directory")
     return name
 
 
@@ -66,7 +66,7 @@ def _hash(value: object) -> object:
 
 
 def _only(expected: object) -> Any:
-    """Return the field of a value that is the same in every manifest."""
+    """Return a field that is the same in every manifest."""
 
     def parse(value: object) -> object:
         if value != expected:
@@ -112,11 +112,12 @@ class Vendored:
 
 @with_keys
 class Manifest:
-    """All of it. ``arches`` are the ABIs that were asked for, none if all that the policies have.
+    """All of it. ``arches`` are the ABIs that were asked for, empty for all that the policies have.
 
     ``optimize``, ``bitmap`` and ``profile`` make the objective (`objective.Objective`). With
     ``report_only`` the filters refuse nothing (`core.report_only`); others have no such key.
-    ``files`` are the hashes of the files beside the manifest, and in the packages there, by path.
+    ``files`` are the hashes of the files in the manifest's directory, and in the packages there, by
+    path.
     """
 
     about: str = _only(_ABOUT)

@@ -1,4 +1,4 @@
-"""Read generated modules: their banners, and the values that they hold. Nothing is run."""
+"""Read generated modules: their banners, and the values in them. Nothing is run."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Banner:
     """The inputs that a generated filter names.
 
     ``policies`` are names and sha256 of the policy's files, the main one last; or ``parts`` those
-    of the filters that were combined, and ``made`` how, with the action that refuses what was
-    subtracted. The last two are those of the tables, and of the programs that were proved; ``tag``
-    is that of the tables. ``redo`` are the words of the command that makes it again.
+    of the combined filters, and ``made`` the operation, with the action that refuses what was
+    subtracted. The last two hashes are those of the tables and of the proved programs; ``tag`` is
+    that of the tables. ``redo`` are the words of the command that makes it again.
     """
 
     policies: tuple[tuple[str, str], ...]
@@ -56,7 +56,7 @@ class Banner:
     def reading(self, place: int = 0) -> Reading:
         """Return the choices with which the policy, or the part at ``place``, was read.
 
-        They are plain where the command does not say any that there are.
+        They are plain if the command has none, or none that exist.
         """
         try:
             found = Reading.of_options(self.redo, place)
@@ -108,7 +108,6 @@ def read_banner(path: Path) -> Banner:
 
 
 def _words(command: str) -> tuple[str, ...]:
-    """Return the words of a command, none if it is not as a shell reads it."""
     try:
         return tuple(shlex.split(command))
     except ValueError:
@@ -123,8 +122,8 @@ class Module:
     """The programs of a generated filter, and the settings with which they are installed.
 
     ``programs`` and ``numbers``, that of seccomp(2), are by the names of ABIs; ``actions`` are the
-    SECCOMP_RET_ACTION_FULL values that it asks the kernel for first. ``files`` are all that it
-    consists of but the runtime, the one with install() first, and ``sha256`` is the hash of them.
+    SECCOMP_RET_ACTION_FULL values that it requires of the kernel. ``files`` are all of its files
+    except the runtime, the one with install() first, and ``sha256`` is their hash.
     """
 
     form: ModuleForm
@@ -138,16 +137,16 @@ class Module:
 
 
 def main_file(path: Path) -> Path:
-    """Return the file that has install(), of the filter that is a package or a single file."""
+    """Return the file of a filter, a package or a single file, that has install()."""
     return path / INIT_NAME if path.is_dir() else path
 
 
 def read_module(path: Path) -> Module:
-    """Return what a generated filter holds, a package or a single file.
+    """Return the content of a generated filter, a package or a single file.
 
-    Its values are taken from where they should stand, and the files rendered again from them: it
-    is ours if they are the same statements, whatever their layout and their comments. Raises
-    InputError otherwise, with the first place that differs. Nothing is run.
+    Its values are taken from their expected positions, and the files rendered again from them: it
+    is ours if the statements are the same, whatever their layout and comments. Raises InputError
+    otherwise, with the first position that differs. Nothing is run.
     """
     main = main_file(path)
     contents = {main: read_input(main, MAX_FILTER)}
@@ -168,10 +167,10 @@ def read_module(path: Path) -> Module:
     for abi in imported:
         file = path / f"{program_module(abi)}.py"
         contents[file] = read_input(file, MAX_FILTER)
-        beside = parse_generated(file, contents[file])
+        part = parse_generated(file, contents[file])
         with _expecting_ours(file):
-            programs[abi] = _program(beside.body)
-        require_same(file, beside.body, program_tree(abi, *programs[abi]).body)
+            programs[abi] = _program(part.body)
+        require_same(file, part.body, program_tree(abi, *programs[abi]).body)
     expected = module_tree(programs, settings, sorted(actions), form)
     _require_same_module(main, contents[main], tree, expected, form)
     return Module(
@@ -187,7 +186,7 @@ def read_module(path: Path) -> Module:
 
 
 def read_program(path: Path) -> tuple[str, bytes]:
-    """Return the ABI and the program of the file at ``path``, which is a package's for one ABI.
+    """Return the ABI and the program of the file at ``path``, which belongs to a package.
 
     Its docstring names the ABI, so that the file may have any name. Raises InputError as
     `read_module` does.
@@ -212,7 +211,7 @@ _FORMER_RUNTIMES = {47: "663d7196f6fd8fe714318cd5830e7cb46ec221fdcf639d3138e7505
 
 
 def _is_former_runtime(content: bytes, body: list[ast.stmt]) -> bool:
-    """Return True if ``body`` is the runtime of a single file that a release wrote, as it was."""
+    """Return True if ``body`` is the unchanged runtime of a single file from an earlier release."""
     lines = (
         content.decode().replace("\r\n", "\n").split("\n")[body[0].lineno - 1 : body[-1].end_lineno]
     )
@@ -244,10 +243,10 @@ def _sha256_of(contents: Mapping[Path, bytes]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-# --- the values of a module, from where they should stand ----------------------------------------
+# --- the values of a module, from their expected positions ---------------------------------------
 #
-# None of these functions need be strict: what stands there besides is found when the file is
-# rendered again. They raise ValueError, TypeError or LookupError where there is no such value.
+# These functions need not be strict: anything else in the file is found when it is rendered again.
+# They raise ValueError, TypeError or LookupError if there is no such value.
 
 
 @contextlib.contextmanager
@@ -266,7 +265,7 @@ def _docstring(tree: ast.Module) -> str:
 
 
 def _installed(body: list[ast.stmt]) -> tuple[Settings, frozenset[int]]:
-    """Return what install() asks for, and the actions that it asks the kernel for first."""
+    """Return the settings of install(), and the actions that it requires of the kernel."""
     calls: list[ast.Call] = []
     on_import = report_only = False
     for statement in body:
@@ -279,7 +278,7 @@ def _installed(body: list[ast.stmt]) -> tuple[Settings, frozenset[int]]:
                 on_import = True
     said = {word.arg: _value(word.value) for word in calls[0].keywords}
     flags, no_new_privs, actions = map(said.get, ("flags", "no_new_privs", "actions"))
-    # What is none of our values is none where it is rendered either, and found as such.
+    # An invalid value is found when the module is rendered without it.
     asked = actions if isinstance(actions, tuple) else ()
     return (
         Settings(
@@ -292,8 +291,8 @@ def _installed(body: list[ast.stmt]) -> tuple[Settings, frozenset[int]]:
 def _imported(body: list[ast.stmt]) -> list[str]:
     """Return the ABIs whose programs a package imports, in its order."""
     nodes = (node for statement in body for node in ast.walk(statement))
-    beside = (node for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 1)
-    abis = [(node.module or "").removeprefix("_") for node in beside]
+    relative = (node for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 1)
+    abis = [(node.module or "").removeprefix("_") for node in relative]
     if not abis or not ABIS.keys() >= set(abis):
         raise ValueError("a program is for an ABI")
     return abis
@@ -345,7 +344,7 @@ def _is_u32(value: object) -> TypeGuard[int]:
 
 
 def _value(expression: ast.expr) -> object:
-    """Return the value of a literal, or None where there is another expression."""
+    """Return the value of a literal, or None for any other expression."""
     try:
         value: object = ast.literal_eval(expression)
     except (ValueError, TypeError):
@@ -361,16 +360,16 @@ _ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
 _LITERAL = re.compile(r"(?m)^[ ]*(?:b\"(?:\\x[0-9a-f]{2})*\"|)[ ]*(?:#.*)?\n")
 """A line of a program, or a comment."""
 _MAX_CODE = 1 << 19
-"""Characters besides; what is longer may hold more statements than there is memory for."""
+"""Other characters; a longer file may hold more statements than fit into memory."""
 _STRANGE = frozenset({"Cc", "Cf", "Zl", "Zp"})
-"""Categories of characters that do not show, or that end a line for some readers only."""
+"""Categories of characters that are invisible, or that end a line for some readers only."""
 
 
 def parse_generated(path: Path, content: bytes) -> ast.Module:
     """Return the syntax tree of a file that seccompgen generated, as every Python reads it.
 
-    Raises InputError for what is no Python, or might be read otherwise by an editor, a reviewer or
-    another Python: another encoding than UTF-8, and characters that do not show.
+    Raises InputError for anything that is not Python, or that an editor, a reviewer or another
+    Python might read differently: another encoding than UTF-8, and invisible characters.
     """
     try:
         text = content.decode().replace("\r\n", "\n")
@@ -403,9 +402,9 @@ def require_same(
     expected: list[ast.stmt],
     what: str = f"{_NO_MODULE}: this was added, or changed",
 ) -> None:
-    """Raise InputError, with the first place that differs, if two lists of statements do.
+    """Raise InputError at the first difference between two lists of statements.
 
-    ``what`` is said of that place.
+    ``what`` is the message.
     """
     last = Position(str(path))
     for here, there in itertools.zip_longest(body, expected):
@@ -421,12 +420,12 @@ def require_same(
 def _same(here: ast.stmt, there: ast.stmt) -> bool:
     try:
         return ast.dump(_without_layout(here)) == ast.dump(_without_layout(there))
-    except (ValueError, RecursionError, MemoryError):  # of what is none of ours
+    except (ValueError, RecursionError, MemoryError):  # not our statements
         return False
 
 
 def _without_layout(statement: ast.stmt) -> ast.stmt:
-    """Take from docstrings what formatters do to them: indentation, and blanks at line ends."""
+    """Undo what formatters do to docstrings: indentation, and blanks at line ends."""
     for node in ast.walk(statement):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             text = ast.get_docstring(node, clean=True) or ""

@@ -1,4 +1,4 @@
-"""The ABIs that raw instructions are for, as far as their own test of ``arch`` tells."""
+"""The ABIs of raw instructions, as far as their own test of ``arch`` shows them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ _SHARED = {"x32"}
 
 
 def abis_of(content: bytes) -> list[Abi]:
-    """Return the ABIs with programs of their own among those that ``content`` tells apart at once.
+    """Return the ABIs with programs of their own that the first instructions compare ``arch`` with.
 
-    A program begins by comparing ``arch`` with one value after another. Nothing if it begins
-    otherwise, is no program, or compares with what is no ABI's. What such a program answers for
-    besides, as i386 beside x86_64, is not named.
+    Nothing if the program begins otherwise, is invalid, or compares with other values. Further ABIs
+    that it answers for, as i386 on x86_64, are not included.
     """
     found: list[Abi] = []
     for abi in ABIS.values():

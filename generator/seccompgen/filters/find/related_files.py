@@ -1,7 +1,4 @@
-"""The files that Python imports with a filter, or instead of it, beside those that it should have.
-
-Nothing of it is run.
-"""
+"""Files that Python imports together with a filter, or in its place. Nothing is run."""
 
 from __future__ import annotations
 
@@ -35,14 +32,14 @@ _ADVICE = "generate it again, or leave it out with --no-runtime"
 
 
 def strangers(path: Path, module: Module) -> list[Diagnostic]:
-    """Return what Python imports instead of a filter, or could import from it, and is none of it.
+    """Return files that Python imports instead of a filter, or could import from its package.
 
-    A module for an ABI that the policy has no more is such a file.
+    A module for an ABI that the policy no longer has is such a file.
     """
     if not path.is_dir():
         return _instead_of(path)
     others = [file for file in in_package(path) if file not in module.files]
-    text = f"is no part of the filter {path.name}; remove it"
+    text = f"does not belong to the filter {path.name}; remove it"
     found = [Diagnostic(text, Position(str(file)), Problem.SHADOWED_MODULE) for file in others]
     found += [problem for file in module.files for problem in bytecode_problems(file)]
     hidden = shadowed_module(path)
@@ -53,11 +50,11 @@ def strangers(path: Path, module: Module) -> list[Diagnostic]:
 
 
 def runtime_problems(path: Path, module: Module) -> list[Diagnostic]:
-    """Return what of the files that a filter imports is not as seccompgen writes it.
+    """Return how the files that a filter imports differ from what seccompgen writes.
 
-    That is the runtime, and for a policy with a listener what its supervisor imports. What Python
-    would import instead of one of these is told as well. The sentences of errors may be missing, as
-    the runtime does without them.
+    These are the runtime, and for a policy with a listener what its supervisor imports. Files that
+    Python would import in their place are reported as well. The texts of errors may be missing,
+    because the runtime works without them.
     """
     if module.form is ModuleForm.SINGLE_FILE:
         return []
@@ -80,11 +77,11 @@ def runtime_problems(path: Path, module: Module) -> list[Diagnostic]:
 
 
 def package_problems(directory: Path) -> list[Diagnostic]:
-    """Return what the package that filters lie in runs before them, and could replace them by.
+    """Return code of the surrounding package that runs before its filters and could replace them.
 
-    An ``__init__.py`` may have a docstring, ``__all__``, and imports of the filters. What else it
-    does may be right; but it can put others in the place of a filter, and of its runtime in
-    `sys.modules`, so that no proof of a filter says anything about a process that runs it first.
+    An ``__init__.py`` may have a docstring, ``__all__``, and imports of the filters. Anything else
+    may be harmless; but it can replace a filter, or its runtime in `sys.modules`, and then no proof
+    of a filter holds for a process that runs it first.
     """
     init = directory / INIT_NAME
     found = _instead_of(init)
@@ -126,15 +123,15 @@ def _is_harmless(statement: ast.stmt, directory: Path) -> bool:
 
 
 def unproved(directory: Path, proved: Collection[Path]) -> list[Diagnostic]:
-    """Return what Python could import from a directory of filters, and is none of the ``proved``.
+    """Return importable files in a directory of filters that are not among the ``proved``.
 
-    A filter whose banner is gone, and its programs with it, is such a thing. Our own tables, which
-    `tables --check` is about, are none.
+    A filter whose banner and programs were removed is such a file. Our own tables, which `tables
+    --check` is about, are not.
     """
     if not (directory / RUNTIME_NAME).exists():
         return []
     support = {directory / name for name in (INIT_NAME, *RUNTIME_NAMES, NOTIFICATION_NAME)}
-    text = "is no filter that is proved: move it elsewhere, or name the filters that are meant"
+    text = "is no proved filter: move it elsewhere, or name the filters to verify"
     return [
         Diagnostic(text, Position(str(one)), Problem.FOREIGN_MODULE)
         for one in in_package(directory)
@@ -146,23 +143,23 @@ def unproved(directory: Path, proved: Collection[Path]) -> list[Diagnostic]:
 
 
 def _instead_of(file: Path) -> list[Diagnostic]:
-    """Return what may go before ``file`` when Python looks for its name.
+    """Return files that Python prefers to ``file`` when it looks for that module.
 
-    That is a package, machine code, and where the source is gone bytecode in its place.
+    These are a package, machine code, and bytecode in place of a missing source.
     """
     package = sorted(file.with_suffix("").glob("__init__.*"))
-    beside = sorted(file.parent.glob(f"{glob.escape(file.stem)}.*"))
+    alternatives = sorted(file.parent.glob(f"{glob.escape(file.stem)}.*"))
     text = f"Python imports this instead of {file.name}; remove it"
-    found = [*package, *(one for one in beside if one.suffix in {".so", ".pyd", ".pyc"})]
+    found = [*package, *(one for one in alternatives if one.suffix in {".so", ".pyd", ".pyc"})]
     others = [Diagnostic(text, Position(str(one)), Problem.SHADOWED_MODULE) for one in found]
     return [*others, *bytecode_problems(file)]
 
 
 def bytecode_problems(file: Path) -> list[Diagnostic]:
-    """Return the bytecode that Python may run in place of ``file``, and is not what that says.
+    """Return bytecode that Python may run in place of ``file``, and that says something else.
 
-    It runs where the time and the size in it are those of the source, or a hash is, or it asks for
-    neither (PEP 552). Whoever makes it writes what fits, and archives keep times.
+    It runs if the time and the size in it are those of the source, or a hash is, or if it asks for
+    neither (PEP 552). An attacker writes what fits, and archives keep times.
     """
     kept = sorted((file.parent / "__pycache__").glob(f"{glob.escape(file.stem)}.*.pyc"))
     text = f"Python may run this bytecode, whatever {file.name} says; remove it"

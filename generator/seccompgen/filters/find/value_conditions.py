@@ -1,7 +1,7 @@
-"""Sets of argument values as comparisons, so that they can be read.
+"""Sets of argument values as comparisons, for people to read.
 
-A set is told as masked equalities, as intervals, as what is not one of these, or as a simple set
-without a few values, whichever takes the fewest comparisons. All of them are exact.
+A set is written as masked equalities, as intervals, as the complement of one of these, or as a
+simple set without a few values, whichever takes the fewest comparisons. All of them are exact.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _Part: TypeAlias = tuple[int, int]
 
 
 def alternatives(sets: Sets, arguments: Iterable[int]) -> tuple[Tests, ...]:
-    """Return tests of which one group holds for the arguments in a box, given by their sets.
+    """Return groups of tests, one of which holds for exactly the arguments in a box of sets.
 
-    An empty group always holds. Raises UndecidedError where a set is too intricate.
+    An empty group always holds. Raises UndecidedError if a set is too intricate.
     """
     of_each = [_alternatives(sets, n, values) for n, values in enumerate(arguments)]
     return tuple(tuple(test for part in parts for test in part) for parts in product(*of_each))
@@ -60,7 +60,9 @@ def _alternatives(sets: Sets, argument: int, values: int) -> list[Tests]:
         around = (*_fixed_bits(sets, argument, values), *_low_words(sets, argument, values))
         options += filter(None, (_without_some(sets, argument, values, one) for one in around))
     if not options:
-        raise UndecidedError("a condition is too intricate to be told", kind=Problem.TOO_MANY_CASES)
+        raise UndecidedError(
+            "a condition is too intricate to be written", kind=Problem.TOO_MANY_CASES
+        )
     return min(options, key=_comparisons)
 
 
@@ -69,7 +71,7 @@ def _comparisons(groups: list[Tests]) -> int:
 
 
 class _Around(NamedTuple):
-    """A set around another, with its tests; ``fixed`` are bits that are alike in all members."""
+    """A superset of a set, with its tests; ``fixed`` are bits that are the same in all members."""
 
     tests: list[Tests]
     node: int
@@ -77,7 +79,7 @@ class _Around(NamedTuple):
 
 
 def _without_some(sets: Sets, argument: int, values: int, around: _Around) -> list[Tests]:
-    """Return tests for a set as the one ``around`` it without a few values; none if many."""
+    """Return tests for a set as its superset without a few values; nothing if these are many."""
     tests, node, fixed = around
     left_out = _cubes(sets, sets.minus(node, values))
     if not left_out or len(left_out) > _FEW_PARTS:
@@ -90,7 +92,7 @@ def _without_some(sets: Sets, argument: int, values: int, around: _Around) -> li
 
 
 def _fixed_bits(sets: Sets, argument: int, values: int) -> list[_Around]:
-    """Return the set of values that have all bits which the members of a set have in common."""
+    """Return the superset with all bits that the members of a set have in common."""
     mask = value = 0
     for bit in (1 << n for n in range(BITS)):
         for wanted in (0, bit):
@@ -102,7 +104,7 @@ def _fixed_bits(sets: Sets, argument: int, values: int) -> list[_Around]:
 
 
 def _low_words(sets: Sets, argument: int, values: int) -> list[_Around]:
-    """Return the set of values whose low words are those of a set, if that says anything."""
+    """Return the superset of values with the same low words, if that says anything."""
     low = NOTHING
     waiting, seen = [values], set()
     while waiting:
@@ -122,15 +124,15 @@ def _low_words(sets: Sets, argument: int, values: int) -> list[_Around]:
 
 
 def _cubes(sets: Sets, values: int) -> list[_Part]:
-    """Return (mask, value) of disjoint parts that make up a set; none if these are too many."""
+    """Return (mask, value) of disjoint parts that make up a set; nothing if these are too many."""
     found = list(islice(sets.cubes(values), _MOST_PARTS + 1))
     return found if len(found) <= _MOST_PARTS else []
 
 
 def intervals(sets: Sets, values: int, width: int) -> list[_Part]:
-    """Return first and last values of the stretches of a set; none if these are too many.
+    """Return first and last values of the spans of a set; nothing if these are too many.
 
-    With ``width`` 32 only the low word is told, and must be all that counts.
+    With ``width`` 32 only the low word is considered, and must decide alone.
     """
     found: list[_Part] = []
     for first, last in _stretches(sets, values, BITS - width):
@@ -181,7 +183,7 @@ def _between(argument: int, part: _Part, width: int) -> Tests:
 
 
 def _outside(argument: int, part: _Part, width: int) -> Comparison | None:
-    """Return the comparison that is true outside a stretch; None if one cannot say it."""
+    """Return the comparison that is true outside a span; None if one is not enough."""
     first, last = part
     most = _ones(width)
     if first == last:
@@ -199,10 +201,10 @@ def _ones(width: int) -> int:
 def conditions_of(
     sets: Sets, boxes: Sequence[Sequence[int]], rules: Iterable[Rule], abi: Abi
 ) -> Sequence[Predicate]:
-    """Return conditions of which one holds for the arguments in one of ``boxes``, and no others.
+    """Return conditions, one of which holds for the arguments in ``boxes``, and for no others.
 
-    They are those of ``rules``, as somebody wrote them, if these say just that. Raises
-    UndecidedError where a set is too intricate.
+    They are those of ``rules``, as somebody wrote them, if these say exactly that. Raises
+    UndecidedError if a set is too intricate.
     """
     written = [condition_for(rule.condition, abi.argument_bits) for rule in rules]
     conditions = [one for one in written if one is not None]
@@ -214,7 +216,7 @@ def conditions_of(
 
 
 def united(sets: Sets, boxes: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
-    """Unite boxes that differ in one part only, until there are none; they are sorted then."""
+    """Unite boxes that differ in one part only, until none do; they are sorted then."""
     found = {tuple(box) for box in boxes}
     changed = True
     while changed:

@@ -1,8 +1,8 @@
 """Abilities of a confined process, in plain words: to start a program, to open a raw socket.
 
-Each ability is a set of calls, some with a condition in the policy language. The arguments that the
-filter permits are compared with the condition as sets, exactly: a process has the ability if any of
-them are permitted, and has it in part if not all are.
+Each ability is a set of calls, some with a condition in the policy language (``abilities.toml``).
+The arguments that the filter permits are compared with the condition as sets, exactly: a process
+has the ability if any of them are permitted, and has it in part if not all are.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _given(one: Mapping[str, Any], words: Mapping[str, str]) -> Iterator[_Given]
 
 
 def abilities(loaded: LoadedFilter, tables: Tables) -> tuple[Ability, ...]:
-    """Return what the filter says to each ability: the calls that give it, and where."""
+    """Return for each ability which calls the filter permits, and where."""
     finder = _Finder(loaded, tables)
     return tuple(map(finder.ability, queries()))
 
@@ -101,8 +101,8 @@ def abilities(loaded: LoadedFilter, tables: Tables) -> tuple[Ability, ...]:
 class _AbilityPart(NamedTuple):
     """A filter's answer to one call that gives an ability, on one ABI.
 
-    ``permitted`` are the arguments that give it and are permitted, ``others`` those that give it
-    and are not. It is ``whole`` if all that count are permitted.
+    ``permitted`` and ``others`` are the permitted and the refused arguments among those that give
+    it. It is ``whole`` if all that count are permitted.
     """
 
     permitted: Sequence[Box]
@@ -111,10 +111,10 @@ class _AbilityPart(NamedTuple):
     asked: bool
 
 
-_UNTOLD = _AbilityPart([EVERYTHING], [], whole=True, asked=False)
-"""Where it cannot be told, all counts as permitted."""
+_UNKNOWN = _AbilityPart([EVERYTHING], [], whole=True, asked=False)
+"""If the answer is too intricate, everything counts as permitted."""
 _MOST_NODES = 20_000
-"""So many nodes the sets of one answer may need; beyond, it cannot be told."""
+"""The most nodes that the sets of one answer may need."""
 
 
 class _Finder:
@@ -169,8 +169,8 @@ class _Finder:
 
     def _part(self, view: FilterView, given: _Given) -> _AbilityPart:
         answer = view.answer(given.name)
-        if answer is None:  # it cannot be told
-            return _UNTOLD
+        if answer is None:
+            return _UNKNOWN
         wanted = self._conditions.boxes(given.name, given.when, view.abi)
         plain = self._conditions.boxes(given.name, given.plain or given.when, view.abi)
         try:
@@ -182,14 +182,13 @@ class _Finder:
                     asked=bool(self._common(answer.asked, wanted)),
                 )
         except UndecidedError:
-            return _UNTOLD
+            return _UNKNOWN
 
     def _common(self, some: Iterable[Box], others: Sequence[Box]) -> list[Box]:
         both = (self._sets.common(one, other) for one in some for other in others)
         return [box for box in both if NOTHING not in box]
 
     def _left(self, boxes: Sequence[Box], cuts: Iterable[Box]) -> list[Box]:
-        """Return what ``cuts`` leave of ``boxes``."""
         left = list(boxes)
         for cut in cuts:
             left = [part for box in left for part in self._sets.without(box, cut)]
@@ -198,7 +197,7 @@ class _Finder:
     def _condition(
         self, view: FilterView, name: str, parts: Sequence[_AbilityPart]
     ) -> PermissionCondition:
-        """Return when the calls that give an ability are permitted, or refused if that is short."""
+        """Return when the calls are permitted, or refused if that is shorter."""
         permitted = self._text(view, name, [box for part in parts for box in part.permitted])
         refused = self._text(view, name, [box for part in parts for box in part.others])
         longest = _LONGEST if permitted is None else len(permitted) * 3 // 4
@@ -242,7 +241,7 @@ class _Conditions:
         self._rules: dict[tuple[str, ...], tuple[Rule, ...] | None] = {}
 
     def boxes(self, name: str, when: str, abi: Abi) -> list[Box]:
-        """Return boxes of arguments: everything where the ABI does not have what is asked for."""
+        """Return boxes of arguments: everything if the ABI lacks what the condition names."""
         if not when:
             return [EVERYTHING]
         having = [one for one in self._abis if name in self._tables.tables[one].numbers]

@@ -1,4 +1,4 @@
-"""Refused calls of a log, held against a filter: the rule of each, and what would permit it."""
+"""Refused calls in a log, compared with a filter: the rule of each, and what would permit it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_CHANGES = 20
 
 @dataclass
 class _Tally:
-    """The common parts of all records of one call, and their number."""
+    """All records of one call: what they have in common, and their number."""
 
     first: SeccompRecord
     times: int = 0
@@ -51,9 +51,9 @@ class _Tally:
 
 
 class Auditor:
-    """Takes a log line by line, and says of each call that was refused which rule it was.
+    """Takes a log line by line, and names the rule behind each refused call.
 
-    With ``follow`` each record is judged for itself as well, as it comes.
+    With ``follow``, each record is judged by itself as well, as it comes.
     """
 
     def __init__(self, explainer: Explainer, file: str, *, follow: bool = False) -> None:
@@ -70,7 +70,7 @@ class Auditor:
         self._explained = lru_cache(maxsize=_MOST_EXPLAINED)(self._explain)
 
     def line(self, content: bytes) -> RefusedCall | UntoldDeath | Diagnostic | None:
-        """Take a line; return what it tells if records are followed. None if that is nothing."""
+        """Take a line; return what it says if records are followed, else None."""
         self._lines += 1
         where = Position(self._file, self._lines)
         try:
@@ -90,7 +90,7 @@ class Auditor:
         return None
 
     def core(self, content: bytes) -> None:
-        """Take the start of a core dump. Raises InputError if it tells of no call."""
+        """Take the start of a core dump. Raises InputError if it names no call."""
         where = Position(self._file)
         try:
             signal = signal_of(content)
@@ -100,7 +100,7 @@ class Auditor:
         self._recorded(SeccompRecord(where, abi, nr, name, BY_SIGNAL, signal.address))
 
     def report(self) -> AuditReport:
-        """Return all that was told, the most frequent call first."""
+        """Return all refused calls, the most frequent first."""
         tallies = sorted(self._tallies.values(), key=lambda one: -one.times)
         calls = tuple(self._judged(one, change=n < _MOST_CHANGES) for n, one in enumerate(tallies))
         return AuditReport(
@@ -127,7 +127,7 @@ class Auditor:
 
     def _judged(self, tally: _Tally, *, change: bool) -> RefusedCall:
         record = tally.first
-        told = RefusedCall(
+        refused_call = RefusedCall(
             record.abi.name,
             record.name,
             record.nr,
@@ -139,37 +139,41 @@ class Auditor:
         )
         way = next(iter(self._explainer.ways_through(record.abi)), None)
         if way is None:
-            return replace(told, other=f"this one has no program for {record.abi.name}")
+            return replace(refused_call, other=f"this one has no program for {record.abi.name}")
         explained = self._explained(way, record.name, record.nr)
         actions = record.actions
         if ActionKind.LOG in actions:
             # No filter in force refused it: this one was not there, or was report-only.
             actions |= REFUSING
         cases = tuple(case for case in explained.cases if _kind(case) in actions)
-        told = replace(told, cases=cases, open=explained.open if len(explained.cases) > 1 else ())
+        refused_call = replace(
+            refused_call, cases=cases, open=explained.open if len(explained.cases) > 1 else ()
+        )
         if explained.unlisted:
-            return replace(told, unchanged=explained.unlisted)
+            return replace(refused_call, unchanged=explained.unlisted)
         if not cases:
             answers = " or ".join(dict.fromkeys(case.action for case in explained.cases))
-            return replace(told, other=f"this one answers {answers}")
+            return replace(refused_call, other=f"this one answers {answers}")
         if all(_kind(case).lets_through for case in cases):
             settings = self._explainer.loaded.settings
             text = "the call is made, and logged"
             if settings and settings.report_only:
                 text += "; this filter is report-only: name its policy"
-            return replace(told, unchanged=text)
-        told = replace(told, only_logged=record.actions == {ActionKind.LOG})
+            return replace(refused_call, unchanged=text)
+        refused_call = replace(refused_call, only_logged=record.actions == {ActionKind.LOG})
         if self._stands_in(record.abi, cases):
             text = "the policy answers as a kernel does that lacks the call, so that libraries "
-            return replace(told, unchanged=f"{text}go on by another")
+            return replace(refused_call, unchanged=f"{text}go on by another")
         let_through = [case for case in explained.cases if _kind(case).lets_through]
-        told = replace(told, permitted=tuple(case.condition for case in let_through))
+        refused_call = replace(
+            refused_call, permitted=tuple(case.condition for case in let_through)
+        )
         if not change:
-            return told
-        return self._with_change(told, way, explained)
+            return refused_call
+        return self._with_change(refused_call, way, explained)
 
     def _stands_in(self, abi: Abi, cases: Sequence[AnswerCase]) -> bool:
-        """Return True if a policy answers ENOSYS on purpose, and not whatever it does not name."""
+        """Return True if a policy answers ENOSYS on purpose, and not by its default."""
         policy = self._explainer.loaded.policy
         absent = Action.errno("ENOSYS").ret(abi)
         return (
@@ -182,27 +186,27 @@ class Auditor:
         return self._explainer.call(way, CallOnAbi(name, nr, {}, {}))
 
     def _with_change(
-        self, told: RefusedCall, way: CallWay, explained: ExplainedCall
+        self, refused_call: RefusedCall, way: CallWay, explained: ExplainedCall
     ) -> RefusedCall:
         if self._proposer is None:
             text = "there are only instructions; name the policy that they were made from"
-            return replace(told, unchanged=text)
+            return replace(refused_call, unchanged=text)
         refusing = [case for case in explained.cases if not _kind(case).lets_through]
-        refused = [case for case in told.cases if not _kind(case).lets_through]
+        refused = [case for case in refused_call.cases if not _kind(case).lets_through]
         conditions = [case.condition for case in refused]
         narrow = len(refusing) > len(refused) and all(conditions)
         request = PermitRequest(
             way.program,
             way.through,
-            told.name,
-            told.nr,
+            refused_call.name,
+            refused_call.nr,
             " or ".join(conditions) if narrow else "",
             tuple(case.call for case in refused),
         )
         found = self._proposer.propose(request)
         if isinstance(found, str):
-            return replace(told, unchanged=found)
-        return replace(told, change=found)
+            return replace(refused_call, unchanged=found)
+        return replace(refused_call, change=found)
 
     @cached_property
     def _proposer(self) -> Proposer | None:

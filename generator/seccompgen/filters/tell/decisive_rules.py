@@ -1,4 +1,4 @@
-"""Find the part of a policy that decides a call, and what it asks of the arguments."""
+"""The part of a policy that decides a call, and its conditions on the arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def deciding_rule(
 ) -> DecidingRule:
     """Return the part of ``policy`` that decides ``call``; ``meaning`` is what the policy means."""
     case = meaning.case(call)
-    # A rule's names stand in lines of their own, which say more than where their list begins.
+    # The line of a name says more than the line where the rule begins.
     mine = (call_name(call.nr, call.arch, tables)[0], case.origin)
     positions = (r.position for r in policy.rules if (r.name, r.origin) == mine)
     return DecidingRule(case.origin.label, next(positions, case.origin.position))
@@ -30,7 +30,7 @@ def deciding_rule(
 def with_conditions(
     rule: DecidingRule, policy: ResolvedPolicy, call: Call, tables: Tables
 ) -> DecidingRule:
-    """Return ``rule``, which decided ``call``, with what the policy asks of the arguments."""
+    """Return ``rule``, which decided ``call``, with the policy's conditions on the arguments."""
     name, table = call_name(call.nr, call.arch, tables)
     if table is None:
         return rule

@@ -1,4 +1,4 @@
-"""A filter and the time to come: what newer libraries and a newer kernel tag would do to it."""
+"""What newer libraries and a newer kernel tag would do to a filter."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def drift_of(
     only: Abi | None,
     reading: Reading,
 ) -> Drift:
-    """Return the future of the filter at ``path``, which was made for ``tables``.
+    """Return what would change for the filter at ``path``, which was made for ``tables``.
 
-    Raises InputError where it is no filter.
+    Raises InputError if it is no filter.
     """
     report = lint_filter(path, tables, only, reading, upgrade)
     found = tuple(one for one in report.findings if one.kind in kinds("upgrades"))

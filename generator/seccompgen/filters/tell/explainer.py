@@ -1,8 +1,8 @@
-"""Explain what a filter answers to one call: by which rule, on which way through the program.
+"""Explain a filter's answer to one call: the rule behind it, and the path through the program.
 
-Answers are those of the policy's meaning, or of the program where there is no policy, followed
-exactly for all values of the arguments that are not given. A policy is compiled only for the ways
-that are shown.
+Answers are those of the policy's meaning, or of the program if there is no policy, followed exactly
+for all values of the arguments that are not given. A policy is compiled only for the paths that are
+shown.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _POINTER_OFFSETS = {8, 12}
 
 
 class CallWay(NamedTuple):
-    """A way into a filter: the ABI of the program, and the ABI through which calls come to it."""
+    """A route into a filter: the ABI of the program, and the ABI through which calls are made."""
 
     program: Abi
     through: Abi
@@ -91,10 +91,10 @@ class _Program(NamedTuple):
 
 
 class Explainer:
-    """A filter that can be asked about calls.
+    """A filter that answers questions about calls.
 
-    ``asked`` are the ABIs that calls are made through; by default all that it answers for. Raises
-    InputError where ``path`` holds no filter, or none that answers for one of ``asked``.
+    ``asked`` are the ABIs through which calls are made; by default all that it answers for. Raises
+    InputError if ``path`` holds no filter, or none that answers for one of ``asked``.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Explainer:
 
     @property
     def chosen(self) -> LoadedFilter:
-        """The filter, with the programs alone that calls were asked for of."""
+        """The filter, reduced to the programs that were asked for."""
         programs = {way.program.name for way in self.ways}
         sides = {name: side for name, side in self.loaded.sides.items() if name in programs}
         return replace(self.loaded, sides=sides)
@@ -122,9 +122,8 @@ class Explainer:
     def explain(self, words: Sequence[str], *, every_run: bool = False) -> Explanation:
         """Return the answers to the call that ``words`` are: a name or a number, and arguments.
 
-        Where the answer depends on arguments that were left out, the ways through the program are
-        those of examples; they are there with ``every_run``. Raises InputError where the words
-        cannot be understood on any of the ABIs.
+        If the answer depends on arguments that were left out, the paths are those of examples; they
+        are included with ``every_run``. Raises InputError if no ABI understands the words.
         """
         written = parse_call(words, self.tables)
         throughs = list(dict.fromkeys(way.through for way in self.ways))
@@ -147,7 +146,7 @@ class Explainer:
         )
 
     def call(self, way: CallWay, asked: CallOnAbi) -> ExplainedCall:
-        """Return the answers to a call that comes in by ``way``."""
+        """Return the answers to a call that comes by ``way``."""
         names = self._argument_names(way, asked)
         title = self._title(way, asked)
         remarks = asked.remarks
@@ -167,7 +166,7 @@ class Explainer:
                 opened = (*(one for one in opened if one != "arg-1"), _CALLER)
         except UndecidedError as error:
             unlisted = (
-                f"it depends on what was left out, in a way that cannot be told: "
+                f"it depends on arguments that were left out, too intricately: "
                 f"{error.diagnostics[0].message}"
             )
             cases = ()
@@ -181,7 +180,7 @@ class Explainer:
 
     def _ways(self, asked: Sequence[Abi]) -> Iterator[CallWay]:
         own = [CallWay(ABIS[name], ABIS[name]) for name in self.loaded.sides]
-        every = [way for one in own for way in (one, *self._beside(one.program))]
+        every = [way for one in own for way in (one, *self._compat(one.program))]
         if not asked:
             yield from every
         for abi in asked:
@@ -194,8 +193,8 @@ class Explainer:
                 raise InputError(text, kind=Problem.ABI_MISSING)
             yield from found
 
-    def _beside(self, abi: Abi) -> list[CallWay]:
-        """Return the ways of other ABIs that the program for ``abi`` answers for on purpose."""
+    def _compat(self, abi: Abi) -> list[CallWay]:
+        """Return the routes of other ABIs that the program for ``abi`` answers for on purpose."""
         if self.loaded.policy:
             return [CallWay(abi, other) for other in self.loaded.policy.compat_of(abi)]
         code = self.loaded.sides[abi.name]
@@ -206,10 +205,10 @@ class Explainer:
         return [CallWay(abi, other) for other in others]
 
     def ways_through(self, abi: Abi) -> tuple[CallWay, ...]:
-        """Return the ways of calls through ``abi``; none if no program can get any."""
+        """Return the routes of calls through ``abi``; none if no program can get any."""
         own = [CallWay(ABIS[name], abi) for name in self.loaded.sides]
-        beside = (way for way in own if abi.name in way.program.siblings)
-        return tuple(dict.fromkeys((*(w for w in self.ways if w.through == abi), *beside)))
+        others = (way for way in own if abi.name in way.program.siblings)
+        return tuple(dict.fromkeys((*(w for w in self.ways if w.through == abi), *others)))
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -217,7 +216,7 @@ class Explainer:
         return BoxWalk(), follower(self.loaded.sides[program])
 
     def _parts(self, way: CallWay, asked: CallOnAbi) -> tuple[list[_AnswerPart], list[int]]:
-        """Return the parts of a call by answer and rule, and the fields that tell them apart."""
+        """Return the parts of a call by answer and rule, and the fields that divide them."""
         try:
             return self._followed(way, asked)
         except UndecidedError:
@@ -227,7 +226,7 @@ class Explainer:
             return [alone], []
 
     def _answered(self, way: CallWay, asked: CallOnAbi) -> _AnswerPart | None:
-        """Return the answer to a call of which all is known that a program looks at, or None."""
+        """Return the answer to a call if all that the program looks at is known, else None."""
         code = self.loaded.sides[way.program.name]
         if len(asked.known) < MOST_ARGUMENTS or not isinstance(code, Code):
             return None
@@ -296,7 +295,6 @@ class Explainer:
 
     @cached_property
     def _made_from(self) -> str:
-        """The policies that a generated module names, for reports."""
         if self.loaded.module is None:
             return ""
         try:
@@ -314,7 +312,7 @@ class Explainer:
     def _cases(
         self, parts: Sequence[_AnswerPart], way: CallWay, asked: CallOnAbi
     ) -> tuple[AnswerCase, ...]:
-        """Return a case a part, that of the last rule or the longest condition at the end."""
+        """Return one case for each part; the last rule's, or the longest condition, comes last."""
         texts = [self._condition(one, way, asked) for one in parts]
         if texts.count(None) > 1:
             raise UndecidedError(
@@ -339,7 +337,7 @@ class Explainer:
         )
 
     def _condition(self, part: _AnswerPart, way: CallWay, asked: CallOnAbi) -> str | None:
-        """Return when a part is meant, None if that cannot be told."""
+        """Return the condition of a part, None if it is too intricate."""
         walk, _ = self._follower(way.program.name)
         sets = walk.sets
         texts: dict[str, list[All]] = {}
@@ -354,12 +352,12 @@ class Explainer:
                 tests += [All(group) for group in alternatives(sets, arguments)]
         except UndecidedError:
             return None
-        told = []
+        parts = []
         for address, tests in texts.items():
             text = self.tables.naming.alternatives(tests, asked.name, way.through)
             called = f"called from {address}" if address else ""
-            told.append(" and ".join(one for one in (text, called) if one))
-        return " or ".join(told)
+            parts.append(" and ".join(one for one in (text, called) if one))
+        return " or ".join(parts)
 
     def _case(
         self, part: _AnswerPart, way: CallWay, asked: CallOnAbi, condition: str, *, otherwise: bool
@@ -370,7 +368,7 @@ class Explainer:
         return AnswerCase(action, part.ret, condition, otherwise, part.rule, call, text)
 
     def _unread(self, part: _AnswerPart, way: CallWay, asked: CallOnAbi) -> Iterator[str]:
-        """Yield a remark if high bits that the kernel does not read change the answer."""
+        """Yield a remark if high bits that the kernel ignores change the answer."""
         if not asked.otherwise:
             return
         args = list(part.example.args)
@@ -390,14 +388,14 @@ class Explainer:
     # --- names -----------------------------------------------------------------------------------
 
     def _argument_names(self, way: CallWay, asked: CallOnAbi) -> dict[int, str]:
-        """Return the arguments that a call has, or may have where nobody knows."""
+        """Return the arguments of a call; all six if its prototype is unknown."""
         prototype: Prototype | None = self.tables.facts.prototype(asked.name, way.through)
         count = len(prototype.parameters) if prototype else MOST_ARGUMENTS
         naming = self.tables.naming
         return {n: naming.argument(asked.name, n, way.through) for n in range(count)}
 
     def _title(self, way: CallWay, asked: CallOnAbi) -> str:
-        """Return the call as C has it; an argument that was left out is there by its name."""
+        """Return the call in C's notation; arguments that were left out appear by name."""
         prototype = self.tables.facts.prototype(asked.name, way.through)
         names = self._argument_names(way, asked) if prototype else {}
         args = [asked.known.get(n, 0) for n in range(MOST_ARGUMENTS)]
@@ -419,9 +417,9 @@ class Explainer:
         self, members: Sequence[tuple[CallWay, ExplainedCall]], *, every_run: bool
     ) -> ExplainedGroup:
         way, first = members[0]
-        told = first.cases[:_MOST_RUNS] if every_run or len(first.cases) == 1 else ()
+        shown = first.cases[:_MOST_RUNS] if every_run or len(first.cases) == 1 else ()
         return ExplainedGroup(
-            tuple(one for _, one in members), tuple(self._run(way, case) for case in told)
+            tuple(one for _, one in members), tuple(self._run(way, case) for case in shown)
         )
 
     def _run(self, way: CallWay, case: AnswerCase) -> ProgramRun:
@@ -459,7 +457,7 @@ class Explainer:
 
 
 def _taken(code: Code, path: Sequence[int], n: int) -> bool | None:
-    """Return how the test at place ``n`` of a path comes out, None if it is no test."""
+    """Return the outcome of the test at position ``n`` of a path, None if it is no test."""
     one = code.instructions[path[n]]
     if one.code & 0x07 != 0x05 or one.code & 0xF0 == 0:
         return None
@@ -468,7 +466,7 @@ def _taken(code: Code, path: Sequence[int], n: int) -> bool | None:
 
 
 def _loaded(path: Path, tables: Tables, asked: Sequence[Abi], reading: Reading) -> LoadedFilter:
-    """Return the filter; what does not say its ABI is for those ``asked``."""
+    """Return the filter; a file that names no ABI is read for those ``asked``."""
     if kind_of(path) is not FilterForm.RAW or not asked:
         loaded = load_filter(path, tables, None, reading)
         answered = {name for own in loaded.sides for name in (own, *ABIS[own].siblings)}
@@ -487,7 +485,7 @@ def _loaded(path: Path, tables: Tables, asked: Sequence[Abi], reading: Reading) 
 
 
 def _merged(lacks: dict[str, list[str]], written: WrittenCall) -> dict[str, list[str]]:
-    """Return why a call cannot be made, once for all ABIs that lack the call itself."""
+    """Return why a call cannot be made, with one reason for all ABIs that lack the call."""
     found = dict(lacks)
     without = [reason for reason in found if reason.endswith(f" has no call {written.call}")]
     if len(without) > 1:

@@ -29,7 +29,8 @@ def lint_filter(
 ) -> LintReport:
     """Return the findings on the filter at ``path``, for ABI ``only`` or all that it has.
 
-    With ``upgrade``, that is what libraries will call. Raises InputError where it is no filter.
+    With ``upgrade``, calls of newer libraries are checked as well. Raises InputError if it is no
+    filter.
     """
     return lint_loaded(load_filter(path, tables, only, reading), tables, upgrade)
 
@@ -49,5 +50,5 @@ def lint_programs(
     tables: Tables,
     upgrade: Upgrade | None = None,
 ) -> LintReport:
-    """Return the findings on programs by ABI, of which no policy is known."""
+    """Return the findings on programs by ABI whose policy is unknown."""
     return LintReport(file, tuple(lint(LintedFilter(file, sides), tables, upgrade)), sides)

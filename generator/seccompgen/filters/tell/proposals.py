@@ -1,8 +1,8 @@
-"""Propose the smallest change of a policy that permits a call, and ask lint about it.
+"""Propose the smallest change of a policy that permits a call, and lint it.
 
-Changes are tried one after the other, from the smallest on: a setting, a rule where it counts, a
-name taken out of the rule that refuses. Each is an edit of the policy's text, which is read again
-like any other: the first that is a policy and lets the call through is proposed.
+Changes are tried from the smallest on: a setting, a rule at the decisive position, a name taken out
+of the rule that refuses. Each is an edit of the policy's text, which is read again like any other:
+the first valid policy that lets the call through is proposed.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _ONLY_YAML = "changes are proposed for policies of our own, in YAML: 'convert' m
 class PermitRequest:
     """Calls to permit: those of ``nr`` through ``abi``, to the program for ``program``.
 
-    ``condition`` narrows it down to some arguments, as ``when`` has it; empty for all. ``examples``
-    are some of them.
+    ``condition`` restricts them to some arguments, in the language of ``when``; empty for all.
+    ``examples`` are some of the calls.
     """
 
     program: Abi
@@ -54,13 +54,13 @@ class PermitRequest:
 
 
 class _Edit(NamedTuple):
-    """Edited texts, by file, and what was done."""
+    """Edited texts, by file, and a description of the edit."""
 
     texts: dict[str, PolicyText]
     words: str
 
     def then(self, text: PolicyText | None, words: str) -> _Edit | None:
-        """Return the edit with another one; None if that cannot be made."""
+        """Return the edit followed by another one; None if that cannot be made."""
         if text is None:
             return None
         both = f"{self.words}, and {words}" if self.words else words
@@ -77,7 +77,7 @@ class Proposer:
         self._known = lru_cache(maxsize=64)(self._findings_before)
 
     def propose(self, request: PermitRequest) -> ProposedChange | str:
-        """Return the change that permits the calls of a request, or why there is none."""
+        """Return the change that permits the calls of a request, or why none is found."""
         policy = self._policy
         if policy.in_memory or policy.foreign or Path(self._main).suffix not in _YAML:
             return _ONLY_YAML
@@ -96,7 +96,7 @@ class Proposer:
     # --- edits -----------------------------------------------------------------------------------
 
     def _edits(self, request: PermitRequest) -> Iterator[_Edit]:
-        """Yield edits that may permit a request, the smallest first."""
+        """Yield edits that may permit the calls, the smallest first."""
         start = _Edit({}, "")
         if request.abi not in {request.program, *self._policy.compat_of(request.program)}:
             compat = ", ".join(abi.name for abi in (*self._policy.compat_arches, request.abi))
@@ -137,7 +137,7 @@ class Proposer:
         return PolicyText(file, read_file(Path(file)).decode("utf-8-sig").splitlines())
 
     def _refusing(self, request: PermitRequest) -> list[Rule]:
-        """Return the rules that refuse the call, none if no rule does by itself."""
+        """Return the rules that refuse the call; none if no rule does by itself."""
         means = meaning(self._policy, request.program, self._tables)
         origins = {means.case(call).origin for call in request.examples}
         name = request.name or str(request.nr)
@@ -178,10 +178,10 @@ class Proposer:
         prototype = self._tables.facts.prototype(request.name, request.abi)
         if request.condition or prototype is None or not prototype.parameters:
             return ""
-        return "it permits all arguments, since records do not tell them: narrow it down by 'when'"
+        return "it permits all arguments, because records do not have them: restrict it by 'when'"
 
     def _news(self, changed: ResolvedPolicy, program: Abi) -> tuple[Finding, ...]:
-        """Return what lint finds in the changed policy, and not in that as it is."""
+        """Return what lint finds in the changed policy, but not in the original."""
         known = self._known(program)
         messages = {(one.kind, one.message) for one in known}
         found = self._lint(changed, program)
@@ -200,7 +200,6 @@ class Proposer:
 
 
 def _yaml(request: PermitRequest) -> tuple[str, ...]:
-    """Return the rule as lines of a policy file."""
     if request.condition:
         entry = f"  - {{name: {request.name}, when: {_scalar(request.condition)}}}"
         return ("- action: allow", "  names_with_args:", entry)

@@ -1,4 +1,4 @@
-"""All that a report says of a filter, collected: answers, programs, proofs, findings, hashes."""
+"""All that a report says about a filter: answers, programs, proofs, findings, hashes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def report_on(
 ) -> Report:
     """Return the report on the filter at ``path``, for ABI ``only`` or all that it has.
 
-    A policy is compiled. With ``against``, what differs from that filter is part of it.
+    A policy is compiled. With ``against``, the differences from that filter are included.
     """
     programs: Sequence[Program]
     if kind_of(path) is FilterForm.POLICY:
@@ -112,9 +112,9 @@ def _proof_text(verdict: Verdict, tables: Tables) -> str:
 def _verdicts(
     loaded: LoadedFilter, tables: Tables, reading: Reading, options: BuildOptions
 ) -> tuple[dict[str, Verdict], str]:
-    """Return whether the programs are their policy, by ABI; or why there is none to compare with.
+    """Return the verdicts on the programs by ABI; or why they are not compared with a policy.
 
-    One method decides, always the same, so that a page does not depend on who makes it.
+    The method is always the same, so that a page does not depend on who makes it.
     """
     policy = loaded.policy
     if policy:

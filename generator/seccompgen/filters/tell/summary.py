@@ -1,8 +1,8 @@
-"""A whole filter in words: the answers to every call, by ABI, merged where ABIs answer alike.
+"""A whole filter in words: the answers to every call, merged where ABIs answer alike.
 
-Answers are those of the policy's meaning, or of the program where there is no policy; both are
-followed exactly, for all arguments at once. What a call costs, and whether the kernel's bitmap
-answers it, comes from the programs.
+Answers are those of the policy's meaning, or of the program if there is no policy; both are
+followed exactly, for all arguments at once. The cost of a call, and whether the kernel's bitmap
+answers it, come from the programs.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ if TYPE_CHECKING:
     from seccompgen.filters.find.number_spans import Span
     from seccompgen.verify.oracle import Case
 
-_UNTOLD = "it depends on the arguments, too intricately to be told"
+_UNTOLD = "it depends on the arguments, too intricately to be shown"
 _MOST_NODES = 20_000
-"""So many nodes the sets may need that tell one answer."""
+"""The most nodes that the sets of one answer may need."""
 _X32_NUMBERS = "numbers of x32, which have bit 30"
 
 
 def summarize(loaded: LoadedFilter, tables: Tables) -> FilterSummary:
     """Return what a filter does, for every ABI that it answers for.
 
-    Where the filter was compiled, or is a program, it says what the bitmap answers, and how
-    many instructions run.
+    If it was compiled, or is a program, that includes which calls the bitmap answers, and how many
+    instructions run.
     """
     return _Summarizer(loaded, tables).summary()
 
@@ -68,9 +68,9 @@ _Parts: TypeAlias = dict[tuple[int, Origin | None], list["Box"]]
 
 
 class _Cases:
-    """The cases of a policy under one audit value, to be asked for the one that answers a call.
+    """The cases of a policy under one audit value, to look up the one that answers a call.
 
-    A meaning tries all of its cases, of which there are hundreds, for each of hundreds of calls.
+    A meaning tries all of its hundreds of cases for each of hundreds of calls.
     """
 
     def __init__(self, side: Meaning, arch: int) -> None:
@@ -129,14 +129,14 @@ class _Summarizer:
         )
 
     def _views(self, abi: Abi) -> list[FilterView]:
-        """Return what the program for ``abi`` answers through each ABI that it answers for."""
+        """Return the views of the program for ``abi``, one for each ABI that it answers for."""
         policy = self._loaded.policy
         side = meaning(policy, abi, self._tables) if policy else self._loaded.sides[abi.name]
         subject = LintedFilter(str(self._loaded.path), self._loaded.sides, policy)
         return views_of(abi, side, subject, self._tables, self._sets)[0]
 
     def _calls(self, view: FilterView) -> Iterator[tuple[str, int]]:
-        """Yield the calls of an ABI; those without a name if the policy has rules for them."""
+        """Yield the calls of an ABI, then unnamed numbers that the policy has rules for."""
         yield from sorted(view.table.numbers.items())
         rules = view.policy.rules if view.policy else ()
         for name in dict.fromkeys(rule.name for rule in rules if rule.applies_to(view.abi)):
@@ -165,7 +165,7 @@ class _Summarizer:
             return ()
 
     def _cases_of(self, view: FilterView) -> _Cases | None:
-        """Return the cases of the policy for an ABI; None where there is no policy."""
+        """Return the cases of the policy for an ABI; None without a policy."""
         if view not in self._cases:
             side = view.side
             self._cases[view] = _Cases(side, view.arch) if isinstance(side, Meaning) else None
@@ -183,7 +183,7 @@ class _Summarizer:
         return parts
 
     def _told(self, parts: _Parts, view: FilterView, name: str) -> tuple[AnswerSummary, ...]:
-        """Return answers, each with its condition, but for what these leave."""
+        """Return the answers, each with its condition, except for the one that remains."""
         rest = self._left(parts, view)
         answers = []
         for (ret, origin), boxes in parts.items():
@@ -195,9 +195,9 @@ class _Summarizer:
         return tuple(sorted(answers, key=lambda one: (one.otherwise, -rank(one.ret))))
 
     def _left(self, parts: _Parts, view: FilterView) -> tuple[int, Origin | None]:
-        """Return the answer that is told as what the others leave.
+        """Return the answer that needs no condition because it remains.
 
-        That of the policy's last case; in a program the one that takes most boxes to tell.
+        It is that of the policy's last case; in a program the one with most boxes.
         """
         if cases := self._cases_of(view):
             return max(parts, key=lambda part: cases.last[part[1]] if part[1] else -1)
@@ -206,7 +206,7 @@ class _Summarizer:
     def _condition(
         self, boxes: Sequence[Box], origin: Origin | None, view: FilterView, name: str
     ) -> str:
-        """Return when a call is in one of ``boxes``, as the rules have it if they say just that."""
+        """Return the condition of ``boxes``, in the words of the rules if these say just that."""
         rules = (
             rule
             for rule in (view.policy.rules if view.policy else ())

@@ -1,8 +1,8 @@
-"""A call as somebody writes it, ``openat AT_FDCWD 0 'O_RDONLY|O_CLOEXEC'``, read for each ABI.
+"""A call as a user writes it, ``openat AT_FDCWD 0 'O_RDONLY|O_CLOEXEC'``, read for each ABI.
 
-The first word is a name or a number. Each other is a value: a number in any base, a constant, or
-these joined as in a policy. It stands for the argument at its place, or for the one that it names,
-as in ``flags=O_CREAT``. Arguments may be left out.
+The first word is a name or a number. Each further word is a value: a number in any base, a
+constant, or several joined as in a policy. It is the argument at its position, or the one that it
+names, as in ``flags=O_CREAT``. Arguments may be left out.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class WrittenCall:
 
 
 class CallOnAbi(NamedTuple):
-    """A written call on one ABI: its number, and the arguments that are known, by index.
+    """A written call on one ABI: its number, and the known arguments by index.
 
-    ``name`` is empty where the tables have none. ``otherwise`` are the values of those that the
-    caller may as well pass with other high bits, which the kernel does not read. ``remarks`` are
-    what a reader should know.
+    ``name`` is empty if the tables have none. ``otherwise`` are other values of arguments that the
+    kernel reads alike: the caller may pass them with different high bits. ``remarks`` are for the
+    reader.
     """
 
     name: str
@@ -91,7 +91,7 @@ def parse_call(words: Sequence[str], tables: Tables) -> WrittenCall:
 
 
 def call_on(written: WrittenCall, table: Table, tables: Tables) -> CallOnAbi | str:
-    """Return the call on the ABI of ``table``; or why nobody can make it there."""
+    """Return the call on the ABI of ``table``, or why it cannot be made there."""
     abi = table.abi
     if isinstance(written.call, int):
         nr = written.call & U32
