@@ -368,7 +368,7 @@ def test_a_file_that_it_did_not_write_is_not_overwritten(project: Path) -> None:
         ["mine/worker.py: is no part of the filter worker, and no manifest has it: remove it"],
     )
     code, lines = failed("worker.yml", "mine/worker.py", "--single-file", cwd=project)
-    assert (code, "not seccompgen's to overwrite" in lines[0]) == (2, True)
+    assert (code, "was not written by seccompgen" in lines[0]) == (2, True)
     mine.rename(project / "mine" / "own.py")
     (project / "mine" / "worker").mkdir()
     (project / "mine" / "worker" / "__init__.py").write_text("print('mine')\n")
