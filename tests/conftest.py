@@ -74,6 +74,11 @@ _MUCH = 250 << 20
 """The bytes of memory with which a process forgets at the end of a file what that has made."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take an option that renews golden files."""
+    parser.addoption("--update-data", action="store_true", help="write tests/data/compile anew")
+
+
 def pytest_report_header() -> str:
     """Say what the tests of tables and of realistic policies are tried on."""
     there = ["real" in upstream.TREES, "production" in corpus.SETS]

@@ -353,3 +353,29 @@ def test_what_is_read_from_a_pipe_is_read_once(here: Path) -> None:
     )
     os.close(reader)
     assert run.returncode == 0, run.stderr
+
+
+# --- what the compiler knows ---------------------------------------------------------------------
+
+
+def test_dump_prints_the_stages_of_each_abi_and_writes_nothing(here: Path) -> None:
+    before = snapshot(here)
+    code, out, err = said(
+        inside("build", "worker.yml", "--dump", "decisions", "--dump", "diagram", cwd=here)
+    )
+    assert (code, err, snapshot(here)) == (0, [], before)
+    heads = [line for line in out if line.startswith("#")]
+    assert heads == [
+        f"# worker, {abi}: {stage}"
+        for abi in ("x86_64", "aarch64")
+        for stage in ("decisions", "diagram")
+    ]
+    assert any(re.fullmatch(r" +0\.\.1 .* allow +read, write", line) for line in out)
+    assert "n1   arch == AUDIT_ARCH_AARCH64: n2 else kill_thread" in out
+
+
+@pytest.mark.parametrize("other", [["-o", "out"], ["--check"], ["--json"], ["--arch", "arm"]])
+def test_dump_refuses_what_it_does_not_do(other: list[str], here: Path) -> None:
+    code, out, err = said(inside("build", "worker.yml", "--dump", "words", *other, cwd=here))
+    assert (code, out) == (2, []), err
+    assert err

@@ -39,10 +39,11 @@ def made(name: str, abi_name: str) -> list[Sequence[Instruction]]:
     """Return the program of a policy, and what is made of that when it is taken apart."""
     abi = ABIS[abi_name]
     program = compile_policy(policy_of(name), abi, TABLES).instructions
-    making = ProgramBuilder(abi, (), DEFAULT_OBJECTIVE)
+    builder = ProgramBuilder(abi, (), DEFAULT_OBJECTIVE)
     origin = Origin("code", Position("code"))
-    lifted = lift(Code(program, abi.byte_order), [abi], making.functions, TABLES, origin)
-    again = making.program(lifted.lines, (lifted.otherwise, origin), origin, lifted.constants)
+    lifted = lift(Code(program, abi.byte_order), [abi], builder.functions, TABLES, origin)
+    otherwise = lifted.otherwise, origin
+    again = builder.compilation(lifted.lines, otherwise, origin, lifted.constants).program
     return [program, again.instructions]
 
 

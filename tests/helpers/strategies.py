@@ -238,9 +238,19 @@ def loaded(policy: PolicyDict) -> ResolvedPolicy:
     return _loaded(json.dumps(policy))
 
 
+def tables_with_facts() -> RealTables:
+    """Return the shipped tables."""
+    return _with_facts()
+
+
+def loaded_file(path: Path) -> ResolvedPolicy:
+    """Return the policy at ``path``, by all facts."""
+    return _read(path, _with_facts())
+
+
 def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
     """Load and compile the policy at ``path``, by all facts; return the program for each ABI."""
-    policy = _read(path, _with_facts())
+    policy = loaded_file(path)
     return {name: p.to_bytes() for name, p in _programs(policy, objective).items()}
 
 

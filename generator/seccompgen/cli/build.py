@@ -23,6 +23,7 @@ from seccompgen.cli.common import (
     read_goal,
 )
 from seccompgen.cli.reading_options import reading_options
+from seccompgen.core.compiler_stage import CompilerStage
 from seccompgen.core.errors import InputError, Position
 from seccompgen.formats import WRITABLE
 from seccompgen.io.console import print_json, say
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.built import Built
     from seccompgen.core.foreign import Reading
+    from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.files import Compiled
@@ -64,6 +66,13 @@ _MOST_RULES = 5
     help="Say for each program what it costs, and the least that any program could.",
 )
 @click.option(
+    "--dump",
+    "dumped",
+    type=click.Choice([stage.value for stage in CompilerStage]),
+    multiple=True,
+    help="Print what the compiler knows after a pass, and write nothing; may be repeated.",
+)
+@click.option(
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
@@ -89,6 +98,7 @@ def build(
     output: Path | None,
     arches: tuple[Abi, ...],
     form: str,
+    dumped: tuple[str, ...],
     optimize: str | None,
     profile: Path | None,
     tables_directory: Path | None,
@@ -124,6 +134,16 @@ def build(
     from seccompgen.pipeline.project import find_project  # noqa: PLC0415
     from seccompgen.pipeline.reporting import report_only_filters  # noqa: PLC0415
 
+    if dumped:
+        if not words or output or check or depfile_path or as_json:
+            raise InputError(
+                "--dump needs a POLICY and writes nothing, so leave out -o, --check, --depfile "
+                "and --json"
+            )
+        objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
+        tables = options.read_tables(tables_directory)
+        _dump(words, arches, dumped, objective, tables, reading)
+        return
     if depfile_path and check:
         raise InputError("--check writes nothing, so it has no --depfile")
     if nearest and form != "systemd":
@@ -203,6 +223,32 @@ def build(
         if costs:
             _print_costs(one, tables)
     print_written(written)
+
+
+def _dump(
+    words: tuple[str, ...],
+    only: Sequence[Abi],
+    dumped: Sequence[str],
+    objective: Objective,
+    tables: Tables,
+    reading: Reading,
+) -> None:
+    """Print the stages ``dumped`` of each program."""
+    from seccompgen.compile import compilation  # noqa: PLC0415 - numpy
+    from seccompgen.pipeline.build import not_for  # noqa: PLC0415
+    from seccompgen.policy import load_policy_for  # noqa: PLC0415
+    from seccompgen.policy.document import name_of  # noqa: PLC0415
+    from seccompgen.render.stages import stage_text  # noqa: PLC0415
+
+    for source in policies_named(words, "build"):
+        policy, _ = load_policy_for(source, only, tables, reading)
+        if strange := [abi for abi in only if abi not in policy.arches]:
+            raise not_for(name_of(source), policy, strange)
+        for abi in (abi for abi in policy.arches if not only or abi in only):
+            made = compilation(policy, abi, tables, objective)
+            for stage in map(CompilerStage, dumped):
+                say(f"# {policy.name}, {abi.name}: {stage.value}")
+                say(*stage_text(stage, made, tables).splitlines())
 
 
 def _require_not_among(path: Path, files: Iterable[Path]) -> None:

@@ -22,7 +22,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.compile.arguments import Arguments, Constants, constants_of
 from seccompgen.compile.assemble import assemble
@@ -44,6 +44,7 @@ from seccompgen.core.program import ARCH_OFFSET, BPF_MAXINSNS, CompiledProgram
 __all__ = [
     "Answer",
     "ArgumentFunction",
+    "Compilation",
     "Constants",
     "Functions",
     "Masks",
@@ -52,15 +53,18 @@ __all__ = [
     "ProgramBuilder",
     "TooManyError",
     "Words",
+    "compilation",
     "compile_policy",
 ]
 
 _ROUNDING = 1e-9
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.compile.diagram import NodeId
+    from seccompgen.compile.plans import Plan
+    from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
     from seccompgen.core.model import Origin, ResolvedPolicy
@@ -79,19 +83,47 @@ def compile_policy(
 ) -> CompiledProgram:
     """Compile ``policy`` for ``abi``, one of its ``arches``, to be good at ``objective``.
 
-    With ``in_order`` the rules of a call that has many are tested as they stand in the policy,
-    which makes the longest program, and the easiest to prove.
+    With ``in_order`` the rules of a call that has many are tested as they are written in the
+    policy, which makes the longest program, and the easiest to prove.
 
     Raises InputError if the program would be longer than the kernel takes, naming the rules
     that cost most.
     """
-    making = ProgramBuilder(abi, policy.compat_of(abi), objective, in_order=in_order)
-    lines = number_lines(policy, abi, tables, making.functions)
-    bad_arch = policy.bad_arch_action.ret(abi), policy.bad_arch_origin
-    program = making.program(lines, bad_arch, policy.arches_origin, constants_of(policy.rules))
+    program = compilation(policy, abi, tables, objective, in_order=in_order).program
     if len(program.instructions) > BPF_MAXINSNS:
         raise InputError(*_too_long(policy, program))
     return program
+
+
+def compilation(
+    policy: ResolvedPolicy,
+    abi: Abi,
+    tables: Tables,
+    objective: Objective = DEFAULT_OBJECTIVE,
+    *,
+    in_order: bool = False,
+) -> Compilation:
+    """Return what each pass makes of ``policy``; the program may be longer than a kernel takes."""
+    builder = ProgramBuilder(abi, policy.compat_of(abi), objective, in_order=in_order)
+    lines = number_lines(policy, abi, tables, builder.functions)
+    bad_arch = policy.bad_arch_action.ret(abi), policy.bad_arch_origin
+    return builder.compilation(lines, bad_arch, policy.arches_origin, constants_of(policy.rules))
+
+
+class Compilation(NamedTuple):
+    """The values that the passes hand on for one program, in the order of the passes.
+
+    There is one of ``plans`` for each span of a line. ``trees`` and ``rejoined`` are the roots of
+    the diagram before and after `rejoin`; the second is what the program was made of.
+    """
+
+    functions: Functions
+    lines: tuple[WeightedLine, ...]
+    plans: tuple[tuple[Plan, ...], ...]
+    graph: Diagram
+    trees: NodeId
+    rejoined: NodeId
+    program: CompiledProgram
 
 
 class ProgramBuilder:
@@ -115,67 +147,77 @@ class ProgramBuilder:
         self._plans = shared_plans()
         self.functions = self._plans.functions
 
-    def program(
+    def compilation(
         self,
         lines: Sequence[NumberLine],
         otherwise: tuple[int, Origin],
         source: Origin,
         constants: Constants,
-    ) -> CompiledProgram:
-        """Return the program that answers by ``lines``, and ``otherwise`` other audit values.
+    ) -> Compilation:
+        """Make the program that answers by ``lines``, and ``otherwise`` other audit values.
 
-        ``source`` is where it says which audit values these are. It may be longer than a kernel
-        takes. Raises TooManyError where the functions cannot be taken apart, and have no rules
-        that could be tested one after the other.
+        ``source`` is where it says which audit values these are. The program may be longer than
+        a kernel takes. Raises TooManyError where the functions cannot be taken apart, and have no
+        rules that could be tested one after the other.
         """
-        abi, sets, graph = self._abi, self.functions.sets, Diagram()
-        paid = prices(self._objective)
-        arguments = Arguments(self._plans, graph, abi, paid, constants, in_order=self._in_order)
+        graph, paid = Diagram(), prices(self._objective)
+        arguments = Arguments(
+            self._plans, graph, self._abi, paid, constants, in_order=self._in_order
+        )
         ret, origin = otherwise
         foreign = graph.leaf(ret, (origin,))
-        weighed: list[WeightedLine] = []
+        weighted = [self._weighted(line) for line in lines]
+        plans: list[tuple[Plan, ...]] = []
         roots: list[NodeId] = []
-        for line in reversed(lines):
-            seen = [samples(span.answer, sets) for span in line.spans]
-            # Elsewhere the least values are what callers are taken to pass: small programs and
-            # short paths for them are short for the others, too.
-            several = self._objective.optimize is Optimize.SPEED
-            plans = arguments.plans(
-                [
-                    (span.answer, asked.several if several else asked.least)
-                    for span, asked in zip(line.spans, seen, strict=True)
-                ]
-            )
-            weights = span_weights(line.spans, self._objective)
-            weighed.insert(0, WeightedLine(line, weights, [one.several for one in seen]))
-            roots.insert(0, dispatch(line.spans, plans, weights, arguments, graph, paid))
+        for one in reversed(weighted):
+            plans.insert(0, tuple(arguments.plans(list(self._asked(one)))))
+            roots.insert(0, dispatch(one.line.spans, plans[0], one.weights, arguments, graph, paid))
 
-        least = bound(weighed, ret, sets)
-
-        def finished(roots: Sequence[NodeId]) -> CompiledProgram:
+        def whole(roots: Sequence[NodeId]) -> NodeId:
             root, arch = foreign, LoadedWord(ARCH_OFFSET)
             for line, inside in reversed(list(zip(lines, roots, strict=True))):
                 root = graph.test(arch, Relation.EQ, line.audit_arch, inside, root, (source,))
+            return root
+
+        least = bound(weighted, ret, self.functions.sets)
+
+        def program(root: NodeId) -> CompiledProgram:
             instructions, origins = assemble(graph, root)
-            costs = cost(instructions, weighed, abi)
             return CompiledProgram(
-                abi,
+                self._abi,
                 instructions,
                 origins,
                 compat=self._compat,
-                cost=costs,
+                cost=cost(instructions, weighted, self._abi),
                 bound=least,
                 in_order=tuple(dict.fromkeys(arguments.in_order)),
             )
 
-        trees = finished(roots)
-        price = saved_instruction(self._objective, len(lines[0].spans))
-        frequencies = [Frequencies(one.line.spans, one.weights) for one in weighed]
-        shared = rejoined(graph, roots, frequencies, price)
-        if shared == roots:
-            return trees
-        shorter = finished(shared)
-        return shorter if not self._in_order and _pays(shorter.cost, trees.cost, price) else trees
+        trees = last = whole(roots)
+        made = program(trees)
+        if not self._in_order:
+            price = saved_instruction(self._objective, len(lines[0].spans))
+            frequencies = [Frequencies(one.line.spans, one.weights) for one in weighted]
+            shared = whole(rejoined(graph, roots, frequencies, price))
+            if shared != trees and _pays((shorter := program(shared)).cost, made.cost, price):
+                last, made = shared, shorter
+        return Compilation(self.functions, tuple(weighted), tuple(plans), graph, trees, last, made)
+
+    def _weighted(self, line: NumberLine) -> WeightedLine:
+        weights = span_weights(line.spans, self._objective)
+        return WeightedLine(
+            line, weights, [samples(s.answer, self.functions.sets) for s in line.spans]
+        )
+
+    def _asked(self, weighted: WeightedLine) -> Iterator[tuple[Answer, Sequence[Sample]]]:
+        """Yield each answer with the arguments that its calls are taken to come with.
+
+        That is the least values, since small programs and short paths for them are so for others
+        as well, but several where speed alone counts.
+        """
+        several = self._objective.optimize is Optimize.SPEED
+        for span, seen in zip(weighted.line.spans, weighted.samples, strict=True):
+            yield span.answer, seen.several if several else seen.least
 
 
 def _pays(new: Cost, old: Cost, price: float | None) -> bool:

@@ -22,9 +22,8 @@ all they know, be divided by a few bit tests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.model import U32, U64
 from seccompgen.core.program import (
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.functions import ArgumentFunction
     from seccompgen.compile.lower import NumberLine, NumberRange
+    from seccompgen.compile.weights import Samples
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
     from seccompgen.core.program import Instruction
@@ -70,13 +70,12 @@ _WORD = 2
 """Instructions: an answer; a load and a test."""
 
 
-@dataclass(frozen=True, slots=True)
-class WeightedLine:
-    """The spans of a number line with how often they are taken to be asked for, and how."""
+class WeightedLine(NamedTuple):
+    """A number line, the assumed frequency of each of its spans, and arguments of their calls."""
 
     line: NumberLine
     weights: Sequence[int]
-    samples: Sequence[Sequence[Sample]]
+    samples: Sequence[Samples]
 
 
 def cost(instructions: Sequence[Instruction], lines: Sequence[WeightedLine], abi: Abi) -> Cost:
@@ -84,7 +83,7 @@ def cost(instructions: Sequence[Instruction], lines: Sequence[WeightedLine], abi
     total, weight = 0.0, 0
     main = lines[0]
     offsets = [word_offset(word, abi) for n in range(6) for word in argument_words(n)]
-    for span, share, samples in zip(main.line.spans, main.weights, main.samples, strict=True):
+    for span, share, (_, samples) in zip(main.line.spans, main.weights, main.samples, strict=True):
         numbers = range(span.first, span.last + 1)
         ways: list[tuple[int, int]] = []
         for args, times in samples or [((0,) * 6, 1)]:
@@ -156,7 +155,7 @@ def bound(lines: Sequence[WeightedLine], bad_arch: int, sets: Sets) -> Cost:
     weights: dict[_Class, int] = {}
     deepest: dict[_Class, int] = {}
     inside = 0.0
-    for span, weight, samples in zip(main.line.spans, main.weights, main.samples, strict=True):
+    for span, weight, (_, samples) in zip(main.line.spans, main.weights, main.samples, strict=True):
         which = known.of(span)
         weights[which] = weights.get(which, 0) + weight
         need = known.needs(span, samples)
@@ -184,7 +183,7 @@ class _Functions:
         self._held: dict[tuple[int, int], bool] = {}
         functions = {span.answer.function for one in lines for span in one.line.spans}
         seen = dict.fromkeys(
-            args for one in lines for samples in one.samples for args, _ in samples
+            args for one in lines for samples in one.samples for args, _ in samples.several
         )
         rules = sum(len(function.rules) for function in functions)
         most = max(min(_MOST_CALLS, _MOST_ASKED // max(rules, 1)), 1)

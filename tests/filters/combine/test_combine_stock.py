@@ -51,10 +51,11 @@ def test_the_stock_policies_are_one_program_shorter_than_their_stack() -> None:
 
 def again(code: Code, abi: str) -> CompiledProgram:
     """Take ``code`` apart, and compile what comes of it."""
-    making = ProgramBuilder(REAL_ABIS[abi], (), DEFAULT_OBJECTIVE)
+    builder = ProgramBuilder(REAL_ABIS[abi], (), DEFAULT_OBJECTIVE)
     origin = Origin("code", Position("code"))
-    apart = lift(code, [REAL_ABIS[abi]], making.functions, TABLES, origin)
-    return making.program(apart.lines, (apart.otherwise, origin), origin, apart.constants)
+    apart = lift(code, [REAL_ABIS[abi]], builder.functions, TABLES, origin)
+    otherwise = apart.otherwise, origin
+    return builder.compilation(apart.lines, otherwise, origin, apart.constants).program
 
 
 @pytest.mark.parametrize(

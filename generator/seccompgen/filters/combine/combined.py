@@ -239,14 +239,14 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Compil
 
     name, paths, tables, objective = task
     abi, compat, stack = job
-    making = ProgramBuilder(abi, compat, objective)
+    builder = ProgramBuilder(abi, compat, objective)
     origin = Origin(stack.operation.value, Position(name))
     stacks = stack.operation is Operation.INTERSECT
     instead = "stack the filters, or combine fewer" if stacks else "combine fewer"
     try:
-        lifted = lift(stack, (abi, *compat), making.functions, tables, origin)
+        lifted = lift(stack, (abi, *compat), builder.functions, tables, origin)
         otherwise = lifted.otherwise, origin
-        program = making.program(lifted.lines, otherwise, origin, lifted.constants)
+        program = builder.compilation(lifted.lines, otherwise, origin, lifted.constants).program
     except TooManyError:
         message = f"{name}: {abi.name}: their conditions are too many for one program; {instead}"
         raise InputError(message, kind=Problem.NOT_COMBINED) from None
@@ -286,9 +286,9 @@ def _why_not(
     from seccompgen.compile import ProgramBuilder  # noqa: PLC0415 - numpy
     from seccompgen.filters.find.lift import lift  # noqa: PLC0415
 
-    making = ProgramBuilder(abi, compat, DEFAULT_OBJECTIVE)
+    builder = ProgramBuilder(abi, compat, DEFAULT_OBJECTIVE)
     try:
-        lift(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
+        lift(side, (abi, *compat), builder.functions, tables, Origin("", Position("")))
     except UndecidedError as error:
         return error.diagnostics[0]
     return None
