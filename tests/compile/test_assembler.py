@@ -13,7 +13,7 @@ import pytest
 from longer import long_but
 from oracle import U32
 from seccompgen.compile.assemble import assemble
-from seccompgen.compile.diagram import Diagram, Leaf, LoadedWord, Relation
+from seccompgen.compile.diagram import CompareOp, Diagram, Leaf, LoadedWord
 from seccompgen.core.errors import Position
 from seccompgen.core.model import Origin
 
@@ -37,7 +37,7 @@ class Drawn:
     def leaf(self, ret: int) -> int:
         return self.graph.leaf(ret, [Origin(f"ret {ret:#x}", HERE)])
 
-    def test(self, value: LoadedWord, relation: Relation, k: int, true: int, false: int) -> int:
+    def test(self, value: LoadedWord, relation: CompareOp, k: int, true: int, false: int) -> int:
         origin = Origin(f"{value} {relation} {k:#x}", HERE)
         return self.graph.test(value, relation, k, true, false, [origin])
 
@@ -48,10 +48,10 @@ class Drawn:
         while not isinstance(node, Leaf):
             held = words[node.value.offset // 4] & node.value.mask
             holds = {
-                Relation.EQ: held == node.k,
-                Relation.GT: held > node.k,
-                Relation.GE: held >= node.k,
-                Relation.ANY_BITS: held & node.k != 0,
+                CompareOp.EQ: held == node.k,
+                CompareOp.GT: held > node.k,
+                CompareOp.GE: held >= node.k,
+                CompareOp.ANY_BITS: held & node.k != 0,
             }[node.relation]
             node = self.graph.nodes[node.true if holds else node.false]
         return node.ret
@@ -101,7 +101,7 @@ class Target:
 
 
 def asks(value: LoadedWord) -> Callable[[Drawn], int]:
-    return lambda d: d.test(value, Relation.EQ, MARK & value.mask, d.leaf(FAR), d.leaf(FAR + 2))
+    return lambda d: d.test(value, CompareOp.EQ, MARK & value.mask, d.leaf(FAR), d.leaf(FAR + 2))
 
 
 MASK = 0x0FF0FF0F
@@ -128,7 +128,7 @@ def far_where_true(diagram: Drawn, target: int, count: int) -> tuple[int, list[i
     values = [7 * n + 1 for n in range(count)]
     root = diagram.leaf(NEAR)
     for value in reversed(values):
-        root = diagram.test(NR, Relation.EQ, value, target, root)
+        root = diagram.test(NR, CompareOp.EQ, value, target, root)
     return root, [*some(values), 0, 2, MARK, MARK & MASK]
 
 
@@ -140,7 +140,7 @@ def far_where_false(diagram: Drawn, target: int, count: int) -> tuple[int, list[
     ]
     root = diagram.leaf(NEAR)
     for one in reversed(bits):
-        root = diagram.test(NR, Relation.ANY_BITS, one, root, target)
+        root = diagram.test(NR, CompareOp.ANY_BITS, one, root, target)
     return root, [*(U32 & ~one for one in some(bits)), U32, 0, MARK, MARK & MASK]
 
 
@@ -184,9 +184,9 @@ def test_a_copy_for_one_branch_may_push_the_other_out_of_reach(branches: tuple[i
         leaves = diagram.leaf(NEAR), diagram.leaf(FAR)
         chain = diagram.leaf(FAR + 2)
         for n in reversed(range(count)):
-            chain = diagram.test(LOW, Relation.EQ, n, leaves[n % 2], chain)
-        both = diagram.test(HIGH, Relation.EQ, MARK, *map(diagram.leaf, branches))
-        root = diagram.test(NR, Relation.EQ, 1, *((both, chain) if in_front else (chain, both)))
+            chain = diagram.test(LOW, CompareOp.EQ, n, leaves[n % 2], chain)
+        both = diagram.test(HIGH, CompareOp.EQ, MARK, *map(diagram.leaf, branches))
+        root = diagram.test(NR, CompareOp.EQ, 1, *((both, chain) if in_front else (chain, both)))
         program = diagram.assembled(root)
         datas = [
             words(nr, low, high)
@@ -216,12 +216,12 @@ def woven(rng: random.Random, size: int, reach: int) -> tuple[Drawn, int]:
     diagram = Drawn()
     nodes = [diagram.leaf(0x00050000 | n) for n in range(1, 6)]
     while len(nodes) < size:
-        relation = rng.choice(list(Relation))
+        relation = rng.choice(list(CompareOp))
         mask, k = U32, rng.getrandbits(32)
-        if relation is Relation.EQ:
+        if relation is CompareOp.EQ:
             mask = 1 << rng.randrange(15) | 1 << rng.randrange(16, 32)
             k &= mask
-        elif relation is Relation.ANY_BITS:
+        elif relation is CompareOp.ANY_BITS:
             k = 1 << rng.randrange(32)
         elif rng.random() < 0.5:
             mask = rng.choice([0xFFFF, 0xFFFFFF00])

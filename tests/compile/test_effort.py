@@ -11,7 +11,7 @@ from peer_rules import arg, policy_of, rule
 from random_policies import random_policy
 from seccompgen.compile import compile_policy
 from seccompgen.compile.plans import Plans
-from seccompgen.compile.words import NO, YES, Words
+from seccompgen.compile.words import NO, YES, WordDiagrams
 from seccompgen.core.abis import ABIS
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.verify import Code, Proof, meaning, prove
@@ -28,7 +28,7 @@ TABLES = shipped_tables()
 
 
 def test_a_choice_is_worked_out_once() -> None:
-    words = Words()
+    words = WordDiagrams()
     yes, no, a, b = map(words.constant, (YES, NO, "a", "b"))
     test = words.node(12, yes, no)
     line = words.node(5, a, words.node(9, b, a))
@@ -43,7 +43,7 @@ def test_a_choice_is_worked_out_once() -> None:
 
 
 def test_a_restriction_is_worked_out_once() -> None:
-    words = Words()
+    words = WordDiagrams()
     a, b = map(words.constant, "ab")
     care = words.masked(1 << 19 | 1 << 26, 1 << 19)
     line = words.node(5, a, words.node(9, b, a))

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seccompgen.compile.diagram import Relation
+from seccompgen.compile.diagram import CompareOp
 from seccompgen.compile.ranges import (
     EVERY,
     Ranges,
@@ -23,15 +23,15 @@ from seccompgen.core.model import U32
 
 bounded = settings(derandomize=True, deadline=None, database=None, max_examples=100)
 SMALL = range(64)
-RELATIONS = st.sampled_from(Relation)
+RELATIONS = st.sampled_from(CompareOp)
 
 
-def holds(relation: Relation, k: int, value: int) -> bool:
+def holds(relation: CompareOp, k: int, value: int) -> bool:
     return {
-        Relation.EQ: value == k,
-        Relation.GT: value > k,
-        Relation.GE: value >= k,
-        Relation.ANY_BITS: value & k != 0,
+        CompareOp.EQ: value == k,
+        CompareOp.GT: value > k,
+        CompareOp.GE: value >= k,
+        CompareOp.ANY_BITS: value & k != 0,
     }[relation]
 
 
@@ -60,7 +60,7 @@ def test_joined_has_the_values_of_either(one: set[int], other: set[int]) -> None
 
 @bounded
 @given(SETS, RELATIONS, st.sampled_from(SMALL))
-def test_a_test_divides_values_by_its_outcome(of: set[int], relation: Relation, k: int) -> None:
+def test_a_test_divides_values_by_its_outcome(of: set[int], relation: CompareOp, k: int) -> None:
     true, false = divided(ranges(of), relation, k)
     assert values(true) == {value for value in of if holds(relation, k, value)}
     assert values(false) == of - values(true)
@@ -68,7 +68,7 @@ def test_a_test_divides_values_by_its_outcome(of: set[int], relation: Relation, 
 
 @pytest.mark.parametrize("mask", [1, 0x40000000, 0x80000001, U32])
 def test_no_value_of_a_long_range_is_lost(mask: int) -> None:
-    true, false = divided(EVERY, Relation.ANY_BITS, mask)
+    true, false = divided(EVERY, CompareOp.ANY_BITS, mask)
     for value in (0, 1, 2, 512, 0x3FFFFFFF, 0x40000000, 0x7FFFFFFF, 0x80000000, U32):
         side = true if value & mask else false
         assert any(first <= value <= last for first, last in side)
@@ -100,7 +100,7 @@ def test_a_test_between_any_two_sets_is_one_of_all_tests(yes: set[int], no: set[
     exists = bool(yes and no) and any(
         {holds(relation, k, value) for value in yes} == {meant}
         and {holds(relation, k, value) for value in no} == {not meant}
-        for relation in Relation
+        for relation in CompareOp
         for k in range(128)
         for meant in (True, False)
     )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from longer import long_but
 from seccompgen.compile import Answer, ArgumentFunction, NumberRange
 from seccompgen.compile.assemble import assemble
-from seccompgen.compile.diagram import Diagram, LoadedWord, Relation
+from seccompgen.compile.diagram import CompareOp, Diagram, LoadedWord
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.core.errors import Position
 from seccompgen.core.model import Origin
@@ -38,8 +38,8 @@ ALLOW, ERRNO, KILL = interpreter.RET_ALLOW, 0x00050001, 0
 U32 = 0xFFFFFFFF
 NUMBERS = range(128)
 
-EQ, GE, BITS = Relation.EQ, Relation.GE, Relation.ANY_BITS
-Test: TypeAlias = "tuple[Relation, int, Tree, Tree]"
+EQ, GE, BITS = CompareOp.EQ, CompareOp.GE, CompareOp.ANY_BITS
+Test: TypeAlias = "tuple[CompareOp, int, Tree, Tree]"
 Tree: TypeAlias = "int | Test | Look"
 """An answer, or a test with what follows where it holds and where it fails."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from seccompgen.compile.diagram import CompareOp
 from seccompgen.compile.search import Search, line_search
 from seccompgen.compile.tree import (
     BUDGETS,
@@ -15,7 +16,6 @@ from seccompgen.compile.tree import (
     SCALE,
     UNBOUNDED,
     Item,
-    OrderTest,
     Tree,
     TreeEnd,
     less,
@@ -60,13 +60,11 @@ def least_cost(weights: Sequence[int], budget: int) -> int:
 
 def executed(tree: Tree, weights: Sequence[int], depth: int = 0) -> tuple[int, int]:
     """Return what a tree costs, and its longest path, with the answer."""
-    match tree:
-        case TreeEnd(label):
-            return (depth + ANSWER) * weights[label] * SCALE, depth + ANSWER
-        case OrderTest(_, below, above):
-            one, other = (executed(part, weights, depth + 1) for part in (below, above))
-            return one[0] + other[0] + PRICE, max(one[1], other[1])
-    raise AssertionError(tree)
+    if isinstance(tree, TreeEnd):
+        return (depth + ANSWER) * weights[tree.label] * SCALE, depth + ANSWER
+    assert tree.relation is CompareOp.GE
+    one, other = (executed(part, weights, depth + 1) for part in (tree.false, tree.true))
+    return one[0] + other[0] + PRICE, max(one[1], other[1])
 
 
 @pytest.mark.few(1, "compiles many programs")

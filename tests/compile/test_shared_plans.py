@@ -94,7 +94,7 @@ def test_a_call_leads_into_a_simpler_one_whatever_their_numbers(
 @pytest.mark.long("compiles many programs")
 def test_abis_search_no_word_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls have other numbers there, and come in another order."""
-    monkeypatch.setattr(plans._kept, "plans", Plans())
+    monkeypatch.setattr(plans._of_thread, "plans", Plans())
     compile_policy(policy_of("vm-gpu"), ABIS["x86_64"], TABLES)
     searched = sum(map(len, plans.shared_plans()._searches.values()))
     assert searched > 10
@@ -119,7 +119,7 @@ def test_equal_functions_have_their_rules_in_one_order(tmp_path: Path) -> None:
 
 
 def test_large_tables_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plans._kept, "plans", Plans())
+    monkeypatch.setattr(plans._of_thread, "plans", Plans())
     before = plans.shared_plans()
     compile_policy(policy_of("vm-net"), ABIS["x86_64"], TABLES)
     assert plans.shared_plans() is before

@@ -10,7 +10,7 @@ from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.search import THOROUGH, WORD, Search
 from seccompgen.compile.tree import BUDGETS, IMPOSSIBLE, SCALE, UNBOUNDED, Item, count_tests
 from seccompgen.compile.word_search import Care, WordSearch
-from seccompgen.compile.words import NO, YES, Words
+from seccompgen.compile.words import NO, YES, WordDiagrams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def searched(tests: Sequence[tuple[int, int]]) -> tuple[int, int]:
     """Return the intervals of a word under (mask, value) tests, and how many were searched."""
-    words = Words()
+    words = WordDiagrams()
     line = words.constant(0)
     for label, (mask, value) in enumerate(tests, 1):
         line = words.where(words.masked(mask, value), words.constant(label), line)
@@ -60,7 +60,7 @@ def test_masks_without_a_pattern_are_tested_one_after_the_other() -> None:
     rng = random.Random(12)
     masks = [rng.getrandbits(32) for _ in range(12)]
     tests = [(mask, rng.getrandbits(32) & mask) for mask in masks]
-    words = Words()
+    words = WordDiagrams()
     line = words.constant(0)
     for test in tests:
         line = words.where(words.masked(*test), words.constant(1), line)
@@ -78,7 +78,7 @@ def test_the_only_outcome_where_a_test_holds() -> None:
     rng = random.Random(5)
     found = set()
     for _ in range(300):
-        words = Words()
+        words = WordDiagrams()
         line, test = words.constant(0), words.constant(NO)
         for label in range(3):
             mask, other = rng.randrange(16), rng.randrange(16)

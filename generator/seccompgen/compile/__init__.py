@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.compile.arguments import Arguments, Constants, constants_of
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.bounds import WeightedLine, bound, cost
-from seccompgen.compile.diagram import Diagram, LoadedWord, Relation
+from seccompgen.compile.diagram import CompareOp, Diagram, LoadedWord
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import ArgumentFunction, Functions
 from seccompgen.compile.lower import Answer, Masks, NumberLine, NumberRange, number_lines
@@ -36,7 +36,7 @@ from seccompgen.compile.prices import prices, saved_instruction
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.compile.weights import TOTAL, samples, span_weights
 from seccompgen.compile.word_search import TooManyError
-from seccompgen.compile.words import Words
+from seccompgen.compile.words import WordDiagrams
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.core.program import ARCH_OFFSET, BPF_MAXINSNS, CompiledProgram
@@ -52,7 +52,7 @@ __all__ = [
     "NumberRange",
     "ProgramBuilder",
     "TooManyError",
-    "Words",
+    "WordDiagrams",
     "compilation",
     "compile_policy",
 ]
@@ -176,7 +176,7 @@ class ProgramBuilder:
         def whole(roots: Sequence[NodeId]) -> NodeId:
             root, arch = foreign, LoadedWord(ARCH_OFFSET)
             for line, inside in reversed(list(zip(lines, roots, strict=True))):
-                root = graph.test(arch, Relation.EQ, line.audit_arch, inside, root, (source,))
+                root = graph.test(arch, CompareOp.EQ, line.audit_arch, inside, root, (source,))
             return root
 
         least = bound(weighted, ret, self.functions.sets)

@@ -22,7 +22,7 @@ import numpy as np
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.budget import Budget
 from seccompgen.compile.chain import chain
-from seccompgen.compile.diagram import Diagram, LoadedWord, Relation, TestNode
+from seccompgen.compile.diagram import Diagram, LoadedWord, TestNode
 from seccompgen.compile.functions import ORIGINAL
 from seccompgen.compile.plans import ALL_SAMPLES, Plan
 from seccompgen.compile.tree import (
@@ -30,10 +30,6 @@ from seccompgen.compile.tree import (
     IMPOSSIBLE,
     SCALE,
     UNBOUNDED,
-    EqualTest,
-    Masked,
-    MaskTest,
-    OrderTest,
     TreeEnd,
     least_budget,
     less,
@@ -49,7 +45,7 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.lower import Answer, Masks, Origins
-    from seccompgen.compile.plans import Plans, Sampled, Way
+    from seccompgen.compile.plans import Alternative, Plans, Sampled
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Tree
     from seccompgen.compile.word_search import Sample
@@ -165,7 +161,7 @@ class Arguments:
         if not asked.words:
             return self._plans.constant(asked)
         tried = self._budget.words_to_try(asked.words, len(asked.function.rules))
-        ways: list[Way] = []
+        ways: list[Alternative] = []
         for place, word in enumerate(asked.words):
             if place >= tried and ways:
                 break
@@ -175,7 +171,7 @@ class Arguments:
             raise TooManyError
         return self._plans.best(tuple(ways), self._used, self._sharing)
 
-    def _way(self, asked: Sampled, word: Word) -> Way:
+    def _way(self, asked: Sampled, word: Word) -> Alternative:
         parts = self._plans.parts(asked, word)
         labels = tuple([self._plan(part) for part in parts.below])
         masks = self._masks.get(word, ())
@@ -209,30 +205,19 @@ class Arguments:
             return self._graph.leaf(plan.ret, ()), [], []
         way = plan.ways[plan.choice[budget]]
         offset = word_offset(way.parts.word, self._abi)
-        word = LoadedWord(offset)
         tests: list[NodeId] = []
         ends: list[TreeEnd] = []
 
-        def test(value: LoadedWord, relation: Relation, k: int, true: Tree, false: Tree) -> NodeId:
-            branches = make(true), make(false)
-            node = self._graph.test(value, relation, k, *branches, ())
+        def make(tree: Tree) -> NodeId:
+            if isinstance(tree, TreeEnd):
+                ends.append(tree)
+                return self.build(way.labels[tree.label], tree.budget)
+            branches = make(tree.true), make(tree.false)
+            word = LoadedWord(offset, tree.mask)
+            node = self._graph.test(word, tree.relation, tree.k, *branches, ())
             if node not in branches:
                 tests.append(node)
             return node
-
-        def make(tree: Tree) -> NodeId:
-            match tree:
-                case TreeEnd(label, left):
-                    ends.append(tree)
-                    return self.build(way.labels[label], left)
-                case OrderTest(k, below, above):
-                    return test(word, Relation.GE, k, above, below)
-                case EqualTest(k, equal, rest):
-                    return test(word, Relation.EQ, k, equal, rest)
-                case Masked(mask, k, equal, rest):
-                    return test(LoadedWord(offset, mask), Relation.EQ, k, equal, rest)
-                case MaskTest(mask, some, none):
-                    return test(word, Relation.ANY_BITS, mask, some, none)
 
         root = make(way.trees.tree(less(budget, 1)))
         return root, tests, list(dict.fromkeys(ends))

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.compile.diagram import Leaf, Relation, TestNode
+from seccompgen.compile.diagram import CompareOp, Leaf, TestNode
 from seccompgen.core.model import U32
 from seccompgen.core.program import (
     ALU_AND_K,
@@ -42,10 +42,10 @@ MAX_OFFSET = 255
 """The largest ``jt`` and ``jf``, which have 8 bits."""
 
 _OPCODES = {
-    Relation.EQ: JMP_JEQ_K,
-    Relation.GT: JMP_JGT_K,
-    Relation.GE: JMP_JGE_K,
-    Relation.ANY_BITS: JMP_JSET_K,
+    CompareOp.EQ: JMP_JEQ_K,
+    CompareOp.GT: JMP_JGT_K,
+    CompareOp.GE: JMP_JGE_K,
+    CompareOp.ANY_BITS: JMP_JSET_K,
 }
 
 # Where a unit is entered: at its load, behind it at the mask, or at the test itself.
@@ -65,7 +65,7 @@ def assemble(
 ) -> tuple[tuple[Instruction, ...], tuple[tuple[Origin, ...], ...]]:
     """Return the instructions of the diagram at ``root``, with the origins of each."""
     order = list(_children_first(graph, root))
-    code = _Code(graph, {(root, _LOAD), *_entries(graph, order)})
+    code = _Emitter(graph, {(root, _LOAD), *_entries(graph, order)})
     for node in order:
         code.emit(node)
     return code.finish()
@@ -110,7 +110,7 @@ def _entry(graph: Diagram, number: NodeId, held: LoadedWord) -> _Entry:
     return number, _LOAD
 
 
-class _Code:
+class _Emitter:
     """The program so far, in reverse: place 0 is the last instruction."""
 
     def __init__(self, graph: Diagram, entries: AbstractSet[_Entry]) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.compile.tree import Costs
-    from seccompgen.compile.words import WordId, Words
+    from seccompgen.compile.words import WordDiagrams, WordId
     from seccompgen.compile.wordtrees import WordTrees
 
 _MOST_BITS = 10
@@ -38,7 +38,7 @@ _MOST_NODES = 400
 _FEW_STATES, _MOST_STATES = 500, 3_000
 _MOST_LACKING = 3
 """So many of the largest combinations of a label are tried."""
-_MOST_KEPT = 32
+_MOST_CACHED = 32
 """So many questions are kept with all that was found out about them."""
 
 _Points: TypeAlias = int
@@ -47,7 +47,7 @@ _Bits: TypeAlias = int
 """Some of the bits that matter: bit n for the n-th of them."""
 
 
-def bits_together(words: Words, line: WordId) -> list[int] | None:
+def bits_together(words: WordDiagrams, line: WordId) -> list[int] | None:
     """Return masks of the bits that matter, each of bits that matter only in that any is set.
 
     Return None if these are too many.
@@ -79,7 +79,7 @@ class BitQuestions(NamedTuple):
 
 
 def bit_questions(
-    words: Words, line: WordId, masks: Sequence[tuple[int, int]]
+    words: WordDiagrams, line: WordId, masks: Sequence[tuple[int, int]]
 ) -> BitQuestions | None:
     """Return ``line`` as a function of few bits, where it is one; ``masks`` as in WordSearch."""
     together = bits_together(words, line)
@@ -127,9 +127,9 @@ class _Best:
         self._seen = weights
         self._rest = rest
         self._price = price
-        self._costs: dict[_State, int] = {}
-        self._weights: dict[_State, int] = {}
-        self.choices: dict[_State, _Choice] = {}
+        self._costs: dict[_BitState, int] = {}
+        self._weights: dict[_BitState, int] = {}
+        self.choices: dict[_BitState, _Choice] = {}
         self.gave_up = False
         try:
             self._cost(asked.start)
@@ -141,7 +141,7 @@ class _Best:
         """The number of states that were looked at."""
         return len(self._costs)
 
-    def weight(self, state: _State) -> int:
+    def weight(self, state: _BitState) -> int:
         """Return how much comes to ``state``."""
         found = self._weights.get(state)
         if found is None:
@@ -153,7 +153,7 @@ class _Best:
             self._weights[state] = found
         return found
 
-    def _least(self, state: _State) -> int:
+    def _least(self, state: _BitState) -> int:
         """Return what the tests from ``state`` on cost at least: one for each label but one."""
         found = self._costs.get(state)
         if found is not None:
@@ -161,7 +161,7 @@ class _Best:
         tests = len(state.labels) - 1
         return tests and self.weight(state) * SCALE + tests * self._price
 
-    def _cost(self, state: _State) -> int:
+    def _cost(self, state: _BitState) -> int:
         """Return what the best tests from ``state`` on cost, and note the first of them."""
         found = self._costs.get(state)
         if found is not None:
@@ -173,7 +173,7 @@ class _Best:
         if len(self._costs) > _MOST_STATES:
             raise _TooManyStatesError
         if len(self._costs) > _FEW_STATES:
-            choices = [max(choices, key=self._worth)]
+            choices = [max(choices, key=self._rating)]
         test = self.weight(state) * SCALE + self._price
         least, best = 0, None
         for choice in choices:
@@ -196,13 +196,13 @@ class _Best:
         self.choices[state] = best
         return least
 
-    def _worth(self, choice: _Choice) -> tuple[bool, int]:
+    def _rating(self, choice: _Choice) -> tuple[bool, int]:
         """Tell which test to take where no other is tried."""
         fewer = min(choice.equal, choice.rest, key=lambda side: len(side.labels))
         return len(fewer.labels) == 1, self.weight(fewer) >> (choice.cube.wanted > 0)
 
 
-_best = lru_cache(maxsize=_MOST_KEPT)(_Best)
+_best = lru_cache(maxsize=_MOST_CACHED)(_Best)
 
 
 class BitSearch:
@@ -237,7 +237,7 @@ class BitSearch:
         """Return the best trees where labels end as ``ends`` say."""
         return self._trees(self._start, ends)
 
-    def _trees(self, state: _State, ends: Costs) -> WordTrees:
+    def _trees(self, state: _BitState, ends: Costs) -> WordTrees:
         choice = self._best.choices.get(state)
         if choice is None:
             (label,) = state.labels
@@ -250,7 +250,7 @@ class BitSearch:
         return Split(mask, k, *sides, self._price)
 
 
-def _table(words: Words, line: WordId, together: Sequence[int]) -> dict[int, _Points]:
+def _table(words: WordDiagrams, line: WordId, together: Sequence[int]) -> dict[int, _Points]:
     """Return the combinations of ``together`` for each label of ``line``, in their order."""
     all_points, each = _having(len(together))
     # The lowest bit speaks for those that count as one.
@@ -292,7 +292,7 @@ class _Cube(NamedTuple):
     wanted: _Bits
 
 
-class _State:
+class _BitState:
     """The combinations that earlier tests have left, for each label, in ``points``.
 
     ``care`` are all of them, ``count`` how many these are, ``labels`` those that are left.
@@ -312,8 +312,8 @@ class _Choice(NamedTuple):
     """A test, and the states where it holds and where not."""
 
     cube: _Cube
-    equal: _State
-    rest: _State
+    equal: _BitState
+    rest: _BitState
 
 
 class _Questions:
@@ -335,13 +335,13 @@ class _Questions:
         self._single = single
         self._cubes = [(cube, self._holding(cube)) for cube in cubes]
         self._some: dict[_Bits, _Points] = {}
-        self._states: dict[tuple[_Points, ...], _State] = {}
+        self._states: dict[tuple[_Points, ...], _BitState] = {}
         self.start = self._state(start)
 
-    def _state(self, points: tuple[_Points, ...]) -> _State:
+    def _state(self, points: tuple[_Points, ...]) -> _BitState:
         found = self._states.get(points)
         if found is None:
-            found = self._states[points] = _State(points)
+            found = self._states[points] = _BitState(points)
         return found
 
     def _holding(self, cube: _Cube) -> _Points:
@@ -354,7 +354,7 @@ class _Questions:
                 found &= ~having
         return found
 
-    def choices(self, state: _State) -> list[_Choice]:
+    def choices(self, state: _BitState) -> list[_Choice]:
         """Return the tests for ``state``; of those that part it alike, the first.
 
         Where one instruction tells two labels apart, nothing is better.
@@ -369,7 +369,7 @@ class _Questions:
             state.choices = list(choices)
         return state.choices
 
-    def _choices(self, state: _State) -> Iterator[_Choice]:
+    def _choices(self, state: _BitState) -> Iterator[_Choice]:
         care = state.care
         parted: set[_Points] = {0, care}
         for label in state.labels:
@@ -422,7 +422,7 @@ class _Questions:
         cube = _Cube(asked, wanted)
         return cube, self._holding(cube) if wanted else 0
 
-    def _any_bit(self, state: _State, bits: _Bits, parted: set[_Points]) -> Iterator[_Choice]:
+    def _any_bit(self, state: _BitState, bits: _Bits, parted: set[_Points]) -> Iterator[_Choice]:
         """Yield the test for any of ``bits``, unless it parts ``state`` as one in ``parted``."""
         some = self._some.get(bits)
         if some is None:
@@ -441,4 +441,4 @@ class _Questions:
         yield _Choice(_Cube(bits, 0), self._state(none), self._state(having_one))
 
 
-_questions = lru_cache(maxsize=_MOST_KEPT)(_Questions)
+_questions = lru_cache(maxsize=_MOST_CACHED)(_Questions)

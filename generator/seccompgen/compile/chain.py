@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.compile.diagram import LoadedWord, Relation
+from seccompgen.compile.diagram import CompareOp, LoadedWord
 from seccompgen.core.model import U32, U64, Op, comparisons
 from seccompgen.core.program import word_offset
 from seccompgen.core.word import argument_words
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 _HALVES = (U32, U64 ^ U32)
 
 
-class _Case(NamedTuple):
+class _ChainRule(NamedTuple):
     """A rule: all ``tests`` hold, and it goes on at ``matched``."""
 
     tests: tuple[Comparison, ...]
     matched: NodeId
     origins: tuple[Origin, ...]
 
-    def without(self, tests: Sequence[Comparison]) -> _Case:
+    def without(self, tests: Sequence[Comparison]) -> _ChainRule:
         return self._replace(tests=tuple(test for test in self.tests if test not in tests))
 
 
@@ -54,7 +54,7 @@ def chain(
     ``as_written`` every rule asks for itself, in its place.
     """
     cases = [
-        _Case(tuple(dict.fromkeys(_by_word(condition))), matched, (origin,))
+        _ChainRule(tuple(dict.fromkeys(_by_word(condition))), matched, (origin,))
         for condition, matched, origin in rules
     ]
     builder = _Chain(graph, abi)
@@ -93,7 +93,7 @@ class _Chain:
         self._graph = graph
         self._abi = abi
 
-    def stretch(self, cases: Sequence[_Case], otherwise: NodeId) -> NodeId:
+    def stretch(self, cases: Sequence[_ChainRule], otherwise: NodeId) -> NodeId:
         """Return the diagram of rules with one answer, whose order is free."""
         node = otherwise
         for asked, alike in reversed(_factored(cases)):
@@ -134,32 +134,32 @@ class _Chain:
             return true
         mask_low, mask_high = test.mask & U32, test.mask >> 32
         if op in {Op.GT, Op.GE}:
-            relation = Relation.GT if op is Op.GT else Relation.GE
+            relation = CompareOp.GT if op is Op.GT else CompareOp.GE
             node = graph.test(LoadedWord(low, mask_low), relation, k_low, true, false, origins)
             if high is None:
                 return node
             # The high words decide unless they are equal; then the low words do.
             word = LoadedWord(high, mask_high)
-            node = graph.test(word, Relation.EQ, k_high, node, false, origins)
-            return graph.test(word, Relation.GT, k_high, true, node, origins)
+            node = graph.test(word, CompareOp.EQ, k_high, node, false, origins)
+            return graph.test(word, CompareOp.GT, k_high, true, node, origins)
         if op is Op.ANY_BITS:
-            node = graph.test(LoadedWord(low), Relation.ANY_BITS, k_low, true, false, origins)
+            node = graph.test(LoadedWord(low), CompareOp.ANY_BITS, k_low, true, false, origins)
             if high is None:
                 return node
-            return graph.test(LoadedWord(high), Relation.ANY_BITS, k_high, true, node, origins)
-        node = graph.test(LoadedWord(low, mask_low), Relation.EQ, k_low, true, false, origins)
+            return graph.test(LoadedWord(high), CompareOp.ANY_BITS, k_high, true, node, origins)
+        node = graph.test(LoadedWord(low, mask_low), CompareOp.EQ, k_low, true, false, origins)
         if high is None:
             return node
-        return graph.test(LoadedWord(high, mask_high), Relation.EQ, k_high, node, false, origins)
+        return graph.test(LoadedWord(high, mask_high), CompareOp.EQ, k_high, node, false, origins)
 
 
-def _factored(cases: Sequence[_Case]) -> list[tuple[tuple[Comparison, ...], list[_Case]]]:
+def _factored(cases: Sequence[_ChainRule]) -> list[tuple[tuple[Comparison, ...], list[_ChainRule]]]:
     """Return what to ask, and the rules that ask it, for all ``cases``.
 
     One test for each set of rules that share it, the commonest first; all tests of a rule that
     shares none.
     """
-    found: list[tuple[tuple[Comparison, ...], list[_Case]]] = []
+    found: list[tuple[tuple[Comparison, ...], list[_ChainRule]]] = []
     left = list(cases)
     while left:
         counts = Counter(test for case in left for test in case.tests)
@@ -169,7 +169,7 @@ def _factored(cases: Sequence[_Case]) -> list[tuple[tuple[Comparison, ...], list
         test = next(test for test in counts if counts[test] == most)
         found.append(((test,), [case for case in left if test in case.tests]))
         left = [case for case in left if test not in case.tests]
-    by_mask: dict[object, list[_Case]] = {}
+    by_mask: dict[object, list[_ChainRule]] = {}
     for case in left:
         first = case.tests[0] if case.tests else None
         key = (first.argument, first.mask) if first and first.op is Op.MASKED_EQ else first

@@ -14,7 +14,7 @@ from seccompgen.core.sets import ALL, NOTHING, Sets
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from seccompgen.compile.words import WordId, Words
+    from seccompgen.compile.words import WordDiagrams, WordId
     from seccompgen.core.word import Word
 
 _WORD = 32
@@ -24,7 +24,7 @@ _WORD = 32
 class Cofactors:
     """The cofactors of all sets of some programs."""
 
-    def __init__(self, sets: Sets, words: Words) -> None:
+    def __init__(self, sets: Sets, words: WordDiagrams) -> None:
         self._sets = sets
         self._words = words
         self._known: dict[

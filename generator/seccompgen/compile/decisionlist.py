@@ -16,7 +16,7 @@ from seccompgen.core.model import U32
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from seccompgen.compile.words import WordId, Words
+    from seccompgen.compile.words import WordDiagrams, WordId
 
 Test = tuple[int, int]
 """A mask, and what is left under it."""
@@ -37,11 +37,11 @@ class ListStep(NamedTuple):
 
 
 def decision_list(
-    words: Words, line: WordId, masks: Sequence[Test], seen: Iterable[tuple[int, int]]
+    words: WordDiagrams, line: WordId, masks: Sequence[Test], seen: Iterable[tuple[int, int]]
 ) -> Iterator[ListStep]:
     """Yield steps until one outcome, or no mask that decides, is left.
 
-    Values under one mask come together, since they share it. Masks that are worth most come
+    Values under one mask come together, since they share it. Masks that are rating most come
     first: those that take most of what is seen for each instruction, then those that the
     accumulator's bits are enough for, then those with most values.
     """
@@ -106,11 +106,11 @@ def _next(
         groups.setdefault(mask, []).append(k)
         groups[mask].sort()
 
-    def worth(mask: int) -> tuple[int, int, int]:
+    def rating(mask: int) -> tuple[int, int, int]:
         values = groups[mask]
         length = len(values) + preparations(held, U32 if keeps_word(mask, values[-1]) else mask)
         weight = sum(weight for value, weight in left if value & mask in values)
         return weight * 64 // length, -preparations(held, mask), len(values)
 
-    best = max(groups, key=worth)
+    best = max(groups, key=rating)
     return best, groups[best]

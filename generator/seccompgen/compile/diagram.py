@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NodeId: TypeAlias = int
 
 
-class Relation(Enum):
+class CompareOp(Enum):
     """The relation of a test between the accumulator and its constant, unsigned over 32 bits."""
 
     EQ = "=="
@@ -50,7 +50,7 @@ class TestNode:
     """If ``value`` stands in ``relation`` to ``k`` go on at ``true``, else at ``false``."""
 
     value: LoadedWord
-    relation: Relation
+    relation: CompareOp
     k: int
     true: NodeId
     false: NodeId
@@ -79,7 +79,7 @@ class Diagram:
     def test(
         self,
         value: LoadedWord,
-        relation: Relation,
+        relation: CompareOp,
         k: int,
         true: NodeId,
         false: NodeId,
@@ -89,26 +89,26 @@ class Diagram:
         if true == false:
             return true
         match relation:
-            case Relation.EQ if k & ~value.mask:
+            case CompareOp.EQ if k & ~value.mask:
                 return false
-            case Relation.EQ if value.mask == 0:
+            case CompareOp.EQ if value.mask == 0:
                 return true
-            case Relation.EQ if k == 0 and value.mask != U32:
+            case CompareOp.EQ if k == 0 and value.mask != U32:
                 # jset does a mask and a comparison with zero in one instruction.
                 return self.test(
-                    LoadedWord(value.offset), Relation.ANY_BITS, value.mask, false, true, origins
+                    LoadedWord(value.offset), CompareOp.ANY_BITS, value.mask, false, true, origins
                 )
-            case Relation.EQ if k == value.mask and value.mask.bit_count() == 1:
+            case CompareOp.EQ if k == value.mask and value.mask.bit_count() == 1:
                 return self.test(
-                    LoadedWord(value.offset), Relation.ANY_BITS, k, true, false, origins
+                    LoadedWord(value.offset), CompareOp.ANY_BITS, k, true, false, origins
                 )
-            case Relation.GE if k == 0:
+            case CompareOp.GE if k == 0:
                 return true
-            case Relation.GT if k >= value.mask:
+            case CompareOp.GT if k >= value.mask:
                 return false
-            case Relation.GE if k > value.mask:
+            case CompareOp.GE if k > value.mask:
                 return false
-            case Relation.ANY_BITS if k == 0:
+            case CompareOp.ANY_BITS if k == 0:
                 return false
         return self._intern(TestNode(value, relation, k, true, false), origins)
 

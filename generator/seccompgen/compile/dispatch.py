@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from seccompgen.compile.diagram import LoadedWord, Relation
+from seccompgen.compile.diagram import CompareOp, LoadedWord
+from seccompgen.compile.ranges import divided
 from seccompgen.compile.search import line_search
 from seccompgen.compile.tree import (
     BUDGETS,
     SCALE,
-    EqualTest,
     Item,
-    Masked,
-    MaskTest,
-    OrderTest,
     TreeEnd,
-    some_with,
-    some_without,
 )
 from seccompgen.compile.weights import TOTAL
 from seccompgen.core.abis import X32_SYSCALL_BIT
@@ -123,30 +118,25 @@ class _Builder:
 
     def build(self, tree: Tree, spans: Sequence[NumberRange]) -> NodeId:
         """Return the diagram of ``tree``, to which the numbers of ``spans`` come."""
-        match tree:
-            case TreeEnd(label, budget):
-                target = self._targets[label]
-                if isinstance(target, _X32):
-                    return self._x32(target)
-                node = self._arguments.build(target, budget)
-                for span in spans:
-                    self._arguments.credit(target, budget, span.answer)
-                return node
-            case OrderTest(k, below, above):
-                yes = [span for span in spans if span.last >= k]
-                no = [span for span in spans if span.first < k]
-                return self._test(Relation.GE, k, (above, yes), (below, no), yes[:1])
-            case EqualTest(k, equal, rest):
-                yes = [span for span in spans if span.first == k == span.last]
-                no = [span for span in spans if span not in yes]
-                return self._test(Relation.EQ, k, (equal, yes), (rest, no), yes)
-            case MaskTest(mask, some, none):
-                yes = [span for span in spans if some_with(span.first, span.last, mask)]
-                no = [span for span in spans if some_without(span.first, span.last, mask)]
-                fewer = min(yes, no, key=len)
-                return self._test(Relation.ANY_BITS, mask, (some, yes), (none, no), fewer)
-            case Masked():
-                raise AssertionError("numbers are not tested under a mask")
+        if isinstance(tree, TreeEnd):
+            target = self._targets[tree.label]
+            if isinstance(target, _X32):
+                return self._x32(target)
+            node = self._arguments.build(target, tree.budget)
+            for span in spans:
+                self._arguments.credit(target, tree.budget, span.answer)
+            return node
+        relation, k, true, false, _ = tree
+        yes: list[NumberRange] = []
+        no: list[NumberRange] = []
+        for span in spans:
+            some, others = divided(((span.first, span.last),), relation, k)
+            yes += [span] * bool(some)
+            no += [span] * bool(others)
+        asked = {CompareOp.GE: yes[:1], CompareOp.EQ: yes}.get(relation) or min(yes, no, key=len)
+        origins = dict.fromkeys(origin for span in asked for origin in span.answer.origins)
+        branches = self.build(true, yes), self.build(false, no)
+        return self._graph.test(_NR, relation, k, *branches, origins)
 
     def _x32(self, target: _X32) -> NodeId:
         unknown, foreign = (
@@ -154,15 +144,4 @@ class _Builder:
             for answer in (target.unknown, target.foreign)
         )
         source = target.unknown.origins
-        return self._graph.test(_NR, Relation.EQ, U32, unknown, foreign, source)
-
-    def _test(
-        self,
-        relation: Relation,
-        k: int,
-        true: tuple[Tree, list[NumberRange]],
-        false: tuple[Tree, list[NumberRange]],
-        asked: Sequence[NumberRange],
-    ) -> NodeId:
-        origins = dict.fromkeys(origin for span in asked for origin in span.answer.origins)
-        return self._graph.test(_NR, relation, k, self.build(*true), self.build(*false), origins)
+        return self._graph.test(_NR, CompareOp.EQ, U32, unknown, foreign, source)

@@ -21,7 +21,7 @@ from seccompgen.core.word import argument_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from seccompgen.compile.words import WordId, Words
+    from seccompgen.compile.words import WordDiagrams, WordId
     from seccompgen.core.word import Word
 
 Sources: TypeAlias = tuple[int, ...]
@@ -75,7 +75,7 @@ class Derived(NamedTuple):
 class Functions:
     """All functions of some programs, their words, and what is left of them when one is known."""
 
-    def __init__(self, sets: Sets, words: Words) -> None:
+    def __init__(self, sets: Sets, words: WordDiagrams) -> None:
         self.sets = sets
         self._order = sets.order.__getitem__
         self._words = words

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.bittrees import BitQuestions
     from seccompgen.compile.decisionlist import ListStep
-    from seccompgen.compile.words import WordId, Words
+    from seccompgen.compile.words import WordDiagrams, WordId
 
 Seen: TypeAlias = "tuple[tuple[int, int], ...]"
 """Values of a word in ascending order, with their weights."""
@@ -55,7 +55,7 @@ class LineFacts:
     for being there.
     """
 
-    def __init__(self, words: Words, masks: Sequence[tuple[int, int]], price: int) -> None:
+    def __init__(self, words: WordDiagrams, masks: Sequence[tuple[int, int]], price: int) -> None:
         self.words = words
         self.masks = masks
         self.price = price

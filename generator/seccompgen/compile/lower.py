@@ -15,7 +15,7 @@ of them share an audit value or a dispatcher:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.compile.functions import ORIGINAL, ArgumentFunction
@@ -91,12 +91,12 @@ def number_lines(
     lines = []
     for audit_arch in dict.fromkeys(other.audit_arch for other in served):
         here = tuple(other for other in served if other.audit_arch == audit_arch)
-        spans = _Line(policy, tables, functions, here).spans()
+        spans = _LineBuilder(policy, tables, functions, here).spans()
         lines.append(NumberLine(audit_arch, here, spans))
     return lines
 
 
-class _Line:
+class _LineBuilder:
     """The numbers of one audit value, under which the ABIs ``here`` are answered for."""
 
     def __init__(
@@ -245,12 +245,10 @@ def _append(spans: list[NumberRange], span: NumberRange) -> None:
         return
     before = spans[-1]
     a, b = before.answer, span.answer
-    answer = Answer(
-        a.function,
-        tuple(_each((*x, *y)) for x, y in zip(a.rule_origins, b.rule_origins, strict=True)),
-        _each((*a.default_origins, *b.default_origins)),
-        a.cases,
-        a.asked,
-        a.masks,
+    both = zip(a.rule_origins, b.rule_origins, strict=True)
+    answer = replace(
+        a,
+        rule_origins=tuple(_each((*one, *other)) for one, other in both),
+        default_origins=_each((*a.default_origins, *b.default_origins)),
     )
     spans[-1] = NumberRange(before.first, span.last, answer, before.calls + span.calls)

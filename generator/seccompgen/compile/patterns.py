@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from seccompgen.compile.diagram import CompareOp
 from seccompgen.compile.shapes import ItemShape, between, members, only, shapes_of
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
     SCALE,
     UNBOUNDED,
-    EqualTest,
-    MaskTest,
-    OrderTest,
     TreeEnd,
     least_budget,
     less,
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from seccompgen.compile.shapes import Places
+    from seccompgen.compile.shapes import ItemSet
     from seccompgen.compile.tree import Costs, Item, Tree
 
 _LONGEST = 12
@@ -78,17 +76,11 @@ class Cells(NamedTuple):
 
 
 def _budgeted(shape: Tree, budget: int, ends: Costs) -> Tree:
+    if isinstance(shape, TreeEnd):
+        return TreeEnd(shape.label, least_budget(ends[shape.label], budget))
     rest = less(budget, 1)
-    match shape:
-        case OrderTest(k, below, above):
-            return OrderTest(k, _budgeted(below, rest, ends), _budgeted(above, rest, ends))
-        case EqualTest(k, equal, other):
-            return EqualTest(k, _budgeted(equal, rest, ends), _budgeted(other, rest, ends))
-        case MaskTest(mask, some, none):
-            return MaskTest(mask, _budgeted(some, rest, ends), _budgeted(none, rest, ends))
-        case TreeEnd(label):
-            return TreeEnd(label, least_budget(ends[label], budget))
-    raise AssertionError(shape)
+    true, false = (_budgeted(side, rest, ends) for side in (shape.true, shape.false))
+    return shape._replace(true=true, false=false)
 
 
 class Patterns:
@@ -106,7 +98,7 @@ class Patterns:
         shapes = shapes_of(
             tuple(ItemShape(item.first, item.last, item.label) for item in items), deepest
         )
-        known: dict[Places, Pattern | None] = {}
+        known: dict[ItemSet, Pattern | None] = {}
         order = {hole: t for t, hole in enumerate(holes)}
         for first in range(len(items)):
             if items[first].mask:
@@ -244,24 +236,22 @@ class _Pricing:
         weight = 0
         for part in parts:
             weight += part.weight
+        if isinstance(shape, TreeEnd):
+            ends.append((depth, shape.label, weight))
+            return 0
+        k = shape.k
         yes: list[_Part] = []
         no: list[_Part] = []
-        match shape:
-            case TreeEnd(label):
-                ends.append((depth, label, weight))
-                return 0
-            case OrderTest(k, above=one, below=other):
-                for part in parts:
-                    (yes if part.item.first >= k else no).append(part)
-            case EqualTest(k, equal=one, rest=other):
-                for part in parts:
-                    (yes if part.item.first == k == part.item.last else no).append(part)
-            case MaskTest(mask, any=one, none=other):
-                for part in parts:
-                    some, none = part.halved(mask)
-                    yes += some
-                    no += none
-            case _:
-                raise AssertionError(shape)
-        below = self._walk(one, yes, depth + 1, ends) + self._walk(other, no, depth + 1, ends)
-        return below + weight * SCALE + self._price
+        for part in parts:
+            if shape.relation is CompareOp.ANY_BITS:
+                some, none = part.halved(k)
+                yes += some
+                no += none
+            elif shape.relation is CompareOp.GE:
+                (yes if part.item.first >= k else no).append(part)
+            else:
+                (yes if part.item.first == k == part.item.last else no).append(part)
+        both = self._walk(shape.true, yes, depth + 1, ends) + self._walk(
+            shape.false, no, depth + 1, ends
+        )
+        return both + weight * SCALE + self._price

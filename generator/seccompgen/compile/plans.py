@@ -17,7 +17,7 @@ from seccompgen.compile.functions import Functions
 from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.tree import BUDGETS, IMPOSSIBLE, SCALE, UNBOUNDED
 from seccompgen.compile.word_search import WordSearches
-from seccompgen.compile.words import Words
+from seccompgen.compile.words import WordDiagrams
 from seccompgen.core.model import U32
 from seccompgen.core.sets import Sets
 
@@ -81,7 +81,7 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Way:
+class Alternative:
     """One way to take a function apart, with the tests on its first word.
 
     ``labels[n]`` is the plan that label n of the trees stands for. ``costs`` count from before the
@@ -109,7 +109,7 @@ class Plan:
     costs: Costs
     ret: int = 0
     chain: NodeId | None = None
-    ways: tuple[Way, ...] = ()
+    ways: tuple[Alternative, ...] = ()
     choice: tuple[int, ...] = ()
     size: int = 1
     below: frozenset[Plan] = frozenset()
@@ -135,13 +135,13 @@ class Plans:
     """
 
     def __init__(self) -> None:
-        self.words = Words()
+        self.words = WordDiagrams()
         self.functions = Functions(Sets(most=_UNBOUNDED), self.words)
         self._searches: dict[tuple[tuple[tuple[int, int], ...], int], WordSearches] = {}
         self._sampled: dict[tuple[ArgumentFunction, tuple[Sample, ...]], Sampled] = {}
         self._parts: dict[tuple[Sampled, Word], Parts] = {}
-        self._ways: dict[tuple[Parts, WordSearches, tuple[Plan, ...], Care], Way] = {}
-        self._alternatives: dict[tuple[Way, ...], _Alternatives] = {}
+        self._ways: dict[tuple[Parts, WordSearches, tuple[Plan, ...], Care], Alternative] = {}
+        self._alternatives: dict[tuple[Alternative, ...], _Alternatives] = {}
         self._constants: dict[Sampled, Plan] = {}
 
     @property
@@ -198,7 +198,7 @@ class Plans:
         searches: WordSearches,
         labels: tuple[Plan, ...],
         care: Care,
-    ) -> Way:
+    ) -> Alternative:
         """Return the best tests by ``searches`` on the word of ``parts``, each of which has a plan.
 
         Raises TooManyError where that would make large trees.
@@ -213,10 +213,10 @@ class Plans:
                 np.array([plan.costs for plan in labels]),
                 care,
             )
-            found = self._ways[key] = Way(parts, labels, *found_trees)
+            found = self._ways[key] = Alternative(parts, labels, *found_trees)
         return found
 
-    def best(self, ways: tuple[Way, ...], used: AbstractSet[Plan], sharing: int) -> Plan:
+    def best(self, ways: tuple[Alternative, ...], used: AbstractSet[Plan], sharing: int) -> Plan:
         """Return the plan that goes the cheapest of ``ways`` for each budget.
 
         An instruction more counts for ``sharing``. What the plans ``used`` have costs nothing.
@@ -248,7 +248,7 @@ class Plans:
 
 
 def _chosen(
-    ways: tuple[Way, ...], known: _Alternatives, new: tuple[int, ...], sharing: int
+    ways: tuple[Alternative, ...], known: _Alternatives, new: tuple[int, ...], sharing: int
 ) -> Plan:
     biased = known.costs + np.array(new)[:, None] * sharing
     choice = biased.argmin(axis=0)
@@ -284,17 +284,17 @@ def _normal(words: tuple[Word, ...], samples: Sequence[Sample]) -> tuple[Sample,
     return tuple(sorted(shares))
 
 
-class _Kept(threading.local):
+class _ThreadPlans(threading.local):
     """The plans of a thread: another one would number its sets and nodes in between."""
 
     plans: Plans | None = None
 
 
-_kept = _Kept()
+_of_thread = _ThreadPlans()
 
 
 def shared_plans() -> Plans:
     """Return those of this thread; they are only replaced between two programs."""
-    if _kept.plans is None or _kept.plans.is_full:
-        _kept.plans = Plans()
-    return _kept.plans
+    if _of_thread.plans is None or _of_thread.plans.is_full:
+        _of_thread.plans = Plans()
+    return _of_thread.plans

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.compile.diagram import Relation
+from seccompgen.compile.diagram import CompareOp
 from seccompgen.compile.tree import some_with, some_without
 from seccompgen.core.model import U32
 
@@ -27,7 +27,7 @@ _TRIED_ALONE = 8
 class WordTest(NamedTuple):
     """``word`` in ``relation`` to ``k``; ``holds`` says which outcome is meant."""
 
-    relation: Relation
+    relation: CompareOp
     k: int
     holds: bool = True
 
@@ -45,14 +45,14 @@ def joined(one: Ranges, other: Ranges) -> Ranges:
     return tuple(found)
 
 
-def divided(values: Ranges, relation: Relation, k: int) -> tuple[Ranges, Ranges]:
+def divided(values: Ranges, relation: CompareOp, k: int) -> tuple[Ranges, Ranges]:
     """Return those of ``values`` for which the test can hold, and those for which it can fail."""
-    if relation is Relation.ANY_BITS:
+    if relation is CompareOp.ANY_BITS:
         return _by_bits(values, k)
-    if relation is Relation.EQ:
+    if relation is CompareOp.EQ:
         least, most = k, k
     else:
-        least, most = k + (relation is Relation.GT), U32
+        least, most = k + (relation is CompareOp.GT), U32
     inside: list[tuple[int, int]] = []
     outside: list[tuple[int, int]] = []
     for first, last in values:
@@ -118,12 +118,12 @@ def test_between(yes: Ranges, no: Ranges) -> WordTest | None:
 def _holding(yes: Ranges, no: Ranges, *, holds: bool) -> WordTest | None:
     if not yes or not no:
         return None
-    if yes[0][0] == yes[-1][1] and not divided(no, Relation.EQ, yes[0][0])[0]:
-        return WordTest(Relation.EQ, yes[0][0], holds)
+    if yes[0][0] == yes[-1][1] and not divided(no, CompareOp.EQ, yes[0][0])[0]:
+        return WordTest(CompareOp.EQ, yes[0][0], holds)
     if yes[0][0] > no[-1][1]:
-        return WordTest(Relation.GE, yes[0][0], holds)
+        return WordTest(CompareOp.GE, yes[0][0], holds)
     mask = mask_between(yes, no)
-    return WordTest(Relation.ANY_BITS, mask, holds) if mask else None
+    return WordTest(CompareOp.ANY_BITS, mask, holds) if mask else None
 
 
 def parts_taken(values: Ranges, others: Ranges) -> Iterator[tuple[Ranges, Ranges, WordTest]]:
@@ -133,24 +133,24 @@ def parts_taken(values: Ranges, others: Ranges) -> Iterator[tuple[Ranges, Ranges
     single values come one by one.
     """
     least, most = others[0][0], others[-1][1]
-    taken, left = divided(values, Relation.GT, most)
+    taken, left = divided(values, CompareOp.GT, most)
     if taken:
-        yield taken, left, WordTest(Relation.GE, taken[0][0])
-    left, taken = divided(values, Relation.GE, least)
+        yield taken, left, WordTest(CompareOp.GE, taken[0][0])
+    left, taken = divided(values, CompareOp.GE, least)
     if taken:
-        yield taken, left, WordTest(Relation.GE, least, holds=False)
+        yield taken, left, WordTest(CompareOp.GE, least, holds=False)
     mask = _any_bits(values) & ~_any_bits(others)
     if mask:
         taken, left = _by_bits(values, mask)
-        yield taken, left, WordTest(Relation.ANY_BITS, mask)
+        yield taken, left, WordTest(CompareOp.ANY_BITS, mask)
     shared = _all_bits(others)
     while shared:
         bit = shared & -shared
         shared ^= bit
         left, taken = _by_bits(values, bit)
         if taken:
-            yield taken, left, WordTest(Relation.ANY_BITS, bit, holds=False)
+            yield taken, left, WordTest(CompareOp.ANY_BITS, bit, holds=False)
     for first, last in values:
         if last - first < _TRIED_ALONE:
             for k in range(first, last + 1):
-                yield (*divided(values, Relation.EQ, k), WordTest(Relation.EQ, k))
+                yield (*divided(values, CompareOp.EQ, k), WordTest(CompareOp.EQ, k))

@@ -16,7 +16,7 @@ that the same last test divides, all go on in that one test::
 which saves an instruction for each place but one. A single test is a list too, whose first is
 missing. Longer lists were tried: they save hardly more, and take ten times as long.
 
-**No answer changes.** ``_Places`` knows for each test all values of its word with which it can be
+**No answer changes.** ``_Rejoiner`` knows for each test all values of its word with which it can be
 entered; it may take more for possible. With each of these, the new tests at a place end in the
 node in which the old ones ended, and have loaded nothing. So a call passes the same places in the
 same order, however many are changed at once, and reads the same words. The kernel's bitmap, which
@@ -90,7 +90,7 @@ class Frequencies:
         return self._before[at] + self._each[at] * inside
 
 
-class _List(NamedTuple):
+class _TestList(NamedTuple):
     """A step at ``place``: ``first`` leads to ``to``, ``low`` and ``high`` are the rest.
 
     These lead to the lower and the higher numbered of the two ends. Without ``first``, ``low`` and
@@ -112,11 +112,11 @@ class _List(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Group:
+class _MergedTest:
     """Lists that go on in one test between the nodes ``ends``."""
 
     ends: tuple[NodeId, NodeId]
-    lists: list[_List]
+    lists: list[_TestList]
     low: Ranges
     high: Ranges
 
@@ -132,11 +132,11 @@ def rejoined(
     These are entered with nothing known; ``frequencies`` are those of the numbers that come to
     each. An instruction less may cost ``price`` of their weights, or anything if that is None.
     """
-    places = _Places(graph, roots, frequencies, price)
+    places = _Rejoiner(graph, roots, frequencies, price)
     return places.rebuilt(places.groups())
 
 
-class _Places:
+class _Rejoiner:
     """All tests below ``roots``, and the lists that can take their places."""
 
     def __init__(
@@ -191,9 +191,9 @@ class _Places:
 
     # --- lists ------------------------------------------------------------------------------
 
-    def groups(self) -> list[_Group]:
+    def groups(self) -> list[_MergedTest]:
         """Return lists, at most one of a node, of which each group saves instructions."""
-        found: dict[tuple[LoadedWord, NodeId, NodeId], list[_List]] = {}
+        found: dict[tuple[LoadedWord, NodeId, NodeId], list[_TestList]] = {}
         for number, node in self._tests(self._order):
             if number in self._parts and all(self._parts[number]):
                 for ends, one in self._lists(number, node):
@@ -207,10 +207,10 @@ class _Places:
 
     def _lists(
         self, place: NodeId, node: TestNode
-    ) -> Iterator[tuple[tuple[NodeId, NodeId], _List]]:
+    ) -> Iterator[tuple[tuple[NodeId, NodeId], _TestList]]:
         parts = dict(zip((node.true, node.false), self._parts[place], strict=True))
         (low, lows), (high, highs) = sorted(parts.items())
-        yield (low, high), _List(place, lows, highs)
+        yield (low, high), _TestList(place, lows, highs)
         lines = self._lines.get(place, ())
         if self._price is not None and (node.value.offset != NR_OFFSET or len(lines) != 1):
             return  # It is not known here how often which value comes.
@@ -233,7 +233,7 @@ class _Places:
         near: NodeId,
         sets: dict[NodeId, Ranges],
         before: float,
-    ) -> Iterator[tuple[tuple[NodeId, NodeId], _List]]:
+    ) -> Iterator[tuple[tuple[NodeId, NodeId], _TestList]]:
         """Yield the lists that lead values to their ends by ``sets``.
 
         The first test of the tree leads to ``near``, and ``before`` is the weight of that.
@@ -255,7 +255,7 @@ class _Places:
                 slower = before - self._weight(place, taken)
                 dear = self._price is not None and slower > self._price
                 if not dear and (mask_between(low, high) or mask_between(high, low)):
-                    one = _List(place, low, high, inner, test, to, slower)
+                    one = _TestList(place, low, high, inner, test, to, slower)
                     yield (ends[0], ends[1]), one
 
     def _answers(self, number: NodeId) -> bool:
@@ -270,18 +270,18 @@ class _Places:
     # --- groups -----------------------------------------------------------------------------
 
     def _grouped(
-        self, ends: tuple[NodeId, NodeId], lists: list[_List], used: set[NodeId]
-    ) -> list[_Group]:
+        self, ends: tuple[NodeId, NodeId], lists: list[_TestList], used: set[NodeId]
+    ) -> list[_MergedTest]:
         """Put each of ``lists`` into the first group that has room for it; note nodes as ``used``.
 
         Those come first that cost nothing.
         """
-        groups: list[_Group] = []
+        groups: list[_MergedTest] = []
         for one in sorted(lists, key=lambda one: (one.first is not None, one.slower)):
             if used.isdisjoint(one.nodes):
                 group = next((group for group in groups if self._fits(one, group, used)), None)
                 if group is None:
-                    groups.append(_Group(ends, [one], one.low, one.high))
+                    groups.append(_MergedTest(ends, [one], one.low, one.high))
                     continue
                 group.lists.append(one)
                 group.low = joined(group.low, one.low)
@@ -290,7 +290,7 @@ class _Places:
                     used |= member.nodes
         return [group for group in groups if len(group.lists) > 1]
 
-    def _fits(self, one: _List, group: _Group, used: set[NodeId]) -> bool:
+    def _fits(self, one: _TestList, group: _MergedTest, used: set[NodeId]) -> bool:
         slower = one.slower
         if len(group.lists) == 1:
             alone = group.lists[0]
@@ -305,7 +305,7 @@ class _Places:
 
     # --- the new diagram --------------------------------------------------------------------
 
-    def rebuilt(self, groups: Iterable[_Group]) -> list[NodeId]:
+    def rebuilt(self, groups: Iterable[_MergedTest]) -> list[NodeId]:
         """Return the roots, with each list of ``groups`` in its place."""
         graph = self._graph
         placed = {one.place: (one, group) for group in groups for one in group.lists}

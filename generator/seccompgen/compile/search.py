@@ -36,15 +36,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from seccompgen.compile.diagram import CompareOp
 from seccompgen.compile.patterns import Patterns
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
     SCALE,
     UNBOUNDED,
-    EqualTest,
-    OrderTest,
     TreeEnd,
+    TreeTest,
     later,
     least_budget,
     less,
@@ -83,7 +83,7 @@ _SPARE = 4
 """Tables have so many budgets more than the longest path is thought to need: of a hundred lines of
 real policies none needed more."""
 _FEW = 64
-_KEPT = 128
+_MOST_CACHED = 128
 """So many forms of so few items are kept."""
 
 
@@ -102,7 +102,7 @@ class _Ranges(NamedTuple):
     empty: NDArray[np.bool_] | None
 
 
-class _Form:
+class _PreparedLine:
     """The part of a search for ``items`` that does not depend on what follows at the ends."""
 
     def __init__(self, items: Sequence[Item], price: int, effort: Effort) -> None:
@@ -146,7 +146,7 @@ class _Form:
             yield _Ranges((weight * SCALE + price)[:, :, None], least, most, even, empty)
 
 
-_kept_form = lru_cache(maxsize=_KEPT)(_Form)
+_cached_line = lru_cache(maxsize=_MOST_CACHED)(_PreparedLine)
 """The same few items are searched with many ends, and on every ABI."""
 
 
@@ -171,10 +171,10 @@ class Pair:
             TreeEnd(item.label, least_budget(self._ends[item.label], left)) for item in self._items
         )
         if self._holes and above.first == above.last:
-            return EqualTest(above.first, second, first)
+            return TreeTest(CompareOp.EQ, above.first, second, first)
         if self._holes and below.first == below.last:
-            return EqualTest(below.first, first, second)
-        return OrderTest(above.first, first, second)
+            return TreeTest(CompareOp.EQ, below.first, first, second)
+        return above.cut(first, second)
 
 
 def search(
@@ -242,7 +242,7 @@ def _longest_path(items: Sequence[Item], ends: Costs) -> int:
     )
 
 
-class _State(NamedTuple):
+class _RangeState(NamedTuple):
     """``length`` items from ``first`` on, without the ``taken`` heaviest single numbers."""
 
     first: int
@@ -262,7 +262,9 @@ class Search:
     def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
         self._items = items
         self._ends = ends
-        self._form = (_kept_form if len(items) <= _FEW else _Form)(tuple(items), price, effort)
+        self._form = (_cached_line if len(items) <= _FEW else _PreparedLine)(
+            tuple(items), price, effort
+        )
         self._priced = self._form.patterns.costs(ends)
         # Costs for a budget are made of costs for this and smaller ones. Where the last of a few
         # budgets costs what having no bound does, all between them are taken to cost the same:
@@ -343,9 +345,9 @@ class Search:
         The budget that is given down is the smallest with the same cost: what need not be
         spent is not.
         """
-        return self._tree(_State(0, len(self._items), 0), least_budget(self.costs, budget))
+        return self._tree(_RangeState(0, len(self._items), 0), least_budget(self.costs, budget))
 
-    def _tree(self, state: _State, budget: int) -> Tree:
+    def _tree(self, state: _RangeState, budget: int) -> Tree:
         costs = self._costs(state)
         budget = least_budget(costs, budget)
         assert costs[budget] < IMPOSSIBLE
@@ -356,43 +358,44 @@ class Search:
             or self._hole(state, budget)
         )
 
-    def _costs(self, state: _State) -> Costs:
+    def _costs(self, state: _RangeState) -> Costs:
         costs: Costs = self._table[state.length][state.first, state.taken]
         return costs
 
-    def _end(self, state: _State, budget: int) -> Tree | None:
+    def _end(self, state: _RangeState, budget: int) -> Tree | None:
         ranges = self._form.ranges[state.length]
         label = int(ranges.low[state.taken, state.first])
         if label != ranges.high[state.taken, state.first]:
             return None
         return TreeEnd(label, least_budget(self._ends[label], budget))
 
-    def _pattern(self, state: _State, budget: int) -> Tree | None:
+    def _pattern(self, state: _RangeState, budget: int) -> Tree | None:
         pattern = self._form.patterns.at(state.length, state.first, state.taken)
         cost = int(self._costs(state)[budget])
         return pattern and pattern.tree(self._priced, cost, budget, self._ends)
 
-    def _cut(self, state: _State, budget: int) -> Tree | None:
+    def _cut(self, state: _RangeState, budget: int) -> Tree | None:
         """Return the tree that begins with the cut nearest to the middle that is a best one."""
         first, length, taken = state
         rest = less(budget, 1)
         after = self._costs(state)[budget] - self._form.ranges[length].step[first, taken, 0]
         for part in sorted(range(1, length), key=lambda part: (abs(2 * part - length), part)):
-            below = _State(first, part, taken)
-            above = _State(first + part, length - part, taken)
+            below = _RangeState(first, part, taken)
+            above = _RangeState(first + part, length - part, taken)
             if self._costs(below)[rest] + self._costs(above)[rest] == after:
                 middle = self._items[first + part]
                 return middle.cut(self._tree(below, rest), self._tree(above, rest))
         return None
 
-    def _hole(self, state: _State, budget: int) -> Tree:
+    def _hole(self, state: _RangeState, budget: int) -> Tree:
         first, length, taken = state
         inside = range(first, first + length)
         holes = self._form.holes
         taken = next(t for t in range(taken, len(holes)) if holes[t] in inside)
         item, rest = self._items[holes[taken]], less(budget, 1)
-        return EqualTest(
+        return TreeTest(
+            CompareOp.EQ,
             item.first,
             TreeEnd(item.label, least_budget(self._ends[item.label], rest)),
-            self._tree(_State(first, length, taken + 1), rest),
+            self._tree(_RangeState(first, length, taken + 1), rest),
         )

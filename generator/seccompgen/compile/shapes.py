@@ -17,7 +17,8 @@ from itertools import accumulate, pairwise
 from operator import or_
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.compile.tree import EqualTest, MaskTest, OrderTest, TreeEnd, some_without
+from seccompgen.compile.diagram import CompareOp
+from seccompgen.compile.tree import TreeEnd, TreeTest, some_without
 from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
@@ -29,37 +30,37 @@ _MOST_TAKEN = 5
 """Chains have at most so many tests."""
 _MOST_KEPT = 4
 
-Places: TypeAlias = int
+ItemSet: TypeAlias = int
 """A set of items, bit i for the i-th. Sets are united by ``|``, ``a & ~b`` is a without b."""
 
 
-def only(place: int) -> Places:
+def only(place: int) -> ItemSet:
     """Return the set of one item."""
     return 1 << place
 
 
-def between(first: int, stop: int) -> Places:
+def between(first: int, stop: int) -> ItemSet:
     """Return the items from ``first`` to before ``stop``."""
     return (1 << stop) - (1 << first)
 
 
-def lowest(places: Places) -> int:
+def lowest(places: ItemSet) -> int:
     """Return the first place of a set."""
     return (places & -places).bit_length() - 1
 
 
-def highest(places: Places) -> int:
+def highest(places: ItemSet) -> int:
     """Return the last place of a set."""
     return places.bit_length() - 1
 
 
-def within(some: Places, places: Places) -> bool:
+def within(some: ItemSet, places: ItemSet) -> bool:
     """Return True if ``places`` has all of ``some``."""
     return not some & ~places
 
 
 @lru_cache(maxsize=1 << 16)
-def members(places: Places) -> tuple[int, ...]:
+def members(places: ItemSet) -> tuple[int, ...]:
     """Return the places in a set, in ascending order."""
     found = []
     while places:
@@ -83,10 +84,10 @@ class Shapes:
     def __init__(self, items: Sequence[ItemShape], deepest: int) -> None:
         self._items = items
         self._deepest = deepest
-        self._short: dict[tuple[Places, int], tuple[int, list[Tree]]] = {}
-        self._labels: dict[int, Places] = {}
-        self._singles: Places = 0
-        self._unused_by: dict[Places, int] = {}
+        self._short: dict[tuple[ItemSet, int], tuple[int, list[Tree]]] = {}
+        self._labels: dict[int, ItemSet] = {}
+        self._singles: ItemSet = 0
+        self._unused_by: dict[ItemSet, int] = {}
         # The bits that some number of an item has, and those that all have.
         self._some: list[int] = []
         self._all: list[int] = []
@@ -98,7 +99,7 @@ class Shapes:
             self._some.append(item.first | varying)
             self._all.append(item.first & ~varying)
 
-    def of(self, left: Places, items: Sequence[Item]) -> Iterator[Tree]:
+    def of(self, left: ItemSet, items: Sequence[Item]) -> Iterator[Tree]:
         """Yield trees that tell the labels of the items ``left`` apart; none for one label.
 
         ``items`` are these with their weights.
@@ -114,7 +115,7 @@ class Shapes:
         changes = sum(a.label != b.label for a, b in pairwise(items))
         yield from self.short(left, min(self._deepest, (changes + 1) // 2))[1]
 
-    def short(self, left: Places, most: int) -> tuple[int, list[Tree]]:
+    def short(self, left: ItemSet, most: int) -> tuple[int, list[Tree]]:
         """Return the least number of tests that will do, and some trees of so many.
 
         There are none if that is more than ``most``.
@@ -124,7 +125,7 @@ class Shapes:
             found = self._short[left, most] = self._shortest(left, most)
         return found
 
-    def _shortest(self, left: Places, most: int) -> tuple[int, list[Tree]]:
+    def _shortest(self, left: ItemSet, most: int) -> tuple[int, list[Tree]]:
         labels = [label for label, places in self._labels.items() if places & left]
         if len(labels) == 1:
             return 0, [TreeEnd(labels[0], 0)]
@@ -140,14 +141,15 @@ class Shapes:
                         break  # no tree has fewer
         return least, trees[:_MOST_KEPT]
 
-    def _steps(self, left: Places, labels: Sequence[int], most: int) -> Iterator[tuple[int, Tree]]:
+    def _steps(self, left: ItemSet, labels: Sequence[int], most: int) -> Iterator[tuple[int, Tree]]:
         items = self._items
         if len(labels) == 2:
             a, b = (self._labels[label] & left for label in labels)
             for below, above in ((a, b), (b, a)):
                 if highest(below) < lowest(above):
                     under, over = items[highest(below)], items[lowest(above)]
-                    yield 1, OrderTest(over.first, TreeEnd(under.label, 0), TreeEnd(over.label, 0))
+                    ends = TreeEnd(over.label, 0), TreeEnd(under.label, 0)
+                    yield 1, TreeTest(CompareOp.GE, over.first, *ends)
                     return
         for label in labels:
             same = left & self._labels[label]
@@ -160,10 +162,13 @@ class Shapes:
                 rest = left & ~only(place)
                 if not rest & due:
                     for count, tree in self._rest(rest, most):
-                        yield count, EqualTest(items[place].first, TreeEnd(label, 0), tree)
+                        yield (
+                            count,
+                            TreeTest(CompareOp.EQ, items[place].first, TreeEnd(label, 0), tree),
+                        )
 
     def _one_label_with_bits(
-        self, label: int, same: Places, others: Places, most: int, due: Places
+        self, label: int, same: ItemSet, others: ItemSet, most: int, due: ItemSet
     ) -> Iterator[tuple[int, Tree]]:
         """Yield trees that end at ``label`` with all bits that none of the others has."""
         mask = self._unused(others)
@@ -175,10 +180,10 @@ class Shapes:
                 rest |= only(place)
         if rest != same | others and not rest & due:
             for count, tree in self._rest(rest, most):
-                yield count, MaskTest(mask, TreeEnd(label, 0), tree)
+                yield count, TreeTest(CompareOp.ANY_BITS, mask, TreeEnd(label, 0), tree)
 
     def _one_label_without(
-        self, label: int, same: Places, others: Places, most: int, due: Places
+        self, label: int, same: ItemSet, others: ItemSet, most: int, due: ItemSet
     ) -> Iterator[tuple[int, Tree]]:
         """Yield trees that end at ``label`` without a bit that all others have.
 
@@ -190,7 +195,7 @@ class Shapes:
         for place in rivals:
             shared &= self._all[place]
         own = members(same)
-        masks: dict[int, Places] = {}
+        masks: dict[int, ItemSet] = {}
         while shared:
             bit = shared & -shared
             shared ^= bit
@@ -209,9 +214,9 @@ class Shapes:
                 continue
             if all(self._hit(place, mask) for place in rivals):
                 for count, tree in self._rest(rest, most):
-                    yield count, MaskTest(mask, tree, TreeEnd(label, 0))
+                    yield count, TreeTest(CompareOp.ANY_BITS, mask, tree, TreeEnd(label, 0))
 
-    def _unused(self, places: Places) -> int:
+    def _unused(self, places: ItemSet) -> int:
         """Return the bits that no number of the items has."""
         found = self._unused_by.get(places)
         if found is None:
@@ -230,7 +235,7 @@ class Shapes:
         item = self._items[place]
         return not some_without(item.first, item.last, mask)
 
-    def _rest(self, rest: Places, most: int) -> Iterator[tuple[int, Tree]]:
+    def _rest(self, rest: ItemSet, most: int) -> Iterator[tuple[int, Tree]]:
         """Yield what ``short`` finds where one of ``most`` tests is spent, and counts it."""
         count, trees = self.short(rest, most - 1)
         for tree in trees:
@@ -248,5 +253,5 @@ def _chain(label: int, items: Sequence[Item]) -> Tree:
     tree: Tree = TreeEnd(label, 0)
     taken = [item for item in items if item.label != label]
     for item in sorted(taken, key=lambda item: (item.weight, -item.first)):
-        tree = EqualTest(item.first, TreeEnd(item.label, 0), tree)
+        tree = TreeTest(CompareOp.EQ, item.first, TreeEnd(item.label, 0), tree)
     return tree

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from seccompgen.compile.diagram import CompareOp
 from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
@@ -36,52 +37,32 @@ class Item(NamedTuple):
 
     def cut(self, below: Tree, above: Tree) -> Tree:
         """Return the test that leads numbers of this and later items to ``above``."""
-        return (
-            MaskTest(self.mask, above, below) if self.mask else OrderTest(self.first, below, above)
-        )
+        if self.mask:
+            return TreeTest(CompareOp.ANY_BITS, self.mask, above, below)
+        return TreeTest(CompareOp.GE, self.first, above, below)
 
 
 class TreeEnd(NamedTuple):
-    """Go on at ``label``, with ``budget`` instructions left."""
+    """The end of a path: go on at ``label``, with ``budget`` instructions left."""
 
     label: int
     budget: int
 
 
-class OrderTest(NamedTuple):
-    """``number >= k``."""
+class TreeTest(NamedTuple):
+    """A test whether a number stands in ``relation`` to ``k``, and where to go on.
 
+    An EQ may have a ``mask``. It leaves the number under the mask, to be loaded again.
+    """
+
+    relation: CompareOp
     k: int
-    below: Tree
-    above: Tree
+    true: Tree
+    false: Tree
+    mask: int = U32
 
 
-class EqualTest(NamedTuple):
-    """``number == k``."""
-
-    k: int
-    equal: Tree
-    rest: Tree
-
-
-class MaskTest(NamedTuple):
-    """``number & mask``."""
-
-    mask: int
-    any: Tree
-    none: Tree
-
-
-class Masked(NamedTuple):
-    """``number & mask == k``, which leaves the number under the mask, to be loaded again."""
-
-    mask: int
-    k: int
-    equal: Tree
-    rest: Tree
-
-
-Tree: TypeAlias = TreeEnd | OrderTest | EqualTest | MaskTest | Masked
+Tree: TypeAlias = TreeEnd | TreeTest
 
 
 def less(budget: int, spent: int) -> int:
@@ -129,20 +110,10 @@ def preparations(held: int, needed: int) -> int:
 
 def count_tests(tree: Tree, held: int = U32) -> int:
     """Return the number of instructions of ``tree``, entered with ``word & held``."""
-    needed = U32
-    match tree:
-        case TreeEnd():
-            return 0
-        case (
-            OrderTest(below=one, above=other)
-            | EqualTest(equal=one, rest=other)
-            | MaskTest(any=one, none=other)
-        ):
-            pass
-        case Masked(mask=needed, equal=one, rest=other):
-            pass
-    own = 1 + preparations(held, needed)
-    return own + count_tests(one, needed) + count_tests(other, needed)
+    if isinstance(tree, TreeEnd):
+        return 0
+    own = 1 + preparations(held, tree.mask)
+    return own + count_tests(tree.true, tree.mask) + count_tests(tree.false, tree.mask)
 
 
 def some_with(first: int, last: int, mask: int) -> bool:

@@ -203,7 +203,7 @@ class WordSearch:
                 return None
             found += split
         if asked.runs <= _FEW_RUNS or (not found and self._is_listed(asked)):
-            found.append(self._by_intervals(asked))
+            found.append(self._intervals(asked.line, asked.seen, asked.rest))
         if not found:
             found += self._by_highest_bit(asked)
         return Candidates(found) if found else None
@@ -262,10 +262,6 @@ class WordSearch:
             elif not self._care.stubborn:
                 return None  # else another mask, or no mask, may do
         return found
-
-    def _by_intervals(self, asked: _Question) -> Callable[[], WordTrees]:
-        """Return the best tree on the intervals of the word."""
-        return self._intervals(asked.line, asked.seen, asked.rest)
 
     def _by_highest_bit(self, asked: _Question) -> list[Callable[[], WordTrees]]:
         """Return trees that test the bits from the highest down, where that takes few tests.

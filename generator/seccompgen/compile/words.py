@@ -20,10 +20,10 @@ YES, NO = "yes", "no"
 """The outcomes of a test."""
 
 _CHOSEN_MAX = 1 << 20
-"""Results of `Words.where`, and of `Words.restricted`, kept at a time; a hundred megabytes each."""
+"""So many results of `where`, and of `restricted`, are cached: a hundred megabytes each."""
 
 _MOST_JOINED = 400_000
-"""The most that `Words.join` looks at, in sets at a node; real policies need 275."""
+"""The most that `join` looks at, in sets at a node; real policies need 275."""
 
 WordId: TypeAlias = int
 
@@ -32,7 +32,7 @@ class TooWideError(Exception):
     """A word leaves too many different things of the sets that look at it."""
 
 
-class Words:
+class WordDiagrams:
     """Functions as nodes (level, function where that bit is 0, where it is 1), each made once.
 
     Level 0 is bit 31. At level 32 the second part is the outcome. ``steps`` counts the nodes that
@@ -144,53 +144,35 @@ class Words:
             level, zero, one = self._nodes[one if value >> (BITS - 1 - level) & 1 else zero]
         return self._outcomes[zero]
 
-    def outcomes(self, word: WordId) -> tuple[Hashable, ...]:
-        """Return all outcomes, in order of the smallest value that has each."""
-        known = self._ends.get(word)
-        if known is not None:
-            return known
+    def _below(self, word: WordId) -> Iterator[tuple[int, int, int]]:
+        """Yield each node in the diagram of ``word`` once, smaller values first."""
         seen: set[WordId] = set()
-        found: dict[Hashable, None] = {}
         stack = [word]
         while stack:
             at = stack.pop()
             if at not in seen:
                 seen.add(at)
-                level, zero, one = self._nodes[at]
-                if level == BITS:
-                    found[self._outcomes[zero]] = None
-                else:
-                    stack += [one, zero]
-        known = self._ends[word] = tuple(found)
+                node = self._nodes[at]
+                yield node
+                if node[0] < BITS:
+                    stack += [node[2], node[1]]
+
+    def outcomes(self, word: WordId) -> tuple[Hashable, ...]:
+        """Return all outcomes, in order of the smallest value that has each."""
+        known = self._ends.get(word)
+        if known is None:
+            ends = (number for level, number, _ in self._below(word) if level == BITS)
+            known = self._ends[word] = tuple([self._outcomes[number] for number in ends])
         return known
 
     def size(self, word: WordId) -> int:
         """Return the number of nodes in the diagram of ``word``, constants included."""
-        seen: set[WordId] = set()
-        stack = [word]
-        while stack:
-            at = stack.pop()
-            if at not in seen:
-                seen.add(at)
-                level, zero, one = self._nodes[at]
-                if level < BITS:
-                    stack += [one, zero]
-        return len(seen)
+        return sum(1 for _ in self._below(word))
 
     def support(self, word: WordId) -> int:
         """Return the bits that ``word`` looks at."""
-        seen: set[WordId] = set()
-        found = 0
-        stack = [word]
-        while stack:
-            at = stack.pop()
-            if at not in seen:
-                seen.add(at)
-                level, zero, one = self._nodes[at]
-                if level < BITS:
-                    found |= 1 << (BITS - 1 - level)
-                    stack += [one, zero]
-        return found
+        levels = {level for level, _, _ in self._below(word) if level < BITS}
+        return sum(1 << (BITS - 1 - level) for level in levels)
 
     def runs(self, word: WordId) -> int:
         """Return the number of intervals of equal outcome."""

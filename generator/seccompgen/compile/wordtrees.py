@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from seccompgen.compile.diagram import CompareOp
 from seccompgen.compile.search import search
 from seccompgen.compile.tree import (
     IMPOSSIBLE,
     SCALE,
     UNBOUNDED,
-    Masked,
-    MaskTest,
     TreeEnd,
+    TreeTest,
     count_tests,
     later,
     least_budget,
@@ -112,8 +112,8 @@ class Split:
         left = less(budget, 1 + preparations(held, self._needs))
         equal, rest = (part.tree(left, self._needs) for part in (self._equal, self._rest))
         if self._k:
-            return Masked(self._mask, self._k, equal, rest)
-        return MaskTest(self._mask, rest, equal)
+            return TreeTest(CompareOp.EQ, self._k, equal, rest, self._mask)
+        return TreeTest(CompareOp.ANY_BITS, self._mask, rest, equal)
 
     def tests(self, held: int = U32) -> int:
         """Return the number of instructions of the tree without a bound."""

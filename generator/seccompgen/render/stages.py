@@ -9,18 +9,9 @@ from __future__ import annotations
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
-from seccompgen.compile.diagram import Leaf, Relation, TestNode
+from seccompgen.compile.diagram import CompareOp, Leaf, TestNode
 from seccompgen.compile.ranges import divided
-from seccompgen.compile.tree import (
-    IMPOSSIBLE,
-    SCALE,
-    UNBOUNDED,
-    EqualTest,
-    Masked,
-    MaskTest,
-    OrderTest,
-    TreeEnd,
-)
+from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, TreeEnd
 from seccompgen.core.compiler_stage import CompilerStage
 from seccompgen.core.model import U32, U64, All, Comparison, Op
 from seccompgen.core.program import ARCH_OFFSET, NR_OFFSET, Program, word_offset
@@ -37,7 +28,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import ArgumentFunction
     from seccompgen.compile.lower import Answer
-    from seccompgen.compile.plans import Plan, Way
+    from seccompgen.compile.plans import Alternative, Plan
     from seccompgen.compile.tree import Tree
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Predicate
@@ -50,10 +41,10 @@ _MOST_ALTERNATIVES = 16
 _MOST_EXCLUDED = 3
 _MOST_CALLS = 8
 _RELATIONS = {
-    Relation.EQ: Op.EQ,
-    Relation.GT: Op.GT,
-    Relation.GE: Op.GE,
-    Relation.ANY_BITS: Op.ANY_BITS,
+    CompareOp.EQ: Op.EQ,
+    CompareOp.GT: Op.GT,
+    CompareOp.GE: Op.GE,
+    CompareOp.ANY_BITS: Op.ANY_BITS,
 }
 
 
@@ -228,33 +219,26 @@ class _StageText:
                 yield f"{name} {call}: {self._word(way.parts.word)}"
                 yield from self._tree(way.trees.tree(UNBOUNDED), way, call, abi, "  ")
 
-    def _tree(self, tree: Tree, way: Way, call: str, abi: Abi, indent: str) -> Iterator[str]:
+    def _tree(
+        self, tree: Tree, way: Alternative, call: str, abi: Abi, indent: str
+    ) -> Iterator[str]:
         """Yield a line for each test, one side of a test further in unless it is an end."""
-        word = way.parts.word
-        match tree:
-            case TreeEnd(label):
-                yield f"{indent}else {self._plan(way.labels[label])}"
-                return
-            case OrderTest(k, other, one):
-                text = self._test(word, Op.GE, k, U32, call, abi)
-            case EqualTest(k, one, other):
-                text = self._test(word, Op.EQ, k, U32, call, abi)
-            case MaskTest(mask, one, other):
-                text = self._test(word, Op.ANY_BITS, mask, U32, call, abi)
-            case Masked(mask, k, one, other):
-                text = self._test(word, Op.MASKED_EQ, k, mask, call, abi)
+        if isinstance(tree, TreeEnd):
+            yield f"{indent}else {self._plan(way.labels[tree.label])}"
+            return
+        word, one = way.parts.word, tree.true
+        op = Op.MASKED_EQ if tree.mask != U32 else _RELATIONS[tree.relation]
+        test = Comparison(word.argument, op, tree.k, tree.mask, 32)
+        if word.is_high:
+            text = str(test).replace(f"u32(arg{word.argument})", self._word(word))
+        else:
+            text = self._tables.naming.condition(test, call, abi)
         if isinstance(one, TreeEnd):
             yield f"{indent}if {text}: {self._plan(way.labels[one.label])}"
         else:
             yield f"{indent}if {text}:"
             yield from self._tree(one, way, call, abi, f"{indent}  ")
-        yield from self._tree(other, way, call, abi, indent)
-
-    def _test(self, word: Word, op: Op, k: int, mask: int, call: str, abi: Abi) -> str:
-        test = Comparison(word.argument, op, k, mask, 32)
-        if word.is_high:
-            return str(test).replace(f"u32(arg{word.argument})", self._word(word))
-        return self._tables.naming.condition(test, call, abi)
+        yield from self._tree(tree.false, way, call, abi, indent)
 
     def _word(self, word: Word) -> str:
         return word_name(word_offset(word, self._abi), self._abi)
@@ -306,7 +290,7 @@ class _StageText:
             return f"arch == {self._tables.under(k)[0].abi.audit_arch_name}"
         if value.offset == NR_OFFSET:
             table = self._tables.table_of(calls[0][0], k)
-            is_number = node.relation is not Relation.ANY_BITS
+            is_number = node.relation is not CompareOp.ANY_BITS
             name = table.names.get(k, "") if table and is_number else ""
             return f"nr {node.relation.value} {_number(k)} {name}".rstrip()
         argument = low_argument(value.offset, self._abi)
@@ -325,7 +309,7 @@ def _number(nr: int) -> str:
     return f"{nr:#x}" if nr >= 1 << 20 else str(nr)
 
 
-def _chosen(plan: Plan) -> list[Way]:
+def _chosen(plan: Plan) -> list[Alternative]:
     """Return the ways that ``plan`` goes for some budget."""
     places = {
         place for place, cost in zip(plan.choice, plan.costs, strict=False) if cost < IMPOSSIBLE

@@ -82,14 +82,7 @@ class BitSets:
             return a
         if b is self.nothing or a is self.all:
             return b
-        found = self._both.get((a, b))
-        if found is None:
-            self._count(1)
-            level = min(a.level, b.level)
-            (a0, a1), (b0, b1) = self._halves(a, level), self._halves(b, level)
-            found = self._node(level, self.both(a0, b0), self.both(a1, b1))
-            self._both[a, b] = found
-        return found
+        return self._halved(self._both, self.both, a, b)
 
     def either_not_both(self, a: ValueSet, b: ValueSet) -> ValueSet:
         """Return what is in one of a and b, but not in the other."""
@@ -97,15 +90,23 @@ class BitSets:
             return self.nothing
         if a is self.nothing or b is self.nothing:
             return a if b is self.nothing else b
-        found = self._xor.get((a, b))
+        return self._halved(self._xor, self.either_not_both, a, b)
+
+    def _halved(
+        self,
+        known: dict[tuple[ValueSet, ValueSet], ValueSet],
+        operation: Callable[[ValueSet, ValueSet], ValueSet],
+        a: ValueSet,
+        b: ValueSet,
+    ) -> ValueSet:
+        """Return what ``operation`` makes of both halves of two sets, from ``known`` if it is."""
+        found = known.get((a, b))
         if found is None:
             self._count(1)
             level = min(a.level, b.level)
-            if level == _BITS:  # the two are all and nothing, in some order
-                return self.all
             (a0, a1), (b0, b1) = self._halves(a, level), self._halves(b, level)
-            found = self._node(level, self.either_not_both(a0, b0), self.either_not_both(a1, b1))
-            self._xor[a, b] = found
+            found = self._node(level, operation(a0, b0), operation(a1, b1))
+            known[a, b] = found
         return found
 
     def true(self, question: Question) -> ValueSet:

@@ -150,14 +150,14 @@ class _MeaningFollower(Follower):
         return Ask(high, self._state(state._replace(stage=2)), fails)
 
 
-class _Masked(NamedTuple):
+class _MaskedWord(NamedTuple):
     """A word under a mask."""
 
     word: Word
     mask: int
 
 
-_Value: TypeAlias = int | _Masked
+_Value: TypeAlias = int | _MaskedWord
 
 
 class _CodeFollower(Follower):
@@ -167,7 +167,7 @@ class _CodeFollower(Follower):
         self._code = code
         self._at = 0
         self._values: ValueDomain[_Value] = ValueDomain(
-            int, lambda word: _Masked(word, U32), self._computed
+            int, lambda word: _MaskedWord(word, U32), self._computed
         )
         super().__init__(self._values.start)
 
@@ -186,7 +186,7 @@ class _CodeFollower(Follower):
                 self._at = here.at
                 here = step(self._code, here, self._values)
         answer: _Value = here.value
-        if isinstance(answer, _Masked):
+        if isinstance(answer, _MaskedWord):
             raise self._mixed("answers with a part of the call")
         return answer
 
@@ -198,8 +198,8 @@ class _CodeFollower(Follower):
         """Return what an ALU instruction leaves in A."""
         if isinstance(a, int) and isinstance(operand, int):
             return machine.ARITHMETIC[operation](a, operand) & U32
-        if operation == machine.AND and isinstance(a, _Masked) and isinstance(operand, int):
-            return _Masked(a.word, a.mask & operand)
+        if operation == machine.AND and isinstance(a, _MaskedWord) and isinstance(operand, int):
+            return _MaskedWord(a.word, a.mask & operand)
         raise self._mixed("computes with a part of the call")
 
     def _asked(self, operation: int, a: _Value, operand: _Value) -> Question | bool:

@@ -244,7 +244,7 @@ class _Search(Exploration):
         """Yield a pair for each number of ``box`` for which there is one."""
         left: Box | None = box
         words = zip(argument_words(argument), _halves(bits), strict=True)
-        masked = _Masked(self._follower, dict(words))
+        masked = _MaskingFollower(self._follower, dict(words))
         while left:
             sides = ((self._follower, state), (masked, masked.at(state)))
             call = self.compare_arguments(left, *sides, zero=arch in ZERO_HIGH_WORDS)
@@ -259,7 +259,7 @@ def _halves(bits: int) -> tuple[int, int]:
     return bits & U32, bits >> 32
 
 
-class _Masked(Follower):
+class _MaskingFollower(Follower):
     """Goes the ways of a filter that is shown words with only some of their bits."""
 
     def __init__(self, inner: Follower, bits: Mapping[Word, int]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from seccompgen.verify.followers import Question
 
-_Places: TypeAlias = tuple[tuple[int, int], ...]
+_Positions: TypeAlias = tuple[tuple[int, int], ...]
 """Where words lie among the constants of each mask: see `Classes._find`."""
 _T = TypeVar("_T")
 _FEW = 64
@@ -42,7 +42,7 @@ class Classes:
         self._masks = list(constants)
         self._constants = [sorted(constants[mask]) for mask in self._masks]
         # For each bit from the highest, how what begins alike goes on with 0 and with 1.
-        self._longer: list[dict[_Places, tuple[_Places, _Places]]] = []
+        self._longer: list[dict[_Positions, tuple[_Positions, _Positions]]] = []
         found = self._find()
         self._found = list(found)
         self.members = list(found.values())
@@ -55,18 +55,18 @@ class Classes:
         self._above = [list(accumulate(reversed(at), or_))[::-1] for at in self._at]
         self._answers: dict[Question, int] = {}
 
-    def _find(self) -> dict[_Places, int]:
+    def _find(self) -> dict[_Positions, int]:
         """Return the least member of each class, by where it lies among the constants of each mask.
 
         Bit by bit from the highest: beginnings of words are alike if, for every mask, the same
         constants begin as they do; these are ``constants[first:last]``, in the end one or none.
         What lies below ``first`` is less than the word, what lies from ``last`` on is more.
         """
-        alike: dict[_Places, int] = {tuple((0, len(own)) for own in self._constants): 0}
+        alike: dict[_Positions, int] = {tuple((0, len(own)) for own in self._constants): 0}
         for place in range(31, -1, -1):
             bit = 1 << place
-            longer: dict[_Places, int] = {}
-            ways: dict[_Places, tuple[_Places, _Places]] = {}
+            longer: dict[_Positions, int] = {}
+            ways: dict[_Positions, tuple[_Positions, _Positions]] = {}
             for places, least in alike.items():
                 zero, one = ways[places] = self._continued(places, bit)
                 longer.setdefault(zero, least)
@@ -78,7 +78,7 @@ class Classes:
             alike = longer
         return alike
 
-    def _continued(self, places: _Places, bit: int) -> tuple[_Places, _Places]:
+    def _continued(self, places: _Positions, bit: int) -> tuple[_Positions, _Positions]:
         """Return where words lie that begin at ``places`` and go on with 0, and with 1, in ``bit``.
 
         Under a mask without the bit it counts as 0 in both.

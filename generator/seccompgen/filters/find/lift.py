@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.compile import Answer, ArgumentFunction, NumberLine, NumberRange, Words
+from seccompgen.compile import Answer, ArgumentFunction, NumberLine, NumberRange, WordDiagrams
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
 from seccompgen.core.problems import Problem
@@ -122,7 +122,7 @@ class _Lift:
 
     def _spans(self, arch: int) -> tuple[NumberRange, ...]:
         answers: dict[ArgumentFunction, Answer] = {}
-        words = Words()
+        words = WordDiagrams()
         of_class = [0] * len(self._numbers.members)
         left = self._numbers.all
         while left:

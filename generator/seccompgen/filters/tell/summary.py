@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.compile import Functions, Words
+from seccompgen.compile import Functions, WordDiagrams
 from seccompgen.core.abis import ABIS
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.errors import Position, UndecidedError
@@ -229,7 +229,9 @@ class _Summarizer:
         nowhere = Origin("", Position(""))
         try:
             served = [view.abi for view in views]
-            lifted = lift(side, served, Functions(self._sets, Words()), self._tables, nowhere)
+            lifted = lift(
+                side, served, Functions(self._sets, WordDiagrams()), self._tables, nowhere
+            )
         except UndecidedError as error:
             reason = f"calls without a name on {abi.name}: {error.diagnostics[0].message}"
             self._undecided[reason] = None
