@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from seccompgen.compile.diagram import CompareOp
-from seccompgen.compile.search import Search, line_search
+from seccompgen.compile.search import Search, search
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -79,14 +79,14 @@ def executed(tree: Tree, weights: Sequence[int], depth: int = 0) -> tuple[int, i
     ids=["like weights", "equal weights", "each twice the one before", "heavy ends"],
 )
 def test_it_is_the_best_for_every_budget(weights: list[int], deep: bool) -> None:
-    search = line_search(line(weights), answers(), PRICE)
-    assert isinstance(search, Search)
+    found = search(line(weights), answers(), PRICE)
+    assert isinstance(found, Search)
     for budget in range(BUDGETS):
         least = least_cost(weights, budget)
-        assert search.costs[budget] == least
+        assert found.costs[budget] == least
         if least < IMPOSSIBLE:
-            cost, longest = executed(search.tree(budget), weights)
+            cost, longest = executed(found.tree(budget), weights)
             assert cost == least
             assert longest <= budget or budget == UNBOUNDED
     # Trees of some lines are deeper than the tables that are tried first.
-    assert int(search.costs[20] > search.costs[UNBOUNDED]) == deep
+    assert int(found.costs[20] > found.costs[UNBOUNDED]) == deep

@@ -9,7 +9,7 @@ import numpy as np
 
 from seccompgen.compile.diagram import CompareOp, LoadedWord
 from seccompgen.compile.ranges import divided
-from seccompgen.compile.search import line_search
+from seccompgen.compile.search import search
 from seccompgen.compile.tree import (
     BUDGETS,
     SCALE,
@@ -75,11 +75,11 @@ def dispatch(
         # Calls that end in the answer for foreign ones need no bound on their path.
         ends = np.vstack([ends, np.full(BUDGETS, 2 * SCALE, dtype=np.int64)])
     price = round(prices.number_test / len(spans) * SCALE * TOTAL)
-    search = line_search(items, ends, price)
+    found = search(items, ends, price)
     looks = any(span.answer.function.rules for span in spans)
     depth = (prices.depth if looks else prices.plain_depth) * SCALE * TOTAL
-    budget = min(range(BUDGETS), key=lambda b: int(search.costs[b]) + depth * _LENGTHS[b])
-    return _Builder(targets, arguments, graph).build(search.tree(budget), spans)
+    budget = min(range(BUDGETS), key=lambda b: int(found.costs[b]) + depth * _LENGTHS[b])
+    return _Builder(targets, arguments, graph).build(found.tree(budget), spans)
 
 
 def _is_foreign_by_bit(spans: Sequence[NumberRange], items: Sequence[Item]) -> bool:

@@ -150,50 +150,14 @@ _cached_line = lru_cache(maxsize=_MOST_CACHED)(_PreparedLine)
 """The same few items are searched with many ends, and on every ABI."""
 
 
-class Pair:
-    """The best trees for two intervals, which one test tells apart; as `Search` finds them."""
-
-    cells = 0
-
-    def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
-        self._items = items
-        self._ends = ends
-        self._holes = effort.holes > 0
-        weight = sum(item.weight for item in items)
-        below, above = (weighed(ends[item.label], item.weight) for item in items)
-        self.costs: Costs = np.minimum(later(below + above) + (weight * SCALE + price), IMPOSSIBLE)
-
-    def tree(self, budget: int) -> Tree:
-        """Return the best tree of at most ``budget`` instructions to the end of any path."""
-        left = less(least_budget(self.costs, budget), 1)
-        below, above = self._items
-        first, second = (
-            TreeEnd(item.label, least_budget(self._ends[item.label], left)) for item in self._items
-        )
-        if self._holes and above.first == above.last:
-            return TreeTest(CompareOp.EQ, above.first, second, first)
-        if self._holes and below.first == below.last:
-            return TreeTest(CompareOp.EQ, below.first, first, second)
-        return above.cut(first, second)
-
-
 def search(
-    items: Sequence[Item], ends: Costs, price: int, effort: Effort
-) -> Pair | Halves | Search:
-    """Return the best trees for the ``items`` of a word, whose neighbours differ in their labels.
+    items: Sequence[Item], ends: Costs, price: int, effort: Effort = THOROUGH
+) -> Halves | Search:
+    """Return the best trees for ``items``, whose neighbours differ in their labels.
 
     ``ends[label]`` is the cost, a unit of weight, of what follows there; ``price`` is what a test
     costs for being there.
     """
-    if len(items) == 2:
-        return Pair(items, ends, price, effort)
-    return line_search(items, ends, price, effort)
-
-
-def line_search(
-    items: Sequence[Item], ends: Costs, price: int, effort: Effort = THOROUGH
-) -> Halves | Search:
-    """Return the best trees for ``items`` of any length; the rest is as in `search`."""
     kind = Halves if len(items) > effort.longest else Search
     return kind(items, ends, price, effort)
 
@@ -216,7 +180,7 @@ class Halves:
         effort = ROUGH if effort is ROUGH or len(items) > _LONG else _PART
         self._middle = items[at]
         self._below, self._above = (
-            line_search(part, ends, price, effort) for part in (items[:at], items[at:])
+            search(part, ends, price, effort) for part in (items[:at], items[at:])
         )
         self.cells: int = self._below.cells + self._above.cells
         both = np.minimum(self._below.costs + self._above.costs, IMPOSSIBLE)
