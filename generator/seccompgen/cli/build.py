@@ -235,8 +235,8 @@ def _dump(
 ) -> None:
     """Print the stages ``dumped`` of each program."""
     from seccompgen.compile import compilation  # noqa: PLC0415 - numpy
+    from seccompgen.formats import load_policy_for  # noqa: PLC0415
     from seccompgen.pipeline.build import not_for  # noqa: PLC0415
-    from seccompgen.policy import load_policy_for  # noqa: PLC0415
     from seccompgen.policy.document import name_of  # noqa: PLC0415
     from seccompgen.render.stages import stage_text  # noqa: PLC0415
 

@@ -18,8 +18,7 @@ from seccompgen.core.program import ARCH_OFFSET, NR_OFFSET, Program, word_offset
 from seccompgen.core.sets import ALL, BITS, NOTHING
 from seccompgen.core.text import some
 from seccompgen.render.disassembly import disassembly
-from seccompgen.render.listing import ret_action, word_name
-from seccompgen.render.named_comparisons import low_argument, name_test
+from seccompgen.render.listing import low_argument, ret_action, same_text, word_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -298,11 +297,16 @@ class _StageText:
         if op is Op.EQ and value.mask != U32:
             op = Op.MASKED_EQ
         test = Comparison(argument or 0, op, k, value.mask, 32)
-        named = argument is not None and len(calls) <= _MOST_CALLS
-        text = name_test(test, calls, {}, self._tables) if named else ""
-        return text or str(test).replace(
-            f"u32(arg{test.argument})", word_name(value.offset, self._abi)
-        )
+        text = ""
+        if argument is not None and len(calls) <= _MOST_CALLS:
+            found = [(self._tables.table_of(arch, nr), nr) for arch, nr in calls]
+            text = same_text(
+                self._tables.naming.comparison(test, table.names[nr], table.abi)
+                for table, nr in found
+                if table and nr in table.names
+            )
+        word = word_name(value.offset, self._abi)
+        return text or str(test).replace(f"u32(arg{test.argument})", word)
 
 
 def _number(nr: int) -> str:
