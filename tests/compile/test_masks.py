@@ -86,13 +86,6 @@ def differing(count: int) -> list[tuple[int, int]]:
     return [(mask, rng.getrandbits(32) & mask) for mask in masks]
 
 
-def repeating(count: int) -> list[tuple[int, int]]:
-    """Return values under five masks in turn."""
-    rng = random.Random(count)
-    five = [rng.getrandbits(32) for _ in range(5)]
-    return [(mask, rng.getrandbits(32) & mask) for mask in (five * count)[:count]]
-
-
 def sharing(alternatives: list[tuple[int, int]]) -> Rules:
     """Return rules that all ask the same of two other arguments."""
     return [[equal(0, 0), masked(1, *one), equal(2, 2)] for one in alternatives]
@@ -106,11 +99,6 @@ def test_what_masks_share_is_asked_once(count: int, optimize: Optimize) -> None:
     length = 17 + 3 * count
     goal = Objective(optimize)
     assert figures(policy(sharing(differing(count))), goal) == (length, length - 4)
-
-
-@pytest.mark.parametrize(("count", "length"), [(8, 35), (12, 39)])
-def test_a_mask_is_taken_once_for_all_values_under_it(count: int, length: int) -> None:
-    assert figures(policy(sharing(repeating(count)))) == (length, length - 4)
 
 
 @pytest.mark.long("compiles many programs")
@@ -160,34 +148,6 @@ def test_speed_is_no_slower_than_size_over_all_that_a_rule_takes() -> None:
     speed, size = (programs(one, Objective(how))["x86_64"].to_bytes() for how in (SPEED, SIZE))
     total = [sum(executed(program, *args) for args in taken) for program in (speed, size)]
     assert total[0] <= total[1]
-
-
-OVERLAPPING = ((0x60, 0x60), (0x28, 0x20), (0x37, 0x37), (0x22, 0x22))
-BITS: dict[str, tuple[Rules, int]] = {
-    # A load and three tests: 0x20, 0x42 and 8.
-    "masks that overlap": (
-        [
-            [masked(0, m, k, 32)]
-            for m, k in ((0x60, 0x60), (0x28, 0x20), (0x37, 0x37), (0x22, 0x22))
-        ],
-        4,
-    ),
-    "unions of bits that are not set": ([[no_bits(0, mask, 32)] for mask in (3, 6, 12)], 4),
-    "a union with one that covers another": ([[no_bits(0, m, 32)] for m in (0xF0, 0x30, 0xC)], 3),
-    "bits and their absence": ([[masked(0, 6, 6, 32)], [masked(0, 0x18, 0, 32)]], 4),
-}
-
-
-@pytest.mark.parametrize("optimize", list(Optimize))
-@pytest.mark.parametrize("case", BITS)
-def test_few_bits_are_told_apart_by_the_fewest_tests(case: str, optimize: Optimize) -> None:
-    rules, word = BITS[case]
-    assert figures(policy(rules), Objective(optimize))[0] == 9 + word
-
-
-def test_all_of_several_bits_are_asked_at_once_where_length_counts() -> None:
-    rules = [[no_bits(0, mask, 32)] for mask in (1, 2, 4)]
-    assert figures(policy(rules), Objective(SIZE))[0] == 12  # load, mask, compare with 7
 
 
 @pytest.mark.few(2, "compiles many programs")

@@ -85,7 +85,7 @@ class Arguments:
         self._sharing = round(prices.sharing * SCALE)
         self._masks: Masks = {}
         self._of_bits: set[Word] = set()
-        """The words of which calls are asked under several masks."""
+        """The words that are compared under several masks."""
         self._constants = constants
         self._known: dict[Sampled, Plan] = {}
         self._used: set[Plan] = set()
@@ -267,7 +267,7 @@ def constants_of(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
 
 
 def _asked_for_bits(answers: Iterable[Answer]) -> set[Word]:
-    """Return the words that are asked under several masks; that of a narrow type is none."""
+    """Return the words that are compared under several masks; a narrow type's does not count."""
     masks: dict[Word, set[tuple[int, int]]] = {}
     for answer in answers:
         for word, own in answer.masks.items():

@@ -7,7 +7,7 @@ that comes with the accumulator already holding the word enters the unit behind 
 
 A conditional jump reaches 255 instructions. What is out of reach gets a copy nearby: an answer
 is repeated, any other target is reached through a ``ja`` (whose offset has 32 bits), and later
-jumps use that copy while it is in reach. Copies stand between units, where nothing falls into
+jumps use that copy while it is in reach. Copies lie between units, where nothing falls into
 them, because each unit ends in a jump or an answer. The order is that of a depth-first walk,
 false branch next to its test; no attempt is made to find the order with the fewest copies.
 """

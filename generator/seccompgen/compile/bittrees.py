@@ -1,9 +1,9 @@
-"""The best tests of bits for a word of which few bits matter, by exact search.
+"""The best tests of bits for a word in which few bits matter, by exact search.
 
 Bits that only matter together, in that any of them is set, count as one. What is left are up to
 ``_MOST_BITS`` bits, and each state of the search is what the tests so far have left: for each label
 a set of combinations of these. Tests are ``jset`` and the masks of the policy, as far as the
-bits tell what is under them.
+bits decide them.
 
 What is optimal
     Best among all trees whose tests look at one bit, or lead to one label on one side. Of those
@@ -197,7 +197,7 @@ class _Best:
         return least
 
     def _rating(self, choice: _Choice) -> tuple[bool, int]:
-        """Tell which test to take where no other is tried."""
+        """Return a key by which the only test to try is chosen."""
         fewer = min(choice.equal, choice.rest, key=lambda side: len(side.labels))
         return len(fewer.labels) == 1, self.weight(fewer) >> (choice.cube.wanted > 0)
 
@@ -357,7 +357,7 @@ class _Questions:
     def choices(self, state: _BitState) -> list[_Choice]:
         """Return the tests for ``state``; of those that part it alike, the first.
 
-        Where one instruction tells two labels apart, nothing is better.
+        Where one instruction separates two labels, nothing is better.
         """
         if state.choices is None:
             choices: dict[_Choice, None] = {}
@@ -386,7 +386,7 @@ class _Questions:
             yield from self._any_bit(state, bit, parted)
 
     def _deciding(self, own: _Points, others: _Points) -> Iterator[_Bits]:
-        """Yield sets of bits one side of which has combinations of ``own`` alone."""
+        """Yield sets of bits that leave combinations of ``own`` alone on one side."""
         some, bits = 0, 0
         # Combinations that include one of the others, and those that include one of the own.
         above, reached = others, own
@@ -411,7 +411,7 @@ class _Questions:
                 yield self._whole & ~point
 
     def _around(self, own: _Points) -> tuple[_Cube, _Points]:
-        """Return the smallest set that a mask can tell, with all combinations of ``own`` in it."""
+        """Return the smallest set that one mask selects and that has all of ``own``."""
         asked = wanted = 0
         for bit, having in enumerate(self._having):
             if not own & having:

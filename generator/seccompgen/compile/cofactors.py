@@ -35,7 +35,7 @@ class Cofactors:
         """Return what each value of ``word`` leaves of ``roots``, sets of its argument.
 
         The outcomes of the first are places in the second, which maps roots to what is left of
-        each, without those of which nothing is. Raises TooWideError where that is too much.
+        each; those with nothing left are omitted. Raises TooWideError where that is too much.
         """
         key = roots, word.is_high
         if key not in self._known:
@@ -63,7 +63,7 @@ class Cofactors:
 class _Upper:
     """The part of ``roots`` above level ``level``, to be filled in where a word is known below it.
 
-    ``lower`` are the sets that hang on it: what some value of the upper bits leaves of a root.
+    ``lower`` are the sets below it: what some value of the upper bits leaves of a root.
     """
 
     def __init__(self, sets: Sets, roots: Sequence[int], level: int) -> None:
@@ -91,9 +91,9 @@ class _Upper:
         self._bare = {number: left for number, left in self._bare.items() if left != NOTHING}
 
     def filled(self, left: dict[int, int]) -> dict[int, int]:
-        """Return what is left of the whole where ``left`` is left of ``lower``, else NOTHING.
+        """Return what is left of each part once ``left`` replaces ``lower``.
 
-        Without the parts of which nothing is left.
+        NOTHING replaces what ``left`` lacks. Parts with nothing left are omitted.
         """
         above: set[int] = set()
         stack = list(left)

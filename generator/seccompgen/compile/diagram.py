@@ -47,7 +47,7 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class TestNode:
-    """If ``value`` stands in ``relation`` to ``k`` go on at ``true``, else at ``false``."""
+    """A comparison of ``value`` with ``k``: go on at ``true`` if it holds, else at ``false``."""
 
     value: LoadedWord
     relation: CompareOp

@@ -65,7 +65,7 @@ class ArgumentFunction:
 
 
 class Derived(NamedTuple):
-    """A function made of other rules: of which ones each of its rules, and its default, is."""
+    """A function derived from other rules, and the sources of its rules and its default."""
 
     function: ArgumentFunction
     rules: tuple[Sources, ...]
@@ -120,7 +120,7 @@ class Functions:
         return result
 
     def _merged(self, group: list[_Rule]) -> list[_Rule]:
-        """Unite boxes of one answer that differ in one argument only, until there are none."""
+        """Unite boxes of one answer that differ in one argument only, as long as there are any."""
         if len(group) < 2:
             return group
         columns = zip(*(box for box, _, _ in group), strict=True)
@@ -240,9 +240,9 @@ class Functions:
         places: Mapping[int, Sequence[int]],
         after: Mapping[int, int],
     ) -> Derived:
-        """Return what is left of ``function`` where sets of ``argument`` are as they are ``after``.
+        """Return what is left of ``function`` once ``after`` replaces the sets of ``argument``.
 
-        ``places`` are those of the rules by their set. Where ``after`` has none, nothing is left.
+        ``places`` are those of the rules by their set. Of others nothing is left.
         """
         rules: list[_Rule] = []
         for root, left in (*after.items(), (ALL, ALL)):

@@ -1,6 +1,6 @@
 """From a policy to number lines: what each ABI's rules make of every ``seccomp_data.nr``.
 
-This is where ABIs are told apart. A program sees the calls of every ABI of its kernel, and some
+Here ABIs differ. A program sees the calls of every ABI of its kernel, and some
 of them share an audit value or a dispatcher:
 
 - x32 calls come under x86_64's audit value with bit 30 set. The call -1, which a tracer leaves
@@ -9,7 +9,7 @@ of them share an audit value or a dispatcher:
 - Of the arguments of most 32-bit ABIs the low words alone count (`architectures.HighWords`), so
   conditions are on these.
 - A MIPS kernel finds the handler by number (o32 from 4000, n64 from 5000, n32 from 6000), while
-  the audit value tells of the *task*. A number of another MIPS ABI's table is therefore a call
+  the audit value is the *task's*. A number of another MIPS ABI's table is therefore a call
   through that other ABI, and answered like one.
 """
 

@@ -1,7 +1,7 @@
 """Small trees that finish a range, with what they cost.
 
-The search proper knows cuts and heavy holes; at the ends of its trees stand those of ``shapes``:
-chains of equality tests, the heaviest number first, and a few bit tests.
+The search proper tries cuts and heavy holes. Its trees end in those of ``shapes``: chains of
+equality tests, the heaviest number first, and a few bit tests.
 """
 
 from __future__ import annotations

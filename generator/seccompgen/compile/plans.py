@@ -82,9 +82,9 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alternative:
-    """One way to take a function apart, with the tests on its first word.
+    """A word that may be looked at first, and the tests on it.
 
-    ``labels[n]`` is the plan that label n of the trees stands for. ``costs`` count from before the
+    ``labels[n]`` is the plan for label n of the trees. ``costs`` count from before the
     load; ``size`` is the load and the tests. ``intervals`` were searched for it, and
     ``bits``.
     """
@@ -199,7 +199,7 @@ class Plans:
         labels: tuple[Plan, ...],
         care: Care,
     ) -> Alternative:
-        """Return the best tests by ``searches`` on the word of ``parts``, each of which has a plan.
+        """Return the best tests on the word of ``parts``, each of which has a plan in ``labels``.
 
         Raises TooManyError where that would make large trees.
         """

@@ -57,7 +57,7 @@ def prices(objective: Objective) -> Prices:
 def saved_instruction(objective: Objective, intervals: int) -> float | None:
     """Return the weight of calls that may take a step more for an instruction less in all.
 
-    That is among tests on numbers, of which there are so many ``intervals``. None means any weight.
+    The tests are those on numbers, with so many ``intervals``. None means any weight.
     It is less than what a search pays: a search at the full price has taken the steps that are
     worth it already. At a quarter of it, real policies execute more instructions in the mean than
     the best program of any peer, at an eighth fewer.

@@ -1,4 +1,4 @@
-"""Sets of values of one word as ranges, and the single tests that tell two sets apart.
+"""Sets of values of one word as ranges, and the single tests that separate two sets.
 
 A set is a sorted tuple of ranges (first, last), both included, without overlap. A test of bits may
 count a long range to both of its outcomes; no value is ever lost.
@@ -102,7 +102,7 @@ def _all_bits(values: Ranges) -> int:
 
 
 def mask_between(yes: Ranges, no: Ranges) -> int:
-    """Return a mask of which each of ``yes`` has a bit and none of ``no``, or 0.
+    """Return a mask with a bit of each of ``yes`` and with none of ``no``, or 0.
 
     With more bits a mask has more of ``yes``, so only the largest without one of ``no`` is tried.
     """

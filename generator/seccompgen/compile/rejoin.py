@@ -192,7 +192,7 @@ class _Rejoiner:
     # --- lists ------------------------------------------------------------------------------
 
     def groups(self) -> list[_MergedTest]:
-        """Return lists, at most one of a node, of which each group saves instructions."""
+        """Return groups of lists that save instructions; a node is in one list at most."""
         found: dict[tuple[LoadedWord, NodeId, NodeId], list[_TestList]] = {}
         for number, node in self._tests(self._order):
             if number in self._parts and all(self._parts[number]):

@@ -1,7 +1,7 @@
-"""Small trees that tell the labels of a few items apart, however often each comes.
+"""Small trees that separate the labels of a few items, however often each comes.
 
-A chain takes single numbers out until one label is left. A short tree has up to three tests, each
-of which leaves only one side open: a hole, or bits that end in one label.
+A chain takes single numbers out until one label is left. A short tree has up to three tests, and
+each leaves only one side open: a hole, or bits that end in one label.
 
 Which bits is not searched for. Where the numbers with a bit of the mask are to have one label,
 the best mask is all bits that no number of another label has. Where those without are, every
@@ -100,7 +100,7 @@ class Shapes:
             self._all.append(item.first & ~varying)
 
     def of(self, left: ItemSet, items: Sequence[Item]) -> Iterator[Tree]:
-        """Yield trees that tell the labels of the items ``left`` apart; none for one label.
+        """Yield trees that separate the labels of the items ``left``; none for one label.
 
         ``items`` are these with their weights.
         """
@@ -187,8 +187,8 @@ class Shapes:
     ) -> Iterator[tuple[int, Tree]]:
         """Yield trees that end at ``label`` without a bit that all others have.
 
-        Or without any of several bits, of which each of the others has one: the more, the better
-        that works, so all that no number of the label has, or all but one number of it.
+        Or without any of several bits, where each of the others has one. More bits work better, so
+        these are all that no number of the label has, or all but one number of it.
         """
         shared = U32
         rivals = members(others)

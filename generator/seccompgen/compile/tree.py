@@ -50,9 +50,10 @@ class TreeEnd(NamedTuple):
 
 
 class TreeTest(NamedTuple):
-    """A test whether a number stands in ``relation`` to ``k``, and where to go on.
+    """A comparison of a number with ``k``, and where to go on.
 
-    An EQ may have a ``mask``. It leaves the number under the mask, to be loaded again.
+    An EQ may have a ``mask``. The accumulator then holds what that leaves of the number, which has
+    to be loaded again.
     """
 
     relation: CompareOp

@@ -115,7 +115,7 @@ def _kind(span: NumberRange) -> str:
 
 
 def _count(span: NumberRange) -> int:
-    """Return how many calls the span stands for."""
+    """Return how many calls the span counts for."""
     beyond = span.last - span.first >= 1 << 20 and span.first < 1 << 16
     return len(span.calls) + (_BEYOND if beyond else 0)
 

@@ -124,9 +124,9 @@ def _searched(candidates: Candidates, search: WordSearch) -> Searched:
 
 
 class Candidates:
-    """Trees for one function of a word, of which the cheapest is found once it is asked for.
+    """Trees for one function of a word, priced only when the cheapest is asked for.
 
-    A search that gives up in the end has then priced none.
+    A search that gives up in the end prices none.
     """
 
     def __init__(self, makers: Sequence[Callable[[], WordTrees]]) -> None:
@@ -208,7 +208,7 @@ class WordSearch:
             found += self._by_highest_bit(asked)
         return Candidates(found) if found else None
 
-    # --- strategies, each of which returns how to make trees ----------------------------------
+    # --- strategies: each returns functions that make trees -----------------------------------
 
     def _by_few_bits(self, asked: _Question) -> Iterator[Callable[[], WordTrees]]:
         """Yield the best trees of tests of bits, where few of these matter."""

@@ -181,8 +181,7 @@ class WordDiagrams:
     def _counted(self, word: WordId, level: int) -> tuple[int, int, int]:
         """Return the intervals of ``word`` from ``level`` down, and its first and last outcome.
 
-        A level that the function does not look at repeats what is below, which doubles the
-        intervals, but that two equal ones meet.
+        A skipped level doubles the intervals below it; equal neighbours merge.
         """
         own, zero, one = self._nodes[word]
         found = self._runs.get(word)
@@ -223,8 +222,8 @@ class WordDiagrams:
     def where(self, test: WordId, word: WordId, other: WordId) -> WordId:
         """Return ``word`` where ``test`` has the outcome YES, else ``other``.
 
-        Results are kept from call to call: the same line is asked for under many tests, and the
-        same test for many lines, of which large parts are the same nodes.
+        Results are cached from call to call: the same line is asked for under many tests, the same
+        test for many lines, and these share most of their nodes.
         """
         nodes, kept, node = self._nodes, self._chosen, self.node
         if len(kept) > _CHOSEN_MAX:
@@ -297,7 +296,7 @@ class WordDiagrams:
         """Return a smaller function that is ``word`` where ``test`` has ``outcome``.
 
         Elsewhere it is whatever makes it smaller: a bit that the test settles is not asked for, and
-        where only one half matters, it stands for both (the operator "restrict" of Coudert and
+        where only one half matters, it serves for both (the operator "restrict" of Coudert and
         Madre, A unified framework for the formal verification of sequential circuits, 1990).
 
         Results are kept as those of `where` are: masks are tried on one line after the other, and

@@ -13,7 +13,7 @@
     Proof | Difference
 
 `indistinguishable` compares one side with itself, to decide if calls that the kernel cannot tell
-apart get one answer. `kernel` stands beside: the rules by which a kernel takes programs at all.
+apart get one answer. `kernel` has the rules by which a kernel takes programs at all.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Method(Enum):
 class Proof:
     """The relation holds between the answers to every call, as each of ``methods`` found by itself.
 
-    ``assuming`` names the ABIs of which only calls count that exist: those whose arguments' high
-    words are 0, as the kernel shows them. Most proofs need no such thing.
+    ``assuming`` names the ABIs whose calls count only if they exist: the high words of arguments
+    are 0, as the kernel shows them. Most proofs assume nothing.
     """
 
     methods: tuple[Method, ...]
@@ -107,7 +107,7 @@ def prove(
 
     With ``methods`` all of these must find it so that can decide it, and one must; by default the
     first of those available that can decide it counts. A difference is shown only after both sides
-    were run on the call; one at a call that does not exist (`Call.exists`) is none. Raises
+    were run on the call; one at a call that does not exist (`Call.exists`) does not count. Raises
     UndecidedError if no method can decide, OutsideError if one is asked for that is not installed.
     """
     asked = available_methods() if methods is None else tuple(methods)
@@ -156,7 +156,7 @@ def _decided(
 
 def _compare(method: Method, pair: _Pair, zero: frozenset[int]) -> Call | None:
     if method is Method.CLASSES:
-        from seccompgen.verify import classes  # noqa: PLC0415 - beside smt, for the reader
+        from seccompgen.verify import classes  # noqa: PLC0415 - next to smt, for the reader
 
         found = classes.compare(pair.left, pair.right, zero, pair.relation)
         return None if isinstance(found, int) else found
@@ -172,7 +172,7 @@ def _confirmed(method: Method, call: Call, pair: _Pair, zero: frozenset[int]) ->
     answers = pair.left.answer(call), pair.right.answer(call)
     if pair.relation.holds(*answers) or (call.arch in zero and not call.exists):
         raise UndecidedError(
-            f"{method.value} found a difference at {call} that is none when it is tried: this is "
-            "a mistake in seccompgen, please report it"
+            f"{method.value} found a difference at {call}, but both sides answer it alike when "
+            "they are run: this is a mistake in seccompgen, please report it"
         )
     return Difference(call, *answers)

@@ -47,7 +47,7 @@ class ValueSet:
 class BitSets:
     """The sets of one word, in the place of a `partition.Classes`: ``all``, ``true``, ``least``.
 
-    Steps are told to ``count``; a new node counts for ``_STEPS``.
+    Steps are reported to ``count``; a new node counts for ``_STEPS``.
     """
 
     def __init__(self, count: Callable[[int], None]) -> None:

@@ -41,7 +41,7 @@ class Call:
 
     @classmethod
     def of_words(cls, word: Callable[[Word], int]) -> Call:
-        """Return the call of which each word is what ``word`` says."""
+        """Return the call whose words ``word`` gives."""
         fields = [word(Word.low(n)) | word(Word.high(n)) << 32 for n in range(FIELDS)]
         a, b, c, d, e, f = fields[ARGS:]
         return cls(

@@ -53,7 +53,7 @@ class Ask(NamedTuple):
 
 
 class State:
-    """Where a filter stands; what ``value`` consists of is up to its kind.
+    """The position of a filter; what ``value`` consists of depends on its kind.
 
     A follower has one for each value, so that states are compared as objects are: values are
     tuples in tuples, and to hash them at every step took as long as the steps.
@@ -177,7 +177,7 @@ class _CodeFollower(Follower):
             if isinstance(here, Branch):
                 asked = self._asked(here.operation, here.a, here.operand)
                 if not isinstance(asked, bool):
-                    # JSET is asked the other way round: whether all of the bits are 0.
+                    # The question for JSET is the opposite: whether all of the bits are 0.
                     turned = here.operation == machine.JSET
                     ways = (here.false, here.true) if turned else (here.true, here.false)
                     return Ask(asked, *map(self._state, ways))
@@ -203,9 +203,9 @@ class _CodeFollower(Follower):
         raise self._mixed("computes with a part of the call")
 
     def _asked(self, operation: int, a: _Value, operand: _Value) -> Question | bool:
-        """Return what a jump asks, or what it finds where that does not hang on the call.
+        """Return the question a jump asks, or its outcome if no call can change it.
 
-        Of JSET the opposite is asked.
+        For JSET the question is the opposite.
         """
         if isinstance(a, int) and isinstance(operand, int):
             return machine.JUMPS[operation](a, operand)
@@ -219,7 +219,7 @@ class _CodeFollower(Follower):
 
 
 class _InPart(NamedTuple):
-    """Where a part of a stack stands, after the parts before it have answered."""
+    """The state of one part of a stack, and the answers of the parts before it."""
 
     answers: tuple[int, ...]
     state: State

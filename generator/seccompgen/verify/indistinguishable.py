@@ -102,9 +102,9 @@ def indistinguishable_calls(
 ) -> tuple[IndistinguishableCalls, ...]:
     """Return for each call of ``read`` and each argument a pair that ``side`` answers otherwise.
 
-    None at all is a proof that there is none. A pair is shown only after ``side`` was run on both.
-    Raises UndecidedError if it cannot be decided: z3, where it is installed, decides what `classes`
-    cannot.
+    An empty result proves that there is no pair. A pair is shown only after ``side`` was run on
+    both. Raises UndecidedError if it cannot be decided: z3, where it is installed, decides what
+    `classes` cannot.
     """
     try:
         found = by_classes(side, read)
@@ -146,8 +146,8 @@ def _pair(
                 return IndistinguishableCalls(argument, bit, here, other, answer, other_answer)
             here = other
     raise UndecidedError(
-        f"found different answers to what the kernel takes as {here}, which are none when they are "
-        "tried: this is a mistake in seccompgen, please report it"
+        f"found different answers to what the kernel takes as {here}, but the filter answers alike "
+        "when it is run: this is a mistake in seccompgen, please report it"
     )
 
 
@@ -268,7 +268,7 @@ class _MaskingFollower(Follower):
         self._bits = bits
 
     def at(self, state: State | int) -> State | int:
-        """Return where it stands when the filter stands at ``state``."""
+        """Return its state for a state of the filter."""
         return state if isinstance(state, int) else self._state(state)
 
     def _next(self, state: State) -> Step:

@@ -8,7 +8,7 @@ does so for the calls that come there. So a claim is made of a case and a place 
     from here on, both give the same answer to every call.
 
 It holds if the case, followed by itself, and the program from that place on agree where the case
-answers, and come to a case and a place of which the claim holds where it does not. Each claim is
+answers, and come to a case and a place for which the claim holds where it does not. Each claim is
 followed once, and leads to later cases only. Where some claim does not hold nothing is known: the
 program may be right for the calls that really come there.
 """

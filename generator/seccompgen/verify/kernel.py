@@ -177,7 +177,7 @@ def strictest(answers: Sequence[int]) -> int:
 
 
 def rank(answer: int) -> int:
-    """Return where the action of ``answer`` stands in the kernel's order, KILL_PROCESS being 0.
+    """Return the place of an answer's action in the kernel's order, KILL_PROCESS being 0.
 
     That is the order of signed numbers; with the sign bit flipped, it is that of unsigned ones.
     """

@@ -31,7 +31,7 @@ _X32_BIT = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class FieldTest:
-    """True where ``(field & mask)`` stands in ``relation`` to ``value``, all of them unsigned.
+    """True where ``field & mask``, compared with ``value``, is as ``relation`` says; unsigned.
 
     ``relation`` is one of ``== != < <= > >=``.
     """
@@ -226,7 +226,7 @@ def _through_another_abi(
         if "x86_64" not in names:
             yield (FieldTest(NR, "==", 0, _X32_BIT),)
     if abi.name.startswith("mips"):
-        # The handler is found by the number; the audit value tells of the task.
+        # The handler is found by the number; the audit value is the task's.
         for name, table in tables.tables.items():
             same_kernel = name.startswith("mips") and table.abi.byte_order == abi.byte_order
             if same_kernel and name != abi.name:

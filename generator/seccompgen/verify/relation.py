@@ -1,6 +1,6 @@
 """The relation between the answers of two filters that a proof is about: equality, or permission.
 
-Actions stand in the kernel's order, from KILL_PROCESS, the strictest, to ALLOW. An answer permits
+Actions have the kernel's order, from KILL_PROCESS, the strictest, to ALLOW. An answer permits
 if its action is one of those from ALLOW down to ``up_to``. A kernel kills the process for an action
 that it does not know, whatever its number; so such an answer permits nothing.
 """
