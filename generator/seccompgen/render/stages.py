@@ -6,17 +6,16 @@ here, wherever it occurs: F1 and so on are functions of the arguments, P1 plans,
 
 from __future__ import annotations
 
-from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from seccompgen.compile.diagram import CompareOp, Leaf, TestNode
 from seccompgen.compile.ranges import divided
 from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, TreeEnd
 from seccompgen.core.compiler_stage import CompilerStage
-from seccompgen.core.model import U32, U64, All, Comparison, Op
+from seccompgen.core.model import U32, All, Comparison, Op
 from seccompgen.core.program import ARCH_OFFSET, NR_OFFSET, Program, word_offset
-from seccompgen.core.sets import ALL, BITS, NOTHING
 from seccompgen.core.text import some
+from seccompgen.core.value_conditions import alternatives
 from seccompgen.render.disassembly import disassembly
 from seccompgen.render.listing import low_argument, ret_action, same_text, word_name
 
@@ -30,14 +29,12 @@ if TYPE_CHECKING:
     from seccompgen.compile.plans import Alternative, Plan
     from seccompgen.compile.tree import Tree
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Predicate
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.core.word import Word
 
-_MOST_ALTERNATIVES = 16
-"""Sets of more ranges or masks are shown by their number of nodes."""
-_MOST_EXCLUDED = 3
+_MOST_NODES = 1_000
+"""Sets of more nodes are too large to be read."""
 _MOST_CALLS = 8
 _RELATIONS = {
     CompareOp.EQ: Op.EQ,
@@ -125,70 +122,11 @@ class _StageText:
             yield f"  else: {ret_action(function.default, self._abi)}"
 
     def _box(self, box: Box, call: str, abi: Abi) -> str:
-        naming = self._tables.naming
-        known, vague = [], []
-        for argument, part in enumerate(box):
-            if part == ALL:
-                continue
-            tests = self._alternatives(argument, part)
-            if tests is None:
-                name = naming.argument(call, argument, abi)
-                vague.append(f"{name} in a set of {self._sets.size(part)} nodes")
-            else:
-                known.append(tests)
-        both = [All(tests) for tests in islice(product(*known), _MOST_ALTERNATIVES + 1)]
-        if len(both) <= _MOST_ALTERNATIVES:
-            texts = [naming.alternatives(both, call, abi)] if known else []
-        else:
-            texts = [f"({naming.alternatives(tests, call, abi)})" for tests in known]
-        return " and ".join(texts + vague)
-
-    def _alternatives(self, argument: int, part: int) -> list[Predicate] | None:
-        """Return tests of which each value in a set passes one; None if these are many."""
-        low = min(self._sets.nodes[part][0], BITS) >= BITS // 2
-        width, most = (32, U32) if low else (64, U64)
-        limit = _MOST_ALTERNATIVES + 1
-
-        def test(op: Op, value: int, mask: int = most) -> Comparison:
-            under_mask = op is Op.EQ and mask != most
-            return Comparison(argument, Op.MASKED_EQ if under_mask else op, value, mask, width)
-
-        ranges: list[Predicate] = []
-        for first, last in islice(self._ranges(part, BITS - width), limit):
-            if first == last:
-                ranges.append(test(Op.EQ, first))
-            else:
-                above = [test(Op.GE, first)] if first else []
-                ranges.append(All((*above, *([test(Op.LE, last)] if last < most else []))))
-        cubes = [test(Op.EQ, k, mask) for mask, k in islice(self._sets.cubes(part), limit)]
-        rest = self._sets.minus(ALL, part)
-        others = [test(Op.NE, k, mask) for mask, k in islice(self._sets.cubes(rest), limit)]
-        found: list[list[Predicate]] = [ranges, [*cubes]]
-        if len(others) <= _MOST_EXCLUDED:
-            whole = all(other.mask == most for other in others)
-            found.insert(0 if whole else 2, [All(tuple(others))])
-        shortest = min(found, key=len)
-        return shortest if len(shortest) < limit else None
-
-    def _ranges(self, part: int, top: int) -> Iterator[tuple[int, int]]:
-        """Yield the ranges of values of the bits from level ``top`` on that are in a set."""
-        start: int | None = None
-        stack = [(part, top, 0)]
-        while stack:
-            at, level, value = stack.pop()
-            own, zero, one = self._sets.nodes[at] if at > ALL else (BITS, at, at)
-            if own == BITS:
-                if at == ALL and start is None:
-                    start = value
-                elif at == NOTHING and start is not None:
-                    yield start, value - 1
-                    start = None
-                continue
-            halves = (at, at) if own > level else (zero, one)
-            half = 1 << (BITS - 1 - level)
-            stack += ((halves[1], level + 1, value + half), (halves[0], level + 1, value))
-        if start is not None:
-            yield start, (1 << (BITS - top)) - 1
+        nodes = sum(map(self._sets.size, box))
+        if nodes > _MOST_NODES:
+            return f"arguments in sets of {nodes} nodes"
+        conditions = [All(tests) for tests in alternatives(self._sets, box)]
+        return self._tables.naming.alternatives(conditions, call, abi)
 
     # --- plans and words ----------------------------------------------------------------------
 

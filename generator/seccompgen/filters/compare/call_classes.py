@@ -19,9 +19,9 @@ from seccompgen.core.model import U32, All
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, NOTHING
 from seccompgen.core.spelling import number
+from seccompgen.core.value_conditions import Tests, alternatives, intervals, united
 from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR
 from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
-from seccompgen.filters.find.value_conditions import Tests, alternatives, intervals, united
 from seccompgen.verify import Meaning
 from seccompgen.verify.call import ZERO_HIGH_WORDS, Call
 from seccompgen.verify.followers import follower

@@ -25,7 +25,7 @@ from seccompgen.core.filter_summary import (
 )
 from seccompgen.core.model import condition_for
 from seccompgen.core.sets import EVERYTHING, NOTHING, Sets
-from seccompgen.filters.find.value_conditions import conditions_of
+from seccompgen.core.value_conditions import conditions_of
 from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers
 from seccompgen.lint import FilterView, LintedFilter, views_of

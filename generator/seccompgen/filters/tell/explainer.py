@@ -21,12 +21,12 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.program import JMP_JEQ_K, LD_W_ABS
 from seccompgen.core.sets import ALL
 from seccompgen.core.spelling import number
+from seccompgen.core.value_conditions import alternatives, intervals, united
 from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR
 from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
 from seccompgen.filters.find.load import LoadedFilter, load_filter
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.filters.find.module import read_banner
-from seccompgen.filters.find.value_conditions import alternatives, intervals, united
 from seccompgen.filters.tell.decisive_rules import deciding_rule, with_conditions
 from seccompgen.filters.tell.written_call import MOST_ARGUMENTS, call_on, parse_call, require_known
 from seccompgen.formats import names_no_abi

@@ -25,11 +25,11 @@ from seccompgen.core.filter_summary import (
 from seccompgen.core.model import U32, Origin
 from seccompgen.core.sets import Sets
 from seccompgen.core.spelling import stretches
+from seccompgen.core.value_conditions import conditions_of
 from seccompgen.core.word import ARCH
 from seccompgen.filters.find.execution import executed_for
 from seccompgen.filters.find.lift import lift
 from seccompgen.filters.find.number_spans import common, numbers_of, without
-from seccompgen.filters.find.value_conditions import conditions_of
 from seccompgen.filters.tell.shown_kinds import kind_of_call
 from seccompgen.lint import FilterView, LintedFilter, views_of
 from seccompgen.render.listing import ret_action
