@@ -1,12 +1,24 @@
-"""A rule of lint, as one file declares it: what it looks at, and what its findings weigh."""
+"""A rule of lint, as one file declares it, and all that most of these files import."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.core.problems import RuleCode
-from seccompgen.lint.finding import Finding, Severity
+from seccompgen.lint.bypass import Bypass
+from seccompgen.lint.call_patterns import (
+    NOT_ZERO,
+    OWNER_CALLS,
+    CallPattern,
+    PatternCondition,
+    equal,
+    has,
+    same,
+)
+from seccompgen.lint.finding import Finding, Severity, Witness
+from seccompgen.lint.view import FilterView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -14,11 +26,26 @@ if TYPE_CHECKING:
     from seccompgen.core.errors import Position
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
-    from seccompgen.lint.bypass import Bypass
-    from seccompgen.lint.finding import Witness
     from seccompgen.lint.silence import IgnoreComment
     from seccompgen.lint.upgrade import Upgrade
-    from seccompgen.lint.view import FilterView
+
+__all__ = [
+    "NOT_ZERO",
+    "OWNER_CALLS",
+    "Bypass",
+    "CallPattern",
+    "FilterView",
+    "Finding",
+    "Findings",
+    "LintRule",
+    "PatternCondition",
+    "Severity",
+    "Witness",
+    "equal",
+    "has",
+    "same",
+]
+Findings: TypeAlias = Iterator[Finding]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ Drop the comparison, or compare with what is meant.
 ```
 """
 
-from seccompgen.lint.finding import Severity
 from seccompgen.lint.jumps import decided_jumps
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import LintRule, Severity
 
 RULE: LintRule = LintRule(
     "always-true",

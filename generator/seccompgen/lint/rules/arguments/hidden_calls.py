@@ -8,8 +8,7 @@ If these should be refused, move the group up; if not, say so in a comment.
 ```
 """
 
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import LintRule, Severity
 
 RULE = LintRule(
     "hidden-calls", Severity.WARNING, note_fix="move the group above the rules that allow them"

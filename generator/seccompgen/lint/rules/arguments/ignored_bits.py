@@ -13,8 +13,6 @@ allowlist refuses one of the two forms of a negative number. Write `width: 32`, 
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.core.model import U64
 from seccompgen.core.sets import BITS, NOTHING, Box, Sets
 from seccompgen.lint.compared import (
@@ -23,19 +21,17 @@ from seccompgen.lint.compared import (
     others_in_both,
     with_argument,
 )
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     for one in compared_arguments(view):
         bits = one.parameter.bits if one.parameter and not one.is_address else None
         if bits is not None and bits < view.abi.argument_bits:
             yield from _of_argument(one, bits)
 
 
-def _of_argument(one: ComparedArgument, bits: int) -> Iterator[Finding]:
+def _of_argument(one: ComparedArgument, bits: int) -> Findings:
     """Yield two calls that are the same to the kernel, of which one alone is permitted.
 
     It is a hole if programs make the refused one. In an allowlist a negative number is no hole: it

@@ -11,9 +11,8 @@ In a program without a policy this is reported at the instruction. Add the value
 ```
 """
 
-from seccompgen.lint.finding import Severity
 from seccompgen.lint.jumps import decided_jumps
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import LintRule, Severity
 
 RULE: LintRule = LintRule(
     "mask-never-matches",

@@ -14,15 +14,11 @@ hold anything. Answer the call without this condition, and `mmap2`, which librar
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.lint.compared import compared_arguments
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     for one in compared_arguments(view):
         pair = one.opposed() if one.parameter is None else None
         if pair is None:

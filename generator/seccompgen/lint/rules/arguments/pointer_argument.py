@@ -13,20 +13,16 @@ and users.
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.core.model import U32, U64
 from seccompgen.core.sets import ALL
 from seccompgen.lint.compared import compared_arguments
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 _SOME_ADDRESS = 0x0000_7F5A_1C3E_9A40
 """An address that no filter names; its low word is one on 32-bit ABIs."""
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     sets = view.sets
     null = sets.masked(U32 if view.abi.argument_bits == 32 else U64, 0)
     for one in compared_arguments(view):

@@ -6,7 +6,6 @@
 ```
 """
 
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import LintRule, Severity
 
 RULE = LintRule("repeated-rule", Severity.NOTE, note_fix="drop it")

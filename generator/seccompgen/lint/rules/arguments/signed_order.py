@@ -13,14 +13,11 @@ the kernel does.
 ```
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from seccompgen.core.model import U32, U64
 from seccompgen.core.sets import ALL, NOTHING, Box
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Finding, Findings, LintRule, Severity
 
 
 class _Negative(NamedTuple):
@@ -41,7 +38,7 @@ _DIRECTORIES = {"dfd", "olddfd", "newdfd", "from_dfd", "to_dfd"}
 _MOST = 0x7FFFFFFF
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     for name, answer in view.conditional():
         prototype = view.prototype(name)
         for n, one in enumerate(prototype.parameters if prototype else ()):

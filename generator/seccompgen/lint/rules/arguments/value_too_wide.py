@@ -11,7 +11,6 @@ The comparison is never true, or always. Most often numbers were joined or shift
 ```
 """
 
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import LintRule, Severity
 
 RULE = LintRule("value-too-wide", Severity.WARNING, note_fix="compare with a value that fits")

@@ -34,9 +34,7 @@ from seccompgen.core.naming import Naming
 from seccompgen.core.sets import ALL, NOTHING, Box
 from seccompgen.core.spelling import Spelling
 from seccompgen.lint.answers import BoxedAnswer, asks
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Finding, Findings, LintRule, Severity
 from seccompgen.verify import Meaning
 from seccompgen.verify.call import Call
 
@@ -215,7 +213,7 @@ class _FlagsWord:
         return found
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     naming = Naming(view.facts)
     for name, answer in view.conditional():
         prototype = view.prototype(name)
@@ -254,7 +252,7 @@ def _creates(view: FilterView, prototype: Prototype) -> Mapping[int, int]:
     return {i: view.sets.masked(flag, flag) for i in indices}
 
 
-def _of_word(word: _FlagsWord, answer: BoxedAnswer) -> Iterator[Finding]:
+def _of_word(word: _FlagsWord, answer: BoxedAnswer) -> Findings:
     sets = word.view.sets
     permitted = word.groups(answer.permitted)
     # Nothing should get past a supervisor either.
@@ -267,7 +265,7 @@ def _of_word(word: _FlagsWord, answer: BoxedAnswer) -> Iterator[Finding]:
                 yield from _by_a_stronger(word, both, refused, passing)
 
 
-def _with_a_flag(word: _FlagsWord, others: Box, refused: int, permitted: int) -> Iterator[Finding]:
+def _with_a_flag(word: _FlagsWord, others: Box, refused: int, permitted: int) -> Findings:
     """Yield the ``refused`` values that are ``permitted`` with another flag.
 
     ``others`` are the sets of the other arguments.
@@ -289,9 +287,7 @@ def _with_a_flag(word: _FlagsWord, others: Box, refused: int, permitted: int) ->
             yield _finding(word, others, value, value | flag)
 
 
-def _by_a_stronger(
-    word: _FlagsWord, others: Box, refused: int, permitted: int
-) -> Iterator[Finding]:
+def _by_a_stronger(word: _FlagsWord, others: Box, refused: int, permitted: int) -> Findings:
     """Yield refused values of a part of the word, if a permitted one does the same."""
     for one in _STRONGER.get(word.values.family, ()):
         mask, strong, third = map(word.number, (one.mask, one.passing, one.other))

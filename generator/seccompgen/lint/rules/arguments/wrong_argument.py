@@ -16,15 +16,11 @@ argument, so that it is found on every ABI.
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.lint.compared import compared_arguments
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     for one in compared_arguments(view):
         index, pair = one.moved_to, one.opposed()
         if index is not None and pair is not None:

@@ -12,10 +12,7 @@
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import OWNER_CALLS, CallPattern, equal, has
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import OWNER_CALLS, Bypass, CallPattern, LintRule, Severity, equal, has
 
 RULE = LintRule(
     "async-signals",

@@ -16,10 +16,15 @@ SHM_EXEC. After `personality(READ_IMPLIES_EXEC)` all readable memory is executab
 from collections.abc import Mapping
 
 from seccompgen.core.model import U32
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import CallPattern, PatternCondition, has, same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import (
+    Bypass,
+    CallPattern,
+    LintRule,
+    PatternCondition,
+    Severity,
+    has,
+    same,
+)
 
 _SAME = "it makes the same memory executable"
 _PROT = {"prot": 2}

@@ -10,10 +10,7 @@ sandboxes that forbid setuid files, and so did `open`, which makes files of such
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import CallPattern, has, same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, CallPattern, LintRule, Severity, has, same
 
 _CHMOD = (*same("chmod fchmod", mode=1), *same("fchmodat fchmodat2", mode=2))
 _NEW_FILE = (

@@ -19,11 +19,16 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.sets import Box
-from seccompgen.lint.call_patterns import CallPattern
-from seccompgen.lint.finding import Finding, Severity, Witness
 from seccompgen.lint.registry import rule
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import (
+    CallPattern,
+    FilterView,
+    Finding,
+    Findings,
+    LintRule,
+    Severity,
+    Witness,
+)
 
 _FIRST = (
     "execve execveat open openat socket connect ptrace clone fork unshare mount io_uring_setup bpf "
@@ -44,7 +49,7 @@ def _check(
         yield other, _refused_less(native, other, Severity.NOTE)
 
 
-def _foreign(native: FilterView, others: Iterable[FilterView]) -> Iterator[Finding]:
+def _foreign(native: FilterView, others: Iterable[FilterView]) -> Findings:
     """Yield the ABIs through which calls are permitted that ``native`` refuses."""
     names = dict.fromkeys((*_FIRST.split(), *native.table.numbers))
     for view in others:
@@ -83,7 +88,7 @@ def _opened(name: str, native: FilterView, view: FilterView) -> Finding | None:
     )
 
 
-def _refused_less(view: FilterView, other: FilterView, severity: Severity) -> Iterator[Finding]:
+def _refused_less(view: FilterView, other: FilterView, severity: Severity) -> Findings:
     """Yield a finding on calls that are refused on purpose through the ABI of ``other`` alone.
 
     Through that of ``view`` the filter permits them, or another call in their place.

@@ -9,10 +9,7 @@ group as `setgid`. Conditions are translated: argument 0 of `setuid` is argument
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, LintRule, Severity, same
 
 RULE = LintRule(
     "identity-twin",

@@ -11,10 +11,7 @@ A ring also gets past a supervisor that decides such calls. Programs take their 
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, LintRule, Severity, same
 
 _REASON = "a ring does the same unseen by the filter"
 _RING = same(

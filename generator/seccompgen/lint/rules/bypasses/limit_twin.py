@@ -13,10 +13,7 @@ schedules as `sched_setscheduler` and `setpriority` do, with its values in memor
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import NOT_ZERO, CallPattern, same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import NOT_ZERO, Bypass, CallPattern, LintRule, Severity, same
 
 RULE = LintRule(
     "limit-twin",

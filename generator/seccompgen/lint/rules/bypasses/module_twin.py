@@ -9,8 +9,7 @@
 ```
 """
 
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import LintRule, Severity
 
 RULE = LintRule(
     "module-twin",

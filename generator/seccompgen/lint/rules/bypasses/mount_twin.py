@@ -11,10 +11,7 @@ such as masks of /proc. `chroot` changes the root directory, though less thoroug
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, LintRule, Severity, same
 
 RULE = LintRule(
     "mount-twin",

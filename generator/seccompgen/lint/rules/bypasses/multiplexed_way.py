@@ -17,10 +17,7 @@ conditions `multiplexed` says what happens there. Programs of other tools often 
 """
 
 from seccompgen.core.multiplexed import MULTIPLEXED
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import CallPattern, equal
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, CallPattern, LintRule, Severity, equal
 
 _NUMBERS = {
     "socketcall": range(1, len(MULTIPLEXED["socketcall"].split()) + 1),

@@ -14,10 +14,7 @@ kernel.
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import CallPattern, equal, has
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, CallPattern, LintRule, Severity, equal, has
 
 _FLAGS = tuple(f"CLONE_NEW{name}" for name in "USER NS NET PID IPC UTS CGROUP".split())  # noqa: SIM905
 

@@ -13,10 +13,7 @@ makes new files, and so does O_TMPFILE with `linkat`.
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import CallPattern, equal, has, same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, CallPattern, LintRule, Severity, equal, has, same
 
 _CWD = {"dfd": ("AT_FDCWD",)}
 _OPEN = (

@@ -14,10 +14,7 @@ answer `clone3` with ENOSYS.
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import CallPattern
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, CallPattern, LintRule, Severity
 
 RULE = LintRule(
     "process-twin",

@@ -13,12 +13,8 @@ first read as long as it likes, and changes the memory meanwhile.
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.lint.answers import asks
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 _INTERPOSED = (
     "open openat execve execveat connect bind mount unlink unlinkat rename renameat renameat2 "
@@ -28,7 +24,7 @@ _INTERPOSED = (
 """Calls with a name or an address in memory by which supervisors decide."""
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     """Yield userfaultfd, with which a thread handles faults itself (seccomp_unotify(2))."""
     answer = view.answer("userfaultfd")
     if answer is None or not answer.permitted:

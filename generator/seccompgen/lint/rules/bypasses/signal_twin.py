@@ -16,10 +16,7 @@ errno. It is a warning if all calls are refused, but not F_SETOWN.
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import OWNER_CALLS, same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import OWNER_CALLS, Bypass, LintRule, Severity, same
 
 _SIGNALS = same("kill tkill tgkill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo")
 _OWNED = "it has the kernel signal the same processes"

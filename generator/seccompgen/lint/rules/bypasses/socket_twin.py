@@ -11,10 +11,7 @@ AF_INET, AF_SMC connects by TCP, and AF_INET with SOCK_PACKET is AF_PACKET.
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import NOT_ZERO, CallPattern, equal, has, same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import NOT_ZERO, Bypass, CallPattern, LintRule, Severity, equal, has, same
 
 
 def _family(name: str) -> CallPattern:

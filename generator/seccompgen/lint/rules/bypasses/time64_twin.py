@@ -12,10 +12,7 @@ same.
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, LintRule, Severity, same
 
 _FORMS = {
     "_time64": "futex clock_nanosleep ppoll pselect6 recvmmsg semtimedop utimensat mq_timedsend "

@@ -6,10 +6,7 @@
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, LintRule, Severity, same
 
 RULE = LintRule(
     "tracing-twin",

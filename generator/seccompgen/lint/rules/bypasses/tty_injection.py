@@ -9,10 +9,7 @@ TIOCLINUX pastes, which does the same (flatpak's CVE-2023-28100).
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import CallPattern, equal
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Bypass, CallPattern, LintRule, Severity, equal
 
 RULE = LintRule(
     "tty-injection",

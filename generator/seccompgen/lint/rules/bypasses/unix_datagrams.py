@@ -15,10 +15,7 @@ and for SOCK_SEQPACKET if needed.
 ```
 """
 
-from seccompgen.lint.bypass import Bypass
-from seccompgen.lint.call_patterns import NOT_ZERO, CallPattern, equal, same
-from seccompgen.lint.finding import Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import NOT_ZERO, Bypass, CallPattern, LintRule, Severity, equal, same
 
 _SOCKET = CallPattern("socket", where={0: equal("AF_UNIX")})
 

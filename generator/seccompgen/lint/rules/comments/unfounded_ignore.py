@@ -9,14 +9,11 @@ The next reader of the policy wants to know why. Write `# lint: ignore[code]: re
 ```
 """
 
-from collections.abc import Iterator
-
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Findings, LintRule, Severity
 from seccompgen.lint.silence import IgnoreComment
 
 
-def _check(comment: IgnoreComment) -> Iterator[Finding]:
+def _check(comment: IgnoreComment) -> Findings:
     if not comment.is_founded:
         yield RULE.finding(
             "this comment silences nothing: it needs a code and a reason",

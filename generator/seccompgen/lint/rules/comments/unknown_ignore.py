@@ -7,16 +7,13 @@
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.core.errors import did_you_mean
-from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.registry import codes
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Findings, LintRule, Severity
 from seccompgen.lint.silence import IgnoreComment
 
 
-def _check(comment: IgnoreComment) -> Iterator[Finding]:
+def _check(comment: IgnoreComment) -> Findings:
     for code in comment.codes:
         if code not in codes():
             yield RULE.finding(

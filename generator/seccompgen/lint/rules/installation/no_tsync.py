@@ -15,14 +15,11 @@ thread. No policy shows whether other threads run, so this is a note, on our pol
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.core.model import ResolvedPolicy
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import Findings, LintRule, Severity
 
 
-def _check(policy: ResolvedPolicy) -> Iterator[Finding]:
+def _check(policy: ResolvedPolicy) -> Findings:
     if policy.without_flags:
         yield RULE.finding(
             "the policy sets no flags: install() confines only the thread that calls it, and "

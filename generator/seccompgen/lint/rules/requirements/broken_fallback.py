@@ -18,15 +18,11 @@ but not examined.
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.lint.fallback import is_denied, permit_clones, refused_clones, refused_stat
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     if is_denied(view, "clone3") and (refused := refused_clones(view)):
         yield RULE.finding(
             f"clone3 is answered with ENOSYS, so {' and '.join(refused)} must call clone, but "

@@ -10,13 +10,9 @@ child", 0 from `mmap` is an address, and 0 from `open` is the descriptor of stan
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.core.text import some
 from seccompgen.lint.answers import errno_of
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 _EFFECTS = {
     "takes its only process for the child": "clone fork vfork clone3",
@@ -30,7 +26,7 @@ _EFFECTS = {
 """Calls by the effect on a program whose call returns 0."""
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     for text, names in _EFFECTS.items():
         boxes = {
             call: box

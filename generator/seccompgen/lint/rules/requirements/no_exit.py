@@ -12,15 +12,11 @@ one thread.
 ```
 """
 
-from collections.abc import Iterator
-
-from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.requirement import is_possible, lacking
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     if not is_possible(view, "exit_group"):
         severity = Severity.NOTE if is_possible(view, "exit") else Severity.WARNING
         text = "exit_group is refused: a program can end only by a kill, or thread by thread"

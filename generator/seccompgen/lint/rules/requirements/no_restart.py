@@ -12,12 +12,8 @@ calling `restart_syscall`, under the filter.
 ```
 """
 
-from collections.abc import Iterator
-
-from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.requirement import is_possible, lacking
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 _SLEEPS = (
     "nanosleep clock_nanosleep clock_nanosleep_time64 poll ppoll ppoll_time64 futex futex_time64"
@@ -25,7 +21,7 @@ _SLEEPS = (
 """Calls that the kernel resumes by ``restart_syscall``."""
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     sleep = next((name for name in _SLEEPS.split() if is_possible(view, name)), None)
     if sleep and not is_possible(view, "restart_syscall"):
         text = (

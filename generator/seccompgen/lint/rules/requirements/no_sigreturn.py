@@ -11,15 +11,11 @@ The C library makes it, no program does itself. It is a note if no handler can b
 ```
 """
 
-from collections.abc import Iterator
-
-from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.requirement import is_possible, lacking
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     returns = [name for name in ("rt_sigreturn", "sigreturn") if view.has(name)]
     if returns and not any(is_possible(view, name) for name in returns):
         text = f"{returns[0]} is refused: a program crashes when its first signal handler returns"

@@ -9,12 +9,8 @@
 ```
 """
 
-from collections.abc import Iterator
-
-from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.requirement import is_possible, lacking
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 _WAITS = (
     "read readv recvfrom recvmsg recv accept accept4 poll ppoll ppoll_time64 select _newselect "
@@ -25,7 +21,7 @@ _WAITS = (
 )
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     waits = [name for name in _WAITS.split() if view.has(name)]
     if not any(is_possible(view, name) for name in waits):
         name = "ppoll" if view.has("ppoll") else waits[0]

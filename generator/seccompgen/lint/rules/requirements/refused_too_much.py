@@ -17,7 +17,7 @@ or the aim plausible. Recordings of short runs have many:
 ```
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from seccompgen.core.errnos import errno_name
@@ -27,9 +27,7 @@ from seccompgen.core.text import some
 from seccompgen.kernel.powers import Effect, powers
 from seccompgen.lint.answers import errno_of
 from seccompgen.lint.fallback import has_forks, has_threads
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 _OWN_RULES = frozenset({"exit_group", "rt_sigreturn", "sigreturn"})
 """Calls that `no-exit` and `no-sigreturn` are about."""
@@ -169,7 +167,7 @@ _WEIGHTS = {
 """The weight of a filter that names the call, unless its case says another."""
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     found: dict[tuple[str, Severity], list[tuple[str, Box, int]]] = {}
     for call, (effect, text) in powers().refused.items():
         case = _CASES.get(call, _RefusalCase())

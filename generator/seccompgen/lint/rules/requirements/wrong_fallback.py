@@ -14,16 +14,12 @@ needs the call has noticed.
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.lint.fallback import FALLBACKS, enosys_fix
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
-from seccompgen.lint.view import FilterView
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 
 
-def _check(view: FilterView) -> Iterator[Finding]:
+def _check(view: FilterView) -> Findings:
     for one in FALLBACKS:
         answer = view.answer(one.call)
         if answer is None or answer.permitted or (one.narrow and view.abi.bits == 64):

@@ -19,9 +19,8 @@ guard pages of stacks. Permit that constant, too.
 ```
 """
 
-from seccompgen.lint.finding import Severity
 from seccompgen.lint.library_calls import newer_needs
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import LintRule, Severity
 
 RULE: LintRule = LintRule(
     "newer-argument",

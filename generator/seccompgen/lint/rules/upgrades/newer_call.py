@@ -16,17 +16,13 @@ make the older one.
 ```
 """
 
-from collections.abc import Iterator
-
 from seccompgen.core.tables import Tables
-from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.library_calls import loader_needs, newer_needs
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 from seccompgen.lint.upgrade import Upgrade
-from seccompgen.lint.view import FilterView
 
 
-def _check(view: FilterView, upgrade: Upgrade, _: Tables) -> Iterator[Finding]:
+def _check(view: FilterView, upgrade: Upgrade, _: Tables) -> Findings:
     yield from newer_needs(RULE, view, upgrade, of_constants=False)
     yield from loader_needs(RULE, view, upgrade)
 

@@ -23,10 +23,8 @@ from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.releases import Release
 from seccompgen.core.sets import EVERYTHING
 from seccompgen.core.tables import Tables
-from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.rule import LintRule
+from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
 from seccompgen.lint.upgrade import Upgrade
-from seccompgen.lint.view import FilterView
 
 _DEADLY = {
     ActionKind.KILL_PROCESS: "kills",
@@ -35,7 +33,7 @@ _DEADLY = {
 }
 
 
-def _check(view: FilterView, upgrade: Upgrade, tables: Tables) -> Iterator[Finding]:
+def _check(view: FilterView, upgrade: Upgrade, tables: Tables) -> Findings:
     if upgrade.kernels is None:
         return
     deadly = _DEADLY.get(ActionKind(view.default & ~RET_DATA_MAX))
