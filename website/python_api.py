@@ -23,7 +23,7 @@ _KINDS = {
     "Programs": "compile CompiledProgram Program Instruction Assembler assemble disassemble dump "
     "Objective Optimize Profile",
     "Proofs and comparisons": "verify equiv subset Verdict Proof Method Difference CallClass",
-    "Findings": "lint Finding Severity Witness",
+    "Findings": "lint Finding Severity Witness RuleCode",
     "Tables": "Abi ABIS find_abi Table Tables shipped_tables load_tables",
     "Running": "supported set_no_new_privs SeccompError",
     "Errors": "SeccompgenError InputError OutsideError AnswerNo UndecidedError Diagnostic Position "
