@@ -32,12 +32,8 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 _ABIS = {
-    "arm": "arm",
-    "arm64": "aarch64",
-    "riscv64": "riscv64",
-    "x86": "i386",
-    "x86_64": "x86_64",
-}
+    "arm": "arm", "arm64": "aarch64", "riscv64": "riscv64", "x86": "i386", "x86_64": "x86_64",
+}  # fmt: skip
 """Android's names of its architectures, and ours."""
 _GONE = frozenset({"mips", "mips64"})
 """Architectures of older files, for which Android has no filters any more."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from seccompgen.core.errors import Diagnostic, did_you_mean
 from seccompgen.core.model import U32, U64
 from seccompgen.core.problems import Problem
+from seccompgen.formats.kafel.text import KafelCursor
 
 if TYPE_CHECKING:
     from seccompgen.core.errors import Position
@@ -135,14 +136,13 @@ class KafelSyntaxError(Exception):
     """Ends a part of a policy that is not understood, after its diagnostic was noted."""
 
 
-class ConditionReader:
+class ConditionReader(KafelCursor):
     """Reads the condition that ``words`` are; ``arguments`` are those of the call by name."""
 
     def __init__(
         self, words: tuple[KafelWord, ...], arguments: dict[str, Side], errors: list[Diagnostic]
     ) -> None:
-        self._words = words
-        self._next = 0
+        super().__init__(words)
         self._arguments = arguments
         self._errors = errors
         self._depth = 0
@@ -153,17 +153,6 @@ class ConditionReader:
         if self._word.kind != "end":
             raise self._fail(f"unexpected {self._word.text!r}")
         return found
-
-    @property
-    def _word(self) -> KafelWord:
-        return self._words[self._next]
-
-    def _take(self, *texts: str) -> KafelWord | None:
-        word = self._word
-        if word.kind == "sign" and word.text in texts:
-            self._next += 1
-            return word
-        return None
 
     def _fail(self, text: str, at: Position | None = None) -> KafelSyntaxError:
         kind = Problem.WRONG_EXPRESSION

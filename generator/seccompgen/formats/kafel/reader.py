@@ -36,7 +36,7 @@ from seccompgen.formats.kafel.conditions import (
 )
 from seccompgen.formats.kafel.exact import ExactRules, is_other_abis
 from seccompgen.formats.kafel.nsjail import policy_of_config
-from seccompgen.formats.kafel.text import KafelLexer, KafelSource, KafelWord
+from seccompgen.formats.kafel.text import KafelCursor, KafelLexer, KafelSource, KafelWord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -165,12 +165,11 @@ def _source(text: str, file: str, draft: Draft) -> KafelSource:
         raise InputError(Diagnostic(what, config.at, Problem.UNREADABLE_FILE)) from None
 
 
-class _KafelParser:
+class _KafelParser(KafelCursor):
     """Reads a program; ``errors`` are what is wrong with it."""
 
     def __init__(self, words: list[KafelWord], errors: list[Diagnostic]) -> None:
-        self._words = words
-        self._next = 0
+        super().__init__(words)
         self.errors = errors
         self.policies: dict[str, tuple[Position, _Statements]] = {}
         self.main: _Statements = []
@@ -178,18 +177,6 @@ class _KafelParser:
         self.constants: dict[str, int] = {}
 
     # --- words -------------------------------------------------------------------------------
-
-    @property
-    def _word(self) -> KafelWord:
-        return self._words[self._next]
-
-    def _take(self, *texts: str) -> KafelWord | None:
-        """Return the next word if it is one of ``texts``, and go on."""
-        word = self._word
-        if word.kind in {"name", "sign"} and word.text in texts:
-            self._next += 1
-            return word
-        return None
 
     def _need(self, *texts: str) -> KafelWord:
         word = self._take(*texts)

@@ -152,3 +152,23 @@ class KafelLexer:
                 self.errors += error.diagnostics
                 continue
             self._read(KafelSource(str(path), text), depth + 1)
+
+
+class KafelCursor:
+    """The next of some words, the last of which is of kind ``end``."""
+
+    def __init__(self, words: Sequence[KafelWord]) -> None:
+        self._words = words
+        self._next = 0
+
+    @property
+    def _word(self) -> KafelWord:
+        return self._words[self._next]
+
+    def _take(self, *texts: str) -> KafelWord | None:
+        """Return the next word if it is one of ``texts``, and go on."""
+        word = self._word
+        if word.kind in {"name", "sign"} and word.text in texts:
+            self._next += 1
+            return word
+        return None

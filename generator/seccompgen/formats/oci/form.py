@@ -34,30 +34,13 @@ ARCHITECTURES = {
     alias: abi for abi in ABIS.values() for alias in abi.aliases if alias.startswith("SCMP_ARCH_")
 }
 GO_ARCHITECTURES = {
-    "x86": "i386",
-    "386": "i386",
-    "amd64": "x86_64",
-    "x32": "x32",
-    "arm": "arm",
-    "arm64": "aarch64",
-    "ppc": "ppc",
-    "ppc64": "ppc64",
-    "ppc64le": "ppc64le",
-    "riscv64": "riscv64",
-    "s390": "s390",
-    "s390x": "s390x",
-    "loong64": "loongarch64",
-    "mips": "mips",
-    "mipsle": "mipsel",
-    "mips64": "mips64",
-    "mips64le": "mips64el",
-    "mips64p32": "mips64n32",
-    "mips64p32le": "mips64n32el",
-    "mips64n32": "mips64n32",
-    "mipsel": "mipsel",
-    "mipsel64": "mips64el",
-    "mipsel64n32": "mips64n32el",
-}
+    "x86": "i386", "386": "i386", "amd64": "x86_64", "x32": "x32", "arm": "arm", "arm64": "aarch64",
+    "ppc": "ppc", "ppc64": "ppc64", "ppc64le": "ppc64le", "riscv64": "riscv64", "s390": "s390",
+    "s390x": "s390x", "loong64": "loongarch64", "mips": "mips", "mipsle": "mipsel",
+    "mips64": "mips64", "mips64le": "mips64el", "mips64p32": "mips64n32",
+    "mips64p32le": "mips64n32el", "mips64n32": "mips64n32", "mipsel": "mipsel",
+    "mipsel64": "mips64el", "mipsel64n32": "mips64n32el",
+}  # fmt: skip
 """Names for machines in ``includes`` and ``excludes``, which are moby's and Go's."""
 _ACTIONS = {
     "SCMP_ACT_KILL": ActionKind.KILL_THREAD,
@@ -167,53 +150,36 @@ class _ProfileForm:
         self._bundle = base[:1] == ("linux",)
         top = self._fields(data, base, _TOP)
         if "baseProfileName" in top:
-            self._problem(
-                "another profile is its base, whose rules are not here: put them in",
-                top["baseProfileName"],
-            )
+            text = "another profile is its base, whose rules are not here: put them in"
+            self._problem(text, top["baseProfileName"])
         if top.get("disabled") and self._value(top["disabled"]) is True:
-            self._problem(
-                "the profile is disabled, so that no filter would be installed", top["disabled"]
-            )
-        if "architectures" in top and "archMap" in top and self._list(top["architectures"]):
-            self._problem(
-                "both 'architectures' and 'archMap', which Docker refuses: leave one out",
-                top["architectures"],
-            )
+            text = "the profile is disabled, so that no filter would be installed"
+            self._problem(text, top["disabled"])
+        architectures = self._items(top, "architectures")
+        if architectures and "archMap" in top:
+            text = "both 'architectures' and 'archMap', which Docker refuses: leave one out"
+            self._problem(text, top["architectures"])
         default = self._action(top, "defaultAction", "defaultErrnoRet", base)
         flags: FilterFlag | None = None
         if "flags" in top and self._value(top["flags"]) is not None:
             flags = FilterFlag(0)
-            for path in self._list(top["flags"]):
+            for path in self._items(top, "flags"):
                 flag: FilterFlag | None = self._one(path, _FLAGS, "flag")
                 flags |= flag or FilterFlag(0)
-        architectures = None
-        if "architectures" in top and self._value(top["architectures"]) is not None:
-            paths = self._list(top["architectures"])
-            architectures = tuple((abi, self._at(p)) for p in paths if (abi := self._abi(p)))
-        machines = tuple(self._machines(top["archMap"])) if "archMap" in top else ()
-        entries = []
-        for path in self._list(top["syscalls"]) if "syscalls" in top else ():
-            entry = self._entry(path)
-            if entry:
-                entries.append(entry)
-        listener = next(
-            (
-                top[key]
-                for key in ("listenerPath", "listenerMetadata")
-                if top.get(key) and self._value(top[key])
-            ),
-            None,
-        )
+        named = tuple((abi, self._at(p)) for p in architectures if (abi := self._abi(p)))
+        machines = tuple(self._machines(self._items(top, "archMap")))
+        entries = tuple(e for path in self._items(top, "syscalls") if (e := self._entry(path)))
+        listening = [top[key] for key in ("listenerPath", "listenerMetadata") if key in top]
+        listener = next(filter(self._value, listening), None)
         if default is None:
             return None
         return ContainerProfile(
             default,
-            tuple(entries),
+            entries,
             self._at(base),
             self._at(top["defaultAction"]),
             self._at(top["flags"]) if "flags" in top else self._at(base),
-            architectures or None,
+            named or None,
             machines,
             flags,
             self._at(listener) if listener else None,
@@ -240,19 +206,15 @@ class _ProfileForm:
     def _entry(self, path: Path) -> ProfileEntry | None:
         known = len(self.problems)
         if not isinstance(self._value(path), dict):
-            self._problem(
-                f"a rule is a mapping with names and action, not {self._shown(path)}", path
-            )
+            text = f"a rule is a mapping with names and action, not {self._shown(path)}"
+            self._problem(text, path)
             return None
         fields = self._fields(self._value(path), path, _RULE)
-        names = []
-        if "name" in fields and self._value(fields["name"]):
-            names = [fields["name"]]
-        if "names" in fields and (listed := self._list(fields["names"])):
+        names = [fields["name"]] if "name" in fields and self._value(fields["name"]) else []
+        if listed := self._items(fields, "names"):
             if names:
-                self._problem(
-                    "both 'name' and 'names', which Docker refuses: leave one out", names[0]
-                )
+                text = "both 'name' and 'names', which Docker refuses: leave one out"
+                self._problem(text, names[0])
             names = listed
         if not names:
             self._problem("the rule names no system call: fill names", path)
@@ -260,20 +222,14 @@ class _ProfileForm:
             (name, self._at(p)) for p in names if (name := self._text(p, "the name of a call"))
         ]
         action = self._action(fields, "action", "errnoRet", path)
-        matches = []
-        for at in self._list(fields["args"]) if "args" in fields else ():
-            match = self._match(at)
-            if match:
-                matches.append(match)
+        matches = tuple(m for at in self._items(fields, "args") if (m := self._match(at)))
         includes, excludes = (
             self._where(fields[key]) if key in fields else Where()
             for key in ("includes", "excludes")
         )
         if action is None or len(self.problems) > known:
             return None
-        return ProfileEntry(
-            tuple(named), action, tuple(matches), self._at(path), includes, excludes
-        )
+        return ProfileEntry(tuple(named), action, matches, self._at(path), includes, excludes)
 
     def _match(self, path: Path) -> EntryMatch | None:
         if not isinstance(self._value(path), dict):
@@ -306,13 +262,9 @@ class _ProfileForm:
             )
             return Where()
         fields = self._fields(self._value(path), path, _FILTER)
-        caps = (
-            [self._text(p, "a capability") for p in self._list(fields["caps"])]
-            if "caps" in fields
-            else []
-        )
+        caps = [self._text(p, "a capability") for p in self._items(fields, "caps")]
         arches = []
-        for at in self._list(fields["arches"]) if "arches" in fields else ():
+        for at in self._items(fields, "arches"):
             name = self._text(at, "an architecture")
             if name and name not in GO_ARCHITECTURES:
                 self._note(
@@ -332,8 +284,8 @@ class _ProfileForm:
                 )
         return Where(tuple(caps), tuple(arches), kernel)
 
-    def _machines(self, path: Path) -> Iterator[tuple[Abi, tuple[Abi, ...], Position]]:
-        for at in self._list(path):
+    def _machines(self, paths: list[Path]) -> Iterator[tuple[Abi, tuple[Abi, ...], Position]]:
+        for at in paths:
             if not isinstance(self._value(at), dict):
                 self._problem(f"a mapping with architecture is needed, not {self._shown(at)}", at)
                 continue
@@ -342,7 +294,7 @@ class _ProfileForm:
                 self._problem("'architecture' is missing", at)
                 continue
             main = self._abi(fields["architecture"])
-            subs = self._list(fields["subArchitectures"]) if "subArchitectures" in fields else ()
+            subs = self._items(fields, "subArchitectures")
             others = [abi for sub in subs if (abi := self._abi(sub))]
             if main:
                 yield main, tuple(others), self._at(fields["architecture"])
@@ -449,9 +401,11 @@ class _ProfileForm:
         self._problem(f"{what} must be text, not {self._shown(path)}", path)
         return ""
 
-    def _list(self, path: Path) -> list[Path]:
-        """Return the paths of the items of a list; null is an empty list."""
-        value = self._value(path)
+    def _items(self, fields: dict[str, Path], key: str) -> list[Path]:
+        """Return the paths of the items of a list; none if it is absent or null."""
+        if key not in fields:
+            return []
+        path, value = fields[key], self._value(fields[key])
         if isinstance(value, list):
             return [(*path, i) for i in range(len(value))]
         if value is not None:

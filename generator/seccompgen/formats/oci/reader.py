@@ -236,17 +236,16 @@ class _Translation:
     def _check_notify(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
         if self.profile.default.kind is ActionKind.USER_NOTIF:
             text = "runtimes refuse SCMP_ACT_NOTIFY as the default: they need calls themselves"
-            self.problems.append(
-                Diagnostic(text, self.profile.default_position, Problem.WRONG_VALUE)
-            )
-        for entry in dict.fromkeys(one for entries in kept.values() for one in entries):
+            where = self.profile.default_position
+            self.problems.append(Diagnostic(text, where, Problem.WRONG_VALUE))
+        for entry in _entries(kept):
             for name, where in entry.names:
                 if entry.action.kind is ActionKind.USER_NOTIF and name == "write":
                     text = "runtimes refuse SCMP_ACT_NOTIFY for write, which they need themselves"
                     self.problems.append(Diagnostic(text, where, Problem.WRONG_VALUE))
 
     def _check_repeats(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
-        for entry in dict.fromkeys(one for entries in kept.values() for one in entries):
+        for entry in _entries(kept):
             if not repeats(entry) or entry.action == self.profile.default:
                 continue
             where = entry.matches[-1].position
@@ -302,7 +301,7 @@ class _Translation:
 
     def _note_unknown(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
         known = self.tables.calls.union(*(names.split() for names in MULTIPLEXED.values()))
-        for entry in dict.fromkeys(one for entries in kept.values() for one in entries):
+        for entry in _entries(kept):
             strange = [name for name, _ in entry.names if name not in known]
             if strange and entry.action != self.profile.default:
                 where = next(at for name, at in entry.names if name == strange[0])
@@ -489,6 +488,11 @@ class _Translation:
         if gaps:
             self.draft.rule(default, [Entry(n, where) for n in gaps], where, arches=[name])
             self.draft.remark("numbers without a call, below the highest that the profile names")
+
+
+def _entries(kept: dict[str, tuple[ProfileEntry, ...]]) -> Iterable[ProfileEntry]:
+    """Return the entries that are for some ABI, each once."""
+    return dict.fromkeys(one for entries in kept.values() for one in entries)
 
 
 def _when(tests: Sequence[Comparison]) -> str:
