@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "formats"
 PAGE = (ROOT / "docs" / "formats.md").read_text()
 FEWEST_INVALID = 3
+STRANGE = ("-1", "99999999999999999999999", '"x"', "null", "[]", "{}", '"', "{")
 
 
 @lru_cache(maxsize=32)
@@ -95,10 +96,17 @@ def changed(text: str, draw: random.Random) -> str:
     """Return ``text`` with a part left out, repeated, or replaced by another."""
     for _ in range(draw.randint(1, 3)):
         words = re.findall(r"\w+|\s+|.", text) or ["\n"]
-        at, size = draw.randrange(len(words)), draw.choice((1, 1, 2, 8))
+        said = [i for i, word in enumerate(words) if word.isalnum()]
+        at, size = draw.choice(said or [0]), draw.choice((1, 1, 1, 2, 8))
         other = draw.randrange(len(words))
-        twice, another = words[at : at + size] * 2, words[other : other + size]
-        part = draw.choice(([], twice, another, ["-1"], ['"', "{"]))
+        part = draw.choice(
+            (
+                words[at : at + size] * 2,
+                words[other : other + size],
+                [],
+                *[[one] for one in STRANGE],
+            )
+        )
         text = "".join([*words[:at], *part, *words[at + size :]])
     return text
 

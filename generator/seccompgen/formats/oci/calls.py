@@ -57,7 +57,7 @@ class AbiRules:
 
     def add(self, rule: CallRule) -> None:
         """Add a rule, and what it says of the call through which its own can be made."""
-        for one in self._ways(rule):
+        for one in self._spread(rule):
             number = self.table.numbers[one.name]
             if number in self.always:
                 self._hide(one, self.always[number])
@@ -103,11 +103,11 @@ class AbiRules:
             if len(rules) > 1 and ordered and len(alike) > 1:
                 yield rules[-1]
 
-    def _ways(self, rule: CallRule) -> Iterator[CallRule]:
-        way = entrance(rule.name)
-        if way and way[0] in self.table.numbers:
-            tests = (Comparison(0, Op.EQ, way[1]), *(t for t in rule.tests if t.argument))
-            yield self._narrowed(replace(rule, name=way[0], tests=tests))
+    def _spread(self, rule: CallRule) -> Iterator[CallRule]:
+        through = entrance(rule.name)
+        if through and through[0] in self.table.numbers:
+            tests = (Comparison(0, Op.EQ, through[1]), *(t for t in rule.tests if t.argument))
+            yield self._narrowed(replace(rule, name=through[0], tests=tests))
         if rule.name in self.table.numbers:
             yield self._narrowed(rule)
 
@@ -157,10 +157,10 @@ def call_rules(
         if entry.action == default:
             continue
         tests = [_test(match) for match in entry.matches]
-        ways = [(one,) for one in tests] if splits and repeats(entry) else [tuple(tests)]
+        conjunctions = [(one,) for one in tests] if splits and repeats(entry) else [tuple(tests)]
         for name, position in entry.names:
-            for way in ways:
-                yield CallRule(name, way, entry.action, position, place)
+            for found in conjunctions:
+                yield CallRule(name, found, entry.action, position, place)
 
 
 def repeats(entry: ProfileEntry) -> bool:

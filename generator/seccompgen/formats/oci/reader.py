@@ -376,7 +376,7 @@ class _Translation:
             ]
             # Otherwise the rules of calls above the last would count for calls through it as well.
             reached = self._has_stub or any(
-                (way := entrance(rule.name)) is not None and way[0] == name
+                (through := entrance(rule.name)) is not None and through[0] == name
                 for one in has
                 for rule in one.rules()
             )
@@ -432,13 +432,14 @@ class _Translation:
 
     def _last(self, table: Table, entries: Sequence[ProfileEntry]) -> int:
         """Return the highest number that ``entries`` name, but of what is multiplexed."""
-        ways = {way for way in MULTIPLEXED if way in table.numbers}
+        multiplexers = MULTIPLEXED.keys() & table.numbers.keys()
         return max(
             (
                 table.numbers[call]
                 for entry in entries
                 for call, _ in entry.names
-                if call in table.numbers and ((way := entrance(call)) is None or way[0] not in ways)
+                if call in table.numbers
+                and ((through := entrance(call)) is None or through[0] not in multiplexers)
             ),
             default=0,
         )

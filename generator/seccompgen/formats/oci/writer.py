@@ -296,13 +296,13 @@ def _match(test: Comparison) -> ProfileMatch | None:
 
 def _alternatives(sets: Sets, box: Box, *, ordered: bool) -> Iterator[tuple[ProfileMatch, ...]]:
     """Yield the conjunctions that make up ``box`` together, none twice."""
-    ways = [
-        list(_ways(sets, n, part, ordered=ordered)) for n, part in enumerate(box) if part != ALL
+    choices = [
+        list(_choices(sets, n, part, ordered=ordered)) for n, part in enumerate(box) if part != ALL
     ]
-    yield from itertools.product(*ways)
+    yield from itertools.product(*choices)
 
 
-def _ways(sets: Sets, argument: int, node: int, *, ordered: bool) -> Iterator[ProfileMatch]:
+def _choices(sets: Sets, argument: int, node: int, *, ordered: bool) -> Iterator[ProfileMatch]:
     """Yield comparisons that together hold for a set of values, one for each value.
 
     These are ``MASKED_EQ``. If ``ordered``, what is above all other values is a ``GT``, so that no

@@ -329,17 +329,17 @@ class _Unit:
 
         Of that the kernel reads less, and so would a rule by the name of the call.
         """
-        for way in sorted(unresolved):
+        for multiplexer in sorted(unresolved):
             numbers: dict[tuple[str, Position], list[str]] = {}
-            for call in MULTIPLEXED[way].split():
+            for call in MULTIPLEXED[multiplexer].split():
                 entered = entrance(call)
                 if entered:
                     numbers.setdefault(named[call], []).append(str(entered[1]))
             for (answer, where), found in sorted(numbers.items()):
-                entry = Entry(way, where, f"u32(arg0) in {{{', '.join(found)}}}")
+                entry = Entry(multiplexer, where, f"u32(arg0) in {{{', '.join(found)}}}")
                 draft.rule(answer, [entry], where, optional=True)
-            answer, where = named.pop(way)
-            draft.rule(answer, [Entry(way, where)], where, optional=True)
+            answer, where = named.pop(multiplexer)
+            draft.rule(answer, [Entry(multiplexer, where)], where, optional=True)
         if unresolved:
             direct = {call for abi in self._served() for call in self.tables.tables[abi].numbers}
             for call in _BEHIND - direct:
