@@ -50,7 +50,7 @@ def drift_text(found: Sequence[Drift], about: str, tables: Tables, width: int) -
     lines: list[str] = []
     for one in found:
         lines += findings_text(one.libraries, tables)
-        lines += [str(told) for told in one.unread]
+        lines += [str(error) for error in one.unread]
         if one.kernel and one.kernel.diff.differs:
             lines += ["", *tables_text(one.kernel, tables, width), ""]
     broken = [one for one in found if one.breaks]
@@ -84,8 +84,8 @@ def _rows(one: Drift) -> Iterator[str]:
         yield (
             f"| **{each.severity.value}** | {place}{code(message_of(each))} | {code(each.fix)} |"
         )
-    for told in one.unread:
-        yield f"| **error** | {code(str(told))} | |"
+    for error in one.unread:
+        yield f"| **error** | {code(str(error))} | |"
 
 
 def drift_json(found: Sequence[Drift], about: dict[str, Any], tables: Tables) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def drift_json(found: Sequence[Drift], about: dict[str, Any], tables: Tables) ->
                     finding_json(each, one.libraries, tables) for each in one.libraries.findings
                 ],
                 "kernel": tables_json([one.kernel]) if one.kernel else None,
-                "unread": [str(told) for told in one.unread],
+                "unread": [str(error) for error in one.unread],
             }
             for one in found
         ]

@@ -223,25 +223,25 @@ def _numbers(summary: FilterSummary) -> Iterator[_OtherCalls]:
     on: dict[Any, set[CallRoute]] = defaultdict(set)
     for name, entries in summary.by_name.items():
         if entries[0].kind is Kind.UNNAMED:
-            told = _row(name, entries, summary.ways).entries
-            alike[told].append(int(name))
-            on[told].update(place.way for one in entries for place in one.places)
-    for told, numbers in alike.items():
+            answers = _row(name, entries, summary.ways).entries
+            alike[answers].append(int(name))
+            on[answers].update(place.way for one in entries for place in one.places)
+    for answers, numbers in alike.items():
         spans: list[tuple[int, int]] = []
         for nr in sorted(numbers):
             first = spans.pop()[0] if spans and spans[-1][1] == nr - 1 else nr
             spans.append((first, nr))
         count = "a number" if len(numbers) == 1 else f"{len(numbers)} numbers"
         subject = f"{count} without a name, but with rules in the policy: {stretches(spans)}"
-        ways = [way for way in summary.ways if way in on[told]]
-        yield _OtherCalls(subject, told, _some_ways(ways, summary.ways))
+        ways = [way for way in summary.ways if way in on[answers]]
+        yield _OtherCalls(subject, answers, _some_ways(ways, summary.ways))
 
 
 def _rest(summary: FilterSummary) -> Iterator[_OtherCalls]:
     for one in summary.rest:
         words = AnswerWords(one.answer.action, "", False, *letter_of(one.answer.ret))
-        told = (("", ((words, rule_of(one.answer)),)),)
-        yield _OtherCalls(one.subject, told, _some_ways(one.ways, summary.ways))
+        answers = (("", ((words, rule_of(one.answer)),)),)
+        yield _OtherCalls(one.subject, answers, _some_ways(one.ways, summary.ways))
 
 
 def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[CallRoute]) -> _CallRow:
@@ -255,7 +255,7 @@ def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[CallRoute]) -
         where.setdefault(words, []).extend(place.way for place in one.places)
         for known, new in zip(rules.setdefault(words, [{} for _ in words]), places, strict=True):
             known.update(dict.fromkeys(new))
-    told = tuple(
+    answers = tuple(
         (
             "" if len(where) == 1 else _some_ways(on, having),
             tuple((one, tuple(places)) for one, places in zip(words, rules[words], strict=True)),
@@ -268,7 +268,7 @@ def _row(name: str, entries: Sequence[CallSummary], ways: Sequence[CallRoute]) -
         for cell, alike in groupby(of_way.get(way, ("·", "none")) for way in ways)
     )
     states = {_state(one) for one in ordered}
-    return _CallRow(name, told, cells, states.pop() if len(states) == 1 else "some")
+    return _CallRow(name, answers, cells, states.pop() if len(states) == 1 else "some")
 
 
 def _cell(entry: CallSummary) -> tuple[str, str]:
