@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 UNION = {
     "cli": "combine candidates commands common options reading_options",
     "core": "abis ages argument_families built constant_families errnos errors facts foreign "
-    "model multiplexed naming objective problems program published reach "
+    "model multiplexed naming number_spans objective problems program published reach "
     "releases report_only sets spelling styled tables text word wording",
     "filters": "combine combine.combined find find.lift find.load find.locate find.raw_abis",
     "io": "console file_reach outputs reading streams",

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.errnos import errno_name
 from seccompgen.core.model import RET_DATA_MAX, U32, Action, ActionKind, Comparison, Op
+from seccompgen.core.number_spans import Span, common, merged
 from seccompgen.core.program import (
     ALU_AND_K,
     ARCH_OFFSET,
@@ -62,9 +63,6 @@ PLAIN = {
 # fmt: on
 """Instructions that the compiler never emits, named as in Documentation/networking/filter.rst."""
 
-Intervals: TypeAlias = tuple[tuple[int, int], ...]
-"""Disjoint (first, last) pairs of numbers, ascending."""
-
 
 def digits(k: int) -> str:
     """Return a constant of an instruction as text, below 10 in decimal."""
@@ -104,15 +102,15 @@ class _Facts:
     the values of words, by offset, that are the same on every path here.
     """
 
-    calls: dict[int | None, Intervals] = field(default_factory=dict)
+    calls: dict[int | None, tuple[Span, ...]] = field(default_factory=dict)
     held: set[_Held | None] = field(default_factory=set)
     known: dict[int, int] | None = None
 
     def merge(
-        self, calls: dict[int | None, Intervals], held: _Held | None, known: dict[int, int]
+        self, calls: dict[int | None, tuple[Span, ...]], held: _Held | None, known: dict[int, int]
     ) -> None:
         for audit_arch, numbers in calls.items():
-            self.calls[audit_arch] = _union(self.calls.get(audit_arch, ()), numbers)
+            self.calls[audit_arch] = merged((*self.calls.get(audit_arch, ()), *numbers))
         self.held.add(held)
         before = known if self.known is None else self.known
         self.known = {at: value for at, value in known.items() if before.get(at) == value}
@@ -236,7 +234,7 @@ class Listing:
 
     def _explore(self) -> list[_Facts]:
         """Follow every path once, in order: jumps only go forwards."""
-        everything: Intervals = ((0, U32),)
+        everything: tuple[Span, ...] = ((0, U32),)
         reach = [_Facts() for _ in self._instructions]
         reach[0].merge({None: everything}, None, {})
         for i, instruction in enumerate(self._instructions):
@@ -287,7 +285,7 @@ class Listing:
         shares = table.abi != self._abi and audit_arch == self._abi.audit_arch
         return f"{table.abi.name} {table.names[nr]}" if shares else table.names[nr]
 
-    def _describe(self, calls: dict[int | None, Intervals]) -> str:
+    def _describe(self, calls: dict[int | None, tuple[Span, ...]]) -> str:
         if list(calls) == [None]:
             return "other ABIs"
         parts = []
@@ -301,7 +299,7 @@ class Listing:
                 parts.append(prefix + self._numbers(audit_arch, numbers))
         return "; ".join(parts)
 
-    def _numbers(self, audit_arch: int | None, numbers: Intervals) -> str:
+    def _numbers(self, audit_arch: int | None, numbers: tuple[Span, ...]) -> str:
         """Name each of a few calls; of more, the first alone: the last one changes more often."""
         if _are_few(numbers):
             return ", ".join(self._call(audit_arch, first) for first, _ in numbers)
@@ -406,11 +404,11 @@ class Listing:
 
 
 def _narrow(
-    calls: dict[int | None, Intervals],
+    calls: dict[int | None, tuple[Span, ...]],
     held: _Held | None,
     instruction: Instruction,
     taken: bool | None,
-) -> dict[int | None, Intervals]:
+) -> dict[int | None, tuple[Span, ...]]:
     """Return the calls that go on by the branch ``taken``."""
     if taken is None or held not in {_Held(NR_OFFSET), _Held(ARCH_OFFSET)}:
         return calls
@@ -426,7 +424,7 @@ def _narrow(
         return calls
     first, last = {JMP_JEQ_K: (k, k), JMP_JGE_K: (k, U32), JMP_JGT_K: (k + 1, U32)}[code]
     window = ((first, last),) if taken else ((0, first - 1), (last + 1, U32))
-    narrowed = {audit_arch: _overlap(numbers, window) for audit_arch, numbers in calls.items()}
+    narrowed = {audit_arch: tuple(common(numbers, window)) for audit_arch, numbers in calls.items()}
     return {audit_arch: numbers for audit_arch, numbers in narrowed.items() if numbers}
 
 
@@ -444,25 +442,9 @@ def _numbers(lines: set[int]) -> str:
     return ", ".join(most if len(most) <= _MOST_LINES else [*most[: _MOST_LINES - 1], "..."])
 
 
-def _are_few(numbers: Intervals) -> bool:
+def _are_few(numbers: tuple[Span, ...]) -> bool:
     return len(numbers) <= _MOST_NAMES and all(first == last for first, last in numbers)
 
 
-def _how_many(calls: dict[int | None, Intervals]) -> int:
+def _how_many(calls: dict[int | None, tuple[Span, ...]]) -> int:
     return sum(last - first + 1 for numbers in calls.values() for first, last in numbers)
-
-
-def _overlap(numbers: Intervals, window: Intervals) -> Intervals:
-    return tuple(
-        (max(a, c), min(b, d)) for a, b in numbers for c, d in window if max(a, c) <= min(b, d)
-    )
-
-
-def _union(left: Intervals, right: Intervals) -> Intervals:
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted((*left, *right)):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
-        else:
-            merged.append((first, last))
-    return tuple(merged)

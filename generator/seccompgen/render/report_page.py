@@ -18,6 +18,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.core.call_kinds import Kind
+from seccompgen.core.number_spans import merged
 from seccompgen.core.spelling import stretches
 from seccompgen.core.text import printable, some
 from seccompgen.render.change_groups import counted, grouped
@@ -227,10 +228,7 @@ def _numbers(summary: FilterSummary) -> Iterator[_OtherCalls]:
             alike[answers].append(int(name))
             on[answers].update(place.way for one in entries for place in one.places)
     for answers, numbers in alike.items():
-        spans: list[tuple[int, int]] = []
-        for nr in sorted(numbers):
-            first = spans.pop()[0] if spans and spans[-1][1] == nr - 1 else nr
-            spans.append((first, nr))
+        spans = merged((nr, nr) for nr in numbers)
         count = "a number" if len(numbers) == 1 else f"{len(numbers)} numbers"
         subject = f"{count} without a name, but with rules in the policy: {stretches(spans)}"
         ways = [way for way in summary.ways if way in on[answers]]

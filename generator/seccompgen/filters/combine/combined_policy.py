@@ -26,12 +26,12 @@ from seccompgen.core.model import (
     Rule,
     serves_both,
 )
+from seccompgen.core.number_spans import common, numbers_of, without
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import EVERYTHING
 from seccompgen.core.value_conditions import alternatives
 from seccompgen.filters.find.lift import lift
-from seccompgen.filters.find.number_spans import common, numbers_of, without
 from seccompgen.render.call_names import difference_text
 from seccompgen.verify import Difference, Meaning, Operation, meaning, prove
 from seccompgen.verify.call import Call

@@ -21,11 +21,11 @@ from seccompgen.core.filter_changes import (
     Unlisted,
 )
 from seccompgen.core.model import U32, ActionKind, All
+from seccompgen.core.number_spans import common, merged, numbers_of, without
 from seccompgen.core.problems import Problem
 from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.filters.compare.claims import arguments_looked_at
 from seccompgen.filters.find.locate import FilterForm, kind_of
-from seccompgen.filters.find.number_spans import common, merged, numbers_of, without
 from seccompgen.render.call_names import answer_texts, call_text, difference_text
 from seccompgen.verify import SAME, Code, Difference, Meaning, Relation, prove
 

@@ -23,13 +23,13 @@ from seccompgen.core.filter_summary import (
     RestSummary,
 )
 from seccompgen.core.model import U32, Origin
+from seccompgen.core.number_spans import common, numbers_of, without
 from seccompgen.core.sets import Sets
 from seccompgen.core.spelling import stretches
 from seccompgen.core.value_conditions import conditions_of
 from seccompgen.core.word import ARCH
 from seccompgen.filters.find.execution import executed_for
 from seccompgen.filters.find.lift import lift
-from seccompgen.filters.find.number_spans import common, numbers_of, without
 from seccompgen.filters.tell.shown_kinds import kind_of_call
 from seccompgen.lint import FilterView, LintedFilter, views_of
 from seccompgen.render.listing import ret_action
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.number_spans import Span
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.load import LoadedFilter
-    from seccompgen.filters.find.number_spans import Span
     from seccompgen.verify.oracle import Case
 
 _UNTOLD = "it depends on the arguments, too intricately to be shown"
