@@ -65,15 +65,6 @@ def test_where_all_64_bits_count_they_are_looked_at(abi: str) -> None:
     assert {high for _, high in words_looked_at(compiled(policy)[abi], abi)} == {True, False}
 
 
-@pytest.mark.parametrize("abi", sorted(plain_tables()))
-def test_the_instructions_of_one_comparison(abi: str) -> None:
-    entry = {"name": "prctl", "arguments": [{"operation": "Equal", "value": 2}]}
-    groups = [{"action": "allow", "names_with_args": [entry]}]
-    policy = {"arches": [abi], "default_action": "errno", "bad_arch_action": "errno"}
-    length = len(compiled({**policy, "syscalls": groups})[abi]) // 8
-    assert length == (8 if abi in LOW_WORDS else 10)
-
-
 def test_a_program_for_two_abis_looks_at_the_high_words_of_one() -> None:
     entry = {"name": "prctl", "arguments": [{"operation": "Equal", "value": 2}]}
     policy = {

@@ -91,7 +91,7 @@ def sharing(alternatives: list[tuple[int, int]]) -> Rules:
     return [[equal(0, 0), masked(1, *one), equal(2, 2)] for one in alternatives]
 
 
-@pytest.mark.few(7, "compiles many programs")
+@pytest.mark.few(3, "compiles many programs")
 @pytest.mark.parametrize("optimize", list(Optimize))
 @pytest.mark.parametrize("count", [4, 5, 8, 12])
 def test_what_masks_share_is_asked_once(count: int, optimize: Optimize) -> None:
