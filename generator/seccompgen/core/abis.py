@@ -174,6 +174,17 @@ def apart_by_kernel(abis: Iterable[Abi]) -> tuple[tuple[Abi, ...], tuple[Abi, ..
     return tuple(abi for abi in several if abi not in compat), compat
 
 
+def serves_both(abi: Abi, other: Abi) -> bool:
+    """Return True if a kernel that takes programs of ``abi`` can serve ``other`` as well.
+
+    Programs are in the kernel's byte order. Little-endian ppc64le kernels serve ppc, and call it
+    so, but no ppc program, which is big-endian, fits them.
+    """
+    if other.name in abi.siblings:
+        return True
+    return abi.name in other.siblings and abi.byte_order == other.byte_order
+
+
 def find_abi(spelling: str) -> Abi | None:
     """Return the ABI that people call ``spelling``, in any case, or None."""
     name = ALIASES.get(spelling.lower())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
+from seccompgen.core.abis import serves_both
 from seccompgen.core.errnos import ERRNO_NAMES, errno_number
 from seccompgen.core.errors import did_you_mean
 from seccompgen.core.foreign import PLAIN_READING, Reading
@@ -425,19 +426,16 @@ class Settings(NamedTuple):
 class ResolvedPolicy:
     """A whole policy. The first rule that matches a call decides it.
 
-    ``arches`` get a program each; a program also answers for the ABIs in ``compat_arches``
-    that its kernel can serve. ``sources`` names each file read, with its sha256; for a policy that
-    a program made (``in_memory``), its name with that of the text that would say the same.
-    ``foreign`` is True if it was read from somebody else's format; ``reading`` are the choices with
-    which it, or what it includes of such formats, was read.
+    ``arches`` get a program each; a program also answers for the ABIs in ``compat_arches`` that its
+    kernel can serve. ``sources`` names each file read, with its sha256; for a policy that a program
+    made (``in_memory``), its name and the sha256 of its text. A ``foreign`` policy was read from
+    somebody else's format; ``reading`` are the choices for such formats.
 
-    ``kernel`` is the release that its author knew. The calls that are newer on an ABI and that no
-    rule names there have ``rules`` of their own, whose origin is ``kernel_origin``: the last ones,
-    with ``unknown_action``.
+    ``kernel`` is the release that its author knew. Newer calls that no rule names have ``rules`` of
+    their own with ``unknown_action``: the last ones, with the origin ``kernel_origin``.
 
-    ``without_flags`` is the top of a policy file that does not say ``flags``, nor does any that it
-    includes; None where one does, and where nobody knows: of foreign files and in memory.
-    ``unsaid`` are the settings of actions that no file says, by their keys.
+    ``without_flags`` is the top of a policy file if neither it nor an included file has ``flags``;
+    None for foreign files and in memory. ``unsaid`` are the keys of actions that no file sets.
 
     ``enforced`` is the policy that this one only reports on (`report_only.logging_policy`), None
     for any other.
@@ -496,14 +494,3 @@ class ResolvedPolicy:
     def compat_of(self, abi: Abi) -> tuple[Abi, ...]:
         """Return the ABIs that the program for ``abi`` answers for besides ``abi``."""
         return tuple(other for other in self.compat_arches if serves_both(abi, other))
-
-
-def serves_both(abi: Abi, other: Abi) -> bool:
-    """Return True if a kernel that takes programs of ``abi`` can serve ``other`` as well.
-
-    Programs are in the kernel's byte order. Little-endian ppc64le kernels serve ppc, and call it
-    so, but no ppc program, which is big-endian, fits them.
-    """
-    if other.name in abi.siblings:
-        return True
-    return abi.name in other.siblings and abi.byte_order == other.byte_order

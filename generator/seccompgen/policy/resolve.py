@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import Abi, find_abi, unknown_abi
+from seccompgen.core.abis import Abi, find_abi, serves_both, unknown_abi
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import PLAIN_READING
 from seccompgen.core.model import (
@@ -14,7 +14,6 @@ from seccompgen.core.model import (
     FilterFlag,
     Origin,
     ResolvedPolicy,
-    serves_both,
 )
 from seccompgen.core.problems import Problem
 from seccompgen.policy.dead import check_dead

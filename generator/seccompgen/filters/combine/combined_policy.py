@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from seccompgen.compile import ArgumentFunction, ProgramBuilder
-from seccompgen.core.abis import ABIS
+from seccompgen.core.abis import ABIS, serves_both
 from seccompgen.core.errnos import errno_name
 from seccompgen.core.errors import Diagnostic, InputError, Position, UndecidedError
 from seccompgen.core.model import (
@@ -24,7 +24,6 @@ from seccompgen.core.model import (
     Origin,
     ResolvedPolicy,
     Rule,
-    serves_both,
 )
 from seccompgen.core.number_spans import common, numbers_of, without
 from seccompgen.core.objective import DEFAULT_OBJECTIVE

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
+from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT, serves_both
 from seccompgen.core.ages import release_known
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import Reading, Runtime
-from seccompgen.core.model import Action, ActionKind, FilterFlag, Op, serves_both
+from seccompgen.core.model import Action, ActionKind, FilterFlag, Op
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.core.tables import release
