@@ -96,3 +96,7 @@ def test_what_is_refused(text: str, said: str) -> None:
         read_document(text.encode(), "p.yml")
     assert said in str(caught.value)
     assert caught.value.diagnostics[0].kind in {Problem.MALFORMED_FILE, Problem.TOO_LARGE}
+
+
+def test_halves_of_a_character_are_one_as_in_json() -> None:
+    assert read_document(b'a: "\\ud83d\\ude00"\n', "p.yml").data == {"a": "\U0001f600"}

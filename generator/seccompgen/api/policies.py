@@ -53,7 +53,7 @@ def read_filter(policy: Path | str) -> Filter:
     """Return what a policy file says, with all that it includes, as values.
 
     Raises InputError with every error of the files by themselves; whether their names and rules
-    mean something, `validate` tells.
+    mean something, `validate` checks.
     """
     from seccompgen.formats import policy_files  # noqa: PLC0415 - takes what reads files
     from seccompgen.policy import layers  # noqa: PLC0415 - as above
@@ -76,7 +76,7 @@ def read_filter(policy: Path | str) -> Filter:
 def validate(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagnostic, ...]:
     """Return everything that is wrong with a policy, as `compile` would raise it; () if nothing.
 
-    ``position`` tells where: of a file with line and column, of values with ``position.place``,
+    ``position`` has line and column in a file; in values it has ``position.place``,
     such as ``syscalls[2].names[0]``. Raises InputError where text names no policy.
     """
     from seccompgen.formats import load_policy  # noqa: PLC0415 - takes what reads files

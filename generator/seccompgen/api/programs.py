@@ -58,7 +58,7 @@ def assemble(
 
 
 def disassemble(program: Program, *, tables: Tables | None = None) -> str:
-    """Return the assembly of a program, of which `assemble` makes the same bytes again.
+    """Return the assembly of a program; `assemble` makes the same bytes of it.
 
     Raises InputError where the kernel would refuse the program.
     """
@@ -70,7 +70,8 @@ def disassemble(program: Program, *, tables: Tables | None = None) -> str:
 def dump(source: FilterLike, abi: str | Abi | None = None, *, tables: Tables | None = None) -> str:
     """Return a filter as assembly, for ``abi`` or all that it has: ``seccompgen disasm``.
 
-    Of a policy, each line tells which part it comes from. Raises InputError where it is no filter.
+    With a policy, each line names the part that it comes from. Raises InputError for anything
+    that is no filter.
     """
     only = require_abi(abi) if abi is not None else None
     known = tables or default_tables()

@@ -1,8 +1,8 @@
 """Policies as values that a program makes, read from files and written to them.
 
 They say what a policy file says, by the same names, and have no meaning of their own: `document_of`
-hands them to the checks that files go through. So a wrong value can be made, and is told of like a
-wrong file, with all else that is wrong.
+hands them to the checks that files go through. So a wrong value can be made, and is reported like
+a wrong file, with all other errors.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Filter(InstallKeys):
     def to_yaml(self) -> str:
         """Return the text of a policy file that says the same; equal values give equal text.
 
-        Raises InputError for what cannot stand in one; other mistakes are in the text, too.
+        Raises InputError for what no file can say; other mistakes are in the text, too.
         """
         from seccompgen.policy.schema import validate  # noqa: PLC0415 - takes what reads files
 
@@ -102,7 +102,7 @@ def whole_of(value: Policy | Filter) -> Filter:
 
 
 def _data(whole: Filter) -> tuple[dict[str, Any], dict[_Path, _Path]]:
-    """Return what a file says for ``whole``, and where in ``whole`` each part of it stands."""
+    """Return what a file says for ``whole``, and the place in ``whole`` of each part of it."""
     data: dict[str, Any] = {}
     places: dict[_Path, _Path] = {(): ()}
     for owner, where in ((whole.policy, ("policy",)), (whole, ())):
@@ -115,7 +115,7 @@ def _data(whole: Filter) -> tuple[dict[str, Any], dict[_Path, _Path]]:
 
 
 def _groups(groups: Any, where: _Path, places: dict[_Path, _Path]) -> Any:
-    """Return the groups as a file has them, and enter into ``places`` where they stand."""
+    """Return the groups as a file has them, and enter their places into ``places``."""
     if not all(isinstance(one, NamedGroup) for one in groups):
         return _plain(groups, ("groups",), where, places)
     places["groups",] = where
@@ -140,7 +140,7 @@ def _said(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any, path: _Path, where: _Path, places: dict[_Path, _Path]) -> Any:
-    """Return a part of a policy as a file has it, and enter into ``places`` where it stands."""
+    """Return a part of a policy as a file has it, and enter its place into ``places``."""
     places[path] = where
     match value:
         case Action(kind=kind, data=data):
@@ -172,7 +172,7 @@ def _texts(data: Any, path: _Path) -> Iterator[tuple[_Path, str]]:
 
 
 def _is_text(text: str) -> bool:
-    """Return whether UTF-8 has it: whether there is no half of a surrogate pair in it."""
+    """Return True if UTF-8 can encode ``text``: it has no half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:

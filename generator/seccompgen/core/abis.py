@@ -54,7 +54,7 @@ class Abi:
     ``long`` there. ``byte_order`` is the target's: it decides which half of a 64-bit argument
     comes first, and the byte order of the instructions. ``filters_since`` is the first release,
     as (major, minor), whose kernel has SECCOMP_MODE_FILTER on this ABI; None if there is none.
-    ``siblings`` are the other ABIs that one kernel can serve beside this one. ``high_words`` says
+    ``siblings`` are the other ABIs that one kernel can serve. ``high_words`` says
     what the upper halves of arguments are worth.
     """
 
@@ -160,10 +160,10 @@ ALIASES: dict[str, str] = {
 
 
 def apart_by_kernel(abis: Iterable[Abi]) -> tuple[tuple[Abi, ...], tuple[Abi, ...]]:
-    """Return which of ``abis`` have programs of their own, and which these answer for besides.
+    """Return the ABIs of ``abis`` with programs of their own, and those that these also answer for.
 
-    A 32-bit ABI beside the 64-bit one of its kernel is a compat ABI: the filter comes from the
-    64-bit program that started the 32-bit one.
+    A 32-bit ABI that is listed with the 64-bit one of its kernel is a compat ABI: its filter comes
+    from the 64-bit program that started the 32-bit one.
     """
     several = tuple(abis)
     compat = tuple(

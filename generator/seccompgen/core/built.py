@@ -36,7 +36,7 @@ def module_name(policy_name: str) -> str:
 
 
 def is_module_name(name: str) -> bool:
-    """Return True if a filter module may have that name, beside those that we write ourselves."""
+    """Return True if a filter module may have that name, which no module of our own has."""
     return name.isidentifier() and not keyword.iskeyword(name) and name not in _RESERVED
 
 

@@ -28,7 +28,7 @@ class ConstantFamily:
     """The constants of an argument.
 
     ``whole`` are names of whole values. ``flags`` are names of bits, of which any may be set. The
-    bits under ``mask``, the name of a constant or a number, hold a value of ``part`` beside them.
+    bits under ``mask``, the name of a constant or a number, hold a value of ``part``.
     Where ``part_is_bits``, each bit of that value has a meaning alone, as O_WRONLY has. Numbers are
     octal if ``octal``.
     """

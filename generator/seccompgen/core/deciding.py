@@ -1,4 +1,4 @@
-"""The part of a policy that decides a call, as reports tell it."""
+"""The part of a policy that decides a call, for reports."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DecidingRule:
-    """The part of a policy that decided, by its label, and where it stands.
+    """The part of a policy that decided, by its label and its position.
 
-    ``condition`` is what a rule asked of the arguments. ``allowed`` is what the policy asks of them
-    to let the call through, where no rule fitted. Both are empty where there is no such thing.
+    ``condition`` is the condition of a rule. ``allowed`` is the condition under which the policy
+    would allow the call, if no rule matched. Both may be empty.
     """
 
     label: str

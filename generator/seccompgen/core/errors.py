@@ -61,7 +61,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing to tell the user, and its place; ``position`` is None if it has none.
+    """A message to the user, and its position; ``position`` is None if it has none.
 
     Programs go by ``kind``; nothing reads a message.
     """
@@ -75,7 +75,7 @@ class Diagnostic:
         return str(self.line())
 
     def line(self, severity: tuple[str, Style] | None = None) -> Styled:
-        """Return the line that tells of it, with ``severity`` between place and message."""
+        """Return the line of output, with ``severity`` between position and message."""
         text = " ".join(self.message.split())
         word: tuple[tuple[str, Style] | str, ...] = (severity, ": ") if severity else ()
         place = ((str(self.position), Style.STRONG), ": ") if self.position else ()

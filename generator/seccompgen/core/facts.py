@@ -1,4 +1,4 @@
-"""Facts of one kernel tag beside its numbers: constants by name, and the arguments of calls."""
+"""Facts of one kernel tag: constants by name, and the arguments of calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Parameter:
     ``name`` is upstream's, or the man page's where upstream gives none; empty where neither does.
     ``type`` is the C type, such as ``unsigned int`` or ``struct stat __user *``. ``bits`` is the
     number of low bits of ``seccomp_data.args`` that the kernel reads: 8, 16, 32 or 64, None where
-    that is unknown, so that all of them count. ``signed`` tells how the kernel takes them.
+    that is unknown, so that all of them count. ``signed`` is True if the kernel takes them for a
+    signed number.
     """
 
     name: str

@@ -16,7 +16,7 @@ Spans: TypeAlias = tuple[tuple[int, int], ...]
 class ChangeEffect(Enum):
     """The effect of a change on a call; what lets it through is ``allow`` and ``log``.
 
-    They stand in the order in which a reviewer wants to see them.
+    They are in the order in which a reviewer wants to see them.
     """
 
     PERMITTED = "newly permitted"

@@ -86,7 +86,7 @@ class CallSummary:
 
 @dataclass(frozen=True, slots=True)
 class RestSummary:
-    """The answer to calls that no name stands for: ``subject`` says which these are."""
+    """The answer to calls without a name; ``subject`` describes them."""
 
     subject: str
     answer: AnswerSummary
@@ -97,7 +97,7 @@ class RestSummary:
 class FilterSummary:
     """The summary of a filter: ``calls`` by name, an entry for each set of ABIs that answer alike.
 
-    ``rest`` are the calls without a name. ``undecided`` says what could not be told.
+    ``rest`` are the calls without a name. ``undecided`` lists the questions that were not decided.
     """
 
     ways: tuple[CallRoute, ...]

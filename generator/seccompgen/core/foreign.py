@@ -71,7 +71,7 @@ class Reading:
     def of_options(cls, words: Sequence[str], place: int = 0) -> Reading:
         """Return the choices that `options` wrote among ``words``, for the FILTER at ``place``.
 
-        Raises ValueError if a value is none that it writes.
+        Raises ValueError for a value that it does not write.
         """
         said: dict[str, list[str]] = {}
         for option, word in pairwise(words):

@@ -294,7 +294,7 @@ class Comparison:
                 return f"{masked} {self.op.value} {value}"
 
     def of_low_word(self) -> Comparison:
-        """Return what this asks of an argument of which only the low word counts."""
+        """Return this comparison for an argument whose low word alone counts."""
         op, value = self.op, self.value & U32
         if self.value > U32 and op not in {Op.ANY_BITS, Op.NO_BITS}:
             # The value is more than any word, so the answer is always the same one.
@@ -313,7 +313,7 @@ class All:
         return " and ".join(map(str, self.parts))
 
     def of_low_word(self) -> All:
-        """Return what this asks of arguments of which only the low words count."""
+        """Return this condition for arguments whose low words alone count."""
         return All(tuple(part.of_low_word() for part in self.parts))
 
 
@@ -321,7 +321,7 @@ Predicate: TypeAlias = Comparison | All
 
 
 def condition_for(condition: Predicate | None, argument_bits: int) -> Predicate | None:
-    """Return what ``condition`` asks of arguments of which ``argument_bits`` count, 32 or 64."""
+    """Return ``condition`` for arguments with ``argument_bits`` that count, 32 or 64."""
     return condition if condition is None or argument_bits == 64 else condition.of_low_word()
 
 
@@ -334,7 +334,7 @@ class Origin:
 
 
 def comparisons(condition: Predicate | None) -> Iterator[Comparison]:
-    """Yield every comparison of ``condition``, all of which must hold."""
+    """Yield the comparisons of ``condition``; all must hold."""
     if isinstance(condition, Comparison):
         yield condition
     elif isinstance(condition, All):
@@ -346,7 +346,7 @@ def comparisons(condition: Predicate | None) -> Iterator[Comparison]:
 class Rule:
     """One system call by name, the condition (None: always) and what then happens.
 
-    ``position`` is where the name stands; ``origin`` is the part of the policy that reports
+    ``position`` is that of the name; ``origin`` is the part of the policy that reports
     show, shared by the names of one list. ``optional`` rules may name calls that no ABI has.
     ``abis`` are those whose calls it is about, by canonical name, None for all. Rules that the
     numbers of ABIs make of one rule of a policy share its position, and no call matches two.

@@ -1,4 +1,4 @@
-"""Calls that stand for several others, by a number in the first argument: ``socketcall``, ``ipc``.
+"""Calls that make several others, by a number in the first argument: ``socketcall``, ``ipc``.
 
 Sources: include/uapi/linux/{net,ipc}.h; ``sys_ipc`` in ipc/syscall.c, which looks at 16 bits.
 """
@@ -19,7 +19,7 @@ MULTIPLEXED = {
     ),
     "ipc": ("semop semget semctl semtimedop msgsnd msgrcv msgget msgctl shmat shmdt shmget shmctl"),
 }
-"""The calls that each stands for, in the order of their numbers."""
+"""The calls that each makes, in the order of their numbers."""
 
 _NUMBERS = {"socketcall": range(1, 21), "ipc": (*range(1, 5), *range(11, 15), *range(21, 25))}
 _READ = {"socketcall": U32, "ipc": 0xFFFF}
@@ -39,7 +39,8 @@ _ENTRANCES = {
 def entrance(call: str) -> tuple[str, int, int] | None:
     """Return the call through which ``call`` can be made, too: its name, the number and its mask.
 
-    None if there is none. On ABIs that have it, ``first argument & mask == number`` makes it.
+    None if it can only be made itself. On ABIs that have the other call, it is made if ``first
+    argument & mask == number``.
     """
     return _ENTRANCES.get(call)
 
@@ -50,6 +51,6 @@ def is_multiplexed(name: str) -> bool:
 
 
 def stands_for(name: str, numbers: Iterable[int]) -> list[str]:
-    """Return what such a call was made for; a number that stands for nothing as it is."""
+    """Return the calls that such a call makes; an unknown number as it is."""
     known = _STANDS_FOR[name]
     return sorted({known.get(number & _READ[name], str(number)) for number in numbers})

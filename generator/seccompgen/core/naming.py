@@ -149,8 +149,8 @@ class Naming:
 class _ConditionText:
     """A conjunction of ``tests``, to be written as an expression.
 
-    ``listed`` is the place of a test, and the values one of which it asks for. If ``plain``, no
-    constant has a name.
+    ``listed`` is the index of a test, and the values that it may have. If ``plain``, constants stay
+    numbers.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class _ConditionText:
         parameter = self._naming.parameter(self._call, test.argument, self._abi)
         if parameter and parameter.bits:
             return min(parameter.bits, self._abi.argument_bits)
-        # Where nobody knows, a width is told unless it is that of all arguments.
+        # If nobody knows, a width is shown unless it is that of all arguments.
         return self.lowered(test).width if test.width == 64 else 64
 
     def name_of(self, test: Comparison) -> str:
@@ -257,7 +257,7 @@ class _Test:
         self._mask = test.mask & full
         if test.op in {Op.ANY_BITS, Op.NO_BITS}:
             self._mask = test.value & full
-        # The bits of which the text speaks, and how it says so.
+        # The bits that the text compares, and its name for them.
         self._read, self._shown = self._bits, self._name
         if self._mask == U32 and self._bits != 32:
             self._read, self._shown = 32, f"u32({self._name})"

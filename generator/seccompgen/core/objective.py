@@ -28,8 +28,8 @@ class Optimize(Enum):
 class Profile:
     """The count of each system call, by name; calls that it does not name were not seen.
 
-    ``file`` and ``sha256`` name what it was read from; ``positions`` tells where in it a name
-    stands, for messages, and decides nothing.
+    ``file`` and ``sha256`` name what it was read from; ``positions`` has the place of each
+    name in it, only for messages.
     """
 
     counts: Mapping[str, int]

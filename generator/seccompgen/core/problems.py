@@ -1,4 +1,4 @@
-"""The kinds of diagnostics, by which programs tell them apart, whatever their texts say."""
+"""The kinds of diagnostics: codes for programs, which stay when texts change."""
 
 from __future__ import annotations
 

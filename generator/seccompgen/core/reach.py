@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Rule
 
 _MOST_STEPS = 200_000
-"""So often a box is looked at beside another, for all rules of a call."""
+"""The most comparisons of two boxes for all rules of a call."""
 _MOST_NODES = 50_000
 _NODES_OF_A_RULE = 400
 """So many nodes the sets of these boxes may have, and so many more for each rule."""
@@ -62,7 +62,7 @@ def reach(rules: tuple[Rule, ...], argument_bits: int = 64) -> Reach:
 
     ``argument_bits`` of each argument count, 32 or 64. Most ABIs have the same calls, so the same
     question comes up for each: hence the cache. Raises UndecidedError, with its place, for a
-    condition whose values are too many to tell.
+    condition with too many values.
     """
     sets = Sets(_MOST_NODES + _NODES_OF_A_RULE * len(rules))
     covered = _Covered(sets)

@@ -17,7 +17,7 @@ _RELEASE = re.compile(
     re.ASCII,
 )
 _WITH_SUBLEVEL = 3
-"""Before 3.0 the third number told releases apart: 2.6.39 was followed by 3.0."""
+"""Before 3.0 the third number was that of the release: 3.0 followed 2.6.39."""
 _LAST = {(2, 6, 39), (3, 19, 0), (4, 20, 0)}
 _LAST_MINOR = 19
 """The last minor number of each major one from 5 on."""
@@ -27,8 +27,8 @@ _LAST_MINOR = 19
 class Release:
     """A mainline release of Linux, such as 6.1 or 2.6.32.
 
-    ``sublevel`` is the third number, which only tells releases before 3.0 apart: since then it
-    counts stable releases, which all belong to one mainline release.
+    ``sublevel`` is the third number, which counts only before 3.0: since then it numbers stable
+    releases of one mainline release.
     """
 
     major: int

@@ -108,7 +108,7 @@ class Sets:
     def attempt(self, nodes: int) -> Iterator[None]:
         """Do as `within`, and forget all nodes made where they are too many.
 
-        So there is room for other sets; nobody else may have kept the numbers of these.
+        This leaves room for other sets; nobody else may hold the numbers of these nodes.
         """
         mark = len(self.nodes)
         try:

@@ -31,7 +31,7 @@ def many(count: int, noun: str) -> str:
 def printable(text: str) -> str:
     r"""Return ``text`` on one line, with an escape such as ``\x1b`` for each character not shown.
 
-    So it neither ends a comment that it stands in nor is obeyed by a terminal. A byte that was no
+    So it cannot end a comment, and no terminal obeys it. A byte that was no
     UTF-8, which Python keeps as a lone surrogate (PEP 383), is shown as that byte.
     """
     return "".join(one if one.isprintable() else _escape(one) for one in text)

@@ -122,7 +122,7 @@ def _layer(content: bytes, file: str, reading: Reading, tables: Tables) -> Layer
     if draft is None:
         return _own_layer(content, file, reading)
     return Layer.of(draft.document(), content)._replace(
-        beside=tuple(draft.sources), reading=reading, notes=tuple(draft.notes)
+        related=tuple(draft.sources), reading=reading, notes=tuple(draft.notes)
     )
 
 

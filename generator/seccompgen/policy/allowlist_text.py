@@ -28,7 +28,7 @@ _WIDTH = 96
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A call that shall be allowed: where any of ``conditions`` holds, or always if there are none.
+    """A call to allow: where any of ``conditions`` holds, or always if there are none.
 
     ``comment`` is the reason for the rule, at most one line; it is written behind the name.
     """

@@ -1,4 +1,4 @@
-"""Say what is wrong, or odd, about a condition: once, with the ABIs on which it is."""
+"""Errors and oddities of a condition, each reported once, with its ABIs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Lacking:
         self._oddities: dict[Oddity, list[Abi]] = {}
 
     def add(self, lookup: Lookup, abi: Abi) -> None:
-        """Take over what was found on ``abi``."""
+        """Add what ``lookup`` found on ``abi``."""
         for lack in dict.fromkeys(lookup.lacks):
             if lack.kind not in _NAMES or lack.at != self._skipped_at:
                 self._lacks.setdefault(lack, []).append(abi)
@@ -147,9 +147,9 @@ class Lacking:
 
 
 def near_constant(name: str, constants: Mapping[str, object]) -> str:
-    """Return a suggestion among ``constants``, of which there are thousands, or an empty string.
+    """Return a suggestion among ``constants``, or an empty string.
 
-    Only those of about the same length that begin or end alike are compared.
+    There are thousands: only those of about the same length that begin or end alike are compared.
     """
     first, last = name[:3], name[-4:]
     near = [

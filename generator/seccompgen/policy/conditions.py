@@ -1,11 +1,11 @@
-"""Conditions as numbers: what a written one asks of a call's arguments on one ABI.
+"""Conditions in numbers, for one ABI.
 
-`Lookup` finds out what names stand for there: indices and widths of arguments, values of
-constants. With these, a condition becomes alternatives of which one must hold, each a conjunction
-of comparisons (its disjunctive normal form). Where the kernel reads 8 or 16 bits, these are masked.
+`Lookup` resolves names: arguments to indices and widths, constants to values. With these, a
+condition becomes alternatives, each a conjunction of comparisons (its disjunctive normal form).
+Where the kernel reads 8 or 16 bits, these are masked.
 
-A negative number stands for its bits: ``dfd == AT_FDCWD`` holds for 0xffffff9c where the kernel
-reads 32 bits. Only an order among such numbers needs to be told, by ``i32()``.
+A negative number means its bits: ``dfd == AT_FDCWD`` holds for 0xffffff9c where the kernel reads 32
+bits. Only an ordering of such numbers needs ``i32()``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ALWAYS: _Alternatives = ((),)
 
 
 class Lack(NamedTuple):
-    """Something that makes a condition meaningless on an ABI; ``kind`` tells what.
+    """An error in a condition on one ABI, of some ``kind``.
 
     ``name`` is that of a constant or an argument, or the part of the condition that is wrong.
     """
@@ -59,7 +59,7 @@ class Lack(NamedTuple):
 
 
 class Oddity(NamedTuple):
-    """Something in a condition that is no error and hardly meant; ``kind`` tells what it is."""
+    """A part of a condition that is no error but hardly intended, of some ``kind``."""
 
     kind: Problem
     test: ArgumentTest
@@ -68,7 +68,7 @@ class Oddity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NumericTest:
-    """A test in numbers: argument, the bits of it that count, and what they are compared with.
+    """A test in numbers: an argument, the bits of it that count, and the value to compare with.
 
     ``signed`` is True for an order among numbers of 32 bits with a sign.
     """
@@ -86,7 +86,7 @@ class TooLargeError(Exception):
 
 
 class Lookup:
-    """The names in conditions on one ABI; ``lacks`` and ``oddities`` are what was found."""
+    """The names in conditions on one ABI; ``lacks`` and ``oddities`` are its findings."""
 
     def __init__(self, facts: Facts, abi: Abi) -> None:
         self._facts = facts
@@ -217,7 +217,7 @@ def _joined(operator: str, a: int, b: int) -> int | None:
 def alternatives(
     expression: Expression, tests: tuple[NumericTest, ...]
 ) -> tuple[Predicate | None, ...]:
-    """Return the conditions of which one must hold; none if it never holds, (None,) if always.
+    """Return alternative conditions; none if ``expression`` never holds, (None,) if always.
 
     ``tests`` are those of ``expression`` in their order. Raises TooLargeError.
     """

@@ -36,7 +36,7 @@ def check_dead(
     also includes: worth a note. So is a condition that is never true on some ABIs only, since
     their arguments are too short for it, and one whose mask lacks bits of its value.
     """
-    told = {(note.kind, note.position): note.message for note in notes}
+    said = {(note.kind, note.position): note.message for note in notes}
     verdicts = _verdicts(ground, answered)
     own: dict[int, list[Rule]] = {}
     for made in ground.rules:
@@ -52,7 +52,7 @@ def check_dead(
         hiders = max(found.items(), key=lambda item: item[0].argument_bits)[1] or ()
         every = [rule for rules in (hiders, *found.values()) for rule in rules or ()]
         values = [test.value_at for test in tests_of(one.expression)] if one.expression else []
-        if any((Problem.MASK_NEVER_MATCHES, at) in told for at in values) and not every:
+        if any((Problem.MASK_NEVER_MATCHES, at) in said for at in values) and not every:
             continue
         if {rule.action for rule in every} == {one.action}:
             text = f"{one.name!r} repeats {every[0].position}"
@@ -60,7 +60,7 @@ def check_dead(
             continue
         narrow = {abi.argument_bits for abi in found} == {32}
         short = narrow and _lives_in_64_bits(own.get(place, []), hiders)
-        wide = [told[key] for at in values if (key := (Problem.VALUE_TOO_WIDE, at)) in told]
+        wide = [said[key] for at in values if (key := (Problem.VALUE_TOO_WIDE, at)) in said]
         text = _explain(one, hiders, wide, narrow=short)
         problems.append(Diagnostic(text, one.position, Problem.DEAD_RULE))
 
@@ -75,10 +75,10 @@ def _check_mentions(
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> None:
-    """Report groups of which nothing is left, and calls that one should refuse and does not.
+    """Report groups without a live call, and calls that a group should refuse and does not.
 
-    Groups overlap, and what stands before one is an exception from it: so there is nothing to say
-    of a call of a group that an earlier rule answers alike, or refuses.
+    Groups overlap, and an earlier rule is an exception from a group: a call that it refuses, or
+    answers alike, is not reported.
     """
     mentions: dict[Position, list[tuple[WrittenRule, _Verdicts]]] = {}
     for one, found in zip(written, verdicts, strict=True):
@@ -147,7 +147,7 @@ def _verdicts(ground: Ground, answered: Sequence[Table]) -> list[_Verdicts]:
 
 
 def _note_never(one: WrittenRule, found: _Verdicts, notes: list[Diagnostic]) -> None:
-    """Tell of ABIs on which the condition of a rule is never true, though it is on others."""
+    """Report ABIs on which the condition of a rule is never true, though it is on others."""
     never = [abi for abi, hiders in found.items() if hiders == ()]
     if never and not one.optional:
         short = ", where arguments have 32 bits" if never[0].argument_bits == 32 else ""

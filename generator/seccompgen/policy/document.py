@@ -1,9 +1,8 @@
-"""Read a YAML, JSON or TOML file as plain data, and remember where everything stood."""
+"""Read a YAML, JSON or TOML file as plain data with positions."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from bisect import bisect_right
 from dataclasses import replace
@@ -48,19 +47,19 @@ class Document(NamedTuple):
     text: str = ""
 
     def position(self, path: Path) -> Position:
-        """Return where the value at ``path`` stands, or the nearest thing around it."""
+        """Return the position of the value at ``path``, or of the nearest thing around it."""
         while path and path not in self.values:
             path = path[:-1]
         return self.values.get(path, Position(self.file, 1, 1))
 
     def key_position(self, path: Path) -> Position:
-        """Return where the key that ends ``path`` stands."""
+        """Return the position of the key that ends ``path``."""
         return self.keys.get(path) or self.position(path)
 
     def places(self, path: Path, value: str) -> Callable[[int], Position]:
-        """Return what tells where the characters of the text ``value`` at ``path`` stand.
+        """Return a function from an index in the text ``value`` at ``path`` to its position.
 
-        Where that is hard to say, as for what is escaped, it is where the text begins.
+        For escaped text, and wherever else it is unknown, that is where the text begins.
         """
         where = self.position(path)
         if where.path:
@@ -87,7 +86,7 @@ def _line_starts(text: str) -> tuple[int, ...]:
 def _aligned(source: str, where: Position, value: str) -> tuple[int, ...]:
     """Return the index in ``source`` of each character of ``value``, which starts at ``where``.
 
-    And at the end, of what follows. Nothing if ``value`` does not stand there as it is, but for
+    The last index is that of what follows. Empty if ``value`` is not there literally, except for
     blanks, which YAML and TOML change between lines.
     """
     starts = _line_starts(source)
@@ -146,8 +145,7 @@ def _read_yaml(text: str, file: str) -> Document:
     if odd := _OTHER_BREAKS.search(text):
         what = "a character that ends a line to some readers of YAML: write an escape in quotes"
         raise _malformed(what, Position.after(file, text[: odd.start()]))
-    if text.lstrip()[:1] in {"{", "["}:
-        text = _SURROGATES.sub(_joined, text)
+    text = _SURROGATES.sub(_joined, text)
     try:
         node = _loader()(text, file).get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -173,7 +171,7 @@ def _loader() -> Any:
         from yaml.composer import Composer  # noqa: PLC0415
     except ImportError:
         text = "PyYAML was built without libyaml, which reads policies: install its wheel"
-        raise OutsideError(text) from None
+        raise OutsideError(text, kind=Problem.UNREADABLE_FILE) from None
 
     class Loader(Composer, CBaseLoader):  # type: ignore[misc] # it has no types
         """Stops as soon as there is too much, before all of it was read."""
@@ -202,8 +200,8 @@ def _loader() -> Any:
 
 def _joined(found: re.Match[str]) -> str:
     """Return two halves of a character, as JSON escapes them, as YAML does."""
-    pair = f'"{found[0]}"'
-    return f"\\U{ord(json.loads(pair)):08x}"
+    high, low = (int(half, 16) for half in found.groups())
+    return f"\\U{0x10000 + (high - 0xD800 << 10) + low - 0xDC00:08x}"
 
 
 def _not_yaml(text: str, file: str, error: Any) -> InputError:
@@ -227,7 +225,7 @@ def _not_yaml(text: str, file: str, error: Any) -> InputError:
 _TOO_DEEP = "nested too deeply"
 _TOO_MANY = f"too many values: more than {_MAX_NODES:,}, which no policy has"
 _OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
-_SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _CORE = "tag:yaml.org,2002:"
 _CORE_SCHEMA = (
     ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -375,8 +373,8 @@ def _plain(
 def _toml_positions(text: str, file: str) -> tuple[dict[Path, Position], dict[Path, Position]]:
     """Find the lines of headers and assignments.
 
-    The standard library's reader gives no positions. What stands inside an inline array or
-    table, or behind a dotted key, is reported at the assignment that holds it.
+    The standard library's reader gives no positions. A value in an inline array or table, or
+    behind a dotted key, is reported at its assignment.
     """
     keys: dict[Path, Position] = {}
     values: dict[Path, Position] = {(): Position(file, 1, 1)}

@@ -55,7 +55,7 @@ class PolicyText:
         return PolicyText(self.file, [*self.lines[:at], *put, *self.lines[at:]])
 
     def without_name(self, name: Position) -> PolicyText | None:
-        """Return the text without the name that stands at a place, or its entry; None: not so.
+        """Return the text without the name at a position, or its entry; None if it cannot.
 
         A group that has no other goes as a whole.
         """

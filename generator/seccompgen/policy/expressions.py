@@ -1,4 +1,4 @@
-"""Conditions as they are written: ``when`` expressions, and values with names in them.
+"""Conditions in source form: ``when`` expressions, and values with names.
 
 Python's own parser reads the text (`ast`), and nothing is evaluated. What is understood:
 
@@ -10,7 +10,7 @@ Python's own parser reads the text (`ast`), and nothing is evaluated. What is un
     argument    ``arg0`` to ``arg5``, or a name in small letters, such as ``flags``
     value       a number, a constant in capitals; ``| & ^ ~ + - << >>`` of values
 
-What names stand for depends on call and ABI: `conditions` looks that up.
+The meaning of names depends on call and ABI: `conditions` looks it up.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ MOST_NESTED = 100
 """Limits of an expression; the longest in use have a hundred characters. `str` gives Python."""
 
 Place: TypeAlias = "Callable[[int], Position]"
-"""Where the character of a text stands, by its index."""
+"""The position of a character of a text, by its index."""
 
 
 class Cast(Enum):
-    """The bits of an argument that a comparison counts: the kernel's, or as many as it says."""
+    """The bits of an argument that a comparison covers: the kernel's, or a number of its own."""
 
     KERNEL = "{}"
     U32 = "u32({})"
@@ -92,8 +92,8 @@ ValueExpression: TypeAlias = PlainValue | NamedValue | JoinedValue
 class ArgumentTest:
     """One comparison of one argument, by index or name, after ``mask`` if there is one.
 
-    ANY_BITS and NO_BITS have their mask in ``value``, as in `Comparison`. ``at`` is where the
-    argument stands, ``value_at`` where the value does.
+    ANY_BITS and NO_BITS have their mask in ``value``, as in `Comparison`. ``at`` is the
+    position of the argument, ``value_at`` that of the value.
     """
 
     argument: int | str
@@ -195,7 +195,7 @@ def parse_value(text: str, place: Place = _nowhere) -> ValueExpression:
 
 
 def argument_of(name: str) -> int | str:
-    """Return the index that ``arg0`` to ``arg5`` stands for; another name as it is."""
+    """Return the index in ``arg0`` to ``arg5``; another name as it is."""
     return int(name[3]) if re.fullmatch("arg[0-5]", name) else name
 
 
@@ -271,7 +271,7 @@ class _ExpressionReader:
         return len(self._text) - len(self._text.lstrip())
 
     def tree(self) -> ast.expr | None:
-        """Return the syntax tree, None if there is none."""
+        """Return the syntax tree; None, with faults, for text that has none."""
         text = re.sub(r"\s", " ", self._text)
         if len(text) > MOST_CHARACTERS:
             self._fault(f"longer than {MOST_CHARACTERS} characters: split it", 0)
@@ -332,7 +332,7 @@ class _ExpressionReader:
     # --- conditions --------------------------------------------------------------------------
 
     def condition(self, node: ast.expr) -> Expression | None:
-        """Return the condition at ``node``, None with a fault if it is none."""
+        """Return the condition at ``node``; None, with a fault, for anything else."""
         match node:
             case ast.BoolOp(op, values):
                 parts = [self.condition(one) for one in values]
@@ -463,7 +463,7 @@ class _ExpressionReader:
         return _Side(side.argument, side.at, side.reading, mask, at)
 
     def value(self, node: ast.expr) -> ValueExpression | None:
-        """Return the value at ``node``, None with a fault if it is none."""
+        """Return the value at ``node``; None, with a fault, for anything else."""
         match node:
             case ast.Constant(int(number)) if not isinstance(number, bool):
                 if number.bit_length() <= 64:

@@ -152,8 +152,8 @@ class Grounding:
         self, written: WrittenRule, expression: Expression, has: Sequence[Table]
     ) -> dict[Abi, _Alternatives]:
         """Return the alternatives of ``expression`` for each ABI that has all that it names."""
-        # A group allows less where its own condition, told of at the mention, means nothing. It
-        # must not refuse less.
+        # A group may allow less where its own condition has no meaning, which is reported at the
+        # mention. It must not refuse less.
         narrower = written.mention and written.action.kind.lets_through
         skipped = written.position if narrower else None
         abis = [table.abi for table in has]

@@ -1,7 +1,7 @@
 """Groups of calls by name: those that come with seccompgen, and those that a policy defines.
 
-``'@basic-io'`` in a rule's ``names`` is a mention; it stands for the members of the group, each of
-which is a call, calls with a condition, or another group. Groups of ours have calls that belong
+``'@basic-io'`` in a rule's ``names`` is a mention; it means the members of the group: calls, calls
+with a condition, or other groups. Groups of ours have calls that belong
 together from the table of powers.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MARK = "@"
 """The first character of a mention."""
 _SAME = "="
-"""The first character of a member of ours that stands for all calls on its line of the table."""
+"""The first character of a member of ours that means all calls on its line of the table."""
 _FILE = Path(__file__).with_name("groups.toml")
 _FIRST = ".v1"
 _VERSIONED = re.compile(r"(?P<base>[a-z][a-z0-9-]*)(\.v(?P<version>[1-9][0-9]{0,2}))?")
@@ -200,7 +200,7 @@ class Groups:
             self._of_own(name, definition.position, ())
 
     def calls(self, mention: str, position: Position) -> tuple[Member, ...]:
-        """Return the calls that ``mention``, which stands at ``position``, means."""
+        """Return the calls that ``mention`` at ``position`` means."""
         return self._mentioned(mention, position, ()).calls
 
     def _mentioned(self, mention: str, position: Position, chain: tuple[str, ...]) -> _Meaning:

@@ -199,9 +199,9 @@ def _call(tables: Tables) -> dict[str, Any]:
 def _abi() -> dict[str, Any]:
     """Return the schema of an ABI: an editor offers our names, and takes every other."""
     known = [abi for abi in ABIS.values() if abi.filters_since]
-    told = {abi.name: f"{abi.bits} bits, {abi.byte_order}-endian" for abi in known}
-    names = [alias for alias, name in sorted(ALIASES.items()) if name in told]
-    return _in_any_case(dict.fromkeys(names, ""), "ABI with seccomp filters") | offer(told)
+    shown = {abi.name: f"{abi.bits} bits, {abi.byte_order}-endian" for abi in known}
+    names = [alias for alias, name in sorted(ALIASES.items()) if name in shown]
+    return _in_any_case(dict.fromkeys(names, ""), "ABI with seccomp filters") | offer(shown)
 
 
 def _mention() -> dict[str, Any]:
@@ -210,15 +210,18 @@ def _mention() -> dict[str, Any]:
 
 
 def _action() -> dict[str, Any]:
-    told = {kind.name.lower(): text for kind, text in _PLAIN.items()}
-    told |= {f"errno({name})": f"The call fails with {name}." for name in sorted(ERRNO_NAMES)}
+    shown = {kind.name.lower(): text for kind, text in _PLAIN.items()}
+    shown |= {f"errno({name})": f"The call fails with {name}." for name in sorted(ERRNO_NAMES)}
     names = any_of(ERRNO_NAMES, folded)
     forms = [folded(kind.name) for kind in ActionKind]
     for kind, most in (("trap", RET_DATA_MAX), ("trace", RET_DATA_MAX), ("errno", ERRNO_MAX)):
         data = _up_to(most) + (f"|{names}" if kind == "errno" else "")
         forms.append(f"{folded(kind)}\\s*\\(\\s*({data})\\s*\\)")
     wrong = "no action, such as allow, errno(EACCES) or kill_process"
-    return offer(told) | {"pattern": f"^\\s*({'|'.join(forms)})\\s*$", "patternErrorMessage": wrong}
+    return offer(shown) | {
+        "pattern": f"^\\s*({'|'.join(forms)})\\s*$",
+        "patternErrorMessage": wrong,
+    }
 
 
 def _up_to(most: int) -> str:
@@ -237,7 +240,7 @@ def _up_to(most: int) -> str:
 
 
 def schema_text(tables: Tables) -> str:
-    """Return the JSON Schema as the text of a file: what fits into a line stands in one."""
+    """Return the JSON Schema as the text of a file: what fits into one line is on one line."""
     return "\n".join(_lines(policy_schema(tables))) + "\n"
 
 

@@ -216,7 +216,7 @@ _WHEN = "An expression that must hold, such as `not prot & PROT_EXEC`."
 
 @with_keys
 class NameWithConditions(PolicyValue):
-    """A system call whose arguments meet all conditions, of which there is at least one."""
+    """A system call whose arguments meet all conditions; it needs at least one."""
 
     name: str | int = key(_call, "The call.", kw_only=False)
     when: str | None = key(_when, _WHEN, default=None)
@@ -269,7 +269,7 @@ class SyscallGroup(PolicyValue):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NamedGroup(PolicyValue):
-    """A name for calls, ``mine``, which stands for them as ``"@mine"`` in `SyscallGroup.names`.
+    """A name for calls, ``mine``, that `SyscallGroup.names` mentions as ``"@mine"``.
 
     ``members`` are names of calls, and of other groups with their ``@``.
     """

@@ -30,7 +30,7 @@ _MAX_INCLUDES = 32
 class Layer(NamedTuple):
     """One document, checked for itself.
 
-    ``beside`` are further files that it was made from, with their sha256: what a foreign policy
+    ``related`` are further files that it was made from, with their sha256: what a foreign policy
     includes. ``reading`` are the choices that it was translated with, None for a file of ours;
     ``notes`` are what is worth knowing of a translation.
     """
@@ -40,7 +40,7 @@ class Layer(NamedTuple):
     content: Mapping[str, Any]
     sha256: str
     in_memory: bool = False
-    beside: tuple[tuple[str, str], ...] = ()
+    related: tuple[tuple[str, str], ...] = ()
     reading: Reading | None = None
     notes: tuple[Diagnostic, ...] = ()
 
@@ -58,14 +58,14 @@ class Layer(NamedTuple):
     @property
     def sources(self) -> tuple[tuple[str, str], ...]:
         """The files that it was made from, itself last, each with its sha256."""
-        return (*self.beside, (self.file, self.sha256))
+        return (*self.related, (self.file, self.sha256))
 
     def position(self, *path: str | int) -> Position:
-        """Return where a part of the policy stands."""
+        """Return the position of a part of the policy."""
         return self.document.position((*self.base, *path))
 
     def places(self, text: str, *path: str | int) -> Callable[[int], Position]:
-        """Return what tells where the characters of ``text``, a part of the policy, stand."""
+        """Return a function from an index in ``text``, a part of the policy, to its position."""
         return self.document.places((*self.base, *path), text)
 
     @property
@@ -139,7 +139,7 @@ def holder(layers: list[Layer], key: str) -> Layer | None:
 
 
 def no_default(layers: list[Layer]) -> Diagnostic:
-    """Return that no layer says what happens to a call that no rule matches."""
+    """Return the error for a missing ``default_action``."""
     text = (
         "'default_action' is missing: say what happens to a call that no rule matches, "
         "such as errno or kill_process"

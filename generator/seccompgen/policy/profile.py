@@ -1,6 +1,6 @@
 """Read how often a program makes each system call: strace's summary, or a file of counts.
 
-Two forms, told apart by what is in the file:
+Two forms, recognised by the content:
 
 - what ``strace -c`` writes: tables with a line of titles, in the order that ``-U`` gives them;
   several tables (``strace -f`` of two ABIs, files put together) add up;
@@ -39,7 +39,7 @@ def read_profile(path: Path) -> Profile:
     """Return the counts in the file at ``path``.
 
     Raises InputError with every error of the file, at its place: a count that is no whole
-    number, a line that is none of the two forms, a name that is counted twice, no counts at all.
+    number, a line of neither form, a name that is counted twice, no counts at all.
     """
     file = str(path)
     if not file.isprintable():
@@ -138,7 +138,7 @@ class _ProfileReader:
             elif not words or _CHATTER.fullmatch(line):
                 continue
             elif titles is None:
-                # A program's own output or a whole trace: one line of it stands for all.
+                # A program's own output or a whole trace: one error covers all its lines.
                 if foreign != number - 1:
                     message = "no part of a table of strace -c: remove it, or write the table"
                     self._fail(f"{message} to a file of its own with strace -o", number, 1)
@@ -163,7 +163,7 @@ class _ProfileReader:
             self._add(name, count, number, name_at, count_at)
 
     def _add(self, name: str, count: str, line: int, name_at: int, count_at: int) -> None:
-        """Add ``count``; ``name_at`` and ``count_at`` say where in the line each stands, from 0."""
+        """Add ``count``; ``name_at`` and ``count_at`` are their columns in the line, from 0."""
         if not _NAME.fullmatch(name):
             self._fail(f"{name[:40]!r} is not the name of a system call", line, name_at + 1)
             return

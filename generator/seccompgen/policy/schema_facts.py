@@ -60,7 +60,7 @@ def folded(word: str) -> str:
 
 
 def call_descriptions(tables: Tables) -> dict[str, str]:
-    """Return every call with what it takes, as C writes it, and where it is, if not everywhere."""
+    """Return every call with its C prototype, and its ABIs if not all have it."""
     described = {}
     for name in sorted(tables.calls):
         abis = [table.abi.name for table in tables.tables.values() if name in table.numbers]
@@ -99,7 +99,7 @@ class CallConditions:
     def constant(self) -> dict[str, str]:
         """Return the schema of a constant's name; those of well-known kinds must be right.
 
-        There are more than twenty thousand, most of which no argument of a call is made of.
+        There are more than twenty thousand; most belong to no argument of a call.
         """
         prefixes = sorted(self._prefixes - {""})
         if not prefixes:

@@ -1,4 +1,4 @@
-"""The rules of a policy as its files write them, in order, and the calls that they name."""
+"""The rules of a policy in source form, in order, and checks of the calls that they name."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _group_rules(
 
 
 def _of_member(call: Member, mention: Position) -> Expression | None:
-    """Return the condition on a call of a group; what is odd about it is told at the mention."""
+    """Return the condition on a call of a group; its oddities are reported at the mention."""
     return parse_condition(call.when, lambda _: mention) if call.when else None
 
 
@@ -167,7 +167,7 @@ def _expression(layer: Layer, text: str | None, *path: str | int) -> Expression 
 
 
 def _test(layer: Layer, argument: Condition, path: tuple[str | int, ...]) -> ArgumentTest:
-    """Return the test that one of ``arguments`` stands for."""
+    """Return the test for one of ``arguments``."""
     named = argument.argument
     op = argument.operation
     mask = None
@@ -197,7 +197,7 @@ def check_names(
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> None:
-    """Tell of names that no ABI has, and of ABIs that lack some."""
+    """Report names that no ABI has, and ABIs that lack some."""
     if not answered:
         return
     known = sorted(set().union(*(table.numbers for table in answered)))
