@@ -7,11 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    check_outputs,
-    print_written,
-)
+from seccompgen.cli import common, options
 from seccompgen.io.console import print_json
 
 if TYPE_CHECKING:
@@ -52,7 +48,7 @@ def asm(
     outputs = Outputs({output / f"{file.stem}.{p.abi.name}.bpf": p.to_bytes() for p in programs})
     written: list[Path] = []
     if check:
-        check_outputs(outputs, [], tables)
+        common.check_outputs(outputs, [], tables)
     else:
         with exclusive(output.absolute().parent):
             written = outputs.write()
@@ -65,4 +61,4 @@ def asm(
             }
         )
     else:
-        print_written(written)
+        common.print_written(written)

@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen import languages
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    build_options,
-    check_outputs,
-    policies_named,
-    print_built,
-    print_notes,
-    print_warnings,
-    print_written,
-    progress,
-    read_goal,
-)
+from seccompgen.cli import common, options
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.compiler_stage import CompilerStage
 from seccompgen.core.errors import InputError, Position
@@ -140,7 +129,7 @@ def build(
                 "--dump needs a POLICY and writes nothing, so leave out -o, --check, --depfile "
                 "and --json"
             )
-        objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
+        objective = common.read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
         tables = options.read_tables(tables_directory)
         _dump(words, arches, dumped, objective, tables, reading)
         return
@@ -151,8 +140,8 @@ def build(
             "--nearest is for --format systemd; other forms say all of a policy or nothing"
         )
     tables = options.read_tables(tables_directory)
-    how = build_options(cached=not (check or no_cache), jobs=jobs)
-    policies = policies_named(words, "build")
+    how = common.build_options(cached=not (check or no_cache), jobs=jobs)
+    policies = common.policies_named(words, "build")
     project = None if words else find_project(Path.cwd(), reading.outside)
     if not words and project is None:
         raise InputError(
@@ -178,13 +167,13 @@ def build(
 
     def compile_all() -> Compiled:
         project = None if words else find_project(Path.cwd(), reading.outside)
-        with progress("compiling") as report:
+        with common.progress("compiling") as report:
             if project:
                 from seccompgen.pipeline.project_files import project_filters  # noqa: PLC0415
 
                 built, files = project_filters(project, tables, report, how)
             else:
-                objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
+                objective = common.read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
                 built = build_policies(policies, tables, arches, report, objective, how, reading)
                 if nearest:
                     from seccompgen.formats.systemd.nearest import nearest_units  # noqa: PLC0415
@@ -210,19 +199,19 @@ def build(
     notes = [
         note for one in compiled.built for note in left_out(one.programs, form, one.policy.file)
     ]
-    print_notes([*notes, *(note for one in compiled.built for note in one.notes)])
-    print_warnings(warning for one in compiled.built for warning in one.warnings)
+    common.print_notes([*notes, *(note for one in compiled.built for note in one.notes)])
+    common.print_warnings(warning for one in compiled.built for warning in one.warnings)
     if check:
-        check_outputs(outputs, new_filters(compiled.built), tables)
+        common.check_outputs(outputs, new_filters(compiled.built), tables)
     if as_json:
         _print_json(compiled, written, tables)
         return
     for one in compiled.built:
         reports = one.policy.settings.report_only
-        print_built(one.policy.name, one.programs, report_only=reports)
+        common.print_built(one.policy.name, one.programs, report_only=reports)
         if costs:
             _print_costs(one, tables)
-    print_written(written)
+    common.print_written(written)
 
 
 def _dump(
@@ -240,7 +229,7 @@ def _dump(
     from seccompgen.policy.document import name_of  # noqa: PLC0415
     from seccompgen.render.stages import stage_text  # noqa: PLC0415
 
-    for source in policies_named(words, "build"):
+    for source in common.policies_named(words, "build"):
         policy, _ = load_policy_for(source, only, tables, reading)
         if strange := [abi for abi in only if abi not in policy.arches]:
             raise not_for(name_of(source), policy, strange)

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    all_filters,
-    build_options,
-    check_outputs,
-    print_built,
-    print_notes,
-    print_written,
-)
+from seccompgen.cli import common, options
 from seccompgen.cli.reading_options import readings_options
 from seccompgen.core.errors import InputError
 from seccompgen.formats import WRITABLE
@@ -98,7 +90,7 @@ def _with_readings(
     """Return the files that FILTERs mean, and how each is read: as its FILTER is."""
     from seccompgen.filters.find.locate import locate_all  # noqa: PLC0415 - keeps --help fast
 
-    all_filters(filters)  # which reports everything that is wrong with any of them
+    common.all_filters(filters)  # which reports everything that is wrong with any of them
     found = [
         (path, reading)
         for word, reading in zip(filters, readings.of(len(filters)), strict=True)
@@ -152,7 +144,7 @@ def _combine(
     while True:
         parts = parts_of(paths, tables, only, each)
         found = combine(
-            name, Operation(operation), refusal, parts, tables, build_options(cached=False)
+            name, Operation(operation), refusal, parts, tables, common.build_options(cached=False)
         )
         files = combined_files(found, tables, output, form, readings.others.systemd)
         notes = [*found.notes, *left_out(found.programs, form, found.name)]
@@ -160,15 +152,15 @@ def _combine(
             from seccompgen.filters.compare.staleness import PlannedFilter  # noqa: PLC0415
 
             refuse_to_overwrite(files)
-            print_notes(notes)
+            common.print_notes(notes)
             outputs = Outputs(files, orphaned_sources(files, output))
-            check_outputs(outputs, [PlannedFilter(name, name, found.programs)], tables)
+            common.check_outputs(outputs, [PlannedFilter(name, name, found.programs)], tables)
             break
         with exclusive(output.absolute().parent):
             # As `pipeline.files.put` does, and why.
             if found.is_current():
                 refuse_to_overwrite(files)
-                print_notes(notes)
+                common.print_notes(notes)
                 written = Outputs(files, orphaned_sources(files, output)).write()
                 break
     if as_json:
@@ -187,5 +179,5 @@ def _combine(
             }
         )
         return
-    print_built(name, found.programs)
-    print_written(written)
+    common.print_built(name, found.programs)
+    common.print_written(written)

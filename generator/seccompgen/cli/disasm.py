@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    build_options,
-    one_filter,
-)
+from seccompgen.cli import common, options
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.deciding import origin_json
 from seccompgen.io.console import print_json, say
@@ -47,7 +43,7 @@ def disasm(
     from seccompgen.render.disassembly import disassembly  # noqa: PLC0415
 
     programs = programs_of(
-        one_filter(filter_word), tables, only, build_options(cached=True), reading
+        common.one_filter(filter_word), tables, only, common.build_options(cached=True), reading
     )
     if as_json:
         print_json([_as_json(one, tables) for one in programs])

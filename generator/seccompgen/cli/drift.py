@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    all_filters,
-    progress,
-    project_policies,
-    text_width,
-)
+from seccompgen.cli import common, options
 from seccompgen.cli.reading_options import based_reading_options
 from seccompgen.core.errors import EXIT_NO, InputError, for_each
 from seccompgen.io.console import print_json, say
@@ -65,7 +59,7 @@ def drift(
         raise InputError("--source is for --tag: say which release")
     newer = _newer(tag, source, tables)
     upgrade = upgrade_of(from_base, to_base or "newest")
-    paths = all_filters(words) if words else project_policies(reading)
+    paths = common.all_filters(words) if words else common.project_policies(reading)
     found = for_each(lambda path: drift_of(path, tables, newer, upgrade, only, reading), paths)
     about = f"{upgrade.label}, Linux {newer.tag}"
     if as_json:
@@ -74,7 +68,7 @@ def drift(
     elif form == "markdown":
         say(*drift_markdown(found, about, newer))
     else:
-        say(*drift_text(found, about, newer, text_width()))
+        say(*drift_text(found, about, newer, common.text_width()))
     if any(one.breaks for one in found):
         ctx.exit(EXIT_NO)
 
@@ -89,5 +83,5 @@ def _newer(tag: str | None, source: str | None, tables: Tables) -> Tables:
         return max(tables, shipped, key=lambda one: release(one.tag))
     release(tag)
     known = next((one for one in (tables, shipped) if one.tag == tag), None)
-    with progress(f"reading Linux {tag}") as report:
+    with common.progress(f"reading Linux {tag}") as report:
         return resolve_tables(tag, source, known, report)

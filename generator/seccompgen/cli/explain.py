@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates, options
-from seccompgen.cli.common import (
-    build_options,
-    one_filter,
-    print_notes,
-)
+from seccompgen.cli import candidates, common, options
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import InputError, cannot
 from seccompgen.core.problems import Problem
@@ -76,9 +71,9 @@ def explain(
     log, filter_word, call = _parts(words, audit=audit)
     if follow and not audit:
         raise InputError("--follow needs --audit")
-    path = one_filter(filter_word)
-    explainer = Explainer(path, tables, arches, reading, build_options(cached=True))
-    print_notes(one for one in explainer.loaded.notes if one.kind is Problem.REPORT_ONLY)
+    path = common.one_filter(filter_word)
+    explainer = Explainer(path, tables, arches, reading, common.build_options(cached=True))
+    common.print_notes(one for one in explainer.loaded.notes if one.kind is Problem.REPORT_ONLY)
     if audit:
         _audit(explainer, log, follow=follow, as_json=as_json)
         return

@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    all_filters,
-    print_notes,
-    project_policies,
-)
+from seccompgen.cli import common, options
 from seccompgen.cli.reading_options import based_reading_options
 from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean, for_each
 from seccompgen.core.problems import Problem
@@ -78,10 +73,10 @@ def lint(
 
     upgrade = upgrade_of(from_base, to_base or NEWEST) if from_base or to_base else None
     wanted, unwanted = _codes(select, "--select"), _codes(ignore, "--ignore")
-    paths = all_filters(words) if words else project_policies(reading)
+    paths = common.all_filters(words) if words else common.project_policies(reading)
     reports = for_each(lambda path: lint_filter(path, tables, only, reading, upgrade), paths)
     shown = [replace(one, findings=_chosen(one.findings, wanted, unwanted)) for one in reports]
-    print_notes(note for one in reports for note in one.notes)
+    common.print_notes(note for one in reports for note in one.notes)
     _print(shown, "json" if as_json else form, tables, sum(len(one.silenced) for one in reports))
     if any(one.severity.rank < 2 for each in shown for one in each.findings):
         ctx.exit(EXIT_NO)

@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import candidates, options
-from seccompgen.cli.common import (
-    all_filters,
-    build_options,
-    one_filter,
-    print_written,
-    progress,
-)
+from seccompgen.cli import candidates, common, options
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
@@ -65,7 +58,7 @@ def report(
     proofs, lint's findings and hashes. docs/report.md shows it. A FILTER is a policy, a stock
     policy's name, a generated module, or a raw .bpf file.
     """
-    how = build_options(cached=not no_cache)
+    how = common.build_options(cached=not no_cache)
     if output is not None:
         _require_ours(output)
     if svg:
@@ -84,7 +77,7 @@ def report(
     if as_json:
         print_json({"file": str(output), "bytes": len(content), "written": bool(written)})
     else:
-        print_written(written)
+        common.print_written(written)
 
 
 def _page(
@@ -99,10 +92,10 @@ def _page(
     from seccompgen.filters.tell.report_contents import report_on  # noqa: PLC0415
     from seccompgen.render.report_page import render_report  # noqa: PLC0415
 
-    paths = all_filters(words)
-    other = load_filter(one_filter(against), tables, only, reading) if against else None
+    paths = common.all_filters(words)
+    other = load_filter(common.one_filter(against), tables, only, reading) if against else None
     reports = []
-    with progress("reporting") as report:
+    with common.progress("reporting") as report:
         for n, path in enumerate(paths):
             reports.append(report_on(path, tables, only, how, reading, other))
             if report:
@@ -126,7 +119,7 @@ def _drawn(
 
     if len(words) != 1 or against:
         raise InputError("--svg draws one FILTER, and compares it with none")
-    loaded = compile_filter(one_filter(words[0]), tables, only, how, reading)
+    loaded = compile_filter(common.one_filter(words[0]), tables, only, how, reading)
     if len(loaded.programs) > 1:
         names = ", ".join(loaded.programs)
         raise InputError(f"say with --arch which program is drawn: {names}")

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    progress,
-)
+from seccompgen.cli import common, options
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
 from seccompgen.scan.result import Caller, Caveat
@@ -153,7 +150,7 @@ def scan(
     allowed, denied = _names("--allow", allow), _names("--deny", deny)
     if both := allowed & denied:
         raise InputError(f"allowed and denied: {', '.join(sorted(both))}; choose one")
-    with progress("reading code") as report:
+    with common.progress("reading code") as report:
         how = _means(tables, report, cached=not no_cache)
         found = [scan_one(path, tables, libraries, directories, root, how) for path in binaries]
     calls = _calls(found, allowed, denied, tables)

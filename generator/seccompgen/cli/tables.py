@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    build_options,
-    check_outputs,
-    print_notes,
-    print_warnings,
-    print_written,
-    progress,
-)
+from seccompgen.cli import common, options
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
 from seccompgen.io.console import folded, print_json, say
 
@@ -53,11 +45,11 @@ class _Wanted:
 
         tags = mainline_tags(self.history, tag) if self.history else ()
         locked = bool(tags) and known is not None and known.tag == tag
-        with progress(f"reading Linux {tag}") as report:
+        with common.progress(f"reading Linux {tag}") as report:
             tables = resolve_tables(tag, None if locked else self.source, known, report)
         if not tags:
             return tables, None
-        with progress(f"reading Linux {tags[0]} to {tags[-1]}") as report:
+        with common.progress(f"reading Linux {tags[0]} to {tags[-1]}") as report:
             return with_history(tables, tags, self.source, report)
 
 
@@ -155,11 +147,12 @@ def _into_project(project: Project, asked: _Wanted, *, check: bool, as_json: boo
             )
         )
     after, history = asked.read(wanted, before)
-    with progress("compiling stock policies") as report:
-        built, outputs = project_outputs(project, after, report, build_options(cached=not check))
+    how = common.build_options(cached=not check)
+    with common.progress("compiling stock policies") as report:
+        built, outputs = project_outputs(project, after, report, how)
     if before is None or before.tag != after.tag:
-        print_notes(note for one in built for note in one.notes)
-        print_warnings(warning for one in built for warning in one.warnings)
+        common.print_notes(note for one in built for note in one.notes)
+        common.print_warnings(warning for one in built for warning in one.warnings)
     _finish(before, after, outputs, built, history, check=check, as_json=as_json)
 
 
@@ -198,7 +191,7 @@ def _finish(
         if history:
             _show_history(history)
     if check:
-        check_outputs(outputs, new_filters(built), after)
+        common.check_outputs(outputs, new_filters(built), after)
     written = [] if check else outputs.write()
     if as_json:
         print_json(
@@ -242,7 +235,7 @@ def _finish(
             }
         )
         return
-    print_written(written)
+    common.print_written(written)
 
 
 def _show_history(history: HistoryRead) -> None:

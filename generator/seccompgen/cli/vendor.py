@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    build_options,
-    policies_named,
-    print_built,
-    print_notes,
-    print_warnings,
-    print_written,
-    progress,
-    read_goal,
-)
+from seccompgen.cli import common, options
 from seccompgen.cli.reading_options import outside_option
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, InputError
@@ -86,18 +76,18 @@ def vendor(
             "--single-file, --report-only, --arch, --optimize, --no-bitmap and --profile need a "
             "POLICY; the manifest says the rest"
         )
-    found = policies_named(words, "vendor")
+    found = common.policies_named(words, "vendor")
 
     def read_request() -> vendoring.Request:
         if not words:
             return vendoring.recorded_request(dest, outside)
-        goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
+        goal = common.read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
         return vendoring.Request(dest, single_file, found, only, goal, report_only=report_only)
 
-    how = build_options(cached=not (check or no_cache))
+    how = common.build_options(cached=not (check or no_cache))
     written: list[Path] = []
     findings: list[vendoring.FileFinding] = []
-    with progress("compiling") as report:
+    with common.progress("compiling") as report:
 
         def make() -> vendoring.Vendoring:
             return vendoring.compile_request(read_request, tables, how, report, force=force)
@@ -107,8 +97,8 @@ def vendor(
             findings = result.findings()
         else:
             result, written = put(make, dest.absolute().parent)
-    print_notes(note for one in result.built for note in one.notes)
-    print_warnings(warning for one in result.built for warning in one.warnings)
+    common.print_notes(note for one in result.built for note in one.notes)
+    common.print_warnings(warning for one in result.built for warning in one.warnings)
     if as_json:
         print_json(
             {
@@ -126,5 +116,5 @@ def vendor(
     if not as_json:
         for one in result.built:
             reports = one.policy.settings.report_only
-            print_built(one.policy.name, one.programs, report_only=reports)
-        print_written(written)
+            common.print_built(one.policy.name, one.programs, report_only=reports)
+        common.print_written(written)

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seccompgen.cli import options
-from seccompgen.cli.common import (
-    all_filters,
-    build_options,
-    policy_named,
-    required_project,
-)
+from seccompgen.cli import common, options
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.cli.verdicts import (
     call_as_json,
@@ -81,8 +75,12 @@ def verify(
 
     if policy_word and not words:
         raise InputError("--policy needs a FILTER; a project's modules have policies of their own")
-    policy_path = policy_named(policy_word, "--policy") if policy_word else None
-    targets = dict.fromkeys(all_filters(words), policy_path) if words else _project_modules(reading)
+    policy_path = common.policy_named(policy_word, "--policy") if policy_word else None
+    targets = (
+        dict.fromkeys(common.all_filters(words), policy_path)
+        if words
+        else _project_modules(reading)
+    )
     claims: list[Claim] = []
     stale: list[Diagnostic] = []
     wrong: list[Diagnostic] = []
@@ -100,7 +98,8 @@ def verify(
             elif policy_path:
                 raise InputError(f"{path}: is a policy itself; --policy is for .py and .bpf files")
             else:
-                claims += claims_of_policy(path, tables, only, build_options(cached=False), reading)
+                how = common.build_options(cached=False)
+                claims += claims_of_policy(path, tables, only, how, reading)
         except InputError as error:
             wrong += error.diagnostics
     if not no_runtime:
@@ -116,7 +115,7 @@ def _directories(words: Sequence[str], reading: Reading) -> list[Path]:
     from seccompgen.pipeline.packages import is_filter_package  # noqa: PLC0415
 
     if not words:
-        return [required_project(reading).output]
+        return [common.required_project(reading).output]
     paths = [Path(word) for word in words]
     return [path for path in paths if path.is_dir() and not is_filter_package(path)]
 
@@ -125,7 +124,7 @@ def _project_modules(reading: Reading) -> dict[Path, Path | None]:
     """Return the packages that the project's policies are compiled to, with these policies."""
     from seccompgen.pipeline.project_files import packages_of  # noqa: PLC0415 - keeps --help fast
 
-    return dict(packages_of(required_project(reading)))
+    return dict(packages_of(common.required_project(reading)))
 
 
 def _report(

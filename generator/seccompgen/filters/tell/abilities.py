@@ -14,7 +14,6 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError, UndecidedError
 from seccompgen.core.filter_summary import (
     Ability,
@@ -26,11 +25,10 @@ from seccompgen.core.filter_summary import (
 from seccompgen.core.model import condition_for
 from seccompgen.core.sets import EVERYTHING, NOTHING, Sets
 from seccompgen.core.value_conditions import conditions_of
+from seccompgen.filters.tell.linting import views_on
 from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers
-from seccompgen.lint import FilterView, LintedFilter, views_of
 from seccompgen.policy.document import read_document
-from seccompgen.verify import meaning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.lint import FilterView
 
 _FILE = Path(__file__).with_name("abilities.toml")
 
@@ -121,7 +120,9 @@ class _Finder:
     def __init__(self, loaded: LoadedFilter, tables: Tables) -> None:
         self._sets = Sets()
         self._tables = tables
-        self._views = tuple(_views(loaded, tables, self._sets))
+        self._views = tuple(
+            view for name in loaded.sides for view in views_on(loaded, name, tables, self._sets)
+        )
         self._conditions = _Conditions(self._views, tables, self._sets)
 
     def ability(self, asked: _Query) -> Ability:
@@ -221,14 +222,6 @@ class _Finder:
 
 _ALWAYS = PermissionCondition("")
 _LONGEST = 200
-
-
-def _views(loaded: LoadedFilter, tables: Tables, sets: Sets) -> Iterator[FilterView]:
-    for name, side in loaded.sides.items():
-        policy = loaded.policy
-        subject = LintedFilter(str(loaded.path), loaded.sides, policy)
-        meant = meaning(policy, ABIS[name], tables) if policy else side
-        yield from views_of(ABIS[name], meant, subject, tables, sets)[0]
 
 
 class _Conditions:

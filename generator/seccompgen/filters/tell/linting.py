@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from seccompgen.core.abis import ABIS
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.filters.find.load import load_filter
-from seccompgen.lint import LintedFilter, LintReport, lint, lint_policy
+from seccompgen.lint import LintedFilter, LintReport, lint, lint_policy, views_of
+from seccompgen.verify import meaning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.sets import Sets
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.lint import FilterView
     from seccompgen.lint.upgrade import Upgrade
     from seccompgen.verify import Code, Meaning
 
@@ -42,6 +46,14 @@ def lint_loaded(loaded: LoadedFilter, tables: Tables, upgrade: Upgrade | None = 
         return lint_policy(loaded.policy, tables, abis, loaded.notes, upgrade)
     found = lint_programs(str(loaded.path), loaded.sides, tables, upgrade)
     return replace(found, notes=loaded.notes)
+
+
+def views_on(loaded: LoadedFilter, name: str, tables: Tables, sets: Sets) -> list[FilterView]:
+    """Return what the program for the ABI ``name`` answers through each ABI that it serves."""
+    policy, abi = loaded.policy, ABIS[name]
+    side = meaning(policy, abi, tables) if policy else loaded.sides[name]
+    subject = LintedFilter(str(loaded.path), loaded.sides, policy)
+    return views_of(abi, side, subject, tables, sets)[0]
 
 
 def lint_programs(

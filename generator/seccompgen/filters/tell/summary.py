@@ -30,10 +30,10 @@ from seccompgen.core.value_conditions import conditions_of
 from seccompgen.core.word import ARCH
 from seccompgen.filters.find.execution import executed_for
 from seccompgen.filters.find.lift import lift
+from seccompgen.filters.tell.linting import views_on
 from seccompgen.filters.tell.shown_kinds import kind_of_call
-from seccompgen.lint import FilterView, LintedFilter, views_of
 from seccompgen.render.listing import ret_action
-from seccompgen.verify import Code, Meaning, meaning
+from seccompgen.verify import Code, Meaning
 from seccompgen.verify.call import Call
 from seccompgen.verify.kernel import constant_allow, rank
 from seccompgen.verify.oracle import OneOf
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.lint import FilterView
     from seccompgen.verify.oracle import Case
 
 _UNTOLD = "it depends on the arguments, too intricately to be shown"
@@ -106,7 +107,7 @@ class _Summarizer:
         ways: list[CallRoute] = []
         for abi_name in self._loaded.sides:
             abi = ABIS[abi_name]
-            views = self._views(abi)
+            views = views_on(self._loaded, abi_name, self._tables, self._sets)
             for view in views:
                 way = CallRoute(abi.name, view.abi.name)
                 ways.append(way)
@@ -127,13 +128,6 @@ class _Summarizer:
             tuple(RestSummary(*key, tuple(where)) for key, where in rest.items()),
             tuple(self._undecided),
         )
-
-    def _views(self, abi: Abi) -> list[FilterView]:
-        """Return the views of the program for ``abi``, one for each ABI that it answers for."""
-        policy = self._loaded.policy
-        side = meaning(policy, abi, self._tables) if policy else self._loaded.sides[abi.name]
-        subject = LintedFilter(str(self._loaded.path), self._loaded.sides, policy)
-        return views_of(abi, side, subject, self._tables, self._sets)[0]
 
     def _calls(self, view: FilterView) -> Iterator[tuple[str, int]]:
         """Yield the calls of an ABI, then unnamed numbers that the policy has rules for."""
