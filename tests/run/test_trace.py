@@ -398,7 +398,7 @@ def test_a_report_that_cannot_be_written_ends_the_command(how: list[str], no_par
     done = run(*how, "-o", "/dev/full", no_parent, "--", PYTHON, "-c", code)
     assert (done.code, done.out) == (3, "")
     assert done.err == (
-        "/dev/full: No space left on device: what is refused cannot be told any more, so COMMAND "
+        "/dev/full: No space left on device: refusals cannot be reported any more, so COMMAND "
         "is killed\n"
     )
     # A thread lives on that the tracer has to see to, or it never hears of the process's end.

@@ -1,4 +1,4 @@
-"""``seccompgen run``: run a command under a filter, and tell what the filter refuses."""
+"""``seccompgen run``: run a command under a filter, and report what the filter refuses."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def run(
             raise click.UsageError(f"{option} is for --trace")
     if after_marker and by == "notify":
         raise click.UsageError(
-            "--startup-marker takes --by ptrace: notification does not tell who started whom"
+            "--startup-marker takes --by ptrace: notification does not show who started whom"
         )
     if report_only and (trace or log):
         raise click.UsageError("--report-only needs no --trace, --permissive or --log")
@@ -250,8 +250,8 @@ def _reports(output: Path | None, *, as_json: bool) -> Iterator[Folding]:
             write_lines(file, [text])
         except OSError as error:
             raise OutsideError(
-                f"{output or 'stderr'}: {error.strerror}: what is refused cannot be told any "
-                "more, so COMMAND is killed"
+                f"{output or 'stderr'}: {error.strerror}: refusals cannot be reported any more, "
+                "so COMMAND is killed"
             ) from None
         if refusal.is_abort and not aborted:
             aborted = True
@@ -264,7 +264,7 @@ def _reports(output: Path | None, *, as_json: bool) -> Iterator[Folding]:
         yield Folding(report)
     finally:
         if output:
-            with contextlib.suppress(OSError):  # of what could not be written; that was told
+            with contextlib.suppress(OSError):  # what could not be written was reported
                 file.close()
 
 
@@ -287,11 +287,11 @@ def _trace(
     from seccompgen.run.refusal import judge_by  # noqa: PLC0415
     from seccompgen.run.signals import end_like  # noqa: PLC0415
 
-    told: set[int] = set()
+    reported: set[int] = set()
 
     def listener(process: Process) -> None:
-        if process.pid not in told:
-            told.add(process.pid)
+        if process.pid not in reported:
+            reported.add(process.pid)
             _say(
                 f"{printable(process.name)}[{process.pid}] installs a filter with a listener of "
                 "its own and gets EBUSY, since --trace has one: trace it with --by ptrace"

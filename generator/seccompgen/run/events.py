@@ -49,7 +49,7 @@ _STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SI
 
 @lru_cache(maxsize=1024)
 def event_of(status: int) -> Event:
-    """Return the event that a wait status stands for."""
+    """Return the event of a wait status."""
     if not os.WIFSTOPPED(status):
         return Event(EventKind.ENDED, status)
     event, number = status >> 16, os.WSTOPSIG(status)

@@ -113,16 +113,16 @@ def _callers(process: Process, code: _MappedCode, address: int) -> Iterator[Code
             yield code.location(address)
 
 
-def _called(process: Process, behind: int) -> Iterator[int]:
+def _called(process: Process, after: int) -> Iterator[int]:
     """Yield what the instruction before an address calls, if it is a call: also by the PLT."""
     size = len(_CALL_SLOT) + 4
-    before = process.memory(behind - size, size) or b""
+    before = process.memory(after - size, size) or b""
     if len(before) < size:
         return
     if before.startswith(_CALL_SLOT):
-        yield from _slot(process, before, behind)
+        yield from _slot(process, before, after)
     if before[1:2] == _CALL:
-        target = behind + int.from_bytes(before[2:], "little", signed=True)
+        target = after + int.from_bytes(before[2:], "little", signed=True)
         yield target
         stub = process.memory(target, _STUB) or b""
         at = stub.find(_JUMP_SLOT)

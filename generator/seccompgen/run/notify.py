@@ -63,7 +63,7 @@ _CONTINUE = 1
 _SI_QUEUE = -1
 """A process may not say that the kernel sent a signal (SYS_SECCOMP)."""
 _LINGERS = 0.2
-"""Seconds after the command's end from which on what is left of it is worth telling."""
+"""Seconds after the command's end when what is left of it is reported."""
 
 
 def available() -> bool:

@@ -29,7 +29,7 @@ _X32_MACHINE = 62
 def preflight_warnings(
     judged: JudgedFilter, command: Command, settings: Settings, tables: Tables
 ) -> Iterator[str]:
-    """Yield what is worth saying, a sentence each."""
+    """Yield the warnings, one sentence each."""
     path = Path(os.fsdecode(command.path))
     if ActionKind.USER_NOTIF.value in actions_of(judged.instructions):
         yield "what the policy leaves to a listener (user_notif) fails with ENOSYS: there is none"

@@ -39,7 +39,7 @@ SYSCALL_STOP = signal.SIGTRAP | 0x80
 OP_NONE, OP_ENTRY, OP_EXIT, OP_SECCOMP = 0, 1, 2, 3
 """Stops of a thread for `CallReader`: no call, one that begins or ends, one a filter asks about."""
 ABIS = frozenset({"x86_64", "aarch64"})
-"""Those of which `skip_call` knows the registers."""
+"""The ABIs whose registers `skip_call` knows."""
 
 _POKEUSER, _CONT, _DETACH, _SYSCALL, _SYSEMU = 6, 7, 17, 24, 31
 _GETEVENTMSG, _GETSIGINFO, _SETSIGINFO = 0x4201, 0x4202, 0x4203
@@ -196,12 +196,12 @@ def skip_call(tid: int, abi: str, result: int) -> None:
         _make_none(tid)
 
 
-def repeat_call(tid: int, abi: str, nr: int, behind: int) -> None:
+def repeat_call(tid: int, abi: str, nr: int, end: int) -> None:
     """Have the thread make the call ``nr`` that it was let go to skip, by its instruction.
 
-    That ends at ``behind``. So the kernel repeats what a signal interrupted.
+    That ends at ``end``. So the kernel repeats what a signal interrupted.
     """
-    before = behind - _CALL_INSTRUCTION[abi]
+    before = end - _CALL_INSTRUCTION[abi]
     if abi == "x86_64":
         _checked(_POKEUSER, tid, _ORIG_RAX, -1)
         _checked(_POKEUSER, tid, _RAX, nr)

@@ -125,7 +125,7 @@ class Refusal:
 class JudgedFilter:
     """A filter as a judge knows it; ``policy`` and ``meaning`` are None where it is bytes alone.
 
-    A policy that is not compiled has no instructions, and answers as it means.
+    A policy that is not compiled has no instructions; its meaning answers.
     """
 
     file: Position

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _READERS = {"python": python_lines, "perl": perl_lines}
 LANGUAGES = (*_READERS,)
-"""Those of which lines can be read."""
+"""The languages whose lines can be read."""
 
 
 class ScriptLines(NamedTuple):

@@ -133,7 +133,7 @@ def file_symbols(path: Path) -> Symbols | None:
 
 
 def imported_names(data: bytes) -> frozenset[str]:
-    """Return the names that an ELF file, of which ``data`` is the content, takes from others."""
+    """Return the names that an ELF file with this content imports."""
     try:
         elf = _opened(data)
         tables = _tables(elf, {"SHT_DYNSYM"})
@@ -143,7 +143,7 @@ def imported_names(data: bytes) -> frozenset[str]:
 
 
 def defined_names(data: bytes) -> frozenset[str]:
-    """Return the names of the functions in an ELF file, of which ``data`` is the content."""
+    """Return the names of the functions in an ELF file with this content."""
     symbols = _symbols(data)
     return frozenset(one.name for one in symbols.functions) if symbols else frozenset()
 

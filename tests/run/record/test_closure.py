@@ -164,7 +164,7 @@ def policy_from(text: str) -> ResolvedPolicy:
 def seen(*calls: tuple[str, tuple[int, ...]]) -> Recording:
     """Return what the recorder makes of calls, with all six arguments."""
     watch = Watch(
-        lambda number: CASES.kept(name_of(number, TABLES) or "", X86_64),
+        lambda number: CASES.recorded_arguments(name_of(number, TABLES) or "", X86_64),
         lambda number: name_of(number, TABLES),
         256,
     )
@@ -212,7 +212,7 @@ def samples(call: str) -> list[tuple[int, ...]]:
         for condition in case.conditions:
             for test in comparisons(condition):
                 values[test.argument] |= {test.value, test.value | 2, 1}
-    for kept in CASES.kept(call, X86_64):
+    for kept in CASES.recorded_arguments(call, X86_64):
         values[kept.index] |= {1, 2, 4, 17}
     found = list(itertools.product(*(sorted(values[index]) for index in range(6))))
     return found[:: len(found) // 150 + 1]

@@ -61,7 +61,7 @@ class PowerUse(NamedTuple):
     """A call that was used on an ABI, and the line of the table that it is on, None for none.
 
     ``conditions`` are the arguments that were seen, if they select what the call gives; none for
-    any that are on the line. With ``overflows`` more were seen than can be kept, on other lines
+    any that are on the line. With ``overflows`` more were seen than are recorded, on other lines
     too. ``origin`` is where it came from, or why it is there ``to_itself``: a signal that a
     program sends itself, for which it needs no other call.
     """
@@ -107,7 +107,7 @@ class Closure(NamedTuple):
 def uses(recording: Recording, cases: PowerCases, tables: Tables) -> Iterator[PowerUse]:
     """Yield what a run used, and what it needs of that though it did not show it."""
     for abi, name, values in named_calls(recording, tables):
-        kept = cases.kept(name, abi)
+        kept = cases.recorded_arguments(name, abi)
         for line, seen in _by_line(name, abi, values, cases).items():
             origin = recording.origins.get((abi.name, name, line), "")
             conditions = _as_seen(name, line, abi, seen, tables)
@@ -263,7 +263,7 @@ def _not_written(exactly: Predicate | None) -> Iterator[Comparison]:
 
 
 class _Alike:
-    """The calls of a line on an ABI, of which some were used and the others do the same."""
+    """The calls of a line on an ABI: those that were used, and others that do the same."""
 
     def __init__(
         self, line: PowerLine, abi: Abi, cases: PowerCases, tables: Tables, *, written: bool

@@ -30,7 +30,7 @@ ORDINARY = (
     *("files-read", "files-write", "processes", "exec"),
     *("unix", "internet", "connect", "listen"),
 )
-"""Kinds of which the names of functions say enough to offer them whole, in the order of offers."""
+"""Kinds that are offered whole, since names of functions show them; in the order of offers."""
 _STARTING = "system popen wordexp posix_spawn posix_spawnp forkpty"
 _RESOLVING = (
     "getaddrinfo getnameinfo gethostbyname gethostbyname_r gethostbyname2 gethostbyname2_r "
@@ -71,7 +71,7 @@ _CALLS: Mapping[str, str] = {
 }
 """By function, the calls of other names that it makes."""
 _CASES: Mapping[str, str] = {"prlimit64": "limits"}
-"""By call whose arguments decide, the kind of which functions make it."""
+"""By call whose arguments decide: the kind that functions make it for."""
 _PLAIN = re.compile(r"_*(.+?)(?:64)?(?:_2|_chk|_time64)?")
 """A name without what C libraries put around it: ``__open64_2``."""
 _C_LIBRARY = re.compile(

@@ -1,4 +1,4 @@
-"""A workload beside a policy: what it would have been refused, and what it never reached."""
+"""A workload compared with a policy: calls that it refuses, and rules that nothing reached."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from seccompgen.run.refusal import Refusal
 
 _LOOKED_AT = 200
-"""Refused calls, of each number, of which all that is to be seen is looked at; that takes time."""
+"""Refused calls per number that are read in full, which takes time."""
 _MADE = {ActionKind.ALLOW.value, ActionKind.LOG.value}
 
 
@@ -105,7 +105,7 @@ class Coverage:
 def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> ComparedPolicy:
     """Return ``policy``, for ``abi``, as what calls are held against.
 
-    What it means is the oracle's to say (`verify.oracle`), which shares no code with the compiler.
+    `verify.oracle` answers for it, which shares no code with the compiler.
     A rule that answers ENOSYS refuses nothing: with it, the policy says that there is no such call,
     so that libraries go on by another.
     """
@@ -154,7 +154,7 @@ def _sights(judged: JudgedFilter, tables: Tables) -> Callable[[str, int, Sequenc
 
 
 def _judged_by(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> JudgedFilter:
-    """Return a policy, for ``abi``, as what refuses; as it means, whatever it compiles to."""
+    """Return a policy, for ``abi``, as a filter that answers by its meaning."""
     table = tables.tables[abi.name]
     origin = policy.default_origin.position
     return JudgedFilter(origin, table, (), policy, meaning(policy, abi, tables))

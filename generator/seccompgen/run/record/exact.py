@@ -98,7 +98,7 @@ def _allowed(name: str, conditions: tuple[Predicate, ...] = (), comment: str = "
 
 
 def _made_for(name: str, values: Iterable[Arguments]) -> str:
-    """Return what a run made a call for that stands for several, for a comment."""
+    """Return the calls that a run made through a multiplexed one, as a comment."""
     numbers = [value for one in values for index, value in one if index == 0]
     if not is_multiplexed(name) or not numbers:
         return ""

@@ -81,7 +81,7 @@ class Grants:
 
 
 def group_of(power: Power) -> StockGroup | None:
-    """Return the group of the language that has all calls of a kind, None if there is none."""
+    """Return the language's group of all calls of a kind, None without one."""
     whole = (power.name,)
     groups = stock_groups().values()
     found = (one for one in groups if one.kinds == whole and not one.without and not one.members)

@@ -2,7 +2,7 @@
 
 A call that a policy permits counts as used if what that gives is on one line of the table. One that
 it permits with arguments of several lines, such as ``openat`` whatever its flags are, opens no
-kind: it is kept as it is where nothing else covers it.
+kind: it is permitted as before where nothing else covers it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from seccompgen.run.record.power_cases import PowerCases
 
 SILENCED = " # lint: ignore"
-"""The beginning of a comment for lint, behind others."""
+"""The beginning of a comment for lint, after others."""
 ENOSYS = Action.errno("ENOSYS")
 _ALLOW = Action.ALLOW
 _FILE_MAX = 1 << 20
@@ -94,7 +94,7 @@ def _is_through(rule: Rule, default: Action) -> bool:
 
 
 def _origins(policy: ResolvedPolicy) -> dict[tuple[str, Predicate | None], str]:
-    """Return the comments behind calls and groups in a file that was recorded."""
+    """Return the comments after calls and groups in a recorded file."""
     found: dict[tuple[str, Predicate | None], str] = {}
     lines: dict[str, list[str]] = {}
     for rule in policy.own_rules:
@@ -109,7 +109,7 @@ def _origins(policy: ResolvedPolicy) -> dict[tuple[str, Predicate | None], str]:
 
 
 def _comment(lines: Sequence[str]) -> str:
-    """Return the comment behind a list of names that begins, or goes on, in the first line."""
+    """Return the comment after a list of names that begins, or goes on, in the first line."""
     for line in lines[:_MOST_WRAPPED]:
         text, _, comment = line.partition(" # ")
         if comment or not text.rstrip().endswith(","):

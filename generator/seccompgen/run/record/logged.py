@@ -75,7 +75,7 @@ def _read_log(lines: Iterable[bytes], file: str, tables: Tables) -> AuditLog:
 
 
 def _program_of(record: SeccompRecord) -> str:
-    """Return the name of the program that a record is of, that of the thread if there is none."""
+    """Return the name of a record's program, or else of its thread."""
     return printable(PurePath(record.program).name or record.command or "an unnamed program")
 
 

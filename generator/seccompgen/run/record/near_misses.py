@@ -96,7 +96,7 @@ def _kinds(
 def _calls(
     names: CodeNames, granted: Mapping[Abi, Grants], cases: PowerCases, several: bool
 ) -> Iterator[Section]:
-    """Yield a section for each mighty kind of which code names calls."""
+    """Yield a section for each mighty kind whose calls code names."""
     for kind in _BY_CALL:
         wanted = {
             (call, line): found
@@ -139,7 +139,7 @@ def _in_order(
 
 
 def _where(found: Sequence[NamedFunction], several: bool) -> str:
-    """Return which functions of which file do it, those of a program first."""
+    """Return the functions that do it and their file, a program's own first."""
     if not found:
         return ""
     own = [one for one in found if one.own]

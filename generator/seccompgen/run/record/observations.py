@@ -27,7 +27,7 @@ class CallNumber(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ArgumentBits:
-    """An argument of a call, 0 to 5, of which the bits in ``mask`` are kept.
+    """The bits in ``mask`` of an argument of a call, 0 to 5, which a recording has.
 
     With ``among``, only these values are distinguished: all others are recorded as `other`.
     """
@@ -43,7 +43,7 @@ class ArgumentBits:
 
 
 Arguments: TypeAlias = tuple[tuple[int, int], ...]
-"""Arguments of one call: which one, 0 to 5, and its value, of as many bits as were kept."""
+"""Arguments of one call: which one, 0 to 5, and its value, of the bits that are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class ExecutedProgram(NamedTuple):
 class Recording:
     """The calls of a workload.
 
-    ``calls`` maps each call to what was kept of its arguments, each combination once.
+    ``calls`` maps each call to its recorded arguments, each combination once.
     ``unprivileged`` are setuid and setgid programs that ran without the privileges of their files.
     ``filters`` is True if some process installed a filter of its own, ``marked`` if one passed the
     startup marker. ``startup`` are the calls that do not count, for they came before a marker.
@@ -94,7 +94,7 @@ class Recording:
 
     Where the workload was held against a policy, ``reached`` are the parts of it that answered each
     call, and ``refusals`` counts what it refuses, by what was seen of it. ``more_refused`` are
-    those that stand for others of their number as well, since there were too many.
+    those that others of their number were counted with, since there were too many.
     """
 
     calls: Mapping[CallNumber, frozenset[Arguments]]

@@ -1,7 +1,7 @@
 """The cases of calls in numbers: which line of the table of powers a call is on, by its arguments.
 
-Of a call that is traced only those bits of arguments are kept that some case asks about, or that
-select what the call does. Where a case asks only if an address is 0, no more is kept of it.
+A recording has only those bits of arguments that some case asks about, or that select what the call
+does. Where a case asks only if an address is 0, it has no more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.kernel.powers import PowerLine
 
 CLONE3 = "clone3"
-"""A call whose flags lie in memory: they are kept as if they were its first argument."""
+"""A call whose flags are in memory: they are recorded as its first argument."""
 _THREAD = 0x00010000
 """CLONE_THREAD."""
 
@@ -97,7 +97,7 @@ class PowerCases:
     def line(self, call: str, abi: Abi, values: Mapping[int, int]) -> PowerLine | None:
         """Return the line that a call with these arguments is on; None if the table lacks it.
 
-        With arguments of which too many were seen none is kept, so that it is on its last line.
+        Without arguments, since too many were seen, it is on its last line.
         """
         if call == CLONE3 and 0 in values:
             return self._of_clone3(values[0])
@@ -124,8 +124,8 @@ class PowerCases:
         lines = powers().of("clone")
         return lines[0] if flags & _THREAD else lines[-1]
 
-    def kept(self, call: str, abi: Abi) -> list[ArgumentBits]:
-        """Return the arguments of a call to keep, by which its case can be found."""
+    def recorded_arguments(self, call: str, abi: Abi) -> list[ArgumentBits]:
+        """Return the arguments of a call to record, by which its case can be found."""
         if call == CLONE3:
             return [ArgumentBits(0, _THREAD | NAMESPACES)]
         masks: dict[int, int] = {}

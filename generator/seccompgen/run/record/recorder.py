@@ -56,7 +56,7 @@ def trace(
 ) -> Recording:
     """Run ``command`` to the end of all that it starts; return what was seen.
 
-    ``program`` answers SECCOMP_RET_TRACE to all calls that shall be seen, SECCOMP_RET_ALLOW to the
+    ``program`` answers SECCOMP_RET_TRACE to all calls to record, SECCOMP_RET_ALLOW to the
     others; ``table`` is that of this process's ABI. The command has the caller's terminal,
     directory and process group. Raises OutsideError where it cannot be traced, NotStartedError
     where it did not begin, Interrupted where the user gave it up.

@@ -137,7 +137,7 @@ class Requests:
         self.given_up = False
         """True once everything was killed before the command had ended."""
         self._fate = 0
-        """The signal that all that is left gets, and what it still starts; 0 if there is none."""
+        """The signal for all that is left, and what that still starts; 0 for none."""
         self._ended = False
         self._due = 0.0
         self._twice = _Twice()

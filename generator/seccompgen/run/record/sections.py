@@ -86,7 +86,7 @@ def draft(
 
 
 def first_tries(granted: Mapping[Abi, Grants]) -> Iterator[str]:
-    """Yield the calls that libraries try first, of which no ABI is granted more than what is next.
+    """Yield the calls that libraries try first, if only what they try next is granted.
 
     They get ENOSYS: any other answer libraries hand to the program, which fails.
     """
@@ -109,7 +109,7 @@ class KindOfUse(NamedTuple):
 
 
 def kinds(closure: Closure) -> Iterator[KindOfUse]:
-    """Yield the kinds of which something is permitted, in the order of the table."""
+    """Yield the kinds that are permitted, whole or in part, in the order of the table."""
     for power in powers().kinds.values():
         calls = dict.fromkeys(
             one.name
@@ -173,7 +173,7 @@ def sections(made: PolicyDraft, cases: PowerCases) -> Iterator[Section]:
         }
         yield Section(_ABSENT, refused, action=ENOSYS)
     kinds = powers().kinds.values()
-    # What socketcall and ipc stand for comes first: the rules for the calls themselves decide it.
+    # The calls behind socketcall and ipc come first: the rules for the calls themselves decide it.
     for power in sorted(kinds, key=lambda one: (one.name != _ANY, bool(one.gives))):
         if power.name == _FIRST:
             yield _whole(_NOTHING, [one for one in closure.whole if not one.gives], made, cases)
@@ -217,7 +217,7 @@ def whole_kinds(
 
 
 def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allowed]]]) -> Section:
-    """Return the section of a kind of which some lines are permitted."""
+    """Return the section of a kind that is permitted in part."""
     calls: dict[Abi, list[Allowed]] = {}
     for line, by_abi in lines.items():
         keys = (f"{call} if {line.when}".removesuffix(" if ") for call in line.calls)

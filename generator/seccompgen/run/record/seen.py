@@ -1,7 +1,7 @@
 """The calls of traced processes, as far as they count: arguments, markers, refusals.
 
-A call is a key: audit value, number, and the arguments that are kept of it. Of each process the
-keys are kept apart as long as it may come to a marker, which makes what was before it void.
+A call is a key: audit value, number, and recorded arguments. Each process has keys of its own while
+it may still come to a marker, which discards what was before it.
 """
 
 from __future__ import annotations
@@ -50,11 +50,10 @@ _LABEL_MAX = 1024
 class Watch:
     """The things to look at.
 
-    ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
-    None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
-    Of a call as many combinations of arguments are kept as ``most`` says; where there are more,
-    none is. What counts is held ``against`` a policy, if there is one. Of what counts it is also
-    said where it was first called, as ``origins`` finds out.
+    ``arguments`` returns the arguments of a call to record, ``names`` its name, None if unknown.
+    With ``after_marker`` only what follows a process's marker counts. At most ``most``
+    combinations of arguments are recorded per call; with more, none is. What counts is compared
+    with a policy, ``against``, if there is one; ``origins`` finds where it was first called.
     """
 
     arguments: Callable[[CallNumber], Sequence[ArgumentBits]]
@@ -68,8 +67,7 @@ class Watch:
 class CallKeys:
     """Keys of calls, of each call only so many that have different arguments.
 
-    A call with more is kept as one key without arguments: then no argument says anything. Thus
-    what is kept does not grow with what is called.
+    A call with more becomes one key without arguments, so that memory is bounded.
     """
 
     def __init__(self, most: int) -> None:
@@ -78,7 +76,7 @@ class CallKeys:
         self._counts: Counter[Key] = Counter()
 
     def add(self, key: Key) -> None:
-        """Add a call, if it is not there, nor stands for anything already."""
+        """Add a call, unless it is there, with these arguments or any."""
         call = key[:2]
         if key in self.keys or call in self.keys:
             return
@@ -139,8 +137,8 @@ class _CallTreatment:
     judged: tuple[tuple[int, int], ...]
     name: str | None
 
-    def kept(self, args: Sequence[int]) -> Key:
-        """Return what is kept of arguments."""
+    def recorded(self, args: Sequence[int]) -> Key:
+        """Return the arguments to record."""
         kept = tuple([args[index] & mask for index, mask in self.keep])
         if not self.among:
             return kept
@@ -181,7 +179,7 @@ class SeenCalls:
         """Return what was seen, in the order of numbers."""
         calls: dict[CallNumber, set[Arguments]] = {}
         for key in sorted(self._all.keys):
-            number, arguments = self._kept(key)
+            number, arguments = self._call_of(key)
             calls.setdefault(number, set()).add(arguments)
         return Recording(
             {number: frozenset(values) for number, values in calls.items()},
@@ -198,7 +196,7 @@ class SeenCalls:
             reached=frozenset(self._answers.reached),
             filters=self._filters,
             marked=self._marked > 0,
-            startup=frozenset(self._kept(key)[0] for key in self._startup),
+            startup=frozenset(self._call_of(key)[0] for key in self._startup),
             threads=self.threads,
             processes=self.processes,
             before_marker=self._before_marker,
@@ -208,8 +206,8 @@ class SeenCalls:
             programs=programs,
         )
 
-    def _kept(self, key: Key) -> tuple[CallNumber, Arguments]:
-        """Return a call and what was kept of its arguments, which ``key`` stands for."""
+    def _call_of(self, key: Key) -> tuple[CallNumber, Arguments]:
+        """Return the call of a key, and its recorded arguments."""
         arch, nr, *values = key
         kind = self._kinds.get((arch, nr))
         indices = (index for index, _ in kind.keep) if kind and values else ()
@@ -246,14 +244,14 @@ class SeenCalls:
     def called(self, tid: int, process: TracedProcess, call: tuple[int, ...]) -> str | None:
         """Count a call, given as `ptrace.CallReader.read` returns it.
 
-        Return its name if it is one of `ALWAYS_SEEN`, of which the tracer has to know.
+        Return its name if it is one of `ALWAYS_SEEN`, which the recorder has to know.
         """
         key = call[1:3]
         kind = self._kinds.get(key)
         if kind is None:
             kind = self._kinds[key] = self._kind(key)
         if kind.keep:
-            key += kind.kept(_shown(tid, kind, call[3:]))
+            key += kind.recorded(_shown(tid, kind, call[3:]))
         if key not in process.seen.keys:
             process.seen.add(key)
         # Who has a filter is stopped at the entry, and once more where that lets the call through.
@@ -262,7 +260,7 @@ class SeenCalls:
         if self.watch.against and first and counts:
             self._judge(self.watch.against, tid, process, call, kind)
         if self.watch.origins and counts and key not in self.watch.origins.settled:
-            self.watch.origins.look(tid, key, *self._kept(key))
+            self.watch.origins.look(tid, key, *self._call_of(key))
         return kind.name if kind.name in ALWAYS_SEEN else None
 
     def _kind(self, key: Key) -> _CallTreatment:

@@ -55,10 +55,10 @@ _KILL = Action(ActionKind.KILL_PROCESS)
 class RecordRequest:
     """A request for a recording.
 
-    With ``exact`` calls are allowed that were seen, and no others; if ``constrained``, only with
-    the arguments that were seen, where these are worth it. With ``after_marker`` only what follows
-    a process's marker counts. What ``known`` policies allow runs at full speed, unseen, and is part
-    of the result, and so are ``logged`` calls. Calls are held ``against`` a policy, for
+    ``exact`` allows the calls that were seen and no others; ``constrained`` only with the arguments
+    that were seen, where these select something. With ``after_marker`` only what follows a
+    process's marker counts. What ``known`` policies allow runs at full speed, unseen, and is part
+    of the result; so are ``logged`` calls. Calls are compared with the policy ``against``, for
     `coverage.coverage`; then nothing runs unseen.
     """
 
@@ -130,7 +130,7 @@ def _arguments(
     if name is None or abi is None:
         return []
     if not request.exact:
-        return cases.kept(name, abi)
+        return cases.recorded_arguments(name, abi)
     masks: dict[int, int] = {0: U32} if is_multiplexed(name) else {}
     argument = constrainable_argument(name, abi, tables.facts) if request.constrained else None
     if argument:
@@ -216,7 +216,7 @@ def _for_other_abis(known: Iterable[ResolvedPolicy]) -> Action:
 class _Content(NamedTuple):
     """The ABIs of a policy, the calls that it allows, and the sections that follow these.
 
-    ``offers`` are comments behind all of it.
+    ``offers`` are comments at the end.
     """
 
     arches: tuple[Abi, ...]
