@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import apart_by_kernel
@@ -75,30 +76,25 @@ def observe(
 ) -> Recording:
     """Run ``command`` and return what it called; ``table`` is that of this process's ABI.
 
-    It may be processes that run already. Raises what `tracer.trace` or `attach.attach` raises;
+    It may be processes that run already. Raises what `recorder.trace` or `attach.attach` raises;
     AnswerNo if a marker was waited for and never came.
     """
-
-    def name(number: CallNumber) -> str | None:
-        return name_of(number, tables)
-
     cases = PowerCases(tables)
-
-    def arguments(number: CallNumber) -> list[ArgumentBits]:
-        return _arguments(number, name(number), request, cases, tables)
-
     known = () if request.against else request.known
     against = None
     if request.against:
         from seccompgen.run.record.coverage import held_against  # noqa: PLC0415 - only where it is asked for
 
         against = held_against(request.against, table.abi, tables)
-
-    def sort(number: CallNumber, arguments: Arguments) -> Hashable | None:
-        return _sort(number, arguments, cases, tables)
-
-    origins = None if request.exact else Origins(sort)
-    watch = Watch(arguments, name, MOST_COMPARED, request.after_marker, against, origins)
+    origins = None if request.exact else Origins(partial(_kind, cases=cases, tables=tables))
+    watch = Watch(
+        partial(_arguments, request=request, cases=cases, tables=tables),
+        partial(name_of, tables=tables),
+        MOST_COMPARED,
+        request.after_marker,
+        against,
+        origins,
+    )
     if not isinstance(command, Command):
         from seccompgen.run.record.attach import attach  # noqa: PLC0415 - only where it is asked for
 
@@ -113,7 +109,7 @@ def observe(
     return recording
 
 
-def _sort(
+def _kind(
     number: CallNumber, arguments: Arguments, cases: PowerCases, tables: Tables
 ) -> Hashable | None:
     """Return the kind of a call whose origin a comment names; None if it gives nothing."""
@@ -123,10 +119,10 @@ def _sort(
 
 
 def _arguments(
-    number: CallNumber, name: str | None, request: RecordRequest, cases: PowerCases, tables: Tables
+    number: CallNumber, request: RecordRequest, cases: PowerCases, tables: Tables
 ) -> list[ArgumentBits]:
-    """Return the arguments of a call to keep."""
-    abi = abi_of(number)
+    """Return the arguments of a call to record."""
+    abi, name = abi_of(number), name_of(number, tables)
     if name is None or abi is None:
         return []
     if not request.exact:
@@ -308,8 +304,3 @@ def _with_release(one: Allowed, companions: Companions, abi: Abi) -> Allowed:
     """Return the call, with a comment if only newer releases of a library make it."""
     comment = one.comment or introduced_by(companions, one.name, abi)
     return dataclasses.replace(one, comment=comment)
-
-
-def unnamed(recording: Recording, tables: Tables) -> list[CallNumber]:
-    """Return the calls that ``tables`` have no name for."""
-    return [number for number in recording.calls if name_of(number, tables) is None]
