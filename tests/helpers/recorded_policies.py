@@ -9,7 +9,7 @@ from seccompgen.core.abis import ABIS, apart_by_kernel
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy.allowlist_text import write_policy
-from seccompgen.run.record.exact import allowed_calls, merge
+from seccompgen.run.record.exact_calls import allowed_calls, merge
 from seccompgen.run.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call

@@ -27,7 +27,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.facts import NO_FACTS, Facts
 from seccompgen.policy.implied import SIGCHLD, SIGPIPE, RunFacts, implied
 from seccompgen.run.record.constrainable import constrainable_argument
-from seccompgen.run.record.exact import MOST_VALUES, allowed_by, merge
+from seccompgen.run.record.exact_calls import MOST_VALUES, allowed_by, merge
 from seccompgen.run.record.known import known_policy
 from seccompgen.run.record.seen import CallKeys
 

@@ -19,7 +19,7 @@
     known             what known policies permit, by the table of powers
     logged            calls that audit records add to known policies
     sections          a closure as the text of a policy, kind by kind
-    exact             with --exact: the calls that were seen, and several runs as one
+    exact_calls       with --exact: the calls that were seen, and several runs as one
     code_names        functions that code names, and what their calls give
     near_misses       what code can do that no run showed, as rules to take in
     coverage          a workload compared with a policy: refused calls, rules never reached

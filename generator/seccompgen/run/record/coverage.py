@@ -34,7 +34,7 @@ _MADE = {ActionKind.ALLOW.value, ActionKind.LOG.value}
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedCall:
+class UncoveredCall:
     """A call that was made, what the policy answers to it, a SECCOMP_RET value, and which part.
 
     ``sightings`` says how often, and what was seen; see `Recording.refusals`. With ``more`` calls
@@ -92,7 +92,7 @@ class Coverage:
     ``refused`` are calls that the policy does not let through.
     """
 
-    refused: tuple[RefusedCall, ...]
+    refused: tuple[UncoveredCall, ...]
     unreached: tuple[UnreachedRule, ...]
     rules: int
 
@@ -168,7 +168,7 @@ def coverage(recording: Recording, policy: ResolvedPolicy, abi: Abi, tables: Tab
         recording.refusals.items(), key=lambda item: item[0]
     ):
         call, more = _call(number, arguments), (number, arguments) in recording.more_refused
-        refused.append(RefusedCall(call, *judged.decide(call, tables), sightings, more))
+        refused.append(UncoveredCall(call, *judged.decide(call, tables), sightings, more))
     reached = {(name_of(number, tables), origin) for number, origin in recording.reached}
     answered = [tables.tables[one.name] for one in (abi, *policy.compat_of(abi))]
     rules: dict[tuple[str, Origin, Position], list[Rule]] = {}

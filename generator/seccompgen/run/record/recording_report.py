@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from seccompgen.core.tables import Tables
-    from seccompgen.run.record.coverage import Coverage, RefusedCall
+    from seccompgen.run.record.coverage import Coverage, UncoveredCall
     from seccompgen.run.record.observations import Recording
     from seccompgen.run.record.sections import KindOfUse
 
@@ -68,7 +68,7 @@ def coverage_lines(
     yield f"{policy}: {reached} of {found.rules} rules reached; {many(found.times, 'call')} refused"
 
 
-def _seen(one: RefusedCall) -> Iterator[str]:
+def _seen(one: UncoveredCall) -> Iterator[str]:
     """Yield with which arguments, and from where, a call was made."""
     looked_at = sum(times for _, times in one.seen)
     for refusal, times in one.seen[:_SEEN_SHOWN]:
@@ -78,7 +78,7 @@ def _seen(one: RefusedCall) -> Iterator[str]:
         yield f"    and {others} with other arguments, or from elsewhere"
 
 
-def _refused(one: RefusedCall, tables: Tables) -> str:
+def _refused(one: UncoveredCall, tables: Tables) -> str:
     abi = abi_of(CallNumber(one.call.arch, one.call.nr))
     answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
     text = call_text(one.call.nr, one.call.arch, one.call.args, tables)

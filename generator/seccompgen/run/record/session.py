@@ -19,7 +19,7 @@ from seccompgen.policy.allowlist_text import AS_RUNTIMES, Allowed, write_policy
 from seccompgen.run.launch import Command
 from seccompgen.run.record.closure import close, uses
 from seccompgen.run.record.constrainable import constrainable_argument
-from seccompgen.run.record.exact import MOST_COMPARED, allowed_by, allowed_calls, merge
+from seccompgen.run.record.exact_calls import MOST_COMPARED, allowed_by, allowed_calls, merge
 from seccompgen.run.record.known import known_policy, uses_of
 from seccompgen.run.record.logged import Missing
 from seccompgen.run.record.near_misses import near_misses, still_offered
