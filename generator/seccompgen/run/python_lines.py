@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from seccompgen.run.process import Process
 
 _PROGRAM = re.compile(r"(lib)?python3[.0-9]*(\.so[.0-9]*)?")
-_LIBRARY = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen ")
+STANDARD_LIBRARY = r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen "
+"""A regular expression for the files of the standard library."""
 _FRAMES_MAX = 64
 """Frames that are looked at for those outside of the standard library."""
 _CALLERS_SHOWN = 4
@@ -98,7 +99,7 @@ def python_lines(process: Process) -> tuple[str, ...]:
 
 def _own(process: Process) -> Iterator[str]:
     for at, (file, line, function) in enumerate(_frames(process)):
-        if at == 0 or not _LIBRARY.search(file):
+        if at == 0 or not re.search(STANDARD_LIBRARY, file):
             yield f"{file}:{line} in {function}"
 
 

@@ -26,8 +26,8 @@ from running_kernel import require_x86_64
 from seccompgen.core.abis import ABIS
 from seccompgen.core.facts import NO_FACTS, Facts
 from seccompgen.policy.implied import SIGCHLD, SIGPIPE, RunFacts, implied
-from seccompgen.run.record.constrainable import constrainable_argument
-from seccompgen.run.record.exact_calls import MOST_VALUES, allowed_by, merge
+from seccompgen.run.record.constrainable import MOST_VALUES, constrainable_argument
+from seccompgen.run.record.exact_calls import allowed_by, merge
 from seccompgen.run.record.known import known_policy
 from seccompgen.run.record.seen import CallKeys
 

@@ -16,7 +16,7 @@ from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.kernel.powers import powers
 from seccompgen.policy.allowlist_text import Allowed
 from seccompgen.policy.implied import implied
-from seccompgen.run.record.constrainable import selectors
+from seccompgen.run.record.constrainable import MOST_VALUES, selectors
 from seccompgen.run.record.observations import named_calls, run_facts
 from seccompgen.run.record.power_cases import CLONE3
 
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from seccompgen.run.record.observations import Arguments, Recording
     from seccompgen.run.record.power_cases import PowerCases
 
-ORDINARY = frozenset(
-    {"files-read", "files-write", "exec", "processes", "unix", "internet", "connect", "listen"}
+ORDINARY = (
+    *("files-read", "files-write", "processes", "exec"),
+    *("unix", "internet", "connect", "listen"),
 )
-"""Kinds that give something and are permitted whole where they were used."""
+"""Kinds that give something and are permitted whole if used, in the order of offers."""
 ON_DEMAND = frozenset({"confinement", "gone"})
 """Kinds that give nothing and are permitted only where they were used."""
 _OPENED_BY = {
@@ -45,8 +46,6 @@ _OPENED_BY = {
 
 Who asks the kernel about networks binds, and who leaves a terminal begins a session.
 """
-_MOST_VALUES = 64
-"""As many combinations of arguments are listed; a call with more is permitted with any."""
 _FATAL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM")
 """Signals that end a process: who may send one of them may send any signal."""
 _TO_ITSELF = ("SIGABRT", "SIGINT", "SIGTERM")
@@ -142,7 +141,7 @@ def _as_seen(
     found = dict.fromkeys(
         _all(one.condition(values[one.index] & one.mask) for one in chosen) for values in seen
     )
-    return tuple(found) if len(found) <= _MOST_VALUES else ()
+    return tuple(found) if len(found) <= MOST_VALUES else ()
 
 
 def _selecting(
@@ -234,7 +233,7 @@ def _whole(used: Sequence[PowerUse]) -> dict[Power, tuple[str, ...]]:
         opened_by = _OPENED_BY.get(power.name)
         opened = any(opened_by is None or one.call in opened_by for one in of_kind)
         always = not power.gives and power.name not in ON_DEMAND
-        if always or (opened and power.name in ORDINARY | {"confinement"}):
+        if always or (opened and power.name in {*ORDINARY, "confinement"}):
             whole[power] = tuple(dict.fromkeys(one.origin for one in of_kind if one.origin))
     return whole
 

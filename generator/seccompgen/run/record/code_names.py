@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.io.reading import read_file
 from seccompgen.kernel.powers import powers
+from seccompgen.run.record.closure import ORDINARY
 from seccompgen.run.symbols import defined_names, imported_names
 
 if TYPE_CHECKING:
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from seccompgen.kernel.powers import PowerLine
     from seccompgen.run.record.observations import ExecutedProgram
 
-ORDINARY = (
-    *("files-read", "files-write", "processes", "exec"),
-    *("unix", "internet", "connect", "listen"),
-)
-"""Kinds that are offered whole, since names of functions show them; in the order of offers."""
 _STARTING = "system popen wordexp posix_spawn posix_spawnp forkpty"
 _RESOLVING = (
     "getaddrinfo getnameinfo gethostbyname gethostbyname_r gethostbyname2 gethostbyname2_r "

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from seccompgen.core.facts import Facts
 
 
+MOST_VALUES = 64
+"""Conditions on a call that are listed; a call with more is permitted with any arguments."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConstrainableArgument:
     """An argument of this ``name``: the one at ``index``, of which the kernel reads ``width`` bits.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.multiplexed import is_multiplexed, stands_for
 from seccompgen.policy.allowlist_text import Allowed
 from seccompgen.policy.implied import implied, why
-from seccompgen.run.record.constrainable import constrainable_argument
+from seccompgen.run.record.constrainable import MOST_VALUES, constrainable_argument
 from seccompgen.run.record.grants import Grants
 from seccompgen.run.record.observations import named_calls, run_facts
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     ExactCalls = Mapping[Abi, tuple[Allowed, ...]]
 
-MOST_VALUES = 64
-"""As many conditions on a call are listed; a call with more is allowed whatever its arguments."""
 MOST_COMPARED = 4 * MOST_VALUES
 """With more it is not even asked which conditions others cover, since that takes long."""
 

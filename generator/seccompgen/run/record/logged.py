@@ -162,7 +162,7 @@ class Missing:
 
     def _added(self, abi: Abi, call: str) -> list[PowerLine]:
         lines = [case.line for case in self._cases.of(call, abi)]
-        usual = [line for line in lines if line.power.name in ORDINARY | ON_DEMAND]
+        usual = [line for line in lines if line.power.name in {*ORDINARY, *ON_DEMAND}]
         return [line for line in usual or lines[-1:] if line in self._of(abi, call)]
 
     def _missing(self, abi: Abi, call: str) -> tuple[PowerLine, ...]:

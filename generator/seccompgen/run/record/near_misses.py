@@ -18,7 +18,8 @@ from seccompgen.formats import load_policy
 from seccompgen.io.reading import read_file
 from seccompgen.kernel.powers import powers
 from seccompgen.policy.allowlist_text import Allowed, Section
-from seccompgen.run.record.code_names import ORDINARY, code_names, is_interpreter
+from seccompgen.run.record.closure import ORDINARY
+from seccompgen.run.record.code_names import code_names, is_interpreter
 from seccompgen.run.record.sections import whole_kinds
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.text import printable
 from seccompgen.run.locations import locations_of
 from seccompgen.run.process import Process
+from seccompgen.run.python_lines import STANDARD_LIBRARY
 from seccompgen.run.scripts import script_lines
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _LIBRARY = re.compile(
 )
 """Files whose functions say nothing about who wanted a call."""
 _SYSCALL = re.compile(r"\b(Raw)?Syscall\w*(\.abi0)?$")
-_STANDARD = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen |/perl(5|-base)?/")
+_STANDARD = re.compile(rf"{STANDARD_LIBRARY}|/perl(5|-base)?/")
 """Lines of an interpreter's own library."""
 _WIDTH = 60
 """Characters of a location."""
