@@ -95,7 +95,6 @@ def decode_call(call: Call, process: Process, tables: Tables) -> DecodedCall:
 
 
 def _kinds(prototype: Prototype) -> list[str]:
-    """Return the kind of each argument of a call."""
     kinds = []
     for one, following in pairwise((*prototype.parameters, None)):
         assert one

@@ -146,7 +146,6 @@ def _text(process: Process, address: int, layout: _InterpreterLayout) -> str:
 
 
 def _bytes(process: Process, address: int) -> bytes:
-    """Return the content of a bytes object."""
     size = process.pointer(address + _BYTES_SIZE)
     if size > _TABLE_MAX:
         raise UnreadableError
@@ -154,7 +153,6 @@ def _bytes(process: Process, address: int) -> bytes:
 
 
 def _thread(process: Process, runtime: int, layout: _InterpreterLayout) -> int:
-    """Return the address of the thread's PyThreadState."""
     tid = process.own_tid
     states: dict[int, int] = {}
     interpreter = process.pointer(runtime + layout.interpreters)

@@ -162,7 +162,6 @@ def _opened(data: bytes) -> Any:
 
 
 def _tables(elf: Any, kinds: set[str]) -> Iterator[Iterator[ElfSymbol]]:
-    """Yield the named symbols of each table."""
     for section in elf.iter_sections():
         if section["sh_type"] in kinds:
             found = read_symbol_table(

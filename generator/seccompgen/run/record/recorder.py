@@ -266,7 +266,6 @@ class Recorder:
         return thread
 
     def _bears(self, parent: Thread) -> None:
-        """Handle that a thread started another."""
         self.seen.label(parent.tid, parent.process)
         held = self.threads.bears(parent, ptrace.event_message(parent.tid))
         parent.undo()
@@ -274,7 +273,6 @@ class Recorder:
             self._resume(self._begun(held))
 
     def _executed(self, thread: Thread) -> None:
-        """Handle that a thread executed a program."""
         self.threads.executes(thread, ptrace.event_message(thread.tid))
         thread.process.label_at = 0
         self.started = True
@@ -287,7 +285,6 @@ class Recorder:
             self.note_program(thread.tid)
 
     def _ended(self, tid: int, status: int) -> None:
-        """Handle the end of a thread."""
         if tid == self._main:
             code = os.waitstatus_to_exitcode(status)
             self.end = RunEnd(status=code) if code >= 0 else RunEnd(signal=-code)

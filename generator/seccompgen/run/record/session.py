@@ -121,7 +121,6 @@ def _kind(
 def _arguments(
     number: CallNumber, request: RecordRequest, cases: PowerCases, tables: Tables
 ) -> list[ArgumentBits]:
-    """Return the arguments of a call to record."""
     abi, name = abi_of(number), name_of(number, tables)
     if name is None or abi is None:
         return []
