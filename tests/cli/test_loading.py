@@ -18,11 +18,11 @@ UNION = {
     "core": "abis ages argument_families built constant_families errnos errors facts foreign "
     "model multiplexed naming number_spans objective problems program published reach "
     "releases report_only sets spelling styled tables text word wording",
-    "filters": "combine combine.combined find find.lift find.load find.locate find.raw_abis",
+    "filters": "combine combine.combined find find.box_walk find.lift find.load find.locate find.raw_abis",
     "io": "console file_reach outputs reading streams",
     "kernel": "constants_file entry_points fact_files powers prototypes_file shipped since_file",
     "pipeline": "build files numpy_threads packages pool",
-    "formats": "android audit declaration detect kafel load minijail oci seccompiler strace "
+    "formats": "android audit declaration detect kafel load minijail oci seccompiler spo strace "
     "systemd",
     "policy": "condition_faults conditions dead document expressions form ground groups "
     "horizon keys layers resolve schema source_rules stock",
