@@ -94,7 +94,7 @@ class _Held(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Facts:
+class _FlowFacts:
     """The facts that may hold when an instruction runs.
 
     ``calls`` maps an audit value (None: any that was not tested for) to the numbers that can still
@@ -232,10 +232,10 @@ class Listing:
             return i + 1 + instruction.jt, i + 1 + instruction.jf
         return () if instruction.code & 0x07 == 0x06 else (i + 1,)
 
-    def _explore(self) -> list[_Facts]:
+    def _explore(self) -> list[_FlowFacts]:
         """Follow every path once, in order: jumps only go forwards."""
         everything: tuple[Span, ...] = ((0, U32),)
-        reach = [_Facts() for _ in self._instructions]
+        reach = [_FlowFacts() for _ in self._instructions]
         reach[0].merge({None: everything}, None, {})
         for i, instruction in enumerate(self._instructions):
             here = reach[i]
