@@ -405,7 +405,7 @@ OTHERWISE = {
     "scan/scanner.py": "a function of its own that is called load",
 }
 OPENING = {"open", "read_bytes", "read_text", "fdopen", "load", "loads"}
-OURS = {"lockfile.load", "cache.load", "entry_store.load", "tar.open"}
+OURS = {"lockfile.load", "cache.load", "store.load", "tar.open"}
 NAMED = re.compile("open|read_(bytes|text)|loads?\\(")
 
 
