@@ -18,8 +18,8 @@ UNION = {
     "core": "abis ages argument_families built constant_families errnos errors facts foreign "
     "model multiplexed naming number_spans objective problems program published reach "
     "releases report_only sets spelling styled tables text word wording",
-    "filters": "combine combine.combined find find.box_walk find.lift find.load find.locate "
-    "find.raw_abis",
+    "filters": "combine combine.combined find find.box_walk find.lift find.loaded_filter "
+    "find.locate find.raw_abis",
     "io": "console file_reach outputs reading streams",
     "kernel": "constants_file entry_points fact_files powers prototypes_file shipped since_file",
     "pipeline": "build files numpy_threads packages pool",

@@ -13,7 +13,7 @@ from probes import interesting_calls
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.program import Instruction
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove

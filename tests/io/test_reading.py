@@ -19,7 +19,7 @@ import pytest
 from command import ROOT, Result, inside, seccompgen
 from seccompgen.core.errors import InputError, SeccompgenError
 from seccompgen.core.tables import Tables
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.filters.find.manifest import read_manifest
 from seccompgen.filters.find.module import read_banner
 from seccompgen.formats import load_policy

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from seccompgen.core.abis import ABIS
 from seccompgen.core.program import Instruction
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.pipeline.build import BuildOptions, shipped_tables
 from seccompgen.pipeline.cache import cache_directory
 from seccompgen.pipeline.packages import is_filter_package

@@ -12,7 +12,7 @@ import pytest
 from command import inside
 from seccompgen.core.abis import ABIS
 from seccompgen.core.filter_summary import Permission
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.filters.tell.abilities import abilities, queries
 from seccompgen.formats import load_policy
 from seccompgen.kernel.powers import powers

@@ -17,7 +17,7 @@ import pytest
 from confine import POLICIES
 from proving import GENERATED
 from seccompgen.core.abis import ABIS
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.verify import bits_read, indistinguishable_calls

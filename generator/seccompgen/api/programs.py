@@ -21,7 +21,7 @@ from seccompgen.filters.compare.claims import (
 )
 from seccompgen.filters.compare.module_claims import claims_of_policy, claims_of_programs
 from seccompgen.filters.find import assembly
-from seccompgen.filters.find.load import compile_filter, load_filter
+from seccompgen.filters.find.loaded_filter import compile_filter, load_filter
 from seccompgen.filters.find.locate import FilterForm, kind_of, locate_one
 from seccompgen.filters.tell.linting import lint_filter, lint_programs
 from seccompgen.formats import load_policy

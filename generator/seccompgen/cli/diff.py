@@ -102,7 +102,7 @@ def _of_two(
     before: str, after: str, tables: Tables, only: Abi | None, readings: Sequence[Reading]
 ) -> FilterDiff:
     from seccompgen.filters.compare.meaning_diff import diff_filters  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.filters.find.load import load_each  # noqa: PLC0415
+    from seccompgen.filters.find.loaded_filter import load_each  # noqa: PLC0415
 
     paths = one_filter(before), one_filter(after)
     left, right = load_each(zip(paths, (only, only), readings, strict=True), tables)

@@ -88,7 +88,7 @@ def _page(
     how: BuildOptions,
     reading: Reading,
 ) -> bytes:
-    from seccompgen.filters.find.load import load_filter  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.find.loaded_filter import load_filter  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.tell.report_contents import report_on  # noqa: PLC0415
     from seccompgen.render.report_page import render_report  # noqa: PLC0415
 
@@ -113,7 +113,7 @@ def _drawn(
 ) -> str:
     from seccompgen.core.abis import ABIS  # noqa: PLC0415 - keeps --help fast
     from seccompgen.core.program import Program  # noqa: PLC0415
-    from seccompgen.filters.find.load import compile_filter  # noqa: PLC0415
+    from seccompgen.filters.find.loaded_filter import compile_filter  # noqa: PLC0415
     from seccompgen.render.decision_tree import decision_tree  # noqa: PLC0415
     from seccompgen.render.tree_drawing import tree_svg  # noqa: PLC0415
 

@@ -162,7 +162,7 @@ class _Loaded:
 def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
     from seccompgen.core.model import Settings  # noqa: PLC0415
     from seccompgen.core.problems import Problem  # noqa: PLC0415
-    from seccompgen.filters.find.load import compile_filter  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.find.loaded_filter import compile_filter  # noqa: PLC0415 - keeps --help fast
     from seccompgen.run.refusal import JudgedFilter  # noqa: PLC0415
     from seccompgen.verify import meaning  # noqa: PLC0415
 

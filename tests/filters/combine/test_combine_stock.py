@@ -19,7 +19,7 @@ from seccompgen.core.model import Origin
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.filters.combine.combined import combine, parts_of
 from seccompgen.filters.find.lift import lift
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.verify import Code, Operation, Proof, prove
 from strategies import compiled, policies

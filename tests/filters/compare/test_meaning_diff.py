@@ -17,7 +17,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.filter_changes import ChangedCall, ChangeEffect, Subject
 from seccompgen.filters.compare.meaning_diff import diff_filters
-from seccompgen.filters.find.load import LoadedFilter, load_filter
+from seccompgen.filters.find.loaded_filter import LoadedFilter, load_filter
 from seccompgen.render.listing import ret_action
 from strategies import plain_tables_with_facts
 

@@ -19,7 +19,7 @@ from seccompgen.core.model import Action, Op
 from seccompgen.core.program import Instruction, Program, decode
 from seccompgen.filters.find.assembler import Assembler
 from seccompgen.filters.find.assembly import assemble
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.render.disassembly import disassembly
 from seccompgen.verify import kernel_objections

@@ -9,7 +9,7 @@ from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.program import Instruction, encode
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from seccompgen.core.call_kinds import Kind
 from seccompgen.core.filter_summary import CallRoute, CallSummary, FilterSummary
 from seccompgen.core.program import Program
 from seccompgen.filters.find.execution import executed_for
-from seccompgen.filters.find.load import LoadedFilter, compile_filter, load_filter
+from seccompgen.filters.find.loaded_filter import LoadedFilter, compile_filter, load_filter
 from seccompgen.filters.tell.shown_kinds import kind_of_call, kinds
 from seccompgen.filters.tell.summary import summarize
 from seccompgen.kernel.powers import powers

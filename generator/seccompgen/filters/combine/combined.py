@@ -26,7 +26,7 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.core.report_only import REFUSES_NOTHING
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.formats import WRITABLE
 from seccompgen.languages.python import combined_docstring, render_combined
 from seccompgen.pipeline.build import are_unchanged
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.verify.stack import FilterSemantics
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Predicate, Settings
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.verify import Stack
 
 _MOST_NUMBERS = 4096

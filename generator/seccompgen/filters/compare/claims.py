@@ -24,7 +24,7 @@ from seccompgen.core.program import (
 )
 from seccompgen.core.word import ARGS
 from seccompgen.filters.compare.call_classes import CallClass, differing_calls
-from seccompgen.filters.find.load import load_each
+from seccompgen.filters.find.loaded_filter import load_each
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.pipeline.build import PLAIN_OPTIONS
 from seccompgen.pipeline.pool import spread

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Action, Origin
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.compare.call_classes import CallClass
-    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.verify.call import Call
     from seccompgen.verify.stack import FilterSemantics
 

@@ -32,7 +32,7 @@ from seccompgen.filters.combine.combined import (
     stack_of,
 )
 from seccompgen.filters.compare.claims import Claim
-from seccompgen.filters.find.load import compile_filter, load_filter
+from seccompgen.filters.find.loaded_filter import compile_filter, load_filter
 from seccompgen.filters.find.locate import vendored_from
 from seccompgen.filters.find.module import (
     filter_sha256,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.filters.find.module import Banner, Module
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.verify import Operation

@@ -11,7 +11,7 @@ from seccompgen.core.model import U32
 from seccompgen.core.word import ARCH, NR
 from seccompgen.filters.compare.meaning_diff import diff_filters
 from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.render.listing import ret_action
 from seccompgen.verify import Meaning
 from seccompgen.verify.followers import follower

@@ -12,7 +12,7 @@ from seccompgen.core.filter_changes import FilterChange, Status
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
 from seccompgen.filters.compare.meaning_diff import diff_filters
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.filters.find.locate import FilterForm, filters_in, kind_of
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.packages import is_filter_package
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from seccompgen.core.filter_changes import FilterDiff
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.io.git_files import FileTree
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Rule
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.lint import FilterView
 
 _FILE = Path(__file__).with_name("abilities.toml")

@@ -24,7 +24,7 @@ from seccompgen.core.spelling import number
 from seccompgen.core.value_conditions import alternatives, intervals, united
 from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR
 from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
-from seccompgen.filters.find.load import LoadedFilter, load_filter
+from seccompgen.filters.find.loaded_filter import LoadedFilter, load_filter
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.filters.find.module import read_banner
 from seccompgen.filters.tell.decisive_rules import deciding_rule, with_conditions

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.foreign import PLAIN_READING, Reading
-from seccompgen.filters.find.load import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.lint import LintedFilter, LintReport, lint, lint_policy, views_of
 from seccompgen.verify import meaning
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.sets import Sets
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.lint import FilterView
     from seccompgen.lint.upgrade import Upgrade
     from seccompgen.verify import Code, Meaning

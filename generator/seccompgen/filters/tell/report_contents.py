@@ -12,7 +12,7 @@ from seccompgen.core.program import CompiledProgram, Program, programs_sha256
 from seccompgen.filters.compare.claims import decide
 from seccompgen.filters.compare.meaning_diff import diff_filters
 from seccompgen.filters.compare.module_claims import claims_against, claims_of_programs
-from seccompgen.filters.find.load import filter_of, load_filter
+from seccompgen.filters.find.loaded_filter import filter_of, load_filter
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.filters.tell.abilities import abilities
 from seccompgen.filters.tell.linting import lint_loaded
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
     from seccompgen.filters.compare.claims import Verdict
-    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.pipeline.build import BuildOptions
 
 _FORMS = {

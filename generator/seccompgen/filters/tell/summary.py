@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from seccompgen.core.number_spans import Span
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.find.load import LoadedFilter
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.lint import FilterView
     from seccompgen.verify.oracle import Case
 
