@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from itertools import product
 
 import pytest
-from seccompgen.kernel.powers import Effect, powers
+from seccompgen.kernel.powers import RefusalEffect, powers
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.policy.conditions import Lookup
 from seccompgen.policy.expressions import parse_condition
@@ -66,9 +66,9 @@ def test_what_is_gone_is_made_by_no_kernel() -> None:
 
 def test_the_effects_of_a_refusal() -> None:
     refused = powers().refused
-    assert refused["brk"].effect is Effect.CRASH
-    assert refused["futex"].effect is Effect.SPIN
-    assert refused["write"].effect is Effect.SILENCE
+    assert refused["brk"].effect is RefusalEffect.CRASH
+    assert refused["futex"].effect is RefusalEffect.SPIN
+    assert refused["write"].effect is RefusalEffect.SILENCE
 
 
 def test_a_free_number_gives_nothing() -> None:
@@ -81,7 +81,7 @@ def test_what_must_not_be_refused_gives_nothing() -> None:
     found = {
         call
         for call, (effect, _) in powers().refused.items()
-        if effect is not Effect.EXCESS and powers().of(call)[-1].power.gives
+        if effect is not RefusalEffect.EXCESS and powers().of(call)[-1].power.gives
     }
     assert found == {"tgkill"}
 

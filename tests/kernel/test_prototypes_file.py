@@ -82,9 +82,9 @@ def test_values_of_another_origin_are_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
-        ("sys_sync\n\nclone", "sys_sync\nclone", 9, "the file is cut off"),
+        ("sys_sync\n\nclone", "sys_sync\nclone", 9, "no blank line ends"),
         ("sys_sync\n\nclone", "sys_sync\n\nclone\nclone", 6, "a row is a call, its ABIs and"),
-        ("all-arm,sys_sync\n", "all-arm,sys_sync", 9, "the file is cut off"),
+        ("all-arm,sys_sync\n", "all-arm,sys_sync", 9, "the last line is cut off"),
         ("sys_sync\n\n", "sys-sync\n\n", 4, "'sys-sync' is no name of an entry point"),
         ("sys_sync\n\n", "sys_read\n\n", 4, "'sys_read' is no name of an entry point, or is here"),
         ("fd: unsigned int", "fd unsigned int", 3, "'fd unsigned int' is no parameter with"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from running_kernel import ERRNO, install_raw, on_call, require_x86_64, run
-from seccompgen.kernel.powers import Effect, powers
+from seccompgen.kernel.powers import RefusalEffect, powers
 from seccompgen.kernel.shipped import shipped_tables
 
 if TYPE_CHECKING:
@@ -67,13 +67,13 @@ def under(call: str, function: Callable[[], object], errno: int = 1) -> Callable
     ],
 )
 def test_a_crash(call: str, function: Callable[[], object]) -> None:
-    assert powers().refused[call].effect is Effect.CRASH
+    assert powers().refused[call].effect is RefusalEffect.CRASH
     assert run(under(call, function)).signal == signal.SIGSEGV
 
 
 @pytest.mark.parametrize("call", ["getpid", "getuid", "umask"])
 def test_an_error_that_is_taken_for_a_number(call: str) -> None:
-    assert powers().refused[call].effect is Effect.SILENCE
+    assert powers().refused[call].effect is RefusalEffect.SILENCE
     assert run(under(call, lambda: getattr(LIBC, call)(0))).value == -1
 
 
@@ -82,7 +82,7 @@ def test_a_thread_that_cannot_end_spins() -> None:
 
     The thread is not joined: since Python 3.13, that waits for its end in the kernel.
     """
-    assert powers().refused["exit"].effect is Effect.SPIN
+    assert powers().refused["exit"].effect is RefusalEffect.SPIN
 
     def end() -> bool:
         begun = threading.Event()
@@ -98,7 +98,7 @@ def test_a_thread_that_cannot_end_spins() -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries spin")
 def test_a_lock_that_cannot_wait_ends_the_program() -> None:
-    assert powers().refused["futex"].effect is Effect.SPIN
+    assert powers().refused["futex"].effect is RefusalEffect.SPIN
     lock = threading.Lock()
 
     def wait() -> None:
@@ -109,7 +109,7 @@ def test_a_lock_that_cannot_wait_ends_the_program() -> None:
 
 
 def test_memory_that_is_not_given_back() -> None:
-    assert powers().refused["munmap"].effect is Effect.SILENCE
+    assert powers().refused["munmap"].effect is RefusalEffect.SILENCE
 
     def unmap() -> bool:
         mmap.mmap(-1, 1 << 26).close()
@@ -119,7 +119,7 @@ def test_memory_that_is_not_given_back() -> None:
 
 
 def test_more_is_refused_than_meant() -> None:
-    assert powers().refused["sendto"].effect is Effect.EXCESS
+    assert powers().refused["sendto"].effect is RefusalEffect.EXCESS
 
     def send() -> int | None:
         one, _ = socket.socketpair()

@@ -7,9 +7,9 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import did_you_mean
 from seccompgen.core.facts import Constant
-from seccompgen.io.reading import decode_text
+from seccompgen.kernel.fact_rows import RowReader, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,6 @@ _VALUE = r"0|-?[1-9][0-9]{0,19}"
 _ABIS = r"[a-z0-9_]+(?:\+[a-z0-9_]+)*"
 _ELSEWHERE = rf"(?:{_ABIS}=(?:{_VALUE})?(?: (?=[a-z]))?)*"
 _ROW = re.compile(rf"({_NAME}),((?:{_VALUE})?),({_ELSEWHERE}),([^,\"\r]*)", re.ASCII)
-_MOST_ERRORS = 100
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1
 
 
@@ -51,18 +50,10 @@ def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, Constant]:
     Raises InputError, with the position of each problem, for everything else. ``name`` is the
     file's, for messages.
     """
-    text = decode_text(content, name, bom=False)
-    *lines, rest = text.split("\n")
-    if rest or not lines:
-        raise InputError(Diagnostic("the last line is cut off", Position.after(name, text)))
-    if lines[0] != _HEADER:
-        message = f"the first line should be {_HEADER!r}"
-        raise InputError(Diagnostic(message, Position(name, 1, 1)))
-    reader = _Reader(name, abis)
-    for number, line in enumerate(lines[1:], 2):
+    reader = _ConstantRows(name, abis)
+    for number, line in enumerate(rows_of(content, name, _HEADER), 2):
         reader.row(number, line)
-    if reader.errors:
-        raise InputError(*reader.errors)
+    reader.require_right()
     return reader.constants
 
 
@@ -75,7 +66,7 @@ class WrittenConstants(Mapping[str, Constant]):
     def __init__(self, content: bytes, name: str, abis: Sequence[str]) -> None:
         # They are sorted as their names are, for a comma comes before all that a name may have.
         self._rows = content.decode().split("\n")[1:-1]
-        self._reader = _Reader(name, abis)
+        self._reader = _ConstantRows(name, abis)
 
     def __getitem__(self, name: str) -> Constant:
         """Return one by its name."""
@@ -96,13 +87,10 @@ class WrittenConstants(Mapping[str, Constant]):
         return len(self._rows)
 
 
-class _Reader:
-    """Reads row by row, and keeps what is wrong."""
-
+class _ConstantRows(RowReader):
     def __init__(self, file: str, abis: Sequence[str]) -> None:
+        super().__init__(file)
         self.constants: dict[str, Constant] = {}
-        self.errors: list[Diagnostic] = []
-        self._file = file
         self._abis = frozenset(abis)
         self._before = ""
         # A group of ABIs is in hundreds of rows, so that its text is taken apart once.
@@ -111,11 +99,11 @@ class _Reader:
     def row(self, line: int, text: str, *, ordered: bool = True) -> None:
         match = _ROW.fullmatch(text)
         if not match:
-            self._fail(line, 1, "a row is a name, a value, values elsewhere, and a reason")
+            self.fail(line, "a row is a name, a value, values elsewhere, and a reason")
             return
         name, value, elsewhere, reason = match.groups()
         if ordered and name <= self._before:
-            self._fail(line, 1, f"{name!r} is not in its place: rows are sorted by name")
+            self.fail(line, f"{name!r} is not in its place: rows are sorted by name")
         self._before = max(self._before, name)
         common = self._number(value, line, match.start(2))
         values: dict[str, int | None] = {}
@@ -125,7 +113,7 @@ class _Reader:
             there = self._number(number, line, at + len(group) + 1)
             for abi in self._names(group, line, at):
                 if abi in values:
-                    self._fail(line, at, f"{abi} has two values")
+                    self.fail(line, f"{abi} has two values", at + 1)
                 values[abi] = there
             at += len(item) + 1
         self.constants[name] = Constant(name, common, values, reason)
@@ -135,7 +123,7 @@ class _Reader:
             return None
         value = int(text)
         if not _LOWEST <= value <= _HIGHEST:
-            self._fail(line, at, f"{text} does not fit into 64 bits")
+            self.fail(line, f"{text} does not fit into 64 bits", at + 1)
         return value
 
     def _names(self, group: str, line: int, at: int) -> tuple[str, ...]:
@@ -145,12 +133,7 @@ class _Reader:
             for name in names:
                 if name not in self._abis:
                     hint = did_you_mean(name, self._abis)
-                    self._fail(line, at, f"{name!r} is no ABI of the lock{hint}")
+                    self.fail(line, f"{name!r} is no ABI of the lock{hint}", at + 1)
                     return names
             self._groups[group] = names
         return names
-
-    def _fail(self, line: int, at: int, message: str) -> None:
-        self.errors.append(Diagnostic(message, Position(self._file, line, at + 1 if at > 1 else 1)))
-        if len(self.errors) >= _MOST_ERRORS:
-            raise InputError(*self.errors)

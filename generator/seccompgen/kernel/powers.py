@@ -40,7 +40,7 @@ class PowerLine(NamedTuple):
     reason: str
 
 
-class Effect(Enum):
+class RefusalEffect(Enum):
     """The fate of a program whose call is refused by an errno, and that is not prepared."""
 
     CRASH = "crash"
@@ -52,7 +52,7 @@ class Effect(Enum):
 class Refused(NamedTuple):
     """The effect of refusing a call by an errno, and a sentence on it."""
 
-    effect: Effect
+    effect: RefusalEffect
     text: str
 
 
@@ -109,7 +109,7 @@ def powers() -> Powers:
             by_call[call] = (*by_call.get(call, ()), line)
     refused = {
         call: Refused(effect, text)
-        for effect in Effect
+        for effect in RefusalEffect
         for call, text in _each(read["refused"][effect.value])
     }
     return Powers(kinds, lines, by_call, refused, dict(_each(read["hidden"])))

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
-from seccompgen.io.reading import decode_text
 from seccompgen.kernel.entry_points import AbiPrototypes, Declared, EntryPoint
+from seccompgen.kernel.fact_rows import RowReader, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,6 @@ _PARAMETER = re.compile(
 )
 _ENTRY = re.compile(r"\w+(?:@[2-9])?", re.ASCII)
 _CALL = re.compile(r"[a-z_][a-z0-9_]*")
-_MOST_ERRORS = 100
 
 
 def render(prototypes: Mapping[str, Mapping[str, Prototype]]) -> bytes:
@@ -81,18 +80,17 @@ def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, AbiPrototy
     Raises InputError, with the position of each problem, for everything else. ``name`` is the
     file's, for messages.
     """
-    text = decode_text(content, name, bom=False)
-    *lines, rest = text.split("\n")
-    if rest or "" not in lines:
-        raise InputError(Diagnostic("the file is cut off", Position.after(name, text)))
-    reader = _Reader(name, abis)
+    lines = rows_of(content, name)
+    if "" not in lines:
+        where = Position(name, len(lines) + 1, 1)
+        raise InputError(Diagnostic("no blank line ends the entry points", where))
+    reader = _PrototypeRows(name, abis)
     blank = lines.index("")
     for number, line in enumerate(lines[:blank], 1):
         reader.entry(number, line)
     for number, line in enumerate(lines[blank + 1 :], blank + 2):
         reader.call(number, line)
-    if reader.errors:
-        raise InputError(*reader.errors)
+    reader.require_right()
     return {abi: AbiPrototypes(ABIS[abi], found) for abi, found in reader.found.items()}
 
 
@@ -116,7 +114,7 @@ class WrittenPrototypes(Mapping[str, AbiPrototypes]):
     def entry_point(self, call: str, abi: str) -> EntryPoint:
         """Return what serves ``call`` on ``abi``; raise KeyError if nobody knows."""
         if call not in self._read:
-            reader = _Reader(self._file, self._abis)  # of this thread alone
+            reader = _PrototypeRows(self._file, self._abis)  # of this thread alone
             for row in self.calls[call]:
                 reader.entry(0, self._entries[row.rpartition(",")[2]])
                 reader.call(0, row)
@@ -152,13 +150,10 @@ class _WrittenCalls(Mapping[str, EntryPoint]):
         return sum(1 for _ in self)
 
 
-class _Reader:
-    """Reads row by row, and keeps what is wrong."""
-
+class _PrototypeRows(RowReader):
     def __init__(self, file: str, abis: Sequence[str]) -> None:
+        super().__init__(file)
         self.found: dict[str, dict[str, EntryPoint]] = {abi: {} for abi in abis}
-        self.errors: list[Diagnostic] = []
-        self._file = file
         self._entries: dict[str, EntryPoint] = {}
         # The same parameters and sets of ABIs are in hundreds of rows.
         self._parameters: dict[str, Declared] = {}
@@ -167,14 +162,14 @@ class _Reader:
     def entry(self, line: int, text: str) -> None:
         label, *parts = text.split(",")
         if not _ENTRY.fullmatch(label) or label in self._entries:
-            self._fail(line, f"{label[:40]!r} is no name of an entry point, or is here twice")
+            self.fail(line, f"{label[:40]!r} is no name of an entry point, or is here twice")
         parameters = []
         for part in parts:
             declared = self._parameters.get(part)
             if declared is None:
                 match = _PARAMETER.fullmatch(part)
                 if not match:
-                    self._fail(line, f"{part[:40]!r} is no parameter with its type")
+                    self.fail(line, f"{part[:40]!r} is no parameter with its type")
                     return
                 declared = Declared(match["name"], match["type"], int(match["bits"] or 0))
                 self._parameters[part] = declared
@@ -184,17 +179,17 @@ class _Reader:
     def call(self, line: int, text: str) -> None:
         parts = text.split(",")
         if len(parts) != 3 or not _CALL.fullmatch(parts[0]):
-            self._fail(line, "a row is a call, its ABIs and an entry point")
+            self.fail(line, "a row is a call, its ABIs and an entry point")
             return
         call, group, label = parts
         entry = self._entries.get(label)
         if entry is None:
             hint = did_you_mean(label, self._entries)
-            self._fail(line, f"no row has the entry point {label[:40]!r}{hint}")
+            self.fail(line, f"no row has the entry point {label[:40]!r}{hint}")
             return
         for abi in self._abis(group, line):
             if self.found[abi].setdefault(call, entry) is not entry:
-                self._fail(line, f"{call} has two entry points on {abi}")
+                self.fail(line, f"{call} has two entry points on {abi}")
 
     def _abis(self, group: str, line: int) -> tuple[str, ...]:
         abis = self._sets.get(group)
@@ -203,13 +198,8 @@ class _Reader:
             names = group.split("-")[1:] if without else group.split("+")
             for unknown in (one for one in names if one not in self.found):
                 hint = did_you_mean(unknown, self.found)
-                self._fail(line, f"{unknown[:40]!r} is no ABI of the lock{hint}")
+                self.fail(line, f"{unknown[:40]!r} is no ABI of the lock{hint}")
                 return ()
             abis = tuple(abi for abi in self.found if (abi in names) != without)
             self._sets[group] = abis
         return abis
-
-    def _fail(self, line: int, message: str) -> None:
-        self.errors.append(Diagnostic(message, Position(self._file, line, 1)))
-        if len(self.errors) >= _MOST_ERRORS:
-            raise InputError(*self.errors)

@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import InputError
 from seccompgen.core.releases import Introduced
-from seccompgen.io.reading import decode_text
+from seccompgen.kernel.fact_rows import RowReader, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,6 @@ _HEADER = ",".join(("call", *ABIS))
 _CALL = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 _RELEASE = r"(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){1,2}"
 _CELL = re.compile(rf"<={_RELEASE}|{_RELEASE}(?:-{_RELEASE})?", re.ASCII)
-_MOST_ERRORS = 100
 
 
 def render(since: Mapping[str, Mapping[str, Introduced]]) -> bytes:
@@ -37,28 +36,17 @@ def read(content: bytes, name: str, _: Sequence[str]) -> dict[str, dict[str, Int
     Raises InputError, with the position of each problem, for everything else. ``name`` is the
     file's, for messages. It has all ABIs that seccompgen knows, whatever the lock has.
     """
-    text = decode_text(content, name, bom=False)
-    *lines, rest = text.split("\n")
-    if rest or not lines:
-        raise InputError(Diagnostic("the last line is cut off", Position.after(name, text)))
-    if lines[0] != _HEADER:
-        message = f"the first line should be {_HEADER!r}"
-        raise InputError(Diagnostic(message, Position(name, 1, 1)))
-    reader = _Reader(name)
-    for number, line in enumerate(lines[1:], 2):
+    reader = _ReleaseRows(name)
+    for number, line in enumerate(rows_of(content, name, _HEADER), 2):
         reader.row(number, line)
-    if reader.errors:
-        raise InputError(*reader.errors)
+    reader.require_right()
     return reader.since
 
 
-class _Reader:
-    """Reads row by row, and keeps what is wrong."""
-
+class _ReleaseRows(RowReader):
     def __init__(self, file: str) -> None:
+        super().__init__(file)
         self.since: dict[str, dict[str, Introduced]] = {abi: {} for abi in ABIS}
-        self.errors: list[Diagnostic] = []
-        self._file = file
         self._before = ""
         # The same few texts fill thousands of cells.
         self._cells: dict[str, Introduced] = {}
@@ -66,11 +54,11 @@ class _Reader:
     def row(self, line: int, text: str) -> None:
         call, *cells = text.split(",")
         if not _CALL.fullmatch(call) or call <= self._before:
-            self._fail(line, 1, f"{call[:40]!r} is no name of a system call, or not in its place")
+            self.fail(line, f"{call[:40]!r} is no name of a system call, or not in its place")
         elif len(cells) != len(self.since):
-            self._fail(line, 1, f"{len(cells)} releases for {len(self.since)} ABIs")
+            self.fail(line, f"{len(cells)} releases for {len(self.since)} ABIs")
         elif not any(cells):
-            self._fail(line, 1, f"{call} has no release")
+            self.fail(line, f"{call} has no release")
         self._before = max(self._before, call)
         column = len(call) + 2
         for calls, cell in zip(self.since.values(), cells, strict=False):
@@ -84,15 +72,10 @@ class _Reader:
         try:
             introduced = Introduced.parse(cell) if _CELL.fullmatch(cell) else None
         except InputError as error:
-            self._fail(line, column, str(error))
+            self.fail(line, str(error), column)
             return None
         if introduced is None or str(introduced) != cell:
-            self._fail(line, column, f"{cell[:40]!r} is no release such as 5.11, 5.3-5.4 or <=4.9")
+            self.fail(line, f"{cell[:40]!r} is no release such as 5.11, 5.3-5.4 or <=4.9", column)
             return None
         self._cells[cell] = introduced
         return introduced
-
-    def _fail(self, line: int, column: int, message: str) -> None:
-        self.errors.append(Diagnostic(message, Position(self._file, line, column)))
-        if len(self.errors) >= _MOST_ERRORS:
-            raise InputError(*self.errors)

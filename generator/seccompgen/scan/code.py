@@ -55,7 +55,7 @@ _NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_
 _LEAVING = frozenset({EffectKind.INDIRECT_JUMP, EffectKind.JUMP_SLOT, EffectKind.UNREAD})
 
 
-class Reading(NamedTuple):
+class DecodedFunction(NamedTuple):
     """A function, decoded: its instructions, where they start, and the ways of each.
 
     ``inner`` are the jumps and calls within it, by where they go, as place and whether it is a
@@ -243,7 +243,7 @@ class ImageCode:
                 )
         return self._endless[address]
 
-    def _called(self, reading: Reading, call: int) -> int | str:
+    def _called(self, reading: DecodedFunction, call: int) -> int | str:
         for source, way in reading.ways:
             if source == call and isinstance(way, Goes):
                 return way.address
@@ -258,7 +258,7 @@ class ImageCode:
         code = self.machine.disassemble(self.image, start, end)
         return code, [instruction[0] for instruction in code]
 
-    def _read(self, start: int, end: int) -> Reading:
+    def _read(self, start: int, end: int) -> DecodedFunction:
         machine, image = self.machine, self.image
         code, addresses = self._decoded(start, end)
         here = frozenset(addresses)
@@ -322,7 +322,7 @@ class ImageCode:
         dead = self._dead(function, ways)
         if dead:
             ways = [(source, way) for source, way in ways if not _inside(source, dead)]
-        return Reading(
+        return DecodedFunction(
             code,
             addresses,
             ways,

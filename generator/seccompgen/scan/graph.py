@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.scan.analysis import Analysis
-    from seccompgen.scan.code import FunctionFacts, Reading
+    from seccompgen.scan.code import DecodedFunction, FunctionFacts
     from seccompgen.scan.image import Image
     from seccompgen.scan.processor import Machine
 
@@ -64,7 +64,7 @@ class CodeGraph:
     overlays: tuple[ImageAddress, ...]
     unclear: Mapping[ImageAddress, tuple[Why, str]]
 
-    def read(self, cell: ImageAddress) -> Reading:
+    def read(self, cell: ImageAddress) -> DecodedFunction:
         """Return the function that starts at ``cell``, decoded."""
         return code_of(self.images[cell.image]).read(cell.address, self.cells[cell].end)
 

@@ -221,7 +221,7 @@ NUMBER = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19})([uU
 V = TypeVar("V")
 
 
-class Reading(ABC, Generic[V]):
+class ExpressionReader(ABC, Generic[V]):
     """The grammar of expressions, over tokens that are all expanded; subclasses know the values.
 
     Where a subexpression is ``dead`` (the untaken side of ``&&``, ``||`` or ``?:``) its syntax
@@ -337,7 +337,7 @@ class Reading(ABC, Generic[V]):
         """Return the outcome of a binary operator."""
 
 
-class Expression(Reading[int]):
+class Expression(ExpressionReader[int]):
     """An expression of ``#if``, whose numbers all have 64 bits and more."""
 
     def _truth(self, value: bool) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from seccompgen.kernel.parse.c_types import CType, Names, starts_type, type_of
 from seccompgen.kernel.parse.declarations import closing
-from seccompgen.kernel.parse.expressions import NoValueError, Reading, operate
+from seccompgen.kernel.parse.expressions import ExpressionReader, NoValueError, operate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ _ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]+|[0-7]{1,3}|.)")
 _ESCAPES = {"n": 10, "t": 9, "r": 13, "0": 0, "\\": 92, "'": 39, '"': 34, "a": 7, "b": 8, "f": 12}
 
 
-class TypedExpression(Reading[CInt]):
+class TypedExpression(ExpressionReader[CInt]):
     """An expression whose tokens have no macros any more."""
 
     def __init__(self, tokens: Sequence[str], names: Values) -> None:

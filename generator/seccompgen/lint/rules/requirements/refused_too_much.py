@@ -24,7 +24,7 @@ from seccompgen.core.errnos import errno_name
 from seccompgen.core.model import RET_DATA_MAX
 from seccompgen.core.sets import Box
 from seccompgen.core.text import some
-from seccompgen.kernel.powers import Effect, powers
+from seccompgen.kernel.powers import RefusalEffect, powers
 from seccompgen.lint.answers import errno_of
 from seccompgen.lint.fallback import has_forks, has_threads
 from seccompgen.lint.rule import FilterView, Findings, LintRule, Severity
@@ -159,10 +159,10 @@ _CASES: Mapping[str, _RefusalCase] = {
     ),
 }
 _WEIGHTS = {
-    Effect.CRASH: Severity.WARNING,
-    Effect.SPIN: Severity.WARNING,
-    Effect.SILENCE: Severity.NOTE,
-    Effect.EXCESS: Severity.NOTE,
+    RefusalEffect.CRASH: Severity.WARNING,
+    RefusalEffect.SPIN: Severity.WARNING,
+    RefusalEffect.SILENCE: Severity.NOTE,
+    RefusalEffect.EXCESS: Severity.NOTE,
 }
 """The weight of a filter that names the call, unless its case says another."""
 
