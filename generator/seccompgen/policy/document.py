@@ -167,7 +167,7 @@ def _loader() -> Any:
     PyYAML's own parser reads some texts otherwise than libyaml, so it is no substitute.
     """
     try:
-        from yaml import CBaseLoader  # noqa: PLC0415 - as above
+        from yaml import AliasEvent, CBaseLoader  # noqa: PLC0415 - as above
         from yaml.composer import Composer  # noqa: PLC0415
     except ImportError:
         text = "PyYAML was built without libyaml, which reads policies: install its wheel"
@@ -189,6 +189,8 @@ def _loader() -> Any:
                 mark = self.peek_event().start_mark
                 what = _TOO_DEEP if self.level > _MAX_DEPTH + 1 else _TOO_MANY
                 raise _too_large(what, Position(self.file, mark.line + 1, mark.column + 1))
+            if not self.check_event(AliasEvent):  # YAML 1.2 lets the later of two anchors count
+                self.anchors.pop(self.peek_event().anchor, None)
             node = super().compose_node(parent, index)
             self.level -= 1
             return node
