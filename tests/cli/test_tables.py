@@ -328,7 +328,7 @@ def test_check_of_a_moved_pin_says_so_without_a_network(tree: Path) -> None:
     pyproject.write_bytes(pyproject.read_bytes().replace(PIN.encode(), OTHER.encode()))
     run = seccompgen("tables", "--check", cwd=tree)
     assert run.code == 1
-    assert f"the pin is {OTHER}, the lock is at {PIN}: run make generate" in run.err
+    assert f"the lock is at {PIN}, the wanted release is {OTHER}: run make generate" in run.err
 
 
 def test_an_edited_matrix_is_refused(tree: Path) -> None:

@@ -214,4 +214,4 @@ def test_a_setting_that_no_file_says_is_told_with_what_makes_it_so(
         assert "bad_arch_action kill_process, which is the default" in text
         assert f"say `bad_arch_action: {foreign}`" in text
     else:
-        assert "it cannot say errno(EPERM) as well; say `default_action: errno(ENOSYS)`" in text
+        assert "it cannot express errno(EPERM) as well; say `default_action: errno(ENOSYS)`" in text

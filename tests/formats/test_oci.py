@@ -230,16 +230,16 @@ def refused(policy: str, where: Path, *options: str) -> list[str]:
 
 def test_all_that_a_profile_cannot_say_is_told_at_once_and_where(tmp_path: Path) -> None:
     assert refused(REFUSED, tmp_path) == [
-        "demo.yml:2:1: an OCI profile cannot say bad_arch_action kill_process, which is the "
+        "demo.yml:2:1: an OCI profile cannot express bad_arch_action kill_process, which is the "
         "default: runtimes answer calls through other ABIs with kill_thread; say "
         "`bad_arch_action: kill_thread`, in a policy that includes this one if others need it as "
         "it is",
         "demo.yml: an OCI profile has a listener only if its runtime gets a socket for it; "
         "take new_listener and wait_killable_recv out of flags",
-        "demo.yml:7:3: an OCI profile cannot say user_notif: the runtime needs a socket for "
+        "demo.yml:7:3: an OCI profile cannot express user_notif: the runtime needs a socket for "
         "the listener; use another action",
-        "demo.yml:8:3: an OCI profile cannot say trap(7): libseccomp has trap without a number; "
-        "say trap",
+        "demo.yml:8:3: an OCI profile cannot express trap(7): libseccomp's trap carries no number; "
+        "write trap",
     ]
 
 
@@ -247,7 +247,7 @@ def test_calls_that_libseccomp_reaches_through_others(tmp_path: Path) -> None:
     policy = f"arches: [s390x]\ndefault_action: allow{CONTAINER}syscalls:\n"
     rule = "- {action: errno(EPERM), names: [socket]}\n"
     (line,) = refused(policy + rule, tmp_path)
-    assert line.startswith("demo.yml:5:3: on s390x libseccomp gives socketcall the rules of all")
+    assert line.startswith("demo.yml:5:3: on s390x socketcall also makes other calls, and")
 
 
 def test_too_many_rules_for_one_call(tmp_path: Path) -> None:

@@ -154,8 +154,8 @@ def build(
         )
     if project and report_only:
         raise InputError(
-            "--report-only needs a POLICY; to have a report-only filter for each of the "
-            "project's, say report_only = true in [tool.seccompgen] of its pyproject.toml"
+            "--report-only needs a POLICY; to build one for every filter of the project, set "
+            "report_only = true under [tool.seccompgen] in pyproject.toml"
         )
     if words and output is None:
         raise InputError(

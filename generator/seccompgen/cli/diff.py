@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "--textconv",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="For git: print a generated file as the answers that it gives. See docs/diff.md.",
+    help="For git's textconv: print the answers of the filter in FILE. See docs/diff.md.",
 )
 @options.only_abi()
 @readings_options

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--source",
     metavar="SOURCE",
-    help="With --tag: a URL with {tag} and {path}, a kernel checkout or a release tarball.",
+    help="Sources of that release (with --tag): a checkout, a tarball, a URL of {tag} and {path}.",
 )
 @options.form(["text", "markdown"], "For a terminal, or for an issue and the summary of a job.")
 @options.only_abi("Only this ABI.")

@@ -131,7 +131,7 @@ optimize = click.option(
 no_bitmap = click.option(
     "--no-bitmap",
     is_flag=True,
-    help="For kernels before 5.11, which run the filter for every call.",
+    help="Optimize for kernels that run the filter for every call: those before 5.11.",
 )
 profile = click.option(
     "--profile",

@@ -82,11 +82,11 @@ _HOSTS = {"i386": "x86_64"}
 @click.option("--allow", multiple=True, metavar="NAMES", help="Allow these calls, too.")
 @click.option("--deny", multiple=True, metavar="NAMES", help="Leave these calls out.")
 @options.default_action
-@click.option("--sites", is_flag=True, help="List each place in the code that determines a call.")
+@click.option("--sites", is_flag=True, help="List the code locations that make each call.")
 @click.option(
     "--accept-unknown",
     is_flag=True,
-    help="Write the policy although it lacks calls whose number is unknown.",
+    help="Write the policy even if the numbers of some calls could not be determined.",
 )
 @click.option(
     "--library",

@@ -139,13 +139,10 @@ def _into_project(project: Project, asked: _Wanted, *, check: bool, as_json: boo
     release(wanted)
     before = load_tables(project.kernel) if (project.kernel / LOCK_NAME).exists() else None
     if check and asked.source is None and (before is None or before.tag != wanted):
-        there = before.tag if before else "no tag"
-        raise AnswerNo(
-            Diagnostic(
-                f"the pin is {wanted}, the lock is at {there}: run make generate",
-                Position(str(project.pyproject)),
-            )
-        )
+        where = f"the lock is at {before.tag}" if before else "there is no lock"
+        command = f"make generate TAG={asked.tag}" if asked.tag else "make generate"
+        text = f"{where}, the wanted release is {wanted}: run {command}"
+        raise AnswerNo(Diagnostic(text, Position(str(project.pyproject))))
     after, history = asked.read(wanted, before)
     how = common.build_options(cached=not check)
     with common.progress("compiling stock policies") as report:

@@ -210,10 +210,8 @@ def settings_problems(
     """Yield what a policy says as a whole and no file of ``target`` can."""
     form, kind, foreign = target.form, target.kind, target.foreign.name.lower()
     if policy.bad_arch_action.ret(abi) != target.foreign.value:
-        text = (
-            f"{form} cannot say {policy.said('bad_arch_action')}: it answers calls through other "
-        )
-        text += f"ABIs with {foreign}; say `bad_arch_action: {foreign}`"
+        text = f"{form} cannot express {policy.said('bad_arch_action')}: it answers calls through "
+        text += f"other ABIs with {foreign}; say `bad_arch_action: {foreign}`"
         yield Diagnostic(text, policy.bad_arch_origin.position, kind)
     others = [other.name for other in policy.compat_of(abi)]
     if {*others} - {"x32"}:

@@ -33,7 +33,7 @@ def test_a_filter_that_does_what_cannot_be_combined_is_named(
     (line,) = refused(here, "intersect", "one.yml", name, *args)
     assert line.startswith("foreign.bpf: x86_64: cannot be combined: ")
     assert message in line
-    assert line.endswith("; stack it, or leave it out")
+    assert line.endswith("; stack this filter, or leave it out")
     (line,) = refused(here, "subtract", name, "one.yml", "--action", "trap", *args)
     assert line.endswith("; leave it out")
 
@@ -48,7 +48,7 @@ def test_all_filters_that_cannot_be_combined_for_one_reason_are_named(here: Path
     )
     assert lines == [
         f"{file}: x86_64: cannot be combined: instruction {at} computes with a part of the call; "
-        "stack it, or leave it out"
+        "stack this filter, or leave it out"
         for file, at in (("first.bpf", 1), ("second.bpf", 2))
     ]
 

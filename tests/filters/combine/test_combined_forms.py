@@ -193,10 +193,10 @@ TWO = "read: 1\nwrite: arg0 == 1\nopenat: return EACCES\nclose: return ENOENT\n"
     [
         (
             "seccompiler",
-            "b.policy:1:1: a filter of seccompiler cannot say bad_arch_action kill_thread",
+            "b.policy:1:1: a filter of seccompiler cannot express bad_arch_action kill_thread",
         ),
         ("seccompiler", "b.policy:4:8: a filter of seccompiler has two actions, here kill_thread"),
-        ("systemd", "b.policy:1:1: settings of a unit cannot say kill_thread"),
+        ("systemd", "b.policy:1:1: settings of a unit cannot express kill_thread"),
     ],
 )
 def test_what_a_form_cannot_hold_is_refused_at_the_rule_that_says_it(

@@ -152,6 +152,6 @@ def test_every_form_is_written_or_says_which_settings_it_needs(tmp_path: Path) -
         (tmp_path / "own.yml").write_text(f"include: [demo.yml]\n{settings}syscalls: []\n")
         made = inside("build", "own.yml", "--format", form, "-o", form, cwd=tmp_path)
         if form == "seccompiler":  # it has two actions, and what libraries try first is a third
-            assert "cannot say errno(ENOSYS) as well" in made.err
+            assert "cannot express errno(ENOSYS) as well" in made.err
         else:
             assert made.code == 0, made.err

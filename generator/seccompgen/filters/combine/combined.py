@@ -251,7 +251,7 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Compil
         message = f"{name}: {abi.name}: their conditions are too many for one program; {instead}"
         raise InputError(message, kind=Problem.NOT_COMBINED) from None
     except UndecidedError as error:
-        leave = f"{'stack it, or ' if stacks else ''}leave it out"
+        leave = f"{'stack this filter, or ' if stacks else ''}leave it out"
         own = [_why_not(side, abi, compat, tables) for side in stack.parts]
         guilty = [
             Diagnostic(f"{abi.name}: cannot be combined: {why}; {leave}", Position(str(path)))

@@ -98,7 +98,9 @@ def _render(policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | Non
 def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     default = policy.unknown_action
     if default.kind not in _DEFAULTS:
-        text = f"{_FORM} cannot say {policy.said('unknown_action')}: its default is kill_process, "
+        text = (
+            f"{_FORM} cannot express {policy.said('unknown_action')}: its default is kill_process, "
+        )
         text += "kill_thread, trap, user_notif or allow; say one as unknown_action"
         yield Diagnostic(text, policy.unknown_origin.position)
     for action, origin in said_actions(policy, abi).items():

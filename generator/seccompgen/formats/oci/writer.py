@@ -168,7 +168,7 @@ def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     """Yield what the policy says as a whole and no profile can."""
     if policy.bad_arch_action.ret(abi) != _KILL_THREAD:
         yield Diagnostic(
-            f"an OCI profile cannot say {policy.said('bad_arch_action')}: runtimes answer "
+            f"an OCI profile cannot express {policy.said('bad_arch_action')}: runtimes answer "
             "calls through other ABIs with kill_thread; say `bad_arch_action: kill_thread`, in a "
             "policy that includes this one if others need it as it is",
             policy.bad_arch_origin.position,
@@ -198,12 +198,12 @@ def _actions(policy: ResolvedPolicy) -> Iterator[Diagnostic]:
         if action.kind is ActionKind.USER_NOTIF:
             text = "user_notif: the runtime needs a socket for the listener; use another action"
         elif action.kind is ActionKind.TRAP and action.data:
-            text = f"{action}: libseccomp has trap without a number; say trap"
+            text = f"{action}: libseccomp's trap carries no number; write trap"
         elif action.kind is ActionKind.ERRNO and action.data > ERRNO_MAX - 1:
-            text = f"{action}: libseccomp takes no errno above {ERRNO_MAX - 1}; use another"
+            text = f"{action}: libseccomp accepts errno values up to {ERRNO_MAX - 1}"
         else:
             continue
-        yield Diagnostic(f"an OCI profile cannot say {text}", origin.position)
+        yield Diagnostic(f"an OCI profile cannot express {text}", origin.position)
 
 
 def _nameless(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Iterator[Diagnostic]:
@@ -212,7 +212,7 @@ def _nameless(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Iterator[Diag
     for rule in policy.rules:
         number = tables.tables[abi.name].number_of(rule.name) if rule.applies_to(abi) else None
         if number is not None and number not in names:
-            text = f"an OCI profile cannot say {rule.name}, a number without a name"
+            text = f"an OCI profile cannot express {rule.name}, a number without a name"
             yield Diagnostic(text, rule.position)
 
 
@@ -335,9 +335,9 @@ def _multiplexed(
         plain = all(not matches for answer in answers for matches, _ in answer)
         if len(answers) > 1 or not plain:
             yield Diagnostic(
-                f"on {abi.name} libseccomp gives {through} the rules of all calls that can be made "
-                f"through it, so an OCI profile is exact only if they have one answer; give "
-                f"{through} and these the same, or leave {abi.name} out of arches: "
+                f"on {abi.name} {through} also makes other calls, and libseccomp applies their "
+                f"rules to it: give {through} and these calls one answer, without conditions, or "
+                f"take {abi.name} out of arches: "
                 + ", ".join(sorted(calls & table.numbers.keys())),
                 next(
                     (rule.origin.position for rule in policy.rules if rule.name in calls),

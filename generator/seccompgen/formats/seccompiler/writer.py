@@ -99,7 +99,7 @@ def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     said = sorted(said_actions(policy, abi).items(), key=lambda one: one[0] != Action.ALLOW)
     for action, origin in said:
         if action.kind is ActionKind.USER_NOTIF:
-            yield Diagnostic(f"{_FORM} cannot say user_notif", origin.position)
+            yield Diagnostic(f"{_FORM} cannot express user_notif", origin.position)
         elif action.kind is ActionKind.TRAP and action.data:
             text = f"{_FORM} has trap without a number: say trap, not {action}"
             yield Diagnostic(text, origin.position)
@@ -108,7 +108,7 @@ def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         second = second or action
         if action.ret(abi) != second.ret(abi):
             text = f"{_FORM} has two actions, here {default} for unknown calls and {second}: "
-            text += f"it cannot say {action} as well"
+            text += f"it cannot express {action} as well"
             if action == policy.default_action:
                 text += f"; say `default_action: {default}`, or the same unknown_action as this"
             yield Diagnostic(text, origin.position)

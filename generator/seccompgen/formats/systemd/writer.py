@@ -192,7 +192,9 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     ]
     for action, where in dict.fromkeys(said):
         if action.kind not in _KINDS:
-            text = f"settings of a unit cannot say {action}: only allow, log, errno, kill_process"
+            text = (
+                f"settings of a unit cannot express {action}: only allow, log, errno, kill_process"
+            )
             yield Diagnostic(text, where, Problem.NOT_IN_UNIT)
     if not policy.enforced and str(policy.unknown_action) not in {"allow", "errno(ENOSYS)"}:
         text = "settings of a unit answer calls that nobody knows with ENOSYS or, where they list "
@@ -216,7 +218,7 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     missing = [one for one in missing if one not in {c.name for c in policy.compat_of(abi)}]
     kind = policy.bad_arch_action.kind
     if kind not in {ActionKind.ALLOW, ActionKind.KILL_THREAD}:
-        text = f"settings of a unit cannot say {policy.said('bad_arch_action')}: systemd "
+        text = f"settings of a unit cannot express {policy.said('bad_arch_action')}: systemd "
         yield Diagnostic(
             text
             + "answers other ABIs with kill_thread, or allow; say `bad_arch_action: kill_thread`",
@@ -237,7 +239,7 @@ def _refusal(policy: ResolvedPolicy, abi: Abi, text: str) -> Diagnostic:
     that of another ABI as the calls behind it, and ENOSYS to the rest.
     """
     del abi
-    text = f"settings of a unit cannot say this policy: {text}"
+    text = f"settings of a unit cannot express this policy: {text}"
     return Diagnostic(text, policy.default_origin.position, Problem.NOT_IN_UNIT)
 
 

@@ -1,8 +1,8 @@
 """A signed number is compared unsigned, so negative numbers count as the largest.
 
-This policy should permit low priorities only, but -20 passes. `kill` with `pid > 1` permits -1,
-which is every process; `openat` with `dfd > 2` permits AT_FDCWD. Write `i32()`, which compares as
-the kernel does.
+The policy below should permit low priorities only, but its `niceval < 10` lets -20 pass. `kill`
+with `pid > 1` permits -1, which is every process; `openat` with `dfd > 2` permits AT_FDCWD. Write
+`i32()`, which compares as the kernel does.
 
 ```diff
  - {action: errno, names: [sched_setattr, sched_setscheduler]}

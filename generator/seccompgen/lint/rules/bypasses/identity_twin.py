@@ -1,7 +1,8 @@
 """A call that changes the user or group is refused, but not another one.
 
-`setreuid` and `setresuid` become the same user as `setuid`, `setregid` and `setresgid` the same
-group as `setgid`. Conditions are translated: argument 0 of `setuid` is argument 1 of the others.
+`setreuid` and `setresuid` can switch to the same user as `setuid`; `setregid` and `setresgid` to
+the same group as `setgid`. The mended rules translate conditions: argument 0 of `setuid` is
+argument 1 of the others.
 
 ```diff
 -- {action: errno, names: [setuid]}
