@@ -53,6 +53,9 @@ _GO_PANICS = (
 _NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_fail"})
 """Functions of other files that do not return, as the C standard and the ABI have it."""
 _LEAVING = frozenset({EffectKind.INDIRECT_JUMP, EffectKind.JUMP_SLOT, EffectKind.UNREAD})
+_ENTRANCES = frozenset({EffectKind.ENTER, EffectKind.FOREIGN})
+_MAKING = frozenset({EffectKind.REFERENCE, EffectKind.PAGE})
+_INDIRECT = frozenset({EffectKind.INDIRECT_CALL, EffectKind.INDIRECT_JUMP})
 
 
 class DecodedFunction(NamedTuple):
@@ -259,61 +262,15 @@ class ImageCode:
         return code, [instruction[0] for instruction in code]
 
     def _read(self, start: int, end: int) -> DecodedFunction:
-        machine, image = self.machine, self.image
         code, addresses = self._decoded(start, end)
+        events = list(self.machine.events(self.image, code))
         here = frozenset(addresses)
-        span = range(start, end)
-        events = list(machine.events(image, code))
-        context = Context(image, start, end)
-        sources: dict[int, list[int]] = defaultdict(list)
+        inside = [one for one in events if one.kind is EffectKind.JUMP and one.value in here]
+        others = [one for one in events if one.kind is not EffectKind.JUMP or one.value not in here]
+        function = self._body(AddressRange(start, end), events, inside)
         ways: list[tuple[int, Way]] = []
-        entrances: list[tuple[int, bool]] = []
-        leaves = any(map(machine.returns, code))
-        others: list[Effect] = []
-        for event in events:
-            kind, address, value = event
-            if kind is EffectKind.JUMP and value in here:
-                sources[value].append(address)
-                ways.append((address, Goes(value, is_call=False)))
-            else:
-                others.append(event)
-                leaves = (
-                    leaves or kind in _LEAVING or (kind is EffectKind.JUMP and value not in span)
-                )
-                if kind is EffectKind.ENTER or kind is EffectKind.FOREIGN:
-                    entrances.append((address, kind is EffectKind.FOREIGN))
-        called = {event.address: event.value for event in others if event.kind is EffectKind.CALL}
-
-        def endless(call: int) -> bool:
-            return call in called and self._is_endless(called[call])
-
-        leads = {event.address: event.value for event in events if event.kind is EffectKind.JUMP}
-        function = FunctionBody(
-            image, AddressRange(start, end), code, addresses, sources, leads, endless
-        )
-        targets = self._targets(function, others)
-        made: set[tuple[EffectKind, int]] = set()
-        for event in others:
-            if event.kind is EffectKind.REFERENCE or event.kind is EffectKind.PAGE:
-                if (event.kind, event.value) in made:
-                    continue  # the same address, and where it is made does not count
-                made.add((event.kind, event.value))
-            if event.kind is EffectKind.INDIRECT_CALL or event.kind is EffectKind.INDIRECT_JUMP:
-                found = self._indirect(context, function, events, event, targets)
-            else:
-                found = ways_of(context, event.kind, event.value)
-            if event.kind is EffectKind.LOAD and not any(type(way) is Unclear for way in found):
-                calls = self._only_calls(function, event)
-                if calls is not None:  # as good as a call through the slot
-                    ways += [
-                        (call, self._settled(way))
-                        for call in calls
-                        for way in ways_of(context, EffectKind.CALL_SLOT, event.value)
-                    ]
-                    continue
-            ways += [
-                (event.address, self._settled(way)) for way in found if type(way) is not Harmless
-            ]
+        ways += ((one.address, Goes(one.value, is_call=False)) for one in inside)
+        ways += self._ways(function, events, others)
         ways += self._onward(end, code)
         inner: dict[int, list[tuple[int, bool]]] = defaultdict(list)
         for source, way in ways:
@@ -322,15 +279,60 @@ class ImageCode:
         dead = self._dead(function, ways)
         if dead:
             ways = [(source, way) for source, way in ways if not _inside(source, dead)]
-        return DecodedFunction(
-            code,
-            addresses,
-            ways,
-            dict(inner),
-            tuple(entrances),
-            leaves,
-            dead,
+        span = range(start, end)
+        leaves = any(map(self.machine.returns, code)) or any(
+            one.kind in _LEAVING or (one.kind is EffectKind.JUMP and one.value not in span)
+            for one in others
         )
+        entrances = tuple(
+            (one.address, one.kind is EffectKind.FOREIGN)
+            for one in others
+            if one.kind in _ENTRANCES
+        )
+        return DecodedFunction(code, addresses, ways, dict(inner), entrances, leaves, dead)
+
+    def _body(
+        self, span: AddressRange, events: Sequence[Effect], inside: Sequence[Effect]
+    ) -> FunctionBody:
+        """Return a function for the analysis of its jumps; ``inside`` are those within it."""
+        sources: dict[int, list[int]] = defaultdict(list)
+        for one in inside:
+            sources[one.value].append(one.address)
+        called = {one.address: one.value for one in events if one.kind is EffectKind.CALL}
+        leads = {one.address: one.value for one in events if one.kind is EffectKind.JUMP}
+
+        def endless(call: int) -> bool:
+            return call in called and self._is_endless(called[call])
+
+        code, addresses = self._decoded(span.start, span.end)
+        return FunctionBody(self.image, span, code, addresses, sources, leads, endless)
+
+    def _ways(
+        self, function: FunctionBody, events: Sequence[Effect], others: Sequence[Effect]
+    ) -> Iterator[tuple[int, Way]]:
+        """Yield what the ``others`` of a function's events lead to, each by its instruction."""
+        context = Context(self.image, function.span.start, function.span.end)
+        targets = self._targets(function, others)
+        made: set[tuple[EffectKind, int]] = set()
+        for event in others:
+            if event.kind in _MAKING:
+                if (event.kind, event.value) in made:
+                    continue  # the same address, and where it is made does not count
+                made.add((event.kind, event.value))
+            if event.kind in _INDIRECT:
+                found = self._indirect(context, function, events, event, targets)
+            else:
+                found = ways_of(context, event.kind, event.value)
+            if event.kind is EffectKind.LOAD and not any(type(way) is Unclear for way in found):
+                calls = self._only_calls(function, event)
+                if calls is not None:  # as good as a call through the slot
+                    for call in calls:
+                        for way in ways_of(context, EffectKind.CALL_SLOT, event.value):
+                            yield call, self._settled(way)
+                    continue
+            for way in found:
+                if type(way) is not Harmless:
+                    yield event.address, self._settled(way)
 
     def _dead(
         self, function: FunctionBody, ways: Sequence[tuple[int, Way]]
