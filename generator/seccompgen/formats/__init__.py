@@ -1,11 +1,11 @@
-"""Other people's policies: a package for each format.
+"""Policies in other tools' formats: one package per format.
 
-A package declares itself (`declaration.Format`), and has a ``reader``, a ``writer`` or both.
-Nothing else lists the formats: command line, detection and tests ask this room.
+A package declares itself (`declaration.Format`) and has a ``reader``, a ``writer`` or both. There
+is no other list of formats: command line, detection and tests ask this room.
 
-A reader translates a text into a `Draft`, which is checked and resolved as any policy is: there is
-no second meaning. What our language cannot say is an error at its place, never dropped. What a
-writer makes is read back and proved before it is a file.
+A reader translates a text into a `Draft`, which is checked and resolved like any policy: its rules
+get no second meaning. A construct that our language cannot express is an error at its position; it
+is never dropped. A writer's output is read back and proved before it becomes a file.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import what reads policies when it is used: that takes long."""
+    """Import `load` when one of its names is first used: the import is slow."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from seccompgen.formats import load  # noqa: PLC0415

@@ -1,21 +1,22 @@
-"""The declaration of a format: what its package says of it as a whole."""
+"""The declaration of a format, which its package holds as ``FORMAT``."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 NEVER = "(?!)"
-"""The pattern that nothing has."""
+"""A pattern that matches nothing."""
 
 
 class Format(NamedTuple):
-    """A format of policy files; its package is named as the command line names it.
+    """A format of policy files; the command line calls it by the name of its package.
 
-    ``title`` and ``meaning`` are its row in docs/formats.md: what people call it, with a link to
-    its section, and whose program gives its files their meaning. ``signs`` are patterns that only
-    texts of this format have; a text of a lower ``precedence`` may quote any of a higher one.
-    ``names_abis`` is a pattern of files that say their ABIs; by default all do. With ``several``, a
-    file may have more than one filter, and the reader has ``filter_names``.
+    ``title`` and ``meaning`` fill its row in docs/formats.md: its common name with a link to its
+    section, and the program that defines what its files mean. ``signs`` are patterns that only
+    texts of this format match, except that a text of a lower ``precedence`` may quote one of a
+    higher. ``names_abis`` is a pattern that matches files which name their ABIs; by default all
+    files do. With ``several``, a file may hold more than one filter, and the reader has
+    ``filter_names``.
     """
 
     title: str

@@ -8,7 +8,7 @@ from seccompgen.core.foreign import OURS
 from seccompgen.formats import FORMATS
 
 _LOOKED_AT = 1 << 16
-"""Bytes of a file that are looked at: each format shows itself early."""
+"""Bytes of a file that are searched: the signs of each format occur early."""
 
 _OURS = re.compile(
     r"^(?:[ \t{]|- )*[\"']?"
@@ -19,14 +19,14 @@ _OURS = re.compile(
 
 
 def shows_ours(content: bytes) -> bool:
-    """Return True if some key of a policy of ours is in ``content``, or one that is nearly that."""
+    """Return True if ``content`` has a key of our policies, or a near miss of one."""
     return _OURS.search(content[:_LOOKED_AT].decode(errors="replace")) is not None
 
 
 def detect(content: bytes) -> str:
-    """Return the name of the format that ``content`` shows; ours if it shows no other.
+    """Return the name of the format whose signs ``content`` has; ours if it has none.
 
-    The name of a file decides nothing that content can: people keep all of these in ``.json``.
+    The name of the file is not used: people keep files of all these formats in ``.json``.
     """
     text = content[:_LOOKED_AT].decode(errors="replace")
     for name, one in sorted(FORMATS.items(), key=lambda item: item[1].precedence):

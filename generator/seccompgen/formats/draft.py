@@ -1,4 +1,4 @@
-"""A policy in our language in the making, each of its parts with its place in a foreign file."""
+"""A policy in our language under construction; each part keeps its position in a foreign file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A call that a rule names, with its place; ``when`` must hold of its arguments."""
+    """A call that a rule names, its position, and the condition on its arguments or None."""
 
     name: str | int
     position: Position
@@ -33,12 +33,12 @@ class Entry:
 
 @dataclass
 class Draft:
-    """The translation of ``file``: what is said here reads as our own policy file would.
+    """The translation of ``file``, in the form of our own policy files.
 
-    ``notes`` are remarks that are no errors; ``sources`` are the other files that were read, with
-    their sha256. ``profile`` is how often each call is made, if the file says it. ``remarks`` are
-    comments that go above a group of rules, by its index. ``outside`` are directories below which
-    the file may name others as well.
+    ``notes`` are remarks, not errors; ``sources`` are the other files that were read, with their
+    sha256. ``profile`` maps calls to how often they are made, if the file states it. ``remarks``
+    are comments to write above groups of rules, by the group's index. ``outside`` lists further
+    directories from which the file may name files.
     """
 
     file: str
@@ -52,12 +52,12 @@ class Draft:
     _values: dict[Path, Position] = field(default_factory=dict)
 
     def setting(self, key: str, value: Any, position: Position) -> None:
-        """Say a setting of the policy as a whole, such as ``default_action``."""
+        """Add a setting of the policy as a whole, such as ``default_action``."""
         self._data[key] = value
         self._keys[key,] = self._values[key,] = position
 
     def rule(self, action: str, entries: Sequence[Entry], position: Position, **more: Any) -> None:
-        """Add a group of rules, after those that are there: the first that matches wins.
+        """Append a group of rules; the first rule of the policy that matches a call wins.
 
         ``more`` are further keys of a group: ``arches``, ``multiplexed``, ``optional``.
         """
@@ -73,7 +73,7 @@ class Draft:
         self._values[path] = position
 
     def remark(self, text: str) -> None:
-        """Say something above the group that was added last."""
+        """Set the comment above the group that was added last."""
         self.remarks[len(self._data["syscalls"]) - 1] = text
 
     def note(self, text: str, position: Position, kind: Problem) -> None:
@@ -81,7 +81,7 @@ class Draft:
         self.notes.append(Diagnostic(text, position, kind))
 
     def abis(self, reading: Reading, why: str) -> list[Abi]:
-        """Return the ABIs that the reader names; x86_64, with a note that says ``why``, if none."""
+        """Return the ABIs of ``reading``; without any, x86_64, and add a note that says ``why``."""
         if reading.abis:
             return [ABIS[name] for name in dict.fromkeys(reading.abis)]
         text = f"{why}: read for x86_64, name another ABI with --for"
@@ -91,7 +91,7 @@ class Draft:
     def read(self, path: Directory) -> str:
         """Return the text of another file that this one names, or that lies next to it.
 
-        Raises OSError if it cannot be read, or may not be, and InputError if it is no text.
+        Raises OSError if the file cannot or may not be read, and InputError if it is not text.
         """
         content = read_named(path, Directory(self.file), MAX_POLICY, self.outside)
         text = decode_text(content, str(path))
@@ -100,7 +100,7 @@ class Draft:
 
     @property
     def groups(self) -> Mapping[int, Position]:
-        """The place of each group of rules, by its index."""
+        """The position of each group of rules, by its index."""
         return {
             path[1]: where
             for path, where in self._values.items()
@@ -108,14 +108,14 @@ class Draft:
         }
 
     def document(self) -> Document:
-        """Return what was said so far, as a document."""
+        """Return the settings and rules so far as a document."""
         start = {(): Position(self.file, 1, 1)}
         data = {"syscalls": [], **self._data}
         return Document(self.file, data, self._keys, start | self._values)
 
 
 def chosen(names: Sequence[str], wanted: str | None, at: Position) -> str:
-    """Return the name that is ``wanted``, or the only one; raise InputError if it is not clear."""
+    """Return ``wanted`` or, if that is None, the only name. Raises InputError in other cases."""
     if wanted is None and len(names) == 1:
         return names[0]
     if wanted is not None and wanted in names:

@@ -1,4 +1,4 @@
-"""Load policies in any format; our own is what shows no other."""
+"""Load policies in any format; a file that shows no other format is in ours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def names_no_abi(source: Source, reading: Reading) -> bool:
-    """Return True if a foreign policy does not say its ABIs."""
+    """Return True if ``source`` is a foreign policy that does not name its ABIs."""
     if isinstance(source, Document):
         return False
     try:
@@ -42,7 +42,7 @@ def names_no_abi(source: Source, reading: Reading) -> bool:
 def filter_names(content: bytes, file: str, reading: Reading) -> tuple[str, ...]:
     """Return the names of the filters in a file; none for a format whose files have one filter.
 
-    Raises InputError where it cannot be read at all.
+    Raises InputError if the file cannot be read at all.
     """
     found = reading.format or detect(content)
     if found == OURS or not FORMATS[found].several or len(content) > MAX_POLICY:
@@ -52,10 +52,10 @@ def filter_names(content: bytes, file: str, reading: Reading) -> tuple[str, ...]
 
 
 def translate(content: bytes, file: str, reading: Reading, tables: Tables) -> Draft | None:
-    """Return the foreign policy that ``content`` is, in our language; None if it is ours.
+    """Return the translation of the foreign policy ``content``; None if it is in our language.
 
-    ``file`` names it in messages, and what it includes is looked for next to it. Raises InputError
-    with every error of the file, and with what our language cannot say.
+    ``file`` is its name in messages; included files are searched next to it. Raises InputError with
+    every error of the file, and every construct that our language cannot express.
     """
     found = reading.format or detect(content)
     if found == OURS:
@@ -77,10 +77,10 @@ def load_policy(
     reading: Reading = PLAIN_READING,
     instead: Mapping[str, bytes] | None = None,
 ) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
-    """Return the policy of ``source``, in any format, with notes that are no errors.
+    """Return the policy of ``source``, in any format, and notes, which are not errors.
 
-    ``reading`` is for files in other people's formats; ``instead`` are texts that count for those
-    of files, by their names. Raises InputError with every error.
+    ``reading`` applies to files in other tools' formats; ``instead`` maps names of files to
+    contents to use in place of theirs. Raises InputError with every error.
     """
     return resolve_policy(source, tables, policy_files(tables, reading, instead))
 
@@ -88,9 +88,10 @@ def load_policy(
 def load_policy_for(
     source: Source, abis: Sequence[Abi], tables: Tables, reading: Reading = PLAIN_READING
 ) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
-    """Return the policy as `load_policy` does, where only its programs for ``abis`` are wanted.
+    """Return a policy like `load_policy`, for a caller that needs its programs for ``abis`` alone.
 
-    A foreign file that names no ABI is read for these, unless the format's usual ones have them.
+    A foreign file that names no ABI is read for these, unless the format's default ABIs include
+    them.
     """
     chosen = replace(reading, abis=tuple(abi.name for abi in abis))
     try:
@@ -110,14 +111,14 @@ def load_policy_for(
 def policy_files(
     tables: Tables, reading: Reading = PLAIN_READING, instead: Mapping[str, bytes] | None = None
 ) -> PolicyFiles:
-    """Return how the files of a policy are read that may be in any format."""
+    """Return the reader for the files of a policy, which may be in any format."""
     return PolicyFiles(
         lambda content, file: _layer(content, file, reading, tables), reading.outside, instead or {}
     )
 
 
 def _layer(content: bytes, file: str, reading: Reading, tables: Tables) -> Layer:
-    """Return what a file says, in whatever format; raise InputError with every error."""
+    """Return a file in any format as a layer. Raises InputError with every error."""
     draft = translate(content, file, reading, tables)
     if draft is None:
         return _own_layer(content, file, reading)
@@ -145,7 +146,7 @@ def _own_layer(content: bytes, file: str, reading: Reading) -> Layer:
 
 
 def _no_format(file: str) -> Diagnostic:
-    """Return the error for a file that shows no format."""
+    """Return the error for a file whose format is not recognised."""
     names = ", ".join((OURS, *READABLE))
     text = f"nothing here shows a format of policies; if it is one of {names}, say so with --from"
     return Diagnostic(text, Position(file), Problem.MALFORMED_FILE)

@@ -1,10 +1,10 @@
-"""Policies of minijail and seccompiler, whose compilers know numbers and the words of arguments.
+"""Policies of minijail and seccompiler, whose compilers know only call numbers and arguments.
 
-Their programs are for one ABI, and compare the number alone: a number without a rule gets the
-default action, also one that no call has and x32's, with bit 30 set; ``socketcall`` is a call like
-any other; calls through other ABIs are killed. Our language knows better, so a translation says
-what these programs do: x32's calls get the default action, and where a call can be made through
-another, its rule is for its number.
+Their programs are for one ABI and compare the number alone. A number without a rule gets the
+default action, even if no call has it or if it is x32's, with bit 30 set; ``socketcall`` is a call
+like any other; calls through other ABIs are killed. Our language distinguishes these cases, so a
+translation states what these programs do: x32's calls get the default action, and a call that can
+also be made through another gets a rule for its number.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ MOST_ALTERNATIVES = 64
 """The most alternatives for one call: nobody could read more."""
 
 NUMBERED_ABIS = ("x86_64", "aarch64", "riscv64")
-"""The ABIs for which such files are exact: their programs take arguments whole."""
+"""The ABIs for which such files are exact: programs compare whole arguments there."""
 
 SAID_ELSEWHERE = FilterFlag.TSYNC | FilterFlag.TSYNC_ESRCH
-"""Flags that change nothing of what a filter answers, and are whoever's who installs it."""
+"""Flags that do not affect a filter's answers; whoever installs the filter chooses them."""
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ SAID_ELSEWHERE = FilterFlag.TSYNC | FilterFlag.TSYNC_ESRCH
 
 @dataclass(frozen=True, slots=True)
 class NumberedCall:
-    """A call that a file names, at its place; ``abis`` are those it is named for, None for all."""
+    """A call that a file names; ``abis`` are the ABIs that it is named for, None for all."""
 
     name: str
     position: Position
@@ -66,7 +66,7 @@ class NumberedCall:
 
 @dataclass(frozen=True, slots=True)
 class NumberedRule:
-    """The answer to ``calls``; ``when`` is the condition, or gives it for words of so many bits."""
+    """The answer to ``calls``; ``when`` is the condition, or returns it for a word size in bits."""
 
     action: str
     calls: tuple[NumberedCall, ...]
@@ -83,10 +83,10 @@ class NumberedPolicy:
     rules: list[NumberedRule] = field(default_factory=list)
 
     def abis(self, chosen: Sequence[str], usual: Sequence[str], tables: Tables) -> list[Abi]:
-        """Return the ABIs that it is for: those ``chosen``, or of the ``usual`` ones what fits.
+        """Return the policy's ABIs: those ``chosen`` or, if none, the ``usual`` ones that fit.
 
-        An ABI fits if it has all calls that are named for it. The first of the usual ones is taken
-        where none does.
+        An ABI fits if it has all calls that the policy names for it. If none fits, the result is
+        the first usual one.
         """
         if chosen:
             return [ABIS[name] for name in chosen]
@@ -94,7 +94,7 @@ class NumberedPolicy:
         return [abi for abi in there if not any(self.lacking(abi, tables))] or there[:1]
 
     def lacking(self, abi: Abi, tables: Tables) -> Iterable[NumberedCall]:
-        """Yield what it names and ``abi`` lacks."""
+        """Yield the calls that the policy names for ``abi`` and that the ABI lacks."""
         numbers = tables.tables[abi.name].numbers if abi.name in tables.tables else {}
         for rule in self.rules:
             yield from (
@@ -102,7 +102,7 @@ class NumberedPolicy:
             )
 
     def unknown_calls(self, abis: Sequence[Abi], tables: Tables) -> list[Diagnostic]:
-        """Return an error for each call that an ABI lacks: these compilers take none."""
+        """Return an error for each call that an ABI lacks: these compilers reject such calls."""
         found: dict[NumberedCall, list[str]] = {}
         for abi in abis:
             for call in self.lacking(abi, tables):
@@ -118,7 +118,7 @@ class NumberedPolicy:
         return problems
 
     def say(self, draft: Draft, abis: Sequence[Abi], tables: Tables) -> None:
-        """Say all of it in our language."""
+        """Add the settings and rules of the policy to ``draft``."""
         action, where = self.default
         draft.setting("arches", [abi.name for abi in abis], where)
         draft.setting("default_action", action, where)
@@ -157,9 +157,9 @@ def _spellings(
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A call's own name and its rules, the first that matches wins; ``rest`` is for what is left.
+    """A call and its rules; the first match wins.
 
-    ``rest`` is None where that is the default of the format.
+    ``rest`` answers calls that no rule matches; None if that is the format's default action.
     """
 
     name: str
@@ -168,7 +168,7 @@ class Answered:
 
 
 def answered_calls(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Iterator[Answered]:
-    """Yield each call that has another answer than ``unknown_action``, which is the default."""
+    """Yield each call with an answer other than ``unknown_action``, the format's default."""
     table, default = tables.tables[abi.name], policy.unknown_action.ret(abi)
     rest = policy.default_action if policy.default_action.ret(abi) != default else None
     rules: dict[int, list[Rule]] = {}
@@ -182,7 +182,7 @@ def answered_calls(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Iterator
 
 
 def said_actions(policy: ResolvedPolicy, abi: Abi) -> dict[Action, Origin]:
-    """Return the actions of a policy for ``abi``, each with the first place where it is said."""
+    """Return the actions of a policy for ``abi``, each with its first position."""
     said = {policy.unknown_action: policy.unknown_origin}
     said.setdefault(policy.default_action, policy.default_origin)
     for rule in policy.rules:
@@ -193,9 +193,9 @@ def said_actions(policy: ResolvedPolicy, abi: Abi) -> dict[Action, Origin]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A format: what messages call a file of it, the kind of what it cannot say.
+    """A target format: ``form`` is a file of it in messages, ``kind`` the kind of its errors.
 
-    ``foreign`` is what its programs answer to other ABIs; ``flags`` change nothing of its files.
+    ``foreign`` is the answer of its programs to other ABIs; ``flags`` do not affect its files.
     """
 
     form: str
@@ -207,7 +207,7 @@ class Target:
 def settings_problems(
     policy: ResolvedPolicy, abi: Abi, tables: Tables, target: Target
 ) -> Iterator[Diagnostic]:
-    """Yield what a policy says as a whole and no file of ``target`` can."""
+    """Yield an error for each setting of a policy that ``target`` cannot express."""
     form, kind, foreign = target.form, target.kind, target.foreign.name.lower()
     if policy.bad_arch_action.ret(abi) != target.foreign.value:
         text = f"{form} cannot express {policy.said('bad_arch_action')}: it answers calls through "
@@ -252,9 +252,9 @@ def _x32_problems(policy: ResolvedPolicy, tables: Tables, target: Target) -> Ite
 def conjunctions(
     condition: Predicate | None, spell: Callable[[Comparison], list[tuple[_Test, ...]]]
 ) -> list[tuple[_Test, ...]] | None:
-    """Return the conjunctions of tests that make up a condition; None for too many.
+    """Return a condition as alternative conjunctions of tests; None if there are too many.
 
-    ``spell`` gives those of one comparison.
+    ``spell`` returns those of one comparison.
     """
     found: list[tuple[_Test, ...]] = [()]
     for test in comparisons(condition):

@@ -1,7 +1,7 @@
-"""The calls in logs as a policy that allows them, and what a program needs as well.
+"""A policy that allows the calls in a log, and calls that programs need and logs do not show.
 
-As `record` does it: what runs shows by itself is allowed, and what they bring with them unseen
-(`policy.implied`) as well, such as the end of a process or the return of a signal's handler.
+`record` does the same: it allows the calls that were seen, and those that they imply
+(`policy.implied`), such as the end of a process or the return from a signal handler.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _DEFAULT = "errno(EPERM)"
 
 @dataclass
 class Observed:
-    """The calls of a log: ``calls`` by ABI, name or number, and group, with the first place.
+    """The calls of a log.
 
-    Groups have an order, and a comment each that says what they have in common.
+    ``calls`` maps the calls of each ABI, by name or number, to their group and first position.
+    Groups are written in alphabetical order, each with its name as the comment.
     """
 
     threads: bool = False
@@ -43,7 +44,7 @@ class Observed:
             self.counts[call] = self.counts.get(call, 0) + 1
 
     def write(self, draft: Draft, tables: Tables) -> None:
-        """Say in ``draft`` that these calls are allowed."""
+        """Add rules to ``draft`` that allow these calls."""
         start = Position(draft.file, 1, 1)
         arches, compat = apart_by_kernel(self.calls)
         draft.setting("default_action", _DEFAULT, start)

@@ -1,4 +1,4 @@
-"""Files that no command reads as a policy, though many people have them: what they look like."""
+"""Recognise common files that no command reads as a policy, and say what to do with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOT_READ = (
 
 
 class Unread(NamedTuple):
-    """A kind of file: its ``name`` behind "looks like", and what to do about it."""
+    """A kind of file. Its ``name`` follows "looks like" in messages; ``advice`` says what to do."""
 
     name: str
     advice: str
@@ -85,11 +85,11 @@ _UNREAD = (
         ),
     ),
 )
-"""Kinds of files, the surest signs first; the last one is of lines that are names and no more."""
+"""Kinds of files, the surest signs first; the last matches files whose lines are only names."""
 
 
 def unread(content: bytes) -> str | None:
-    """Return what ``content`` looks like, and what to do; None for what is not recognised."""
+    """Return what ``content`` looks like, and what to do; None if it is not recognised."""
     text = content[:_LOOKED_AT].decode(errors="replace").replace("\r\n", "\n")
     found = next((one for one in _UNREAD if one.sign.search(text)), None)
     return found and f"looks like {found.name}, {found.advice}"

@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 
 
 def _never(policy: ResolvedPolicy, abi: Abi, text: str) -> None:
-    """Return None: whatever the format cannot say, `Writer.render` refuses."""
+    """Return None: `Writer.render` already refused whatever the format cannot express."""
     del policy, abi, text
 
 
 class Writer(NamedTuple):
     """A format that filters are written in; ``suffix`` ends the names of its files.
 
-    ``fits`` is True for the ABIs that it has files for. ``render`` returns the file of a policy for
-    one, or raises InputError with all that the format cannot say; its last argument is the release
-    of systemd. ``reading`` says how that file is read back. Where the result differs from the
-    program, ``refusal`` returns the error for what the format cannot say, or None for a mistake of
-    ours. ``report_only`` returns what is written of a policy that logs, and a note; it gets the
-    policy that refuses as well. With ``shared``, ABIs of the same content share a file.
+    ``fits`` returns True for ABIs that the format has files for. ``render`` returns the file of a
+    policy for one ABI, or raises InputError with all that the format cannot express; its last
+    argument is the release of systemd. ``reading`` returns how to read that file back. If the
+    policy read back, after ``as_written``, differs from the program, ``refusal`` returns the error
+    for what the format cannot express, or None for a bug of ours. ``report_only`` gets the policy
+    that logs and the one that refuses, and returns the policy to write, and a note. With
+    ``shared``, ABIs with equal content share a file.
     """
 
     suffix: str
@@ -92,10 +93,10 @@ def require_read_back(
     tables: Tables,
     release: int | None = None,
 ) -> None:
-    """Raise AnswerNo if ``content``, read as its format is, answers otherwise than the program.
+    """Raise AnswerNo if ``content``, read back in its format, answers differently from the program.
 
-    Raises InputError where the format cannot say the policy, and where the file cannot be read:
-    lines of thousands of letters, or more of them than a policy has.
+    Raises InputError if the format cannot express the policy, or if the file exceeds the limits of
+    a policy file, such as the length of a line.
     """
     how, abi, source = writer(name), program.abi, Position(policy.file)
     unread = False
@@ -122,7 +123,7 @@ def _difference(
     tables: Tables,
     release: int | None,
 ) -> str | None:
-    """Return a call that the file answers otherwise than the program."""
+    """Describe a call that the file and the program answer differently; None if there is none."""
     draft = translate(content, policy.name, how.reading(program.abi, release), tables)
     assert draft is not None
     again = how.as_written(resolve_policy(draft.document(), tables)[0], policy)

@@ -1,4 +1,4 @@
-"""Android's lists of system calls, as the filters that bionic makes of them."""
+"""Android's lists of system calls, read as the filters that bionic generates from them."""
 
 from seccompgen.formats.declaration import Format
 

@@ -1,11 +1,11 @@
 """Android's SYSCALLS.TXT with its companion lists, as a policy: what bionic's filters allow.
 
-A line is ``return_type func[|alias,...][:syscall_name[:socketcall_id]](parameters) arch_list``. A
-filter allows, for each architecture, the calls of SYSCALLS.TXT without those of the block lists,
-and then those of the allow lists. All else, and calls through any other ABI, get trap.
-SECCOMP_PRIORITY.TXT has the calls to test first, one per line.
+A line is ``return_type func[|alias,...][:syscall_name[:socketcall_id]](parameters) arch_list``. For
+each architecture, a filter allows the calls of SYSCALLS.TXT without those of the block lists, and
+then those of the allow lists. All other calls, and calls through other ABIs, get trap.
+SECCOMP_PRIORITY.TXT lists the calls to test first, one per line.
 
-Sources: bionic's SYSCALLS.TXT, its lists, and how gensyscalls.py and genseccomp.py read them.
+Sources: bionic's SYSCALLS.TXT and other lists, and their parsers gensyscalls.py and genseccomp.py.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _KINDS = (("ALLOWLIST", "WHITELIST"), ("BLOCKLIST", "BLACKLIST"))
 
 
 class _ListedCall(NamedTuple):
-    """A call that a list names, for an architecture, with its place."""
+    """A call that a list names for one architecture, and its position."""
 
     name: str
     arch: str
@@ -66,10 +66,10 @@ class _ListedCall(NamedTuple):
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
-    """Return what a filter of ``file`` allows. Raises InputError with every fault.
+    """Return the policy of bionic's filter for ``file``. Raises InputError with every fault.
 
-    Beside it lie SECCOMP_ALLOWLIST_COMMON.TXT, SECCOMP_BLOCKLIST_COMMON.TXT and
-    SECCOMP_PRIORITY.TXT; ``reading.thread``, such as app, adds the lists of that name.
+    SECCOMP_ALLOWLIST_COMMON.TXT, SECCOMP_BLOCKLIST_COMMON.TXT and SECCOMP_PRIORITY.TXT are read
+    from the same directory; ``reading.thread``, such as app, adds the lists of that name.
     """
     draft = Draft(file, outside=reading.outside)
     faults: list[Diagnostic] = []
@@ -121,7 +121,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 
 def filter_names(text: str, file: str) -> tuple[str, ...]:
-    """Return the names of the filters that lists next to the file make; its text has none."""
+    """Return the names of the filters, which are those of the lists next to the file."""
     del text
     lists = (
         path.stem.partition("LIST_")[2] for path in Path(file).parent.glob("SECCOMP_*LIST_*.TXT")
@@ -130,7 +130,7 @@ def filter_names(text: str, file: str) -> tuple[str, ...]:
 
 
 def _settings(draft: Draft, reading: Reading, start: Position) -> list[str]:
-    """Say the ABIs and the default; return all ABIs that the filter answers for."""
+    """Set the ABIs and the default; return all ABIs that the filter answers for."""
     chosen = reading.abis or tuple(_ABIS.values())
     strange = [abi for abi in chosen if abi not in _ABIS.values()]
     if strange:
@@ -160,7 +160,7 @@ def _calls(text: str, file: str, faults: list[Diagnostic]) -> list[_ListedCall]:
             said = "no line of SYSCALLS.TXT: write `type func[|alias][:call[:number]](...) arches`"
             faults.append(Diagnostic(said, where, Problem.MALFORMED_FILE))
             continue
-        # Calls of arm's own keep the head of their constants.
+        # Calls that only arm has are listed with the prefix of their constants.
         name = (match["name"] or match["func"]).removeprefix("__ARM_NR_")
         at = Position(file, number, where.column + match.start("arches"))
         arches = _arches(match["arches"], at, faults)

@@ -1,4 +1,4 @@
-"""The kernel's records of seccomp, as policies that allow what they report."""
+"""The kernel's seccomp records, read as policies that allow the recorded calls."""
 
 from seccompgen.formats.declaration import Format
 

@@ -1,6 +1,6 @@
-"""The siginfo in an ELF core dump: which call a filter answered with SIGSYS.
+"""The siginfo in an ELF core dump, which identifies the call that a filter answered with SIGSYS.
 
-A core's notes come first in it; NT_SIGINFO has the signal that ended the process, as
+A core file begins with its notes. NT_SIGINFO holds the signal that ended the process, as
 ``siginfo_t`` (include/uapi/asm-generic/siginfo.h).
 """
 
@@ -22,7 +22,7 @@ _MOST_HEADERS = 1 << 16
 
 
 class CoreSignal(NamedTuple):
-    """A call that a filter ended a process for: its number, and what the kernel has of it."""
+    """The call for which a filter ended a process: its number, audit value and address."""
 
     nr: int
     audit_arch: int
@@ -30,7 +30,7 @@ class CoreSignal(NamedTuple):
 
 
 def signal_of(core: bytes) -> CoreSignal:
-    """Return the signal in the start of a core dump. Raises ValueError without one."""
+    """Return the SIGSYS at the start of a core dump. Raises ValueError if there is none."""
     if core[:4] != MAGIC or len(core) < 64 or core[4] not in {1, 2} or core[5] not in {1, 2}:
         raise ValueError("no ELF file")
     wide, order = core[4] == 2, "<" if core[5] == 1 else ">"

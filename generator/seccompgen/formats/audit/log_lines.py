@@ -1,7 +1,7 @@
-"""Lines that production writes about refused calls: records, and deaths without one.
+"""Log lines about refused calls: seccomp records, and deaths by SIGSYS without a record.
 
-A line may be one of a log, or an object of ``journalctl -o json``. Service managers and shells tell
-only that SIGSYS ended a process, and not which call it was.
+A line is plain text or an object of ``journalctl -o json``. Service managers and shells report only
+that SIGSYS ended a process, not which call it made.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LogReader:
         self._siginfo = ""
 
     def read(self, line: str, where: Position) -> SeccompRecord | UntoldDeath | LostRecords | None:
-        """Return what a line reports; None if it is about something else, or was reported before.
+        """Return what a line reports; None if it repeats an event or is about something else.
 
         Raises InputError for a record that cannot be understood.
         """
@@ -85,7 +85,7 @@ class LogReader:
         return None
 
     def _half(self, line: str, where: Position) -> SeccompRecord | None:
-        """Return the call of a siginfo, which may be spread over lines."""
+        """Return the call of a siginfo that may be spread over lines; None until it is complete."""
         found = parse_siginfo(line, where, self._tables)
         if found is None:
             self._siginfo = f"{self._siginfo} {line}"[-1000:]
@@ -122,7 +122,7 @@ class LogReader:
         return None
 
     def _new(self, record: SeccompRecord) -> SeccompRecord | None:
-        """Return a record, None if another log reported the same event."""
+        """Return ``record``; None if another log reported the same event."""
         key = record.event, record.pid, record.abi.name, record.nr
         if record.event and key in self._recent:
             return None
@@ -139,7 +139,7 @@ def _object(line: str) -> dict[str, Any] | None:
 
 
 def _message(value: object) -> str:
-    """Return the text of a field; the journal's JSON has what is no UTF-8 as numbers."""
+    """Return the text of a field; the journal's JSON writes text that is not UTF-8 as numbers."""
     if isinstance(value, list) and value and all(isinstance(one, int) for one in value):
         return bytes(one & 0xFF for one in value).decode(errors="backslashreplace")
     return _text_of(value)
@@ -152,7 +152,7 @@ def _text_of(value: object) -> str:
 
 
 def _event(entry: dict[str, Any]) -> str:
-    """Return the name that the kernel's log has for an event: seconds, milliseconds, serial."""
+    """Return an event's name in the kernel's log: seconds, milliseconds, serial; else empty."""
     moment, serial = (
         _text_of(entry.get(key)) for key in ("_SOURCE_REALTIME_TIMESTAMP", "_AUDIT_ID")
     )

@@ -1,7 +1,7 @@
-"""The kernel's records of seccomp as observations: calls that were refused or logged.
+"""The kernel's seccomp records as observations: calls that were refused or logged.
 
-As the audit daemon's file has them, ausearch (also with -i), dmesg and the journal; and lines of
-the Security Profiles Operator's log enricher. All else in such logs is no record, and skipped.
+Reads the audit daemon's file, the output of ausearch (also with -i), dmesg and the journal, and
+lines of the Security Profiles Operator's log enricher. Other lines are skipped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_ERRORS = 50
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
-    """Return a policy that allows the calls of records. Raises InputError with every error."""
+    """Return a policy that allows the recorded calls. Raises InputError with every error."""
     draft, observed = Draft(file), Observed()
     errors: list[Diagnostic] = []
     enriched: Abi | None = None
@@ -52,7 +52,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 
 def _add(record: SeccompRecord, observed: Observed) -> None:
-    """Add the call of a record, in a group with all that were answered alike."""
+    """Add the call of a record to the group of calls with the same answer."""
     group = f"answered {record.answer or 'otherwise'} when the log was written"
     observed.add(record.abi, record.name or record.nr, group, record.position)
 

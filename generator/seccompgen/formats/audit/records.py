@@ -1,4 +1,4 @@
-"""The kernel's records of seccomp in logs: one value for each line.
+"""The kernel's seccomp records in logs: one `SeccompRecord` per line.
 
 The audit daemon's file, ausearch (also with -i), the kernel's log and the journal have the same
 fields, ``arch=... syscall=... ip=... code=...``. A signal's siginfo, as gdb and strace print it,
@@ -48,10 +48,10 @@ _SIGINFO_ADDRESS = re.compile(r"\b(?:si)?_call_addr\s*=\s*(?:\([^)]*\)\s*)?(0x[0
 class SeccompRecord:
     """A call that a filter refused or logged, as it was recorded.
 
-    ``name`` is empty for a number that has no name on ``abi``, through which the call was made.
-    ``actions`` are the filter's possible answers: one, if the record says it. ``address`` is that
-    of the instruction after the call. ``command`` is the name of the thread, ``program`` the path
-    of what it runs. ``event`` names the record if two logs may have it, and is empty otherwise.
+    ``abi`` is the ABI of the call; ``name`` is empty if the number has no name there. ``actions``
+    are the possible answers: exactly one if the record states it. ``address`` is that of the
+    instruction after the call. ``command`` is the thread's name, ``program`` the path of its
+    executable. ``event`` identifies a record that may occur in two logs, and is empty for others.
     """
 
     position: Position
@@ -67,7 +67,7 @@ class SeccompRecord:
 
     @property
     def answer(self) -> str:
-        """The action as a policy spells it; empty if the record does not say it."""
+        """The action as a policy spells it; empty if the record does not state it."""
         if self.actions == _KILLS:
             return "kill"
         return next(iter(self.actions)).name.lower() if len(self.actions) == 1 else ""
@@ -75,19 +75,19 @@ class SeccompRecord:
 
 _KILLS = frozenset({ActionKind.KILL_THREAD, ActionKind.KILL_PROCESS})
 REFUSING = frozenset(kind for kind in ActionKind if not kind.lets_through)
-"""The actions by which a call is not made."""
+"""The actions that keep a call from being executed."""
 BY_SIGNAL = _KILLS | {ActionKind.TRAP}
 """The actions that send SIGSYS."""
 
 
 def record_in(line: str) -> str | None:
-    """Return the fields of the record in a line of a log, None without one."""
+    """Return the fields of the seccomp record in a log line; None if it has no record."""
     found = _RECORD.search(line)
     return line[found.end() :] if found else None
 
 
 def parse_record(fields: str, where: Position, tables: Tables) -> SeccompRecord:
-    """Return the record with these fields; raise InputError if it does not say which call it is."""
+    """Return the record with these fields. Raises InputError if they do not identify a call."""
     arch, call = _ARCH.search(fields), _CALL.search(fields)
     if not arch or not call:
         text = "the record has no arch= or no syscall=: it is cut off"
@@ -109,12 +109,12 @@ def parse_record(fields: str, where: Position, tables: Tables) -> SeccompRecord:
 
 
 def siginfo_in(text: str) -> bool:
-    """Return whether a text shows the siginfo of a SIGSYS, or the part of it that names a call."""
+    """Return True if a text has a field of a SIGSYS's siginfo that describes the call."""
     return any(one.search(text) for one in (_SIGINFO_CALL, _SIGINFO_ARCH, _SIGINFO_ADDRESS))
 
 
 def parse_siginfo(text: str, where: Position, tables: Tables) -> SeccompRecord | None:
-    """Return the call that a siginfo names, as gdb or strace print it; None for half of one."""
+    """Return the call in a siginfo as gdb or strace print it; None if arch or number is missing."""
     arch, call = _SIGINFO_ARCH.search(text), _SIGINFO_CALL.search(text)
     if not arch or not call:
         return None
@@ -128,7 +128,7 @@ def parse_siginfo(text: str, where: Position, tables: Tables) -> SeccompRecord |
 
 
 def call_of(audit_arch: int, number: int, where: Position, tables: Tables) -> tuple[Abi, int, str]:
-    """Return ABI, number and name of a call. Raises InputError for an architecture of no ABI."""
+    """Return ABI, number and name of a call. Raises InputError if no ABI has ``audit_arch``."""
     table = tables.table_of(audit_arch, number & U32)
     if table is None:
         text = f"unknown arch={audit_arch:08x}"
@@ -163,14 +163,14 @@ def _address(fields: str) -> int | None:
 
 
 def _by_name(text: str) -> Abi | None:
-    """Return the ABI of a name, such as ``ausearch -i`` has; hexadecimal digits are no name."""
+    """Return the ABI with a name, such as ``ausearch -i`` prints; None for hexadecimal digits."""
     if text.startswith("AUDIT_ARCH_"):
         return next((abi for abi in ABIS.values() if abi.audit_arch_name == text), None)
     return find_abi(text) if not _HEX.fullmatch(text) or not text[:1].isdigit() else None
 
 
 def _actions(fields: str) -> frozenset[ActionKind]:
-    """Return the possible actions of a record; those of old kernels say none."""
+    """Return the possible actions of a record: all that refuse if it states none (old kernels)."""
     code = _CODE.search(fields)
     if not code:
         return REFUSING
@@ -178,14 +178,14 @@ def _actions(fields: str) -> frozenset[ActionKind]:
         value = int(number[1], 16) & ~RET_DATA_MAX
         return frozenset(kind for kind in ActionKind if kind.value == value) or REFUSING
     word = code[1].lower()
-    # To ausearch -i both kills are one.
+    # ausearch -i does not distinguish the two kill actions.
     if word in _KILL_WORDS:
         return _KILLS
     return frozenset(kind for kind in ActionKind if kind.name.lower() == word) or REFUSING
 
 
 def _text(found: re.Match[str] | None) -> str:
-    """Return a name or a path: in quotes, plain, or in hexadecimal digits if it is odd."""
+    """Return a name or a path, which records write in quotes, plain or as hexadecimal digits."""
     if not found:
         return ""
     if found["quoted"] is not None:

@@ -3,7 +3,7 @@
 from seccompgen.formats.declaration import NEVER, Format
 
 CONFIGURATION = r"(?m)^[ \t]*seccomp_(?:string|policy_file)[ \t]*:"
-"""A configuration of nsjail's that has a policy."""
+"""A pattern of nsjail's configurations that hold or name a policy."""
 
 FORMAT = Format(
     title="[kafel](#kafel), also in nsjail's configurations",

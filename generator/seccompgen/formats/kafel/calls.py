@@ -22,13 +22,13 @@ ARCHITECTURES = {
     "x86": "i386", "i386": "i386", "mips": "mips", "mipso32": "mips", "mips64": "mips64",
     "riscv64": "riscv64", "rv64": "riscv64", "m68k": "m68k",
 }  # fmt: skip
-"""ABIs by kafel's names of them, in small letters: kafel takes any (src/syscall.c)."""
+"""ABIs by kafel's lower-case names for them; kafel ignores case (src/syscall.c)."""
 
 
 class KafelArgument(NamedTuple):
     """An argument of a call: its name, and its size in bytes.
 
-    Of an argument of 8 bytes kafel compares 64 bits, of a smaller one 32.
+    kafel compares 64 bits of an argument of 8 bytes, and 32 bits of a smaller one.
     """
 
     name: str
@@ -44,7 +44,7 @@ class KafelCall(NamedTuple):
 
 @lru_cache(maxsize=1)
 def kafel_calls() -> Mapping[str, Mapping[str, KafelCall]]:
-    """Return kafel's calls by name, for each ABI that it knows, by our name of it."""
+    """Return kafel's calls by name, for each ABI that kafel knows, by our name for the ABI."""
     found: dict[str, dict[str, KafelCall]] = {}
     with _FILE.open(encoding="ascii", newline="") as file:
         for abi, name, nr, arguments in csv.reader(file):

@@ -1,7 +1,7 @@
-"""Conditions of kafel's language as ours: each bit of a side is 0, 1 or the argument's.
+"""Translate kafel's conditions into ours: each bit of a side is 0, 1 or the argument's.
 
-A comparison counts 64 bits if its argument has as many, or one of its numbers needs them, and 32
-otherwise (``is_64bit`` of kafel's codegen.c). All are unsigned.
+A comparison is 64 bits wide if its argument is, or if one of its numbers needs 64 bits, and 32 bits
+wide otherwise (``is_64bit`` of kafel's codegen.c). All comparisons are unsigned.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _MOST_NESTED = 100
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A side of a comparison: ``(argument & mask) | ones``, ``argument`` None if it is a number.
+    """A side of a comparison: ``(argument & mask) | ones``; for a number, ``argument`` is None.
 
-    ``mask`` and ``ones`` have no bit in common. ``wide`` is True if 64 bits of it count.
+    ``mask`` and ``ones`` have no bit in common. ``wide`` is True if the side has 64 bits, not 32.
     """
 
     argument: int | None
@@ -36,16 +36,16 @@ class Side:
 
     @classmethod
     def of_number(cls, number: int) -> Side:
-        """Return a number."""
+        """Return the side for a number."""
         return cls(None, 0, number, number > U32)
 
     @classmethod
     def of_argument(cls, index: int, *, wide: bool) -> Side:
-        """Return an argument as it is."""
+        """Return the side for an unmasked argument."""
         return cls(index, U64, 0, wide)
 
     def joined(self, operator: str, other: Side) -> Side | None:
-        """Return ``self & other`` or ``self | other``; None if they are different arguments."""
+        """Return ``self & other`` or ``self | other``; None if they use different arguments."""
         if None not in {self.argument, other.argument} and self.argument != other.argument:
             return None
         a, b = self, other
@@ -60,12 +60,12 @@ class Side:
 
 
 Condition: TypeAlias = bool | str
-"""An expression of ours, or whether it is always so."""
+"""An expression in our language, or a truth value for a condition that is constant."""
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def compared(left: Side, operator: str, right: Side) -> Condition | None:
-    """Return the condition that a comparison is; None where it has an argument on both sides."""
+    """Return a comparison as a condition; None if both sides have an argument."""
     if right.mask:
         if left.mask:
             return None
@@ -101,12 +101,12 @@ def _holds(a: int, operator: str, b: int) -> bool:
 
 
 def negated(part: Condition) -> Condition:
-    """Return the opposite."""
+    """Return the negation of a condition."""
     return f"not ({part})" if isinstance(part, str) else not part
 
 
 def both(a: Condition, b: Condition) -> Condition:
-    """Return that both hold."""
+    """Return the conjunction of two conditions."""
     if isinstance(a, bool):
         return b if a else False
     if isinstance(b, bool):
@@ -115,7 +115,7 @@ def both(a: Condition, b: Condition) -> Condition:
 
 
 def either(a: Condition, b: Condition) -> Condition:
-    """Return that one of both holds."""
+    """Return the disjunction of two conditions."""
     if isinstance(a, bool):
         return True if a else b
     if isinstance(b, bool):
@@ -133,11 +133,11 @@ _CROSS = (
 
 
 class KafelSyntaxError(Exception):
-    """Ends a part of a policy that is not understood, after its diagnostic was noted."""
+    """Raised to abandon a malformed part of a policy, after its diagnostic was added."""
 
 
 class ConditionReader(KafelCursor):
-    """Reads the condition that ``words`` are; ``arguments`` are those of the call by name."""
+    """Reads a condition from ``words``; ``arguments`` are the call's arguments by name."""
 
     def __init__(
         self, words: tuple[KafelWord, ...], arguments: dict[str, Side], errors: list[Diagnostic]
@@ -148,7 +148,7 @@ class ConditionReader(KafelCursor):
         self._depth = 0
 
     def whole(self) -> Condition:
-        """Return the meaning of all words."""
+        """Return the condition that all words express."""
         found = self._any()
         if self._word.kind != "end":
             raise self._fail(f"unexpected {self._word.text!r}")
@@ -189,7 +189,7 @@ class ConditionReader(KafelCursor):
         return found
 
     def _is_condition(self) -> bool:
-        """Return True if the bracket here has comparisons in it, and so is no part of a side."""
+        """Return True if the bracket here encloses a condition, rather than part of a side."""
         depth = 0
         for word in self._words[self._next :]:
             depth += {"(": 1, ")": -1}.get(word.text, 0) if word.kind == "sign" else 0

@@ -1,7 +1,7 @@
-"""Rules about numbers, as compilers of other people's languages mean them.
+"""Rules for call numbers, as the compilers of other tools understand them.
 
-There a rule for ``socket`` is about that number alone, and says nothing of ``socketcall``. So a
-rule has a call's name only if our language means the same by it, and its number otherwise.
+There a rule for ``socket`` matches that number alone, and not ``socketcall``. So a translated rule
+names the call only if our language means the same by its name; otherwise it has the number.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def exact_name(number: int, table: Table) -> str | int:
-    """Return the name of a call whose rule is about ``number`` alone, or else ``number``."""
+    """Return the call's name if our rule for it matches ``number`` alone, or else ``number``."""
     name = table.names.get(number)
     through = entrance(name) if name else None
     if name is None or (through is not None and through[0] in table.numbers):
@@ -39,14 +39,14 @@ def exact_name(number: int, table: Table) -> str | int:
 
 
 def is_other_abis(number: int, table: Table) -> bool:
-    """Return True if ``number`` comes under the audit value of ``table`` for another ABI."""
+    """Return True if ``number``, under the audit value of ``table``, belongs to another ABI."""
     if table.abi.name not in {"x86_64", "x32"} or number == U32:
         return False
     return bool(number & X32_SYSCALL_BIT) != (table.abi.name == "x32")
 
 
 class _Written(NamedTuple):
-    """A rule of a foreign policy, and its block, by action and place."""
+    """A rule of a foreign policy, and its block, given by action and position."""
 
     number: int
     when: str | None
@@ -56,10 +56,10 @@ class _Written(NamedTuple):
 
 @dataclass
 class ExactRules:
-    """Rules for calls of one ABI, which `write` puts into ``draft``, first come first served.
+    """Rules for calls of one ABI, which `write` adds to ``draft``; the first that matches wins.
 
-    A rule that no call reaches is left out, with a note: our language takes it for a mistake,
-    others do not. With ``scoped`` groups say their ABI.
+    A rule that no call reaches is omitted with a note: our language rejects it as a mistake, other
+    languages do not. With ``scoped``, groups name their ABI.
     """
 
     draft: Draft
@@ -69,14 +69,14 @@ class ExactRules:
     _rules: list[_Written] = field(default_factory=list)
 
     def add(self, number: int, when: str | None, at: Position, block: tuple[str, Position]) -> None:
-        """Add a rule; ``block`` is its action, and the place of the block that it is in.
+        """Add a rule; ``block`` is the action and the position of the block that contains it.
 
-        Blocks that follow each other with one action and place are one.
+        Consecutive blocks with the same action and position become one.
         """
         self._rules.append(_Written(number, when, at, block))
 
     def write(self) -> None:
-        """Say all rules in the draft."""
+        """Add all rules to the draft."""
         more = {"arches": [self.table.abi.name]} if self.scoped else {}
         dead = self._dead()
         reached = (one for i, one in enumerate(self._rules) if i not in dead)
@@ -122,7 +122,7 @@ class ExactRules:
             self.draft.notes.append(note)
 
     def _conditions(self, one: _Written) -> tuple[Predicate | None, ...]:
-        """Return the alternatives of a rule's condition; always, if there are too many."""
+        """Return the alternatives of a rule's condition; on failure, two that cover all calls."""
         if one.when is None:
             return (None,)
         try:
@@ -130,9 +130,9 @@ class ExactRules:
             tests = Lookup(self.tables.facts, self.table.abi).numbers(expression, "")
             return alternatives(expression, tests or ())
         except (ExpressionError, TooLargeError):
-            # The checks of our own language report it; it makes no other rule dead.
+            # The checks of our own language report the error; such a pair makes no other rule dead.
             return (Comparison(0, Op.EQ, 0), Comparison(0, Op.NE, 0))
 
 
 _ANY = Action(ActionKind.ALLOW)
-"""Of these rules only the order counts."""
+"""An action for rules of which only the order matters."""

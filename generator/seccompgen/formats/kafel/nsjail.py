@@ -20,16 +20,16 @@ _PART = re.compile(
 
 
 class PolicyFile(NamedTuple):
-    """A file that has the policy, as a configuration names it ``at`` a place."""
+    """The path of a policy file, and the position ``at`` which a configuration names it."""
 
     path: str
     at: Position
 
 
 def policy_of_config(text: str, file: str) -> KafelSource | PolicyFile | None:
-    """Return the policy that a configuration has or names; None if ``text`` is no configuration.
+    """Return the policy that a configuration holds or names; None if ``text`` is no configuration.
 
-    Adjacent strings are one, as in C; each ``seccomp_string`` begins a line.
+    Adjacent strings are concatenated, as in C; each ``seccomp_string`` begins a new line.
     """
     if not re.search(CONFIGURATION, text):
         return None

@@ -58,10 +58,11 @@ _MOST_ERRORS = 200
 
 @dataclass(frozen=True, slots=True)
 class _CallPattern:
-    """A call in a block: ``declared`` are its arguments' names, None for those of kafel's table.
+    """A call in a block, with its condition.
 
-    ``condition`` are the words of what must hold, None for nothing. The rule is for the ABIs that
-    are ``on``, for all if that is None.
+    ``declared`` are the names that the policy itself gives the arguments; None for those of kafel's
+    table. ``condition`` is the condition as words, or None. ``on`` are the ABIs of the rule, None
+    for all.
     """
 
     call: KafelWord
@@ -72,7 +73,7 @@ class _CallPattern:
 
 
 class _Block(NamedTuple):
-    """``action { calls }``, at a place."""
+    """``action { calls }``, and its position."""
 
     action: str
     calls: tuple[_CallPattern, ...]
@@ -103,7 +104,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     draft.setting("default_action", *default)
     draft.setting("bad_arch_action", "kill_thread", Position(file, 1, 1))
     draft.setting("arches", [one.name for one in abis], Position(file, 1, 1))
-    # Kafel tests no x32 bit, so that x32 calls get the default action.
+    # Kafel does not test the x32 bit, so x32 calls get the default action.
     x32 = default[0] != "kill_thread" and any(one.name == "x86_64" for one in abis)
     if x32:
         draft.setting("compat_arches", ["x32"], Position(file, 1, 1))
@@ -130,7 +131,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
             continue
         rules = _Rules(draft, table, tables, known, parser.errors, scoped=x32 or len(abis) > 1)
         rules.add(blocks)
-        # kafel looks at what no policy uses as well.
+        # kafel also checks policies that nothing uses.
         for name, (_, statements) in parser.policies.items():
             if name not in used:
                 rules.check(one for one in statements if isinstance(one, _Block))
@@ -140,7 +141,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 
 def _sorted_errors(errors: list[Diagnostic], file: str) -> list[Diagnostic]:
-    """Return the errors in the order of their places, and beyond a limit their number."""
+    """Return the errors sorted by position; one error counts those beyond a limit."""
     found = sorted(
         dict.fromkeys(errors), key=lambda one: (one.position or Position(""), one.message)
     )
@@ -151,7 +152,7 @@ def _sorted_errors(errors: list[Diagnostic], file: str) -> list[Diagnostic]:
 
 
 def _source(text: str, file: str, draft: Draft) -> KafelSource:
-    """Return the policy: ``text`` itself, or what a configuration of nsjail in it holds."""
+    """Return the policy: ``text`` itself or, if that is a configuration of nsjail, its policy."""
     config = policy_of_config(text, file)
     if config is None:
         return KafelSource(file, text)
@@ -166,7 +167,7 @@ def _source(text: str, file: str, draft: Draft) -> KafelSource:
 
 
 class _KafelParser(KafelCursor):
-    """Reads a program; ``errors`` are what is wrong with it."""
+    """Parses a program; ``errors`` collects its errors."""
 
     def __init__(self, words: list[KafelWord], errors: list[Diagnostic]) -> None:
         super().__init__(words)
@@ -199,13 +200,13 @@ class _KafelParser(KafelCursor):
         return KafelSyntaxError(text)
 
     def fail(self, text: str, at: Position, kind: Problem = Problem.WRONG_VALUE) -> None:
-        """Note an error."""
+        """Add an error."""
         self.errors.append(Diagnostic(text, at, kind))
 
     # --- the program -------------------------------------------------------------------------
 
     def program(self) -> None:
-        """Read all of it; after an error, go on with what begins at the next word of the top."""
+        """Parse the whole program; after an error, continue where the next part can begin."""
         while self._word.kind != "end":
             before = self._next
             try:
@@ -356,13 +357,13 @@ class _KafelParser(KafelCursor):
         return (*constants, KafelWord("end", "", end.at)) if words else None
 
     def _with_value(self, word: KafelWord) -> KafelWord:
-        """Return a constant's number in its place: what is defined further below does not count."""
+        """Return ``word``, or its number if it names a constant that is defined above."""
         if word.kind != "name" or word.text not in self.constants:
             return word
         return KafelWord("number", word.text, word.at, self.constants[word.text])
 
     def expanded(self, statements: _Statements, used: set[str]) -> list[_Block]:
-        """Return the blocks of ``statements``, those of each used policy in its place."""
+        """Return the blocks of ``statements``; those of a used policy replace its USE."""
         blocks: list[_Block] = []
         waiting = list(reversed(statements))
         calls = 0
@@ -403,7 +404,7 @@ class _Rules:
             rules.write()
 
     def check(self, blocks: Iterable[_Block]) -> None:
-        """Note what is wrong with rules that are not used."""
+        """Add the errors of rules that are not used."""
         for block in blocks:
             for call in self._here(block):
                 number = self._number(call)
@@ -416,7 +417,7 @@ class _Rules:
         return (call for call in block.calls if call.on is None or name in call.on)
 
     def _number(self, call: _CallPattern) -> int | None:
-        """Return the number of a call, None with an error if kafel has none of that name."""
+        """Return the number of a call; None, and add an error, if kafel does not know its name."""
         if call.number is not None:
             return call.number
         name = call.call.text
@@ -464,7 +465,10 @@ class _Rules:
             return None
 
     def _arguments(self, call: _CallPattern) -> dict[str, Side]:
-        """Return the arguments of a call by name: declared ones have 64 bits."""
+        """Return a call's arguments by name.
+
+        Arguments that the policy declares are 64 bits wide; others are as wide as in kafel's table.
+        """
         if call.declared is not None:
             return {
                 name: Side.of_argument(i, wide=True) for i, name in enumerate(call.declared[:6])

@@ -1,4 +1,4 @@
-"""Words of kafel's language with their places: numbers, names, signs; includes are followed."""
+"""Split kafel's language into words with positions: numbers, names, signs; follow includes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from seccompgen.formats.draft import Draft
 
 _MOST_INCLUDES = 16
-"""As deep as kafel goes (MAX_INCLUDE_DEPTH)."""
+"""The depth of includes that kafel allows (MAX_INCLUDE_DEPTH)."""
 _MOST_FILES = 256
 _MOST_WORDS = 200_000
 
 _WORD = re.compile(
-    # A star takes the next character along unless that is a slash: "**/" ends no comment.
+    # A star consumes the next character unless that is a slash: "**/" ends no comment.
     r"(?P<blank>[ \t\r\n]+|//[^\n]*|/\*(?:[^*]|\*[^/])*\*/)"
     r"|(?P<include>\#include\b(?P<files>[^\n;]*))"
     r"|(?P<number>0x[0-9a-fA-F]+|0b[01]+|0[0-9]+|0|-?[1-9][0-9]*)"
@@ -48,8 +48,8 @@ class KafelWord:
 class KafelSource:
     """The text of a policy in ``file``.
 
-    ``origins`` is the index in the file of each character, where the text is only part of it;
-    ``whole`` is what the file has.
+    If the text is only part of the file, ``origins`` has the index in the file of each character,
+    and ``whole`` is the text of the file.
     """
 
     file: str
@@ -59,7 +59,7 @@ class KafelSource:
     _starts: list[int] = field(default_factory=list)
 
     def at(self, index: int) -> Position:
-        """Return the place of a character."""
+        """Return the position of a character."""
         whole = self.whole if self.origins else self.text
         if self.origins:
             index = self.origins[min(index, len(self.origins) - 1)]
@@ -70,9 +70,9 @@ class KafelSource:
 
 
 class KafelLexer:
-    """Reads the words of a policy and of the files that it includes; ``errors`` is what is wrong.
+    """Reads the words of a policy and of the files that it includes; ``errors`` collects errors.
 
-    Files are noted in ``draft``.
+    The files that were read are added to ``draft``.
     """
 
     def __init__(self, draft: Draft, directory: Path) -> None:
@@ -83,7 +83,7 @@ class KafelLexer:
         self._files = 0
 
     def read(self, source: KafelSource) -> list[KafelWord]:
-        """Return all words, with one at the end that has no text."""
+        """Return all words, followed by an empty one of kind ``end``."""
         self._read(source, 0)
         return [*self._words, KafelWord("end", "", source.at(max(len(source.text) - 1, 0)))]
 
@@ -114,7 +114,7 @@ class KafelLexer:
             at = found.end()
 
     def _number(self, text: str, at: Position) -> KafelWord:
-        """Return a number; one below 0 is its 64 bits."""
+        """Return a number; a negative one as 64 bits in two's complement."""
         octal = text.startswith("0") and text[1:].isdecimal()
         base = 16 if text[:2] == "0x" else 2 if text[:2] == "0b" else 8 if octal else 10
         value = 0
@@ -155,7 +155,7 @@ class KafelLexer:
 
 
 class KafelCursor:
-    """The next of some words, the last of which is of kind ``end``."""
+    """A cursor over words, the last of which is of kind ``end``."""
 
     def __init__(self, words: Sequence[KafelWord]) -> None:
         self._words = words
@@ -166,7 +166,7 @@ class KafelCursor:
         return self._words[self._next]
 
     def _take(self, *texts: str) -> KafelWord | None:
-        """Return the next word if it is one of ``texts``, and go on."""
+        """Return the next word and advance if it is one of ``texts``; otherwise return None."""
         word = self._word
         if word.kind in {"name", "sign"} and word.text in texts:
             self._next += 1

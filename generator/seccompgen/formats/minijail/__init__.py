@@ -6,7 +6,7 @@ FORMAT = Format(
     title="[minijail](#minijail)",
     meaning="compile_seccomp_policy.py",
     signs=(
-        # A statement, in what has none of the keys that each of our policies has, or should have.
+        # A statement, in a text without the keys that each of our policies has, or should have.
         r"(?m)\A(?![\s\S]*(?:^|[{,])(?:[ \t]|- )*[\"']?"
         r"(syscalls|default_?[aA]ction|action|names?)[\"']?[ \t]*:)"
         r"[\s\S]*?^[ \t]*"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 MOST_NESTED = 50
-"""The most brackets in brackets."""
+"""The most levels of nested brackets."""
 
 _TOKEN = re.compile(
     r"""(?P<blank>\s+|\#.*$|\\$)
@@ -57,7 +57,7 @@ ACTIONS = {
     "log": "log",
     "user-notify": "user_notif",
 }
-"""Our names for minijail's actions; ``kill`` is what it says without an option."""
+"""Our names for minijail's actions; ``kill`` as minijail understands it without options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class MinijailConstant:
 
     @property
     def number(self) -> int | None:
-        """Its value, None for a name."""
+        """The value of a number; None for a name."""
         digits = self.text.lstrip("-")
         if not digits[0].isdigit():
             return None
@@ -87,7 +87,7 @@ class MinijailConstant:
 
 
 class Value(NamedTuple):
-    """A value in our language, with its constants; ``number`` is what it is by those of names."""
+    """A value in our language, and its constants; ``number`` looks up names to compute it."""
 
     text: str
     constants: tuple[MinijailConstant, ...]
@@ -136,7 +136,7 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class MinijailCondition:
-    """Conjunctions: one must hold, or none if ``negated``."""
+    """Alternative conjunctions: one of them must hold, or none if ``negated``."""
 
     alternatives: tuple[tuple[Atom, ...], ...]
     negated: bool = False
@@ -144,7 +144,7 @@ class MinijailCondition:
 
 @dataclass(frozen=True, slots=True)
 class ActionText:
-    """The answer to a call: one of `ACTIONS`, or ``errno`` with what is returned."""
+    """The answer to a call: one of `ACTIONS`, or ``errno`` with its constant."""
 
     name: str
     position: Position
@@ -153,7 +153,7 @@ class ActionText:
 
 @dataclass(frozen=True, slots=True)
 class MinijailCase:
-    """A part of a filter: the action where the condition holds; None for what is not said."""
+    """A part of a filter: a condition, and the action if it holds; either may be None."""
 
     condition: MinijailCondition | None
     action: ActionText | None
@@ -193,9 +193,9 @@ class _WrongError(Exception):
 def statements(
     text: str, file: str, problems: list[Diagnostic], elsewhere: dict[str, Position]
 ) -> Iterator[Statement]:
-    """Yield the statements of a policy; what is wrong with others is added to ``problems``.
+    """Yield the correct statements of a policy; add the errors of others to ``problems``.
 
-    ``elsewhere`` gets the architectures that calls are named for and that nobody knows.
+    ``elsewhere`` collects unknown architectures that statements restrict calls to.
     """
     for tokens, end in _lines(text, file, problems):
         try:
@@ -274,7 +274,7 @@ class _StatementParser:
         return Token("end", "", self._end)
 
     def _is(self, text: str) -> bool:
-        """Return True, and go on, if ``text`` is next."""
+        """Return True and advance if ``text`` is next."""
         found = self._next()
         if found.kind == "end" or found.text != text:
             return False

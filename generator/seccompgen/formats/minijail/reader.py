@@ -1,13 +1,14 @@
 """Read minijail's policies.
 
-They mean what compile_seccomp_policy.py makes of them: the statements of a call count in order, the
-first that holds decides, and a call gets the default action where none does; nothing may follow
-what decides always. libminijail, which reads the same files itself, parts from that where there is
-a note: it takes one statement a call. ``condition; return EPERM`` alone in a statement is as
-minijail0(5) has it and libminijail: allowed where the condition holds, EPERM elsewhere.
+A policy means what compile_seccomp_policy.py compiles it to. The statements of a call apply in
+order, and the first whose condition holds decides; a call that none decides gets the default
+action. No statement may follow an unconditional one. libminijail reads the same files and differs
+in a few cases, where we add a note: it accepts one statement per call. A statement that is just
+``condition; return EPERM`` means what minijail0(5) and libminijail say: allow if the condition
+holds, and else EPERM.
 
-Arguments are compared whole, 64 bits on ABIs of 64 bits. ``kill`` is kill_thread, as are a default
-that is not said and the answer to other ABIs.
+Arguments are compared whole, 64 bits on 64-bit ABIs. ``kill`` is kill_thread, as are a missing
+default and the answer to other ABIs.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ if TYPE_CHECKING:
     )
 
 _USUAL = ("x86_64", "aarch64")
-"""The ABIs that a policy is for if nobody says: those of these that have all its calls."""
+"""The ABIs of a policy that names none: those of these that have all its calls."""
 _MOST_INCLUDES = 10
 _MOST_FILES = 200
 _ORDERS = {"<", "<=", ">", ">="}
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
-    """Return the policy that ``text`` says. Raises InputError with every error of all its files."""
+    """Return the policy in ``text``. Raises InputError with every error of all its files."""
     reader = _PolicyReader(Draft(file, outside=reading.outside), tables)
     reader.read_file(text, file)
     policy = NumberedPolicy(reader.default(), "kill_thread")
@@ -73,7 +74,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 @dataclass
 class _PolicyReader:
-    """The statements so far of a policy and its includes."""
+    """Collects the statements of a policy and its includes."""
 
     draft: Draft
     tables: Tables
@@ -85,7 +86,7 @@ class _PolicyReader:
     _files: int = 0
 
     def read_file(self, text: str, file: str) -> None:
-        """Read the statements of a file, those of an included one in their place."""
+        """Read the statements of a file; those of an included file replace its ``@include``."""
         denies = False
         self._including = (*self._including, os.path.realpath(file))
         first = Position(file, 1, 1)
@@ -118,13 +119,13 @@ class _PolicyReader:
         self._including = self._including[:-1]
 
     def default(self) -> tuple[str, Position]:
-        """Return the default action, and where it is said."""
+        """Return the default action and its position."""
         if self._default:
             return self._default
         return "allow" if self._denylist else "kill_thread", Position(self.draft.file, 1, 1)
 
     def rules(self, abis: Sequence[Abi]) -> Iterator[NumberedRule]:
-        """Yield what the filters say, where the first rule that matches wins."""
+        """Yield the rules of the filters; the first that matches wins."""
         always: dict[tuple[str, str], Position] = {}
         said: dict[str, set[str]] = {}
         noted: set[str] = set()
@@ -156,7 +157,7 @@ class _PolicyReader:
         cases: Sequence[NumberedRule],
         said: dict[str, set[str]],
     ) -> None:
-        """Note where a plain allow ends what is said of a call: ``said`` are its actions so far."""
+        """Add a note if a plain allow follows other actions of a call, which ``said`` collects."""
         for call in one.calls:
             actions = said.setdefault(call.name, set())
             for case in cases:
@@ -200,10 +201,10 @@ class _PolicyReader:
                 self.draft.profile[name] = self.draft.profile.get(name, 0) + count
 
     def _content(self, one: Setting) -> tuple[str | None, str]:
-        """Return the text of the file that a statement names, and its path; None without one.
+        """Return the text of the file that a statement names, or None, and its path.
 
-        An absolute path that is not there is that of the machine which the policy is installed
-        on: the file is then looked for next to the one that names it.
+        An absolute path may be one of the machine that the policy is installed on. If it does not
+        exist here, the file is searched next to the one that names it.
         """
         assert one.value
         named, directory = one.value.text, Path(one.position.file).parent
@@ -235,7 +236,7 @@ class _PolicyReader:
         abis: Sequence[Abi],
         always: dict[tuple[str, str], Position],
     ) -> None:
-        """Complain of a statement on what another decides always."""
+        """Report a statement for a call that an earlier statement decides unconditionally."""
         for abi in abis:
             before = always.get((call.name, abi.name))
             if before and (call.abis is None or abi.name in call.abis):
@@ -244,7 +245,7 @@ class _PolicyReader:
                 return
 
     def _cases(self, one: CallStatement, abis: Sequence[Abi]) -> Iterator[NumberedRule]:
-        """Yield the rule that each case is."""
+        """Yield the rules of each case."""
         for case in one.cases:
             action, condition = case.action, case.condition
             if self._denylist and (action is None or action.name != "errno"):
@@ -267,7 +268,7 @@ class _PolicyReader:
             return action.name
         number = action.errno.number
         if number is None and action.errno.text not in ERRNO_NAMES:
-            # minijail's compiler takes any constant, such as return SIGSYS.
+            # minijail's compiler accepts any constant, such as return SIGSYS.
             values = {self.tables.facts.value(action.errno.text, abi) for abi in abis}
             number = values.pop() if len(values) == 1 else None
         if number is None and action.errno.text not in ERRNO_NAMES:
@@ -295,7 +296,7 @@ class _PolicyReader:
         return lambda bits: texts[bits]
 
     def atom_text(self, atom: Atom, abis: Sequence[Abi]) -> str:
-        """Return an atom in our language, for ABIs whose words have one length."""
+        """Return an atom in our language, for ABIs of one word size."""
         bits = abis[0].bits if abis else 64
         side, value = f"u{bits}(arg{atom.argument})", atom.value.text
         self._require_fit(atom, abis)

@@ -1,8 +1,8 @@
-"""A policy as statements of minijail's, or why it cannot be said.
+"""Write a policy as minijail's statements, or report why it cannot be expressed.
 
-The first match of a statement decides, as in ours, so cases may overlap. minijail compares whole
-arguments: a test of some bits becomes several tests of these bits, which must all hold. A default
-of ``allow`` makes a denylist, which only says what calls return.
+The first case of a statement that matches decides, as in our language, so cases may overlap.
+minijail compares whole arguments: a test of some bits becomes several tests of these bits, which
+must all hold. A default of ``allow`` makes a denylist, which lists only errnos to return.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _DEFAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """``arg0 op value``; the value of ``in`` is what its complement has no bit of."""
+    """``arg0 op value``; ``value`` of ``in`` has the bits that must be 0; ~value is written."""
 
     argument: int
     op: str
@@ -59,7 +59,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class StatementCase:
-    """The SECCOMP_RET value where one of ``alternatives`` holds, always without any."""
+    """The SECCOMP_RET value if one of ``alternatives`` holds, or if there are none."""
 
     alternatives: tuple[tuple[Test, ...], ...]
     ret: int
@@ -68,7 +68,7 @@ class StatementCase:
 def _render(policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | None) -> bytes:
     """Return ``policy`` for ``abi`` as a file for compile_seccomp_policy.py.
 
-    libminijail reads it as well: one call per line, and braces only if one condition does not
+    Its form also suits libminijail: one call per line, and braces only if one condition does not
     decide the call.
     """
     del release
@@ -117,7 +117,7 @@ def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
 def _cases(
     call: Answered, abi: Abi, default: int, sets: Sets
 ) -> tuple[StatementCase, ...] | Diagnostic:
-    """Return what a call's rules say in turn, or the one that cannot be said."""
+    """Return the cases of a call's rules, or the error for one that cannot be expressed."""
     found: list[StatementCase] = []
     last = StatementCase((), call.rest.ret(abi)) if call.rest else None
     denies = default == ActionKind.ALLOW.value
@@ -127,7 +127,7 @@ def _cases(
         ret = rule.action.ret(abi)
         alternatives = conjunctions(rule.condition, lambda test: _spelled(test, sets))
         if alternatives is None and rule is call.rules[-1] and ret != rest and not denies:
-            # All but a few values: these few come first.
+            # The rule matches all but a few values: a case for these few comes first.
             found.append(StatementCase(_others(rule.condition, sets), rest))
             alternatives = [()]
         if alternatives is None:
@@ -156,10 +156,10 @@ def _cases(
 
 
 def _last(case: StatementCase, before: list[StatementCase]) -> StatementCase:
-    """Return what is said of all other arguments, after other cases.
+    """Return the last case, which answers all other arguments.
 
-    Where a statement ends with a plain allow, compile_seccomp_policy.py looks no further, and lets
-    the call through whatever its arguments are. A condition that always holds keeps the others.
+    If a statement ends with a plain allow, compile_seccomp_policy.py ignores its other cases and
+    allows the call with any arguments. An allow whose condition always holds avoids that.
     """
     if before and case.ret == ActionKind.ALLOW.value:
         return StatementCase(((Test(0, ">=", 0),),), case.ret)
@@ -167,7 +167,7 @@ def _last(case: StatementCase, before: list[StatementCase]) -> StatementCase:
 
 
 def _others(condition: Predicate | None, sets: Sets) -> tuple[tuple[Test, ...], ...]:
-    """Return the alternatives for a condition not to hold."""
+    """Return the negation of a condition as alternatives."""
     return tuple(
         _bits(test.argument, mask, value)
         for test in comparisons(condition)
@@ -176,7 +176,7 @@ def _others(condition: Predicate | None, sets: Sets) -> tuple[tuple[Test, ...], 
 
 
 def _spelled(test: Comparison, sets: Sets) -> list[tuple[Test, ...]]:
-    """Return the alternatives that a comparison comes to."""
+    """Return a comparison as alternatives."""
     whole = test.width == 64 and test.mask == U64
     match test.op:
         case Op.ANY_BITS:
@@ -191,7 +191,7 @@ def _spelled(test: Comparison, sets: Sets) -> list[tuple[Test, ...]]:
 
 
 def _bits(argument: int, mask: int, value: int) -> tuple[Test, ...]:
-    """Return tests that all hold where ``argument & mask == value``."""
+    """Return tests that all hold if and only if ``argument & mask == value``."""
     if mask == U64:
         return (Test(argument, "==", value),)
     ones = (1 << n for n in range(64) if value >> n & 1)

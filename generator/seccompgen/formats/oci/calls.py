@@ -1,12 +1,12 @@
 """The meaning that libseccomp gives the rules of a profile, on one ABI.
 
-A rule is for every ABI of its filter that has the call. Rules have no order: the first rule
-without comparisons decides its call alone; else every rule with comparisons counts. A 32-bit
-ABI's arguments are compared by their low words, with the low words of values. Where sockets and
-System V IPC can be reached through ``socketcall`` and ``ipc``, a rule for one of their calls is
-one for these as well: the number of the call replaces what the rule says of the first argument.
+A rule is for every ABI of its filter that has the call. Rules have no order: the first rule without
+comparisons decides its call alone; otherwise every rule with comparisons applies. A 32-bit ABI's
+arguments are compared by their low words, with the low words of values. Where sockets and System V
+IPC can be reached through ``socketcall`` and ``ipc``, a rule for one of their calls also adds a
+rule for these, in which the call's number replaces the test of the first argument.
 
-Source: seccomp_rule_add(3); held to libseccomp itself by tests.
+Source: seccomp_rule_add(3); tests compare with libseccomp itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ORDERED = {Op.LT, Op.LE, Op.GT, Op.GE}
 
 @dataclass(frozen=True, slots=True)
 class CallRule:
-    """A rule for one call: ``tests`` must all hold; ``entry`` is the place among the entries."""
+    """A rule for one call: ``tests`` must all hold; ``entry`` is the index of its profile entry."""
 
     name: str
     tests: tuple[Comparison, ...]
@@ -44,8 +44,8 @@ class CallRule:
 class AbiRules:
     """The rules of one ABI by number, as libseccomp keeps them.
 
-    ``never`` are those that can never match, ``hidden`` those that others answer for otherwise,
-    each with the rule that does; ``clashes`` two rules with different actions for one call.
+    ``never`` are rules that can never match. ``hidden`` are pairs of a rule and another, with a
+    different action, that overrides it.
     """
 
     table: Table
@@ -56,7 +56,7 @@ class AbiRules:
     hidden: list[tuple[CallRule, CallRule]] = field(default_factory=list)
 
     def add(self, rule: CallRule) -> None:
-        """Add a rule, and what it says of the call through which its own can be made."""
+        """Add a rule, and its counterpart for the call through which its own can be made."""
         for one in self._spread(rule):
             number = self.table.numbers[one.name]
             if number in self.always:
@@ -69,13 +69,13 @@ class AbiRules:
                 self.always[number] = one
 
     def rules(self) -> Iterator[CallRule]:
-        """Yield the rules that count."""
+        """Yield the rules in force."""
         yield from self.always.values()
         for rules in self.tested.values():
             yield from rules
 
     def drop_above(self, last: int) -> None:
-        """Leave out the rules for numbers above ``last``."""
+        """Drop the rules for numbers above ``last``."""
         self.always = {n: one for n, one in self.always.items() if n <= last}
         self.tested = {n: rules for n, rules in self.tested.items() if n <= last}
 
@@ -91,10 +91,10 @@ class AbiRules:
                         break
 
     def doubtful(self) -> Iterator[CallRule]:
-        """Yield the rules for calls whose comparisons by order libseccomp 2.6 can mix up.
+        """Yield one rule of each call whose comparisons by order libseccomp 2.6 can confuse.
 
-        Its trees are right for several rules of one call where these compare by ``==``, ``!=`` and
-        masks, or by order one argument alone, with values of one high word.
+        Its trees are right for several rules of one call if these compare by ``==``, ``!=`` and
+        masks, or if they compare one argument alone, with values of equal high words.
         """
         for rules in self.tested.values():
             tests = [test for rule in rules for test in rule.tests]
@@ -112,7 +112,7 @@ class AbiRules:
             yield self._narrowed(rule)
 
     def _narrowed(self, rule: CallRule) -> CallRule:
-        """Return the rule as this ABI's arguments are compared, without tests that say nothing."""
+        """Return the rule with tests as wide as the ABI's arguments, but none that always hold."""
         most = U64 if self.table.abi.bits == 64 else U32
         tests = []
         for test in rule.tests:
@@ -148,10 +148,10 @@ class AbiRules:
 def call_rules(
     entries: Sequence[ProfileEntry], default: Action, *, splits: bool
 ) -> Iterator[CallRule]:
-    """Yield the rules of ``entries`` as a runtime adds them; ``default`` ones it skips.
+    """Yield the rules that a runtime makes of ``entries``, without those of action ``default``.
 
-    Where an entry compares one argument twice, a runtime that ``splits`` makes a rule of each of
-    its comparisons.
+    If an entry compares one argument twice, a runtime that ``splits`` makes a rule of each of its
+    comparisons.
     """
     for place, entry in enumerate(entries):
         if entry.action == default:

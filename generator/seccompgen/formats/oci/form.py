@@ -1,12 +1,12 @@
-"""The form of an OCI profile, in JSON or YAML: its fields as values, all errors at once.
+"""Parse an OCI profile, in JSON or YAML, into values; report all errors at once.
 
-Also Docker's form of it, with ``archMap``, ``includes`` and ``excludes``, the ``config.json`` of a
-bundle, and Security Profiles Operator's ``kind: SeccompProfile``. An unknown field is ignored, as
-runtimes do, with a note. Go's runtimes ignore the case of a field's name, others do not. Podman and
-CRI-O also read errors by name, as ``errno``.
+Also parses Docker's form of it, with ``archMap``, ``includes`` and ``excludes``, the
+``config.json`` of a bundle, and Security Profiles Operator's ``kind: SeccompProfile``. An unknown
+field is ignored with a note, since runtimes ignore it. Go's runtimes ignore the case of a field's
+name, others do not. Podman and CRI-O also read errors by name, as ``errno``.
 
 Sources: runtime-spec's config-linux.md; moby's profiles/seccomp; the operator's API; for ``errno``
-what Podman 5.4 hands on, which a test asks it.
+the output of Podman 5.4, which a test compares.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ GO_ARCHITECTURES = {
     "mips64p32le": "mips64n32el", "mips64n32": "mips64n32", "mipsel": "mipsel",
     "mipsel64": "mips64el", "mipsel64n32": "mips64n32el",
 }  # fmt: skip
-"""Names for machines in ``includes`` and ``excludes``, which are moby's and Go's."""
+"""Names of machines in ``includes`` and ``excludes``: moby's and Go's."""
 _ACTIONS = {
     "SCMP_ACT_KILL": ActionKind.KILL_THREAD,
     "SCMP_ACT_NOTIFY": ActionKind.USER_NOTIF,
@@ -63,7 +63,7 @@ _TOP = (
 )
 _RULE = ("name", "names", "action", "errnoRet", "errno", "args", "comment", "includes", "excludes")
 _ENGINES = {"name", "errno", "defaultErrno", "archMap", "includes", "excludes"}
-"""Fields that only engines know, and the config.json of a bundle lacks."""
+"""Fields that only container engines read; the config.json of a bundle does not have them."""
 _ERRNO_MOST = 4094
 """libseccomp refuses the last errno that the kernel delivers, 4095, and all above."""
 _ARGUMENT = ("index", "value", "valueTwo", "op")
@@ -74,7 +74,7 @@ _EPERM = 1
 
 @dataclass(frozen=True, slots=True)
 class EntryMatch:
-    """One comparison: of MASKED_EQ ``value`` is the mask, and ``value_two`` what must remain."""
+    """One comparison; for MASKED_EQ, ``value`` is the mask and ``value_two`` the masked value."""
 
     index: int
     op: Op
@@ -106,10 +106,10 @@ class ProfileEntry:
 
 @dataclass(frozen=True, slots=True)
 class ContainerProfile:
-    """A profile as it is written; ``flags`` is None where it has no such field.
+    """A profile as it is written.
 
-    ``machines`` is what ``archMap`` says: an architecture and those that go with it.
-    ``architectures`` is None where there is no such list.
+    ``machines`` is its ``archMap``: architectures, each with its subarchitectures.
+    ``architectures`` and ``flags`` are None if the profile has no such field.
     """
 
     default: Action
@@ -325,9 +325,9 @@ class _ProfileForm:
         return Action(kind, number)
 
     def _errno(self, fields: dict[str, Path], key: str) -> tuple[int, Path | None]:
-        """Return the number of an error, and where the file says one.
+        """Return an errno, and the path of the field that states it, None for the default.
 
-        Podman and CRI-O look for a name, or a number as text, before the number that all read.
+        Podman and CRI-O prefer a name, or a number as text, to the number that all runtimes read.
         """
         place = fields.get(key)
         if place and self._value(place) is None:
@@ -354,7 +354,7 @@ class _ProfileForm:
     # --- values ------------------------------------------------------------------------------
 
     def _fields(self, data: dict[str, Any], base: Path, known: Collection[str]) -> dict[str, Path]:
-        """Return the path of each field that is there, by its specified name."""
+        """Return the path of each field that is present, by its name in the specification."""
         found: dict[str, Path] = {}
         known = [name for name in known if not self._bundle or name not in _ENGINES]
         folded = {name.lower(): name for name in known}

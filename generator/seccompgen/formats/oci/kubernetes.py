@@ -1,8 +1,8 @@
 """The profiles in a file of Kubernetes' objects: SeccompProfiles, and those in ConfigMaps.
 
-People keep them in one file with other objects, ``---`` between them, or as the values of a
-ConfigMap. Each is cut out as text in which all else is blank, so that its places stay those of the
-file. What YAML the rest is does not matter; the profile itself is read by whoever reads profiles.
+The file may have other objects, separated by ``---``, and profiles may be values of a ConfigMap.
+Each profile is returned as the text of the file with everything else blanked, so that positions in
+it are those of the file. Only the profile itself is later parsed as YAML, by `reader`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TEMPLATE = re.compile(r"^[ \t]*\{\{-?[ \t]", re.MULTILINE)
 
 
 class Cut(NamedTuple):
-    """A profile of a file: its name there, and the file's text with all else left blank."""
+    """A profile in a file: its name, and the file's text with everything else blanked."""
 
     name: str
     text: str
@@ -37,7 +37,7 @@ class Objects(NamedTuple):
 
 
 def is_template(text: str) -> bool:
-    """Return True for a file of a Helm chart, which is no YAML before it is filled in."""
+    """Return True for a template of a Helm chart, which is not YAML until it is rendered."""
     return _TEMPLATE.search(text) is not None
 
 
@@ -63,7 +63,7 @@ def objects(text: str) -> Objects | None:
 
 
 def _documents(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the lines between separators: the first, and the one behind the last."""
+    """Yield the range of lines of each document: its first line, and the one after its last."""
     start = 0
     for at, line in enumerate(lines):
         if _SEPARATOR.match(line):
@@ -81,7 +81,7 @@ def _kind_and_name(lines: Sequence[str]) -> tuple[str, str]:
         if line[:1].strip():
             inside, indent = _METADATA.match(line) is not None, ""
         elif inside and line.strip():
-            # What is indented further is a label's name, or an owner's.
+            # A name that is indented further is a label's, or an owner's.
             indent = indent or line[: len(line) - len(line.lstrip())]
             if found and found[1] == indent:
                 return kind, found[2]

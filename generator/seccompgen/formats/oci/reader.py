@@ -1,4 +1,4 @@
-"""OCI profiles, as runtimes and libseccomp give them their meaning, in our language.
+"""Translate OCI profiles into our language, as runtimes and libseccomp understand them.
 
 runc, crun and libseccomp itself differ. runc answers ENOSYS to numbers above the highest that a
 profile names. libseccomp refuses two comparisons of one argument; the runtimes make two rules of
@@ -41,16 +41,16 @@ DOCKER_CAPABILITIES = frozenset(
         *("SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
     )
 )
-"""The capabilities of a container for which nothing else was said."""
+"""The capabilities that Docker gives a container by default."""
 _HOSTS = ("x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "s390x")
-"""The machines of a profile that names none."""
+"""The machines that a profile is read for if it names none."""
 _MOST_GAPS = 1000
-"""The most numbers without a call that are written out where runc does not refuse them."""
+"""The most unassigned numbers to write rules for, where runc does not answer ENOSYS."""
 _ENOSYS = Action(ActionKind.ERRNO, errno_name="ENOSYS")
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
-    """Return the policy that the profile ``text`` is."""
+    """Return the policy that a profile expresses."""
     draft = Draft(file)
     text = _one_of(text, reading.thread, draft)
     # JSON may be indented by tabs, which are no blanks to YAML.
@@ -64,14 +64,14 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 
 def filter_names(text: str, file: str) -> tuple[str, ...]:
-    """Return the names of the profiles among Kubernetes' objects, none for a file of one."""
+    """Return the names of profiles among Kubernetes' objects; none if the file is one profile."""
     del file
     found = objects(text)
     return tuple(one.name for one in found.profiles) if found else ()
 
 
 def _one_of(text: str, wanted: str | None, draft: Draft) -> str:
-    """Return the profile of a file that is ``wanted``, or the only one, in its place."""
+    """Return the profile called ``wanted``, or the only one, at its lines in the file."""
     if is_template(text):
         what = "a template of Helm, which is no YAML yet: read what `helm template` writes"
         raise InputError(Diagnostic(what, Position(draft.file), Problem.MALFORMED_FILE))
@@ -92,7 +92,7 @@ def _one_of(text: str, wanted: str | None, draft: Draft) -> str:
 def write_profile(
     profile: ContainerProfile, draft: Draft, reading: Reading, tables: Tables
 ) -> None:
-    """Say in ``draft`` what ``profile`` means. Raises InputError with what it cannot."""
+    """Translate ``profile`` into ``draft``. Raises InputError with all that cannot be expressed."""
     _Translation(profile, draft, reading, tables).write()
 
 
@@ -114,7 +114,7 @@ class _Translation:
     problems: list[Diagnostic] = field(default_factory=list)
     position: Position = field(init=False)
     _has_stub: bool = False
-    """True where runc has another answer than the default for numbers above the highest named."""
+    """True if runc answers numbers above the highest named one otherwise than the default."""
 
     def __post_init__(self) -> None:
         self.position = self.profile.position
@@ -161,7 +161,7 @@ class _Translation:
             if wanted:
                 hosts = wanted
             else:
-                # Those that go with another one are for its programs.
+                # An ABI that goes with another one is served by the other's programs.
                 hosts = [
                     abi
                     for abi in dict.fromkeys(listed)
@@ -196,7 +196,7 @@ class _Translation:
         return table is not None and table.has_filters
 
     def _entries_of(self, hosts: dict[Abi, tuple[Abi, ...]]) -> dict[str, tuple[ProfileEntry, ...]]:
-        """Return for each ABI, by name, the entries that are for the machines it belongs to."""
+        """Return the entries of each ABI, by name: those for the machines that it belongs to."""
         found: dict[str, tuple[ProfileEntry, ...]] = {}
         owner: dict[str, Abi] = {}
         for host, others in hosts.items():
@@ -351,7 +351,7 @@ class _Translation:
             flags = FilterFlag(0) if plain else FilterFlag.SPEC_ALLOW
         kinds = {entry.action.kind for entries in kept.values() for entry in entries}
         if ActionKind.USER_NOTIF in kinds:
-            # libseccomp cannot have both; a runtime's filter comes before a second thread.
+            # libseccomp cannot set both; runtimes install filters before a second thread exists.
             flags = flags & ~FilterFlag.TSYNC | FilterFlag.NEW_LISTENER
         if flags:
             say("flags", list(flags.names), profile.flags_position)
@@ -363,7 +363,7 @@ class _Translation:
             self.draft.note(text, profile.listener, Problem.NO_LISTENER)
 
     def _write_entrances(self, rules: Sequence[AbiRules], last: dict[str, int]) -> None:
-        """Say all of socketcall and ipc, so that nothing else here says something of them."""
+        """Write complete rules for socketcall and ipc, so that no other rules apply to them."""
         for name in MULTIPLEXED:
             has = [one for one in rules if name in one.table.numbers]
             own = [(one, rule) for one in has for rule in one.rules() if rule.name == name]
@@ -374,7 +374,7 @@ class _Translation:
                 if (number := one.table.numbers[name]) not in one.always
                 and not 0 < last[one.table.abi.name] < number
             ]
-            # Otherwise the rules of calls above the last would count for calls through it as well.
+            # Otherwise the rules of calls above the last would apply to calls through it as well.
             reached = self._has_stub or any(
                 (through := entrance(rule.name)) is not None and through[0] == name
                 for one in has
@@ -397,7 +397,7 @@ class _Translation:
     def _groups(
         self, own: Iterable[tuple[AbiRules, CallRule]], all_rules: Sequence[AbiRules]
     ) -> None:
-        """Write rules, those of one entry that are for the same ABIs as one group."""
+        """Write rules; those of one entry for the same ABIs become one group."""
         where: dict[tuple[int, str, str | None, Action, Position], list[str]] = {}
         for of_abi, rule in own:
             when = _when(rule.tests) if rule.tests and not of_abi.is_always(rule) else None
@@ -421,9 +421,9 @@ class _Translation:
 
     @property
     def _may_have_stub(self) -> bool:
-        """True where runc refuses numbers above the highest that the profile names.
+        """True if runc answers ENOSYS to numbers above the highest that the profile names.
 
-        It does so even if the default is ENOSYS: its check for that compares with another number.
+        runc does so even if the default is ENOSYS: its check for that compares another number.
         """
         default = self.profile.default
         if self.reading.runtime is not Runtime.RUNC:
@@ -431,7 +431,7 @@ class _Translation:
         return not default.kind.lets_through and default.kind is not ActionKind.TRACE
 
     def _last(self, table: Table, entries: Sequence[ProfileEntry]) -> int:
-        """Return the highest number that ``entries`` name, but of what is multiplexed."""
+        """Return the highest number of the calls in ``entries``, except multiplexed calls."""
         multiplexers = MULTIPLEXED.keys() & table.numbers.keys()
         return max(
             (
@@ -445,7 +445,7 @@ class _Translation:
         )
 
     def _write_enosys(self, tables: Sequence[Table], last: dict[str, int]) -> None:
-        """Say what runc's own instructions answer, which come before those of the profile.
+        """Write rules for the answers of runc's own instructions, which precede the profile's.
 
         They are about numbers that no other rule names, so they come last here.
         """
@@ -470,7 +470,7 @@ class _Translation:
                 self._write_gaps(table, last[table.abi.name], alone="x32" not in last)
 
     def _write_gaps(self, table: Table, last: int, *, alone: bool) -> None:
-        """Say what numbers below ``last`` get that no call has; x86_64 may be without x32."""
+        """Write rules for unassigned numbers below ``last``; ``alone``: x32 is not served."""
         where, default = self.profile.default_position, str(self.profile.default)
         name = table.abi.name
         base = X32_SYSCALL_BIT if name == "x32" else 0

@@ -1,14 +1,14 @@
-"""A policy as a seccomp profile of the OCI runtime specification, or why it cannot be one.
+"""Write a policy as an OCI seccomp profile, or report why no profile can express it.
 
-Container runtimes hand a profile to libseccomp, which gives it its meaning. A rule names calls and
+Container runtimes pass a profile to libseccomp, which defines its meaning. A rule names calls and
 compares each argument at most once; all its comparisons must hold. Rules have no order. A call that
 no rule matches gets the default action, as does a number that libseccomp does not know. Other ABIs
 get kill_thread, whatever the profile says.
 
-A policy's first match becomes rules that do not overlap. What libseccomp answers rightly is used
-and nothing else: one rule with any comparisons where that is the whole of what a call's arguments
-decide, and otherwise rules of ``MASKED_EQ`` alone (its trees go wrong where several rules of one
-call compare by order or by ``NE``).
+A policy's first match becomes rules that do not overlap. Only what libseccomp compiles correctly is
+used: one rule with any comparisons, if it covers all that a call's arguments decide, and otherwise
+rules of ``MASKED_EQ`` alone (its trees are wrong if several rules of one call compare by order or
+by ``NE``).
 
 Sources: runtime-spec's config-linux.md, seccomp_rule_add(3).
 """
@@ -51,7 +51,7 @@ MOST_ALTERNATIVES = 256
 
 _KILL_THREAD = ActionKind.KILL_THREAD.value
 _FEW = 4
-"""So many names fit on the line of their rule."""
+"""The most names that are written on the line of their rule."""
 _EXACT = {"x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "ppc64", "s390x"}
 
 
@@ -59,7 +59,7 @@ _EXACT = {"x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "ppc64", "s3
 class ProfileMatch:
     """One comparison of an argument, 0 to 5, unsigned and 64 bits wide.
 
-    ``op`` is SCMP_CMP_*; for MASKED_EQ ``value`` is the mask and ``value_two`` what must remain.
+    ``op`` is SCMP_CMP_*; for MASKED_EQ ``value`` is the mask and ``value_two`` the masked value.
     """
 
     index: int
@@ -70,7 +70,7 @@ class ProfileMatch:
 
 @dataclass(frozen=True, slots=True)
 class ProfileRule:
-    """Calls by name, what must all hold of their arguments, and the SECCOMP_RET value then."""
+    """Calls by name, comparisons that must all hold, and the SECCOMP_RET value if they do."""
 
     names: tuple[str, ...]
     matches: tuple[ProfileMatch, ...]
@@ -92,11 +92,11 @@ class OciProfile:
 
 
 def architecture(abi: Abi) -> str | None:
-    """Return how a profile calls ``abi``; None if no profile is exact for it.
+    """Return the name of ``abi`` in profiles; None if no profile is exact for it.
 
-    Exact are the 64-bit ABIs on which containers run, except MIPS: there libseccomp treats calls
-    through another MIPS ABI as unknown ones. On 32-bit ABIs it compares halves of arguments, and
-    lets one call be made through another.
+    Profiles are exact for the 64-bit ABIs on which containers run, except MIPS: there libseccomp
+    treats calls through another MIPS ABI as unknown ones. On 32-bit ABIs it compares halves of
+    arguments, and lets one call be made through another.
     """
     return _architecture(abi) if abi.name in _EXACT else None
 
@@ -108,7 +108,8 @@ def _architecture(abi: Abi) -> str | None:
 def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
     """Return the profile for ``abi``, for which `architecture` has a name.
 
-    Raises one InputError with all that a profile cannot say, each at its place in the policy.
+    Raises one InputError with all that a profile cannot express, each at its position in the
+    policy.
     """
     served = (abi, *policy.compat_of(abi))
     architectures = tuple(name for one in served if (name := _architecture(one)))
@@ -135,7 +136,7 @@ def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
                 continue
             tested = any(matches for matches, _ in answers)
             if one is not abi and tested and MULTIPLEXED.keys() & {*names}:
-                continue  # libseccomp makes it of the rules for the calls behind it
+                continue  # libseccomp derives its rules from those for the calls behind it
             grouped.setdefault(answers, []).extend(names)
         said.update(own.numbers)
     rules_of = {call: answers for answers, calls in grouped.items() for call in calls}
@@ -165,7 +166,7 @@ def _calls(policy: ResolvedPolicy, table: Table) -> Iterator[tuple[list[str], li
 
 
 def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
-    """Yield what the policy says as a whole and no profile can."""
+    """Yield an error for each setting of the policy that no profile can express."""
     if policy.bad_arch_action.ret(abi) != _KILL_THREAD:
         yield Diagnostic(
             f"an OCI profile cannot express {policy.said('bad_arch_action')}: runtimes answer "
@@ -188,7 +189,7 @@ def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
 
 
 def _actions(policy: ResolvedPolicy) -> Iterator[Diagnostic]:
-    """Yield the actions that no profile can say, each once."""
+    """Yield an error for each action that no profile can express."""
     said: list[tuple[Action, Origin]] = [
         (policy.default_action, policy.default_origin),
         (policy.unknown_action, policy.unknown_origin),
@@ -207,7 +208,7 @@ def _actions(policy: ResolvedPolicy) -> Iterator[Diagnostic]:
 
 
 def _nameless(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Iterator[Diagnostic]:
-    """Yield rules for numbers that no call has: a profile names calls."""
+    """Yield an error for each rule for a number that no call has: a profile names calls."""
     names = tables.tables[abi.name].names
     for rule in policy.rules:
         number = tables.tables[abi.name].number_of(rule.name) if rule.applies_to(abi) else None
@@ -229,9 +230,9 @@ def _answers(
     *,
     narrows: bool,
 ) -> tuple[tuple[tuple[ProfileMatch, ...], int], ...]:
-    """Return (what must hold, SECCOMP_RET value) for one call where it is not ``default``.
+    """Return pairs of comparisons and SECCOMP_RET value for the arguments not answered ``default``.
 
-    No two of these hold for the same arguments. With ``narrows`` they also serve ABIs on which
+    No two pairs match the same arguments. With ``narrows`` they are also exact on ABIs for which
     libseccomp compares the low words alone.
     """
     rest = policy.default_action.ret(abi)
@@ -254,7 +255,7 @@ def _answers(
     if len({ret for _, ret in pieces}) == 1:
         pieces = [(EVERYTHING, pieces[0][1])]
     tested = {n for box, _ in pieces for n, part in enumerate(box) if part != ALL}
-    # libseccomp goes wrong where rules compare several arguments, and some by order.
+    # libseccomp is wrong if rules compare several arguments, and some by order.
     ordered = narrows and len(tested) == 1
     found = [
         (matches, ret)
@@ -270,7 +271,7 @@ def _answers(
 
 
 def _plain(rule: Rule) -> tuple[ProfileMatch, ...] | None:
-    """Return the comparisons of a rule as they are; None if they are not so simple."""
+    """Return a rule's comparisons one for one; None if a profile needs another form."""
     tests = list(comparisons(rule.condition))
     matches = [_match(test) for test in tests]
     if len({test.argument for test in tests}) < len(tests) or None in matches:
@@ -295,7 +296,7 @@ def _match(test: Comparison) -> ProfileMatch | None:
 
 
 def _alternatives(sets: Sets, box: Box, *, ordered: bool) -> Iterator[tuple[ProfileMatch, ...]]:
-    """Yield the conjunctions that make up ``box`` together, none twice."""
+    """Yield disjoint conjunctions that together make up ``box``."""
     choices = [
         list(_choices(sets, n, part, ordered=ordered)) for n, part in enumerate(box) if part != ALL
     ]
@@ -303,10 +304,10 @@ def _alternatives(sets: Sets, box: Box, *, ordered: bool) -> Iterator[tuple[Prof
 
 
 def _choices(sets: Sets, argument: int, node: int, *, ordered: bool) -> Iterator[ProfileMatch]:
-    """Yield comparisons that together hold for a set of values, one for each value.
+    """Yield comparisons of which exactly one holds for each value of a set.
 
-    These are ``MASKED_EQ``. If ``ordered``, what is above all other values is a ``GT``, so that no
-    mask looks at high words where low ones alone are compared.
+    They are ``MASKED_EQ`` or ``EQ``. If ``ordered``, the values above the greatest missing one
+    become a ``GT``, so that no mask tests high words where only the low ones are compared.
     """
     last = sets.greatest(sets.minus(ALL, node))
     if ordered and last < U32:
@@ -325,10 +326,10 @@ def _multiplexed(
     table: Table,
     rules_of: dict[str, tuple[tuple[tuple[ProfileMatch, ...], int], ...]],
 ) -> Iterator[Diagnostic]:
-    """Yield the calls whose rules libseccomp would spread to others that have another answer."""
+    """Yield an error for each multiplexer whose calls do not all have one unconditional answer."""
     if abi.name not in {"ppc64", "ppc64le", "s390x"}:
         return
-    # Where libseccomp makes two rules of one: the call itself, and what it can be reached through.
+    # Here libseccomp makes two rules of one: for the call itself and for its multiplexer.
     for through, listed in MULTIPLEXED.items():
         calls = set(listed.split())
         answers = {rules_of[call] for call in (through, *sorted(calls)) if call in table.numbers}
@@ -349,14 +350,13 @@ def _multiplexed(
 def render_profile(profile: OciProfile) -> bytes:
     """Return ``profile`` as the ``linux.seccomp`` of runtime-spec.
 
-    ``flags`` are always there: where they are absent, runtimes set SPEC_ALLOW. TSYNC, which would
-    change nothing, cannot keep Docker and Podman from leaving an empty list out of what they hand
-    on: runc 1.1 refuses every flag.
+    ``flags`` are always written: without them, runtimes set SPEC_ALLOW. Docker and Podman drop an
+    empty list. TSYNC, which would change nothing, cannot be added to prevent that: runc 1.1 refuses
+    every flag.
 
-    The last rule has the default action, so that runtimes skip it, and its name, which no call has,
-    is a digest of all the rest. crun keeps programs by a digest of the profile that leaves out the
-    errno numbers of rules (1.21 does): a profile that differs in them alone would get the program
-    of the other.
+    The last rule has the default action, so that runtimes skip it; its name, which no call has, is
+    a digest of all the rest. crun (1.21) caches programs by a digest of the profile without the
+    errno numbers of rules: a profile that differs only in these would get the other's program.
     """
     action, data = _action(profile.default)
     names = (flag.name for flag in FilterFlag if flag & profile.flags)
@@ -375,7 +375,7 @@ def render_profile(profile: OciProfile) -> bytes:
 
 
 def _rule(rule: ProfileRule) -> str:
-    """Return a rule as one line, or with more than a few names as one line a name."""
+    """Return a rule on one line, or, with more than a few names, on one line per name."""
     action, data = _action(rule.ret)
     found: dict[str, Any] = {"action": action}
     if data is not None:
@@ -396,17 +396,17 @@ def _rule(rule: ProfileRule) -> str:
 
 
 def _action(ret: int) -> tuple[str, int | None]:
-    """Return SCMP_ACT_* of a SECCOMP_RET value, and its data where a profile has it apart."""
+    """Return the SCMP_ACT_* of a SECCOMP_RET value, and its data if profiles state that."""
     kind = ActionKind(ret & ~RET_DATA_MAX)
     has_data = kind in {ActionKind.ERRNO, ActionKind.TRACE}
     return f"SCMP_ACT_{kind.name}", ret & RET_DATA_MAX if has_data else None
 
 
 def _refusal(policy: ResolvedPolicy, abi: Abi, text: str) -> Diagnostic | None:
-    """Return the error for a policy for several ABIs that no profile says.
+    """Return the error for a policy for several ABIs that no profile expresses; else None.
 
-    libseccomp has one list of rules by name for all of them, compares halves of arguments where
-    these have 32 bits, and takes `socket` for `socketcall`.
+    libseccomp has one list of rules by name for all ABIs, compares halves of arguments on 32-bit
+    ones, and replaces `socketcall` by `socket`.
     """
     served = ", ".join(one.name for one in policy.compat_of(abi))
     if not served:

@@ -85,7 +85,7 @@ def _operator(value: Any) -> tuple[Op, int | None]:
     name, mask = next(iter(value.items())) if single else (value, None)
     if name == "masked_eq" and _is_number(mask, U64):
         return Op.MASKED_EQ, mask
-    # A name that takes nothing may be a key of null, as serde has it.
+    # serde also accepts a name without a value as a key of null.
     if mask is None and isinstance(name, str) and name in _RELATIONS:
         return _RELATIONS[name], None
     known = ", ".join((*_RELATIONS, '{"masked_eq": 1}'))
@@ -137,7 +137,7 @@ class _ArgumentTest:
 
     @property
     def differs(self) -> bool:
-        """True if libseccomp compares other bits."""
+        """True if libseccomp compares other bits than seccompiler."""
         op, mask = self.op
         return self.type == 32 and (op not in {Op.EQ, Op.MASKED_EQ} or (mask or 0) > U32)
 
@@ -191,14 +191,14 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 
 
 def _nowhere(policy: NumberedPolicy, abis: list[Abi], tables: Tables) -> list[Abi]:
-    """Return ``abis`` if a call is named that no ABI has: libseccomp knows calls of them all."""
+    """Return ``abis`` if a call is named that no ABI has, else none: libseccomp knows them all."""
     known = tables.calls
     strange = any(call.name not in known for rule in policy.rules for call in rule.calls)
     return abis if strange else []
 
 
 def filter_names(text: str, file: str) -> tuple[str, ...]:
-    """Return the names of the filters in a file. Raises InputError where it holds none."""
+    """Return the names of the filters in a file. Raises InputError if it holds none."""
     return tuple(_filters(read_document(text.encode(), file)))
 
 
@@ -214,10 +214,7 @@ def _filters(document: Document) -> dict[str, Any]:
 
 
 class _FilterReader:
-    """The filter ``name`` of a document; ``notes`` are about what is in it.
-
-    Each of ``rules`` has its place, and is None if something is wrong with it.
-    """
+    """Reads the filter ``name`` of a document; ``notes`` are about the content of the filter."""
 
     def __init__(self, document: Document, name: str) -> None:
         self._document, self._name = document, name
@@ -244,7 +241,7 @@ class _FilterReader:
         ]
 
     def require(self, problems: list[Diagnostic]) -> None:
-        """Raise InputError if anything is wrong with the filter, or one of ``problems`` is."""
+        """Raise InputError if the filter has errors, or if there are ``problems``."""
         if self._problems or problems:
             raise InputError(*self._problems, *problems)
 
@@ -268,7 +265,7 @@ class _FilterReader:
         return found, at
 
     def policy(self) -> NumberedPolicy:
-        """Return what seccompiler makes of the filter; incomplete if something is wrong with it."""
+        """Return the filter as seccompiler understands it; incomplete if the filter has errors."""
         policy = NumberedPolicy(
             (self._mismatch or "kill_process", self._mismatch_at), "kill_process"
         )
@@ -307,7 +304,7 @@ class _FilterReader:
         return ContainerProfile(Action.parse(self._mismatch), tuple(entries), start, start, start)
 
     def read_otherwise(self) -> Position | None:
-        """Return the first place that libseccomp reads otherwise than seccompiler."""
+        """Return the first position that libseccomp and seccompiler read differently, or None."""
         tested = {rule.syscall for rule, _ in self._rules if rule.args}
         for i, (rule, where) in enumerate(self._rules):
             if not rule.args and rule.syscall in tested:

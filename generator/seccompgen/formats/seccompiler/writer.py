@@ -1,8 +1,8 @@
-"""A policy as a filter of seccompiler's, or why it cannot be said.
+"""Write a policy as a seccompiler filter, or report why no filter can express it.
 
-A filter has one action for what its rules match and one for all else; the rules of a call are
-alternatives without an order. Where an earlier rule of ours keeps a later one from a call, what is
-left becomes rules that do not overlap.
+A filter has one action for calls that its rules match and one for all others; the rules of a call
+are alternatives without an order. If an earlier rule of ours overrides part of a later one, the
+remaining part becomes rules that do not overlap.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _PLAIN = {Op.EQ: "eq", Op.NE: "ne", Op.LT: "lt", Op.LE: "le", Op.GT: "gt", Op.GE
 
 @dataclass(frozen=True, slots=True)
 class SeccompilerCondition:
-    """A comparison of an argument's ``bits``, 32 or 64; ``mask`` is None but for masked_eq."""
+    """A comparison of an argument's ``bits``, 32 or 64; ``mask`` is set only for masked_eq."""
 
     index: int
     bits: int
@@ -56,7 +56,7 @@ class SeccompilerCondition:
 
 @dataclass(frozen=True, slots=True)
 class SeccompilerFilter:
-    """A filter for one ABI; actions are SECCOMP_RET values, rules a call and what must hold."""
+    """A filter for one ABI; actions are SECCOMP_RET values, a rule is a call and its conditions."""
 
     name: str
     abi: Abi
@@ -66,9 +66,9 @@ class SeccompilerFilter:
 
 
 def _filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> SeccompilerFilter:
-    """Return ``policy`` for ``abi``, one of `NUMBERED_ABIS`, as seccompiler has it.
+    """Return ``policy`` for ``abi``, one of `NUMBERED_ABIS`, as a filter of seccompiler.
 
-    Raises one InputError with all that it cannot say, each at its place in the policy.
+    Raises one InputError with all that a filter cannot express, each at its position in the policy.
     """
     default = policy.unknown_action.ret(abi)
     problems = [
@@ -95,7 +95,7 @@ def _filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> SeccompilerFilt
 def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     default = policy.unknown_action
     second: Action | None = None
-    # What is allowed is the second action, if anything is, so that refusals are what has to change.
+    # If the policy allows anything, allow is the second action: messages ask to change refusals.
     said = sorted(said_actions(policy, abi).items(), key=lambda one: one[0] != Action.ALLOW)
     for action, origin in said:
         if action.kind is ActionKind.USER_NOTIF:
@@ -117,7 +117,7 @@ def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
 def _alternatives(
     call: Answered, abi: Abi, default: int, sets: Sets
 ) -> list[tuple[SeccompilerCondition, ...]] | Diagnostic:
-    """Return what must hold for the filter's action, in alternatives."""
+    """Return the conditions for the filter's match action, as alternatives."""
     if call.rest is None and all(rule.action.ret(abi) != default for rule in call.rules):
         found: list[tuple[SeccompilerCondition, ...]] | None = []
         for rule in call.rules:
@@ -134,7 +134,7 @@ def _alternatives(
 def _without_order(
     call: Answered, abi: Abi, default: int, sets: Sets
 ) -> list[tuple[SeccompilerCondition, ...]] | None:
-    """Return alternatives that do not overlap, None for too many."""
+    """Return alternatives that do not overlap; None if there are too many."""
     left = [EVERYTHING]
     hits: list[Box] = []
     for rule in call.rules:
@@ -157,7 +157,7 @@ def _without_order(
 
 
 def _cubes(sets: Sets, argument: int, node: int) -> list[tuple[SeccompilerCondition, ...]]:
-    """Return alternatives for one argument to be in a set."""
+    """Return the condition that an argument is in a set, as alternatives."""
     if node == ALL:
         return [()]
     cubes = itertools.islice(sets.cubes(node), MOST_ALTERNATIVES + 1)
@@ -165,7 +165,7 @@ def _cubes(sets: Sets, argument: int, node: int) -> list[tuple[SeccompilerCondit
 
 
 def _spelled(test: Comparison, sets: Sets) -> list[tuple[SeccompilerCondition, ...]]:
-    """Return the alternatives that a comparison comes to."""
+    """Return a comparison as alternatives."""
     full = U64 if test.width == 64 else U32
     match test.op:
         case Op.ANY_BITS:
@@ -225,7 +225,7 @@ def _action(ret: int) -> str | dict[str, int]:
 
 
 def _report_only(policy: ResolvedPolicy, own: ResolvedPolicy) -> tuple[ResolvedPolicy, str]:
-    """Return the policy with log for x32's calls, which get the default of such filters."""
+    """Return the policy with x32, whose calls get the filter's default, so that they are logged."""
     policy = replace(policy, bad_arch_action=own.bad_arch_action)
     note = "calls through other ABIs are killed even so: no filter of seccompiler can log these"
     x32, x86_64 = ABIS["x32"], ABIS["x86_64"]

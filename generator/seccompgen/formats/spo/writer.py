@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 _DEFAULTS = {ActionKind.ERRNO: 1, ActionKind.TRACE: 1}
-"""The number that an action without one has."""
+"""The number of an action that states none."""
 _MOST_IN_KUBERNETES = (1 << 63) - 1
 
 

@@ -7,7 +7,7 @@ BEFORE = (
     r"(?:(?:\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?|\d{9,12}(?:\.\d{1,9})?| *\d{1,6}\.\d{6})"
     r"(?: \(\+ *\d+\.\d+\))? +)?(?:\[[0-9a-f]{8,16}\] +)?(?:\[ *-?\d+\] +)?"
 )
-"""The head of a line of strace, before its call: who makes it, when, and where."""
+"""The head of a line of strace between process and call: time, address and number."""
 
 FORMAT = Format(
     title="[traces of strace](#observations)",

@@ -1,8 +1,8 @@
 """Traces of strace as observations: every call in them is allowed.
 
-A line may begin with a process (``1234``, ``[pid 1234]``), a time (-t -tt -ttt -r), an address
-(-i) and a number (-n). An interrupted call counts at its ``unfinished`` line, or at its ``resumed``
-line if the first is missing. Signals, ends, stacks (-k) and strace's own words are no calls.
+A line may begin with a process (``1234``, ``[pid 1234]``), a time (-t -tt -ttt -r), an address (-i)
+and a number (-n). An interrupted call counts at its ``unfinished`` line, or at its ``resumed`` line
+if the first is missing. Signals, exits, stacks (-k) and strace's own messages are skipped.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class _TraceReader:
         self._tables = tables
         self._draft = draft
         self._abis: dict[str, Abi] = {}
-        """The ABI of each process that changed its personality, as it is now."""
+        """The current ABI of each process that changed its personality."""
 
     def fail(self, text: str, line: int, kind: Problem, column: int = 1) -> None:
-        """Note an error."""
+        """Add an error."""
         if len(self.errors) < _MOST_ERRORS:
             self.errors.append(Diagnostic(text, Position(self._file, line, column), kind))
 
@@ -88,13 +88,13 @@ class _TraceReader:
         if self.in_table or not line.strip():
             return
         if _TABLE.fullmatch(line):
-            self.in_table = True  # -C writes its table behind the trace
+            self.in_table = True  # -C writes its table after the trace
         elif found := _PERSONALITY.fullmatch(line):
             self._change(found["process"], found["mode"], number)
         elif found := _CALL.fullmatch(line):
             self._call(found, number)
         elif found := _RESUMED.fullmatch(line):
-            # Where its beginning was seen, it is there already.
+            # If its unfinished line was seen, the call is known already.
             self._add(found, number)
         elif _UNKNOWN.fullmatch(line):
             text = "strace did not see which call this is: it is not allowed by this"
@@ -105,7 +105,7 @@ class _TraceReader:
             self.fail(text, number, Problem.MALFORMED_FILE)
 
     def _change(self, process: str, mode: str, number: int) -> None:
-        """Note that a process has another personality from here on."""
+        """Set the ABI of a process that changed its personality."""
         siblings = [ABIS[name] for name in self._abi.siblings]
         candidates = [self._abi, *siblings] if mode != "x32" else siblings
         found = next((one for one in candidates if _mode(one) == mode), None)
@@ -148,5 +148,5 @@ class _TraceReader:
 
 
 def _mode(abi: Abi) -> str:
-    """Return what strace calls the mode of a process of ``abi``."""
+    """Return strace's name for the mode of processes of ``abi``."""
     return "x32" if abi.name == "x32" else f"{abi.bits} bit"

@@ -10,7 +10,7 @@ from seccompgen.core.errors import InputError
 from seccompgen.core.problems import Problem
 
 DEFAULT_RELEASE = 257
-"""The release whose groups count where nobody says; it stays, so that a file keeps its meaning."""
+"""The release whose groups apply by default; it never changes, so files keep their meaning."""
 _FILE = Path(__file__).with_name("groups.toml")
 
 
@@ -22,7 +22,7 @@ def _releases() -> dict[int, dict[str, str]]:
 
 @lru_cache(maxsize=8)
 def systemd_groups(release: int | None) -> dict[str, frozenset[str]]:
-    """Return the calls of each group of a release, those of the groups in it included.
+    """Return the calls of each group of a release, including those of nested groups.
 
     Raises InputError if the groups of that release are not known here.
     """
@@ -38,6 +38,6 @@ def systemd_groups(release: int | None) -> dict[str, frozenset[str]]:
         nested = [calls(one[1:]) for one in members if one.startswith("@")]
         return frozenset(one for one in members if not one.startswith("@")).union(*nested)
 
-    # systemd takes a call for known only if @known has it itself, not by a group such as @obsolete.
+    # systemd knows a call only if @known lists it itself, not through a group such as @obsolete.
     own = frozenset(one for one in listed["known"].split() if not one.startswith("@"))
     return {**{name: calls(name) for name in listed}, "known": own}

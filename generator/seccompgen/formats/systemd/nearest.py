@@ -1,12 +1,13 @@
-"""A policy as near to it as settings of systemd's units can be, and what differs.
+"""Approximate a policy by settings of systemd's units, and report the differences.
 
-Settings see no arguments, and a release knows only the calls of its time: others get ENOSYS. What a
-rule permits under a condition is permitted whole, for programs need it. So more is permitted in
-what a filter can tell apart by arguments, and less of calls that are newer than systemd.
+Settings test no arguments, and a release knows only the calls of its time: others get ENOSYS. A
+call that a rule permits under a condition is permitted with all arguments, since programs need it.
+So the result permits more of calls whose arguments the policy tests, and less of calls that are
+newer than systemd.
 
-Other settings take some of that away again: each is written where it refuses nothing that the
-policy permits, which is proved. systemd compares whole arguments, and the kernel reads 32 bits of
-some: of these no program sets the others, nor signals of number 128.
+Other settings take back part of the surplus: each is written if it is proved to refuse nothing that
+the policy permits. systemd compares whole arguments, although the kernel reads only 32 bits of
+some; the proof assumes that no program sets their other bits, or clones with a signal above 127.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _ENOSYS = Action.errno("ENOSYS")
 _THROUGH = frozenset({ActionKind.ALLOW, ActionKind.LOG})
 _PERMITS_ALL = Relation(up_to=ActionKind.LOG)
 _NO_FAMILIES = frozenset({"AF_UNSPEC", "AF_MAX", "AF_LOCAL", "AF_ROUTE"})
-"""No families, and second names of some."""
+"""AF_* constants that are no families, or second names of families."""
 _TYPES = range(1, 7)
 """SOCK_STREAM to SOCK_DCCP."""
 _NEVER = {
@@ -52,9 +53,9 @@ _NEVER = {
     **dict.fromkeys(("mmap", "mprotect", "pkey_mprotect"), (2, Op.GT, U32)),
     "clone": (0, Op.ANY_BITS, 0x80),
 }
-"""By call: arguments that no program passes, as a test."""
+"""By call: a test that matches only arguments which no program passes."""
 _WITHOUT_KERNEL = 252
-"""A release whose MemoryDenyWriteExecute is a filter, which can be read."""
+"""A release that implements MemoryDenyWriteExecute by a filter, which can be read."""
 
 
 def nearest_units(
@@ -63,7 +64,7 @@ def nearest_units(
     release: int | None,
     compiled: Callable[[ResolvedPolicy, Abi, Tables, Objective], CompiledProgram],
 ) -> list[Built]:
-    """Return what drop-ins can say of policies, with notes of what differs.
+    """Return the nearest policies that drop-ins can express, with notes on the differences.
 
     ``compiled`` returns the proved program of a policy.
     """
@@ -98,10 +99,11 @@ def _nearest(
 
 
 class NearestPolicy(NamedTuple):
-    """The nearest ``policy`` that settings can say.
+    """The nearest ``policy`` that settings can express.
 
-    It permits ``whole`` calls that were permitted by their arguments, and answers ``absent`` ones
-    with ENOSYS, which were permitted; ``narrower`` is the policy that differs in the latter alone.
+    ``whole`` are calls that it permits with any arguments, the original only with some. ``absent``
+    are calls that it answers with ENOSYS, although the original permits them. ``narrower`` is the
+    policy that differs from the original in ``absent`` alone.
     """
 
     policy: ResolvedPolicy
@@ -111,7 +113,7 @@ class NearestPolicy(NamedTuple):
 
 
 def nearest_policy(policy: ResolvedPolicy, tables: Tables, release: int | None) -> NearestPolicy:
-    """Return what settings for a release of systemd can say, None for the usual one."""
+    """Return the nearest policy for settings of a systemd ``release``; None: the default one."""
     abis = [abi for abi in (*policy.arches, *policy.compat_arches) if in_units(abi)]
     unknown: set[str] = set()
     if policy.unknown_action.kind is not ActionKind.ALLOW:
@@ -146,7 +148,7 @@ def _by_call(policy: ResolvedPolicy) -> dict[str, list[Rule]]:
 
 
 def _decided(policy: ResolvedPolicy, rules: list[Rule], abis: list[Abi]) -> Iterator[Rule]:
-    """Yield a rule for each ABI that answers all of a call as what it permits, if it does."""
+    """Yield a rule per ABI for all of a call; it permits the call if some of ``rules`` does."""
     for abi in abis:
         here = [rule for rule in rules if rule.applies_to(abi)]
         if not here:
@@ -180,7 +182,7 @@ def _notes(near: NearestPolicy, settings: Sequence[str], release: int | None) ->
 
 
 def _candidates(near: NearestPolicy, abis: Sequence[Abi], tables: Tables) -> Iterator[str]:
-    """Yield settings that take away some of what calls do that are permitted whole."""
+    """Yield settings that refuse part of what calls can do that are now permitted whole."""
     whole = {*near.whole}
     if whole & {"clone", "unshare"}:
         yield "RestrictNamespaces=yes"
@@ -209,7 +211,7 @@ def _families(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Iterator[str]
 
 
 def _as_called(policy: ResolvedPolicy, abi: Abi) -> ResolvedPolicy:
-    """Return the policy that refuses what no program asks for, too."""
+    """Return the policy with refusals added for arguments that no program passes."""
     at, refusal = policy.default_origin, Action(ActionKind.KILL_PROCESS)
     rules = (
         Rule(call, Comparison(argument, op, value, width=64), refusal, at.position, at)

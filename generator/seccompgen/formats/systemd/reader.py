@@ -1,15 +1,15 @@
-"""systemd's unit files and drop-ins as policies: what their system call settings do together.
+"""systemd's unit files and drop-ins as policies: the combined effect of their settings.
 
-systemd installs one filter for each of several settings, and each filter once for every ABI of
-the kernel; the kernel takes the severest answer, and of equal ones the last filter's. Filters that
-only look at the number are put together here, call by call; `systemd_restrictions` has the others.
-SystemCallFilter is installed last; where it is an allow list, calls that systemd does not know at
-all get ENOSYS. SystemCallArchitectures is a filter of its own which kills the thread that calls
-through any other ABI, and later filters leave these ABIs out; without it those that systemd knows
-nothing of stay open.
+systemd installs one filter for each of several settings, and each filter once for every ABI of the
+kernel; the kernel takes the severest answer, and of equal ones the last filter's. Filters that only
+look at the number are combined here, call by call; `restrictions` has the others. SystemCallFilter
+is installed last; if it is an allow list, calls that systemd does not know at all get ENOSYS.
+SystemCallArchitectures is a filter of its own, which kills a thread that calls through any other
+ABI, and later filters omit these ABIs; without it, ABIs that systemd does not know remain open.
 
 Sources: systemd.exec(5), systemd.syntax(7); seccomp-util.c, exec-invoke.c and load-fragment.c of
-systemd; tests hold this to what its functions and a guest that boots it make of settings.
+systemd. Tests compare with the filters that its functions, and a guest that boots it, make of
+settings.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ _MULTIPLEXERS = frozenset(MULTIPLEXED)
 _BEHIND = frozenset(call for listed in MULTIPLEXED.values() for call in listed.split())
 """The calls that can be made through socketcall or ipc."""
 _HANDOFF_SINCE = 256
-"""The release since which systemd itself writes to a pipe behind the filter, so write passes."""
+"""The first release that writes to a pipe after the filter is installed, so that write passes."""
 
 
 @dataclass
 class _UnitFilter:
-    """One filter of a unit: what it answers a call, with the place that says so.
+    """One filter of a unit: its answers, each with the position that states it.
 
-    ``unknown`` is for numbers that no call has.
+    ``unknown`` answers numbers that no call has.
     """
 
     default: tuple[str, Position]
@@ -98,7 +98,7 @@ _OPEN = _UnitFilter(("allow", Position("", 1)), {}, ("allow", Position("", 1)))
 class _CallList:
     """A list of calls as its assignments build it: systemd's SystemCallFilter or SystemCallLog.
 
-    ``calls`` holds the answer of a call that a list names; None for that of the list itself.
+    ``calls`` maps each call that a list names to its own answer, or to None for the list's.
     """
 
     allows: bool | None = None
@@ -107,7 +107,7 @@ class _CallList:
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
-    """Return what the settings of a unit file answer. Raises InputError with every fault."""
+    """Return the policy that a unit file's settings express. Raises InputError with every fault."""
     assignments, faults = read_assignments(text, file)
     unit = _Unit(file, reading, tables, faults)
     for one in assignments:
@@ -140,7 +140,7 @@ class _Unit:
         self.faults.append(Diagnostic(text, where, kind))
 
     def assign(self, one: Assignment) -> None:
-        """Take one assignment for what systemd does with it."""
+        """Apply one assignment as systemd does."""
         match one.key:
             case "SystemCallFilter":
                 self._list(self.filter, one)
@@ -200,7 +200,7 @@ class _Unit:
                 listed.calls.pop(call, None)
 
     def _calls(self, name: str, word: UnitWord) -> list[str]:
-        """Return the calls that a word names, without those that no table here has."""
+        """Return the calls that a word names, except those that are in no table here."""
         if name.startswith("@"):
             group = self.groups.get(name[1:])
             if group is None:
@@ -265,7 +265,7 @@ class _Unit:
         elif word := self._single(one):
             said = word.text.lower()
             if one.key == "ProtectHostname" and said.partition(":")[0] == "private":
-                said = "no"  # a namespace of its own, and no filter
+                said = "no"  # a namespace of its own, not a filter
             if said in _ON | _OFF:
                 self.switches[one.key] = said in _ON, word.position
             else:
@@ -311,11 +311,11 @@ class _Unit:
         return draft
 
     def _unresolved_multiplexers(self) -> frozenset[str]:
-        """Return which of socketcall and ipc have no rule of their own in an allow list.
+        """Return those of socketcall and ipc that have no rule of their own in an allow list.
 
-        systemd looks names up on the kernel's own ABI. One that this lacks gets no rule on any
-        other, unless the list names it; so what is made through it gets the answers of the calls
-        behind it, and the rest fails as unknown.
+        systemd looks names up on the kernel's own ABI. A name that this ABI lacks gets no rule on
+        any other, unless the list names it. So calls made through such a multiplexer get the
+        answers of the calls behind it, and its other uses fail as unknown.
         """
         if not self.filter.allows:
             return frozenset()
@@ -325,9 +325,9 @@ class _Unit:
     def _entrances(
         self, draft: Draft, named: dict[str, tuple[str, Position]], unresolved: frozenset[str]
     ) -> None:
-        """Move what is said of calls through ``unresolved`` to rules that compare all of a number.
+        """Turn answers to calls through ``unresolved`` into rules that compare the whole number.
 
-        Of that the kernel reads less, and so would a rule by the name of the call.
+        The kernel reads fewer bits of the number, and so would a rule by the name of the call.
         """
         for multiplexer in sorted(unresolved):
             numbers: dict[tuple[str, Position], list[str]] = {}
@@ -346,7 +346,7 @@ class _Unit:
                 named.pop(call, None)
 
     def _filters(self, start: Position) -> list[_UnitFilter]:
-        """Return the filters of the unit that look at numbers alone, as systemd installs them."""
+        """Return the unit's filters that test only the number, in the order of installation."""
         filters = []
         for key, calls in _SIMPLE.items():
             on, where = self.switches.get(key, (False, start))
@@ -417,7 +417,7 @@ class _Unit:
         return where if on else None
 
     def _restrictions(self) -> Iterator[Restriction]:
-        """Yield what the filters refuse that compare arguments."""
+        """Yield what the filters that compare arguments refuse."""
         yield from self.families.restrictions(self.release)
         if at := self._is_on("MemoryDenyWriteExecute"):
             if asks_kernel(self.release, self.reading):
@@ -438,10 +438,10 @@ class _Unit:
     def _restrict(
         self, draft: Draft, restrictions: list[Restriction], filters: list[_UnitFilter]
     ) -> list[str]:
-        """Add rules for what such filters refuse and the others permit.
+        """Add rules for what ``restrictions`` refuse and ``filters`` permit.
 
-        Of two filters that refuse a call the later one's answer counts: SystemCallFilter's.
-        Return the calls that are refused whatever their arguments, through every ABI.
+        If two filters refuse a call, the later one's answer, SystemCallFilter's, is used. Return
+        the calls that are refused whatever their arguments, through every ABI.
         """
         served = self._served()
         effective = [
@@ -470,7 +470,7 @@ class _Unit:
 
 
 def _severest(answers: Iterable[tuple[str, Position]]) -> tuple[str, Position]:
-    """Return what the kernel makes of the answers of filters in the order of installation."""
+    """Return the kernel's choice among the answers of filters, given in installation order."""
     return max(reversed(list(answers)), key=lambda one: _SEVERITY.index(one[0].partition("(")[0]))
 
 

@@ -1,10 +1,10 @@
-"""systemd's settings whose filters compare arguments, as calls that they refuse.
+"""The calls that systemd's settings with filters on arguments refuse.
 
-Each is a filter of its own, which permits the rest. systemd installs it before that of
-SystemCallFilter, on those ABIs that it names in its source for the setting.
+Each setting makes a filter of its own, which permits all other calls. systemd installs it before
+that of SystemCallFilter, on the ABIs that its source names for the setting.
 
-Sources: seccomp-util.c and load-fragment.c of systemd 252 to 262; what the functions of these three
-releases make, and what a guest that boots one of them has in force, tests compare with this.
+Sources: seccomp-util.c and load-fragment.c of systemd 252 to 262. Tests compare with the filters
+that the functions of these releases make, and with those in force in a guest that boots one.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ NAMESPACES = {
 """systemd's names of namespaces, and the flags of clone(2)."""
 _EVERY = sum(NAMESPACES.values())
 _TIME_SINCE = 262
-"""The release, of those known here, that counts time among all namespaces. Earlier ones restrict it
-with any other, but do not keep it where all others are kept."""
+"""The first release known here that counts time among all namespaces. Earlier ones refuse it with
+any other, but make no filter for it alone."""
 _SET_ID = "0o6000"
 
 _BITS_64 = frozenset(name for name, abi in ABIS.items() if abi.bits == 64)
@@ -43,7 +43,7 @@ WITH_SOCKET = frozenset({
 })  # fmt: skip
 """ABIs on which systemd restricts address families: those without socketcall."""
 _FLAGS_FIRST = frozenset(ABIS) - {"s390", "s390x"}
-"""ABIs whose clone has its flags first."""
+"""ABIs whose clone has the flags as its first argument."""
 _MAPPING: dict[str, tuple[str, str | None, str | None]] = {
     "i386": ("mmap2", "mmap", None), "s390": ("mmap2", "mmap", None),
     "ppc": ("mmap", None, None), "ppc64": ("mmap", None, None), "ppc64le": ("mmap", None, None),
@@ -59,21 +59,21 @@ _NAMES_OF_32_BITS = {
     "x86_64": ("x86",), "aarch64": ("arm", "arm-be"), "s390x": ("s390",),
     "ppc64": ("ppc", "ppc-le"), "ppc64le": ("ppc", "ppc-le"),
 }  # fmt: skip
-"""By ABI: what Personality takes for that of 32 bits."""
+"""By ABI: the values of Personality that mean its 32-bit personality."""
 
 _LOW_WORDS = _SCHED_SETATTR = 262
-"""The release that compares what it refuses of families, and setns's 0, by 32 bits, and the one
-with which RestrictRealtime refuses sched_setattr: of those whose groups are known here."""
+"""The first release known here that compares refused families, and setns's 0, by 32 bits, and the
+first whose RestrictRealtime refuses sched_setattr."""
 _MDWE_RELEASE, _MDWE_KERNEL = 253, (6, 3)
-"""Since when systemd asks the kernel, instead of a filter, to refuse memory that is written and
-executed, and since when a kernel does that."""
+"""The first release that asks the kernel, instead of a filter, to refuse memory that is written and
+executed, and the first kernel that can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """A call that a setting refuses with ``answer``, where ``when`` holds, if it is not None.
+    """A call that a setting refuses with ``answer``, if ``when`` holds or is None.
 
-    ``abis`` are the ABIs on which it does, None for all.
+    ``abis`` are the ABIs on which the setting does so, None for all.
     """
 
     call: str
@@ -86,9 +86,9 @@ class Restriction:
 def _compared(
     call: str, when: str, answer: str, at: Position, abis: frozenset[str] = frozenset(ABIS)
 ) -> Iterator[Restriction]:
-    """Yield a refusal where whole arguments are compared, as libseccomp does it.
+    """Yield a refusal that compares whole arguments, as libseccomp does.
 
-    ``when`` has them as ``uN(arg0)``. ABIs of 32 bits compare the low words, x32 and n32 as well.
+    ``when`` writes them as ``uN(arg0)``. 32-bit ABIs, x32 and n32 compare the low words.
     """
     yield Restriction(call, when.replace("uN(", "u64("), answer, at, abis & _BITS_64)
     yield Restriction(call, when.replace("uN(", "u32("), answer, at, abis - _BITS_64)
@@ -103,7 +103,7 @@ class Families:
         self.position: Position | None = None
 
     def assign(self, one: Assignment, tables: Tables) -> Iterator[Diagnostic]:
-        """Take an assignment; yield what is wrong with it."""
+        """Apply an assignment; yield its errors."""
         words = [word.text for word in one.words]
         if not words or words == ["none"]:
             self.named.clear()
@@ -143,7 +143,7 @@ class Families:
 
 
 class Namespaces:
-    """The namespaces that assignments of RestrictNamespaces leave; None: no filter."""
+    """The namespaces that assignments of RestrictNamespaces keep permitted; None: no filter."""
 
     def __init__(self, release: int) -> None:
         self.release = release
@@ -154,7 +154,7 @@ class Namespaces:
     def assign(
         self, one: Assignment, on: frozenset[str], off: frozenset[str]
     ) -> Iterator[Diagnostic]:
-        """Take an assignment; yield what is wrong with it. ``on`` and ``off`` mean yes and no."""
+        """Apply an assignment; yield its errors. ``on`` and ``off`` are words for yes and no."""
         self.position = one.position
         said = one.words[0].text.lower() if len(one.words) == 1 else ""
         if not one.words or said in off:
@@ -195,7 +195,7 @@ class Namespaces:
 
 
 def realtime(at: Position, release: int) -> Iterator[Restriction]:
-    """Yield what RestrictRealtime refuses: policies but OTHER, BATCH and IDLE."""
+    """Yield what RestrictRealtime refuses: policies other than OTHER, BATCH and IDLE."""
     when = "uN(arg1) in {1, 2, 4} or uN(arg1) > 5"
     yield from _compared("sched_setscheduler", when, "errno(EPERM)", at)
     if release >= _SCHED_SETATTR:
@@ -215,7 +215,7 @@ def set_id_files(at: Position) -> Iterator[Restriction]:
 
 
 def personality(at: Position, said: str | None, abi: str) -> Iterator[Restriction]:
-    """Yield what LockPersonality refuses: every call but one for what Personality ``said``."""
+    """Yield what LockPersonality refuses: all but the personality that Personality ``said``."""
     kept = _PER_LINUX32 if said in _NAMES_OF_32_BITS.get(abi, ()) else 0
     yield from _compared("personality", f"uN(arg0) != {kept}", "errno(EPERM)", at)
 
@@ -226,7 +226,7 @@ def asks_kernel(release: int, reading: Reading) -> bool:
 
 
 def written_code(at: Position) -> Iterator[Restriction]:
-    """Yield what MemoryDenyWriteExecute refuses where the kernel cannot."""
+    """Yield what MemoryDenyWriteExecute refuses if the kernel does not."""
     every = frozenset(_MAPPING)
     for call in ("mprotect", "pkey_mprotect"):
         yield Restriction(call, "u64(arg2) & PROT_EXEC", "errno(EPERM)", at, every)
@@ -241,7 +241,7 @@ def written_code(at: Position) -> Iterator[Restriction]:
 
 
 def _inverted(one: Assignment) -> tuple[bool, list[tuple[UnitWord, str]]]:
-    """Return if a list begins with ``~``, and its words without that."""
+    """Return whether a list begins with ``~``, and its words without that sign."""
     words = [(word, word.text) for word in one.words]
     takes = words[0][1].startswith("~")
     if takes:

@@ -9,7 +9,7 @@ from seccompgen.core.errors import Diagnostic, Position
 from seccompgen.core.problems import Problem
 
 SECTIONS = frozenset({"Service", "Socket", "Mount", "Swap"})
-"""The sections whose settings are of the processes of a unit: systemd.exec(5)."""
+"""The sections with settings for the processes of a unit: systemd.exec(5)."""
 
 _SECTION = re.compile(r"\[([^\]\[]+)\][ \t]*")
 _KEY = re.compile(r"[ \t]*([A-Za-z0-9_-]+)[ \t]*=")
@@ -25,7 +25,7 @@ class UnitWord:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A setting of a unit: ``position`` is that of its key; no words reset what was said."""
+    """A setting of a unit: ``position`` is that of its key; without words it resets the setting."""
 
     key: str
     words: tuple[UnitWord, ...]
@@ -33,10 +33,10 @@ class Assignment:
 
 
 def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagnostic]]:
-    """Return the assignments of a unit's process settings, and what is no unit file.
+    """Return the assignments of a unit's process settings, and the file's errors.
 
-    A line that ends in a backslash goes on in the next that is no comment. Lines that only have
-    a comment or nothing are skipped, also between two such parts.
+    A line that ends in a backslash continues in the next line that is not a comment. Comment lines
+    are always skipped, empty lines between assignments.
     """
     found: list[Assignment] = []
     faults: list[Diagnostic] = []

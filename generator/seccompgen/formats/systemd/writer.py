@@ -1,10 +1,10 @@
-"""A policy as settings of systemd's units for one ABI, or why it cannot be one.
+"""Write a policy as settings of systemd's units for one ABI, or report why that is impossible.
 
-Settings name calls and look at no argument. A list either permits what it names or refuses it;
-known calls that it does not name get its other answer, and so do all others from a list that
-refuses; a list that permits answers calls that systemd does not know with ENOSYS.
-Calls that systemd's own lists add are taken away again where the policy refuses them, but for
-execve and write, without which systemd cannot start the program.
+Settings name calls and test no arguments. A list either permits or refuses the calls that it names,
+and gives its other answer to known calls that it does not name. Calls that systemd does not know
+get that other answer from a list that refuses, and ENOSYS from a list that permits. Calls that
+systemd's own lists add are removed again if the policy refuses them, except execve and write,
+without which systemd cannot start the program.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ALLOW, _LOG = ActionKind.ALLOW.value, ActionKind.LOG.value
 _PERMITTED = {_ALLOW, _LOG}
 _WIDTH = 96
 _NEEDED = ("execve", "write")
-"""The calls that systemd makes behind the filter."""
+"""The calls that systemd makes after installing the filter."""
 
 
 def in_units(abi: Abi) -> bool:
@@ -46,10 +46,10 @@ def in_units(abi: Abi) -> bool:
 
 
 def render(policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | None) -> bytes:
-    """Return a drop-in for ``abi``, whose lists are those of a release of systemd.
+    """Return a drop-in for ``abi`` whose lists suit a release of systemd.
 
-    It resets the unit's own settings, so that nothing else counts; one that only logs leaves alone
-    what the unit refuses. Raises InputError with all that settings cannot say.
+    It resets the unit's own settings, so that no others apply; a drop-in that only logs leaves the
+    unit's refusals in place. Raises InputError with all that settings cannot express.
     """
     groups, release = systemd_groups(release), release or DEFAULT_RELEASE
     if problems := list(_problems(policy, abi)):
@@ -71,11 +71,11 @@ def render(policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | None
 
 
 class _Lists(NamedTuple):
-    """The calls that a drop-in lists, each kind by itself. Answers are SECCOMP_RET values.
+    """The calls that a drop-in lists, by kind. Answers are SECCOMP_RET values.
 
-    ``refused`` are calls that an allow list leaves out, or that have an answer of their own, with
-    it; ``negative`` is the answer of other refused calls. ``strange`` are those that systemd does
-    not know and would answer otherwise than the policy, by the place of their rule.
+    ``refused`` maps an answer to the calls that an allow list omits or that have this answer of
+    their own; ``negative`` is the answer to other refused calls. ``strange`` are calls, by the
+    position of their rule, that systemd does not know and would answer differently from the policy.
     """
 
     allows: bool
@@ -108,7 +108,7 @@ def _lists(
             found.strange.setdefault(where, []).append(call)
         elif call not in known:
             if allows and call in groups["default"]:
-                # Taken out of the list, it is unknown like the others, which fail with ENOSYS.
+                # Removed from the list, it is unknown like the others, which fail with ENOSYS.
                 found.refused.setdefault(rest, []).append(call)
         elif ret in _PERMITTED:
             found.listed.append(call)
@@ -137,7 +137,7 @@ def _assignments(key: str, words: Sequence[str]) -> list[str]:
 
 
 def _answer(ret: int) -> str:
-    """Return a SECCOMP_RET value that refuses as systemd spells it: a number, or kill."""
+    """Return a refusing SECCOMP_RET value as systemd spells it: a number, or kill."""
     return "kill" if ret == ActionKind.KILL_PROCESS.value else str(ret & RET_DATA_MAX)
 
 
@@ -162,13 +162,13 @@ def _strange(found: _Lists, release: int) -> Iterator[Diagnostic]:
 def _answers(
     policy: ResolvedPolicy, served: Sequence[Abi], tables: Tables, problems: list[Diagnostic]
 ) -> dict[str, tuple[int, Position]]:
-    """Return the answer to each call, with its place; add what ABIs answer apart to problems."""
+    """Return each call's answer and position; add a problem for each that ABIs answer apart."""
     answers: dict[str, tuple[int, Position]] = {}
     for one in served:
         first: dict[str, tuple[int, Position]] = {}
         for rule in policy.rules:
             if rule.name in MULTIPLEXED and rule.condition is not None:
-                continue  # what resolving made of a rule for a call behind it
+                continue  # resolving derived it from a rule for a call behind it
             if rule.applies_to(one) and rule.name in tables.tables[one.name].numbers:
                 first.setdefault(rule.name, (rule.action.ret(one), rule.position))
         otherwise = policy.default_action.ret(one), policy.default_origin.position
@@ -184,7 +184,7 @@ def _answers(
 
 
 def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
-    """Yield what no setting says, each at its place."""
+    """Yield an error for each part of the policy that no setting can express."""
     said = [
         (policy.default_action, policy.default_origin.position),
         (policy.unknown_action, policy.unknown_origin.position),
@@ -233,10 +233,10 @@ def _problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
 
 
 def _refusal(policy: ResolvedPolicy, abi: Abi, text: str) -> Diagnostic:
-    """Return the error for a policy that settings cannot say.
+    """Return the error for a policy that settings cannot express.
 
-    `render` does not see all: if the kernel's own ABI has no socketcall or ipc, systemd answers
-    that of another ABI as the calls behind it, and ENOSYS to the rest.
+    `render` misses one case: if the kernel's own ABI has no socketcall or ipc, systemd answers that
+    of another ABI like the calls behind it, and other uses of it with ENOSYS.
     """
     del abi
     text = f"settings of a unit cannot express this policy: {text}"
@@ -244,7 +244,7 @@ def _refusal(policy: ResolvedPolicy, abi: Abi, text: str) -> Diagnostic:
 
 
 def _as_written(read: ResolvedPolicy, policy: ResolvedPolicy) -> ResolvedPolicy:
-    """Return what was read; where refusals are only logged, as if it were for one ABI."""
+    """Return the policy that was read; if refusals are only logged, as if it were for one ABI."""
     if not policy.enforced:
         return read
     # Calls through other ABIs go by the same names.
