@@ -1,4 +1,4 @@
-"""Lint: probable mistakes in filters, each with a call that shows it.
+"""Lint: probable mistakes in filters, each with a call that shows the mistake.
 
 ::
 
@@ -7,7 +7,7 @@
       | view          the filter through one ABI: answers by name, default, what the kernel reads
       | registry      the rules: each file below ``rules`` declares one, a `rule.LintRule`
       | bypass, shared_powers, compared, fallback, jumps, library_calls, requirement
-      |               what several rules share; call_patterns and later_forms name calls
+      |               code that several rules share; call_patterns and later_forms name calls
       | check         every rule on every program; locate finds the rule or the instruction
       | policies      comments in a policy silence findings (silence)
     findings          frozen values

@@ -1,7 +1,7 @@
-"""Answers to one call as disjoint boxes of arguments, of a policy and of a program alike.
+"""The answers to one call, of a policy or of a program, as disjoint boxes of arguments.
 
-A box has a set of values for each argument; together the boxes are everything. A check works on
-what a policy means (`MeaningAnswers`) and on what a program does (`CodeAnswers`).
+A box has a set of values for each argument; together the boxes cover all arguments. Checks work on
+a policy's meaning (`MeaningAnswers`) and on a program's behaviour (`CodeAnswers`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_STEPS = 50_000
 """The most comparisons that are followed for one call; real filters need some hundreds."""
 _MOST_NODES = 20_000
 _NODES_OF_A_TEST = 200
-"""The most nodes of its sets, and how many more for each case or instruction."""
+"""The most nodes of the sets for one call, and how many more per case or instruction."""
 
 Parts: TypeAlias = list[tuple[Box, int]]
 """Disjoint boxes of arguments, each with the SECCOMP_RET value of its calls."""
@@ -38,22 +38,22 @@ _ASKS = {ActionKind.TRACE.value, ActionKind.USER_NOTIF.value}
 
 
 def permits(ret: int) -> bool:
-    """Return True if the kernel makes a call so answered."""
+    """Return True if the kernel executes a call with this answer."""
     return ret & ~RET_DATA_MAX in _PERMITS
 
 
 def refuses(ret: int) -> bool:
-    """Return True if nobody can have a call so answered made."""
+    """Return True if a call with this answer is never executed, whatever a supervisor decides."""
     return ret & ~RET_DATA_MAX not in _PERMITS | _ASKS
 
 
 def asks(ret: int) -> bool:
-    """Return True if a supervisor or a tracer decides on a call so answered."""
+    """Return True if a supervisor or a tracer decides on a call with this answer."""
     return ret & ~RET_DATA_MAX in _ASKS
 
 
 def errno_of(ret: int) -> int | None:
-    """Return the errno of an answer, None if it is another one."""
+    """Return the errno of an answer; None if it is another action."""
     action = ActionKind(ret & ~RET_DATA_MAX)
     return ret & RET_DATA_MAX if action is ActionKind.ERRNO else None
 
@@ -66,12 +66,12 @@ class BoxedAnswer:
 
     @cached_property
     def permitted(self) -> tuple[Box, ...]:
-        """The arguments with which the call is made."""
+        """The arguments with which the call is executed."""
         return tuple(box for box, ret in self.parts if permits(ret))
 
     @cached_property
     def refused(self) -> tuple[Box, ...]:
-        """The arguments with which it is refused."""
+        """The arguments with which the call is refused."""
         return tuple(box for box, ret in self.parts if refuses(ret))
 
     @cached_property
@@ -81,13 +81,13 @@ class BoxedAnswer:
 
     @property
     def only(self) -> int | None:
-        """The answer whatever the arguments are, None where these count."""
+        """The answer if it is the same for all arguments; otherwise None."""
         answers = {ret for _, ret in self.parts}
         return answers.pop() if len(answers) == 1 else None
 
 
 class MeaningAnswers:
-    """Answers of a policy's meaning to calls under one audit value."""
+    """The answers of a policy's meaning to calls under one audit value."""
 
     def __init__(self, meaning: Meaning, arch: int, sets: Sets) -> None:
         self._arch = arch
@@ -101,14 +101,14 @@ class MeaningAnswers:
 
     @property
     def conditional(self) -> frozenset[int]:
-        """The numbers of calls whose arguments some case examines."""
+        """The numbers of calls whose arguments some case tests."""
         asking = (named for case, named in self._cases if named and _asks(case))
         return frozenset().union(*asking)
 
     def to(self, number: int) -> Parts:
         """Return the answer of the first matching case, for every box of arguments.
 
-        Raises UndecidedError if that is too much work.
+        Raises UndecidedError if that takes too many steps.
         """
         with self._sets.attempt(_MOST_NODES + _NODES_OF_A_TEST * len(self._cases)):
             return self._to(number)
@@ -172,7 +172,7 @@ class MeaningAnswers:
 
 
 class CodeAnswers:
-    """Answers of a program to calls under one audit value."""
+    """The answers of a program to calls under one audit value."""
 
     def __init__(self, code: Code, arch: int, sets: Sets) -> None:
         self._arch = arch

@@ -1,9 +1,10 @@
 """Find bypasses: a call is refused, but another one that does the same is permitted.
 
-Only answers are compared, so a program of any origin can be examined. What is refused of the first
-call is translated into arguments of the second; a permitted call among these is the witness. If an
-allowlist merely names one of two calls, that is no finding: the other is refused by default, not on
-purpose (`FilterView.refused_on_purpose`). It is one if no rule can examine the permitted call.
+Only answers are compared, so a program of any origin can be examined. The refused arguments of the
+first call are translated into arguments of the second; a permitted call among these is the witness.
+An allowlist that merely omits the first call gives no finding: the call is refused by default, not
+on purpose (`FilterView.refused_on_purpose`). It gives one if no rule can examine the permitted
+call.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ _WHY_ENOSYS = {
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """Calls ``others`` that do what ``calls`` do; by default, each other one of ``calls``.
+    """Calls ``others`` that do the same as ``calls``; by default, all other ``calls``.
 
-    ``reason`` ends the message. ``severity`` is less than the rule's where it is given. With
-    ``cleared``, an argument and a bit, only calls count that are permitted once the bit is cleared.
-    With ``unpermitted``, an argument, only its values count that no permitted call has. One of
-    ``needs`` must be permitted as well, if there are any, and all of ``refused`` refused. With
-    ``by_default`` the default of an allowlist and what a supervisor decides count as refusals,
-    because no rule can examine ``others``. ``two_forms``: they are forms of one call, so no other
-    rule reports such a pair.
+    ``reason`` ends the message. ``severity``, if given, replaces the rule's. With ``cleared``, an
+    argument and a bit, the bypass needs a call that is permitted once the bit is cleared. With
+    ``unpermitted``, an argument, only values of it that no permitted call has are compared. If
+    there are ``needs``, one of them must be permitted as well, and all of ``refused`` must be
+    refused. With ``by_default``, the default of an allowlist and the decisions of a supervisor are
+    refusals too, because no rule can examine ``others``. With ``two_forms``, the calls are forms of
+    one call, and no other rule reports such a pair.
     """
 
     reason: str
@@ -61,14 +62,14 @@ class Bypass:
 
     @property
     def pairs(self) -> frozenset[tuple[str, str]]:
-        """The names of two different calls, in either order."""
+        """The pairs of names of two different calls, each pair in both orders."""
         names = product(self.calls, self.others or self.calls)
         pairs = {(one.call, other.call) for one, other in names if one.call != other.call}
         return frozenset(pairs | {(other, one) for one, other in pairs})
 
 
 def bypasses(rule: LintRule, view: FilterView) -> Iterator[Finding]:
-    """Yield a finding for each call by which something refused can be done."""
+    """Yield a finding for each permitted call that does what a refused one would do."""
     seen: set[int] = set()
     for bypass in rule.bypasses:
         for finding in _through(rule, bypass, view):
@@ -103,7 +104,7 @@ def _forms() -> frozenset[tuple[str, str]]:
 
 
 def _matters(bypass: Bypass, view: FilterView) -> bool:
-    """Return True if what a bypass needs is permitted, and what must be refused is."""
+    """Return True if the needs of a bypass are permitted and its ``refused`` calls are refused."""
     needed = not bypass.needs or any(one.is_permitted(view) for one in bypass.needs)
     return needed and not any(one.is_permitted(view) for one in bypass.refused)
 
@@ -116,10 +117,10 @@ def bypass_finding(
     found: tuple[Box, Box],
     view: FilterView,
 ) -> Finding:
-    """Return the finding that ``other`` is permitted with the first arguments found, not ``one``.
+    """Return the finding that ``other`` is permitted, but not ``one``, with arguments ``found``.
 
-    It weighs less if the author of an allowlist has evidently looked at both calls: the other one
-    has conditions, too, or it is permitted and the first is refused whatever its arguments are.
+    It is less severe if the author of an allowlist has evidently considered both calls: the other
+    one has conditions too, or it is permitted and the first is refused with any arguments.
     """
     part = f" with {other.conditions_text(view)}" if other.where else ""
     own_part = ""

@@ -1,8 +1,8 @@
 """Patterns of calls: the arguments that matter, and conditions on them.
 
-A pattern says at which index each argument that matters is, such as ``flags``, or which value it
-always has. Any other argument is in memory, where no filter can look: such a call does whatever its
-caller wants.
+A pattern has the index of each argument that matters, such as ``flags``, or the value that the call
+always has for it. Any other argument that matters is in memory, where no filter can look, so it may
+have any value.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from seccompgen.lint.view import FilterView
 
 _SWAPPED = {("clone", 0): {"s390": 1, "s390x": 1}}
-"""Arguments with another index on some ABIs (CLONE_BACKWARDS2 in arch/s390/Kconfig)."""
+"""Arguments that have another index on some ABIs (CLONE_BACKWARDS2 in arch/s390/Kconfig)."""
 
 
 class PatternCondition(NamedTuple):
-    """A condition on an argument: its bits under ``mask`` are ``value``, or are not.
+    """A condition on an argument: its bits under ``mask`` equal ``value``; with ``differs``, not.
 
     ``value`` is a number or the name of a constant; with ``bits`` all its bits must be set. An
-    argument of ``except_for`` does not count.
+    argument equal to ``except_for`` does not match.
     """
 
     value: str | int
@@ -36,14 +36,14 @@ class PatternCondition(NamedTuple):
     except_for: int | None = None
 
     def text(self, argument: int) -> str:
-        """Write the condition on ``argument`` as messages have it."""
+        """Return the condition on ``argument`` as messages write it."""
         value = self.value if isinstance(self.value, str) or not self.value else f"{self.value:#x}"
         asked = f"argument {argument}" + ("" if self.mask == U32 else f" & {self.mask:#x}")
         return f"{asked} {'&' if self.bits else '!=' if self.differs else '=='} {value}"
 
 
 def equal(value: str | int, mask: int = U32) -> PatternCondition:
-    """Return the condition that an argument has a value under a mask."""
+    """Return the condition that an argument equals a value under a mask."""
     return PatternCondition(value, mask)
 
 
@@ -57,13 +57,14 @@ NOT_ZERO = PatternCondition(0, differs=True)
 
 @dataclass(frozen=True, slots=True)
 class CallPattern:
-    """A call, the arguments that matter, and which of its calls count.
+    """A call, the arguments that matter, and conditions that select some of its calls.
 
-    ``arguments`` has indices by name, ``always`` the values that the call gives to others, joined
-    by ``|``. ``where`` has conditions by index. ``not_on`` are ABIs on which the name means another
-    call. A call that is ``opaque`` counts where it is permitted: it is refused because a filter
-    cannot look into it, which says nothing of others. What is refused ``in_part`` counts only if
-    the call is permitted with other arguments, and not by the default of an allowlist.
+    ``arguments`` maps names to indices; ``always`` maps other names to the constants that the call
+    implies, joined by ``|``. ``where`` maps indices to conditions. ``not_on`` are ABIs on which the
+    name means another call. An ``opaque`` call matters only where it is permitted: it is refused
+    because a filter cannot see its arguments, which implies nothing for other calls. A call refused
+    ``in_part`` matters only if it is permitted with other arguments, and not refused by the default
+    of an allowlist.
     """
 
     call: str
@@ -79,7 +80,7 @@ class CallPattern:
         return view.has(self.call) and view.abi.name not in self.not_on
 
     def is_permitted(self, view: FilterView) -> bool:
-        """Return True if the filter permits some of these calls."""
+        """Return True if the filter permits some of the matching calls."""
         answer = view.answer(self.call)
         return answer is not None and any(True for _ in self.inside(answer.permitted, view))
 
@@ -89,7 +90,7 @@ class CallPattern:
         return answer is not None and not answer.permitted
 
     def conditions_text(self, view: FilterView) -> str:
-        """Write the conditions as messages have them."""
+        """Return the conditions as messages write them."""
         tests = self.where.items()
         return " and ".join(test.text(self._moved(n, view)) for n, test in tests)
 
@@ -126,7 +127,7 @@ class CallPattern:
         return limits
 
     def meaning(self, box: Box, view: FilterView) -> dict[str, int]:
-        """Return the sets of what matters, by name, in a box of the call's arguments."""
+        """Return the values of the arguments that matter, as sets by name, in one box."""
         sets = view.sets
         found = {name: box[self.index(name, view)] for name in self.arguments}
         for name, values in self.always.items():
@@ -137,7 +138,7 @@ class CallPattern:
         return found
 
     def with_meaning(self, box: Box, meaning: Mapping[str, int], view: FilterView) -> Box:
-        """Return the box with what matters as in ``meaning``."""
+        """Return the box with the values of ``meaning`` for the arguments that matter."""
         result = list(box)
         for name in self.arguments:
             result[self.index(name, view)] = meaning[name]
@@ -150,7 +151,7 @@ class CallPattern:
 def common_calls(
     one: CallPattern, refused: Iterable[Box], other: CallPattern, view: FilterView
 ) -> tuple[Box, Box] | None:
-    """Return permitted arguments of ``other`` that mean what ``refused`` ones of ``one`` mean."""
+    """Return permitted arguments of ``other`` and equivalent refused ones of ``one``, or None."""
     answer = view.answer(other.call)
     if answer is None:
         return None
@@ -168,7 +169,7 @@ def common_calls(
 
 
 def same(names: str, **arguments: int) -> tuple[CallPattern, ...]:
-    """Return patterns of calls whose arguments that matter have the same indices."""
+    """Return patterns of calls that have the arguments that matter at the same indices."""
     return tuple(CallPattern(name, arguments) for name in names.split())
 
 
@@ -185,4 +186,4 @@ OWNER_CALLS = tuple(
         ("ioctl", "SIOCSPGRP"),
     )
 )
-"""Calls that set who is signalled when something comes to a descriptor; F_SETSIG sets by what."""
+"""Calls that set who is signalled when a descriptor becomes ready; F_SETSIG sets the signal."""

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from seccompgen.verify import Code, Meaning
 
 _MOST_NODES, _MOST_STEPS = 200_000, 2_000_000
-"""The most that a check may use of sets, for one ABI; real policies need 5,000 and 20,000."""
+"""The most set nodes and steps of a check, for one ABI; real policies need 5,000 and 20,000."""
 _STRANGE_ARCH = 0x12345678
 """An audit value that no kernel has."""
 _REPEATED = frozenset({"wrong-fallback", "newer-call"})
-"""Codes of two findings on one call that say the same."""
+"""Codes of two findings that report the same of one call."""
 
 
 @dataclass(frozen=True)
 class LintedFilter:
-    """A filter: its meaning or program by ABI, and the policy if there is one.
+    """A filter: its meaning or program by ABI, and its policy, if known.
 
     ``notes`` are those of the policy's reader.
     """
@@ -50,10 +50,10 @@ class LintedFilter:
 
 
 def lint(subject: LintedFilter, tables: Tables, upgrade: Upgrade | None = None) -> list[Finding]:
-    """Return the findings on a filter, each once, with all the ABIs that it is true of.
+    """Return the findings on a filter, each once, with all ABIs that it applies to.
 
-    They are in the order of their positions, the gravest first at each. Calls of newer libraries
-    are examined for ``upgrade``; by default only what is certain of them is reported.
+    They are sorted by position, at each the most severe first. Calls of newer libraries are
+    examined for ``upgrade``; by default only certain ones are reported.
     """
     sets = Sets()
     found = list(_noted(subject.notes))
@@ -110,7 +110,7 @@ def _checks(one: LintRule, view: FilterView) -> Iterator[Iterable[Finding]]:
 
 
 def _decided(findings: Iterable[Finding], view: FilterView) -> list[Finding]:
-    """Return what a check finds, until an answer is undecided, which ``view`` notes."""
+    """Return a check's findings up to the first undecided answer, which is added to ``view``."""
     found: list[Finding] = []
     try:
         with view.sets.within(_MOST_NODES, _MOST_STEPS):
@@ -121,7 +121,7 @@ def _decided(findings: Iterable[Finding], view: FilterView) -> list[Finding]:
 
 
 def _without_repeats(first: list[Finding], others: list[Finding]) -> list[Finding]:
-    """Return all findings but those of ``others`` that repeat one of the first on its call."""
+    """Return all findings except those of ``others`` that repeat one of ``first`` on its call."""
 
     def call(one: Finding) -> int | None:
         return one.witness.call.nr if one.witness and one.kind.value in _REPEATED else None
@@ -135,7 +135,7 @@ def views_of(
 ) -> tuple[list[FilterView], list[FilterView]]:
     """Return views of the program through each ABI that it answers for, its own first.
 
-    The second list has views through the other ABIs that its kernel serves.
+    The second list has views through the other ABIs that the kernel serves.
     """
 
     def view(table: Table, arch: int | None = None) -> FilterView:
@@ -151,7 +151,7 @@ def views_of(
             continue
         other = view(table)
         (served if _answers_for(other, subject, abi) else foreign).append(other)
-    # A MIPS kernel takes the numbers of its other ABIs whatever the task is.
+    # A MIPS kernel accepts the numbers of its other ABIs in any task.
     foreign += [view(table, abi.audit_arch) for table in tables.dispatched_with(abi)]
     return served, foreign
 
@@ -159,8 +159,8 @@ def views_of(
 def _answers_for(view: FilterView, subject: LintedFilter, abi: Abi) -> bool:
     """Return True if a program was made to answer for the ABI of ``view``, too.
 
-    Without a policy it is guessed: the program compares that audit value, and does not answer all
-    its calls alike.
+    Without a policy this is guessed: the program compares that audit value, and its answers to that
+    ABI's calls differ.
     """
     if subject.policy:
         return view.abi in subject.policy.compat_of(abi)
@@ -192,7 +192,7 @@ def _undecided(view: FilterView) -> Iterator[Finding]:
 
 
 def _merged(found: Iterable[Finding]) -> Iterable[Finding]:
-    """Merge findings that say the same of several ABIs, with the witness of the first."""
+    """Merge findings that report the same for several ABIs, with the witness of the first."""
     merged: dict[tuple[object, ...], Finding] = {}
     for one in found:
         key = (one.kind, one.position, one.message, one.severity)

@@ -1,6 +1,6 @@
 """Read the table of companions: the calls that functions of libraries make, by release.
 
-`make companions` makes it from the files of real releases (docs/companions.md). It has the
+`make companions` generates it from the files of real releases (docs/companions.md). It has the
 functions whose calls, constants or fallbacks differ between releases.
 """
 
@@ -29,30 +29,30 @@ NONE = "none"
 
 
 class Retry(NamedTuple):
-    """The ``call`` that comes next only if one failed with one of ``errnos``.
+    """A ``call`` that is made next only if one failed with one of ``errnos``.
 
-    ``errnos`` are names, or ``any`` alone if the errno does not matter.
+    ``errnos`` are names, or only ``any`` if the errno does not matter.
     """
 
     errnos: tuple[str, ...]
     call: str
 
     def follows(self, errno: str) -> bool:
-        """Return True if it comes after a failure with ``errno``, a name."""
+        """Return True if the call is made after a failure with ``errno``, a name."""
         return errno in self.errnos or ANY in self.errnos
 
 
 class Fallback(NamedTuple):
     """The calls that a function makes next only if a call failed.
 
-    Unless it is ``known``, some code was not understood: there may be more than ``retries``.
+    If not ``known``, some code was not understood: there may be more than ``retries``.
     """
 
     retries: tuple[Retry, ...] = ()
     known: bool = True
 
     def __str__(self) -> str:
-        """Write it as in the table: ``ENOSYS>clone``, ``any>close;unknown``, ``none``."""
+        """Return the text of the table: ``ENOSYS>clone``, ``any>close;unknown``, ``none``."""
         parts = [f"{' '.join(one.errnos)}>{one.call}" for one in self.retries]
         return ";".join(parts if self.known else [*parts, UNKNOWN]) or NONE
 
@@ -60,9 +60,10 @@ class Fallback(NamedTuple):
 class Companion(NamedTuple):
     """A call that each of ``functions`` makes in some releases of a library, on each of ``abis``.
 
-    ``constant`` is empty, or a constant that they pass: ``behavior=MADV_GUARD_INSTALL``. The row
-    without a constant is for all arguments. It has a ``fallback`` unless all releases make the
-    call; then that is None. Several such rows have other fallbacks, each in other releases.
+    ``constant`` is a constant that they pass, such as ``behavior=MADV_GUARD_INSTALL``, or empty for
+    the row of all arguments. A row of all arguments has a ``fallback``, except if all releases make
+    the call: then that is None. Several rows of one call have different fallbacks, each in other
+    releases.
     """
 
     library: str
@@ -100,7 +101,7 @@ _Comparison: TypeAlias = tuple[tuple[LibraryChange, ...], tuple[LibraryChange, .
 
 @dataclass(frozen=True)
 class Companions:
-    """The table: ``rows`` by library, ABIs and functions; ``releases``, of a library in order."""
+    """The table: ``rows`` by library, ABIs and functions; ``releases`` by library, oldest first."""
 
     rows: tuple[Companion, ...]
     releases: tuple[LibraryRelease, ...]
@@ -112,7 +113,7 @@ class Companions:
 
     @cached_property
     def shares(self) -> Mapping[tuple[str, str], Mapping[str, float]]:
-        """The share of a library's functions on an ABI that make a call in any release: 0 to 1."""
+        """By library and ABI: the share of functions that make a call in any release, 0 to 1."""
         functions: dict[tuple[str, str], set[str]] = {}
         making: dict[tuple[str, str], dict[str, set[str]]] = {}
         for row in self.rows:
@@ -147,21 +148,21 @@ class Companions:
         return self._places.get((library, abi), ())
 
     def changes(self, library: str, old: str, new: str, abi: str) -> tuple[LibraryChange, ...]:
-        """Return the functions that do something else in release ``new`` than in ``old``.
+        """Return the functions whose calls differ between the releases ``old`` and ``new``.
 
-        A function that only one of them has is no change: nobody calls it there.
+        A function that only one of them has is not a change: nobody calls it there.
         """
         return self._compared(library, old, new, abi)[0]
 
     def appeared(self, library: str, old: str, new: str, abi: str) -> tuple[LibraryChange, ...]:
         """Return the functions that release ``new`` has but not ``old``, with all their rows.
 
-        Programs that were built for the older one called others, such as `__xstat` for `stat`.
+        Programs built for the older release called others instead, such as `__xstat` for `stat`.
         """
         return self._compared(library, old, new, abi)[1]
 
     def _compared(self, library: str, old: str, new: str, abi: str) -> _Comparison:
-        # Each filter on the ABI meets the same releases.
+        # Each filter on the ABI compares the same releases.
         key = library, old, new, abi
         if key not in self._comparisons:
             self._comparisons[key] = _comparison(self.on(library, abi), old, new)
@@ -210,7 +211,7 @@ def shipped_companions() -> Companions:
 
 
 def read(table: bytes, lock: bytes, where: Path) -> Companions:
-    """Return the table from its files in ``where``. Raises InputError if they are no such table."""
+    """Return the table from its files in ``where``. Raises InputError if they are malformed."""
     place = str(where / LOCK_NAME)
     try:
         data = tomllib.loads(lock.decode())
@@ -236,7 +237,7 @@ def read(table: bytes, lock: bytes, where: Path) -> Companions:
 
 def _rows(text: str, libraries: Mapping[str, Sequence[str]], place: str) -> Iterator[Companion]:
     head: tuple[str, tuple[str, ...], tuple[str, ...]] | None = None
-    # Thousands of rows share few fallbacks and ranges.
+    # Thousands of rows share a few fallbacks and ranges.
     fallbacks: dict[str, Fallback | None] = {"": None}
     ranges: dict[tuple[str, str], tuple[str, ...]] = {}
     for number, line in enumerate(text.splitlines()[1:], start=2):

@@ -1,4 +1,4 @@
-"""Arguments that a filter compares, with what the kernel declares of them (`core.facts`)."""
+"""Arguments that a filter compares, with their declarations in the kernel (`core.facts`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seccompgen.lint.view import FilterView
 
 _STACKS = {"newsp", "child_stack", "stack"}
-"""Names of arguments that are addresses, though their type is an integer."""
+"""Names of arguments that are addresses, although their type is an integer."""
 
 
 class ComparedArgument(NamedTuple):
@@ -31,18 +31,18 @@ class ComparedArgument(NamedTuple):
 
     @property
     def parameter(self) -> Parameter | None:
-        """The argument's declaration; None if the call has not so many."""
+        """The argument's declaration; None if the call has fewer arguments."""
         known = self.prototype.parameters
         return known[self.n] if self.n < len(known) else None
 
     @property
     def is_address(self) -> bool:
-        """True for a pointer, or for a number that is an address."""
+        """True for a pointer, or for an integer that is an address."""
         return bool(self.parameter and (self.parameter.pointer or self.parameter.name in _STACKS))
 
     @property
     def moved_to(self) -> int | None:
-        """The index here of the argument that other ABIs have where this one has an address."""
+        """The index here of the argument that x86_64 has where this ABI has an address."""
         usual = self.view.facts.prototypes.get("x86_64", {}).get(self.name)
         if self.parameter is None or usual is None or self.n >= len(usual.parameters):
             return None
@@ -53,14 +53,15 @@ class ComparedArgument(NamedTuple):
         return index if index != self.n else None
 
     def __str__(self) -> str:
-        """Return the argument as messages have it."""
+        """Return the argument as messages write it."""
         called = f" ({self.parameter.name})" if self.parameter and self.parameter.name else ""
         return f"argument {self.n} of {self.name}{called}"
 
     def opposed(self, among: int = ALL) -> tuple[Box, Box] | None:
         """Return permitted and refused arguments that differ in this one alone.
 
-        Only its values ``among`` count. None if it never decides, but chooses among refusals.
+        Only its values ``among`` are considered. None if it never decides between permission and
+        refusal.
         """
         sets, n = self.view.sets, self.n
         for permitted in self.answer.permitted:
@@ -89,7 +90,7 @@ def compared_arguments(view: FilterView) -> Iterator[ComparedArgument]:
 
 
 def others_in_both(sets: Sets, a: Box, b: Box, n: int) -> Box:
-    """Return what is in both boxes, with any value for argument ``n``."""
+    """Return the common part of two boxes, with any value for argument ``n``."""
     both = (ALL if m == n else sets.both(x, y) for m, (x, y) in enumerate(zip(a, b, strict=True)))
     return tuple(both)  # type: ignore[return-value] # six
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class LibraryFallback(NamedTuple):
-    """A call, the ``older`` ones that a library makes instead, and who does so.
+    """A call, the ``older`` ones that a library makes instead, and the library's name ``user``.
 
     Without ``on_errno`` the library falls back on any errno; only a kill prevents that. With
-    ``if_named`` programs do not need the call where an allowlist omits it. With ``narrow`` it
-    matters on 32-bit ABIs only. ``how`` is the verb of the message.
+    ``if_named`` programs do not need the call if an allowlist omits it. With ``narrow`` the entry
+    is for 32-bit ABIs only. ``how`` is the verb of the message.
     """
 
     call: str
@@ -44,7 +44,7 @@ _TIME64 = {
     "_time64": "clock_nanosleep futex ppoll pselect6 recvmmsg utimensat rt_sigtimedwait "
     "clock_getres",
 }
-"""Calls of 32-bit ABIs by the suffix of the form with 64-bit times."""
+"""Calls of 32-bit ABIs, by the suffix of their form with 64-bit times."""
 FALLBACKS = (
     LibraryFallback("clone3", ("clone",), "glibc's pthread_create and posix_spawn"),
     LibraryFallback("faccessat2", ("faccessat",), "glibc's faccessat"),
@@ -64,7 +64,7 @@ FALLBACKS = (
 
 
 _THREADS = (0x3D0F00, 0x7D0F00)
-"""The flags with which glibc and musl have clone start a thread."""
+"""The flags with which glibc and musl start a thread by clone."""
 _FORK = 0x1200000
 """CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID, to which glibc's fork adds SIGCHLD."""
 _SPAWN = 0x4100
@@ -72,7 +72,7 @@ _SPAWN = 0x4100
 
 
 def enosys_fix(call: str, view: FilterView, why: str = "") -> str:
-    """Advise to answer ``call`` with ENOSYS, and to permit what libraries then call."""
+    """Return the advice to answer ``call`` with ENOSYS, and to permit what libraries call then."""
     fix = f"answer {call} with errno(ENOSYS)" + (f": {why}" if why else "")
     if call == "clone3" and (refused := refused_clones(view)):
         return f"{fix}; {permit_clones(refused)}"
@@ -82,9 +82,9 @@ def enosys_fix(call: str, view: FilterView, why: str = "") -> str:
 
 
 def refused_stat(view: FilterView) -> tuple[str, Box] | None:
-    """Return the refused call that stats a file by its name, if files may be opened.
+    """Return the refused call that stats a file by name, if files may be opened.
 
-    None if an older one is permitted, or if all of them get ENOSYS, on purpose.
+    None if an older call is permitted, or if all of them get ENOSYS on purpose.
     """
     if not any(map(view.permits, ("openat", "open"))):
         return None
@@ -100,9 +100,9 @@ def refused_stat(view: FilterView) -> tuple[str, Box] | None:
 
 
 def is_denied(view: FilterView, call: str) -> bool:
-    """Return True for a call that the filter names to answer it with ENOSYS.
+    """Return True for a call that the filter names in order to answer it with ENOSYS.
 
-    A policy's ``kernel`` may answer newer calls so, too. Without a policy it is guessed.
+    A policy's ``kernel`` may give newer calls that answer, too. Without a policy it is guessed.
     """
     answer = view.answer(call)
     if answer is None or answer.only is None or not view.is_enosys(answer.only):
@@ -113,8 +113,8 @@ def is_denied(view: FilterView, call: str) -> bool:
 def refused_clones(view: FilterView) -> dict[str, tuple[int, Box]]:
     """Return the functions whose clone after clone3 is refused, with their flags.
 
-    A filter may permit only threads, or only processes. But if it permits neither, clone is of no
-    use to callers of clone3. And if it permits fork and programs, posix_spawn starts these.
+    A filter may permit only threads, or only processes. But if it permits neither, callers of
+    clone3 have no use for clone. And if it permits fork and execve, posix_spawn can start programs.
     """
     if not view.permits("clone"):
         return {}
@@ -141,6 +141,6 @@ def has_forks(view: FilterView) -> bool:
 
 
 def permit_clones(refused: Mapping[str, tuple[int, Box]]) -> str:
-    """Advise to permit the clones of functions."""
+    """Return the advice to permit the clones of functions."""
     parts = (f"{flags:#x} for {user}" for user, (flags, _) in refused.items())
     return f"permit clone with flags {' and '.join(parts)}"

@@ -1,4 +1,4 @@
-"""Findings of lint, as frozen values, each with a call that shows it."""
+"""Findings of lint, as frozen values, each with a call that shows the mistake."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Severity(Enum):
-    """The weight of a finding.
+    """The severity of a finding.
 
-    An error breaks a promise of the filter, whatever its author wants. A warning does if the author
-    wants what such filters are for. A note is worth knowing.
+    An error breaks a promise of the filter, whatever its author intends. A warning breaks one if
+    the author intends what such filters are for. A note is worth knowing.
     """
 
     ERROR = "error"
@@ -25,7 +25,7 @@ class Severity(Enum):
 
     @property
     def rank(self) -> int:
-        """0 for the weightiest."""
+        """0 for the most severe."""
         return list(Severity).index(self)
 
 
@@ -39,12 +39,13 @@ class Witness:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A probable mistake in a filter, and how to mend it.
+    """A probable mistake in a filter, and how to correct it.
 
     The calls in question are made through ``abis``, by name. ``witness`` is a call that shows the
-    mistake; ``beside`` is a call that should get the same answer, but gets another. ``position`` is
-    the rule, or None without a policy; then ``instruction`` is an index into the program for the
-    first of ``programs``. ``permitting`` is the rule for the witness, if ``position`` is another.
+    mistake; ``beside`` is a call that should get the same answer but gets another. ``position`` is
+    that of the rule, or None without a policy; then ``instruction`` is an index into the program
+    for the first of ``programs``. ``permitting`` is the rule for the witness if ``position`` is
+    another one.
     """
 
     kind: Problem | RuleCode

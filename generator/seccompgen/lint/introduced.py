@@ -1,4 +1,4 @@
-"""Recorded calls that only newer releases of a library make, where older ones made another."""
+"""Recorded calls that only newer releases of a library make, where older releases make another."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MOST_NAMED = 3
 def introduced_by(companions: Companions, call: str, abi: Abi) -> str:
     """Return the release that introduced ``call``, and the older call that it extends.
 
-    Such as ``glibc 2.36's pthread_create; older ones call clone``. Empty if older releases make the
-    call as well, or made none that it extends.
+    Example: ``glibc 2.36's pthread_create; older ones call clone``. Empty if older releases make
+    the call as well, or no call that it extends.
     """
     for library, known in companions.libraries.items():
         rows = companions.on(library, abi.name)
@@ -27,7 +27,7 @@ def introduced_by(companions: Companions, call: str, abi: Abi) -> str:
         if first == known[0]:
             continue
         functions = [row.functions for row in made if first in row.releases]
-        # Not one that may be called for its own sake as well, such as readlinkat.
+        # Skip calls that may be made for their own sake as well, such as readlinkat.
         older = [
             row.call
             for row in rows

@@ -1,6 +1,6 @@
-"""Jumps of a program that every call decides alike: masks that never match, and the like.
+"""Jumps of a program that always have the same outcome: masks that never match, and the like.
 
-Of a policy the same is known when it is read: our compiler omits such tests.
+For a policy such tests are reported when it is read: our compiler omits them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CONDITIONAL = {JMP_JEQ_K, JMP_JGE_K, JMP_JGT_K, JMP_JSET_K}
 
 
 def decided_jumps(rule: LintRule, view: FilterView, *, taken: bool) -> Iterator[Finding]:
-    """Yield the jumps that always go their true way, or never do."""
+    """Yield a finding for each test that is always true if ``taken``, or else never."""
     if not isinstance(view.side, Code):
         return
     instructions = view.side.instructions
@@ -67,7 +67,7 @@ def _never(one: Instruction, before: Instruction | None) -> str:
 
 
 def _reaching(view: FilterView, code: Code, at: int) -> Witness | None:
-    """Return a call that reaches an instruction, if one without arguments does."""
+    """Return a call that reaches an instruction, if one with all arguments 0 does; else None."""
     for number in view.table.names:
         call = Call(number & U32, view.arch)
         if at in code.run(call)[1]:

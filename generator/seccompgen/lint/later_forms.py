@@ -1,4 +1,4 @@
-"""Later forms of system calls, as their names tell: `newfstatat` of `fstat`."""
+"""Later forms of system calls, recognised by their names: `newfstatat` of `fstat`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _AFTER = frozenset({"", "2", "3", "4", "6", "64", "_time64", "at", "at2", "v", "
 """Prefixes and suffixes of the names of later forms."""
 _SAME = frozenset({"", "f"})
 _EXTENDED = frozenset({"2", "3", "4", "64", "_time64", "at2", "v2", "x"})
-"""Those of calls that do all that the older one does, and more."""
+"""Prefixes and suffixes of calls that do all that the older one does, and more."""
 
 
 @lru_cache(maxsize=1 << 16)
 def is_later_form(newer: str, older: str, *, extends: bool = False) -> bool:
-    """Return True if the name of a call is a later form of another; only if it ``extends`` that."""
+    """Return True if ``newer`` is named as a later form of ``older``, or one that extends it."""
     stem = _NUMBERS.sub("", older)
     stems = {older, stem, stem[1:] if stem[:1] in {"l", "f"} else stem}
     before, after = (_SAME, _EXTENDED) if extends else (_BEFORE, _AFTER)

@@ -1,9 +1,9 @@
-"""Find calls that newer releases of libraries make, and that a filter made for older ones refuses.
+"""Find calls that newer releases of libraries make, but a filter made for older ones refuses.
 
-Nobody knows which functions a program calls. A filter counts as made for a function if it permits
-what an older release of it did: a call that the newer one makes only after another has failed, or
-no longer makes; or most of its calls, above all the rare ones. The table of companions says what
-releases do; nothing here is about a particular function or call.
+The functions that a program calls are unknown. A filter counts as made for a function if it permits
+the calls of an older release of the function: a call that the newer release makes only after
+another has failed, or no longer makes; or most of its calls, above all the rare ones. The table of
+companions has the calls of each release; this module knows no particular function or call.
 """
 
 from __future__ import annotations
@@ -33,32 +33,33 @@ if TYPE_CHECKING:
     from seccompgen.lint.view import FilterView
 
 _MOST_OF_IT = 0.75
-"""A program may call a function if this share of what it did is permitted, by weight."""
+"""A program may call a function if the filter permits this weighted share of its older calls."""
 _RARE = 0.05
-"""A call that no larger share of functions makes identifies them."""
+"""A call identifies the functions that make it if their share is no larger."""
 _EVERYWHERE = 0.2
-"""If this share of functions begins to make a call, they do so to end the program."""
+"""If this share of functions begins to make a call, they make it to end the program."""
 _ENDS = frozenset({"abort", "__assert", "__assert_fail", "__assert_perror_fail"})
-"""Functions that end the program, whatever their calls are answered."""
+"""Functions that end the program, whatever the answers to their calls."""
 _USUAL = "glibc"
-"""The library to examine by default; the shares of its many functions tell how rare a call is."""
+"""The library to examine by default; the shares of its many functions show how rare a call is."""
 _RAREST = 0.001
-"""The share of a call that none of them makes."""
+"""The share to assume for a call that none of its functions makes."""
 _MANY = 10
-"""Fewer functions than these do not begin to make a call because of something that all share."""
+"""Fewer functions than this never count as all beginning to make a call for a common reason."""
 _ALWAYS_THERE = Release(3, 2)
-"""The oldest kernel on which glibc runs, by its NEWS since 2.26."""
+"""The oldest kernel that glibc supports, by its NEWS since 2.26."""
 START = "(start)"
-"""The table's name for what the dynamic loader does."""
+"""The table's name for the dynamic loader."""
 
 
 class _Need(NamedTuple):
     """A call of a function that the filter refuses.
 
-    ``instead`` is the permitted call that older releases made in its place; ``still``, newer ones
-    make it, too. ``sure``: they certainly do so only after other answers. ``vague``: very many
-    functions begin to make the call, as if all of them failed, or the function becomes another one,
-    as when libraries are merged. ``score`` is the share of the function that is permitted.
+    ``instead`` is the permitted call that older releases made in its place; with ``still``, newer
+    ones make that too. ``sure``: newer ones certainly make that only after other answers.
+    ``vague``: very many functions begin to make the call, as if all of them failed, or the function
+    becomes a different one, as when libraries are merged. ``score`` is the share of the function
+    that is permitted.
     """
 
     function: str
@@ -79,7 +80,7 @@ class _Need(NamedTuple):
 def newer_needs(
     rule: LintRule, view: FilterView, upgrade: Upgrade, *, of_constants: bool
 ) -> Iterator[Finding]:
-    """Yield the calls that releases of an upgrade are refused, or the constants of calls."""
+    """Yield findings for refused calls of the releases of an upgrade, or for their constants."""
     if of_constants and not upgrade.asked:
         return
     needs: dict[tuple[str, str, str, tuple[str, ...]], dict[str, _Need]] = {}
@@ -135,7 +136,7 @@ def _retries(row: Companion) -> bool:
 class _ChangedFunctions:
     """Functions whose calls change, under a filter.
 
-    ``share`` is the share of the usual library's functions that make a call.
+    ``share`` maps calls to the share of the usual library's functions that make them.
     """
 
     view: FilterView
@@ -165,7 +166,7 @@ class _ChangedFunctions:
 
     @cached_property
     def score(self) -> float:
-        """The share of the functions that is permitted."""
+        """The share of the functions' older calls that is permitted."""
         return 1.0 if START in self.functions else _score(self.view, self.old, self.share)
 
     def added(self, *, only_sure: bool) -> Iterator[Companion]:
@@ -188,9 +189,9 @@ class _RefusedRow:
 
     @cached_property
     def score(self) -> float:
-        """The share of the functions that is permitted.
+        """The share of the functions' older calls that is permitted.
 
-        A filter that has the older constants identifies the function by them.
+        If the filter has the older constants, these identify the function.
         """
         of = self.of
         exact = _score(of.view, of.old, of.share, rare=False) if self.row.constant else 0.0
@@ -209,7 +210,7 @@ class _RefusedRow:
         """The permitted call of the older release that comes next if this one fails."""
         retries = self.fallback.retries if self.fallback else ()
         for one in retries:
-            # Many filters permit openat, say, that never meet the function.
+            # Many filters permit openat, for example, without being made for the function.
             enough = self.score >= _MOST_OF_IT or self.extends(one.call)
             if one.call in self.of.old and self.of.view.permits(one.call) and enough:
                 return one.call
@@ -237,7 +238,8 @@ class _RefusedRow:
     def passes_other_constants(self) -> bool:
         """Return True if older releases passed no constant in its place, or one that is refused.
 
-        If they did not make the call at all, a kill matters. Else it is unknown what they passed.
+        If they did not make the call at all, only a kill matters. Otherwise it is unknown what they
+        passed.
         """
         if not self.row.constant:
             return False
@@ -257,7 +259,7 @@ class _RefusedRow:
         return any(one.follows(name) for one in self.fallback.retries)
 
     def copes_with_older_kernels(self) -> bool:
-        """Return True for the answer of an older kernel, which each release copes with."""
+        """Return True for the answer of an older kernel, which all releases handle."""
         known = self.fallback and self.fallback.known
         return not known and _is_answer_of_older_kernel(
             self.of.view, self.row.call, self.refusal[1]
@@ -296,7 +298,7 @@ def _of_change(of: _ChangedFunctions, upgrade: Upgrade) -> Iterator[_Need]:
 def _of_new_function(view: FilterView, change: LibraryChange) -> Iterator[_Need]:
     """Yield the needs of functions that older releases had by another name, such as ``fstat``.
 
-    The function has the name of the call that programs then made by it.
+    The function is named after the call that programs made through the older one.
     """
     calls = _calls(change.gained)
     names = [one for one in change.functions if one not in calls and view.permits(one)]
@@ -313,10 +315,11 @@ def _of_new_function(view: FilterView, change: LibraryChange) -> Iterator[_Need]
 
 
 def loader_needs(rule: LintRule, view: FilterView, upgrade: Upgrade) -> Iterator[Finding]:
-    """Yield calls of the dynamic loader that do what another one sufficed for elsewhere.
+    """Yield findings for calls of the dynamic loader that are later forms of permitted ones.
 
-    This depends on the libraries that it loads: if their headers are further behind, it makes
-    `pread64` besides `read`. So each release makes both, but a recording may have one alone.
+    Which of them the loader makes depends on the libraries that it loads: if their headers are
+    further behind, it makes `pread64` besides `read`. So each release makes both, but a recording
+    may have only one.
     """
     release = upgrade.after.get(_USUAL)
     if not (upgrade.asked and release and _starts_programs(view)):
@@ -339,7 +342,7 @@ def loader_needs(rule: LintRule, view: FilterView, upgrade: Upgrade) -> Iterator
 
 
 def _takes_more(view: FilterView, newer: str, older: str) -> bool:
-    """Return True if a call is a later form of another, and takes its arguments and more."""
+    """Return True if a call is a later form of another, and has its arguments and more."""
     mine, theirs = view.prototype(newer), view.prototype(older)
     if mine is None or theirs is None or not is_later_form(newer, older):
         return False
@@ -351,7 +354,7 @@ def _takes_more(view: FilterView, newer: str, older: str) -> bool:
 
 
 def _is_answer_of_older_kernel(view: FilterView, call: str, ret: int) -> bool:
-    """Return True for ENOSYS to a call that some kernels lack on which glibc runs."""
+    """Return True for ENOSYS to a call that some kernels supported by glibc lack."""
     return view.is_enosys(ret) and _is_young(view, call)
 
 
@@ -361,7 +364,7 @@ def _is_young(view: FilterView, call: str) -> bool:
 
 
 def _starts_programs(view: FilterView) -> bool:
-    """Return True if programs start under the filter; else the loader has run before it."""
+    """Return True if programs start under the filter; otherwise the loader has run before it."""
     return any(view.permits(call) for call in ("execve", "execveat"))
 
 
@@ -372,7 +375,7 @@ def _calls(rows: Iterable[Companion]) -> list[str]:
 def _score(
     view: FilterView, calls: Sequence[str], share: Mapping[str, float], *, rare: bool = True
 ) -> float:
-    """Return the share of ``calls`` that is permitted, from 0 to 1; 0 unless one is ``rare``.
+    """Return the permitted share of ``calls``, from 0 to 1; with ``rare``, 0 without a rare one.
 
     A rarer call weighs more. Calls of a family, such as ``sched_getparam`` and
     ``sched_setscheduler``, count as one.
@@ -395,7 +398,7 @@ def _score(
 def _refused(view: FilterView, row: Companion) -> tuple[Box, int] | None:
     """Return arguments with which the call of a row is refused, and the answer to them.
 
-    With a constant it must be refused always, and without it permitted sometimes.
+    A call with a constant must always be refused with it, and be permitted without it.
     """
     # Many functions make a call, in several releases.
     key = row.call, row.constant
@@ -470,7 +473,7 @@ def _when(upgrade: Upgrade, row: Companion, kept: set[tuple[str, ...]]) -> str:
 
 
 def _runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last of each run of ``numbers``, which ascend."""
+    """Yield the first and the last of each run of consecutive ``numbers``, which ascend."""
     first = last = numbers[0]
     for one in numbers[1:]:
         if one != last + 1:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def located(finding: Finding, view: FilterView) -> Finding:
     """Return the finding with its position, unless it has one.
 
-    That is where the refused call is answered, or else the witness. In a policy it is the witness's
-    rule, too, if no rule is for the refused call.
+    The position is that of the answer to the refused call, or else to the witness. In a policy it
+    is also the witness's rule if no rule is for the refused call.
     """
     if finding.position or finding.instruction is not None or finding.witness is None:
         return finding
@@ -44,7 +44,8 @@ def located(finding: Finding, view: FilterView) -> Finding:
 def _rule(side: Meaning, policy: ResolvedPolicy, name: str | None, call: Call) -> Position | None:
     """Return the position of the rule that answers ``call``.
 
-    If none does, that is the last rule for other calls of the name; None if there is none.
+    If no rule does, return the position of the last rule for other calls of that name; None if
+    there is none.
     """
     origin = side.case(call).origin
     named = [rule for rule in policy.rules if rule.name == name]
@@ -53,7 +54,7 @@ def _rule(side: Meaning, policy: ResolvedPolicy, name: str | None, call: Call) -
 
 
 def _together(path: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the instructions that both run before they part, the last of which decides."""
+    """Return the instructions that both paths share before they diverge; the last one decides."""
     length = next(
         (n for n, pair in enumerate(zip(path, other, strict=False)) if pair[0] != pair[1]),
         min(len(path), len(other)),

@@ -29,7 +29,7 @@ class LintReport:
     """The findings on a filter, and those that comments silenced.
 
     ``sides`` are the linted programs or meanings by ABI, ``texts`` the policy's files by name,
-    ``notes`` those of its reader that are no findings.
+    ``notes`` those notes of its reader that are not findings.
     """
 
     file: str
@@ -60,7 +60,7 @@ def lint_policy(
 
 
 def _source_texts(policy: ResolvedPolicy) -> dict[str, str]:
-    """Return the files of a policy by name, except those that cannot be read again, as a pipe."""
+    """Return the files of a policy by name, except files that cannot be reread, such as pipes."""
     texts: dict[str, str] = {}
     for file, _ in policy.sources if not policy.in_memory else ():
         try:

@@ -21,20 +21,20 @@ SECTIONS = ("arguments", "bypasses", "requirements", "installation", "upgrades",
 
 @lru_cache(maxsize=len(SECTIONS))
 def rules(section: str) -> tuple[LintRule, ...]:
-    """Import the rules of a section."""
+    """Import and return the rules of a section."""
     places = rule_modules().values()
     return tuple(import_module(one).RULE for one in places if one.split(".")[-2] == section)
 
 
 def rule(code: str) -> LintRule:
-    """Import the rule of a code."""
+    """Import and return the rule of a code."""
     found: LintRule = import_module(rule_modules()[code]).RULE
     return found
 
 
 @lru_cache(maxsize=1)
 def rule_modules() -> Mapping[str, str]:
-    """Return the modules of all rules by their codes; nothing is imported."""
+    """Return the modules of all rules by their codes, without importing them."""
     home = Path(__file__).parent / "rules"
     return {
         found.name.replace("_", "-"): f"{__package__}.rules.{section}.{found.name}"

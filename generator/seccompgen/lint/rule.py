@@ -1,4 +1,4 @@
-"""A rule of lint, as one file declares it, and all that most of these files import."""
+"""A rule of lint, as one file declares it, and the names that most of these files import."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ Findings: TypeAlias = Iterator[Finding]
 
 @dataclass(frozen=True)
 class LintRule:
-    """A rule: its code, the most that its findings weigh, and its checks.
+    """A rule: its code, the highest severity of its findings, and its checks.
 
-    A check takes the filter through one ABI, the whole program through all ABIs (its own ones, and
-    others that the kernel serves), the policy, an upgrade, or a comment. ``note_fix`` makes
-    findings of the notes with this code that reading the policy gave. ``bypasses`` are calls that
-    do the same. ``powers`` are the kinds of `kernel/powers.toml` whose calls this rule compares, or
-    single lines by their first call; findings on these weigh ``power_severity``.
+    A check gets the filter through one ABI, the whole program through all ABIs (its own, and others
+    that the kernel serves), the policy, an upgrade, or a comment. With ``note_fix``, notes with
+    this code that reading the policy gave become findings with that fix. ``bypasses`` are calls
+    that do the same. ``powers`` are the kinds of `kernel/powers.toml` whose calls this rule
+    compares, or single lines by their first call; findings on these have ``power_severity``.
     """
 
     code: str
@@ -89,7 +89,7 @@ class LintRule:
         position: Position | None = None,
         instruction: int | None = None,
     ) -> Finding:
-        """Return a finding of this rule on the program of ``view``, through its ABI."""
+        """Return a finding of this rule; ``view`` gives its program and its ABI."""
         return Finding(
             RuleCode(self.code),
             severity or self.severity,

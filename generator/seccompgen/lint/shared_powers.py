@@ -1,8 +1,8 @@
-"""Find calls that give the same as one that is refused, by the table of what calls give.
+"""Find permitted calls that give the same powers as a refused one, by the table of powers.
 
 Calls on one line of `kernel/powers.toml` do the same whatever their arguments are, if their kind
-gives something. If one is refused in part, arguments of the same name are compared. A pair that a
-rule has a bypass of its own for is left to that.
+gives something. If a call is refused in part, its arguments are compared with those of the same
+name. A pair for which a rule has its own bypass is left to that rule.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from seccompgen.lint.view import FilterView
 
 _VAGUE = {"flag", "flags"}
-"""Names of arguments that mean something else for each call."""
+"""Names of arguments whose meaning differs from call to call."""
 ANY_OTHER = ""
 """The kind of the rule that compares the lines of kinds which no other rule names."""
 
 
 def shared_powers(rule: LintRule, view: FilterView) -> Iterator[Finding]:
-    """Yield a finding for each call that gives what a refused one on its line gives."""
+    """Yield a finding for each call that gives the power of a refused one on its line."""
     for calls, bypass in _lines().get(rule.code, ()):
         known = [call for call in calls if view.has(call)]
         seen: set[str] = set()
@@ -51,7 +51,7 @@ def shared_powers(rule: LintRule, view: FilterView) -> Iterator[Finding]:
 
 @lru_cache(maxsize=1)
 def _lines() -> dict[str, list[tuple[tuple[str, ...], Bypass]]]:
-    """Return the lines whose calls give the same, and something, by the codes of rules."""
+    """Return, by rule code, the lines of equivalent calls whose kind gives something."""
     comparing = {name: one for one in rules("bypasses") for name in one.powers}
     found: dict[str, list[tuple[tuple[str, ...], Bypass]]] = {}
     for line in powers().lines:
@@ -65,15 +65,15 @@ def _lines() -> dict[str, list[tuple[tuple[str, ...], Bypass]]]:
 
 @lru_cache(maxsize=1)
 def _compared() -> frozenset[tuple[str, str]]:
-    """Return the pairs of calls that some rule has a bypass of its own for."""
+    """Return the pairs of calls for which some rule has its own bypass."""
     pairs = (each.pairs for one in rules("bypasses") for each in one.bypasses)
     return frozenset().union(*pairs)
 
 
 def _refused_for_good(call: str, other: str, view: FilterView) -> tuple[Box, ...]:
-    """Return what is refused of a call by ENOSYS, unless that leads libraries to the other one.
+    """Return the arguments refused with ENOSYS, unless that leads libraries to ``other``.
 
-    They fall back from newer calls on older ones. A refusal by default was not meant at all.
+    Libraries fall back from newer calls to older ones. A refusal by default was not intended.
     """
     answer = view.answer(call)
     if answer is None or answer.only is None or not view.is_enosys(answer.only):
@@ -89,7 +89,7 @@ def _refused_for_good(call: str, other: str, view: FilterView) -> tuple[Box, ...
 def _translated(
     call: str, other: str, refused: tuple[Box, ...], view: FilterView
 ) -> tuple[CallPattern, CallPattern, list[Box]]:
-    """Return both calls with the arguments that they share, and what is refused by these alone."""
+    """Return both calls as patterns of their common arguments, and the boxes refused by these."""
     answer = view.answer(call)
     if answer is None or not answer.permitted:
         return CallPattern(call), CallPattern(other), list(refused)
@@ -105,7 +105,7 @@ def _translated(
 
 
 def _arguments(call: str, view: FilterView) -> dict[str, int]:
-    """Return the arguments of a call that are values, by their names."""
+    """Return the arguments of a call that are plain values, by name."""
     prototype = view.prototype(call)
     return {
         one.name: n

@@ -1,7 +1,8 @@
 """Comments in a policy that silence findings: ``# lint: ignore[open-twin]: the reason``.
 
-A comment is for its own line, or for the next line of content if it is alone on its line. If one
-rule permits what another refuses, it may be at either. A comment without a reason silences nothing.
+A comment is for its own line or, if it is alone on its line, for the next line of content. If one
+rule permits what another refuses, the comment may be at either. A comment without a reason silences
+nothing.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ class IgnoreComment:
 
     @property
     def is_founded(self) -> bool:
-        """True if it has codes and a reason."""
+        """True if the comment has codes and a reason."""
         return bool(self.codes) and self.has_reason
 
     def covers(self, finding: Finding) -> bool:
-        """Return True if it silences a finding."""
+        """Return True if the comment silences a finding."""
         positions = (one for one in (finding.position, finding.permitting) if one)
         return finding.kind.value in self.codes and any(
             (one.file, one.line) == (self.position.file, self.line) for one in positions
@@ -47,14 +48,14 @@ class IgnoreComment:
 
 @dataclass(frozen=True, slots=True)
 class SilencedFindings:
-    """The findings that are left, some about comments, and those that comments silenced."""
+    """The findings that are left, some of them about comments, and those that comments silenced."""
 
     findings: tuple[Finding, ...]
     silenced: tuple[Finding, ...]
 
 
 def ignore_comments(file: str, text: str) -> Iterator[IgnoreComment]:
-    """Yield the comments of a policy file."""
+    """Yield the silencing comments of a policy file."""
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         match = _COMMENT.search(line)
@@ -78,7 +79,7 @@ def silence(
 ) -> SilencedFindings:
     """Apply the comments in ``texts``, by file, to findings.
 
-    Unused comments are reported only in the file ``unused_in``: other policies may need those of a
+    Unused comments are reported only for the file ``unused_in``: other policies may need those of a
     file that it includes.
     """
     comments = [one for file, text in texts.items() for one in ignore_comments(file, text)]

@@ -1,7 +1,8 @@
 """Upgrades of libraries and the kernel, from ``--from`` and ``--to``, that lint examines.
 
-A base is ``debian:12``, for which the table of companions has a release of each library and of the
-kernel, or ``glibc:2.36``, a release of one; ``newest`` is the newest of all.
+An option names a base such as ``debian:12``, for which the table of companions has a release of
+each library and of the kernel; or a release of one library, such as ``glibc:2.36``; or ``newest``,
+the newest release of each.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ KERNEL = "linux"
 class Upgrade:
     """An upgrade of libraries: ``before`` and ``after`` have a release of each.
 
-    Without ``before`` the filter may have been made for any older release, and must survive each
-    release in between. Unless it is ``asked`` for, only what is certain is reported.
+    Without ``before`` the filter may have been made for any older release, and must work with each
+    release up to ``after``. Unless the upgrade was ``asked`` for, only certain findings are
+    reported.
     """
 
     companions: Companions
@@ -40,7 +42,7 @@ class Upgrade:
 
     @property
     def label(self) -> str:
-        """The upgrade, as messages call it."""
+        """The upgrade as messages name it."""
         names = ", ".join(library for library in self.after if library != KERNEL)
         to = f"the newest of {names}" if self.to_name == NEWEST else self.to_name
         return f"from {self.from_name} to {to}" if self.from_name else f"up to {to}"
@@ -63,7 +65,7 @@ class Upgrade:
     def kernels(self) -> tuple[Release, Release | None] | None:
         """The releases of Linux to compare; the newer is None for the newest of all.
 
-        None if nobody asked, or if no release is newer.
+        None if no upgrade was asked for, or if neither release is newer.
         """
         known = self.companions.libraries.get(KERNEL, ())
         before = known[:1] if self.before is None else [*filter(None, [self.before.get(KERNEL)])]
@@ -107,8 +109,8 @@ def _newest(companions: Companions) -> Mapping[str, str]:
 def _releases(companions: Companions, name: str, option: str, *, older: bool) -> Mapping[str, str]:
     """Return the release of each library that a base has.
 
-    A release that the table lacks stands for its neighbour, the ``older`` one or the newer one, so
-    that rather more is reported than less.
+    A release that the table lacks is replaced by its ``older`` or newer neighbour, so that too much
+    is reported rather than too little.
     """
     if name == NEWEST:
         return _newest(companions)
@@ -134,7 +136,7 @@ def _releases(companions: Companions, name: str, option: str, *, older: bool) ->
 
 
 def _mainline(release: str, option: str) -> str:
-    """Return a release of the kernel; the history of calls covers all of them."""
+    """Return a release of the kernel; the history of calls covers all releases."""
     try:
         return str(Release.parse(release))
     except InputError as error:

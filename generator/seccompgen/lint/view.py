@@ -1,7 +1,7 @@
 """The answers of a filter to the calls through one ABI, as exact sets of arguments.
 
-Checks ask for the answer to a call by its name. The view also knows what the filter does by
-default, what the kernel reads of arguments, and makes calls that show something.
+Checks ask for the answer to a call by its name. The view also has the filter's default and the
+declarations of arguments, and makes example calls.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table
 
 _UNKNOWN_NUMBER = 0x3FFF_FF00
-"""A number that no ABI has, without the bit that says x32."""
+"""A number that no ABI has, without the bit that marks x32."""
 _PERMITTED_BY_DEFAULT = 0.9
 """A filter that permits this share of all calls is a blocklist. Docker's allowlist permits 0.78."""
 
@@ -58,7 +58,7 @@ class FilterView:
         self.policy = policy
         self.arch = self.abi.audit_arch if arch is None else arch
         self.undecided: dict[str, UndecidedError] = {}
-        # The refusals that `library_calls` found, or None, by call and constant.
+        # The results of `library_calls` by call and constant: a refusal or None.
         self.refusals: dict[tuple[str, str], tuple[Box, int] | None] = {}
         self._answers: dict[int, BoxedAnswer | UndecidedError] = {}
         self._plain: dict[int, int] = {}
@@ -95,14 +95,14 @@ class FilterView:
         return found
 
     def permits(self, name: str) -> bool:
-        """Return True if a call is made with some arguments; False if nobody can tell."""
+        """Return True if a call is permitted with some arguments; False if that is undecided."""
         answer = self.answer(name)
         return answer is not None and bool(answer.permitted)
 
     def within(self, name: str, /, **values: int) -> tuple[tuple[Box, int], ...]:
         """Return the answers to a call whose arguments have ``values``, by the kernel's names.
 
-        Nothing if the ABI lacks the call or such an argument, or if the answers are undecided.
+        Empty if the ABI lacks the call or such an argument, or if the answers are undecided.
         """
         answer, prototype = self.answer(name), self.prototype(name)
         inside = list(EVERYTHING)
@@ -121,7 +121,7 @@ class FilterView:
     def refusal(self, name: str, /, **values: int) -> tuple[Box, int] | None:
         """Return arguments with which a call is refused, and the answer to them.
 
-        None if with ``values`` the call is made by some of the other arguments.
+        None if the call is permitted with ``values`` and some other arguments.
         """
         parts = self.within(name, **values)
         if any(permits(ret) for _, ret in parts):
@@ -161,18 +161,18 @@ class FilterView:
 
     @property
     def is_allowlist(self) -> bool:
-        """True if what the filter does not name is refused."""
+        """True if calls that the filter does not name are refused."""
         return refuses(self.default)
 
     def is_enosys(self, ret: int) -> bool:
-        """Return True if ``ret`` is the answer of a kernel that has no such call."""
+        """Return True if ``ret`` is the answer of a kernel that lacks the call."""
         return ret == self._enosys
 
     def refused_on_purpose(self, name: str) -> tuple[Box, ...]:
-        """Return the arguments with which the filter refuses a call that it names.
+        """Return the arguments with which the filter refuses a call on purpose.
 
-        Nothing of a call that falls to the default of an allowlist, nor of one that gets ENOSYS
-        whatever its arguments are: that leads libraries to an older call.
+        Empty for a call that gets the default of an allowlist, and for one that gets ENOSYS with
+        any arguments, which leads libraries to an older call.
         """
         answer = self.answer(name)
         if answer is None or not answer.refused:
@@ -200,18 +200,18 @@ class FilterView:
     # --- arguments ---------------------------------------------------------------------------
 
     def prototype(self, name: str) -> Prototype | None:
-        """Return what the kernel says of the arguments of a call."""
+        """Return the kernel's declaration of a call's arguments, or None."""
         return self.facts.prototype(name, self.abi)
 
     def bits(self, name: str, argument: int) -> int:
-        """Return how many low bits of an argument the kernel reads, as far as is known."""
+        """Return how many low bits of an argument the kernel reads, as far as that is known."""
         prototype = self.prototype(name)
         if prototype and argument < len(prototype.parameters):
             return min(prototype.parameters[argument].bits or 64, self.abi.argument_bits)
         return self.abi.argument_bits
 
     def plain_values(self, bits: int) -> int:
-        """Return the values that an argument of ``bits`` has once it is extended to 64."""
+        """Return the values of an argument of ``bits`` once it is extended to 64 bits."""
         found = self._plain.get(bits)
         if found is None:
             sets, high = self.sets, U64 >> bits << bits
@@ -231,11 +231,11 @@ class FilterView:
         return Call(self.table.numbers[name] & U32, self.arch, args)  # type: ignore[arg-type] # six
 
     def witness(self, call: Call) -> Witness:
-        """Return ``call`` with what the filter answers when it is run on it."""
+        """Return ``call`` with the filter's answer to it."""
         return Witness(call, self.side.answer(call))
 
     def shown(self, name: str, box: Iterable[int]) -> Witness:
-        """Return a call whose arguments are in ``box`` with its answer."""
+        """Return a call whose arguments are in ``box``, with the filter's answer to it."""
         return self.witness(self.call(name, box))
 
     @cached_property
