@@ -1,4 +1,4 @@
-"""The description of a filter in its module: where the filter comes from, what it answers."""
+"""The description of a filter in its module: its sources and its answers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ WIDTH = 96
 class About(NamedTuple):
     """The description of a filter in its module.
 
-    ``sources`` are (kind, name, sha256). ``made`` says how several are combined; ``redo`` is the
-    command that makes it again; ``answers`` is a table of what the filter does. With
-    ``single_file`` the runtime is part of the module.
+    ``sources`` are (kind, name, sha256). ``made`` describes how several filters are combined;
+    ``redo`` is the command that generates the filter again; ``answers`` is a table of its answers.
+    With ``single_file`` the runtime is part of the module.
     """
 
     sources: Sequence[tuple[str, str, str]]
@@ -48,13 +48,13 @@ class About(NamedTuple):
 
     @property
     def settings(self) -> str:
-        """How the filter is installed, in words."""
+        """The way that the filter is installed, in words."""
         settings = Settings(self.flags, self.no_new_privs, report_only=self.report_only)
         return settings_text(settings)
 
 
 def settings_text(settings: Settings) -> str:
-    """Return how a filter is installed, in words."""
+    """Return, in words, how a filter is installed."""
     flags = settings.flags.names
     leaves = "leaves no_new_privs as it is"
     parts = ["sets no_new_privs" if settings.no_new_privs else leaves]
@@ -75,10 +75,10 @@ def about_policy(
     single_file: bool = False,
     plain: bool = False,
 ) -> About:
-    """Return what to say of ``programs``, all compiled from ``policy``.
+    """Return the description of ``programs``, all compiled from ``policy``.
 
-    ``options`` are those that ask ``build`` for the kind of module. If ``plain``, the conditions of
-    rules are in numbers.
+    ``options`` are the options of ``build`` for this kind of module. If ``plain``, the conditions
+    of rules are in numbers.
     """
     file = PurePath(policy.file).name
     policy_file = shlex.quote(file)
@@ -144,7 +144,7 @@ def _profile_file(objective: Objective) -> str:
 
 
 def _goal(objective: Objective) -> str:
-    """Return the choices that are not the default ones; the profile has a line of its own."""
+    """Return the choices that are not the defaults; the profile has a line of its own."""
     parts = []
     if objective.optimize is not DEFAULT_OBJECTIVE.optimize:
         parts.append(f"optimized for {objective.optimize.value}")
@@ -170,7 +170,7 @@ def _words(options: Iterable[str]) -> str:
 
 
 def _answers(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> str:
-    """Return a table of what the filter does, one row per answer."""
+    """Return a table of the filter's answers, one row per answer."""
     rows = list(_rule_rows(policy, tables, plain=plain))
     distinct = policy.unknown_action != policy.default_action
     if distinct and policy.kernel:
@@ -197,7 +197,7 @@ def _answers(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> str:
 
 
 def _rule_rows(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> Iterator[tuple[str, str]]:
-    """Yield an answer, and the calls that get it by a rule; names of one list share a row.
+    """Yield each answer of a rule, and the calls that get it; names of one list share a row.
 
     If ``plain``, arguments and values have no names, as in modules of seccompgen 0.1.
     """

@@ -1,4 +1,4 @@
-"""Refused calls in a log, as values and as text: the deciding rule, and what would permit them."""
+"""Refused calls in a log, as values and as text: the deciding rule, and a change to permit each."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _MOST_DEATHS = 10
 class ProposedChange:
     """The smallest change of a policy that permits a call.
 
-    ``patch`` is a unified diff of ``files``, ``words`` describe it, ``note`` has its risks.
-    ``findings`` are those that lint has of the changed policy only.
+    ``patch`` is a unified diff of ``files``, ``words`` describe it, ``note`` states its risks.
+    ``findings`` are lint's findings that only the changed policy has.
     """
 
     files: tuple[str, ...]
@@ -38,10 +38,10 @@ class ProposedChange:
 class RefusedCall:
     """A recorded call through ``abi``, and the filter's part in it.
 
-    ``recorded`` is the action in the records, if they have it. ``cases`` are the answers of the
-    filter that may have been given; ``permitted`` are conditions under which it permits the call.
-    ``other`` says why another filter must have answered. ``unchanged`` says why no change is
-    proposed. If ``only_logged``, the call was made: the filter was not in force, or report-only.
+    ``recorded`` is the action in the records, if they state it. ``cases`` are the filter's possible
+    answers; ``permitted`` are conditions under which it permits the call. ``other`` is the reason
+    why another filter must have answered, ``unchanged`` the reason why no change is proposed. If
+    ``only_logged``, the call was executed: the filter was not in force, or report-only.
     """
 
     abi: str
@@ -68,7 +68,7 @@ class RefusedCall:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The refused calls of a log, the most frequent first; ``records`` is how many there were.
+    """The refused calls of a log, the most frequent first; ``records`` counts all records.
 
     ``deaths`` are lines about a death by SIGSYS that name no call. ``unread`` are records that
     could not be parsed. ``lost`` counts the records that are missing, according to the log.
@@ -129,7 +129,7 @@ def call_text(one: RefusedCall) -> Iterator[str]:
 
 
 def _possible(one: RefusedCall) -> Iterator[str]:
-    """Yield the rules that may have answered: it depends on arguments that no record shows."""
+    """Yield the rules that may have answered, depending on arguments that records do not show."""
     rules = list(dict.fromkeys(case.rule for case in one.cases))
     missing = f"the record does not show {listed(one.open) or 'the arguments'}"
     if len(rules) == 1:

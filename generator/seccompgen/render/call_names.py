@@ -1,4 +1,4 @@
-"""Write a system call as people write it: ``socket(AF_INET6, SOCK_STREAM) on x86_64``."""
+"""Write a system call with names: ``socket(AF_INET6, SOCK_STREAM) on x86_64``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STYLES = {
 
 
 def call_text(nr: int, audit_arch: int, args: Sequence[int], tables: Tables, shown: int = 0) -> str:
-    """Return the call by name, with at least ``shown`` arguments, and all up to the last not 0.
+    """Return the call by name, with arguments up to the last nonzero one, but at least ``shown``.
 
     A number that the tables do not name is written ``nr 0x1d6``.
     """
@@ -42,7 +42,7 @@ def call_text(nr: int, audit_arch: int, args: Sequence[int], tables: Tables, sho
 
 
 def answer_texts(left: int, right: int, abi: Abi) -> tuple[str, str]:
-    """Return two answers as a policy spells them; as numbers if they would look alike."""
+    """Return two answers as a policy spells them; as numbers if the spellings are equal."""
     texts = ret_action(left, abi), ret_action(right, abi)
     return (f"{left:#010x}", f"{right:#010x}") if texts[0] == texts[1] else texts
 
@@ -50,9 +50,9 @@ def answer_texts(left: int, right: int, abi: Abi) -> tuple[str, str]:
 def difference_text(
     found: Difference, names: tuple[str, str], abi: Abi, tables: Tables, shown: int = 0
 ) -> str:
-    """Return ``found`` as one line, the two sides by ``names``.
+    """Return ``found`` as one line, its two sides called by ``names``.
 
-    At least ``shown`` arguments are shown; ``abi`` says how errno numbers are called.
+    At least ``shown`` arguments are shown; ``abi`` decides the names of errno numbers.
     """
     call = found.call
     left, right = answer_texts(found.left, found.right, abi)
@@ -67,9 +67,9 @@ def answer_style(ret: int) -> Style:
 
 
 def call_name(nr: int, audit_arch: int, tables: Tables) -> tuple[str, Table | None]:
-    """Return the name of a call, and the table that has it; ``nr 0x1d6`` if the table has not.
+    """Return the name of a call, or ``nr 0x1d6`` without one, and the table of its ABI.
 
-    The table is that of the ABI that the call is made through; None if no ABI has ``audit_arch``.
+    The ABI is that through which the call is made; None if no ABI has ``audit_arch``.
     """
     table = tables.table_of(audit_arch, nr)
     name = table.names.get(nr) if table else None
@@ -79,9 +79,9 @@ def call_name(nr: int, audit_arch: int, tables: Tables) -> tuple[str, Table | No
 def argument_text(
     call: str, argument: int, args: Sequence[int], table: Table | None, tables: Tables
 ) -> str:
-    """Return an argument of a call by names if it has any: ``O_RDONLY|O_CLOEXEC``, ``0x7f``.
+    """Return an argument of a call, with names if it has any: ``O_RDONLY|O_CLOEXEC``, ``0x7f``.
 
-    ``table`` is that of the ABI of the call, None if nobody knows it.
+    ``table`` is that of the call's ABI, None if the ABI is unknown.
     """
     if table is None:
         return number(args[argument])

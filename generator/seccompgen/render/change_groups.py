@@ -1,4 +1,4 @@
-"""Changes of a filter as a reader takes them: calls with the same change in one place, in words."""
+"""Changes of a filter, grouped for readers: calls with the same change together, in words."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _MOST_RULES = 3
 
 @dataclass(frozen=True, slots=True)
 class ChangeGroup:
-    """Changes that have all in common but the name of the call.
+    """Changes that agree in everything except the name of the call.
 
-    ``calls`` says which calls they are, ``condition`` when; empty: always. ``where`` says on which
-    ABIs. ``rules`` say where the answers before and after come from, empty where nobody knows.
+    ``calls`` names the calls, ``condition`` is that of the change, empty for always, and ``where``
+    names the ABIs. ``rules`` name the sources of the answers before and after, empty if unknown.
     """
 
     effect: ChangeEffect
@@ -63,7 +63,7 @@ def grouped(diff: FilterDiff, tables: Tables) -> list[ChangeGroup]:
 
 
 def counted(diff: FilterDiff, groups: Sequence[ChangeGroup]) -> str:
-    """Return how many changes there are of each effect: ``2 newly permitted, 1 newly refused``."""
+    """Return the number of changes of each effect: ``2 newly permitted, 1 newly refused``."""
     parts = [
         f"{count} {effect.value}"
         for effect in ChangeEffect
@@ -81,7 +81,7 @@ def _by_abis(
 ) -> list[tuple[list[ChangedCall], tuple[str, ...]]]:
     """Return parts of ``changes``, each with the ABIs on which all its calls that exist changed."""
     buckets: dict[tuple[str, ...], list[ChangedCall]] = {}
-    # A change on many ABIs takes in those on a few of them where the others lack the call.
+    # A change on many ABIs absorbs those on a few of them, if the others lack the call.
     for one in sorted(changes, key=lambda one: -len(one.abis)):
         having = (abis for abis in buckets if _where_it_exists(one, abis, tables) == one.abis)
         buckets.setdefault(next(having, one.abis), []).append(one)
@@ -94,7 +94,7 @@ def _where_it_exists(
 ) -> tuple[str, ...] | None:
     if one.subject is not Subject.CALL:
         return None
-    # A call of several names has the first of them here.
+    # The tables give a call of several names the first of them.
     numbers = ((abi, tables.tables[abi].numbers.get(one.syscall)) for abi in abis)
     return tuple(
         abi for abi, nr in numbers if nr is not None and tables.tables[abi].names[nr] == one.syscall
@@ -153,7 +153,7 @@ def _where(one: ChangedCall, abis: tuple[str, ...], diff: FilterDiff) -> str:
 
 
 def _names(abis: Sequence[str], everything: Sequence[str]) -> str:
-    """Return the names of ABIs; of many those that are missing, or how many they are."""
+    """Return the names of ABIs; of many, the number, and those that are missing if they are few."""
     if len(abis) <= _MOST_ABIS:
         return ", ".join(abis)
     missing = [name for name in everything if name not in abis]
@@ -165,5 +165,5 @@ def _names(abis: Sequence[str], everything: Sequence[str]) -> str:
 
 
 def rules_text(origins: Sequence[Origin]) -> str:
-    """Return parts of a policy with their places, a few of them."""
+    """Return parts of a policy with their positions, at most a few."""
     return some([f"{one.label}, {one.position}" for one in origins], _MOST_RULES, "; ")

@@ -20,9 +20,9 @@ _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.N
 def code_quality(reports: Sequence[LintReport]) -> list[dict[str, Any]]:
     """Return an object for each finding.
 
-    GitLab knows a finding again by its fingerprint. So lines that move must not change it, and two
-    findings must not share one: it is made of the code, the file, the line's text and the message,
-    and counts those that are alike.
+    GitLab recognises a finding by its fingerprint. It must not change when lines move, and no two
+    findings may share it. So it is made of the code, the file, the line's text and the message, and
+    a count of equal ones.
     """
     seen: Counter[tuple[str, ...]] = Counter()
     found = []

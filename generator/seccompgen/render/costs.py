@@ -1,4 +1,4 @@
-"""The rules of a policy that take most instructions of a program, in names."""
+"""The rules of a policy that contribute to most instructions of a program, with names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CostlyRule:
-    """A rule, and of how many instructions it is a reason; others may be reasons of the same."""
+    """A rule and how many instructions it contributes to; others may contribute to the same."""
 
     position: Position
     calls: tuple[str, ...]
@@ -26,7 +26,7 @@ class CostlyRule:
     instructions: int
 
     def __str__(self) -> str:
-        """Render without its place."""
+        """Return the rule without its position."""
         calls = some(self.calls)
         return f"{calls} where {self.condition}" if self.condition else calls
 
@@ -34,7 +34,7 @@ class CostlyRule:
 def costly_rules(
     policy: ResolvedPolicy, program: CompiledProgram, tables: Tables, most: int
 ) -> tuple[CostlyRule, ...]:
-    """Return the ``most`` rules that are reasons of most instructions, the costliest first."""
+    """Return the ``most`` rules that contribute to most instructions, the costliest first."""
     counts: Counter[Origin] = Counter()
     for origins in program.origins:
         counts.update(set(origins))

@@ -1,4 +1,4 @@
-"""The decision tree of a program: its questions in reading order, and where their answers lead.
+"""The decision tree of a program: its questions in reading order, with the targets of answers.
 
 A row is a conditional jump with the loads before it. A jump has one row, even if several others
 lead to it. If one branch of a question ends in an answer, the other continues below, as in a list
@@ -49,7 +49,7 @@ class BranchTarget(NamedTuple):
     """The target of a branch: the answer ``text``, a SECCOMP_RET value ``ret``, or row ``row``.
 
     ``again`` is True for a row that is drawn elsewhere, because another branch leads there as well.
-    Both numbers are None for a computed answer.
+    For a computed answer, both numbers are None.
     """
 
     text: str = ""
@@ -63,8 +63,8 @@ class TreeRow:
     """A question, asked by instruction ``at``, and the targets of its two branches.
 
     ``parent`` is the row that leads here, by its branch ``via``; None for the first row. ``calls``
-    are those that can come here. ``rules`` are positions in the policy. From here on ``cost``
-    instructions run, this one included.
+    are the calls that can reach the row. ``rules`` are positions in the policy. ``cost`` counts the
+    instructions that run from here on, this one included.
     """
 
     at: int
@@ -88,7 +88,7 @@ class _Node(NamedTuple):
 
 
 def decision_tree(program: Program, tables: Tables) -> tuple[TreeRow, ...]:
-    """Return the rows of a program that the kernel accepts; no rows if it asks nothing."""
+    """Return the rows of a program that the kernel accepts; none if it has no conditional jump."""
     return _TreeBuilder(program, tables).rows()
 
 
@@ -169,7 +169,7 @@ class _TreeBuilder(Listing):
         return BranchTarget(ret_action(one.k, self._abi), one.k)
 
     def _question(self, at: int) -> str:
-        """Return what a conditional jump asks."""
+        """Return the question of a conditional jump."""
         here, one = self._reach[at], self._instructions[at]
         held = here.word
         if held is None or one.code not in _SIGNS:
@@ -182,7 +182,7 @@ class _TreeBuilder(Listing):
             number, _, name = self._operand(at, one.k).partition(" ")
             if one.code == JMP_JEQ_K and name:
                 return f"{name} (nr {sign} {number})"
-            # Bits of a number name no call, except the one that means x32.
+            # Bits of a number identify no call, except the bit that marks x32.
             name = "x32" if one.code == JMP_JSET_K and one.k == X32_SYSCALL_BIT else name
             known = name and (one.code != JMP_JSET_K or name == "x32")
             return f"nr {sign} {number}" + (f" ({name})" if known else "")
@@ -195,7 +195,7 @@ class _TreeBuilder(Listing):
         return f"{self._word(at, held.offset)}{mask} {sign} {digits(one.k)}"
 
     def _said(self, at: int, argument: int, mask: int) -> str:
-        """Return what a jump asks of the low word of an argument, as all calls here have it."""
+        """Return a jump's question about an argument's low word, if all calls here agree on it."""
         test = All((comparison_of(self._instructions[at], argument, mask),))
         naming = self._tables.naming
         return same_text(
@@ -203,7 +203,7 @@ class _TreeBuilder(Listing):
         )
 
     def _word(self, at: int, offset: int) -> str:
-        """Return the name of a word, as all calls here have it."""
+        """Return the name of a word, with the argument's name if all calls here agree on it."""
         if offset < ARGS_OFFSET:
             return word_name(offset, self._abi)
         argument = (offset - ARGS_OFFSET) // 8
@@ -216,7 +216,7 @@ class _TreeBuilder(Listing):
         return f"{half} half of {name or f'arg{argument}'}"
 
     def _policy_places(self, at: int) -> str:
-        """Return the first places in the policy that a jump comes from."""
+        """Return the first positions in the policy that a jump comes from."""
         origins = self._origins[at] if self._origins else ()
         places = dict.fromkeys(
             f"{PurePath(one.position.file).name}:{one.position.line}"

@@ -1,7 +1,7 @@
-"""Write how filters differ for a comment on a pull request: tables, folded up where they are long.
+"""Write the differences of filters for a comment on a pull request: tables, collapsed if long.
 
-The text of policies and paths cannot become markup: it is in ``<code>``, where nobody is mentioned,
-and each character that Markdown or HTML could interpret is an entity.
+The text of policies and paths cannot become markup: it is in ``<code>``, where mentions have no
+effect, and each character that Markdown or HTML could interpret is an entity.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from seccompgen.render.change_groups import ChangeGroup
 
 _MOST_ROWS = 12
-"""As many rows of a table are shown at once."""
+"""The most rows of a table that is not collapsed."""
 _PLAIN = frozenset(" ,/=()'")
 
 
 def diff_markdown(diff: FilterDiff, tables: Tables) -> list[str]:
-    """Return what differs as lines of Markdown."""
+    """Return the differences as lines of Markdown."""
     groups = grouped(diff, tables)
     title = f"{code(diff.before)} → {code(diff.after)}: {counted(diff, groups)}"
     lines = [f"**{title}**", ""]
@@ -37,7 +37,7 @@ def diff_markdown(diff: FilterDiff, tables: Tables) -> list[str]:
 
 
 def trees_markdown(found: Sequence[FilterChange], tables: Tables) -> list[str]:
-    """Return which filters differ between two trees, and how, as lines of Markdown."""
+    """Return the filters that differ between two trees, and their changes, as lines of Markdown."""
     lines: list[str] = []
     for one in found:
         if one.diff and one.status is Status.CHANGED:
@@ -48,7 +48,7 @@ def trees_markdown(found: Sequence[FilterChange], tables: Tables) -> list[str]:
 
 
 def code(written: str) -> str:
-    """Return ``written`` so that it is only text, in Markdown and in HTML."""
+    """Return ``written`` so that Markdown and HTML treat it as plain text."""
     characters = (
         one if one.isalnum() or one in _PLAIN else f"&#{ord(one)};" for one in printable(written)
     )

@@ -1,7 +1,7 @@
 """Write programs as text that `filters.assembly` reads back to the same bytes.
 
-It is a listing in which every jump names its target by a label. Comments follow a semicolon: names
-of calls, and the rules that instructions come from.
+The text is a listing in which every jump names its target by a label. Comments follow a semicolon:
+names of calls, and the rules that instructions come from.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_LABEL = 40
 
 
 def disassembly(programs: Iterable[Program], tables: Tables) -> str:
-    """Return programs that the kernel takes as assembly, one after the other."""
+    """Return programs that the kernel accepts as assembly, one after the other."""
     return "\n".join("".join(f"{line}\n" for line in _lines(one, tables)) for one in programs)
 
 
@@ -45,7 +45,7 @@ def _lines(program: Program, tables: Tables) -> Iterator[str]:
 
 
 def _origin(origins: Sequence[Origin]) -> str:
-    """Name the first of the parts of a policy that an instruction comes from."""
+    """Return the first of the parts of a policy that an instruction comes from."""
     return some([f"{one.label}, {one.position}" for one in origins], 1)
 
 
@@ -89,7 +89,7 @@ class _Disassembly(Listing):
         return self._jump(i, " ".join(parts)), ""
 
     def _plain(self, one: Instruction) -> str:
-        """Return the text of an instruction that is no jump; empty if none says all of it."""
+        """Return the text of an instruction that is no jump; empty if none expresses all of it."""
         if one.code == LD_W_ABS:
             return f"ld   {word_name(one.k, self._abi)}"
         if one.code == ALU_AND_K:
@@ -100,7 +100,7 @@ class _Disassembly(Listing):
         return template.format(k=digits(one.k)) if "{k}" in template or not one.k else ""
 
     def _answer(self, ret: int) -> str:
-        """Return a SECCOMP_RET value as a policy spells it, or in digits if none says so."""
+        """Return a SECCOMP_RET value as a policy spells it, or in digits if no policy can."""
         text = ret_action(ret, self._abi)
         try:
             Action.parse(text)
@@ -113,7 +113,7 @@ class _Disassembly(Listing):
         return f"{text:28} {ways}" if ways else text
 
     def _ways(self, i: int) -> str:
-        """Return the targets of a jump by label, except the next instruction."""
+        """Return the targets of a jump by label, omitting the next instruction."""
         one = self._instructions[i]
         true, false = self._targets(i)
         ways = []
@@ -130,14 +130,14 @@ class _Disassembly(Listing):
         return tuple(target for target in self._targets(i) if target != i + 1)
 
     def _targets(self, i: int) -> tuple[int, int]:
-        """Return where instruction ``i`` leads if it is true and if it is false."""
+        """Return the targets of instruction ``i`` if its test is true and if it is false."""
         ways = self._successors(i)
         if self._instructions[i].code == JMP_JA:
             return ways[0], i + 1
         return (ways[0], ways[1]) if len(ways) == 2 else (i + 1, i + 1)
 
     def _name(self, target: int) -> str:
-        """Name the instruction at ``target`` after what it does or who comes there."""
+        """Name the instruction at ``target`` after its action or the calls that reach it."""
         one = self._instructions[target]
         if one.code == RET_K:
             text = self._answer(one.k)

@@ -1,4 +1,4 @@
-"""Write the future of filters: as lines for people, as Markdown, and as values of JSON."""
+"""Write how upgrades will affect filters: as lines for people, as Markdown, and as JSON values."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drift:
-    """The future of one filter.
+    """The effect of upgrades on one filter.
 
-    ``libraries`` has what newer releases of libraries would be refused. ``kernel`` is how its
-    answers change with the newer tables, None where there are no newer ones; ``unread`` is why it
-    cannot be read with them.
+    ``libraries`` has the refused calls of newer releases of libraries. ``kernel`` has the changes
+    of its answers with newer tables, None if there are none; ``unread`` are the errors if it cannot
+    be read with them.
     """
 
     libraries: LintReport
@@ -33,12 +33,12 @@ class Drift:
 
     @property
     def file(self) -> str:
-        """The filter, as messages call it."""
+        """The filter as messages name it."""
         return self.libraries.file
 
     @property
     def breaks(self) -> bool:
-        """True if anything is found that counts: no mere note."""
+        """True if anything was found that is more than a note."""
         weighty = any(one.severity.rank < 2 for one in self.libraries.findings)
         return (
             weighty or bool(self.unread) or (self.kernel is not None and self.kernel.diff.differs)
@@ -46,7 +46,7 @@ class Drift:
 
 
 def drift_text(found: Sequence[Drift], about: str, tables: Tables, width: int) -> list[str]:
-    """Return what becomes of the filters as lines; ``about`` says what they are looked at for."""
+    """Return the effects on filters as lines; ``about`` names the upgrades that were examined."""
     lines: list[str] = []
     for one in found:
         lines += findings_text(one.libraries, tables)
@@ -66,7 +66,7 @@ def _result(broken: int, count: int) -> str:
 
 
 def drift_markdown(found: Sequence[Drift], about: str, tables: Tables) -> list[str]:
-    """Return the same as lines of Markdown, for an issue or the summary of a job."""
+    """Return the effects as lines of Markdown, for an issue or the summary of a job."""
     broken = sum(one.breaks for one in found)
     lines = [f"**{code(about)}: {_result(broken, len(found))}**", ""]
     for one in found:
@@ -89,7 +89,7 @@ def _rows(one: Drift) -> Iterator[str]:
 
 
 def drift_json(found: Sequence[Drift], about: dict[str, Any], tables: Tables) -> dict[str, Any]:
-    """Return the same as JSON has it, with ``about`` first."""
+    """Return the effects as a value for JSON, with ``about`` first."""
     return about | {
         "filters": [
             {

@@ -1,7 +1,7 @@
 """A filter's answer to one call, as values and as text: action, rule, path through the program.
 
-ABIs with the same answer form a group. If the answer depends on arguments that were left out, there
-is a case for each answer, with its condition and an example.
+ABIs with the same answer form a group. If the answer depends on arguments that were not given,
+there is a case for each answer, with its condition and an example.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _MOST_OPEN = 3
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An instruction that runs: its index and text; ``taken`` is the outcome of a test.
+    """An executed instruction: its index and text; ``taken`` is the outcome of a test, else None.
 
-    ``head`` names the block that begins here, with the lines of the policy that it comes from.
+    ``head`` names the block that begins here, and the lines of the policy that it comes from.
     """
 
     index: int
@@ -42,10 +42,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ProgramRun:
-    """The path of a call through the program for ABI ``program``, of ``length`` instructions.
+    """The path of a call through one program.
 
-    ``bitmap`` is True where the kernel answers the call by its bitmap and runs nothing, False where
-    it runs the program each time, None on ABIs that have no bitmap.
+    ``program`` names the ABI of the program; ``length`` is its number of instructions. ``bitmap``
+    is True if the kernel answers the call by its bitmap and runs nothing, False if it runs the
+    program each time, None on ABIs that have no bitmap.
     """
 
     program: str
@@ -56,10 +57,10 @@ class ProgramRun:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCase:
-    """One answer to a call, and when it is given: ``condition`` in names, empty for always.
+    """One answer to a call, and its ``condition`` in names, empty for always.
 
-    ``otherwise`` is True for the answer to whatever the other cases leave, whose condition may be
-    too intricate to write. ``call`` is an example, ``example`` the same in names.
+    ``otherwise`` is True for the answer to all arguments that the other cases leave, whose
+    condition may be too complex to write. ``call`` is an example, ``example`` the same in names.
     """
 
     action: str
@@ -75,10 +76,10 @@ class AnswerCase:
 class ExplainedCall:
     """The answer of the program for ABI ``program`` to a call through ``abi``.
 
-    ``title`` is the call as it was asked for, ``name`` empty for a number that is no call's. There
-    is one case, or several if the answer depends on arguments that were left out; none where
-    ``unlisted`` says why they cannot be listed. ``open`` are the arguments that were left out; some
-    others may be ``given``.
+    ``title`` is the call as it was asked for; ``name`` is empty for a number without a call. There
+    is one case, or several if the answer depends on arguments that were not given, or none if they
+    cannot be listed: then ``unlisted`` is the reason. ``open`` are the arguments that were not
+    given; ``given`` is True if others were.
     """
 
     abi: str
@@ -94,7 +95,7 @@ class ExplainedCall:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Everything in which ABIs that answer alike agree."""
+        """The parts of the answer that ABIs must share to form a group."""
         cases = [(one.action, one.condition, one.otherwise, one.rule) for one in self.cases]
         return self.title, bool(self.name), tuple(cases), self.unlisted, self.remarks
 
@@ -111,7 +112,7 @@ class ExplainedGroup:
 class Explanation:
     """The answers of the filter in ``file`` to a call.
 
-    ``lacks`` are reasons why the call cannot be made, each with its ABIs.
+    ``lacks`` has the reasons why the call cannot be made, each with its ABIs.
     """
 
     file: str

@@ -1,4 +1,4 @@
-"""Write how filters differ: as lines for people, and as values of JSON for programs."""
+"""Write the differences of filters: as lines for people, and as JSON values for programs."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _STYLES = {
     ChangeEffect.OTHERWISE: Style.YELLOW,
 }
 WIDTH = 100
-"""The width of a line where no terminal has one."""
+"""The width of a line if there is no terminal."""
 
 
 def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]:
-    """Return what differs as lines of at most ``width`` characters, if words allow it.
+    """Return the differences as lines of at most ``width`` characters, if words allow it.
 
-    What is newly permitted comes first, then what is newly refused, then what is answered
-    otherwise, then all that is no call.
+    Newly permitted calls come first, then newly refused ones, then those with other answers, then
+    all differences that are not about calls.
     """
     groups = grouped(diff, tables)
     lines = wrapped(f"{diff.before} -> {diff.after}: {counted(diff, groups)}", width, "")
@@ -56,7 +56,7 @@ def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]
 
 
 def trees_text(found: Sequence[FilterChange], tables: Tables, width: int = WIDTH) -> list[str]:
-    """Return which filters differ between two trees, and how, as lines."""
+    """Return the filters that differ between two trees, and their changes, as lines."""
     lines: list[str] = []
     for one in found:
         lines += ["", ""] if lines and one.status is Status.CHANGED else []
@@ -68,7 +68,7 @@ def trees_text(found: Sequence[FilterChange], tables: Tables, width: int = WIDTH
 
 
 def tables_text(one: TablesDiff, tables: Tables, width: int = WIDTH) -> list[str]:
-    """Return what other tables mean for a filter: its answers to new calls, then what changed."""
+    """Return the effect of other tables on a filter: its answers to new calls, then the changes."""
     count = len({call.syscall for call in one.new_calls})
     new = f"{many(count, 'call')} {'is' if count == 1 else 'are'} new"
     lines = [f"{one.name}: {new} from {one.before} to {one.after}"]
@@ -78,7 +78,7 @@ def tables_text(one: TablesDiff, tables: Tables, width: int = WIDTH) -> list[str
 
 
 def new_calls_text(name: str, calls: Sequence[NewCall]) -> list[str]:
-    """Return what the policy ``name`` answers to new calls, a line for each rule."""
+    """Return the answers of the policy ``name`` to new calls, one line per rule."""
 
     def labels(rules: Sequence[Origin]) -> str:
         return ", ".join(dict.fromkeys(one.label for one in rules))
@@ -89,7 +89,7 @@ def new_calls_text(name: str, calls: Sequence[NewCall]) -> list[str]:
 def _by_answers(
     calls: Sequence[NewCall], named: Callable[[Sequence[Origin]], str]
 ) -> dict[str, str]:
-    """Return the names of calls by their answers, with the rules as ``named`` has them."""
+    """Return the names of calls by their answers; ``named`` formats the rules."""
     alike: dict[str, dict[str, None]] = {}
     for call in calls:
         rules = named(call.rules)
@@ -99,7 +99,7 @@ def _by_answers(
 
 
 def tables_json(found: Sequence[TablesDiff]) -> dict[str, Any]:
-    """Return what other tables mean for filters as JSON has it."""
+    """Return the effect of other tables on filters as a value for JSON."""
     filters = [
         {
             "filter": one.name,
@@ -122,7 +122,7 @@ def tables_json(found: Sequence[TablesDiff]) -> dict[str, Any]:
 
 
 def fate(one: FilterChange) -> str:
-    """Return what became of a filter whose changes are not listed."""
+    """Return the status of a filter whose changes are not listed, in words."""
     match one.status:
         case Status.ADDED:
             return "new"
@@ -135,7 +135,7 @@ def fate(one: FilterChange) -> str:
 
 
 def notes_of(diff: FilterDiff) -> Iterator[str]:
-    """Yield what is to be said besides the changed calls, a sentence each."""
+    """Yield the differences that are not about calls, a sentence each."""
     for one in diff.settings:
         yield f"{one.name}: {one.before} -> {one.after}"
     for one in diff.policy_actions:
@@ -159,7 +159,7 @@ def _group_lines(group: ChangeGroup, width: int) -> Iterator[str]:
 
 
 def wrapped(text: str, width: int, indent: str) -> list[str]:
-    """Return a paragraph in lines; no name, place or number is broken."""
+    """Return a paragraph in lines; no name, position or number is broken."""
     more = f"{indent}  "
     return textwrap.wrap(
         text,
@@ -172,7 +172,7 @@ def wrapped(text: str, width: int, indent: str) -> list[str]:
 
 
 def change_json(one: ChangedCall) -> dict[str, Any]:
-    """Return a change as JSON has it."""
+    """Return a change as a value for JSON."""
     numbers = {abi: [list(span) for span in spans] for abi, spans in one.numbers}
     return {
         "effect": one.effect.name.lower(),
@@ -195,7 +195,7 @@ def change_json(one: ChangedCall) -> dict[str, Any]:
 
 
 def diff_json(diff: FilterDiff) -> dict[str, Any]:
-    """Return all that differs as JSON has it."""
+    """Return all differences as a value for JSON."""
     return {
         "before": diff.before,
         "after": diff.after,
@@ -213,7 +213,7 @@ def diff_json(diff: FilterDiff) -> dict[str, Any]:
 
 
 def trees_json(found: Sequence[FilterChange]) -> dict[str, Any]:
-    """Return the filters that differ between two trees as JSON has them, and all their changes."""
+    """Return the filters that differ between two trees, and their changes, as a value for JSON."""
     filters = [
         {
             "filter": one.name,

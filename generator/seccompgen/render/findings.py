@@ -32,14 +32,14 @@ _STYLES = {
 
 
 def source_line(finding: Finding, report: LintReport) -> str:
-    """Return the line of the policy that a finding is about, empty if there is none."""
+    """Return the line of the policy that a finding is about; empty if there is none."""
     place = finding.position
     lines = report.texts.get(place.file, "").splitlines() if place else []
     return lines[place.line - 1] if place and 0 < place.line <= len(lines) else ""
 
 
 def end_column(finding: Finding, report: LintReport) -> int:
-    """Return the column after the last character that a finding is about, 0 if unknown."""
+    """Return the column after the last character that a finding is about; 0 if unknown."""
     place = finding.position
     if place is None or not place.column:
         return 0
@@ -71,12 +71,12 @@ def finding_diagnostic(finding: Finding) -> Diagnostic:
 
 
 def message_of(finding: Finding) -> str:
-    """Return the message with the ABIs that it holds for."""
+    """Return the message with the ABIs that it applies to."""
     return f"{finding.message} (on {some(finding.abis)})" if finding.abis else finding.message
 
 
 def witnesses(one: Finding, tables: Tables) -> list[tuple[str, str]]:
-    """Return the calls of a finding, each with a word for its part in it."""
+    """Return the calls of a finding, each with a word for its role."""
     pairs = (("shown by", one.witness), ("beside", one.beside))
     return [(word, _witness_text(witness, one, tables)) for word, witness in pairs if witness]
 
@@ -115,7 +115,7 @@ def _excerpt(finding: Finding, shown: LintReport, tables: Tables) -> Iterator[st
 
 
 def _loaded(code: Code, at: int) -> str:
-    """Return a remark on the argument that an instruction looks at, if the load is just before."""
+    """Return a remark on the argument that an instruction tests, if the load is just before it."""
     if at and code.instructions[at - 1].code == LD_W_ABS:
         field = word_at(code.instructions[at - 1].k, code.byte_order).field
         if field >= ARGS:
@@ -124,7 +124,7 @@ def _loaded(code: Code, at: int) -> str:
 
 
 def finding_json(one: Finding, shown: LintReport, tables: Tables) -> dict[str, Any]:
-    """Return a finding as JSON has it."""
+    """Return a finding as a value for JSON."""
     place = one.position
     return {
         "code": one.kind.value,
@@ -161,7 +161,7 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: 
 
 
 def github_annotations(shown: LintReport) -> list[str]:
-    """Return a workflow command for each finding, by which GitHub marks the line."""
+    """Return a workflow command for each finding, by which GitHub marks its line."""
     lines = []
     for one in shown.findings:
         place = one.position
@@ -177,6 +177,6 @@ def github_annotations(shown: LintReport) -> list[str]:
 
 
 def _escaped(text: str, kind: str) -> str:
-    """Return ``text`` as a workflow command takes it (actions/toolkit, command.ts)."""
+    """Return ``text`` escaped for a workflow command (actions/toolkit, command.ts)."""
     text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
     return text.replace(":", "%3A").replace(",", "%2C") if kind == "property" else text

@@ -1,7 +1,7 @@
-"""Write a program as assembly that people can read, from the instructions and the tables alone.
+"""Write a program as readable assembly, from its instructions and the tables alone.
 
-Nothing is taken from the compiler's knowledge, so a listing cannot say what the bytes do not. Only
-the lines of the policy at the head of a call's block are the compiler's word.
+Nothing is taken from the compiler's knowledge, so a listing cannot claim what the bytes do not do.
+Only the lines of the policy at the head of a call's block come from the compiler.
 
 Targets are named after the calls that reach them, never by index, and a range of calls after its
 first. So one added system call changes only the lines that it touches.
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
 _OPERATIONS = {JMP_JEQ_K: Op.EQ, JMP_JGT_K: Op.GT, JMP_JGE_K: Op.GE, JMP_JSET_K: Op.ANY_BITS}
 _MOST_CALLS = 8
-"""As many calls may share a test that has a name."""
+"""The most calls that may share a test that is shown with names."""
 _MOST_NAMES = 3
 _MOST_LINES = 6
 _WIDTH = 56
@@ -70,7 +70,7 @@ def digits(k: int) -> str:
 
 
 class ListingLine(NamedTuple):
-    """An instruction as text; ``label`` names it where something jumps to it.
+    """An instruction as text; ``label`` names it if something jumps to it.
 
     ``rules`` are the lines of the policy that a call's block comes from, if they are known:
     ``web.yml:12, 14``.
@@ -82,7 +82,7 @@ class ListingLine(NamedTuple):
 
     @property
     def head(self) -> str:
-        """The heading above the instruction: empty where nothing jumps to it."""
+        """The heading above the instruction; empty if nothing jumps to it."""
         return f"{self.label}: {self.rules}".rstrip() if self.label else ""
 
 
@@ -95,11 +95,11 @@ class _Held(NamedTuple):
 
 @dataclass(slots=True)
 class _FlowFacts:
-    """The facts that may hold when an instruction runs.
+    """What is known when an instruction runs.
 
     ``calls`` maps an audit value (None: any that was not tested for) to the numbers that can still
-    come. ``held`` are the words that the accumulator may hold, each with its mask. ``known`` are
-    the values of words, by offset, that are the same on every path here.
+    reach the instruction. ``held`` are the words that the accumulator may hold, each with its mask.
+    ``known`` are the values of words, by offset, that are the same on every path to it.
     """
 
     calls: dict[int | None, tuple[Span, ...]] = field(default_factory=dict)
@@ -117,16 +117,16 @@ class _FlowFacts:
 
     @property
     def word(self) -> _Held | None:
-        """The word in the accumulator, if it is the same on every path here."""
+        """The word in the accumulator, if it is the same on every path to the instruction."""
         return next(iter(self.held)) if len(self.held) == 1 else None
 
     def holds(self, offset: int) -> bool:
-        """Return True if the accumulator holds the word at ``offset``, and all of it."""
+        """Return True if the accumulator holds the whole word at ``offset``."""
         return self.held == {_Held(offset)}
 
 
 def ret_action(ret: int, abi: Abi) -> str:
-    """Render a SECCOMP_RET value as a policy spells it, errno by name where it has one."""
+    """Return a SECCOMP_RET value as a policy spells it, with the errno by name if it has one."""
     try:
         kind = ActionKind(ret & ~RET_DATA_MAX)
     except ValueError:
@@ -138,7 +138,7 @@ def ret_action(ret: int, abi: Abi) -> str:
 
 
 def word_name(offset: int, abi: Abi) -> str:
-    """Return what a listing calls the word at ``offset`` of struct seccomp_data."""
+    """Return the name of the word at ``offset`` of struct seccomp_data in listings."""
     if offset == NR_OFFSET:
         return "nr"
     if offset == ARCH_OFFSET:
@@ -157,7 +157,7 @@ def low_argument(offset: int, abi: Abi) -> int | None:
 
 
 def comparison_of(instruction: Instruction, argument: int, mask: int) -> Comparison:
-    """Return what a jump asks of the low word of ``argument``, which was masked by ``mask``."""
+    """Return the test of a jump on the low word of ``argument``, which was masked by ``mask``."""
     op, value = _OPERATIONS[instruction.code], instruction.k
     if op is Op.ANY_BITS:
         return Comparison(argument, op, value & mask, U32, 32)
@@ -167,7 +167,7 @@ def comparison_of(instruction: Instruction, argument: int, mask: int) -> Compari
 
 
 def same_text(texts: Iterable[str]) -> str:
-    """Return the text that all of ``texts`` are; empty if they differ, or there are none."""
+    """Return the text that all ``texts`` are equal to; empty if they differ, or there are none."""
     found = set(texts)
     return found.pop() if len(found) == 1 else ""
 
@@ -180,13 +180,13 @@ def listing(
 ) -> tuple[ListingLine, ...]:
     """Return a line for each instruction of the program for ``abi``.
 
-    ``origins``, one for each instruction, say where in the policy it comes from.
+    ``origins``, one for each instruction, are the parts of the policy that it comes from.
     """
     return Listing(instructions, abi, tables, origins).lines()
 
 
 class Listing:
-    """The lines of a program, and the facts that they are made from."""
+    """The lines of a program, and the facts that they are derived from."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class Listing:
         )
 
     def _rules(self, start: int) -> str:
-        """Return the lines of the policy for the block from ``start`` on, if that is a call's."""
+        """Return the policy's lines for the block from ``start`` on, if that is a call's block."""
         calls = self._reach[start].calls.values()
         if start not in self._labels or not self._origins or not all(map(_are_few, calls)):
             return ""
@@ -233,7 +233,7 @@ class Listing:
         return () if instruction.code & 0x07 == 0x06 else (i + 1,)
 
     def _explore(self) -> list[_FlowFacts]:
-        """Follow every path once, in order: jumps only go forwards."""
+        """Follow every path once, in order: jumps only go forward."""
         everything: tuple[Span, ...] = ((0, U32),)
         reach = [_FlowFacts() for _ in self._instructions]
         reach[0].merge({None: everything}, None, {})
@@ -256,7 +256,7 @@ class Listing:
         return reach
 
     def _name_targets(self) -> dict[int, str]:
-        """Name every instruction that is jumped to and is no plain answer."""
+        """Return names for all instructions that are jumped to and are not plain answers."""
         jumped = set()
         for i, instruction in enumerate(self._instructions):
             if instruction.code & 0x07 == 0x05:
@@ -300,7 +300,7 @@ class Listing:
         return "; ".join(parts)
 
     def _numbers(self, audit_arch: int | None, numbers: tuple[Span, ...]) -> str:
-        """Name each of a few calls; of more, the first alone: the last one changes more often."""
+        """Return the names of a few calls; of more, only the first: the last changes more often."""
         if _are_few(numbers):
             return ", ".join(self._call(audit_arch, first) for first, _ in numbers)
         named = [
@@ -336,9 +336,9 @@ class Listing:
         return self._other(i, instruction)
 
     def _meant(self, i: int) -> str:
-        """Return what a jump asks of an argument, if constants have names in it: else nothing.
+        """Return a jump's test of an argument with the names of constants; empty if it has none.
 
-        Where the calls that come here would name it differently, it has none.
+        It has none if the calls that reach the jump would name them differently.
         """
         here = self._reach[i]
         argument = low_argument(here.word.offset, self._abi) if here.word else None
@@ -358,7 +358,7 @@ class Listing:
         )
 
     def _calls_at(self, i: int) -> list[tuple[Table, int]]:
-        """Return the calls that come to an instruction; none if many do, or one has no name."""
+        """Return the calls that reach an instruction; none if they are many or one has no name."""
         calls = self._reach[i].calls
         if _how_many(calls) > _MOST_CALLS:
             return []
@@ -372,7 +372,7 @@ class Listing:
         return named if len(named) == len(found) else []
 
     def _other(self, i: int, instruction: Instruction) -> str:
-        """Return the text of an instruction that only others' compilers use."""
+        """Return the text of an instruction that only other compilers use."""
         code, k = instruction.code, instruction.k
         if code in PLAIN:
             return PLAIN[code].format(k=digits(k))
@@ -409,7 +409,7 @@ def _narrow(
     instruction: Instruction,
     taken: bool | None,
 ) -> dict[int | None, tuple[Span, ...]]:
-    """Return the calls that go on by the branch ``taken``."""
+    """Return the calls that continue on the branch ``taken``."""
     if taken is None or held not in {_Held(NR_OFFSET), _Held(ARCH_OFFSET)}:
         return calls
     k, code = instruction.k, instruction.code

@@ -22,11 +22,11 @@ _LETTERS = {
     ActionKind.TRACE: ("R", "trace"),
     ActionKind.USER_NOTIF: ("N", "notify"),
 }
-"""The letter in the matrix, and the class of its colour."""
+"""The letter of an action in the matrix, and the CSS class of its colour."""
 
 
 class AnswerWords(NamedTuple):
-    """An answer, and when it is given; letter and class are those of its sign."""
+    """An answer and its condition; ``letter`` and ``name``, a CSS class, are for its sign."""
 
     action: str
     condition: str
@@ -41,9 +41,9 @@ def names_of(summary: FilterSummary) -> list[str]:
 
 
 def words_of(entry: CallSummary) -> tuple[tuple[AnswerWords, ...], list[list[str]]]:
-    """Return the answers to a call, and the places of the rules that give each.
+    """Return the answers to a call, and for each the positions of the rules that give it.
 
-    If all arguments get one answer, it is one entry.
+    If all arguments get one answer, there is one entry.
     """
     places = [list(rule_of(one)) for one in entry.answers]
     if entry.only:
@@ -57,7 +57,7 @@ def words_of(entry: CallSummary) -> tuple[tuple[AnswerWords, ...], list[list[str
 
 
 def rule_of(answer: AnswerSummary) -> tuple[str, ...]:
-    """Return the place of the rule that gives an answer, if there is one."""
+    """Return the position of the rule that gives an answer, if there is one."""
     placed = answer.origin is not None and answer.origin.position.line
     return (short_place(answer.origin.position),) if answer.origin and placed else ()
 
@@ -80,10 +80,10 @@ def _conditional(action: str, conditions: list[str]) -> str:
 
 
 def letter_of(ret: int) -> tuple[str, str]:
-    """Return the letter and the class of an answer, a SECCOMP_RET value."""
+    """Return the letter and the CSS class of an answer, a SECCOMP_RET value."""
     return _LETTERS[kind_of_ret(ret)]
 
 
 def short_place(position: Position) -> str:
-    """Return the file name and line of a position; directories are private."""
+    """Return the file name and line of a position; directories are omitted, as private."""
     return f"{PurePath(position.file).name}:{position.line}"

@@ -1,6 +1,7 @@
 """The data of a report's script: programs to run, trees to draw, names to type.
 
-Numbers only, in flat lists, and texts once in one table: programs for 27 ABIs have many in common.
+It has only numbers, in flat lists, and each text once, in one table: programs for 27 ABIs share
+many.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ _CONSTANT = re.compile(r"[A-Z][A-Z0-9_]+")
 _USUAL = frozenset(
     {"clone", "mmap", "mprotect", "open", "openat", "socket", "socketcall", "unshare"}
 )
-"""Calls whose arguments are asked about, though a filter may look at none of them."""
+"""Calls whose arguments people ask about, even if a filter tests none of them."""
 
 
 T = TypeVar("T")
 
 
 class _Numbered(Generic[T]):
-    """Values by number, each once."""
+    """Distinct values, numbered in the order of their first use."""
 
     def __init__(self) -> None:
         self._numbers: dict[T, int] = {}
@@ -47,7 +48,7 @@ class _Numbered(Generic[T]):
 
 
 class _Shared(NamedTuple):
-    """Everything that several programs or ABIs have in common."""
+    """The tables of values that programs or ABIs share."""
 
     texts: _Numbered[str]
     rows: _Numbered[tuple[object, ...]]
@@ -56,7 +57,7 @@ class _Shared(NamedTuple):
 
 
 def script_data(report: Report, tables: Tables) -> dict[str, object]:
-    """Return what the script of a page knows of one filter."""
+    """Return the data about one filter for the script of a page."""
     shared = _Shared(_Numbered(), _Numbered(), _Numbered(), _Numbered())
     names = names_of(report.summary)
     return {
@@ -72,7 +73,7 @@ def script_data(report: Report, tables: Tables) -> dict[str, object]:
 
 
 def _differences(constants: list[dict[str, int]]) -> list[dict[str, int | None]]:
-    """Return the first values, then how others differ from them; None for what is not there."""
+    """Return the first values, then the differences of the others; None for an absent constant."""
     first = constants[0] if constants else {}
     names = sorted({name for one in constants for name in one})
     others = (
@@ -122,7 +123,7 @@ def _row(row: TreeRow, texts: _Numbered[str]) -> tuple[object, ...]:
 def _way(way: CallRoute, report: Report, shared: _Shared, tables: Tables) -> dict[str, object]:
     """Return an ABI; ``numbers`` and ``answers`` have a number and a text for each name.
 
-    ``bitmap`` are the names in the bitmap.
+    ``bitmap`` lists the names that the bitmap answers.
     """
     abi = ABIS[way.abi]
     found = {
@@ -154,7 +155,7 @@ def _way(way: CallRoute, report: Report, shared: _Shared, tables: Tables) -> dic
 
 
 def _arguments(name: str, report: Report, tables: Tables) -> list[str]:
-    """Return the names of the arguments of a call, as its first ABI has them."""
+    """Return the names of the arguments of a call on its first ABI."""
     abi = ABIS[report.summary.by_name[name][0].places[0].way.abi]
     prototype = tables.facts.prototype(name, abi)
     if prototype is None:
@@ -165,8 +166,8 @@ def _arguments(name: str, report: Report, tables: Tables) -> list[str]:
 def _constants(report: Report, abi: Abi, tables: Tables) -> tuple[tuple[str, int], ...]:
     """Return the values of the constants that people type, or that conditions of the page name.
 
-    They type those of calls whose arguments count, in this filter or usually; of the thousands of
-    requests that ioctl has, only what is named.
+    People type the constants of calls whose arguments matter, in this filter or usually. Of the
+    thousands of requests of ioctl, only those that conditions name are included.
     """
     summary = report.summary
     conditions = {answer.condition for entry in summary.calls for answer in entry.answers}
@@ -178,7 +179,7 @@ def _constants(report: Report, abi: Abi, tables: Tables) -> tuple[tuple[str, int
 
 
 def _typed(calls: Iterable[str], abi: Abi, tables: Tables) -> Iterator[str]:
-    """Yield the constants that the arguments of some calls are made of."""
+    """Yield the constants that the arguments of some calls are composed of."""
     for call in calls:
         prototype = tables.facts.prototype(call, abi)
         for one in prototype.parameters if prototype else ():

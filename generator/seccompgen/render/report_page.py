@@ -1,9 +1,8 @@
-"""A report on filters as one HTML page, which needs nothing else and asks no network.
+"""A report on filters as one self-contained HTML page that makes no network requests.
 
 The content is HTML; the script's data is JSON in the same page. Names, descriptions and paths are
-other people's: the templates escape them, the script writes them as text alone, and a
-Content-Security-Policy in the page permits its own script and style by their hashes, and nothing
-else.
+untrusted: the templates escape them, the script writes them as text alone, and a
+Content-Security-Policy in the page permits only the page's own script and style, by their hashes.
 """
 
 from __future__ import annotations
@@ -77,8 +76,8 @@ LEGEND = (
 class ReportedProgram:
     """A program, its questions, costs and proof.
 
-    ``cost`` and ``bound`` are None for a program that we did not compile. ``proof`` says how it was
-    proved to be its policy, or why it was not; ``proved`` is None without a policy.
+    ``cost`` and ``bound`` are None for a program that we did not compile. ``proof`` describes how
+    it was proved to match its policy, or why it was not; ``proved`` is None without a policy.
     """
 
     program: Program
@@ -92,10 +91,10 @@ class ReportedProgram:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a page says of one filter.
+    """The content of a page about one filter.
 
-    ``sources`` are the files that it is made from, with their sha256; ``settings`` say how it is
-    installed. ``diff`` is the difference from another filter, if one is given.
+    ``sources`` are the files that it is made from, with their sha256; ``settings`` describe how it
+    is installed. ``diff`` is the difference from another filter, if one is given.
     """
 
     name: str
@@ -115,9 +114,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _CallRow:
-    """A call in the table: what is answered, in parts for ABIs that differ, and its cells.
+    """A call in the table: its answers, in parts for ABIs that differ, and its cells.
 
-    A cell is its letter, its class, and the number of ABIs in a row that it is for.
+    A cell is its letter, its class, and the number of adjacent ABIs that it covers.
     """
 
     name: str
@@ -135,7 +134,7 @@ class _OtherCalls(NamedTuple):
 
 
 class _Longest(NamedTuple):
-    """The most instructions that run for one of some calls, and the calls that run them."""
+    """The most instructions that run for any of some calls, and the calls that run so many."""
 
     instructions: int
     calls: str
@@ -166,13 +165,13 @@ def _csp_hash(text: str) -> str:
 
 
 def _json(data: object) -> str:
-    """Return JSON that no script element ends within."""
+    """Return JSON that cannot end the script element that contains it."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _context(report: Report, tables: Tables) -> dict[str, object]:
-    """Return what the template prints of one filter."""
+    """Return the values that the template prints for one filter."""
     ways = report.summary.ways
     by_name = report.summary.by_name
     rows = [_row(name, by_name[name], ways) for name in names_of(report.summary)]
@@ -205,7 +204,7 @@ def _context(report: Report, tables: Tables) -> dict[str, object]:
 
 
 def _paragraphs(text: str) -> list[list[str]]:
-    """Return the paragraphs of a description, each in the lines that it has."""
+    """Return the paragraphs of a description, each as its lines."""
     lines = [printable(line).rstrip() for line in text.strip().split("\n")]
     found: list[list[str]] = [[]]
     for line in lines:
@@ -276,7 +275,7 @@ def _cell(entry: CallSummary) -> tuple[str, str]:
 
 
 def _state(entry: CallSummary) -> str:
-    """Return if calls are let through: ``yes``, ``no`` or ``some``."""
+    """Return whether calls are let through: ``yes``, ``no`` or ``some``."""
     through = {letter_of(one.ret)[1] in {"allow", "log"} for one in entry.answers}
     return "some" if len(through) != 1 else "yes" if through.pop() else "no"
 
@@ -287,7 +286,7 @@ def _counts(rows: Iterable[_CallRow]) -> dict[str, int]:
 
 
 def _some_ways(ways: Sequence[CallRoute], everything: Sequence[CallRoute]) -> str:
-    """Return the names of ABIs; of many, how many they are, or which are missing."""
+    """Return the names of ABIs; of many, their number, or those that are missing."""
     labels = [one.label for one in ways]
     missing = [one.label for one in everything if one not in ways]
     if not missing:
@@ -298,7 +297,7 @@ def _some_ways(ways: Sequence[CallRoute], everything: Sequence[CallRoute]) -> st
 
 
 def _refusal(report: Report) -> tuple[str, str] | None:
-    """Return the answer of most refused calls, and its effect; None if nothing is refused."""
+    """Return the most common answer to refused calls, and its effect; None if none is refused."""
     counts = Counter(
         (one.action, letter_of(one.ret)[1])
         for entry in report.summary.calls
@@ -312,13 +311,13 @@ def _refusal(report: Report) -> tuple[str, str] | None:
 
 
 def _where(ability: Ability, ways: Sequence[CallRoute]) -> str:
-    """Return on which ABIs an ability is there, empty if on all or on none."""
+    """Return the ABIs that have an ability, as text; empty for all or none."""
     here = ability.ways
     return f"on {_some_ways(here, ways)}" if here and len(here) < len(ways) else ""
 
 
 def _by(ability: Ability) -> list[tuple[str, list[tuple[PermissionCondition, str]]]]:
-    """Return the calls that give an ability, each with its conditions, and where these hold."""
+    """Return the calls that give an ability, each with its conditions and their ABIs."""
     return [
         (
             call.name,
@@ -340,7 +339,7 @@ def _in_bitmap(program: ReportedProgram, report: Report) -> int:
 
 
 def _longest(program: ReportedProgram, report: Report) -> tuple[_Longest, _Longest | None]:
-    """Return the longest path of all calls, and that of those which the bitmap does not answer."""
+    """Return the longest path of all calls, and of those that the bitmap does not answer."""
     own = program.program.abi.name
     costs: list[tuple[int, str, CallPlace]] = [
         (place.executed.most, call.name, place)
@@ -362,9 +361,9 @@ def _longest(program: ReportedProgram, report: Report) -> tuple[_Longest, _Longe
 
 
 def _taking(most: int, costs: Iterable[tuple[int, str, CallPlace]], own: str) -> str:
-    """Return the calls that run ``most`` instructions: on their own ABI rather than on others.
+    """Return the calls that run ``most`` instructions, if possible those of the program's own ABI.
 
-    Empty if none of those that have a name does.
+    Empty if no call with a name runs so many.
     """
     on: dict[str, list[str]] = defaultdict(list)
     for instructions, name, place in costs:

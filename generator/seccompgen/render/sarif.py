@@ -21,7 +21,7 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: 
 
 
 def sarif(filters: Sequence[LintReport], tables: Tables, version: str, page: str) -> dict[str, Any]:
-    """Return one run over ``filters``; each code has a section at ``page``, if that is not ""."""
+    """Return one run over ``filters``; codes link to sections of ``page``, unless that is ""."""
     codes = sorted({one.kind.value for shown in filters for one in shown.findings})
     results = [_result(one, shown, codes, tables) for shown in filters for one in shown.findings]
     rules = [
@@ -68,6 +68,6 @@ def _result(
 
 
 def _uri(file: str) -> str:
-    """Return a file's name as a URI, relative as it is given."""
+    """Return a file's name as a URI, relative if the name is."""
     path = PurePath(file)
     return path.as_uri() if path.is_absolute() else quote(path.as_posix())

@@ -1,4 +1,4 @@
-"""The parts that the templates of C, Rust, Go and their like print of a filter."""
+"""The values that the templates of C, Rust, Go and similar languages print of a filter."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
 
-# kill_thread, trap, errno, trace, allow: as old as filters, and older than the question.
+# kill_thread, trap, errno, trace, allow: as old as filters, so no kernel needs to be asked.
 _OLD_ACTIONS = {0x00000000, 0x00030000, 0x00050000, 0x7FF00000, 0x7FFF0000}
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _MISREPORTED = "riscv32"
-"""The ABI whose calls a kernel of 64 bits shows to filters as its own (arch/riscv)."""
+"""The ABI whose calls a 64-bit kernel presents to filters as its own (arch/riscv)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSection:
-    """The program of one ABI, and the ``condition`` by which the language knows the ABI.
+    """The program of one ABI, and the ``condition`` by which the language recognises the ABI.
 
     A row is an instruction: the heading above it, (code, jt, jf, k), and its text.
     """
@@ -50,10 +50,10 @@ def source_sections(
     targets: Mapping[str, str],
     reserved: str = "",
 ) -> list[SourceSection]:
-    """Return the programs for those ABIs that are in ``targets``, with their conditions.
+    """Return the programs for the ABIs that are in ``targets``, with their conditions.
 
-    Raises InputError if there are none, if the filter installs itself, or if a ``kind`` of source
-    cannot have its name: it is one of the words ``reserved``.
+    Raises InputError if there are none, if the filter installs itself, or if its name cannot name a
+    ``kind`` of source, such as one of the words ``reserved``.
     """
     _require_name(one, f"a {language} {kind}", reserved)
     sections = [
@@ -84,7 +84,7 @@ def source_sections(
 def source_context(
     one: Built, tables: Tables, form: str, sections: list[SourceSection]
 ) -> dict[str, object]:
-    """Return what the templates print; ``form`` is the language as ``--format`` names it."""
+    """Return the template's context; ``form`` is the language as ``--format`` names it."""
     about = about_policy(one.policy, one.programs, tables, one.objective, f" --format {form}")
     programs = [section.program for section in sections]
     abis = textwrap.wrap(", ".join(program.abi.name for program in programs), WIDTH - 4)
@@ -115,14 +115,14 @@ def serves_text(program: CompiledProgram) -> str:
 
 
 def _comment(text: str) -> str:
-    """Return ``text`` as lines of comment; none ends so that C would go on with the next."""
+    """Return ``text`` as comment lines, none of which ends so that C would continue it."""
     lines = (printable(line).rstrip() for line in text.split("\n"))
     safe = (f"{line}." if line.endswith(("\\", "??/")) else line for line in lines)
     return "\n".join(f"// {line}".rstrip() for line in safe)
 
 
 def _require_name(one: Built, what: str, reserved: str) -> None:
-    """Raise InputError if the filter cannot be ``what``."""
+    """Raise InputError if the filter cannot be written as ``what``."""
     problems = []
     file = Position(one.policy.file)
     if not _NAME.fullmatch(one.module_name) or one.module_name in reserved.split():

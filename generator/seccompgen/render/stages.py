@@ -1,7 +1,7 @@
-"""The values that the compiler hands from pass to pass, as text that people read and tests compare.
+"""The compiler's intermediate values as text, for people to read and for tests to compare.
 
-Calls and constants have their names, as in listings. What is one value in the compiler has one name
-here, wherever it occurs: F1 and so on are functions of the arguments, P1 plans, n1 tests.
+Calls and constants have their names, as in listings. Each value of the compiler has one name
+wherever it occurs: F1 and so on are functions of the arguments, P1 plans, n1 tests.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from seccompgen.core.word import Word
 
 _MOST_NODES = 1_000
-"""Sets of more nodes are too large to be read."""
+"""Sets with more nodes are too large to be readable."""
 _MOST_CALLS = 8
 _RELATIONS = {
     CompareOp.EQ: Op.EQ,
@@ -45,7 +45,7 @@ _RELATIONS = {
 
 
 def stage_text(stage: CompilerStage, made: Compilation, tables: Tables) -> str:
-    """Return what the compiler knew of a program after the passes up to ``stage``."""
+    """Return the compiler's knowledge of a program after the passes up to ``stage``."""
     text = _StageText(made, tables)
     match stage:
         case CompilerStage.DECISIONS:
@@ -74,7 +74,8 @@ class _StageText:
         self._functions: dict[ArgumentFunction, str] = {}
         self._plans: dict[Plan, str] = {}
         self._calls: dict[ArgumentFunction | Plan, tuple[str, Abi]] = {}
-        """The call whose arguments a function, or a plan, is shown with: the first that has it."""
+        """The call whose arguments a function or a plan is shown with: the first one that uses
+        it."""
         for weighed, plans in zip(made.lines, made.plans, strict=True):
             for span, plan in zip(weighed.line.spans, plans, strict=True):
                 function = span.answer.function
@@ -97,7 +98,7 @@ class _StageText:
     # --- decisions and functions --------------------------------------------------------------
 
     def decisions(self) -> Iterator[str]:
-        """Yield for each run of numbers the answer, the share of all calls, and the names."""
+        """Yield, for each run of numbers, the answer, the share of all calls, and the names."""
         for line, weights, _ in self._made.lines:
             abis = ", ".join(abi.name for abi in line.abis)
             yield f"{line.abis[0].audit_arch_name}: {abis}"
@@ -131,9 +132,9 @@ class _StageText:
     # --- plans and words ----------------------------------------------------------------------
 
     def plans(self) -> Iterator[str]:
-        """Yield the words that may come first in each plan, and where the chosen one leads.
+        """Yield the words that each plan may test first, and the targets of the chosen one.
 
-        A plan without a bound on its paths takes the one with a star.
+        A star marks the choice of a plan whose paths have no bound.
         """
         for plan, name in self._plans.items():
             yield f"{name} {self._calls[plan][0]}"
@@ -148,7 +149,7 @@ class _StageText:
                 yield f"{text}, cost {executed}" + (f" -> {leads}" if way in chosen else "")
 
     def words(self) -> Iterator[str]:
-        """Yield the tests of each plan on its first word, where nothing bounds its paths."""
+        """Yield the tests of each plan on its first word, if its paths have no bound."""
         for plan, name in self._plans.items():
             if plan.ways:
                 way = plan.ways[plan.choice[UNBOUNDED]]
@@ -159,7 +160,7 @@ class _StageText:
     def _tree(
         self, tree: Tree, way: Alternative, call: str, abi: Abi, indent: str
     ) -> Iterator[str]:
-        """Yield a line for each test, one side of a test further in unless it is an end."""
+        """Yield a line for each test; the true side is indented unless it is an end."""
         if isinstance(tree, TreeEnd):
             yield f"{indent}else {self._plan(way.labels[tree.label])}"
             return
@@ -186,7 +187,7 @@ class _StageText:
     # --- diagrams -----------------------------------------------------------------------------
 
     def diagram(self, root: NodeId) -> Iterator[str]:
-        """Yield the tests below ``root``: parents before children, where a test holds first."""
+        """Yield the tests below ``root``: parents before children, and true sides first."""
         nodes = self._made.graph.nodes
         order = _parents_first(self._made, root)
         tests = [number for number in order if isinstance(nodes[number], TestNode)]
@@ -203,7 +204,7 @@ class _StageText:
             yield names[root]
 
     def _calls_at(self, root: NodeId) -> dict[NodeId, list[tuple[int, int]]]:
-        """Return the audit values and numbers that come to each node, by the first of each span."""
+        """Return the audit values and numbers that reach each node, by the first of each span."""
         nodes = self._made.graph.nodes
         found: dict[NodeId, list[tuple[int, int]]] = {}
         for line, _, _ in self._made.lines:
@@ -252,7 +253,7 @@ def _number(nr: int) -> str:
 
 
 def _chosen(plan: Plan) -> list[Alternative]:
-    """Return the ways that ``plan`` goes for some budget."""
+    """Return the alternatives that ``plan`` chooses for some budget."""
     places = {
         place for place, cost in zip(plan.choice, plan.costs, strict=False) if cost < IMPOSSIBLE
     }
@@ -260,7 +261,7 @@ def _chosen(plan: Plan) -> list[Alternative]:
 
 
 def _parents_first(made: Compilation, root: NodeId) -> list[NodeId]:
-    """Return ``root`` and all below it, each behind its parents, the side that holds first."""
+    """Return ``root`` and all nodes below it, each after its parents, and true sides first."""
     nodes = made.graph.nodes
     found: list[NodeId] = []
     seen: set[NodeId] = set()

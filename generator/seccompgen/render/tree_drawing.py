@@ -29,7 +29,7 @@ text { fill: #1c2024 } .dim { fill: #60646c } path { fill: none; stroke: #b9bbc6
 
 
 def tree_svg(rows: Sequence[TreeRow], program: Program) -> str:
-    """Return a drawing of the tree of ``program``, a question a line."""
+    """Return a drawing of the tree of ``program``, one question per line."""
     title = f"{program.abi.name}: {len(program.instructions)} instructions"
     lines = [_title_of(rows, program), *(_words(n, row) for n, row in enumerate(rows))]
     widths = [
@@ -65,12 +65,12 @@ def _title_of(rows: Sequence[TreeRow], program: Program) -> list[tuple[str, str]
 
 
 def _only_answer(program: Program) -> str:
-    """Return the answer of a program that asks nothing."""
+    """Return the only answer of a program without conditional jumps."""
     return ret_action(program.instructions[-1].k, program.abi)
 
 
 def _words(number: int, row: TreeRow) -> list[tuple[str, str]]:
-    """Return the text of a row in pieces, each with its class."""
+    """Return the text of a row in pieces, each with its CSS class."""
     words = [("dim", f"{number}"), ("", f"{row.question}?")]
     for way, target in (("yes", row.yes), ("no", row.no)):
         words += _way(way, target)

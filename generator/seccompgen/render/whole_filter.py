@@ -1,6 +1,6 @@
-"""A whole filter as text: its answers, by action, then kind of call, then condition.
+"""A whole filter as text: its answers by action, then by kind of call, then by condition.
 
-The calls with the most common answer are counted, not listed.
+Calls with the most common answer are counted, not listed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _WIDTH = 96
 
 
 _Answers: TypeAlias = tuple[tuple[str, str, bool], ...]
-"""Actions, each with its condition, and True if it is for all other arguments."""
+"""Actions, each with its condition, and True if it answers all other arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class _AnsweredCall:
-    """A call on the ABIs with the same answers; ``where`` names them if others differ."""
+    """A call on the ABIs with the same answers; ``where`` names these ABIs if others differ."""
 
     name: str
     kind: Kind
@@ -92,7 +92,7 @@ def _entries(summary: FilterSummary) -> list[_AnsweredCall]:
 
 
 def _merged(call: CallSummary) -> Iterator[tuple[str, str, bool]]:
-    """Yield each action once, with its condition, and True if it is for all other arguments."""
+    """Yield each action once, with its condition, and True if it answers all other arguments."""
     if call.only:
         yield call.only.action, "", False
         return
