@@ -1,7 +1,7 @@
 """Filters in the languages of the applications that install them.
 
-Each module of this package is a language, and is named as ``build --format`` names it. Its
-`LANGUAGE` writes filters, by a template. Nothing else lists the languages: `NAMES` are the modules.
+Each module of this package is a language, named as in ``build --format``. Its `LANGUAGE` writes
+filters with a template. There is no other list of languages: `NAMES` are the modules.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Language:
     """A language, and the ``page`` of docs/ that shows its filters in use.
 
     ``write`` returns the files of a filter by their paths below the directory of all filters. It
-    raises InputError if the language cannot hold the filter. ``targets`` are the ABIs on Linux that
-    it compiles for, each with the name or the condition that it has there; None for every ABI.
+    raises InputError if the language cannot express the filter. ``targets`` maps the Linux ABIs
+    that it compiles for to their name or condition in the language; None means every ABI.
     """
 
     write: Callable[[Built, Tables], dict[str, bytes]]
@@ -40,6 +40,6 @@ class Language:
 
 
 def language(name: str) -> Language:
-    """Return the language that is called ``name``, one of `NAMES`."""
+    """Return the language called ``name``, one of `NAMES`."""
     found: Language = import_module(f"{__name__}.{name}").LANGUAGE
     return found

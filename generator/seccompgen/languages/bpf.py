@@ -1,4 +1,4 @@
-"""Raw programs: arrays of ``struct sock_filter`` in its byte order, a file per ABI."""
+"""Raw programs: one file per ABI, an array of ``struct sock_filter`` in the ABI's byte order."""
 
 from __future__ import annotations
 

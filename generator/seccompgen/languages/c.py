@@ -1,6 +1,6 @@
 """C, from C89 on, and C++: a header with an install function.
 
-Conditions are of macros that gcc and clang predefine (``cc -dM -E - </dev/null``).
+Conditions use macros that gcc and clang predefine (``cc -dM -E - </dev/null``).
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def _write(one: Built, tables: Tables) -> dict[str, bytes]:
 
 
 def _with_old_comments(text: str) -> str:
-    """Return C whose comments are those of C89, lines of comment that belong together as one.
+    """Return C code with C89 comments; consecutive comment lines become one comment.
 
-    Nothing but a comment has two slashes in it.
+    In ``text``, two slashes occur only where a comment begins.
     """
     lines: list[str] = []
     block = ""
@@ -88,7 +88,7 @@ def _with_old_comments(text: str) -> str:
         block = start
     assert not block
     joined = "\n".join(lines)
-    # A block of one line closes in it.
+    # A block of one line is closed on that line.
     return re.sub(r"^( */\*.*)\n *\*/$", r"\1 */", joined, flags=re.MULTILINE)
 
 

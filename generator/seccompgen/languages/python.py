@@ -41,16 +41,18 @@ if TYPE_CHECKING:
 
 
 class ModuleForm(Enum):
-    """The locations of programs and runtime, seen from install()."""
+    """The locations of programs and runtime, as install() sees them."""
 
     PACKAGE = "package"
-    """Sibling modules hold the programs; it imports one. The runtime is in the package above."""
+    """Sibling modules hold the programs; install() imports one. The package above has the
+    runtime."""
     SINGLE_FILE = "single file"
     """Everything is in one file."""
     MODULE = "module"
-    """One file holds the programs, the runtime is next to it: read, not written any more."""
+    """One file holds the programs, and the runtime is next to it. Still read, but no longer
+    written."""
     FORMER_PACKAGE = "former package"
-    """As PACKAGE, but it takes what the package above calls ``_runtime``: read, not written."""
+    """Like PACKAGE, but it imports the name ``_runtime`` of the package above. Read, not written."""
 
 
 class _ProgramSection(NamedTuple):
@@ -68,7 +70,7 @@ def program_module(abi: str) -> str:
 
 
 def render_single_file(one: Built, tables: Tables) -> bytes:
-    """Return the module that does what the package does, with the runtime as a part of it."""
+    """Return a module equivalent to the package, with the runtime as a part of it."""
     about = about_policy(one.policy, one.programs, tables, one.objective, single_file=True)
     sections = [_section(program, tables) for program in one.programs]
     return _main_module(about, one.programs, sections, tables, ModuleForm.SINGLE_FILE)
@@ -79,7 +81,7 @@ def policy_docstrings(
 ) -> tuple[str, ...]:
     """Return the docstrings of a module that holds programs for ``abis``, made from ``policy``.
 
-    The first is written; the other speaks in numbers, as in modules of seccompgen 0.1.
+    The first is the one that is written; the second uses numbers, as modules of seccompgen 0.1 do.
     """
     abouts = (
         about_policy(policy, (), tables, DEFAULT_OBJECTIVE, plain=plain) for plain in (False, True)
@@ -98,8 +100,8 @@ def render_combined(
 ) -> dict[str, bytes]:
     """Return the package that holds ``programs``, made of several filters, by file names.
 
-    ``parts`` are (file name, sha256, description), the oldest first. ``made`` is how they are
-    combined, for programs, and ``title`` the same for people.
+    ``parts`` are (file name, sha256, description), the oldest first. ``made`` describes for
+    programs how they are combined, and ``title`` for people.
     """
     return _package(_about_combined(made, title, parts, settings, redo), programs, tables)
 
@@ -157,7 +159,7 @@ def _main_module(
     tables: Tables,
     form: ModuleForm,
 ) -> bytes:
-    """Return the module that has install()."""
+    """Return the module that contains install()."""
     kind, name, _ = about.sources[0]
     if _ENCODING.match(f"#   {kind}  {printable(name)}"):
         text = "Python would take its name for an encoding (PEP 263): rename the file"
@@ -178,7 +180,7 @@ def _main_module(
 
 
 _ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
-"""An encoding declaration, in the first two lines of a module; the second names a source."""
+"""An encoding declaration in the first two lines of a module; the second line names a source."""
 
 
 def _context(
@@ -212,10 +214,10 @@ def module_tree(
     answers: Iterable[int],
     form: ModuleForm,
 ) -> ast.Module:
-    """Return the syntax tree of the module that has install(), but for its docstring.
+    """Return the syntax tree of the module that contains install(), without its docstring.
 
-    ``programs`` are by the names of ABIs: the number of seccomp(2), and the bytes. ``answers`` are
-    the actions that it asks the kernel for.
+    ``programs`` maps ABI names to the number of seccomp(2) and the program's bytes. ``answers`` are
+    the actions that the module asks the kernel for.
     """
     sections = [_ProgramSection(abi, "", nr, "") for abi, (nr, _) in programs.items()]
     blocks = {}
@@ -274,10 +276,10 @@ def inlined_runtime() -> str:
 
 
 def _without_siblings(name: str) -> str:
-    """Return a file of the runtime for a module that holds them all.
+    """Return a file of the runtime for a module that contains all of them.
 
-    It has no docstring, no imports at the top but those of the first file, which are the others'
-    too, and where one imports another when it needs it, nothing is left to do.
+    The result has no docstring, and no imports at the top except those of the first file, which are
+    the others' too. Imports of one file by another inside functions are replaced by ``pass``.
     """
     source = template_source(name)
     lines = source.splitlines()
@@ -301,7 +303,7 @@ def _runtime_format() -> int:
 def render_package(filters: Mapping[str, str], tag: str, *, tables: bool) -> bytes:
     """Return the ``__init__.py`` of a package of ``filters``: name to description.
 
-    ``tables`` says whether the package has those of the ABIs, too.
+    With ``tables``, the package contains the tables of the ABIs, too.
     """
     lines = [
         textwrap.fill(f"{name}: {text}", 90, initial_indent="- ", subsequent_indent="  ")
@@ -328,7 +330,7 @@ def render_table(table: Table) -> bytes:
 
 
 def render_tables_package(tables: Tables) -> bytes:
-    """Return the ``__init__.py`` of the package of tables, which finds them by any name."""
+    """Return the ``__init__.py`` of the package of tables, which finds tables by any ABI name."""
     aliases = {name: abi for name, abi in sorted(ALIASES.items()) if abi in tables.tables}
     return render_python(
         "tables.py.j2", {}, tag=tables.tag, abis=list(tables.tables), aliases=aliases
@@ -336,7 +338,7 @@ def render_tables_package(tables: Tables) -> bytes:
 
 
 def _docstring_text(text: str) -> str:
-    """Escape what would end a docstring, change in it, or not show; lay it out as black does."""
+    """Escape text that would end a docstring, change in it, or not show; format it like black."""
     text = text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     text = "\n".join(printable(line).rstrip() for line in text.split("\n"))
     return f" {text}" if text.startswith('"') else text

@@ -1,4 +1,4 @@
-"""Rust: a module without crates. Conditions are those of ``cfg`` (``rustc --print cfg``)."""
+"""Rust: a module without dependencies. Conditions use ``cfg`` (``rustc --print cfg``)."""
 
 from __future__ import annotations
 
