@@ -1,1 +1,1 @@
-"""From policy files and tables to proved programs and the files that hold them."""
+"""From policy files and tables to proved programs, and to the files that contain them."""

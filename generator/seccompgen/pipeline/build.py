@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 LOCK_NAME, MATRIX_NAME, SHIPPED = shipped.LOCK_NAME, shipped.MATRIX_NAME, shipped.SHIPPED
 load_tables, shipped_tables = shipped.load_tables, shipped.shipped_tables
-"""Builds need these, too; `shipped` alone is quicker to import, for looking numbers up."""
+"""Builds need these, too; importing only `shipped` is faster, for looking up numbers."""
 
 
 class BuildOptions(NamedTuple):
     """Build options that do not affect the output: worker processes and the cache.
 
-    Up to ``workers`` processes compile; what the directory ``cache`` holds is not compiled
-    again, or everything is if it is None.
+    Up to ``workers`` processes compile. Programs in the directory ``cache`` are not compiled again;
+    with None, every program is compiled.
     """
 
     workers: int = 1
@@ -59,9 +59,9 @@ PLAIN_OPTIONS = BuildOptions()
 
 
 def read_objective(optimize: Optimize, *, bitmap: bool, profile: Path | None) -> Objective:
-    """Return the objective of these choices; ``profile`` is the file of one, or None.
+    """Return the objective of these choices; ``profile`` is the path of a profile, or None.
 
-    Raises InputError with every error of that file.
+    Raises InputError with every error of the profile.
     """
     if profile is None:
         return Objective(optimize, bitmap)
@@ -78,7 +78,7 @@ def build_policy(
     options: BuildOptions = PLAIN_OPTIONS,
     reading: Reading = PLAIN_READING,
 ) -> Built:
-    """Read and compile the policy of ``source``, for the ABIs ``only`` or all that it asks for."""
+    """Read and compile the policy of ``source``, for the ABIs ``only`` or all that it names."""
     built, problems = _build([source], tables, only, objective, options, None, reading)
     if problems:
         raise InputError(*problems)
@@ -94,10 +94,10 @@ def build_policies(
     options: BuildOptions = PLAIN_OPTIONS,
     reading: Reading = PLAIN_READING,
 ) -> list[Built]:
-    """Build every policy, and lint it; raise one InputError with the errors of all of them.
+    """Build and lint every policy; raise one InputError with the errors of all of them.
 
-    Findings that make a promise of a filter false are errors. ``progress`` gets the number of
-    programs that are done, and of all.
+    Findings that break a promise of a filter are errors. ``progress`` gets the number of finished
+    programs, and of all.
     """
     built, problems = _build(sources, tables, only, objective, options, progress, reading)
     built = [_linted(one, tables, problems) for one in built]
@@ -131,9 +131,9 @@ def build_policies(
 
 
 def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
-    """Return ``one`` with its warnings; errors are added to ``problems``.
+    """Return ``one`` with its warnings; add errors to ``problems``.
 
-    Errors of a foreign policy are warnings: its author decides what it means.
+    Errors of a foreign policy become warnings: its author decides what it means.
     """
     from seccompgen.lint import Severity, lint_policy  # noqa: PLC0415 - `build_policy` needs it not
     from seccompgen.render.findings import finding_diagnostic  # noqa: PLC0415
@@ -152,7 +152,7 @@ def _linted(one: Built, tables: Tables, problems: list[Diagnostic]) -> Built:
 
 
 class _Read(NamedTuple):
-    """A policy as it was read, and the ABIs that it is to be compiled for."""
+    """A policy as it was read, and the ABIs to compile it for."""
 
     policy: ResolvedPolicy
     notes: tuple[Diagnostic, ...]
@@ -160,7 +160,7 @@ class _Read(NamedTuple):
 
 
 _Job: TypeAlias = tuple[int, "Abi"]
-"""A program to make: which policy of a list, for which ABI."""
+"""A program to compile: the index of its policy in a list, and its ABI."""
 _Task: TypeAlias = "tuple[tuple[ResolvedPolicy, ...], Tables, Objective]"
 """The inputs that all jobs share."""
 
@@ -224,9 +224,9 @@ def are_current(built: Iterable[Built]) -> bool:
 
 
 def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
-    """Return True if files still have the sha256 that they were ``read`` with.
+    """Return True if files still have the sha256 with which they were ``read``.
 
-    Anything but a regular file, such as a pipe, cannot be read again, and counts as unchanged.
+    Anything but a regular file, such as a pipe, cannot be read again and counts as unchanged.
     """
     try:
         return all(
@@ -254,7 +254,7 @@ def _read(
 
 
 def not_for(name: str, policy: ResolvedPolicy, abis: Sequence[Abi]) -> InputError:
-    """Return the error for a policy that is not for ``abis``, with what to write instead."""
+    """Return the error for a policy that is not for ``abis``, with advice on what to write."""
     names = ", ".join(abi.name for abi in abis)
     text = f"{name}: not for {names}: its arches leave that out"
     siblings = [
@@ -276,7 +276,7 @@ def _compile(
     options: BuildOptions,
     progress: Callable[[int, int], None] | None,
 ) -> list[list[CompiledProgram | SeccompgenError]]:
-    """Return, for each policy, the program or the error for each of its ABIs."""
+    """Return, for each policy and each of its ABIs, the program or the error."""
     cache = _cache(options, tables, objective)
     results: dict[_Job, CompiledProgram | SeccompgenError] = {}
     for i, item in enumerate(read):
@@ -297,7 +297,7 @@ def _compile(
                 if progress:
                     progress(len(results), len(jobs))
     finally:
-        # After a Ctrl-C, what was compiled is not compiled again.
+        # After a Ctrl-C, the programs compiled so far are kept.
         if cache and any(made):
             cache.save(zip((item.policy for item in read), made, strict=True))
     return [[results[i, abi] for abi in item.arches] for i, item in enumerate(read)]
@@ -321,9 +321,9 @@ def _cache(options: BuildOptions, tables: Tables, objective: Objective) -> Progr
 
 
 def _compile_one(task: _Task, job: _Job) -> CompiledProgram:
-    """Compile a program and prove it; named at the top of a module, so that a worker finds it.
+    """Compile a program and prove it; at module level, so that a worker can import it.
 
-    What is in the cache has been through here, by the same source.
+    Programs in the cache have been through here too, with the same source.
     """
     policies, tables, objective = task
     i, abi = job
@@ -335,7 +335,7 @@ def proved_program(
 ) -> CompiledProgram:
     """Return the program of a policy for ``abi``, proved.
 
-    Raises AnswerNo if it is not what the policy means, UndecidedError if nobody knows.
+    Raises AnswerNo if it differs from the policy's meaning, UndecidedError if that is unknown.
     """
     from seccompgen.pipeline.proved import compile_proved  # noqa: PLC0415 - numpy takes 100 ms to import
 
@@ -357,11 +357,11 @@ def proved_program(
 
 
 def _accepted(name: str, result: CompiledProgram | SeccompgenError) -> CompiledProgram:
-    """Return the program; raise the error, or one if the kernel would refuse the program."""
+    """Return the program; raise its error, or an error if the kernel would refuse the program."""
     if isinstance(result, SeccompgenError):
         raise result
     objections = kernel_objections(result.instructions)
     if objections:
-        # Nothing a user can do; but a filter that the kernel refuses must never be written.
+        # A user cannot prevent this; but a filter that the kernel refuses must never be written.
         raise InputError(*(f"{name}: {result.abi.name}: {text}" for text in objections))
     return result

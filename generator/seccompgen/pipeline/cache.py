@@ -1,10 +1,10 @@
-"""Keep compiled programs, so that what has not changed is not compiled again.
+"""Cache compiled programs, so that unchanged ones are not compiled again.
 
-An entry is named by a hash over all that determines a program, and no more: the policy with its
-positions, but not the place that its files lie in; the tables, the objective, the ABI; the source
-of the compiler and of the proof; Python and numpy, by their versions. It is JSON behind a hash of
-its own; whatever is not exactly that is passed over and written anew. Nothing here is ever an
-error: without a directory to use, everything is compiled.
+The name of an entry is a hash of exactly what determines a program: the policy with its positions,
+but without the directory of its files; the tables, the objective, the ABI; the source of the
+compiler and of the proof; the versions of Python and numpy. An entry is JSON after a hash of that
+JSON; any other content is ignored and overwritten. Nothing here ever raises an error: without a
+usable directory, everything is compiled.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class ProgramCache:
     def __init__(self, directory: Path, tables: Tables, objective: Objective) -> None:
         self._directory = directory
         self._compiler = _fingerprint()
-        # All tables, since the compiler also looks at those of other ABIs of the same kernel.
+        # All tables, since the compiler also uses those of other ABIs of the same kernel.
         numbers = tables.digest(tables.tables)
         self._common = repr((self._compiler, tables.tag, numbers, objective))
 
     def load(self, policy: ResolvedPolicy, abis: Iterable[Abi]) -> dict[Abi, CompiledProgram]:
-        """Return the programs of ``policy`` for ``abis`` that are here, and mark them as used."""
+        """Return the cached programs of ``policy`` for ``abis``, and mark them as used."""
         found: dict[Abi, CompiledProgram] = {}
         with self._opened() as place, contextlib.suppress(OSError):
             if place is None:
@@ -64,9 +64,9 @@ class ProgramCache:
         return found
 
     def save(self, made: Iterable[tuple[ResolvedPolicy, Sequence[CompiledProgram]]]) -> None:
-        """Add the programs ``made`` of each policy; drop what nobody has read for 30 days."""
+        """Add the programs ``made`` of each policy; drop entries that were not read for 30 days."""
         with self._opened() as place, contextlib.suppress(OSError):
-            # Somebody may have edited the compiler after this run, or a worker of it, loaded it.
+            # The compiler's source may have been edited since this run or a worker loaded it.
             if place is None or _fingerprint() != self._compiler:
                 return
             written = 0.0
@@ -77,8 +77,8 @@ class ProgramCache:
             drop_unused(place, before=written - KEPT_SECONDS)
 
     def _names(self, policy: ResolvedPolicy, abis: Iterable[Abi]) -> Iterator[tuple[Abi, str]]:
-        # The repr of these values holds all their fields, and is the same for the same value; but
-        # for that of a set, whose order is another in each process.
+        # The repr of these values contains all their fields and is equal for equal values, except
+        # for sets, whose order differs between processes.
         of_rules = [one.abis and sorted(one.abis) for one in policy.rules]
         about = repr((_placeless(policy), of_rules))
         for abi in abis:
@@ -86,25 +86,26 @@ class ProgramCache:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int | None]:
-        """Give a descriptor of the directory, or None where it is not to be used."""
+        """Yield a descriptor of the directory, or None if it must not be used."""
         with opened(self._directory) as place:
             yield place if self._compiler else None
 
 
 _ROOTS = ("seccompgen.pipeline.proved", "seccompgen.pipeline.cache")
-"""The modules that decide a program, and that cache it."""
+"""The modules that determine a program, and that cache it."""
 
 
 def deciding_files(package: Path) -> list[Path]:
-    """Return the source files that decide a program; ``package`` is where seccompgen is."""
+    """Return the source files that determine a program; ``package`` is seccompgen's directory."""
     return entry_store.deciding_files(package, _ROOTS)
 
 
 def _fingerprint() -> str:
-    """Hash what decides a program; return an empty string where its source is not at hand.
+    """Return a hash of all that determines a program; empty if its source is not available.
 
-    The search for a program adds floating-point numbers by numpy, whose releases may round
-    otherwise: what an older one made would be stale to `--check`, which takes nothing from here.
+    The search for a program adds floating-point numbers with numpy, whose releases may round
+    differently: a program made with an older one would be stale to `--check`, which does not use
+    the cache.
     """
     package = Path(__file__).parents[1]
     sources = entry_store.hashed(package, deciding_files(package))
@@ -115,9 +116,9 @@ def _fingerprint() -> str:
 
 
 def _numpy_release() -> bytes:
-    """Return the file that has numpy's version: numpy itself takes long to import.
+    """Return the file that holds numpy's version: importing numpy takes long.
 
-    `importlib.metadata` knows, too, but brings the parser of e-mail along.
+    `importlib.metadata` has the version, too, but imports the parser of e-mail.
     """
     found = find_spec("numpy")
     assert found and found.origin
@@ -125,7 +126,7 @@ def _numpy_release() -> bytes:
 
 
 def _numbers(policy: ResolvedPolicy) -> dict[str, str]:
-    """Return the names that an entry has for a policy's files: another checkout has others."""
+    """Return numbers to replace the names of a policy's files, which differ between checkouts."""
     return {file: str(i) for i, (file, _) in enumerate(policy.sources)}
 
 
@@ -134,7 +135,7 @@ def _placed(position: Position, files: Mapping[str, str]) -> Position:
 
 
 def _placeless(policy: ResolvedPolicy) -> ResolvedPolicy:
-    """Return the parts of a policy that decide its programs, with its files by number."""
+    """Return the parts of a policy that determine its programs, with its files by number."""
     files = _numbers(policy)
 
     def origin(one: Origin) -> Origin:
@@ -212,7 +213,7 @@ def _read(place: int, name: str, policy: ResolvedPolicy, abi: Abi) -> CompiledPr
 
 
 def cache_directory() -> Path | None:
-    """Return the directory of cached downloads and programs (XDG), or None without a home."""
+    """Return the directory of cached downloads and programs (XDG); None if there is no home."""
     base = os.environ.get("XDG_CACHE_HOME") or ""
     if Path(base).is_absolute():
         return Path(base) / "seccompgen"

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\\*?\[\]%;|=&<>]|^~|\)$")
-"""Characters in names that make and ninja read differently."""
+"""Characters in file names that make and ninja interpret differently."""
 
 
 def depfile(outputs: Iterable[Path], read: Iterable[Path]) -> bytes:
     """Return the rule ``outputs: read``, then a rule without a recipe for each file that was read.
 
-    The latter let make continue if a file is gone (as gcc's -MP does). Paths below the current
-    directory are relative to it, as build files have them. Raises InputError for each name that
-    cannot be written so that make and ninja both read it.
+    These rules let make continue if a file is gone (like gcc's -MP). Paths below the current
+    directory are relative to it, as in build files. Raises InputError for each name that cannot be
+    written so that both make and ninja read it.
     """
     targets, inputs = _names(outputs), _names(read)
     problems = [
@@ -45,5 +45,5 @@ def _names(paths: Iterable[Path]) -> list[str]:
 
 
 def _escape(name: str) -> str:
-    """Escape as gcc does; no name has a backslash of its own."""
+    """Escape as gcc does; no name contains a backslash."""
     return re.sub(r"([ #:])", r"\\\1", name.replace("$", "$$"))

@@ -1,6 +1,6 @@
-"""Filter packages on disk: their files, which of them are ours, and what is left over.
+"""Filter packages on disk: their files, which of them we generated, and which are orphaned.
 
-A filter ``x`` is the package ``x``: its ``__init__.py`` has install(), and ``_<abi>.py`` the
+A filter ``x`` is the package ``x``: its ``__init__.py`` contains install(), and ``_<abi>.py`` the
 program for an ABI.
 """
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 INIT_NAME = "__init__.py"
 _MAX_BANNER = 1 << 20
 _LONGEST_BANNER = 80
-"""No first line with our mark has more bytes."""
+"""A first line with our mark is never longer, in bytes."""
 _PROGRAM_NAMES = frozenset(f"_{name}.py" for name in ABIS)
 
 
 def holds_program(path: Path) -> bool:
-    """Return True if ``path`` is named as the module of a program for an ABI is."""
+    """Return True if ``path`` is named like the module of a program for an ABI."""
     return path.name in _PROGRAM_NAMES
 
 
 def is_filter_package(path: Path) -> bool:
-    """Return True if the directory ``path`` is a filter, or what somebody left of one."""
+    """Return True if the directory ``path`` is a filter, or the remains of one."""
     return any((path / name).is_file() for name in _PROGRAM_NAMES) or bool(
         _banner_lines(path / INIT_NAME, b"#   proved ")
     )
@@ -43,7 +43,7 @@ def shadowed_module(package: Path) -> Path:
 
 
 def in_package(package: Path) -> list[Path]:
-    """Return what Python could import from a filter package, sorted."""
+    """Return the files and packages that Python could import from a filter package, sorted."""
     kinds = {".py", ".pyc", ".so", ".pyd"}
     return sorted(
         path
@@ -55,7 +55,7 @@ def in_package(package: Path) -> list[Path]:
 def orphaned_filters(output: Path, files: Iterable[Path]) -> frozenset[Path]:
     """Return the generated files in a project's ``output`` that nothing generates any more.
 
-    Combined filters have no policy, and are left alone.
+    Combined filters have no policy; their files are not returned.
     """
     packages = [path for path in output.glob("*") if is_filter_package(path)]
     combined = [path for path in packages if _banner_lines(path / INIT_NAME, b"#   made ")]
@@ -70,8 +70,8 @@ def orphaned_filters(output: Path, files: Iterable[Path]) -> frozenset[Path]:
 def orphaned_sources(files: Mapping[Path, bytes], directory: Path) -> frozenset[Path]:
     """Return the generated files in the packages below ``directory`` that are not in ``files``.
 
-    They are programs for ABIs that a policy no longer has, and the one module that a filter once
-    was.
+    They are programs for ABIs that a policy no longer has, and the single module that a filter was
+    before it became a package.
     """
     kinds = {(path.parent, path.suffix) for path, data in files.items() if has_banner(data)}
     there = [
@@ -85,14 +85,14 @@ def orphaned_sources(files: Mapping[Path, bytes], directory: Path) -> frozenset[
 
 
 def filter_packages(files: Iterable[Path]) -> set[Path]:
-    """Return the directories of the filters that ``files`` are or hold."""
+    """Return the directories of the filter packages that ``files`` are in."""
     return {path.parent for path in files if holds_program(path)}
 
 
 def heads(paths: Iterable[Path]) -> list[Path]:
-    """Return ``paths`` without the modules of programs whose package's __init__.py is among them.
+    """Return ``paths`` without program modules whose package's __init__.py is also in ``paths``.
 
-    With each program, that changes too: it names them all, and has the hash of them.
+    The __init__.py changes with each program: it names all programs and has their hash.
     """
     paths = list(paths)
     packages = {path.parent for path in paths if path.name == INIT_NAME}
@@ -113,9 +113,9 @@ def summary(written: Iterable[Path]) -> list[str]:
 
 
 def refuse_to_overwrite(files: Mapping[Path, bytes]) -> None:
-    """Raise InputError if a source file is there already that seccompgen did not generate.
+    """Raise InputError if a source file to be written exists and seccompgen did not generate it.
 
-    So is one that a filter package would hide, or that would become a part of it.
+    The same applies to a module that a filter package would hide, or that would become part of one.
     """
     there = {path for path, data in files.items() if has_banner(data)}
     for package in filter_packages(files):

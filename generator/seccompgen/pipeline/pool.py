@@ -1,8 +1,8 @@
-"""Spread calls over processes: the same results in the same order, however many there are.
+"""Spread calls over processes: the same results in the same order for any number of processes.
 
-Not with concurrent.futures: its workers share one pipe, of which the parent holds both ends, so
-that a worker killed while it writes a result leaves the parent waiting for the rest for ever.
-Here every worker has a pipe of its own, which ends when the worker does, whatever it was doing.
+concurrent.futures is not used: its workers share one pipe, of which the parent holds both ends, so
+if a worker is killed while it writes a result, the parent waits for the rest for ever. Here every
+worker has a pipe of its own, which ends with the worker.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 START_UP = 0.3
-"""Seconds that starting processes costs: less work than that is done faster without."""
+"""Seconds that starting processes costs; less work than that is faster without them."""
 
 _LONGER = 3
-"""The first job takes so many times as long as the next ones, besides the start."""
+"""The first job takes this many times as long as the next ones, not counting the start."""
 
 _NEW_OBJECTS = 300_000
 """New objects during a job until garbage in cycles is collected.
@@ -57,11 +57,11 @@ def spread(
 ) -> Generator[_R | SeccompgenError]:
     """Yield ``work(shared, job)``, or the SeccompgenError that it raised, for each job in turn.
 
-    Begins in this process, and goes on in up to ``workers`` others if what the first jobs took
-    says that it pays; all values must pickle then, and the main module bear being imported.
+    Begins in this process, and continues in up to ``workers`` others if the time of the first jobs
+    shows that this is faster; then all values must be picklable and the main module importable.
     Close the iterator to end the workers. Raises OutsideError if a worker dies.
     """
-    # Not by the clock: where others keep the CPUs busy, more processes are of less use.
+    # CPU time, not the clock: if other programs keep the CPUs busy, more processes help less.
     started = time.process_time()
     first = each = 0.0
     for done, job in enumerate(jobs):
@@ -74,7 +74,7 @@ def spread(
         yield _attempt(work, shared, job)
         spent = time.process_time() - started
         if done == 0:
-            # The first job imports what all need, and finds out much that others use.
+            # The first job imports what all jobs need, and computes much that later ones reuse.
             first = spent
             each = max(0.0, first - START_UP) / _LONGER
         else:
@@ -100,7 +100,7 @@ def _in_processes(
         _hire(team, workers)
         task = pickle.dumps((work, shared))
         for connection in team:
-            with contextlib.suppress(ConnectionError):  # it is dead, which shows when it is read
+            with contextlib.suppress(ConnectionError):  # a dead worker shows when its pipe is read
                 connection.send_bytes(task)
         results: dict[int, _R | SeccompgenError] = {}
         yielded = 0
@@ -109,7 +109,7 @@ def _in_processes(
             while yielded in results:
                 yield results.pop(yielded)
                 yielded += 1
-        # Not one process came up: where none may be created, it takes longer and that is all.
+        # No process came up: if none may be created, the jobs run here and only take longer.
         for job in jobs[yielded:]:
             yield _attempt(work, shared, job)
     finally:
@@ -121,18 +121,18 @@ def _in_processes(
 
 
 def _hire(team: dict[Connection[Any, Any], BaseProcess], workers: int) -> None:
-    """Add up to ``workers`` processes to ``team``, as many as the system gives.
+    """Add up to ``workers`` processes to ``team``, as many as the system permits.
 
-    They are started anew: a copy of this process would hold its file locks, and the locks that
-    its threads hold at that moment.
+    They are spawned, not forked: a copy of this process would hold its file locks, and the locks
+    that its threads hold at that moment.
     """
     from multiprocessing import get_context, resource_tracker  # noqa: PLC0415 - few runs need it
 
     context = get_context("spawn")
     with contextlib.suppress(OSError), warnings.catch_warnings():
-        # Where no process comes up, not even the tracker does, and Python warns of that.
+        # If no process comes up, the tracker does not either, and Python warns about that.
         warnings.simplefilter("ignore")
-        # Started within what follows, it would unblock the signal.
+        # Started inside the block below, the tracker would unblock the signal.
         resource_tracker.ensure_running()
         with _interrupts_held():
             for _ in range(workers):
@@ -145,15 +145,15 @@ def _hire(team: dict[Connection[Any, Any], BaseProcess], workers: int) -> None:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Put off Ctrl-C until the end of the block, and for ever in processes that start in it.
+    """Defer Ctrl-C until the end of the block, and for ever in processes that start in it.
 
-    A terminal sends it to workers as well. The parent ends them; a traceback from the middle of
-    their start-up would help nobody, nor would one because their start was cut short.
+    A terminal sends the signal to workers as well. The parent ends them; a traceback from the
+    middle of their start-up, or about it, would help nobody.
     """
     held: list[int] = []
-    # The block is inherited. It holds for this thread only, and a library may have others.
+    # Workers inherit the mask. It applies to this thread only, and a library may have others.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    # Only the main thread may set a handler, and only one of Python's can be put back.
+    # Only the main thread may set a handler, and only a handler of Python's can be restored.
     handler = signal.getsignal(signal.SIGINT)
     in_main = threading.current_thread() is threading.main_thread() and handler is not None
     try:
@@ -171,7 +171,7 @@ def _interrupts_held() -> Iterator[None]:
 def _unordered(
     team: Mapping[Connection[Any, Any], BaseProcess], jobs: Sequence[Any]
 ) -> Iterator[tuple[int, Any]]:
-    """Yield (index of the job, result) as results come; nothing if no process came up."""
+    """Yield (index of the job, result) as results arrive; nothing if no process came up."""
     from multiprocessing.connection import wait  # noqa: PLC0415
 
     at = dict.fromkeys(team, _LEARNING)
@@ -199,10 +199,10 @@ def _unordered(
 
 
 def _serve(connection: Connection[Any, Any]) -> None:
-    """Run a worker: receive the task, confirm it, then answer jobs until the parent ends."""
+    """Run a worker: receive the task, confirm it, then run jobs until the parent ends."""
     gc.set_threshold(_NEW_OBJECTS)
     forgo_threads()
-    # The pipe shows that as well, but only between two jobs, and a job may be long.
+    # The pipe shows the parent's end as well, but only between two jobs, and a job may be long.
     threading.Thread(target=_follow_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):
         work, shared = connection.recv()

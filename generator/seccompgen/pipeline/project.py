@@ -28,12 +28,12 @@ _KEYS = (*sorted(_TEXTS), "optimize", *sorted(_SWITCHES))
 class Project:
     """The settings in ``[tool.seccompgen]`` of a pyproject.toml; paths are absolute.
 
-    ``linux`` is the pinned tag, ``policies`` the directory of policy files, ``output`` the
-    package that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``,
-    a file or None, make the objective of every filter (`objective.Objective`). ``committed`` means
-    that the package is under version control, so building a wheel must not change it.
-    With ``report_only`` each filter has a report-only one as well.
-    ``outside`` are further directories in which it may name files, from the command line.
+    ``linux`` is the pinned tag, ``policies`` the directory of policy files, ``output`` the package
+    that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``, a file or
+    None, make up the objective of every filter (`objective.Objective`). ``committed`` means that
+    the package is under version control, so building a wheel must not change it. With
+    ``report_only`` each filter also has a report-only version. ``outside``, from the command line,
+    are further directories in which the project may name files.
     """
 
     pyproject: Path
@@ -58,9 +58,9 @@ class Project:
         return self.root / "generator" / "seccompgen" / "kernel"
 
     def policy_files(self) -> list[Path]:
-        """Return the policy files, sorted; those that start with ``_`` are only included.
+        """Return the policy files, sorted, except those that are only included: ``_*``.
 
-        Raises InputError if there are none, or one leads out of the project.
+        Raises InputError if there are none, or if one leads out of the project.
         """
         found = [
             path
@@ -74,12 +74,12 @@ class Project:
         return found
 
     def require_reach(self, path: Path) -> None:
-        """Raise InputError if ``path``, which the project names, leads out of it: `io.reach`."""
+        """Raise InputError if ``path``, which the project names, leads out of it (`io.reach`)."""
         if reason := beyond(path, self.pyproject, self.outside):
             raise InputError(f"cannot read {path}: {reason}", kind=Problem.UNREADABLE_FILE)
 
     def with_pin(self, tag: str) -> bytes:
-        """Return the text of pyproject.toml with the pin at ``tag``, nothing else changed."""
+        """Return the text of pyproject.toml with the pin changed to ``tag`` and nothing else."""
         text = read_file(self.pyproject)
         section = _SECTION.search(text)
         pin = _PIN.search(text, *section.span("body")) if section else None
@@ -93,7 +93,7 @@ class Project:
 
 
 def find_project(start: Path, outside: tuple[Path, ...] = ()) -> Project | None:
-    """Return the project that ``start`` lies in: the nearest pyproject.toml that names us."""
+    """Return the project that contains ``start``: the nearest pyproject.toml with our section."""
     for directory in (start, *start.parents):
         pyproject = directory / "pyproject.toml"
         if pyproject.is_file():
@@ -104,7 +104,7 @@ def find_project(start: Path, outside: tuple[Path, ...] = ()) -> Project | None:
 
 
 def read_project(pyproject: Path) -> Project | None:
-    """Return the project of ``pyproject``, or None without our section; InputError for errors."""
+    """Return the project of ``pyproject``, or None without our section. Raises InputError."""
     content = read_input(pyproject)
     data = parse_toml(decode_text(content, str(pyproject)), str(pyproject))
     tool = data.get("tool")
@@ -136,7 +136,7 @@ def read_project(pyproject: Path) -> Project | None:
 
 
 def _problem(key: str, value: object) -> str:
-    """Return the fault of a key in our section, or an empty string."""
+    """Return the error in a key of our section, or an empty string."""
     if key not in _KEYS:
         return f"unknown key {key!r}{did_you_mean(key, _KEYS)}"
     if key in _TEXTS and not isinstance(value, str):
@@ -150,7 +150,7 @@ def _problem(key: str, value: object) -> str:
 
 
 def _position(pyproject: Path, content: bytes, key: str) -> Position:
-    """Return the position of ``key`` in our section, if it is spelled plainly."""
+    """Return the position of ``key`` in our section; only the file if the key is spelled oddly."""
     section = _SECTION.search(content)
     spelling = re.compile(rb"^[ \t]*[\"']?(?P<key>%s)[\"']?[ \t]*=" % re.escape(key.encode()), re.M)
     found = spelling.search(content, *section.span("body")) if section else None

@@ -1,4 +1,4 @@
-"""The files of a project: its filters, and in our own checkout all that ``tables`` generates."""
+"""The generated files of a project: its filters; in our own checkout, ``tables``' output, too."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _TYPED_NAME = "py.typed"
 SCHEMA = Path("docs", "policy.schema.json")
-"""The schema of policies for the pin, in our checkout."""
+"""The path of the schema of policies in our checkout; the schema is for the pinned tag."""
 
 
 def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
@@ -71,7 +71,7 @@ def project_filters(
     files = filter_files(built, tables, project.output, options=options)
     ours = project.kernel.is_dir()
     if ours:
-        # In our own checkout it is there to be read, whatever flags the stock filters have.
+        # In our own checkout the supervisor's module is always written, so that people can read it.
         files |= support_files(project.output, [FilterFlag.NEW_LISTENER])
     about = {
         one.module_name: REFUSES_NOTHING
@@ -97,14 +97,14 @@ def packages_of(project: Project) -> dict[Path, Path]:
 def package_names(project: Project) -> list[str]:
     """Return the paths of the files in the filter package of ``project``, as it was last built."""
     modules = [path for package in packages_of(project) for path in sorted(package.glob("*.py"))]
-    # Whether a filter has a listener is not to be known without reading its policy.
+    # Only a policy shows whether its filter has a listener, and policies are not read here.
     listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
     inside = [path.relative_to(project.output).as_posix() for path in modules]
     return [*inside, *RUNTIME_NAMES, *listeners, INIT_NAME, _TYPED_NAME]
 
 
 def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
-    """Return the table modules in ``package`` of ABIs that the tag does not have."""
+    """Return the table modules in ``package`` for ABIs that the tag lacks."""
     absent = (package / f"{name}.py" for name in absent_abis(tables))
     return frozenset(path for path in absent if path.is_file() and is_ours(path))
 
@@ -115,10 +115,10 @@ def project_outputs(
     progress: Callable[[int, int], None] | None = None,
     options: BuildOptions = PLAIN_OPTIONS,
 ) -> tuple[list[Built], Outputs]:
-    """Return all that is generated in our checkout from ``tables``, and every filter in it.
+    """Return all files generated in our checkout from ``tables``, and every filter in it.
 
-    That is pin, lock, tables, the schema of policies, and filters, also those of the examples that
-    commit theirs: what is written as one step is never new in one place and old in another.
+    These are pin, lock, tables, the schema of policies, and filters, including those that examples
+    commit. They are written in one step, so that they always match each other.
     """
     built: list[Built] = []
     files: dict[Path, bytes] = {}
@@ -139,6 +139,6 @@ def project_outputs(
 
 
 def _examples(project: Project) -> list[Project]:
-    """Return the projects in ``examples`` whose filters are there, sorted."""
+    """Return the projects in ``examples`` whose generated filters exist, sorted."""
     found = map(read_project, sorted(project.root.glob("examples/*/pyproject.toml")))
     return [one for one in found if one and (one.output / RUNTIME_NAME).is_file()]

@@ -1,7 +1,7 @@
-"""Compile a program and compare it with its policy: all that decides a program is imported here.
+"""Compile a program and compare it with its policy. This imports all that determines a program.
 
-The cache takes the files of these imports for the compiler (`cache.deciding_files`), so nothing
-that prints or writes results belongs here.
+The cache treats the files of these imports as the compiler (`cache.deciding_files`), so code that
+prints or writes results does not belong here.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def compile_proved(
 ) -> tuple[CompiledProgram, Difference | None]:
     """Return the program of ``policy`` for ``abi``, and a call that it answers wrongly.
 
-    The second is None for a proved program, and for one with `verify.kernel_objections`. A program
-    that cannot be proved is replaced by one that tests rule after rule. Raises the errors of
-    `compile_policy` and `prove`.
+    The call is None for a proved program, and for a program with `verify.kernel_objections`. A
+    program that cannot be proved is replaced by one that tests rule after rule. Raises the errors
+    of `compile_policy` and `prove`.
     """
     program = compile_policy(policy, abi, tables, objective)
     if kernel_objections(program.instructions):

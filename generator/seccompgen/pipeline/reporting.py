@@ -1,7 +1,6 @@
-"""Report-only filters of policies that are built: the same programs, which log what they refused.
+"""Report-only filters of built policies: the same programs, which log what they would refuse.
 
-Other people's formats have places in which they cannot log; what is refused there even so is said
-in a note.
+Other tools' formats cannot log everywhere; a note states what is refused nevertheless.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ def report_only_filters(
 ) -> list[Built]:
     """Return the report-only filters of policies that were built, to be written in ``form``.
 
-    Each lets every call through, and logs what the policy refuses and nothing else, but for what
-    its notes say. Raises one InputError with all that cannot be.
+    Each lets every call through, and logs exactly what the policy refuses, with the exceptions in
+    its notes. Raises one InputError with all that is impossible.
     """
     found: list[Built] = []
     problems: list[Diagnostic] = []
@@ -55,14 +54,14 @@ def _report_only(one: Built, tables: Tables, form: str) -> Built:
     policy, note = writer(form).report_only(policy, one.policy)
     programs = (proved_program(policy, p.abi, tables, one.objective) for p in one.programs)
     said = Diagnostic(note, Position(policy.file), Problem.REPORT_ONLY)
-    # What a drop-in takes back by other settings, it refuses.
+    # A drop-in's other settings would refuse calls.
     return one._replace(
         policy=policy, programs=tuple(programs), notes=(*one.notes, said), unit_lines=()
     )
 
 
 def _logging(program: CompiledProgram, policy: ResolvedPolicy, tables: Tables) -> CompiledProgram:
-    """Return the program with log for each refusal, proved to answer as ``policy``."""
+    """Return the program with log in place of each refusal, proved to match ``policy``."""
     instructions = logging_instructions(program.instructions)
     code = Code(instructions, program.abi.byte_order)
     found = prove(meaning(policy, program.abi, tables), code)

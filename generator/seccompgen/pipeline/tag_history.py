@@ -1,4 +1,4 @@
-"""The history of calls, read anew from the tables of many tags."""
+"""The history of calls, derived anew from the tables of many tags."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _WRITE = "such as v5.10.., v5.10..v6.1 or v5.10,v6.1"
 
 @dataclass(frozen=True, slots=True)
 class HistoryRead:
-    """The mainline tags whose tables were read, and the conflicts with what is known.
+    """The mainline tags whose tables were read, and the conflicts with the known history.
 
-    ``changed`` is the number of first releases, each of a call on an ABI, that are others now.
+    ``changed`` counts the first releases, each of a call on an ABI, that were corrected.
     """
 
     tags: tuple[str, ...]
@@ -34,9 +34,9 @@ class HistoryRead:
 def mainline_tags(text: str, last: str) -> tuple[str, ...]:
     """Return the tags of the mainline releases in ``text``, in their order.
 
-    It has single releases and ranges with both ends, separated by commas: ``v5.10,v6.1..v6.4``. A
-    range without an end goes to the release that the tag ``last`` belongs to. Raises InputError for
-    anything else, and for releases whose tables cannot be read.
+    ``text`` has single releases and ranges with both ends, separated by commas:
+    ``v5.10,v6.1..v6.4``. A range without an end goes up to the release of the tag ``last``. Raises
+    InputError for anything else, and for releases whose tables cannot be read.
     """
     releases: list[Release] = []
     for part in text.split(","):
@@ -57,7 +57,7 @@ def _mainline(text: str) -> Release:
     except InputError as error:
         raise InputError(f"--history: {error}; {_WRITE}") from None
     if text.removeprefix("v") != str(found):
-        # Stable releases have calls that were put back into them.
+        # Stable releases have calls that were backported to them.
         raise InputError(f"--history: {text} is no mainline release, v{found} is")
     release(f"v{found}")
     return found
@@ -71,7 +71,7 @@ def with_history(
 ) -> tuple[Tables, HistoryRead]:
     """Return ``tables`` with their history corrected by the tables of mainline ``tags``.
 
-    ``source`` is any that `fetch` takes, and must have all of ``tags``.
+    ``source`` is any that `fetch` accepts, and must have all of ``tags``.
     """
     from seccompgen.kernel.fetch import fetch  # noqa: PLC0415 - requests takes 60 ms to import
     from seccompgen.kernel.parse import NUMBER_CANDIDATES, parse_numbers  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Tables of a tag: from upstream, held to the lock, and compared with those of another tag."""
+"""Tables of a tag: from upstream, checked against the lock, and compared with another tag's."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def resolve_tables(
     known: Tables | None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tables:
-    """Return the tables of ``tag``: downloaded, or ``known`` where these are of that tag.
+    """Return the tables of ``tag``: downloaded, or ``known`` if these are of that tag.
 
-    With ``source``, files are always read anew and compared with what ``known`` locks of the
-    same tag. Calls that are new get their first release. Raises AnswerNo where they differ,
-    OutsideError where they cannot be had.
+    With ``source``, files are always read anew and compared with those that ``known`` locks for the
+    same tag. New calls get their first release. Raises AnswerNo if files differ, OutsideError if
+    they cannot be fetched.
     """
     locked = known if known and known.tag == tag else None
     lacking = _lacking_facts(locked) if locked else ()
@@ -62,9 +62,9 @@ def resolve_tables(
 
 
 def _with_history(tables: Tables, known: Tables | None) -> Tables:
-    """Return ``tables`` with the first releases that ``known`` has, and those of new calls.
+    """Return ``tables`` with the first releases of ``known``, and those of new calls.
 
-    A lock that an older seccompgen wrote, or none, has what this one knows.
+    If the lock has none, because an older seccompgen wrote it, this version's own are used.
     """
     since = (known.facts.since if known else None) or kept_since()
     since = advance(since, *(one for one in (known, tables) if one))
@@ -72,12 +72,12 @@ def _with_history(tables: Tables, known: Tables | None) -> Tables:
 
 
 def _lacking_facts(tables: Tables) -> tuple[str, ...]:
-    """Return the parts of facts that the lock of ``tables`` does not have: it is an older one."""
+    """Return the parts of facts that the lock of ``tables``, being an older one, does not have."""
     return tuple(part for part in TAG_PARTS if not getattr(tables.facts, part))
 
 
 def _agree(made: Tables, locked: Tables, lacking: Sequence[str]) -> bool:
-    """Return whether both say the same, but for the parts of facts that the lock is ``lacking``."""
+    """Return True if both agree, except in the parts of facts that the lock is ``lacking``."""
     parts = [part for part in (*TAG_PARTS, "inputs") if part not in lacking]
     if lacking:
         parts.remove("inputs")
@@ -87,12 +87,12 @@ def _agree(made: Tables, locked: Tables, lacking: Sequence[str]) -> bool:
 
 
 def absent_abis(tables: Tables) -> list[str]:
-    """Return the ABIs that seccompgen knows and the tag of ``tables`` does not have."""
+    """Return the ABIs that seccompgen knows and the tag of ``tables`` lacks."""
     return [name for name in ABIS if name not in tables.tables]
 
 
 def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
-    """Return what changes for each ABI, leaving out those that stay the same."""
+    """Return the changes of each ABI, without ABIs that stay the same."""
     changes = []
     for name in ABIS:
         old = before.tables[name].numbers if name in before.tables else {}
@@ -110,7 +110,7 @@ def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
 
 @dataclass(frozen=True, slots=True)
 class ConstantChanges:
-    """The effect of another tag on constants, by name; ``changed`` are on some ABI others."""
+    """The effect of another tag on constants, by name; ``changed`` ones differ on some ABI."""
 
     gained: tuple[str, ...]
     lost: tuple[str, ...]
@@ -118,7 +118,7 @@ class ConstantChanges:
 
 
 def compare_constants(before: Tables, after: Tables) -> ConstantChanges:
-    """Return which constants come, go and change, on the ABIs that both tags have."""
+    """Return the constants that are gained, lost and changed, on the ABIs that both tags have."""
     old, new = before.facts.constants, after.facts.constants
     both = [abi for name, abi in ABIS.items() if name in before.tables and name in after.tables]
     changed = (
