@@ -1,1 +1,1 @@
-"""Filters on their way into applications: vendored, scaffolded, built by plugins."""
+"""Ways for filters into applications: vendoring, scaffolding, build plugins."""

@@ -1,6 +1,6 @@
 """The pytest plugin: record the calls of a test suite, or run it under a policy.
 
-With one of its options, pytest becomes ``seccompgen record`` before it does anything else, which
+With one of its options, pytest becomes ``seccompgen record`` before it does anything else, and that
 runs the same command line again, traced. In that run, each process that runs tests marks the end of
 its startup, or installs the policy, just before its first test. Without the options this module
 does nothing, and imports nothing.
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TRACED = "SECCOMPGEN_PYTEST"
-"""Set in the environment of a run that is traced: what to do before the first test, as JSON."""
+"""The environment variable of a traced run: what to do before the first test, as JSON."""
 _label: Any = None
-"""The name of the test that runs, in memory, where this process is traced."""
+"""The memory that holds the name of the running test, if this process is traced."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
-    """Become the recorder, if it is asked for: before output is captured or a conftest loaded."""
+    """Become the recorder, if requested: before output is captured or a conftest loaded."""
     options = early_config.known_args_namespace
     record, enforce = options.seccompgen_record, options.seccompgen_enforce
     skip_unreached = options.seccompgen_skip_unreached
@@ -60,7 +60,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Begin, in a process that runs tests: what counts comes after this."""
+    """In a process that runs tests, mark their beginning or install the policy."""
     config: Any = session.config
     distributes = getattr(config.option, "dist", "no") != "no" and not hasattr(
         config, "workerinput"
@@ -73,7 +73,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Leave the test's name where the recorder looks for it; that takes no call."""
+    """Write the test's name where the recorder reads it; that takes no system call."""
     if _label is not None:
         _label.value = item.nodeid.encode(errors="backslashreplace")[: len(_label) - 1]
     yield
@@ -97,9 +97,9 @@ def _become_recorder(record: str | None, enforce: str | None, *, skip_unreached:
 
 
 def _orders(enforce: str | None) -> dict[str, Any]:
-    """Return what a process that runs tests has to know, for JSON.
+    """Return the orders for a process that runs tests, for JSON.
 
-    Policies are compiled here: a process that runs tests must not import what that takes.
+    Policies are compiled here: a process that runs tests must not import the compiler.
     """
     from seccomp_filters._runtime import running_abi  # noqa: PLC0415
 
@@ -132,9 +132,9 @@ def _orders(enforce: str | None) -> dict[str, Any]:
 
 
 def _begin(orders: dict[str, Any]) -> None:
-    """Mark the beginning of what counts, then put the policy in force in this process, if any.
+    """Mark the beginning of the tests, then install the policy in this process, if there is one.
 
-    The marker is a call that fails; it says where in memory the name of the test is.
+    The marker is a call that fails; its arguments say where in memory the test's name is.
     """
     global _label  # noqa: PLW0603 - a process has one
     import ctypes  # noqa: PLC0415 - only where it is used

@@ -1,4 +1,4 @@
-"""The files of ``init``: a policy, a test of it, and the settings that say where things are."""
+"""The files of ``init``: a policy, a test of it, and the settings that name their directories."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 _POLICIES = "seccomp"
 _FILTERS = "sandbox"
 _STOCK = "stock"
-"""Below the directory of policies, where nothing is a policy of its own."""
+"""A directory below that of policies; its files are only included."""
 _NO_PROGRAM_OF_ITS_OWN = {"tests", "test", "docs", "examples", "build", "dist"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Probe:
-    """Python that makes a call, as a line for ``python -c`` without double quotes."""
+    """Python code that makes a call, as a line for ``python -c`` without double quotes."""
 
     what: str
     code: str
@@ -31,7 +31,7 @@ class _Probe:
 
 @dataclass(frozen=True, slots=True)
 class _StockStart:
-    """A demonstration of a stock policy, and of rules of one's own next to it."""
+    """A demonstration of a stock policy, and of the project's own rules next to it."""
 
     refused: _Probe
     allowed: _Probe
@@ -69,11 +69,12 @@ KINDS = tuple(sorted(_KINDS))
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """The missing parts of a project: whole files, and text at the end of its pyproject.toml.
+    """The missing parts of a project: whole files, and text to append to its pyproject.toml.
 
     ``kept`` are the files that exist already. ``package`` is the name by which the filters will be
-    imported, ``test`` the file that tries the policy's. ``attributes`` is the line of
-    .gitattributes by which git shows a filter's answers, not its bytes; empty outside of git.
+    imported, ``test`` the file that tests the policy's filter. ``attributes`` is the line of
+    .gitattributes that makes git show a filter's answers instead of its bytes; empty outside of
+    git.
     """
 
     files: Mapping[Path, bytes]
@@ -96,7 +97,7 @@ class Scaffold:
             return True
 
     def write(self) -> None:
-        """Add what is missing. No existing byte is changed.
+        """Add what is missing, without changing existing bytes.
 
         Raises OutsideError if the file system refuses.
         """
@@ -106,7 +107,7 @@ class Scaffold:
             raise OutsideError(f"cannot write {self.pyproject}: Permission denied")
         Outputs(self.files).write()
         if self.stanza:
-            # Added to, not replaced: it may be a link, or have a mode of its own.
+            # Appended to, not replaced: the file may be a link, or have a mode of its own.
             with self.pyproject.open("a", encoding="utf-8", newline="") as file:
                 file.write(self.stanza)
 
@@ -114,9 +115,9 @@ class Scaffold:
 def plan(root: Path, kind: str, output: str | None = None) -> Scaffold:
     """Return what the project in the directory ``root`` lacks for a policy of ``kind``.
 
-    ``output`` is the package for the filters, relative to ``root``; None takes what pyproject.toml
-    says, or a directory in the project's one package, or next to its modules. Raises InputError if
-    there is more than one package, or the directory exists.
+    ``output`` is the package for the filters, relative to ``root``. None means the one in
+    pyproject.toml, or else a directory in the project's one package or next to its modules. Raises
+    InputError if there is more than one package, or if the directory exists.
     """
     from seccompgen.pipeline.project import read_project  # noqa: PLC0415
 
@@ -159,7 +160,7 @@ def _place(root: Path, output: str | None) -> Path:
         filters = (packages[0] if packages else root) / _FILTERS
     else:
         filters = Path(os.path.normpath(root / output))
-    # A package goes before the module of its name, which nobody could import any more.
+    # A package takes precedence over the module of its name, which would become unimportable.
     for there in (filters, filters.with_name(f"{filters.name}.py")):
         if os.path.lexists(there):
             name = there.relative_to(root) if there.is_relative_to(root) else there
@@ -168,7 +169,7 @@ def _place(root: Path, output: str | None) -> Path:
 
 
 def _packages(root: Path) -> list[Path]:
-    """Return the project's packages that are in no other, also those in a namespace package."""
+    """Return the project's outermost packages, including those in a namespace package."""
     found: list[Path] = []
     for pattern in ("*/__init__.py", "src/**/__init__.py"):
         for path in sorted(root.glob(pattern)):
@@ -192,7 +193,7 @@ def _imported(root: Path, filters: Path) -> tuple[Path, str]:
 
 
 def _stanza(pyproject: Path, policies: Path, filters: Path) -> str:
-    """Return the text to add to ``pyproject``: where things are, and no other change."""
+    """Return the text to append to ``pyproject``: our section."""
     stanza = (
         "# `seccompgen build` compiles the policies into the output; commit both.\n"
         f'[tool.seccompgen]\npolicies = "{policies.as_posix()}"\noutput = "{filters.as_posix()}"\n'
@@ -224,7 +225,7 @@ def _stanza(pyproject: Path, policies: Path, filters: Path) -> str:
 
 
 def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]:
-    """Return the project's own policy, copies of what it includes, and the schema for editors."""
+    """Return the project's own policy, copies of its includes, and the schema for editors."""
     from seccompgen.core.releases import Release  # noqa: PLC0415
     from seccompgen.formats import load_policy  # noqa: PLC0415
     from seccompgen.pipeline.build import shipped_tables  # noqa: PLC0415

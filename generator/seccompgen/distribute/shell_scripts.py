@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 PROGRAM = "seccompgen"
 _ANSWERS = "_SECCOMPGEN_COMPLETE"
-"""The variable by which a script asks the command line: ``bash_complete``."""
+"""The variable by which a script requests completions: ``bash_complete``."""
 
-# bash cuts words at characters such as @ and =, which are parts of ours: the script hands over the
-# whole line, and takes off each answer what bash has of the word already. Names of files may need
-# quotes, which readline sets if it knows that there are files among the answers.
+# bash splits words at characters such as @ and =, which are parts of our words: the script passes
+# the whole line, and removes from each answer what bash has of the word already. Names of files may
+# need quotes, which readline adds if it knows that there are files among the answers.
 _BASH = r"""
 _seccompgen() {
     local IFS=$'\n' answer line word cut
@@ -50,8 +50,8 @@ complete -F _seccompgen seccompgen
 """
 
 
-# The function has the name of its file: as zsh loads the file, it calls what the file defines, and
-# from then on the function itself. click's own script answers the second question with nothing.
+# The function is named like its file: when zsh loads the file, it calls what the file defines, and
+# from then on the function itself. click's own script does not answer the second request.
 _ZSH = r"""
 #compdef seccompgen
 _seccompgen() {
@@ -77,7 +77,7 @@ fi
 
 
 class _Lines(ShellComplete):
-    """A shell whose script hands over the line up to the cursor, and gets lines ``type,value``."""
+    """A shell whose script passes the line up to the cursor, and gets lines ``type,value``."""
 
     def source(self) -> str:
         return self.source_template
@@ -105,7 +105,7 @@ add_completion_class(_Bash)
 add_completion_class(_Zsh)
 
 SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": FishComplete}
-"""The class that speaks for each shell, as click wants it."""
+"""The class for each shell, as click requires it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,9 @@ def script(shell: str, command: click.Command) -> str:
 def installation(shell: str, command: click.Command, home: Path) -> Installation:
     """Return the files that make ``shell`` complete ``command`` for the user at ``home``.
 
-    fish reads a directory of its user by itself, and so does bash if the package bash-completion is
-    loaded. That is not known, so bash's settings load the script, and zsh's name its directory.
+    fish reads a directory of its user by itself; so does bash, but only if the package
+    bash-completion is loaded. That is unknown, so a line in bash's settings loads the script; one
+    in zsh's names the script's directory.
     """
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
@@ -143,8 +144,8 @@ def installation(shell: str, command: click.Command, home: Path) -> Installation
 
 
 def _with_settings(files: dict[Path, str], settings: Path, line: str) -> Installation:
-    """Add a line to a shell's settings, unless they have it."""
-    settings = settings.resolve()  # a link into a directory of settings stays one
+    """Return an installation that adds a line to a shell's settings, unless they have it."""
+    settings = settings.resolve()  # a link into a directory of settings remains a link
     had = read_input(settings).decode(errors="surrogateescape") if settings.is_file() else ""
     if line in had.splitlines():
         return Installation(_files(files), None)

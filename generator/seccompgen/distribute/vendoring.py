@@ -1,4 +1,4 @@
-"""Filters in an application, with a manifest that distinguishes stale from edited files."""
+"""Filters in an application, with a manifest that distinguishes stale files from edited ones."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The wanted content of ``dest``, all of it: a package directory, or one file.
+    """The complete wanted content of ``dest``, a package directory or one file.
 
-    ``arches`` restricts the ABIs that the policies name; empty: all of them. ``recorded`` says that
-    it was read from the manifest of ``dest``. With ``report_only`` its filters refuse nothing.
+    ``arches`` restricts the ABIs that the policies name; empty means all of them. ``recorded`` is
+    True if the request was read from the manifest of ``dest``. With ``report_only`` the filters
+    refuse nothing.
     """
 
     dest: Path
@@ -71,19 +72,19 @@ class Request:
 
     @property
     def manifest(self) -> Path:
-        """Where its manifest lies."""
+        """The path of the manifest."""
         return manifest_path(self.dest)
 
     def file_of(self, one: Built) -> str:
-        """Return the name of the file, or of the package, that holds a filter."""
+        """Return the name of the file or package that holds a filter."""
         return self.dest.name if self.single_file else one.module_name
 
     def name_of(self, path: Path) -> str:
-        """Return the path of a file as the manifest names it."""
+        """Return the path of a file as the manifest writes it."""
         return path.relative_to(self.manifest.parent).as_posix()
 
     def again(self, *, force: bool = False) -> str:
-        """Return the command that brings ``dest`` to this request."""
+        """Return the command that brings ``dest`` up to this request."""
         if self.recorded:
             return f"seccompgen vendor {_quoted(self.dest)}{' --force' * force}"
         return f"the same command {'with --force' if force else 'without --check'}"
@@ -100,12 +101,12 @@ class FileState(Enum):
 
 
 _LOSSES = {FileState.EDITED, FileState.FOREIGN}
-"""Of a file that would be lost if it were vendored again."""
+"""The states of files whose content would be lost if they were vendored again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFinding:
-    """A file that is not as it should be, with advice in ``text``."""
+    """A file that differs from what it should be, with advice in ``text``."""
 
     path: Path
     state: FileState
@@ -121,7 +122,7 @@ class FileFinding:
 class Vendoring:
     """A compiled request: the filters, and their files.
 
-    With ``force``, edited files are overwritten, and an unreadable manifest counts as none.
+    With ``force``, edited files are overwritten, and an unreadable manifest is treated as absent.
     """
 
     request: Request
@@ -132,16 +133,16 @@ class Vendoring:
     force: bool = False
 
     def is_current(self) -> bool:
-        """Return whether its inputs are still the same."""
+        """Return True if the inputs are still the same."""
         if self.request.recorded and self.read_request() != self.request:
             return False
         return are_current(self.built)
 
     def outputs(self) -> Outputs:
-        """Return what is to be written, given what is there now.
+        """Return the files to write, compared with the existing ones.
 
-        Raises InputError, without ``force``, if a file would be lost that is not as seccompgen
-        vendored it.
+        Raises InputError, without ``force``, if a file would be lost that differs from what
+        seccompgen vendored.
         """
         outputs, findings = _compare_all(self, explained=False)
         lost = [finding.diagnostic for finding in findings if finding.state in _LOSSES]
@@ -150,7 +151,7 @@ class Vendoring:
         return outputs
 
     def findings(self) -> list[FileFinding]:
-        """Return the files that are not as they should be, and how programs would change."""
+        """Return the files that differ from what they should be, and how programs would change."""
         found = _compare_all(self, explained=True)[1]
         problems = [] if self.request.single_file else package_problems(self.request.dest)
         for file in self.files:
@@ -166,7 +167,7 @@ def _quoted(path: Path) -> str:
 
 
 def manifest_path(dest: Path) -> Path:
-    """Return where the manifest of a package directory or of a single file lies."""
+    """Return the path of the manifest of a package directory or of a single file."""
     if dest.suffix == ".py":
         return dest.with_name(f"{dest.stem}.{MANIFEST_NAME}")
     return dest / MANIFEST_NAME
@@ -175,7 +176,7 @@ def manifest_path(dest: Path) -> Path:
 def check_dest(dest: Path, *, single_file: bool, report_only: bool | None = None) -> None:
     """Raise InputError if ``dest`` cannot be the package, or with ``single_file`` the module.
 
-    The name of a module says whether it is ``report_only``; None if only its manifest knows.
+    The name of a module shows whether it is ``report_only``; None if only its manifest knows.
     """
     if dest.suffix in POLICY_SUFFIXES:
         raise InputError(f"say where to vendor it: seccompgen vendor {_quoted(dest)} DEST")
@@ -199,8 +200,8 @@ def check_dest(dest: Path, *, single_file: bool, report_only: bool | None = None
 def recorded_request(dest: Path, outside: Sequence[Path] = ()) -> Request:
     """Return the request that the manifest of ``dest`` records.
 
-    Raises InputError without a manifest, and if it names files that are neither below the directory
-    or project of ``dest`` nor below ``outside``.
+    Raises InputError if there is no manifest, or if it names files that are neither below the
+    directory or project of ``dest`` nor below ``outside``.
     """
     path = manifest_path(dest)
     manifest = read_manifest(path)
@@ -224,7 +225,7 @@ def recorded_request(dest: Path, outside: Sequence[Path] = ()) -> Request:
         else:
             policies.append(policy)
     if problems:
-        # Its filters cannot be compared, but it is still known whether they were edited.
+        # Its filters cannot be compared, but edited files can still be recognised.
         raise InputError(*problems, *_edited(path, manifest))
     profile = _from_manifest(path, manifest.profile.name) if manifest.profile else None
     if profile and (reason := beyond(profile, dest, outside)):
@@ -245,7 +246,7 @@ def recorded_request(dest: Path, outside: Sequence[Path] = ()) -> Request:
 
 
 def _edited(path: Path, manifest: Manifest) -> Iterator[Diagnostic]:
-    """Yield a diagnostic for each file that is not as the manifest at ``path`` records it."""
+    """Yield a diagnostic for each file that differs from its record in the manifest at ``path``."""
     for name, digest in manifest.files.items():
         file = path.parent / name
         if file.is_file() and sha256(read_file(file, MAX_FILTER)) != digest:
@@ -299,7 +300,7 @@ def _compile(
 
 
 def _compare_all(made: Vendoring, *, explained: bool) -> tuple[Outputs, list[FileFinding]]:
-    """Compare the request with the files that are there; ``explained`` says how programs change."""
+    """Compare the request with the existing files; if ``explained``, report how programs change."""
     request, built, files = made.request, made.built, dict(made.files)
     before = _manifest_before(request, force=made.force)
     after = _manifest(request, built, files, made.tables)
@@ -312,7 +313,7 @@ def _compare_all(made: Vendoring, *, explained: bool) -> tuple[Outputs, list[Fil
     files[request.manifest] = render_manifest(after)
     init = request.dest / INIT_NAME
     if not request.single_file and not init.exists():
-        # From then on it is the application's, so it has no place in the manifest.
+        # From then on the file is the application's, so the manifest does not list it.
         files[init] = b""
         findings.append(
             FileFinding(init, FileState.MISSING, f"is missing; to make it: {request.again()}")
@@ -361,7 +362,7 @@ def _manifest(
 def _to_manifest(manifest: Path, path: Path) -> str:
     """Return ``path`` relative to the manifest's own directory, with links resolved.
 
-    Raises InputError for a name that no text can hold.
+    Raises InputError for a name that cannot be written as text.
     """
     name = Path(os.path.relpath(path.resolve(), manifest.parent.resolve())).as_posix()
     if not name.isprintable():
@@ -384,7 +385,7 @@ def _compare(
     *,
     explained: bool,
 ) -> Iterator[FileFinding]:
-    """Yield what is wrong with each file except the manifest."""
+    """Yield a finding for each file, except the manifest, that is not as it should be."""
     known = before.files if before else {}
     filters = {request.file_of(one): one for one in built}
     effects: dict[str, str] = {}
@@ -419,14 +420,14 @@ def _compare(
 
 
 def _effect(one: Built, path: Path, file: str, tables: Tables) -> str:
-    """Say how renewing the filter ``file``, of which ``path`` is a part, changes its programs."""
+    """Describe how renewing the filter ``file``, with ``path`` as a part, changes its programs."""
     source = Path(one.policy.file).name
     place = path if path.name == file else path.parent
     return program_changes(place, one.programs, source, tables)
 
 
 def _spoken_for(findings: Sequence[FileFinding]) -> list[FileFinding]:
-    """Drop findings that one on the package's __init__.py already implies."""
+    """Drop findings that a finding on the package's __init__.py already implies."""
     speaking = heads(one.path for one in findings)
     return [one for one in findings if one.state in _LOSSES or one.path in speaking]
 
@@ -434,7 +435,7 @@ def _spoken_for(findings: Sequence[FileFinding]) -> list[FileFinding]:
 def _strangers(
     files: Mapping[Path, bytes], known: Mapping[str, str], request: Request
 ) -> Iterator[FileFinding]:
-    """Yield files in filter packages, or hidden by them, that no manifest has."""
+    """Yield files in filter packages, or hidden by them, that no manifest lists."""
     for package in sorted(filter_packages(files)):
         there = [shadowed_module(package), *(in_package(package) if package.is_dir() else [])]
         for path in there:
@@ -446,7 +447,7 @@ def _strangers(
 def _compare_manifest(
     request: Request, before: Manifest | None, after: Manifest
 ) -> Iterator[FileFinding]:
-    """Yield what is wrong with the manifest if the files are as they should be."""
+    """Yield a finding if the manifest is missing or stale, although the other files are current."""
     path = request.manifest
     if before is None:
         yield FileFinding(path, FileState.MISSING, f"is missing; to make it: {request.again()}")
@@ -457,7 +458,7 @@ def _compare_manifest(
 
 
 def _reason(before: Manifest, after: Manifest, file: str) -> str:
-    """Say why ``file`` would be made differently now."""
+    """Return the reasons why ``file`` would be made differently now."""
     reasons = []
     old = next((one for one in before.filters if one.file == file), None)
     new = next(one for one in after.filters if one.file == file)

@@ -1,4 +1,4 @@
-"""The versions that decide how this seccompgen behaves, for a bug report or a record."""
+"""The versions that determine how this seccompgen behaves, for a bug report or a record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seccompgen.io.reading import read_file
 from seccompgen.kernel.shipped import LOCK_NAME, SHIPPED, shipped_tables
 
 _EXTRAS = ("proof", "scan")
-"""Extras of users; the others are of those who work on seccompgen."""
+"""Extras for users; the others are for people who work on seccompgen."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;\s*extra == ['\"](\w+)['\"])?")
 _MOST = 1 << 24
 

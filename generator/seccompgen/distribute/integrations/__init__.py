@@ -1,1 +1,1 @@
-"""Plugins by which other tools build a project's filters: one module a tool."""
+"""Plugins with which other tools build a project's filters: one module per tool."""

@@ -18,12 +18,12 @@ _HATCHS_OWN = {
 
 
 class SeccompgenBuildHook(BuildHookInterface["BuilderConfig"]):
-    """Puts the filters of a project into its wheel, and what they are made of into its sdist."""
+    """Puts the filters of a project into its wheel, and the filters' sources into its sdist."""
 
     PLUGIN_NAME = "seccompgen"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build the filters in place; have hatchling take them, whatever .gitignore says.
+        """Build the filters in place; make hatchling include them, whatever .gitignore says.
 
         Ends the build, with a line for each error, if a policy is wrong.
         """
@@ -56,7 +56,7 @@ class SeccompgenBuildHook(BuildHookInterface["BuilderConfig"]):
             package = bring_up_to_date(root)
             for line in package.told:
                 self.app.display_info(line)
-            # An editable wheel leads to the tree; copies beside that would hide it.
+            # An editable wheel refers to the tree; copies in the wheel would hide it.
             taken = [] if version == "editable" else list(package.files)
         else:
             return
@@ -67,5 +67,5 @@ class SeccompgenBuildHook(BuildHookInterface["BuilderConfig"]):
 
 @hookimpl
 def hatch_register_build_hook() -> type[BuildHookInterface[BuilderConfig]]:
-    """Tell hatchling of the hook."""
+    """Register the hook with hatchling."""
     return SeccompgenBuildHook

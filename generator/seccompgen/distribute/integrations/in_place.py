@@ -1,4 +1,4 @@
-"""The common part of the plugins: bring a project's filters up to date in its tree."""
+"""The common part of the plugins: bring a project's filters in its tree up to date."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """The filter package of a project: its files, and lines that are worth telling."""
+    """The filter package of a project: its files, and ``told``, lines to print."""
 
     project: Project
     files: tuple[Path, ...]
@@ -26,8 +26,8 @@ class Package:
 def bring_up_to_date(root: Path) -> Package:
     """Build the filters of the project at ``root`` in place, as ``seccompgen build`` does.
 
-    Of a project whose filters are ``committed``, nothing is written: raises AnswerNo if they are
-    not what the policies give. Raises InputError with every error of every policy.
+    For a project whose filters are ``committed``, nothing is written: raises AnswerNo if they
+    differ from what the policies generate. Raises InputError with every error of every policy.
     """
     from seccompgen.filters.compare.staleness import explain, new_filters  # noqa: PLC0415
     from seccompgen.pipeline.build import BuildOptions, shipped_tables  # noqa: PLC0415 - a plugin is loaded for projects without us, too
@@ -38,7 +38,7 @@ def bring_up_to_date(root: Path) -> Package:
 
     project = require_project(root)
     cache = None if project.committed else cache_directory()
-    # In this process alone: nobody knows whether the main module of a build bears being imported.
+    # In this process alone: the main module of a build may not be safe to import.
     options = BuildOptions(cache=cache / "programs" if cache else None)
     tables = shipped_tables()
 
@@ -65,7 +65,8 @@ def bring_up_to_date(root: Path) -> Package:
 def require_project(root: Path) -> Project:
     """Return the project at ``root`` itself, not one around it.
 
-    Raises InputError if its pyproject.toml has none, or has its filters outside of the project.
+    Raises InputError if its pyproject.toml has no section of ours, or if its filters are outside of
+    the project.
     """
     from seccompgen.pipeline.project import read_project  # noqa: PLC0415 - as above
 
@@ -82,7 +83,8 @@ def require_project(root: Path) -> Project:
 def sources(project: Project) -> list[Path]:
     """Return the files below the root that a build from an sdist reads, sorted.
 
-    That is all of the directory of policies, and the profile; what is ``committed``, too.
+    These are all files of the directory of policies, and the profile; if ``committed``, also those
+    of the output.
     """
     places = [project.policies, *([project.output] if project.committed else [])]
     found = {path for place in places for path in place.rglob("*") if path.is_file()}

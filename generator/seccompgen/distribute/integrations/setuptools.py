@@ -19,14 +19,14 @@ _US = re.compile(r"\s*seccompgen(?![\w.-])", re.IGNORECASE)
 
 
 def finalize_distribution_options(distribution: Distribution) -> None:
-    """Make building filters the first part of ``build``, if the project asks for it.
+    """Make building filters the first part of ``build``, if the project requires seccompgen.
 
     setuptools calls this for every project that is built where seccompgen is installed.
     """
     if _COMMAND in distribution.cmdclass or not _asks_for_us(Path("pyproject.toml")):
         return
     build = distribution.get_command_class("build")
-    # A class of its own, since setuptools' is that of all projects.
+    # A class of its own, since all projects share setuptools' class.
     parts = [(_COMMAND, None), *build.sub_commands]
     distribution.cmdclass["build"] = type("build", (build,), {"sub_commands": parts})
     distribution.cmdclass[_COMMAND] = BuildSeccomp
@@ -42,7 +42,7 @@ def _asks_for_us(pyproject: Path) -> bool:
         requires = data["build-system"]["requires"]
         return any(_US.match(requirement) for requirement in requires)
     except (OSError, InputError, LookupError, TypeError):
-        return False  # setuptools itself says what is wrong with it
+        return False  # setuptools itself reports the error
 
 
 class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent when types are checked
@@ -53,7 +53,7 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
     editable_mode = False
 
     def initialize_options(self) -> None:
-        """Leave open what `finalize_options` takes from ``build_py``."""
+        """Leave unset what `finalize_options` takes from ``build_py``."""
         self.build_lib: str | None = None
 
     def finalize_options(self) -> None:
@@ -61,14 +61,14 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
         self.set_undefined_options("build_py", ("build_lib", "build_lib"))
 
     def run(self) -> None:
-        """Build the filters in place, then copy them to where the wheel is made from."""
+        """Build the filters in place, then copy them to the directory that becomes the wheel."""
         from seccompgen.core.errors import SeccompgenError  # noqa: PLC0415
         from seccompgen.io.console import error_text  # noqa: PLC0415 - loaded for other projects too
 
         try:
             self._run()
         except SeccompgenError as error:
-            # From this one setuptools makes a message and no traceback.
+            # setuptools reports this exception as a message, without a traceback.
             message = "\n".join(
                 ["the seccomp filters cannot be built:", error_text(error.diagnostics)]
             )
@@ -83,7 +83,7 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
         package = bring_up_to_date(Path.cwd())
         for line in package.told:
             self.announce(line, 2)
-        # When setuptools looked for packages, these were not all there, or more than these.
+        # When setuptools looked for packages, some of these did not exist, or others did.
         here, name = package.project.output, self._package(package.project)
         places = sorted({path.parent.relative_to(here) for path in package.files})
         names = [".".join([name, *place.parts]) for place in places]
@@ -101,11 +101,11 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
         files = {
             there / path.relative_to(here): read_file(path, MAX_FILTER) for path in package.files
         }
-        # build_lib is kept from one build to the next, so it may hold what the tree no longer does.
+        # build_lib is kept between builds, so it may hold files that the tree no longer has.
         Outputs(files, orphaned_filters(there, files)).write()
 
     def get_source_files(self) -> list[str]:
-        """Return what an sdist needs so that the filters can be built from it."""
+        """Return the files that an sdist needs so that the filters can be built from it."""
         from seccompgen.distribute.integrations.in_place import sources  # noqa: PLC0415
 
         project = self._project()
@@ -142,7 +142,7 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
     def _package(self, project: Project) -> str:
         """Return the dotted name under which the filter package is imported."""
         below = project.output.relative_to(project.root).as_posix()
-        # Directories of packages, the deepest first; "" is that of all others.
+        # Directories of packages, the deepest first; "" is the directory of all others.
         places = sorted((self.distribution.package_dir or {}).items(), key=lambda x: -len(x[1]))
         for name, directory in places:
             where = PurePosixPath(directory)
