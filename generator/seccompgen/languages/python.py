@@ -52,7 +52,7 @@ class ModuleForm(Enum):
     """One file holds the programs, and the runtime is next to it. Still read, but no longer
     written."""
     FORMER_PACKAGE = "former package"
-    """Like PACKAGE, but it imports the name ``_runtime`` of the package above. Read, not written."""
+    """Like PACKAGE, but it imports the name ``_runtime`` of the package above. Read only."""
 
 
 class _ProgramSection(NamedTuple):

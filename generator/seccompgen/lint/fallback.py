@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LibraryFallback(NamedTuple):
-    """A call, the ``older`` ones that a library makes instead, and the library's name ``user``.
+    """A call, the ``older`` ones that a library makes instead, and the ``user`` that does so.
 
     Without ``on_errno`` the library falls back on any errno; only a kill prevents that. With
     ``if_named`` programs do not need the call if an allowlist omits it. With ``narrow`` the entry

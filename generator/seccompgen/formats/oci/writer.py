@@ -406,7 +406,7 @@ def _refusal(policy: ResolvedPolicy, abi: Abi, text: str) -> Diagnostic | None:
     """Return the error for a policy for several ABIs that no profile expresses; else None.
 
     libseccomp has one list of rules by name for all ABIs, compares halves of arguments on 32-bit
-    ones, and replaces `socketcall` by `socket`.
+    ones, and applies rules for `socket` to `socketcall`.
     """
     served = ", ".join(one.name for one in policy.compat_of(abi))
     if not served:
