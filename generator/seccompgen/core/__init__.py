@@ -1,1 +1,1 @@
-"""The vocabulary of every other room: frozen values, without I/O."""
+"""The types that all other packages share: frozen values, without I/O."""

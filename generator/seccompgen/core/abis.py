@@ -1,8 +1,8 @@
-"""The ABIs of Linux: names, audit values, widths, byte orders, and who shares a kernel with whom.
+"""The ABIs of Linux: names, audit values, widths, byte orders, and the ABIs that share a kernel.
 
-An ABI is one way of entering the kernel. Facts are upstream's: ``include/uapi/linux/audit.h``
-and each architecture's ``syscall_get_arch()``; ``tables`` checks every audit value here
-against the pinned tag's ``audit.h``.
+An ABI is one way of entering the kernel. Facts are upstream's: ``include/uapi/linux/audit.h`` and
+each architecture's ``syscall_get_arch()``; ``tables`` checks every audit value here against the
+pinned tag's ``audit.h``.
 """
 
 from __future__ import annotations
@@ -17,32 +17,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 X32_SYSCALL_BIT = 0x40000000
-"""Set in ``seccomp_data.nr`` of x32 calls (arch/x86/include/uapi/asm/unistd.h)."""
+"""The bit that is set in ``seccomp_data.nr`` of x32 calls (arch/x86/include/uapi/asm/unistd.h)."""
 
 
 class HighWords(Enum):
-    """The worth of the high words of ``seccomp_data.args``, on every kernel from v5.10 on.
+    """The meaning of the high words of ``seccomp_data.args``, on every kernel from v5.10 on.
 
-    ``syscall_get_arguments()`` of an architecture fills in ``args`` from registers. A 64-bit
-    register may hold anything in its upper half, also when a 32-bit ABI makes the call. A tracer
-    can write it, too (PTRACE_SET_SYSCALL_INFO, since v6.16).
+    ``syscall_get_arguments()`` of an architecture fills ``args`` from registers. A 64-bit register
+    may hold anything in its upper half, even when a 32-bit ABI makes the call. A tracer can also
+    write the upper half (PTRACE_SET_SYSCALL_INFO, since v6.16).
     """
 
     ZERO = "zero"
-    """Always 0, since the kernel's ``unsigned long`` has 32 bits, or since
-    ``syscall_get_arguments()`` masks them: powerpc, and s390 as long as it had a 31-bit ABI."""
+    """Always 0: the kernel's ``unsigned long`` has 32 bits, or ``syscall_get_arguments()`` clears
+    the high words: powerpc, and s390 as long as it had a 31-bit ABI."""
     IGNORED = "ignored"
-    """Left by the caller as they were; no system call gets more than the low words.
+    """Whatever the caller left there; system calls get only the low words.
 
-    This is i386 on an x86_64 kernel: ``regs->bx`` and so on come unmasked into ``args``, and each
-    system call gets ``(unsigned int)regs->bx`` (SC_IA32_REGS_TO_ARGS in asm/syscall_wrapper.h).
-    64-bit code can fill the upper halves and make the call by ``int $0x80``."""
+    This is i386 on an x86_64 kernel: ``regs->bx`` and so on are copied unmasked into ``args``, but
+    each system call gets ``(unsigned int)regs->bx`` (SC_IA32_REGS_TO_ARGS in
+    asm/syscall_wrapper.h). 64-bit code can fill the upper halves and make the call by ``int
+    $0x80``."""
     COUNT = "count"
-    """Part of the value, as on all 64-bit ABIs, or not known to be anything less.
+    """Part of the value, as on all 64-bit ABIs; also assumed where nothing else is known.
 
-    x32 and MIPS n32 pass 64 bits. A 64-bit MIPS kernel passes the registers of o32 on as they are
-    where there is a filter, and before v6.14 shows them so. On 64-bit kernels a tracer can set all
-    bits of the arguments of arm and parisc, which are shown and passed on.
+    x32 and MIPS n32 pass 64 bits. If there is a filter, a 64-bit MIPS kernel passes the registers
+    of o32 on unchanged, and before v6.14 it also shows them unchanged to the filter. On 64-bit
+    kernels a tracer can set all 64 bits of the arguments of arm and parisc; both the filter and the
+    system call get them.
     """
 
 
@@ -51,11 +53,11 @@ class Abi:
     """One ABI.
 
     ``audit_arch`` is what ``seccomp_data.arch`` holds (32 bits). ``bits`` is the width of a
-    ``long`` there. ``byte_order`` is the target's: it decides which half of a 64-bit argument
-    comes first, and the byte order of the instructions. ``filters_since`` is the first release,
-    as (major, minor), whose kernel has SECCOMP_MODE_FILTER on this ABI; None if there is none.
-    ``siblings`` are the other ABIs that one kernel can serve. ``high_words`` says
-    what the upper halves of arguments are worth.
+    ``long`` there. ``byte_order`` is the target's: it decides which half of a 64-bit argument comes
+    first, and the byte order of the instructions. ``filters_since`` is the first release, as
+    (major, minor), whose kernel has SECCOMP_MODE_FILTER on this ABI; None if there is none.
+    ``siblings`` are the other ABIs that the same kernel can serve. ``high_words`` is the meaning of
+    the upper halves of arguments.
     """
 
     name: str
@@ -74,12 +76,12 @@ class Abi:
 
     @property
     def argument_bits(self) -> Literal[32, 64]:
-        """The bits of an argument that count; no system call gets those above."""
+        """The number of low bits of an argument that system calls get."""
         return 64 if self.high_words is HighWords.COUNT else 32
 
 
 _ZERO, _IGNORED = HighWords.ZERO, HighWords.IGNORED
-_EVER = (3, 5)  # older than any tag that seccompgen reads
+_EVER = (3, 5)  # before any tag that seccompgen reads
 
 # fmt: off
 _ABIS = (
@@ -160,10 +162,10 @@ ALIASES: dict[str, str] = {
 
 
 def apart_by_kernel(abis: Iterable[Abi]) -> tuple[tuple[Abi, ...], tuple[Abi, ...]]:
-    """Return the ABIs of ``abis`` with programs of their own, and those that these also answer for.
+    """Divide ``abis`` into ABIs that need programs of their own, and compat ABIs.
 
-    A 32-bit ABI that is listed with the 64-bit one of its kernel is a compat ABI: its filter comes
-    from the 64-bit program that started the 32-bit one.
+    A 32-bit ABI is a compat ABI if ``abis`` contains the 64-bit ABI of its kernel as well. Its
+    filter is that of the 64-bit process that started the 32-bit one.
     """
     several = tuple(abis)
     compat = tuple(
@@ -177,8 +179,8 @@ def apart_by_kernel(abis: Iterable[Abi]) -> tuple[tuple[Abi, ...], tuple[Abi, ..
 def serves_both(abi: Abi, other: Abi) -> bool:
     """Return True if a kernel that takes programs of ``abi`` can serve ``other`` as well.
 
-    Programs are in the kernel's byte order. Little-endian ppc64le kernels serve ppc, and call it
-    so, but no ppc program, which is big-endian, fits them.
+    Programs are in the kernel's byte order. A ppc64le kernel serves ppc calls, under the audit
+    value of ppc, but cannot load ppc programs: those are big-endian.
     """
     if other.name in abi.siblings:
         return True
@@ -186,7 +188,7 @@ def serves_both(abi: Abi, other: Abi) -> bool:
 
 
 def find_abi(spelling: str) -> Abi | None:
-    """Return the ABI that people call ``spelling``, in any case, or None."""
+    """Return the ABI with the name or alias ``spelling``, in any case; None if there is none."""
     name = ALIASES.get(spelling.lower())
     return ABIS[name] if name else None
 
@@ -202,15 +204,15 @@ _ELSEWHERE = {
 
 
 def unknown_abi(spelling: str) -> str:
-    """Return that no ABI is called ``spelling``, with the nearest name."""
+    """Return the message that no ABI is called ``spelling``; it suggests the nearest name."""
     meant = _ELSEWHERE.get(spelling.lower(), spelling.lower())
     return f"unknown architecture {spelling!r}{did_you_mean(meant, ALIASES)}"
 
 
 def require_abi(spelling: str | Abi) -> Abi:
-    """Return the ABI that people call ``spelling``, in any case; an ABI as it is.
+    """Return the ABI with the name or alias ``spelling``, in any case; return an ABI unchanged.
 
-    Raises InputError, with the nearest name, if there is none.
+    Raises InputError, which suggests the nearest name, if there is none.
     """
     abi = spelling if isinstance(spelling, Abi) else find_abi(spelling)
     if abi is None:

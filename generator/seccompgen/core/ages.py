@@ -1,4 +1,4 @@
-"""The ages of calls: those that are newer than a release, on one ABI or another."""
+"""The ages of calls: whether a call on an ABI is newer than a kernel release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Ages:
-    """Tells which calls are newer than a release."""
+    """A test for calls that are newer than a release."""
 
     def __init__(self, tables: Tables, release: Release) -> None:
         self._tables, self._release = tables, release
@@ -23,13 +23,14 @@ class Ages:
         self._births: dict[str, Release] = {}
 
     def is_newer(self, abi: str, call: str) -> bool:
-        """Return True unless it is known that the release has ``call`` on ``abi``.
+        """Return True unless the release is known to have ``call`` on ``abi``.
 
-        An ABI that came later began with calls that its elder ones had: those are old.
+        If the ABI itself is newer than the release, the calls that it had from its beginning count
+        as old if the release has them on any other ABI.
         """
         introduced = self._since.of(abi, call)
         if introduced is None:
-            # It came after all that is known, but not after the tables that have it.
+            # It is newer than the recorded history, but not newer than the tables, which have it.
             return not self._of_old_tables
         if introduced.surely_by(self._release):
             return False
@@ -38,7 +39,7 @@ class Ages:
         return not (began_with and any(map(self._has, self._anywhere(call))))
 
     def is_sure(self, table: Table, call: str) -> bool:
-        """Return True if it is known that the release does not have ``call``."""
+        """Return True if the release is known not to have ``call``, or its age is not recorded."""
         introduced = self._since.of(table.abi.name, call)
         return introduced is None or introduced.surely_after(self._release)
 
@@ -56,9 +57,10 @@ class Ages:
 
 
 def release_known(tables: Tables, abis: Iterable[str]) -> str | None:
-    """Return the release of ``tables`` as a policy says it, for one that judges all their calls.
+    """Return the release of ``tables``, as a policy's ``kernel`` spells it.
 
-    None where they have calls of later releases, as stable tags may: they would count as newer.
+    None if the tables contain calls of later releases, as those of stable tags may: such calls
+    would count as newer than the release.
     """
     release = Release.parse(tables.tag)
     ages = Ages(tables, release)

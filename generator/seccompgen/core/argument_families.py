@@ -1,6 +1,6 @@
-"""The constants of which the arguments of system calls are made, by call and argument.
+"""The families of constants that the arguments of system calls are made of.
 
-argument_families.json has them.
+The data are in argument_families.json.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _FILE = Path(__file__).with_suffix(".json")
 
 
 class KnownFamilies(NamedTuple):
-    """The table: families by their own names, by call and argument, by argument of any call.
+    """Families by their own names, by call and argument, and by argument of any call.
 
-    ``dependent`` has the arguments whose constants depend on another one, as `dependent_families`
-    returns them.
+    ``dependent`` contains the arguments whose constants depend on another one, as
+    `dependent_families` returns them.
     """
 
     named: Mapping[str, ConstantFamily]
@@ -75,9 +75,9 @@ def known_families() -> KnownFamilies:
 
 
 def family_of(call: str, argument: str) -> ConstantFamily | None:
-    """Return the constants that ``argument`` of ``call`` is made of.
+    """Return the family of constants that ``argument`` of ``call`` is made of.
 
-    None if it has none, or if they depend on another argument.
+    None if no family is known, or if they depend on another argument.
     """
     known = known_families()
     return known.of_calls.get((call, argument)) or known.anywhere.get(argument)
@@ -86,16 +86,16 @@ def family_of(call: str, argument: str) -> ConstantFamily | None:
 def dependent_families(
     call: str, argument: str
 ) -> tuple[tuple[str, ...], Mapping[str, ConstantFamily]]:
-    """Return the argument on which those of ``argument`` depend, and a family for each case.
+    """Return the argument that selects the constants of ``argument``, and a family for each case.
 
-    The other argument is given by its possible names, the cases are constants that it may be. Both
-    are empty if the constants depend on no other.
+    The other argument is given by its possible names, and each case by the constant that the other
+    argument equals. Both are empty if the constants depend on no other argument.
     """
     return known_families().dependent.get((call, argument), ((), {}))
 
 
 def families_of(call: str, argument: str) -> tuple[ConstantFamily, ...]:
-    """Return every family that ``argument`` of ``call`` may have, whatever the others are."""
+    """Return every family that ``argument`` of ``call`` has for some values of the others."""
     found = family_of(call, argument)
     families = dependent_families(call, argument)[1].values()
     return (found,) if found else tuple(dict.fromkeys(families))

@@ -1,4 +1,4 @@
-"""A policy with its proved programs, and the names that its files have."""
+"""A policy with its proved programs, and the names of its files."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _DEVICES = frozenset(
 
 
 def is_device(name: str) -> bool:
-    """Return True if Windows takes a file of that name for a device, whatever its name ends in.
+    """Return True if ``name``, with any extension, is reserved for a device on Windows.
 
-    Where such a file or directory is in a repository, nobody can check it out there. Go refuses
-    it in import paths on every system.
+    A repository with such a file or directory cannot be checked out on Windows. Go refuses such
+    names in import paths on every system.
     """
     stem = unicodedata.normalize("NFKC", name).partition(".")[0]
     return stem.strip().casefold() in _DEVICES
 
 
 def module_name(policy_name: str) -> str:
-    """Return the name of a policy's module: the file's, an underscore for what Python forbids."""
-    # An import looks for the file of a name's NFKC form, however the name is written.
+    """Return the name of a policy's module: the policy's, with ``_`` for each ``-`` and ``.``."""
+    # An import statement looks for a file under the NFKC form of the name.
     return unicodedata.normalize("NFKC", policy_name).replace("-", "_").replace(".", "_")
 
 
 def is_module_name(name: str) -> bool:
-    """Return True if a filter module may have that name, which no module of our own has."""
+    """Return True if a filter module may be called ``name``: no module of our own is."""
     return name.isidentifier() and not keyword.iskeyword(name) and name not in _RESERVED
 
 
 class Built(NamedTuple):
     """A policy with its programs, the notes about it, and its objective.
 
-    ``warnings`` are what lint finds doubtful (`build_policies`). ``unit_lines`` are settings, and
-    comments, that a drop-in for systemd has besides its list.
+    ``warnings`` are the findings of lint (`build_policies`). ``unit_lines`` are the settings and
+    comments of a systemd drop-in in addition to its list of calls.
     """
 
     policy: ResolvedPolicy
@@ -56,5 +56,5 @@ class Built(NamedTuple):
 
     @property
     def module_name(self) -> str:
-        """The name of its module."""
+        """The name of the policy's module."""
         return module_name(self.policy.name)

@@ -1,4 +1,4 @@
-"""The kinds that system calls are sorted by where people read pages of hundreds of them."""
+"""The kinds by which long listings sort system calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """A kind of calls: its title. They are in the order in which they are shown."""
+    """A kind of system call, by its title; in the order of listings."""
 
     FILES = "Files and directories"
     DESCRIPTORS = "Open descriptors"

@@ -6,19 +6,19 @@ from enum import Enum
 
 
 class CompilerStage(Enum):
-    """What the compiler knows of a program, pass by pass."""
+    """A stage of the compiler, by the result that it can print."""
 
     DECISIONS = "decisions"
-    """The answer to each number, or the function of the arguments that gives it."""
+    """The action for each call number, or the function that computes it from the arguments."""
     FUNCTIONS = "functions"
     """The rules of each function, in its canonical form."""
     PLANS = "plans"
-    """The order of the words that each function looks at."""
+    """The order in which each function tests the words of arguments."""
     WORDS = "words"
     """The tests on each word."""
     DIAGRAM = "diagram"
-    """All tests as one graph, with those on the number."""
+    """All tests as one graph, including those of the call number."""
     REJOINED = "rejoined"
-    """The same, where paths that can meet again do."""
+    """The same graph after paths with equal ends were joined."""
     PROGRAM = "program"
     """The instructions."""

@@ -1,6 +1,6 @@
 """Families of constants: names for the values of one argument.
 
-A family is text; argument_families.json explains its words.
+A family is written as text; argument_families.json explains the syntax.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _REQUEST_TYPE = 0xFF00
 class ConstantFamily:
     """The constants of an argument.
 
-    ``whole`` are names of whole values. ``flags`` are names of bits, of which any may be set. The
-    bits under ``mask``, the name of a constant or a number, hold a value of ``part``.
-    Where ``part_is_bits``, each bit of that value has a meaning alone, as O_WRONLY has. Numbers are
-    octal if ``octal``.
+    ``whole`` lists names of whole values. ``flags`` lists names of bits that can be set
+    independently. The bits under ``mask``, a number or the name of a constant, hold one of the
+    values that ``part`` lists. If ``part_is_bits``, each bit of that value has a meaning of its
+    own, as O_WRONLY has. If ``octal``, numbers are written in octal.
     """
 
     whole: str = ""
@@ -49,7 +49,7 @@ class ConstantFamily:
         return name == self.mask or any(name in words for words in self._words)
 
     def names(self, facts: Facts) -> tuple[str, ...]:
-        """Return the constants of the family that ``facts`` have, in alphabetical order."""
+        """Return the constants of the family that ``facts`` contain, in alphabetical order."""
         found = {self.mask} & facts.constants.keys()
         for words in self._words:
             found |= words.names(facts)
@@ -66,9 +66,9 @@ class ConstantFamily:
 
 
 class FamilyValues(NamedTuple):
-    """The names of a family by their values on one ABI, the preferred one of each value.
+    """The preferred name of each value of a family, on one ABI.
 
-    Values are as C has them: AT_FDCWD is -100. ``mask_name`` is empty where that is no constant.
+    Values are signed as in C: AT_FDCWD is -100. ``mask_name`` is empty if the mask is no constant.
     """
 
     family: ConstantFamily
@@ -92,13 +92,16 @@ class _Words:
         return bool(self._ranks(name))
 
     def _ranks(self, name: str) -> list[int]:
-        """Return which words ``name`` fits: one may take its value on one ABI, one on another."""
+        """Return the indices of the words that ``name`` fits.
+
+        Which of these words accepts the value of the constant may depend on the ABI.
+        """
         if any(word.fits(name) for word in self._unwanted):
             return []
         return [n for n, word in enumerate(self._wanted) if word.fits(name)]
 
     def names(self, facts: Facts) -> set[str]:
-        """Return the constants that fit, whatever their values on one ABI or the other."""
+        """Return the constants that fit a word with their value on at least one ABI."""
         return {
             constant.name
             for _, word, constant in self._ranked(facts)
@@ -115,7 +118,7 @@ class _Words:
         return found
 
     def _ranked(self, facts: Facts) -> list[tuple[int, _FamilyWord, Constant]]:
-        """Return the constants that fit, each with its word, the preferred ones first."""
+        """Return (rank, word, constant) for each constant that fits, preferred ones first."""
         if self._last is None or self._last[0] is not facts:
             ranked = {}
             for constant in self._candidates(facts):
@@ -125,7 +128,7 @@ class _Words:
         return self._last[1]
 
     def _candidates(self, facts: Facts) -> Iterator[Constant]:
-        """Yield the constants that may fit, some of them several times."""
+        """Yield the constants that may fit, some of them more than once."""
         constants = facts.constants
         for word in self._wanted:
             if word.open_ended:
@@ -142,7 +145,7 @@ def _expanded(found: re.Match[str]) -> str:
 
 
 class _FamilyWord:
-    """One name, or the beginning of names; requests of an ioctl with their type."""
+    """One name, or a prefix of names; for ioctl requests optionally limited to one type."""
 
     def __init__(self, word: str) -> None:
         text, _, request_type = word.partition("@")

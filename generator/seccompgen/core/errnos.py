@@ -1,7 +1,7 @@
-"""Errno numbers by name, for each ABI: they are part of the kernel's ABI and differ on five.
+"""Errno numbers by name, for each ABI; five families of architectures differ from the rest.
 
 Facts from include/uapi/asm-generic/errno{-base,}.h and arch/*/include/uapi/asm/errno.h; a test
-compares every one with those headers.
+compares every number with those headers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _GENERIC: dict[str, int] = {
     "ERFKILL": 132, "EHWPOISON": 133, "EFTYPE": 134,
 }
 
-# The numbers of architectures that differ from asm-generic.
+# Numbers that differ from asm-generic, by architecture.
 _ALPHA: dict[str, int] = {
     "EDEADLK": 11, "EDEADLOCK": 11, "EAGAIN": 35, "EWOULDBLOCK": 35, "EINPROGRESS": 36,
     "EALREADY": 37, "ENOTSOCK": 38, "EDESTADDRREQ": 39, "EMSGSIZE": 40, "EPROTOTYPE": 41,
@@ -147,7 +147,7 @@ _OVERRIDES: dict[str, dict[str, int]] = {
 }
 
 ERRNO_NAMES = frozenset(_GENERIC)
-"""Every errno name that all ABIs have."""
+"""The errno names that all ABIs have."""
 
 
 def errno_number(name: str, abi: Abi) -> int:
@@ -156,7 +156,7 @@ def errno_number(name: str, abi: Abi) -> int:
 
 
 def errno_name(number: int, abi: Abi) -> str | None:
-    """Return the name of errno ``number`` on ``abi``, the first of the alphabet if it has two."""
+    """Return the alphabetically first name of errno ``number`` on ``abi``; None if it has none."""
     return _names(abi.name).get(number)
 
 

@@ -1,4 +1,4 @@
-"""Errors as values: where, what, and the exit code."""
+"""Errors as values: position, message and exit code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 EXIT_NO = 1
-"""The answer is no: it differs, it is stale, it is refuted, there are findings."""
+"""The answer is no: filters differ, files are stale, a proof failed, or lint found something."""
 EXIT_INPUT = 2
 """The input is wrong."""
 EXIT_OUTSIDE = 3
@@ -26,8 +26,9 @@ EXIT_OUTSIDE = 3
 class Position:
     """A place in a file the user wrote; ``line`` and ``column`` count from 1.
 
-    In a policy that a program made, ``file`` is its name, and ``path`` leads to the value, by
-    attributes and indices: ``("syscalls", 2, "names", 0)``; ``column`` counts in its text.
+    For a policy that a program built, ``file`` is the policy's name, ``path`` leads to the value by
+    attributes and indices, such as ``("syscalls", 2, "names", 0)``, and ``column`` counts in the
+    text of that value.
     """
 
     file: str
@@ -37,13 +38,13 @@ class Position:
 
     @property
     def place(self) -> str:
-        """The value as Python reaches it, ``syscalls[2].names[0]``; empty in a file."""
+        """The path as a Python expression, such as ``syscalls[2].names[0]``; empty for a file."""
         parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
         return "".join(parts).removeprefix(".")
 
     @classmethod
     def after(cls, file: str, text: str) -> Position:
-        """Return the place in ``file`` that follows ``text``, with which it begins."""
+        """Return the position just after ``text``, which is the beginning of ``file``."""
         return cls(file, text.count("\n") + 1, len(text) - text.rfind("\n"))
 
     def __str__(self) -> str:
@@ -63,7 +64,7 @@ class Position:
 class Diagnostic:
     """A message to the user, and its position; ``position`` is None if it has none.
 
-    Programs go by ``kind``; nothing reads a message.
+    Programs distinguish diagnostics by ``kind``, never by the message.
     """
 
     message: str
@@ -75,7 +76,7 @@ class Diagnostic:
         return str(self.line())
 
     def line(self, severity: tuple[str, Style] | None = None) -> Styled:
-        """Return the line of output, with ``severity`` between position and message."""
+        """Return the diagnostic as one line, with ``severity`` between position and message."""
         text = " ".join(self.message.split())
         word: tuple[tuple[str, Style] | str, ...] = (severity, ": ") if severity else ()
         place = ((str(self.position), Style.STRONG), ": ") if self.position else ()
@@ -83,9 +84,9 @@ class Diagnostic:
 
 
 class SeccompgenError(Exception):
-    """Ends a command with diagnostics on stderr and ``exit_code``; never with a traceback.
+    """An error that ends a command with diagnostics and ``exit_code``, without a traceback.
 
-    ``kind`` is that of diagnostics which have none themselves.
+    ``kind`` applies to those diagnostics that have no kind of their own.
     """
 
     exit_code = EXIT_INPUT
@@ -96,7 +97,7 @@ class SeccompgenError(Exception):
         super().__init__("\n".join(map(str, self.diagnostics)))
 
     def __reduce__(self) -> tuple[type[SeccompgenError], tuple[Diagnostic, ...]]:
-        """Pickle the diagnostics: by itself an exception is made anew from its text."""
+        """Pickle the diagnostics: by default, ``__init__`` would get the text alone."""
         return type(self), self.diagnostics
 
 
@@ -105,7 +106,7 @@ class InputError(SeccompgenError):
 
 
 def for_each(function: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
-    """Return ``function`` of each item. Raises InputError with all that is wrong with any."""
+    """Return ``function(item)`` for each item; raise one InputError with the diagnostics of all."""
     found: list[_R] = []
     problems: dict[Diagnostic, None] = {}
     for item in items:
@@ -131,22 +132,22 @@ class OutsideError(SeccompgenError):
 
 
 class UndecidedError(SeccompgenError):
-    """A question could not be decided with what there is (exit code 3): neither yes nor no."""
+    """A question could not be answered with yes or no (exit code 3)."""
 
     exit_code = EXIT_OUTSIDE
 
 
 def cannot(what: str, path: object, error: OSError) -> str:
-    """Return ``cannot write PATH: No space left on device``, by the path that the user knows.
+    """Return a message such as ``cannot write PATH: No space left on device``.
 
-    The error itself names none where a descriptor was at fault, and another where we gave that a
-    name of our own.
+    ``path`` is the path that the user knows. The error itself may name no path (for a descriptor),
+    or that of a temporary file of ours.
     """
     return f"cannot {what} {path}: {error.strerror or error}"
 
 
 MOST_HINTS = 100
-"""So many errors of a file have suggestions: each takes a millisecond to find."""
+"""The most errors of a file that get a suggestion; each takes a millisecond to find."""
 
 
 def did_you_mean(word: str, known: Iterable[str], what: str = "") -> str:

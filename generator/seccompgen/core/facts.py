@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 class Parameter:
     """One argument of a system call, as the kernel declares it.
 
-    ``name`` is upstream's, or the man page's where upstream gives none; empty where neither does.
-    ``type`` is the C type, such as ``unsigned int`` or ``struct stat __user *``. ``bits`` is the
-    number of low bits of ``seccomp_data.args`` that the kernel reads: 8, 16, 32 or 64, None where
-    that is unknown, so that all of them count. ``signed`` is True if the kernel takes them for a
-    signed number.
+    ``name`` is upstream's, else the man page's, else empty. ``type`` is the C type, such as
+    ``unsigned int`` or ``struct stat __user *``. ``bits`` is the number of low bits of
+    ``seccomp_data.args`` that the kernel reads: 8, 16, 32 or 64; None if unknown, which is treated
+    as all of them. ``signed`` is True if the kernel reads these bits as a signed number.
     """
 
     name: str
@@ -34,7 +33,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Prototype:
-    """The entry point of a system call on an ABI, such as ``sys_openat``, and what it takes.
+    """The entry point of a system call on an ABI, such as ``sys_openat``, and its parameters.
 
     ``parameters`` are in the order of ``seccomp_data.args``, at most six.
     """
@@ -51,8 +50,9 @@ class Prototype:
 class Constant:
     """A name of the kernel's headers and its values.
 
-    ``value`` counts on each ABI that ``elsewhere`` does not have; None there: the ABI lacks it.
-    Values are as C has them: AT_FDCWD is -100. ``reason`` says why a name has no value anywhere.
+    ``value`` applies to each ABI that is not a key of ``elsewhere``; a value of None means that the
+    ABI lacks the constant. Values are signed as in C: AT_FDCWD is -100. ``reason`` explains why a
+    name has no value on any ABI.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Constant:
     reason: str = ""
 
     def on(self, abi: Abi) -> int | None:
-        """Return the value on ``abi``, None if it has none there."""
+        """Return the value on ``abi``; None if the ABI lacks the constant."""
         return self.elsewhere.get(abi.name, self.value)
 
 
@@ -69,10 +69,10 @@ class Constant:
 class Facts:
     """All constants and prototypes of a tag, and the history of all calls up to it.
 
-    ``prototypes`` has a mapping from calls to prototypes for each ABI, by canonical name. A call
-    that is not there has a prototype that nobody knows. ``inputs`` are the upstream files, by path,
-    that facts were read from and no table was. ``since`` has, by ABI and call, the first release
-    of each call, also of calls and ABIs that the tag does not have.
+    ``prototypes`` maps canonical ABI names to mappings from calls to prototypes. The prototype of a
+    call that is missing there is unknown. ``inputs`` are upstream files, by path, that only facts
+    were read from, and no table. ``since`` contains, by ABI and call, the first release of each
+    call, including calls and ABIs that the tag lacks.
     """
 
     constants: Mapping[str, Constant] = field(default_factory=dict, repr=False)
@@ -86,7 +86,7 @@ class Facts:
         return tuple(sorted(self.constants))
 
     def prototype(self, call: str, abi: Abi) -> Prototype | None:
-        """Return what ``call`` takes on ``abi``, None where that is unknown."""
+        """Return the prototype of ``call`` on ``abi``; None if it is unknown."""
         return self.prototypes.get(abi.name, {}).get(call)
 
     def value(self, name: str, abi: Abi) -> int | None:
@@ -96,4 +96,4 @@ class Facts:
 
 
 NO_FACTS = Facts()
-"""Nothing is known: every argument is 64 bits wide and nameless."""
+"""Facts without content: every argument is 64 bits wide and nameless."""

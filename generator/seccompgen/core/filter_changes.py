@@ -1,4 +1,4 @@
-"""The difference of two filters in meaning, as frozen values: calls that are answered otherwise."""
+"""Semantic differences between two filters, as frozen values: calls whose answer changes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Origin
 
 Spans: TypeAlias = tuple[tuple[int, int], ...]
-"""Disjoint stretches of numbers, each by its first and last."""
+"""Disjoint ranges of numbers, each by its first and last."""
 
 
 class ChangeEffect(Enum):
-    """The effect of a change on a call; what lets it through is ``allow`` and ``log``.
+    """The effect of a change on a call; ``allow`` and ``log`` permit a call.
 
-    They are in the order in which a reviewer wants to see them.
+    The members are in the order in which reports show them.
     """
 
     PERMITTED = "newly permitted"
@@ -32,12 +32,12 @@ class Subject(Enum):
     UNNAMED = "unnamed"
     """Numbers that the tables do not name."""
     OTHER_ABIS = "other-abis"
-    """Calls through ABIs that the program does not answer for."""
+    """Calls through ABIs that the policy's program does not cover."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A call that shows a change; ``arguments`` are all six, ``text`` is the call in names."""
+    """A call that shows a change; ``arguments`` has all six, ``text`` is the call with names."""
 
     nr: int
     arch: int
@@ -47,15 +47,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ChangedCall:
-    """Calls that were answered ``before`` and are answered ``after``, as policies spell actions.
+    """Calls whose answer was ``before`` and is ``after``, as policies spell actions.
 
-    ``syscall`` is the name if ``subject`` is CALL, else empty. ``numbers`` are those of an UNNAMED
-    subject by the names of ABIs, and of OTHER_ABIS by those of the programs; ``every_number`` is
-    True if there are no others. ``abis`` are those of the calls; ``programs`` those of the programs
-    that changed, most often the same. ``elsewhere``, the programs for the calls' own ABIs are not
-    among these, though there are such. ``condition`` is when a call is one of these, in names;
-    empty: always. ``rules`` are the parts of the policies that answer before and after; none for a
-    program.
+    ``syscall`` is the name if ``subject`` is CALL, else empty. ``numbers`` are the call numbers:
+    for UNNAMED by the calls' ABIs, for OTHER_ABIS by the programs' ABIs. ``every_number`` is True
+    if no call outside of ``numbers`` exists there. ``abis`` are the ABIs of the calls; ``programs``
+    are the ABIs of the programs that changed, usually the same. ``elsewhere`` is True if the calls'
+    ABIs have programs of their own, which are not among ``programs``. ``condition`` describes, with
+    names, the arguments to which the change applies; empty means any. ``rules`` are the parts of
+    the policies that decide before and after; empty for a filter that is not built from a policy.
     """
 
     effect: ChangeEffect
@@ -75,7 +75,7 @@ class ChangedCall:
 
 @dataclass(frozen=True, slots=True)
 class ChangedSetting:
-    """A setting of the policy, such as ``flags``, by its key, that is not what it was."""
+    """A setting of the policy that changed, by its key, such as ``flags``."""
 
     name: str
     before: str
@@ -86,8 +86,7 @@ class ChangedSetting:
 class Unlisted:
     """An ABI whose changed calls cannot all be listed, and why.
 
-    ``example`` is one that is known, with what is said of it; None if it is not even known whether
-    there is any.
+    ``example`` is the text about one changed call; None if it is not known whether there is any.
     """
 
     abi: str
@@ -99,10 +98,10 @@ class Unlisted:
 class FilterDiff:
     """All that differs between two filters, which messages call ``before`` and ``after``.
 
-    ``abis`` are those for which both have a program, and which were compared; ``answered`` those
-    that the programs answer for, as far as policies tell: these and others beside. ``changes`` are
-    sorted as a reviewer wants to read them: by effect, then by name. ``policy_actions`` say no more
-    than the changes do: they are the actions of the policy for calls that no rule is about.
+    ``abis`` are the compared ABIs: those for which both filters have a program. ``answered`` are
+    these and the other ABIs that the programs cover, as far as the policies declare them.
+    ``changes`` are sorted by effect, then by name. ``policy_actions`` are changed actions for calls
+    that no rule names; ``changes`` covers their effects.
     """
 
     before: str
@@ -118,13 +117,13 @@ class FilterDiff:
 
     @property
     def differs(self) -> bool:
-        """True if the two are not the same filter, as far as that is known."""
+        """True if a difference between the two filters is known."""
         refuted = any(one.example is not None for one in self.unlisted)
         return bool(self.changes or self.settings or self.only_before or self.only_after or refuted)
 
     @property
     def undecided(self) -> bool:
-        """True if it is not known of some ABI whether its calls are answered alike."""
+        """True if for some ABI it is not known whether both filters answer its calls alike."""
         return any(one.example is None for one in self.unlisted)
 
 
@@ -135,16 +134,16 @@ class Status(Enum):
     ADDED = "added"
     REMOVED = "removed"
     SAME = "same"
-    """Its files are not what they were, and it answers every call as before."""
+    """Its files changed, but it answers every call as before."""
     AS_POLICY = "as-policy"
-    """It changed as the policy of its name did."""
+    """It changed in the same way as the policy of its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilterChange:
-    """A filter, by the path that it has in both trees, and how it differs; ``diff`` if it is there.
+    """A filter, by its path, and its fate; ``diff`` is None if there are no two filters to compare.
 
-    ``policy`` is the path of the policy that an AS_POLICY filter changed as.
+    ``policy`` is the path of the policy whose changes an AS_POLICY filter repeats.
     """
 
     name: str
@@ -154,16 +153,16 @@ class FilterChange:
 
     @property
     def differs(self) -> bool:
-        """True if it is not the same filter in both trees."""
+        """True unless the filter answers every call alike in both trees."""
         return self.status is not Status.SAME
 
 
 @dataclass(frozen=True, slots=True)
 class NewCall:
-    """A call that other tables brought, and the answers that a filter gives to it.
+    """A call that only the new tables contain, and a filter's answers to it.
 
-    ``abis`` are those that have it now and had it not. There is more than one of ``answers`` where
-    arguments decide; ``rules`` are the parts of the policy that give them.
+    ``abis`` are the ABIs that gained the call. There are several ``answers`` if arguments decide;
+    ``rules`` are the parts of the policy that determine them.
     """
 
     syscall: str
@@ -174,7 +173,7 @@ class NewCall:
 
 @dataclass(frozen=True, slots=True)
 class TablesDiff:
-    """A filter under the tables of two tags: ``diff`` is what it answers otherwise."""
+    """A filter under the tables of two tags; ``diff`` contains the answers that differ."""
 
     name: str
     before: str

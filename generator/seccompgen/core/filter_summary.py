@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Executed(NamedTuple):
     """The fewest and the most instructions that run for a call.
 
-    Every test of an argument counts as one that can go either way. Where tests of one argument
-    exclude each other, the truth lies within.
+    Every test of an argument is assumed to be able to go either way. If tests of one argument
+    exclude each other, the true limits lie between the two.
     """
 
     least: int
@@ -32,17 +32,17 @@ class CallRoute(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The name of the ABI, with that of the program where it is another."""
+        """The name of the ABI, followed by the program's ABI if that is another."""
         return self.abi if self.abi == self.program else f"{self.abi} on {self.program}"
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerSummary:
-    """One answer to a call, as a policy spells it, and when it is given.
+    """One answer to a call, as a policy spells it, and its condition.
 
-    ``condition`` is in names and empty for always; ``otherwise`` is True for what the other answers
-    leave. ``origin`` is the part of the policy that says so, None where there is no policy. ``ret``
-    is the SECCOMP_RET value on the first of the ABIs.
+    ``condition`` is text with names, empty for always; ``otherwise`` is True for the answer to all
+    calls that the conditions of other answers exclude. ``origin`` is the part of the policy that
+    decides, None without a policy. ``ret`` is the SECCOMP_RET value on the first of the ABIs.
     """
 
     action: str
@@ -54,10 +54,10 @@ class AnswerSummary:
 
 @dataclass(frozen=True, slots=True)
 class CallPlace:
-    """A call on one ABI: its number, and if the kernel's bitmap answers it.
+    """A call on one ABI: its number, and whether the kernel's bitmap answers it.
 
-    ``executed`` is how many instructions run where the bitmap does not answer. Both are None where
-    there is no program.
+    ``executed`` is the number of instructions that run without the bitmap. ``bitmap`` and
+    ``executed`` are None if there is no program.
     """
 
     way: CallRoute
@@ -68,7 +68,7 @@ class CallPlace:
 
 @dataclass(frozen=True, slots=True)
 class CallSummary:
-    """The answers to the call ``name`` where they are alike, the most permissive first.
+    """The answers to the call ``name`` on ABIs that answer alike, the most permissive first.
 
     Their conditions exclude each other.
     """
@@ -80,7 +80,7 @@ class CallSummary:
 
     @property
     def only(self) -> AnswerSummary | None:
-        """The answer whatever the arguments are; None where these count."""
+        """The answer if it does not depend on the arguments; otherwise None."""
         return self.answers[0] if len({one.action for one in self.answers}) == 1 else None
 
 
@@ -95,9 +95,10 @@ class RestSummary:
 
 @dataclass(frozen=True)
 class FilterSummary:
-    """The summary of a filter: ``calls`` by name, an entry for each set of ABIs that answer alike.
+    """The summary of a filter; ``calls`` has an entry per name and set of ABIs that answer alike.
 
-    ``rest`` are the calls without a name. ``undecided`` lists the questions that were not decided.
+    ``rest`` has the answers to calls without a name. ``undecided`` lists the questions that were
+    not decided.
     """
 
     ways: tuple[CallRoute, ...]
@@ -107,7 +108,7 @@ class FilterSummary:
 
     @cached_property
     def by_name(self) -> dict[str, tuple[CallSummary, ...]]:
-        """The entries of each call."""
+        """The entries of ``calls`` by the name of the call."""
         found: dict[str, list[CallSummary]] = defaultdict(list)
         for one in self.calls:
             found[one.name].append(one)
@@ -115,7 +116,7 @@ class FilterSummary:
 
 
 class Permission(Enum):
-    """A filter's word on an ability."""
+    """A filter's answer to an ability: whether it permits it."""
 
     YES = "yes"
     PARTLY = "partly"
@@ -126,8 +127,8 @@ class Permission(Enum):
 class PermissionCondition(NamedTuple):
     """A condition on arguments, in names, under which a call is permitted; empty for always.
 
-    If ``excepted``, it is the one under which the call is refused. ``text`` is None where it would
-    be too long to read.
+    If ``excepted``, it is the condition under which the call is refused. ``text`` is None if it
+    would be too long to read.
     """
 
     text: str | None
@@ -136,7 +137,7 @@ class PermissionCondition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AbilityCall:
-    """A call that gives an ability, and when the filter permits it, by the ways into the filter."""
+    """A call that an ability needs, and the conditions under which each route permits it."""
 
     name: str
     conditions: tuple[tuple[PermissionCondition, tuple[CallRoute, ...]], ...]
@@ -146,8 +147,8 @@ class AbilityCall:
 class Ability:
     """Something that a process may want to do, and the calls by which the filter permits it.
 
-    ``permitted`` are those on some of the ``ways``, ``refused`` those that are permitted nowhere.
-    ``note`` says what else limits the ability.
+    ``permitted`` are the calls that some of the ``ways`` permit, ``refused`` those that none
+    permits. ``note`` names what else limits the ability.
     """
 
     group: str

@@ -1,4 +1,4 @@
-"""The choices of whoever reads a foreign policy: its format, and what its conditions ask for."""
+"""The choices for reading a foreign policy: its format, and facts that its conditions ask for."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 OURS = "seccompgen"
-"""The name of our own format; those of others are in `formats`."""
+"""The name of our own format; the names of foreign ones are in `formats`."""
 
 
 class Runtime(Enum):
-    """Whoever gives an OCI profile its meaning."""
+    """The software whose interpretation of an OCI profile applies."""
 
     RUNC = "runc"
     CRUN = "crun"
@@ -32,12 +32,13 @@ _PLACED = re.compile(r"([1-9][0-9]*):(.*)", re.DOTALL)
 class Reading:
     """The choices of a command line for the foreign policies that it names.
 
-    ``format`` is a name of `formats`, or None where content decides. ``caps`` are the capabilities
-    of an OCI container, such as CAP_SYS_ADMIN, and ``kernel`` its release, such as (6, 1); None
-    where nothing was said. ``thread`` names one filter of a file that has several. ``abis`` are the
-    ABIs to assume where the file names none, by our names; without any, the format's own default.
-    ``systemd`` is the release whose groups count, such as 257. ``outside`` are directories below
-    which policies may name files as well (`io.file_reach`); they do not change what a policy means.
+    ``format`` is a name of `formats`; None to recognise the format by content. ``caps`` are the
+    capabilities of an OCI container, such as CAP_SYS_ADMIN, and ``kernel`` is the release that it
+    runs on, such as (6, 1); None if not given. ``thread`` names one filter of a file that has
+    several. ``abis`` are the ABIs, by canonical name, to assume if the file names none; if empty,
+    the format's own default applies. ``systemd`` is the release whose groups apply, such as 257.
+    ``outside`` are additional directories whose files policies may name (`io.file_reach`); they do
+    not change the meaning of a policy.
     """
 
     format: str | None = None
@@ -50,9 +51,10 @@ class Reading:
     outside: tuple[Path, ...] = field(default=(), compare=False)
 
     def options(self, place: int = 0) -> tuple[str, ...]:
-        """Return the words by which a command line makes these choices.
+        """Return the command-line options for these choices.
 
-        They are for all FILTERs, or for the one at ``place``, from 1 on.
+        They apply to all FILTERs if ``place`` is 0, else to the FILTER at ``place``, counted from
+        1.
         """
         said = {
             "--from": self.format,
@@ -69,9 +71,9 @@ class Reading:
 
     @classmethod
     def of_options(cls, words: Sequence[str], place: int = 0) -> Reading:
-        """Return the choices that `options` wrote among ``words``, for the FILTER at ``place``.
+        """Parse the options in ``words`` that `options` wrote for ``place``.
 
-        Raises ValueError for a value that it does not write.
+        Raises ValueError for a value that `options` does not write.
         """
         said: dict[str, list[str]] = {}
         for option, word in pairwise(words):

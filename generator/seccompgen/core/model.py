@@ -1,7 +1,7 @@
 """The meaning of a policy, as frozen values: actions, conditions, rules.
 
-The front ends make these, the compiler and the renderers read them. Nothing here knows a
-file format or an instruction.
+The front ends create these values; the compiler and the renderers read them. Nothing here depends
+on a file format or an instruction.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ U64 = 0xFFFFFFFFFFFFFFFF
 RET_DATA_MAX = 0xFFFF
 """SECCOMP_RET_DATA: the low 16 bits of a filter's answer."""
 ERRNO_MAX = 4095
-"""MAX_ERRNO: the kernel caps SECCOMP_RET_ERRNO's data here, so more would not be delivered."""
+"""MAX_ERRNO: the kernel reduces greater data of SECCOMP_RET_ERRNO to this."""
 
 
 class ActionKind(Enum):
@@ -50,17 +50,17 @@ class ActionKind(Enum):
 
     @property
     def takes_data(self) -> bool:
-        """True where the kernel hands the low 16 bits on: to errno, si_errno or the tracer."""
+        """True if the kernel passes the low 16 bits on: to errno, si_errno or the tracer."""
         return self in {ActionKind.ERRNO, ActionKind.TRAP, ActionKind.TRACE}
 
     @property
     def lets_through(self) -> bool:
-        """True where the call is made."""
+        """True if the kernel executes the call."""
         return self in {ActionKind.ALLOW, ActionKind.LOG}
 
 
 def kind_of_ret(ret: int) -> ActionKind:
-    """Return the action of an answer; the kernel takes one that it does not know for a kill."""
+    """Return the action of a filter's answer; the kernel treats an unknown one as KILL_PROCESS."""
     try:
         return ActionKind(ret & ~RET_DATA_MAX)
     except ValueError:
@@ -77,8 +77,8 @@ _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}")
 class Action:
     """The kernel's answer to a call.
 
-    ``data`` is 0 to 65535 (0 to 4095 for errno). ``errno_name`` names an errno instead, whose
-    number depends on the ABI: ENOSYS is 38 on most, 89 on MIPS.
+    ``data`` is 0 to 65535 (0 to 4095 for errno). ``errno_name`` replaces it by the name of an errno
+    whose number depends on the ABI: ENOSYS is 38 on most, 89 on MIPS.
     """
 
     kind: ActionKind
@@ -95,7 +95,7 @@ class Action:
     def errno(cls, error: int | str = _EPERM) -> Action:
         """Return the action that fails a call with ``error``, a name such as EACCES or a number.
 
-        Raises ValueError for a name that not all ABIs have, and a number that is not 0 to 4095.
+        Raises ValueError for a name that some ABI lacks, and for a number outside of 0 to 4095.
         """
         return cls.parse(f"errno({error})")
 
@@ -111,9 +111,9 @@ class Action:
 
     @classmethod
     def parse(cls, text: object) -> Action:
-        """Read ``errno(EACCES)``, ``trace(7)``, ``allow``; raise ValueError saying what is wrong.
+        """Read ``errno(EACCES)``, ``trace(7)``, ``allow``; raise ValueError for anything else.
 
-        ``errno`` alone is EPERM. An action is returned as it is.
+        ``errno`` alone means EPERM. An Action is returned unchanged.
         """
         if isinstance(text, Action):
             return text
@@ -184,11 +184,11 @@ _MEANT = {name: name for name in _ACTIONS}
 _MEANT |= dict.fromkeys(("deny", "block", "reject", "refuse", "error", "eperm"), "errno")
 _MEANT |= dict.fromkeys(("permit", "accept", "pass"), "allow")
 _MEANT["notify"] = "user_notif"
-"""Actions by what people and other formats call them, after ``SCMP_ACT_``."""
+"""Our names of actions by other people's and formats' names, without ``SCMP_ACT_``."""
 
 
 def _named(what: str, text: object, names: Iterable[str]) -> str:
-    """Return the one of ``names`` that ``text`` is in any case; raise ValueError if none is."""
+    """Return the one of ``names`` that equals ``text``, ignoring case; else raise ValueError."""
     known = {name.lower(): name for name in names}
     if isinstance(text, str) and text.strip().lower() in known:
         return known[text.strip().lower()]
@@ -216,7 +216,7 @@ class Op(Enum):
     def parse(cls, text: object) -> Op:
         """Read ``Equal``, ``BitsSet`` ... in any case; raise ValueError for anything else.
 
-        An operation is returned as it is.
+        An Op is returned unchanged.
         """
         if isinstance(text, Op):
             return text
@@ -259,16 +259,16 @@ _OTHER_OPERATIONS = {
     **dict.fromkeys(("&", "in"), "BitsSet"),
     "masked_eq": "MaskedEqual",
 }
-"""Operations by what other formats and languages call them, after ``SCMP_CMP_``."""
+"""Our names of operations by other formats' and languages' names, without ``SCMP_CMP_``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One test of one argument.
 
-    ``argument`` is 0 to 5. ``width`` is 64, or 32 where only the argument's low word counts;
-    ``value`` and ``mask`` fit into it. What is compared is ``argument & mask``, but for ANY_BITS
-    and NO_BITS, whose ``value`` is the mask. An equality under a mask is a MASKED_EQ.
+    ``argument`` is 0 to 5. ``width`` is 64, or 32 if only the argument's low word is compared;
+    ``value`` and ``mask`` fit into it. The test compares ``argument & mask`` with ``value``, except
+    for ANY_BITS and NO_BITS, whose ``value`` is the mask. An equality under a mask is a MASKED_EQ.
     """
 
     argument: int
@@ -278,7 +278,7 @@ class Comparison:
     width: int = 64
 
     def __str__(self) -> str:
-        """Render as the expression a reader of C or Python knows."""
+        """Render as an expression like those of C or Python."""
         arg = f"arg{self.argument}" if self.width == 64 else f"u32(arg{self.argument})"
         value = f"{self.value:#x}" if self.value > 9 else str(self.value)
         match self.op:
@@ -294,17 +294,17 @@ class Comparison:
                 return f"{masked} {self.op.value} {value}"
 
     def of_low_word(self) -> Comparison:
-        """Return this comparison for an argument whose low word alone counts."""
+        """Return this comparison for an argument whose high word is ignored."""
         op, value = self.op, self.value & U32
         if self.value > U32 and op not in {Op.ANY_BITS, Op.NO_BITS}:
-            # The value is more than any word, so the answer is always the same one.
+            # The value exceeds every 32-bit word, so the outcome is always the same.
             op, value = Op.NO_BITS if op in {Op.NE, Op.LT, Op.LE} else Op.ANY_BITS, 0
         return replace(self, op=op, value=value, mask=self.mask & U32, width=32)
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """True where every part is; with no parts, always."""
+    """A condition that holds if every part holds; without parts, always."""
 
     parts: tuple[Predicate, ...]
 
@@ -313,7 +313,7 @@ class All:
         return " and ".join(map(str, self.parts))
 
     def of_low_word(self) -> All:
-        """Return this condition for arguments whose low words alone count."""
+        """Return this condition for arguments whose high words are ignored."""
         return All(tuple(part.of_low_word() for part in self.parts))
 
 
@@ -321,7 +321,7 @@ Predicate: TypeAlias = Comparison | All
 
 
 def condition_for(condition: Predicate | None, argument_bits: int) -> Predicate | None:
-    """Return ``condition`` for arguments with ``argument_bits`` that count, 32 or 64."""
+    """Return ``condition`` for an ABI whose system calls get ``argument_bits``, 32 or 64, bits."""
     return condition if condition is None or argument_bits == 64 else condition.of_low_word()
 
 
@@ -344,14 +344,14 @@ def comparisons(condition: Predicate | None) -> Iterator[Comparison]:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One system call by name, the condition (None: always) and what then happens.
+    """One system call by name, a condition (None: always) and the action if it holds.
 
-    ``position`` is that of the name; ``origin`` is the part of the policy that reports
-    show, shared by the names of one list. ``optional`` rules may name calls that no ABI has.
-    ``abis`` are those whose calls it is about, by canonical name, None for all. Rules that the
-    numbers of ABIs make of one rule of a policy share its position, and no call matches two.
-    ``group`` is the mention (``@basic-io``) that the name comes from, empty for one that is written
-    out; the places are then the mention's.
+    ``position`` is that of the name; ``origin`` is the part of the policy that reports show; the
+    names of one list share it. ``optional`` rules may name calls that no ABI has. ``abis`` are the
+    canonical names of the ABIs whose calls the rule matches, None for all. If a rule of a policy
+    becomes several rules because its numbers differ by ABI, these share its position, and no call
+    matches two of them. ``group`` is the reference (``@basic-io``) that the name comes from, empty
+    for a name that is written out; with a group, the positions are those of the reference.
     """
 
     name: str
@@ -364,7 +364,7 @@ class Rule:
     group: str = ""
 
     def applies_to(self, abi: Abi) -> bool:
-        """Return True if the rule is about calls of ``abi``."""
+        """Return True if the rule can match calls of ``abi``."""
         return self.abis is None or abi.name in self.abis
 
 
@@ -380,9 +380,9 @@ class FilterFlag(IntFlag):
 
     @classmethod
     def parse(cls, text: str) -> FilterFlag:
-        """Read ``tsync``, several as ``tsync|log``, none as an empty text.
+        """Read flags such as ``tsync`` or ``tsync|log``; an empty text means none.
 
-        Raises ValueError for an unknown one.
+        Raises ValueError for an unknown flag.
         """
         flags = cls(0)
         for word in text.split("|") if text.strip() else ():
@@ -391,7 +391,7 @@ class FilterFlag(IntFlag):
 
     @classmethod
     def one(cls, text: object) -> FilterFlag:
-        """Read one flag, such as ``tsync``; a flag is returned as it is. Raises ValueError."""
+        """Read one flag, such as ``tsync``; return a FilterFlag unchanged. Raises ValueError."""
         if isinstance(text, FilterFlag):
             return text
         return cls[_named("flag", text, (str(flag.name).lower() for flag in cls)).upper()]
@@ -426,19 +426,21 @@ class Settings(NamedTuple):
 class ResolvedPolicy:
     """A whole policy. The first rule that matches a call decides it.
 
-    ``arches`` get a program each; a program also answers for the ABIs in ``compat_arches`` that its
+    Each of ``arches`` gets a program, which also covers the ABIs in ``compat_arches`` that its
     kernel can serve. ``sources`` names each file read, with its sha256; for a policy that a program
-    made (``in_memory``), its name and the sha256 of its text. A ``foreign`` policy was read from
-    somebody else's format; ``reading`` are the choices for such formats.
+    built (``in_memory``), its name and the sha256 of its text. A ``foreign`` policy was read from a
+    format of another tool; ``reading`` are the choices for such formats.
 
-    ``kernel`` is the release that its author knew. Newer calls that no rule names have ``rules`` of
-    their own with ``unknown_action``: the last ones, with the origin ``kernel_origin``.
+    ``kernel`` is the latest release that the policy's author considered. Newer calls that no rule
+    names get rules with ``unknown_action``, at the end of ``rules``, with the origin
+    ``kernel_origin``.
 
-    ``without_flags`` is the top of a policy file if neither it nor an included file has ``flags``;
-    None for foreign files and in memory. ``unsaid`` are the keys of actions that no file sets.
+    ``without_flags`` is the first position of a policy file if neither it nor an included file sets
+    ``flags``; None for foreign files and in memory. ``unsaid`` are the keys of those actions that
+    no file sets.
 
-    ``enforced`` is the policy that this one only reports on (`report_only.logging_policy`), None
-    for any other.
+    For a report-only policy, ``enforced`` is the policy that it reports on
+    (`report_only.logging_policy`); otherwise None.
     """
 
     name: str
@@ -467,7 +469,7 @@ class ResolvedPolicy:
     enforced: ResolvedPolicy | None = None
 
     def said(self, key: str) -> str:
-        """Return a setting that is an action, as messages name it: with what makes it so."""
+        """Return the text for messages about the action ``key``, with the reason for a default."""
         action = getattr(self, key)
         if key not in self.unsaid:
             return f"{key} {action}"
@@ -477,20 +479,20 @@ class ResolvedPolicy:
 
     @property
     def file(self) -> str:
-        """The policy's own file, after those that it includes."""
+        """The policy's own file, the last of ``sources``."""
         return self.sources[-1][0]
 
     @property
     def settings(self) -> Settings:
-        """The settings with which it is installed."""
+        """The settings with which the filter is installed."""
         reports = self.enforced is not None
         return Settings(self.flags, self.no_new_privs, self.install_on_import, reports)
 
     @property
     def own_rules(self) -> tuple[Rule, ...]:
-        """The rules that the policy itself says, without those that follow from its ``kernel``."""
+        """The rules that the policy states, without those that follow from its ``kernel``."""
         return tuple(rule for rule in self.rules if rule.origin != self.kernel_origin)
 
     def compat_of(self, abi: Abi) -> tuple[Abi, ...]:
-        """Return the ABIs that the program for ``abi`` answers for besides ``abi``."""
+        """Return the other ABIs that the program for ``abi`` covers."""
         return tuple(other for other in self.compat_arches if serves_both(abi, other))

@@ -1,6 +1,6 @@
-"""Calls that make several others, by a number in the first argument: ``socketcall``, ``ipc``.
+"""Calls whose first argument selects another call: ``socketcall`` and ``ipc``.
 
-Sources: include/uapi/linux/{net,ipc}.h; ``sys_ipc`` in ipc/syscall.c, which looks at 16 bits.
+Sources: include/uapi/linux/{net,ipc}.h; ``sys_ipc`` in ipc/syscall.c, which reads 16 bits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MULTIPLEXED = {
     ),
     "ipc": ("semop semget semctl semtimedop msgsnd msgrcv msgget msgctl shmat shmdt shmget shmctl"),
 }
-"""The calls that each makes, in the order of their numbers."""
+"""The calls that each can make, in the order of their numbers."""
 
 _NUMBERS = {"socketcall": range(1, 21), "ipc": (*range(1, 5), *range(11, 15), *range(21, 25))}
 _READ = {"socketcall": U32, "ipc": 0xFFFF}
@@ -37,20 +37,20 @@ _ENTRANCES = {
 
 
 def entrance(call: str) -> tuple[str, int, int] | None:
-    """Return the call through which ``call`` can be made, too: its name, the number and its mask.
+    """Return the multiplexed call that can also make ``call``: its name, the number and a mask.
 
-    None if it can only be made itself. On ABIs that have the other call, it is made if ``first
+    None if there is none. On ABIs that have the multiplexed call, it makes ``call`` if ``first
     argument & mask == number``.
     """
     return _ENTRANCES.get(call)
 
 
 def is_multiplexed(name: str) -> bool:
-    """Return True if the first argument of a call says what it does."""
+    """Return True if the first argument of the call ``name`` selects another call."""
     return name in _STANDS_FOR
 
 
 def stands_for(name: str, numbers: Iterable[int]) -> list[str]:
-    """Return the calls that such a call makes; an unknown number as it is."""
+    """Return the calls that ``name`` makes with ``numbers``; an unknown number remains a number."""
     known = _STANDS_FOR[name]
     return sorted({known.get(number & _READ[name], str(number)) for number in numbers})

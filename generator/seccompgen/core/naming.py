@@ -1,8 +1,8 @@
 """Numbers back to names: conditions and arguments as text of the policy language.
 
-A condition reads as ``when`` has it, and says the same there: ``cmd == FIONREAD``, ``not prot &
-PROT_EXEC``. What no name fits exactly stays a number, so that no name is ever wrong or partial:
-``PROT_READ|0x1000000``. Names and values are those of one ABI.
+A condition is written in the syntax of ``when`` and means the same there: ``cmd == FIONREAD``,
+``not prot & PROT_EXEC``. A value that no name fits exactly stays a number, as in
+``PROT_READ|0x1000000``, so that no name is ever wrong. Names and values are those of one ABI.
 """
 
 from __future__ import annotations
@@ -32,30 +32,31 @@ _BOUNDS = {Op.GE: "<=", Op.GT: "<"}
 
 
 class Naming:
-    """The names that ``facts`` have for arguments and their values."""
+    """A translator of arguments and their values to the names in ``facts``."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
         self._spellings: dict[tuple[ConstantFamily, str, int], Spelling] = {}
 
     def __reduce__(self) -> tuple[type[Naming], tuple[Facts]]:
-        """Leave behind what can be found out again."""
+        """Pickle only the facts; the cached spellings can be computed again."""
         return type(self), (self._facts,)
 
     def condition(self, condition: Predicate | None, call: str, abi: Abi) -> str:
         """Return ``condition`` on arguments of ``call`` as an expression; empty if there is none.
 
-        On ``abi`` the expression is true of the same arguments.
+        On ``abi`` the expression holds for the same arguments.
         """
         return _ConditionText(self, call, abi, tuple(comparisons(condition))).text()
 
     def alternatives(self, conditions: Sequence[Predicate], call: str, abi: Abi) -> str:
-        """Return an expression that is true where one of ``conditions`` is.
+        """Return an expression that is true if one of ``conditions`` is.
 
-        Where only the value of one argument differs, it lists them: ``cmd in {TCGETS, FIONREAD}``.
+        Conditions that differ only in the value of one argument become a list: ``cmd in {TCGETS,
+        FIONREAD}``.
         """
         known = list(dict.fromkeys(tuple(comparisons(condition)) for condition in conditions))
-        if abi.argument_bits == 32:  # what equals more than a word never does
+        if abi.argument_bits == 32:  # no argument equals more than 32 bits
             known = [
                 one
                 for one in known
@@ -70,9 +71,9 @@ class Naming:
     def comparison(
         self, test: Comparison, call: str, abi: Abi, known: Mapping[int, int] | None = None
     ) -> str:
-        """Return ``test`` as an expression if a constant has a name in it; else an empty text.
+        """Return ``test`` as an expression that names a constant, or "" if it names none.
 
-        ``known`` are values that other arguments have, by index.
+        ``known`` are the values of other arguments, by index.
         """
         named = _ConditionText(self, call, abi, (test,), known=known)
         if named.family_of(test) is None:
@@ -81,19 +82,19 @@ class Naming:
         return text if (text := named.text()) != plain.text() else ""
 
     def argument(self, call: str, index: int, abi: Abi) -> str:
-        """Return the name of an argument: ``flags``, or ``arg2`` where it has none."""
+        """Return the name of an argument, such as ``flags``, or ``arg2`` if that is unusable."""
         parameter = self.parameter(call, index, abi)
         name = parameter.name if parameter else ""
         prototype = self._facts.prototype(call, abi)
-        # To the language, arg2 is the third argument; to the kernel it is prctl's second.
+        # In a policy, arg2 is the third argument; the kernel gives this name to prctl's second.
         usable = _NAME.fullmatch(name) and not iskeyword(name) and not _NUMBERED.fullmatch(name)
         alone = prototype is not None and prototype.index(name) == index
         return name if usable and alone else f"arg{index}"
 
     def value(self, call: str, index: int, args: Sequence[int], abi: Abi) -> str:
-        """Return argument ``index`` of a call with ``args``, each of 64 bits, as C has it.
+        """Return argument ``index`` of a call with the 64-bit ``args`` as a C expression.
 
-        Bits that the kernel does not read are part of the text if any is set.
+        Bits that the kernel does not read are included if any of them is set.
         """
         value, parameter = args[index], self.parameter(call, index, abi)
         bits = (parameter.bits if parameter else None) or 64
@@ -102,7 +103,7 @@ class Naming:
         family = self.family(call, index, abi, dict(enumerate(args)))
         spelling = self.spelling(family, abi, bits)
         if parameter and parameter.signed and read >> (bits - 1) and value == read | _above(bits):
-            extra = 0  # as a C compiler passes a negative number
+            extra = 0  # a C compiler sign-extends a negative number
         if not extra:
             named = spelling.exact(read)
             return named if named != number(read) else number(value)
@@ -110,7 +111,7 @@ class Naming:
         return f"{named}|{extra:#x}" if named != number(read) else number(value)
 
     def parameter(self, call: str, index: int, abi: Abi) -> Parameter | None:
-        """Return what the kernel declares of an argument; None if that is unknown."""
+        """Return the kernel's declaration of an argument; None if it is unknown."""
         prototype = self._facts.prototype(call, abi)
         known = prototype and index < len(prototype.parameters)
         return prototype.parameters[index] if prototype and known else None
@@ -118,7 +119,7 @@ class Naming:
     def family(
         self, call: str, index: int, abi: Abi, others: Mapping[int, int]
     ) -> ConstantFamily | None:
-        """Return the constants of an argument; ``others`` are values of arguments by index."""
+        """Return the constants of an argument, by the values of ``others``, or None."""
         prototype, parameter = self._facts.prototype(call, abi), self.parameter(call, index, abi)
         if prototype is None or parameter is None:
             return None
@@ -137,7 +138,7 @@ class Naming:
         return None
 
     def spelling(self, family: ConstantFamily | None, abi: Abi, bits: int) -> Spelling:
-        """Return how values of ``bits`` bits are written with the constants of ``family``."""
+        """Return the spelling of values of ``bits`` bits with the constants of ``family``."""
         if family is None:
             return PLAIN_NUMBERS[bits]
         key = (family, abi.name, bits)
@@ -149,8 +150,8 @@ class Naming:
 class _ConditionText:
     """A conjunction of ``tests``, to be written as an expression.
 
-    ``listed`` is the index of a test, and the values that it may have. If ``plain``, constants stay
-    numbers.
+    ``listed`` is the index of a test, and the values of which it accepts any. If ``plain``, values
+    are written as numbers.
     """
 
     def __init__(
@@ -192,7 +193,7 @@ class _ConditionText:
         return " and ".join(parts)
 
     def _partner(self, n: int) -> int | None:
-        """Return the test that bounds the same value from above, if test ``n`` does from below."""
+        """Return the upper bound of the value for which test ``n`` is a lower bound, or None."""
         test = self._tests[n]
         if test.op not in _BOUNDS:
             return None
@@ -203,7 +204,10 @@ class _ConditionText:
         return None
 
     def _excluded(self, n: int) -> set[int]:
-        """Return the tests that exclude values of the same argument as test ``n``, if several."""
+        """Return the tests that, like test ``n``, each exclude a value of one argument.
+
+        The set is empty if there is only one such test, or ``n`` is not the first of them.
+        """
         test = self._tests[n]
         same = {i for i, one in enumerate(self._tests) if replace(one, value=test.value) == test}
         return same if test.op is Op.NE and len(same) > 1 and min(same) == n else set()
@@ -218,23 +222,23 @@ class _ConditionText:
         return f"{_Test(self, test).subject()} {operator} {{{', '.join(texts)}}}"
 
     def lowered(self, test: Comparison) -> Comparison:
-        """Return ``test`` of the low word alone where no call gets more."""
+        """Return ``test``, limited to the low word if system calls get only that."""
         low = self._abi.argument_bits == 32 and test.width == 64
         return test.of_low_word() if low else test
 
     def bits_of(self, test: Comparison) -> int:
-        """Return how many bits of the argument the kernel reads."""
+        """Return the number of bits that the kernel reads of the argument of ``test``."""
         parameter = self._naming.parameter(self._call, test.argument, self._abi)
         if parameter and parameter.bits:
             return min(parameter.bits, self._abi.argument_bits)
-        # If nobody knows, a width is shown unless it is that of all arguments.
+        # If that is unknown, the text shows the test's width unless it is the ABI's own.
         return self.lowered(test).width if test.width == 64 else 64
 
     def name_of(self, test: Comparison) -> str:
         return self._naming.argument(self._call, test.argument, self._abi)
 
     def family_of(self, test: Comparison) -> ConstantFamily | None:
-        """Return the constants that may have a name in ``test``."""
+        """Return the constants that the value of ``test`` may be one of."""
         return self._naming.family(self._call, test.argument, self._abi, self._known)
 
     def spelling_of(self, test: Comparison, bits: int) -> Spelling:
@@ -247,7 +251,7 @@ class _ConditionText:
 
 
 class _Test:
-    """One comparison: some bits of an argument, which are compared with a value."""
+    """One comparison of an argument, or of some of its bits, with a value."""
 
     def __init__(self, condition: _ConditionText, test: Comparison) -> None:
         self._bits = condition.bits_of(test)
@@ -271,11 +275,11 @@ class _Test:
         return self._mask == _ones(self._read)
 
     def subject(self) -> str:
-        """Return what is compared: the argument, or some of its bits."""
+        """Return the left side of the comparison: the argument, or some of its bits."""
         return self._shown if self._whole else f"{self._shown} & {self._spelling.bits(self._mask)}"
 
     def value(self) -> str:
-        """Return what it is compared with."""
+        """Return the right side of the comparison."""
         if self._test.op in _ORDERED:
             return self._spelling.single(self._test.value)
         if self._whole:
@@ -308,7 +312,10 @@ class _Test:
 def _alike(
     known: Sequence[tuple[Comparison, ...]],
 ) -> list[tuple[list[tuple[Comparison, ...]], int]]:
-    """Return groups of conjunctions in which one value alone differs, and the place of that."""
+    """Return groups of conjunctions, each with the index of the only comparison that differs.
+
+    The index is 0 for a group of one.
+    """
     groups: list[tuple[list[tuple[Comparison, ...]], int]] = []
     for tests in known:
         for n, (group, place) in enumerate(groups):
@@ -322,7 +329,10 @@ def _alike(
 
 
 def _only_difference(a: tuple[Comparison, ...], b: tuple[Comparison, ...]) -> int | None:
-    """Return the place of the one equality whose value alone differs between conjunctions."""
+    """Return the index of the only comparison that differs between ``a`` and ``b``.
+
+    None unless both are equalities that differ only in the value.
+    """
     if len(a) != len(b):
         return None
     places = [n for n, (one, other) in enumerate(zip(a, b, strict=True)) if one != other]

@@ -1,4 +1,4 @@
-"""Spans of call numbers, each first and last: those that come to an ABI, and parts of them."""
+"""Spans (first, last) of call numbers: those that reach an ABI, and parts of them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SHARED: dict[str, tuple[Span, ...]] = {
 
 
 def numbers_of(abi: Abi) -> tuple[Span, ...]:
-    """Return the numbers that come to ``abi`` under its audit value."""
+    """Return the call numbers that belong to ``abi``, among those with its audit value."""
     return _SHARED.get(abi.name, ((0, U32),))
 
 
 def common(spans: Iterable[Span], region: Iterable[Span]) -> Iterator[Span]:
-    """Yield what is in ``spans`` and in ``region``."""
+    """Yield the parts of ``spans`` that are also in ``region``."""
     own = tuple(region)
     for first, last in spans:
         for start, end in own:
@@ -36,7 +36,7 @@ def common(spans: Iterable[Span], region: Iterable[Span]) -> Iterator[Span]:
 
 
 def without(spans: Iterable[Span], numbers: Sequence[int]) -> Iterator[Span]:
-    """Yield what ``spans`` leave without ``numbers``, which are sorted."""
+    """Yield the parts of ``spans`` without ``numbers``, which must be sorted."""
     for first, last in spans:
         start = first
         for nr in numbers[bisect_left(numbers, first) : bisect_right(numbers, last)]:

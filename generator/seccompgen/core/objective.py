@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Optimize(Enum):
-    """The goal by which one of two programs for the same policy is the better one.
+    """The goal by which the compiler prefers one of two programs for the same policy.
 
-    BALANCED bounds the longest path, then wants few executed instructions, then few in all;
-    SPEED wants few executed instructions at any length; SIZE a short program.
+    BALANCED limits the longest path, then minimises executed instructions, then the length; SPEED
+    minimises executed instructions at any length; SIZE minimises the length.
     """
 
     BALANCED = "balanced"
@@ -26,10 +26,10 @@ class Optimize(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The count of each system call, by name; calls that it does not name were not seen.
+    """The count of each system call, by name; a call without a count was not seen.
 
-    ``file`` and ``sha256`` name what it was read from; ``positions`` has the place of each
-    name in it, only for messages.
+    ``file`` and ``sha256`` identify the file that the profile was read from; ``positions`` has the
+    position of each name in the file, only for messages.
     """
 
     counts: Mapping[str, int]
@@ -40,12 +40,12 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The aim of the compiler.
+    """The objective of the compiler.
 
-    With ``bitmap`` the kernel answers calls that are allowed whatever their arguments from a
-    bitmap, without running the filter (Linux 5.11 and newer: seccomp_cache_check_allow in
-    kernel/seccomp.c), so that the other calls are what deserves short paths. Without, all
-    calls run it. ``profile`` replaces the assumption that all calls are made equally often.
+    With ``bitmap``, the kernel has a bitmap of the calls that are allowed for any arguments, and
+    answers these without running the filter (Linux 5.11 and newer: seccomp_cache_check_allow in
+    kernel/seccomp.c). So only the other calls need short paths. Without ``bitmap``, all calls run
+    the filter. ``profile`` replaces the assumption that all calls are equally frequent.
     """
 
     optimize: Optimize = Optimize.BALANCED

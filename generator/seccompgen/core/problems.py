@@ -1,4 +1,4 @@
-"""The kinds of diagnostics: codes for programs, which stay when texts change."""
+"""The kinds of diagnostics: stable codes for programs, whatever the messages say."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Problem(Enum):
-    """The kind of a diagnostic; its value is its code, which never comes to mean anything else."""
+    """The kind of a diagnostic; its value is its code, whose meaning never changes."""
 
     # Files
     UNREADABLE_FILE = "unreadable-file"
@@ -85,7 +85,7 @@ class Problem(Enum):
     WRONG_PROFILE = "wrong-profile"
     UNKNOWN_PROFILED_CALL = "unknown-profiled-call"
 
-    # What a command line calls FILTER
+    # The FILTER arguments of a command line
     NO_SUCH_FILTER = "no-such-filter"
     NO_FILTERS = "no-filters"
     SEVERAL_FILTERS = "several-filters"
@@ -98,7 +98,7 @@ class Problem(Enum):
     NO_BANNER = "no-banner"
     REFUSED_PROGRAM = "refused-program"
 
-    # What a filter was made from
+    # The sources of a filter
     POLICY_NEEDED = "policy-needed"
     SOURCE_MISSING = "source-missing"
     OTHER_TABLES = "other-tables"
@@ -120,7 +120,7 @@ class Problem(Enum):
     RULES_IN_ORDER = "rules-in-order"
     WRONG_PROGRAM = "wrong-program"
 
-    # Why a filter cannot be followed
+    # Reasons why a filter cannot be analysed
     MIXED_WORDS = "mixed-words"
     ARCH_COMPARED = "arch-compared"
     ARCH_UNCHECKED = "arch-unchecked"
@@ -132,6 +132,6 @@ class Problem(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RuleCode:
-    """The code of a rule of lint, as the ``kind`` of its findings; the rule's file declares it."""
+    """The code of a lint rule, the ``kind`` of its findings; the rule's file declares it."""
 
     value: str

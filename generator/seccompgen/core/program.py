@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Origin
     from seccompgen.core.word import Word
 
-# include/uapi/linux/bpf_common.h; the forms that seccomp accepts and that we emit.
+# include/uapi/linux/bpf_common.h; the codes that seccomp accepts and that we emit.
 LD_W_ABS = 0x20
 ALU_AND_K = 0x54
 JMP_JA = 0x05
@@ -27,7 +27,7 @@ JMP_JSET_K = 0x45
 RET_K = 0x06
 
 BPF_MAXINSNS = 4096
-"""The longest program the kernel takes (include/uapi/linux/bpf_common.h)."""
+"""The greatest length of a program, in instructions (include/uapi/linux/bpf_common.h)."""
 INSTRUCTION_SIZE = 8
 """sizeof(struct sock_filter) in bytes."""
 
@@ -49,10 +49,10 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Instructions: in all, on the longest path, and executed by a call in the mean.
+    """Numbers of instructions: in all, on the longest path, and executed per call on average.
 
-    The mean is over the calls of the program's own audit value, as often as the compiler took
-    them to be made.
+    The average is over the calls with the program's own audit value, weighted by the frequencies
+    that the compiler assumed.
     """
 
     length: int
@@ -62,10 +62,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Program:
-    """A program for ``abi``, whoever made it.
+    """A program for ``abi``, from any source.
 
-    ``origins[i]`` are the parts of a policy that instruction ``i`` comes from; there are none
-    where only bytes were there.
+    ``origins[i]`` are the parts of a policy that instruction ``i`` comes from; ``origins`` is empty
+    if the program was read from bytes.
     """
 
     abi: Abi
@@ -74,7 +74,7 @@ class Program:
 
     @property
     def actions(self) -> tuple[int, ...]:
-        """The actions that it can answer with: see `actions_of`."""
+        """The actions that the program can return: see `actions_of`."""
         return actions_of(self.instructions)
 
     def to_bytes(self) -> bytes:
@@ -86,7 +86,7 @@ class Program:
         """Read an array of ``struct sock_filter`` in the byte order of ``abi``.
 
         Raises ValueError if the length is not a multiple of 8 bytes. The kernel may still refuse
-        what is in it.
+        the program.
         """
         return cls(abi, decode(data, abi))
 
@@ -95,9 +95,10 @@ class Program:
 class CompiledProgram(Program):
     """The program of a policy for ``abi``.
 
-    ``compat`` are the further ABIs it answers for. ``cost`` is what it costs, ``bound`` what no
-    program for the same policy can undercut, in each of the three. ``in_order`` has the first rule
-    of each call whose rules are tested one after the other, since better ways were too much work.
+    ``compat`` are the other ABIs that it covers. ``cost`` is its cost, and each number in ``bound``
+    is a lower bound for all programs of the same policy. ``in_order`` has the first rule of each
+    call whose rules are tested one after the other, because finding a better order was too much
+    work.
     """
 
     compat: tuple[Abi, ...] = field(kw_only=True)
@@ -107,15 +108,15 @@ class CompiledProgram(Program):
 
 
 def actions_of(instructions: Iterable[Instruction]) -> tuple[int, ...]:
-    """Return the answers that a program returns as constants, without their data, ascending.
+    """Return the constants that a program returns, without their data, in ascending order.
 
-    These are SECCOMP_RET_ACTION_FULL values.
+    These are SECCOMP_RET values under the mask SECCOMP_RET_ACTION_FULL.
     """
     return tuple(sorted({one.k & ~RET_DATA_MAX for one in instructions if one.code == RET_K}))
 
 
 def programs_sha256(programs: Mapping[str, bytes]) -> str:
-    """Return one hash, as hex, over programs by the names of their ABIs."""
+    """Return one sha256, as hex, over ``programs``, which are keyed by ABI names."""
     lines = (f"{abi} {data.hex()}\n" for abi, data in sorted(programs.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -141,9 +142,9 @@ def _layout(abi: Abi) -> struct.Struct:
 
 
 def word_offset(word: Word, abi: Abi) -> int:
-    """Return the offset of a ``word`` of the arguments.
+    """Return the offset of ``word``, half of an argument, in struct seccomp_data.
 
-    These are 64-bit values in the target's byte order, so the high word comes first on
+    Arguments are 64-bit values in the target's byte order, so the high word comes first on
     big-endian ABIs.
     """
     second = word.is_high == (abi.byte_order == "little")

@@ -1,14 +1,14 @@
 """Reachability: the rules that some call reaches, and the calls left over, as exact sets of values.
 
-A rule's condition is a conjunction of comparisons, so the arguments that satisfy it form a
-*box*: the product of one set of 64-bit values for each argument. A rule is dead if its box,
-less the boxes of the rules before it, is empty; the default is, if the boxes cover everything.
+A rule's condition is a conjunction of comparisons, so the arguments that satisfy it form a *box*:
+the product of one set of 64-bit values for each argument. A rule is dead if its box, less the boxes
+of the rules before it, is empty; the default action is dead if the boxes cover everything.
 
-Subtracting a box cuts up to six boxes out of one, which can grow exponentially with rules that
-overlap in many arguments, and the sets of values grow with them. The work on the rules of a call
-is counted; where it is too much, a rule is taken to be alive: a dead rule may go unreported, a live
-one is never called dead. Boxes that differ in one argument are merged as they come, so lists of
-thousands of values stay one box.
+Subtracting a box leaves up to six boxes of one, so with rules that overlap in many arguments the
+number of boxes can grow exponentially, and the sets of values grow as well. The work on the rules
+of a call is limited; beyond the limit a rule is assumed to be alive: a dead rule may go unreported,
+but a live one is never called dead. Boxes that differ in one argument are merged at once, so lists
+of thousands of values stay one box.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _MOST_STEPS = 200_000
 """The most comparisons of two boxes for all rules of a call."""
 _MOST_NODES = 50_000
 _NODES_OF_A_RULE = 400
-"""So many nodes the sets of these boxes may have, and so many more for each rule."""
+"""The most nodes of the sets of these boxes, and how many more each rule adds."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadRule:
-    """``rule``, the ``index``-th given, can never match: ``hidden_by`` answer instead.
+    """A rule that can never match, at ``index`` in the given list; ``hidden_by`` match instead.
 
-    Nothing hides a rule whose own condition is never true.
+    ``hidden_by`` is empty if the rule's own condition is never true.
     """
 
     index: int
@@ -45,10 +45,10 @@ class DeadRule:
 
 
 class Reach(NamedTuple):
-    """The calls that reach each of a list of rules, of which the first match decides.
+    """The rules of a list that calls can reach, if the first match decides.
 
-    ``alive`` are the rules that some call reaches, in order, ``dead`` the others; ``rest`` is
-    True if some calls match no rule.
+    ``alive`` are the rules that some call reaches, in order, ``dead`` the others; ``rest`` is True
+    if some calls match no rule.
     """
 
     alive: tuple[Rule, ...]
@@ -58,10 +58,10 @@ class Reach(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def reach(rules: tuple[Rule, ...], argument_bits: int = 64) -> Reach:
-    """Return what calls reach among ``rules``, all for one system call.
+    """Return which of ``rules``, all for one system call, some call can reach.
 
-    ``argument_bits`` of each argument count, 32 or 64. Most ABIs have the same calls, so the same
-    question comes up for each: hence the cache. Raises UndecidedError, with its place, for a
+    System calls get ``argument_bits``, 32 or 64, of each argument. The result is cached because
+    most ABIs ask the same question. Raises UndecidedError, with the rule's position, for a
     condition with too many values.
     """
     sets = Sets(_MOST_NODES + _NODES_OF_A_RULE * len(rules))
@@ -84,7 +84,7 @@ def reach(rules: tuple[Rule, ...], argument_bits: int = 64) -> Reach:
 
 
 def _is_ever_true(rule: Rule, argument_bits: int) -> bool:
-    """Return True if some arguments satisfy the condition of ``rule``, looked at by itself."""
+    """Return True if some arguments satisfy the condition of ``rule``, with no other rules."""
     try:
         return NOTHING not in Sets().box(condition_for(rule.condition, argument_bits))
     except UndecidedError:
@@ -96,7 +96,7 @@ def _is_ever_true(rule: Rule, argument_bits: int) -> bool:
 
 
 class _Covered:
-    """The boxes of the rules so far. Each of its methods may raise UndecidedError."""
+    """The boxes of the rules so far. `add` and `hiders` may raise UndecidedError."""
 
     def __init__(self, sets: Sets) -> None:
         self._sets = sets
@@ -105,7 +105,7 @@ class _Covered:
         self._steps = 0
 
     def add(self, box: Box, rule: Rule) -> None:
-        """Add ``box``, into a box that differs from it in one argument if it can."""
+        """Add ``box``, or merge it with a box that differs from it in one argument only."""
         self._seen.append((box, rule))
         for i, other in enumerate(self._boxes):
             merged = self._sets.merged(box, other)
@@ -115,9 +115,9 @@ class _Covered:
         self._boxes.append(box)
 
     def hiders(self, box: Box) -> tuple[Rule, ...] | None:
-        """Return the rules that have all of ``box``: one, or else all that share in it.
+        """Return the rules that together cover ``box``: one if one suffices, else all that overlap.
 
-        None where they leave some of it. An empty box has no rules.
+        None if part of ``box`` is not covered. For an empty box there are no rules.
         """
         if NOTHING in box:
             return ()
@@ -129,7 +129,7 @@ class _Covered:
         return tuple(rule for other, rule in self._seen if self._sets.without(box, other) != [box])
 
     def leaves_some(self) -> bool:
-        """Return True if some calls are in none of the boxes, and where that is not known."""
+        """Return True if some calls are in none of the boxes, or if that is not known."""
         try:
             return not self._has(EVERYTHING)
         except UndecidedError:

@@ -17,18 +17,18 @@ _RELEASE = re.compile(
     re.ASCII,
 )
 _WITH_SUBLEVEL = 3
-"""Before 3.0 the third number was that of the release: 3.0 followed 2.6.39."""
+"""Before this major version the third number identified the release: 3.0 followed 2.6.39."""
 _LAST = {(2, 6, 39), (3, 19, 0), (4, 20, 0)}
 _LAST_MINOR = 19
-"""The last minor number of each major one from 5 on."""
+"""The last minor version of each major version from 5 on."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Release:
     """A mainline release of Linux, such as 6.1 or 2.6.32.
 
-    ``sublevel`` is the third number, which counts only before 3.0: since then it numbers stable
-    releases of one mainline release.
+    ``sublevel`` is the third number, 0 since 3.0: from then on it only numbers the stable releases
+    of one mainline release.
     """
 
     major: int
@@ -65,10 +65,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Introduced:
-    """The first release that has a system call on an ABI, as far as it is known.
+    """A range that contains the first release with a system call on an ABI.
 
-    It is one of ``earliest`` to ``latest``. Both are the same where it is known exactly. An
-    ``earliest`` of None means that the call may be as old as Linux.
+    The first release is one of ``earliest`` to ``latest``; the two are equal if it is known
+    exactly. An ``earliest`` of None means that the call may be as old as Linux.
     """
 
     earliest: Release | None
@@ -76,7 +76,7 @@ class Introduced:
 
     @classmethod
     def parse(cls, text: str) -> Introduced:
-        """Return what ``5.11``, ``5.3-5.4`` or ``<=4.9`` says; raise InputError for other text."""
+        """Parse ``5.11``, ``5.3-5.4`` or ``<=4.9``; raise InputError for any other text."""
         if text.startswith("<="):
             return cls(None, Release.parse(text[2:]))
         first, _, last = text.partition("-")

@@ -1,7 +1,7 @@
-"""Report-only filters: what the policy refuses is made, and logged by the kernel.
+"""Report-only filters: the kernel permits and logs the calls that the policy refuses.
 
-The program is that of the enforced filter but for its answers: each that lets no call through is
-SECCOMP_RET_LOG instead. Nothing else differs, so the kernel's record names what would be refused.
+The program is that of the enforced filter, except that each answer that refuses a call is
+SECCOMP_RET_LOG. So the kernel logs exactly the calls that would be refused.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from seccompgen.core.program import Instruction
 
 SUFFIX = "_report_only"
-"""The end of the name of each report-only filter; no policy may be called so."""
+"""The end of the name of each report-only filter; no policy's name may end so."""
 
 REFUSES_NOTHING = "report only: refuses nothing; what its policy refuses is made, and logged"
 
 
 def logging_policy(policy: ResolvedPolicy) -> ResolvedPolicy:
-    """Return the policy that a report-only filter of ``policy`` enforces.
+    """Return the policy of the report-only filter for ``policy``.
 
-    Raises InputError if ``policy`` leaves calls to a supervisor: nobody would ask it.
+    Raises InputError if ``policy`` leaves calls to a supervisor: a report-only filter has none.
     """
     problems = [Diagnostic(*one, Problem.NOT_REPORT_ONLY) for one in _supervised(policy)]
     if problems:
@@ -46,7 +46,7 @@ def logging_policy(policy: ResolvedPolicy) -> ResolvedPolicy:
 
 
 def logging_instructions(instructions: Iterable[Instruction]) -> tuple[Instruction, ...]:
-    """Return a program that answers log where the given one lets no call through."""
+    """Return the program with SECCOMP_RET_LOG in place of each answer that refuses a call."""
     return tuple(
         replace(one, k=ActionKind.LOG.value)
         if one.code == RET_K and not kind_of_ret(one.k).lets_through
@@ -60,7 +60,7 @@ def _logging(action: Action) -> Action:
 
 
 def _supervised(policy: ResolvedPolicy) -> Iterator[tuple[str, Position]]:
-    """Yield what leaves calls to a supervisor, each with its place."""
+    """Yield a message, with its position, for each setting that leaves calls to a supervisor."""
     said = [
         (policy.default_action, policy.default_origin.position),
         (policy.unknown_action, policy.unknown_origin.position),

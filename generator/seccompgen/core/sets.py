@@ -1,10 +1,10 @@
-"""Sets of argument values, exactly: of one 64-bit argument, and boxes of all six.
+"""Exact sets of argument values: sets for one 64-bit argument, boxes for all six.
 
-A set is a reduced ordered binary decision diagram over the 64 bits, in which masks, ranges and
-lists of values are one thing, equal sets are the same node, and all operations are exact
-(Bryant, Graph-Based Algorithms for Boolean Function Manipulation, 1986). The highest bit is
-looked at first, so that the high word of an argument is the upper half of its diagram and the
-low word the lower half, and a walk from zero to one meets the values in ascending order.
+A set is a reduced ordered binary decision diagram over the 64 bits. It represents masks, ranges and
+lists of values alike, equal sets are the same node, and all operations are exact (Bryant,
+Graph-Based Algorithms for Boolean Function Manipulation, 1986). The highest bit is tested first, so
+the high word of an argument is the upper half of its diagram, the low word is the lower half, and a
+walk that takes the branch of 0 before that of 1 meets the values in ascending order.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ NOTHING, ALL = 0, 1
 """The empty set and the set of all 64-bit values."""
 
 MOST_NODES = 500_000
-"""So many nodes may be made, some 250 MB; the largest real policies need a hundredth."""
+"""The most nodes, some 250 MB; the largest real policies need a hundredth."""
 _STEPS_OF_A_NODE = 20
-"""So many unions, intersections and parts of them may be made for each of the nodes."""
+"""The most steps of set operations, per node that is permitted."""
 _MOST_MORE = 2_000
-"""A union may have so many nodes more than its parts."""
+"""The most nodes by which a union may exceed its parts together."""
 
 _PRIME = (1 << 61) - 1
 _A, _B = 0x123456789ABCDEF, 0xFEDCBA987654321
-"""Numbers without a pattern, that mix the parts of `Sets.order`."""
+"""Arbitrary numbers that mix the parts of `Sets.order`."""
 
 Box: TypeAlias = tuple[int, int, int, int, int, int]
 """A set for each of the six arguments; the box is their product."""
@@ -48,10 +48,10 @@ def _too_many() -> UndecidedError:
 
 
 class Sets:
-    """Sets as nodes (level, set where that bit is 0, set where it is 1), each made once.
+    """Sets as nodes (level, the set if that bit is 0, the set if it is 1), each created once.
 
-    Level 0 is bit 63, level 63 is bit 0. What would make more than ``most`` nodes raises
-    UndecidedError: a few dozen masks can have billions of combinations.
+    Level 0 is bit 63, level 63 is bit 0. Operations that would create more than ``most`` nodes
+    raise UndecidedError: a few dozen masks can have billions of combinations.
     """
 
     def __init__(self, most: int = MOST_NODES) -> None:
@@ -59,13 +59,14 @@ class Sets:
         self._most_steps = _STEPS_OF_A_NODE * most
         self._steps = 0
         self.nodes: list[tuple[int, int, int]] = [(BITS, 0, 0), (BITS, 0, 0)]
-        # The least and the greatest member, bits above the node's level taken as 0 and as 1.
+        # The least and the greatest member; bits above the node's level are 0 and 1, respectively.
         self._least = [U64, 0]
         self._greatest = [0, U64]
         self.order = [0, 1]
-        """By number of a set a number that is the same in every process, whichever came first.
+        """A sort key for each set, by its index, that is the same in every process.
 
-        Two sets could have one; whatever is sorted by it then keeps the order that it came in.
+        It does not depend on the order in which sets are created. Two sets may have the same key; a
+        stable sort then keeps their order.
         """
         self._known: dict[tuple[int, int, int], int] = {}
         self._minus: dict[tuple[int, int], int] = {}
@@ -75,7 +76,7 @@ class Sets:
         self._above: dict[tuple[int, int], int] = {}
 
     def node(self, level: int, zero: int, one: int) -> int:
-        """Return the set whose members have ``zero`` or ``one`` below the bit at ``level``."""
+        """Return the set that is ``zero`` if the bit at ``level`` is 0, and ``one`` if it is 1."""
         if zero == one:
             return zero
         key = (level, zero, one)
@@ -95,7 +96,7 @@ class Sets:
 
     @contextmanager
     def within(self, nodes: int, steps: int) -> Iterator[None]:
-        """Let what follows make so many nodes in so many steps; raise UndecidedError beyond."""
+        """Limit the nodes and steps of the block; beyond the limits UndecidedError is raised."""
         before = self._most, self._most_steps
         self._most = min(self._most, len(self.nodes) + nodes)
         self._most_steps = min(self._most_steps, self._steps + steps)
@@ -106,9 +107,9 @@ class Sets:
 
     @contextmanager
     def attempt(self, nodes: int) -> Iterator[None]:
-        """Do as `within`, and forget all nodes made where they are too many.
+        """Limit the block like `within`, and drop its nodes if they are too many.
 
-        This leaves room for other sets; nobody else may hold the numbers of these nodes.
+        This leaves room for other sets. Nothing outside of the block may keep indices of its nodes.
         """
         mark = len(self.nodes)
         try:
@@ -119,7 +120,7 @@ class Sets:
             raise
 
     def _forget(self, mark: int) -> None:
-        """Drop the nodes from ``mark`` on, and all that was found out about them."""
+        """Drop the nodes from ``mark`` on, and all cached results about them."""
         for each in (self.nodes, self._least, self._greatest, self.order):
             del each[mark:]
         self._known = {key: node for key, node in self._known.items() if node < mark}
@@ -132,13 +133,16 @@ class Sets:
         )
 
     def step(self) -> None:
-        """Count one step of whoever follows sets."""
+        """Count one step of a traversal; raise UndecidedError if the steps are too many."""
         self._steps += 1
         if self._steps > self._most_steps:
             raise _too_many()
 
     def _branches(self, a: int, b: int) -> tuple[int, int, int, int, int]:
-        """Return the first level that a or b look at, and both sets where it is 0 and 1."""
+        """Return the first level that a or b tests, then a and b for 0 there as well as for 1.
+
+        The order is level, a for 0, a for 1, b for 0, b for 1.
+        """
         (level_a, zero_a, one_a), (level_b, zero_b, one_b) = self.nodes[a], self.nodes[b]
         if level_a < level_b:
             return level_a, zero_a, one_a, b, b
@@ -161,7 +165,7 @@ class Sets:
         return found
 
     def both(self, a: int, b: int) -> int:
-        """Return what is in a and in b."""
+        """Return the intersection of a and b."""
         if b == ALL or a in (NOTHING, b):
             return a
         if a == ALL or b == NOTHING:
@@ -177,14 +181,14 @@ class Sets:
         return found
 
     def either(self, a: int, b: int) -> int:
-        """Return what is in a or in b."""
+        """Return the union of a and b."""
         return self.minus(ALL, self.both(self.minus(ALL, a), self.minus(ALL, b)))
 
     def united(self, parts: Sequence[int]) -> int | None:
-        """Return the union of ``parts``, two by two, so that thousands do not cost their square.
+        """Return the union of ``parts``, pair by pair to avoid quadratic cost.
 
-        None where it is far larger than they are, as that of masks can be. How large a set is does
-        not depend on what was made before it, so that the answer is the same in every process.
+        None if the union is far larger than the parts, as that of masks can be. The size of a set
+        does not depend on earlier sets, so the result is the same in every process.
         """
         sized = [(part, self.size(part)) for part in parts]
         while len(sized) > 1:
@@ -201,9 +205,9 @@ class Sets:
         return sized[0][0]
 
     def _either_within(self, a: int, b: int, most: int) -> int | None:
-        """Return what `either` does, or None once it is certain to have more than ``most`` nodes.
+        """Return the union, or None once it is certain to have more than ``most`` nodes.
 
-        All nodes that are made for it are its own, or of the complements of all three.
+        The operation creates only nodes of the union and of the complements of a, b and the union.
         """
         before, self._most = self._most, min(self._most, len(self.nodes) + 4 * most)
         try:
@@ -216,14 +220,14 @@ class Sets:
             self._most = before
 
     def has(self, a: int, value: int) -> bool:
-        """Return True if ``value`` is in a."""
+        """Return True if ``value`` is a member of a."""
         while a > ALL:
             level, zero, one = self.nodes[a]
             a = one if value >> (BITS - 1 - level) & 1 else zero
         return a == ALL
 
     def size(self, a: int) -> int:
-        """Return the number of nodes that a is made of."""
+        """Return the number of nodes in a."""
         seen: set[int] = set()
         stack = [a]
         while stack:
@@ -244,8 +248,8 @@ class Sets:
     def member(self, a: int, ones: int) -> int:
         """Return a member of a, which must have one; the smallest for ``ones`` 0.
 
-        A bit of the low word that may be either is as in ``ones``. Bits above the first that a
-        looks at are 0, and the high word is as small as can be.
+        A bit of the low word that can be 0 or 1 is chosen as in ``ones``. Bits above the first that
+        a tests are 0, and the high word is as small as possible.
         """
         if a == ALL:
             return 0
@@ -272,7 +276,7 @@ class Sets:
         return value
 
     def disjoint(self, a: int, b: int) -> bool:
-        """Return True if no value is in a and in b; at once if one lies below the other."""
+        """Return True if a and b have no common member; fast if one lies below the other."""
         if self._greatest[a] < self._least[b] or self._greatest[b] < self._least[a]:
             return True
         return self.both(a, b) == NOTHING
@@ -321,7 +325,7 @@ class Sets:
         return result
 
     def given(self, a: int, mask: int, value: int) -> int:
-        """Return the x that are in a once their bits under ``mask`` are those of ``value``."""
+        """Return the x that are in a if their bits under ``mask`` are replaced by ``value``'s."""
         known: dict[int, int] = {}
 
         def below(node: int) -> int:
@@ -364,7 +368,7 @@ class Sets:
                 return self.minus(ALL, self.masked(test.value, 0))
 
     def cubes(self, node: int) -> Iterator[tuple[int, int]]:
-        """Yield (mask, value) whose ``argument & mask == value`` make up a set, none twice."""
+        """Yield (mask, value) pairs whose disjoint sets ``x & mask == value`` make up a set."""
         stack = [(node, 0, 0)]
         while stack:
             at, mask, value = stack.pop()
@@ -376,14 +380,14 @@ class Sets:
                 stack += ((one, mask | bit, value | bit), (zero, mask | bit, value))
 
     def box(self, condition: Predicate | None) -> Box:
-        """Return the arguments that satisfy ``condition``."""
+        """Return the box of the arguments that satisfy ``condition``."""
         box = list(EVERYTHING)
         for test in comparisons(condition):
             box[test.argument] = self.both(box[test.argument], self.of(test))
         return box[0], box[1], box[2], box[3], box[4], box[5]
 
     def common(self, box: Box, other: Box) -> Box:
-        """Return the box of what is in both."""
+        """Return the intersection of two boxes."""
         both = [self.both(a, b) for a, b in zip(box, other, strict=True)]
         return both[0], both[1], both[2], both[3], both[4], both[5]
 
@@ -400,7 +404,7 @@ class Sets:
         return pieces  # type: ignore[return-value] # six parts each
 
     def merged(self, box: Box, other: Box) -> Box | None:
-        """Return the union of two boxes where it is a box again because one argument differs."""
+        """Return the union of two boxes if they differ in at most one argument; otherwise None."""
         found = None
         for n in range(6):
             if box[n] != other[n]:

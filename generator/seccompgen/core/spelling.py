@@ -1,4 +1,4 @@
-"""The spelling of numbers with the constants of a family, for one ABI and a number of bits."""
+"""The spelling of numbers with the constants of a family, for one ABI and one width."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_SPANS = 4
 
 
 def number(value: int) -> str:
-    """Return ``value`` as this project writes numbers that may be bits."""
+    """Return ``value`` as text, in hexadecimal if greater than 9."""
     return f"{value:#x}" if value > 9 else str(value)
 
 
@@ -24,7 +24,7 @@ class Spelling:
         self._full = (1 << bits) - 1
         self._bits = bits
         self._whole = {value & self._full: name for value, name in values.whole.items()}
-        # As they are: a negative number has no place in an order of numbers without a sign.
+        # Not masked: a negative number has no place in an order of unsigned numbers.
         self._ordered = values.whole
         self._mask = values.mask & self._full
         self._mask_name = values.mask_name
@@ -37,28 +37,28 @@ class Spelling:
             for value, name in values.flags.items()
             if value & self._full and not value & self._mask and not value & ~self._full
         }
-        # Those of several bits first, such as O_TMPFILE, which has the bit of O_DIRECTORY.
+        # Flags of several bits first, such as O_TMPFILE, which includes the bit of O_DIRECTORY.
         self._flags = sorted(flags.items(), key=lambda flag: (-flag[0].bit_count(), flag[0]))
 
     def exact(self, value: int) -> str:
-        """Return a whole value: ``FIONREAD``, ``O_RDONLY|O_CLOEXEC``, ``PROT_READ|0x1000000``."""
+        """Return a whole value as text: ``O_RDONLY|O_CLOEXEC``, ``PROT_READ|0x1000000``."""
         return self._whole.get(value) or self._joined(self._full, value)
 
     def single(self, value: int) -> str:
-        """Return a value that is only compared by size: a name of it, or a number."""
+        """Return the name or number of a value that is only compared by size."""
         return self._ordered.get(value) or number(value)
 
     def under(self, mask: int, value: int) -> str:
-        """Return the value of the bits under ``mask``."""
+        """Return the text of a value of the bits under ``mask``."""
         return self._joined(mask, value) if not value & ~mask else self._number(value)
 
     def bits(self, mask: int) -> str:
-        """Return a set of bits, in brackets where that is needed behind ``&``."""
+        """Return the text of a mask, in parentheses if it needs them after ``&``."""
         rest = self._full & ~mask
         if mask.bit_count() * 2 > self._bits and rest.bit_count() <= len(self._flags):
             names, unnamed = self._bit_names(rest)
             if unnamed and unnamed == rest & self._mask and unnamed in self._part:
-                names, unnamed = [*names, self._part[unnamed]], 0  # all that is not SIGCHLD
+                names, unnamed = [*names, self._part[unnamed]], 0  # all bits but those of SIGCHLD
             if names and not unnamed:
                 return f"~{_bracketed(names)}"
         names, unnamed = self._bit_names(mask)
@@ -78,14 +78,14 @@ class Spelling:
             rest &= ~self._mask
         flags, rest = self._flag_names(rest)
         if rest and value.bit_count() * 2 >= self._bits:
-            return self._number(value)  # rather a negative number than flags
+            return self._number(value)  # probably a negative number, not flags
         names += flags
         if rest or not names:
             names.append(self._number(rest))
         return "|".join(names)
 
     def _bit_names(self, mask: int) -> tuple[list[str], int]:
-        """Return the names of the bits of ``mask``, and those that have none."""
+        """Return the names of the bits of ``mask``, and the bits without a name."""
         names: list[str] = []
         rest = mask
         if self._mask and mask & self._mask == self._mask and self._mask_name:
@@ -100,7 +100,7 @@ class Spelling:
         return names + flags, rest
 
     def _flag_names(self, value: int) -> tuple[list[str], int]:
-        """Return the names of flags that make up ``value``, and the bits that have none."""
+        """Return the names of the flags in ``value``, and the bits that no flag covers."""
         found: list[tuple[int, str]] = []
         rest = value
         for flag, name in self._flags:
@@ -130,7 +130,7 @@ PLAIN_NUMBERS = {bits: Spelling(_NOTHING, bits) for bits in (8, 16, 32, 64)}
 
 
 def stretches(spans: Sequence[tuple[int, int]]) -> str:
-    """Return stretches of numbers, from first to last, as text; of many the first ones."""
+    """Return ranges (first, last) as text: at most four, and how many more there are."""
     texts = [number(a) if a == b else f"{number(a)}-{number(b)}" for a, b in spans[:_MOST_SPANS]]
     more = len(spans) - _MOST_SPANS
     return ", ".join(texts) + (f" and {more} stretches more" if more > 0 else "")

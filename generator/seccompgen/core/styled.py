@@ -1,4 +1,4 @@
-"""Lines of text whose parts have styles: plain text wherever they go but to a terminal."""
+"""Lines of text whose parts have styles; only a terminal shows the styles."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Self
 
 
 class Style(Enum):
-    """The look of a part of a line; the value is its ECMA-48 parameter (SGR).
+    """The style of a part of a line; the value is its ECMA-48 parameter (SGR).
 
-    They are the terminal's own colours, which its user has chosen to be read.
+    The colours are those of the terminal's palette, which its user has chosen to be legible.
     """
 
     STRONG = "1"
@@ -21,7 +21,7 @@ class Style(Enum):
 
 
 class Styled(str):
-    """A line, as text, that knows its parts: ``(text, style)``, or a text without style."""
+    """A line as a str, with its parts as ``(text, style)``; the style may be None."""
 
     __slots__ = ("parts",)
     parts: tuple[tuple[str, Style | None], ...]

@@ -1,4 +1,4 @@
-"""System call tables as values: what one kernel tag says about every ABI."""
+"""System call tables as values: the calls of every ABI at one kernel tag."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OLDEST = (5, 10)
 def release(tag: str) -> tuple[int, int]:
     """Return (major, minor) of an upstream tag such as ``v7.3.4`` or ``v7.4-rc1``.
 
-    Raises InputError where ``tag`` is no such name, or is older than v5.10.
+    Raises InputError if ``tag`` is not of that form, or older than v5.10.
     """
     match = _TAG.fullmatch(tag)
     if not match:
@@ -48,7 +48,7 @@ class UpstreamFile(NamedTuple):
 
     @classmethod
     def of(cls, path: str, content: bytes) -> UpstreamFile:
-        """Describe ``content``."""
+        """Return the entry for a file with ``content``."""
         return cls(path, len(content), hashlib.sha256(content).hexdigest())
 
 
@@ -67,13 +67,13 @@ class Table:
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """Number to name; where several share a number, the one that sorts first."""
+        """Number to name; of several names for one number, the alphabetically first."""
         return {self.numbers[name]: name for name in sorted(self.numbers, reverse=True)}
 
     def number_of(self, name: str) -> int | None:
-        """Return the number that a rule for ``name`` is about; None if this ABI has no such call.
+        """Return the number of the call ``name`` in a rule; None if this ABI has no such call.
 
-        A name may also be a number, such as ``435`` or ``-1``, which is 0xffffffff.
+        ``name`` may also be a number, such as ``435``, or ``-1`` for 0xffffffff.
         """
         if name.lstrip("-").isdecimal():
             return int(name) & U32
@@ -87,16 +87,16 @@ class Table:
 
     @cached_property
     def sha256(self) -> str:
-        """One hash over the inputs, as hex: sha256 of a line ``sha256  path`` for each."""
+        """One sha256 over the inputs, as hex: that of one line ``sha256  path`` per input."""
         lines = "".join(f"{file.sha256}  {file.path}\n" for file in self.inputs)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Every table of one tag, by canonical ABI name; ABIs that the tag lacks are not there.
+    """The tables of all ABIs that one tag supports, by canonical ABI name.
 
-    ``facts`` are what the same tag says of constants and of the calls' arguments.
+    ``facts`` are the constants and the arguments of calls at the same tag.
     """
 
     tag: str
@@ -116,33 +116,33 @@ class Tables:
 
     @cached_property
     def naming(self) -> Naming:
-        """The names that the facts have for arguments and their values."""
+        """The translator of arguments and values to names, by the facts."""
         from seccompgen.core.naming import Naming  # noqa: PLC0415 - not all that read tables print
 
         return Naming(self.facts)
 
     @cached_property
     def since(self) -> Since:
-        """The first release of each call, as far as the facts know it."""
+        """The first release of each call, as far as the facts contain it."""
         return Since(self.facts.since)
 
     def under(self, audit_arch: int | None) -> tuple[Table, ...]:
-        """Return the tables of ABIs with filters whose calls come under ``audit_arch``."""
+        """Return the tables of ABIs with filter support and the audit value ``audit_arch``."""
         names = (name for name in self.tables if ABIS[name].audit_arch == audit_arch)
         return tuple(t for t in map(self.tables.__getitem__, names) if t.has_filters)
 
     def table_of(self, audit_arch: int | None, nr: int) -> Table | None:
-        """Return the table of the ABI that a call is made through, None if there is none."""
+        """Return the table of the ABI through which a call is made; None if there is none."""
         x32 = bool(nr & X32_SYSCALL_BIT) and nr != U32
         found = self.under(audit_arch)
         served = (table for table in found if (table.abi.name == "x32") == x32)
         return next(served, found[0] if found else None)
 
     def dispatched_with(self, abi: Abi) -> tuple[Table, ...]:
-        """Return the tables of other ABIs that a task of ``abi`` can call through by the number.
+        """Return the tables of other ABIs whose calls a task of ``abi`` can make by their numbers.
 
-        A MIPS kernel finds the handler of any of its ABIs by the number, whatever ABI the task is
-        of (arch/mips/kernel/scall*.S).
+        A MIPS kernel selects the handler for any of its ABIs by the call number, whatever the
+        task's ABI is (arch/mips/kernel/scall*.S). Other architectures have no such tables.
         """
         if not abi.audit_arch_name.startswith("AUDIT_ARCH_MIPS"):
             return ()
@@ -155,14 +155,14 @@ class Tables:
         )
 
     def digest_for(self, abis: Iterable[Abi]) -> str:
-        """One hash, as hex, over all that matters to programs that answer for ``abis``."""
+        """One sha256, as hex, over all table contents that affect programs for ``abis``."""
         answered = tuple(abis)
         names = {abi.name for abi in answered}
         names |= {table.abi.name for abi in answered for table in self.dispatched_with(abi)}
         return self.digest(names)
 
     def digest(self, names: Iterable[str]) -> str:
-        """One hash, as hex, over what the tables of ABIs ``names`` say: nothing else matters."""
+        """One sha256, as hex, over the calls and numbers in the tables of the ABIs ``names``."""
         lines = [
             f"{name} {call} {nr}\n"
             for name in sorted(names)

@@ -1,6 +1,6 @@
-"""Text for people: names in a row, and what others wrote, made safe to show.
+"""Text for people: lists of names, and foreign text, made safe to show.
 
-No character of `printable` text acts on a terminal or a comment.
+No character of the text that `printable` returns controls a terminal or ends a comment.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def listed(names: Sequence[str]) -> str:
 
 
 def many(count: int, noun: str) -> str:
-    """Return ``1 call``, ``2 calls``, for a noun that takes an s."""
+    """Return ``1 call`` or ``2 calls``, for a noun with a regular plural."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` on one line, with an escape such as ``\x1b`` for each character not shown.
+    r"""Return ``text`` on one line, with an escape such as ``\x1b`` for each unprintable character.
 
-    So it cannot end a comment, and no terminal obeys it. A byte that was no
-    UTF-8, which Python keeps as a lone surrogate (PEP 383), is shown as that byte.
+    So it cannot end a comment or control a terminal. A byte that was not UTF-8, which Python keeps
+    as a lone surrogate (PEP 383), becomes the escape of that byte.
     """
     return "".join(one if one.isprintable() else _escape(one) for one in text)
 

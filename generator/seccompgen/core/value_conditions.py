@@ -1,7 +1,8 @@
 """Sets of argument values as comparisons, for people to read.
 
 A set is written as masked equalities, as intervals, as the complement of one of these, or as a
-simple set without a few values, whichever takes the fewest comparisons. All of them are exact.
+simple set without a few values, whichever needs the fewest comparisons. All of these forms are
+exact.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ Tests: TypeAlias = tuple[Comparison, ...]
 
 _MOST_PARTS = 4096
 _FEW = 3
-"""So many comparisons are read at once; for more, others that are fewer are looked for."""
+"""The number of comparisons that is easy to read; above it, shorter forms are tried."""
 _FEW_PARTS = 8
 _HALF = BITS // 2
 _Part: TypeAlias = tuple[int, int]
 
 
 def alternatives(sets: Sets, arguments: Iterable[int]) -> tuple[Tests, ...]:
-    """Return groups of tests, one of which holds for exactly the arguments in a box of sets.
+    """Return groups of tests; some group holds for exactly the arguments in a box of sets.
 
     An empty group always holds. Raises UndecidedError if a set is too intricate.
     """
@@ -71,7 +72,7 @@ def _comparisons(groups: list[Tests]) -> int:
 
 
 class _Around(NamedTuple):
-    """A superset of a set, with its tests; ``fixed`` are bits that are the same in all members."""
+    """A superset of a set, with its tests; ``fixed`` are bits that are equal in all members."""
 
     tests: list[Tests]
     node: int
@@ -79,20 +80,20 @@ class _Around(NamedTuple):
 
 
 def _without_some(sets: Sets, argument: int, values: int, around: _Around) -> list[Tests]:
-    """Return tests for a set as its superset without a few values; nothing if these are many."""
+    """Return tests for a set as its superset without a few values; empty if these are too many."""
     tests, node, fixed = around
     left_out = _cubes(sets, sets.minus(node, values))
     if not left_out or len(left_out) > _FEW_PARTS:
         return []
     width = 32 if sets.nodes[values][0] >= _HALF else 64
-    # Bits that are fixed already need not be asked for.
+    # The tests of the superset already check its fixed bits.
     parts = ((mask & ~fixed, value & ~fixed) for mask, value in left_out)
     excluded = tuple(_unequal(argument, part, width) for part in parts)
     return [(*test, *excluded) for test in tests]
 
 
 def _fixed_bits(sets: Sets, argument: int, values: int) -> list[_Around]:
-    """Return the superset with all bits that the members of a set have in common."""
+    """Return the superset defined by all bits that are equal in all members; empty if none is."""
     mask = value = 0
     for bit in (1 << n for n in range(BITS)):
         for wanted in (0, bit):
@@ -104,7 +105,7 @@ def _fixed_bits(sets: Sets, argument: int, values: int) -> list[_Around]:
 
 
 def _low_words(sets: Sets, argument: int, values: int) -> list[_Around]:
-    """Return the superset of values with the same low words, if that says anything."""
+    """Return the superset of all values with the same low words; empty if it does not help."""
     low = NOTHING
     waiting, seen = [values], set()
     while waiting:
@@ -124,15 +125,15 @@ def _low_words(sets: Sets, argument: int, values: int) -> list[_Around]:
 
 
 def _cubes(sets: Sets, values: int) -> list[_Part]:
-    """Return (mask, value) of disjoint parts that make up a set; nothing if these are too many."""
+    """Return (mask, value) of disjoint parts that make up a set; empty if these are too many."""
     found = list(islice(sets.cubes(values), _MOST_PARTS + 1))
     return found if len(found) <= _MOST_PARTS else []
 
 
 def intervals(sets: Sets, values: int, width: int) -> list[_Part]:
-    """Return first and last values of the spans of a set; nothing if these are too many.
+    """Return the spans (first, last) of a set; empty if these are too many.
 
-    With ``width`` 32 only the low word is considered, and must decide alone.
+    With ``width`` 32 the spans are those of the low word, which must decide membership alone.
     """
     found: list[_Part] = []
     for first, last in _stretches(sets, values, BITS - width):
@@ -183,7 +184,7 @@ def _between(argument: int, part: _Part, width: int) -> Tests:
 
 
 def _outside(argument: int, part: _Part, width: int) -> Comparison | None:
-    """Return the comparison that is true outside a span; None if one is not enough."""
+    """Return the comparison that holds outside of a span; None if that takes more than one."""
     first, last = part
     most = _ones(width)
     if first == last:
@@ -201,10 +202,10 @@ def _ones(width: int) -> int:
 def conditions_of(
     sets: Sets, boxes: Sequence[Sequence[int]], rules: Iterable[Rule], abi: Abi
 ) -> Sequence[Predicate]:
-    """Return conditions, one of which holds for the arguments in ``boxes``, and for no others.
+    """Return conditions that together hold for exactly the arguments in ``boxes``.
 
-    They are those of ``rules``, as somebody wrote them, if these say exactly that. Raises
-    UndecidedError if a set is too intricate.
+    They are the conditions of ``rules``, as written in the policy, if these cover exactly
+    ``boxes``. Raises UndecidedError if a set is too intricate.
     """
     written = [condition_for(rule.condition, abi.argument_bits) for rule in rules]
     conditions = [one for one in written if one is not None]
@@ -216,7 +217,7 @@ def conditions_of(
 
 
 def united(sets: Sets, boxes: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
-    """Unite boxes that differ in one part only, until none do; they are sorted then."""
+    """Merge boxes that differ in one part only, until no two do; return them sorted."""
     found = {tuple(box) for box in boxes}
     changed = True
     while changed:

@@ -1,8 +1,8 @@
 """Fields of ``struct seccomp_data``, and their words: the 32 bits that a filter can load.
 
-A *field* is a number of the structure whatever its bytes: ``nr``, ``arch``, the instruction
-pointer, six arguments. A *word* is its low or its high half. At which offset a word lies is a
-matter of the byte order. Source: include/uapi/linux/seccomp.h.
+A *field* is a member of the structure, regardless of byte order: ``nr``, ``arch``, the instruction
+pointer, or one of six arguments. A *word* is the low or the high half of a field. The offset of a
+word depends on the byte order. Source: include/uapi/linux/seccomp.h.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FIELDS = ARGS + 6
 class Word(int):
     """Half of a field. Words are in the order of the fields, the low one first.
 
-    An int, so that words are hashed and compared as fast, and can be places in a tuple.
+    A word is an int, so that it is as fast to hash and compare, and can index a tuple.
     """
 
     __slots__ = ()
@@ -49,11 +49,11 @@ class Word(int):
 
     @property
     def shift(self) -> int:
-        """The place of the word's lowest bit in the field: 0 or 32."""
+        """The position of the word's lowest bit in the field: 0 or 32."""
         return 32 * (self % 2)
 
     def of(self, value: int) -> int:
-        """Return the word where the field has ``value``."""
+        """Return the value of the word if the field has ``value``."""
         return value >> self.shift & U32
 
 
