@@ -1,4 +1,4 @@
-"""Conditions of rules in words, for several ABIs, on which numbers may mean other things."""
+"""Conditions of rules as text, for several ABIs, on which numbers may have different names."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _MOST_ABIS = 4
 
 
 def condition_text(rules: Sequence[Rule], abis: Iterable[Abi], tables: Tables) -> str:
-    """Return when one of ``rules`` holds, all for one call; empty if always.
+    """Return the condition under which one of ``rules``, all for one call, holds; empty for always.
 
-    Names are used where they are right on all of ``abis`` that have the call. Where it reads
-    differently on some, it says so: ``cmd == FIONREAD; on mips: cmd == 0x541b``.
+    The text differs between ABIs if names do: ``cmd == FIONREAD; on mips: cmd == 0x541b``. If it
+    differs too often, it consists of numbers. ABIs of ``abis`` that lack the call are ignored.
     """
     where = answered(rules, abis, tables)
     wordings = _wordings(rules, where, tables, ordered=False)
-    if len(wordings) > 1:  # perhaps only because ABIs have the same in another order
+    if len(wordings) > 1:  # perhaps only the order of the parts differs
         wordings = _wordings(rules, where, tables, ordered=True)
     plain = numbers_text(rules)
     if len(wordings) > _MOST_WORDINGS and all(one.abis is None for one in rules):
         return plain
     if not wordings:
         return plain
-    # What holds on most ABIs comes first.
+    # The text for most ABIs comes first.
     (most, _), *others = sorted(wordings.items(), key=lambda item: -len(item[1]))
     parts = [f"on {some(which)}: {text or 'always'}" for text, which in others]
     return "; ".join([most or "always", *parts]) if parts else most
 
 
 def numbers_text(rules: Iterable[Rule]) -> str:
-    """Return when one of ``rules`` holds, in numbers; empty if always."""
+    """Return the condition under which one of ``rules`` holds, in numbers; empty for always."""
     conditions = [one.condition for one in rules]
     return "" if None in conditions else " or ".join(dict.fromkeys(map(str, conditions)))
 
 
 def answered(rules: Sequence[Rule], abis: Iterable[Abi], tables: Tables) -> list[Abi]:
-    """Return those of ``abis`` on which one of ``rules``, all for one call, is about a call."""
+    """Return those of ``abis`` that have the call of ``rules`` and to which one of them applies."""
     return [
         abi
         for abi in abis
@@ -53,7 +53,7 @@ def answered(rules: Sequence[Rule], abis: Iterable[Abi], tables: Tables) -> list
 
 
 def some(abis: Sequence[Abi]) -> str:
-    """Return the names of a few ABIs, and how many more there are."""
+    """Return the names of the first ABIs, and how many more there are."""
     shown = ", ".join(abi.name for abi in abis[:_MOST_ABIS])
     return f"{shown} and {len(abis) - _MOST_ABIS} more" if len(abis) > _MOST_ABIS else shown
 
@@ -61,7 +61,7 @@ def some(abis: Sequence[Abi]) -> str:
 def _wordings(
     rules: Sequence[Rule], abis: Iterable[Abi], tables: Tables, *, ordered: bool
 ) -> dict[str, list[Abi]]:
-    """Return what is said of ``rules``, and where; if ``ordered``, by the texts of their parts."""
+    """Return each text for ``rules`` with its ABIs; ``ordered`` sorts the parts of a text."""
     call = rules[0].name
     wordings: dict[str, list[Abi]] = {}
     for abi in abis:

@@ -1,1 +1,1 @@
-"""Files that others made, the terminal, and what a command writes."""
+"""Input files, the terminal, and output files."""

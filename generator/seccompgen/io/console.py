@@ -1,8 +1,8 @@
-"""The one module that prints: text from others is shown, and never obeyed by a terminal.
+"""The only module that prints; foreign text in its output cannot control a terminal.
 
-A command prints by `say`, line by line. An invisible character is written as an escape, and a line
-stays one line, except that `folded` ones continue below themselves on a terminal. Only a terminal
-gets colours, unless `use_colours` says otherwise.
+A command prints by `say`, line by line. An unprintable character is written as an escape, and a
+line stays one line, except that `folded` wraps lines on a terminal. Only a terminal gets colours,
+unless `use_colours` says otherwise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Colours(Enum):
-    """When lines that know colours show them; ``auto`` is on a terminal, without NO_COLOR."""
+    """Whether styled lines show colours; ``auto``: on a terminal, unless NO_COLOR is set."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -35,18 +35,18 @@ _colours = Colours.AUTO
 
 
 def use_colours(when: Colours) -> None:
-    """Decide for this process when lines have colours."""
-    global _colours  # noqa: PLW0603 - an option of the command line, as the streams themselves
+    """Set for this process whether styled lines show colours."""
+    global _colours  # noqa: PLW0603 - an option of the process, like the streams themselves
     _colours = when
 
 
 def say(*lines: object, err: bool = False) -> None:
-    """Print ``lines`` on stdout, or on stderr, at once; by default an empty one."""
+    """Print ``lines``, by default an empty one, on stdout or stderr, and flush."""
     write_lines(sys.stderr if err else sys.stdout, lines or ("",))
 
 
 def write_lines(stream: TextIO, lines: Iterable[object]) -> None:
-    """Write ``lines`` to ``stream``, which may be a terminal, or be shown on one later."""
+    """Write ``lines`` to ``stream``, safe to show on a terminal now or later."""
     show = _coloured if _shows_colours(stream) else _plain
     stream.write("".join(f"{show(line)}\n" for line in lines))
     stream.flush()
@@ -72,7 +72,7 @@ def redraw(line: str) -> None:
 def folded(line: str, hang: int) -> list[str]:
     """Return ``line`` wrapped to the width of the terminal; all lines but the first are indented.
 
-    It stays whole if stdout is no terminal, so that programs find a row in one line.
+    It is not wrapped if stdout is no terminal, so that programs get each row as one line.
     """
     import shutil  # noqa: PLC0415 - these two only on a terminal
     import textwrap  # noqa: PLC0415
@@ -80,7 +80,7 @@ def folded(line: str, hang: int) -> list[str]:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     if not width or len(line) <= width:
         return [line]
-    # A path or a number is not broken: to be copied, it must stand in one piece.
+    # Paths and numbers are not broken, so that they can be copied.
     wrap = textwrap.TextWrapper(
         max(width, hang + 20),
         subsequent_indent=" " * hang,
@@ -112,7 +112,7 @@ def _coloured(line: object) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as JSON that is the same for the same value, and as safe to show."""
+    """Print ``value`` as indented JSON, reproducibly, and safe to show on a terminal."""
     import json  # noqa: PLC0415 - only where it is asked for
 
     text = json.dumps(value, indent=2, ensure_ascii=False)
@@ -121,14 +121,14 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any) -> None:
-    """Print ``value`` as JSON in one line, at once, for a stream of values."""
+    """Print ``value`` as one line of JSON, and flush; for a stream of values."""
     import json  # noqa: PLC0415
 
     sys.stdout.write(f"{_UNSHOWN.sub(_escape, json.dumps(value, ensure_ascii=False))}\n")
     sys.stdout.flush()
 
 
-# Of JSON with indentation the line feeds are its own; all else of this kind is in a string.
+# In indented JSON the line feeds are layout; all other matches are inside strings.
 _UNSHOWN = re.compile(r"[^\n -~]")
 
 

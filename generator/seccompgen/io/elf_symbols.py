@@ -1,6 +1,6 @@
 """Symbol tables of ELF files, of either width and byte order. Source: elf(5).
 
-pyelftools finds the tables; it takes too long for their entries, of which some files have 100,000.
+pyelftools finds the tables, but is too slow to read the entries, of which some files have 100,000.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class ElfSymbol(NamedTuple):
 
     @property
     def is_function(self) -> bool:
-        """True for functions, and for what is resolved to one."""
+        """True for functions, including indirect ones (STT_GNU_IFUNC)."""
         return self.kind in {_STT_FUNC, _STT_GNU_IFUNC}
 
     @property
     def may_be_code(self) -> bool:
-        """True for functions; code written in assembly often has symbols of no type."""
+        """True for functions and symbols without a type, which assembly code often has."""
         return self.is_function or self.kind == _STT_NOTYPE
 
     @property
@@ -42,24 +42,24 @@ class ElfSymbol(NamedTuple):
 
     @property
     def is_resolver(self) -> bool:
-        """True where the value is a function that says which function is meant."""
+        """True if the value is the address of a resolver, which returns the function to call."""
         return self.kind == _STT_GNU_IFUNC
 
     @property
     def is_local(self) -> bool:
-        """True where other files do not see it."""
+        """True if other files cannot refer to the symbol."""
         return self.binding == _STB_LOCAL
 
     @property
     def is_weak(self) -> bool:
-        """True where nothing is wrong if it is nowhere."""
+        """True if the symbol may stay undefined without an error."""
         return self.binding == _STB_WEAK
 
 
 def read_symbol_table(
     table: bytes, strings: bytes, *, bits: int, little_endian: bool = True
 ) -> Iterator[ElfSymbol]:
-    """Yield the entries of a table, whose names are in ``strings``; the last is dropped if cut."""
+    """Yield the complete entries of a symbol table, whose names are in ``strings``."""
     form = struct.Struct(("<" if little_endian else ">") + ("IBBHQQ" if bits == 64 else "IIIBBH"))
     for fields in form.iter_unpack(table[: len(table) - len(table) % form.size]):
         if bits == 64:

@@ -1,7 +1,7 @@
-"""A directory of entries kept from earlier runs, each behind a hash of its own.
+"""A directory of entries from earlier runs, each with a hash of its own.
 
-Whoever writes there decides the results of later runs. So the directory must be ours and nobody
-else's to write, and an entry that is not exactly what was written under its name is ignored.
+Whoever can write there controls the results of later runs. So the directory must belong to the
+user, without write permission for others, and an entry with a wrong hash is ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEPT_SECONDS = 30 * 24 * 3600
-"""The time that an entry stays though nobody reads it."""
+"""The time after which an unused entry is removed, in seconds."""
 
 _IMPORT = re.compile(
     r"^[ ]*from (?P<module>seccompgen[.\w]*) import (?P<names>\([^)]*\)|[^\n#]+)"
@@ -30,15 +30,15 @@ _IMPORT = re.compile(
 
 
 def sha256(data: bytes) -> str:
-    """Return the hash of ``data``, as text."""
+    """Return the sha256 of ``data``, as hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 @contextlib.contextmanager
 def opened(directory: Path) -> Iterator[int | None]:
-    """Give a descriptor of ``directory``, created if necessary, or None if it must not be used.
+    """Open ``directory``, created if necessary, for the block; give None if it must not be used.
 
-    The descriptor guarantees that what is used is what was checked.
+    The descriptor guarantees that the directory that is used is the one that was checked.
     """
     place = None
     with contextlib.ExitStack() as stack:
@@ -53,7 +53,7 @@ def opened(directory: Path) -> Iterator[int | None]:
 
 
 def read_entry(place: int, name: str) -> Any:
-    """Return the JSON that entry ``name`` holds, or None if there is none or it is damaged."""
+    """Return the JSON value in entry ``name``; None if there is no entry or it is damaged."""
     try:
         with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=place), "rb") as file:
             digest, _, payload = file.read().partition(b"\n")
@@ -63,7 +63,7 @@ def read_entry(place: int, name: str) -> Any:
 
 
 def write_entry(place: int, name: str, payload: bytes) -> float:
-    """Write an entry atomically, because other runs read and write; return its mtime."""
+    """Write an entry atomically, because other runs may use the directory; return its mtime."""
     temporary = f".{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
@@ -80,12 +80,12 @@ def write_entry(place: int, name: str, payload: bytes) -> float:
 
 
 def _digest(name: str, payload: bytes) -> bytes:
-    # The name is hashed as well, or the entry of another name would pass for this one's.
+    # The hash covers the name as well, so that an entry is invalid under another name.
     return sha256(name.encode() + payload).encode()
 
 
 def drop_unused(place: int, before: float) -> None:
-    """Remove the entries that were not used since ``before``."""
+    """Remove the entries whose mtime is before ``before``."""
     with os.scandir(place) as entries:
         unused = [e.name for e in entries if e.stat(follow_symlinks=False).st_mtime < before]
     for name in unused:
@@ -94,10 +94,10 @@ def drop_unused(place: int, before: float) -> None:
 
 
 def deciding_files(package: Path, roots: Iterable[str]) -> list[Path]:
-    """Return the source files of the modules ``roots`` and of all that they import.
+    """Return the source files of the modules ``roots`` and of all modules that they import.
 
-    Imports are found in the text, wherever they are, including those that only types need;
-    ``package`` is the directory of seccompgen.
+    Imports are found anywhere in the text, including those for type checking only; ``package`` is
+    the directory of seccompgen.
     """
     found: set[Path] = set()
     todo = set(roots)
@@ -106,10 +106,10 @@ def deciding_files(package: Path, roots: Iterable[str]) -> list[Path]:
         place = package.joinpath(*name.split(".")[1:])
         file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
         if file in found or not file.is_file():
-            continue  # a name out of a module is looked for as a module, too
+            continue  # an imported name may be no module
         found.add(file)
         if place == package:
-            continue  # it says where the names of the library are, and no module asks it
+            continue  # it only maps the library's names to modules, and no module uses it
         todo.add(name.rpartition(".")[0] or name)
         todo |= _imported(file.read_text(encoding="utf-8"))
     return sorted(found)
@@ -117,7 +117,7 @@ def deciding_files(package: Path, roots: Iterable[str]) -> list[Path]:
 
 @lru_cache(maxsize=1024)  # builds of one process find the same sources
 def _imported(source: str) -> frozenset[str]:
-    """Return the modules that a source imports, and the names out of them as if they were some."""
+    """Return the modules that a source imports, and each name imported from them as a module."""
     modules: set[str] = set()
     for match in _IMPORT.finditer(source):
         module = match["module"] or match["whole"]
@@ -127,5 +127,5 @@ def _imported(source: str) -> frozenset[str]:
 
 
 def hashed(package: Path, files: Iterable[Path]) -> list[tuple[str, str]]:
-    """Return each of ``files`` below ``package`` with the hash of its content."""
+    """Return each of ``files``, by its path below ``package``, with the hash of its content."""
     return [(str(path.relative_to(package)), sha256(path.read_bytes())) for path in files]

@@ -1,10 +1,10 @@
-"""The reach of a file: where the files may be that it names.
+"""The reach of a file: the directory that must contain the files that it names.
 
-Whoever checks a project may not trust it, and errors quote files, in a log that others read. So a
-file may only name files below the outermost directory above it that is a git checkout or a project
-of ours, and below directories that the command line allows. Without such a directory, it is the
-current directory if the file is below it, else the file's own. The user's home, and its parents,
-only count if they are a project of ours.
+Whoever checks a project may not trust it, and error messages quote files in logs that others read.
+So a file may only name files below the outermost directory above it that is a git checkout or has
+our section in pyproject.toml, and below directories that the command line allows. If no directory
+above it is either, the reach is the current directory if the file is below it, else the file's own
+directory. The user's home and its parents count only with our section.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ _HANDED_OVER = ("/dev/", "/proc/")
 def reach_of(namer: Path) -> Path:
     """Return the directory below which ``namer`` may name files, with links resolved.
 
-    What a shell hands over, such as ``/dev/stdin``, counts as a file of the current directory.
+    A descriptor that a shell passes, such as ``/dev/stdin``, counts as a file of the current
+    directory.
     """
     named = str(namer)
     directory = Path(os.path.realpath("." if named.startswith(_HANDED_OVER) else namer.parent))
-    # Where nobody knows a home, as for a user without a name, this leaves "~", which is none.
+    # If the home is unknown, as for a user without a name, this stays "~", which does not exist.
     named_home = os.path.expanduser("~")  # noqa: PTH111 - Path.expanduser() raises RuntimeError
     here, home = (Path(os.path.realpath(one)) for one in (".", named_home))
     above = (directory, *directory.parents)
-    # A home may be under version control, and people stand in it, but it is no project for that.
+    # A home may be a git checkout or the current directory; neither makes it a project.
     homes = {home, *home.parents}
     # The outermost: a repository of several projects shares policies between them.
     for one in reversed(above):
@@ -45,10 +46,10 @@ def reach_of(namer: Path) -> Path:
 
 
 def beyond(path: Path, namer: Path, outside: Iterable[Path] = ()) -> str:
-    """Return why ``path``, which ``namer`` names, must not be read; empty if it may.
+    """Return why ``path``, which ``namer`` names, must not be read; empty if it may be read.
 
-    Links are followed. ``outside`` are further directories that may be read. Whoever can change a
-    link between this check and the reading has the rights of the user anyway.
+    Links are followed. ``outside`` are additional directories that may be read. Whoever can change
+    a link between this check and the read has the user's permissions anyway.
     """
     target = Path(os.path.realpath(path))
     reach = reach_of(namer)
@@ -61,7 +62,7 @@ def require_reach(path: Path, namer: Path, outside: Iterable[Path] = ()) -> None
     """Raise OSError if ``path``, which the policy ``namer`` names, must not be read; see `beyond`.
 
     A build may create links to all its sources, as Bazel does. So if the policy is a link, its
-    target's reach counts as well: the text is that file's.
+    target's reach is permitted as well: the text is that of the target.
     """
     own = reach_of(Path(os.path.realpath(namer)))
     if reason := beyond(path, namer, (own, *outside)):
@@ -69,7 +70,7 @@ def require_reach(path: Path, namer: Path, outside: Iterable[Path] = ()) -> None
 
 
 def read_named(path: Path, namer: Path, limit: int, outside: Iterable[Path] = ()) -> bytes:
-    """Return the content of a file that another one names; raises OSError as both of these do."""
+    """Return the content of ``path``; raise OSError like `require_reach` and `read_file`."""
     require_reach(path, namer, outside)
     return read_file(path, limit)
 

@@ -1,8 +1,8 @@
-"""Files of a git revision, copied into a directory of their own that has nothing else.
+"""Files of a git revision, copied into a directory that contains nothing else.
 
-Git is only asked for names and contents: no hook, filter or attribute of the repository takes part.
-A revision may be somebody else's: no path and no link leads out of the directory. So may be the
-repository's configuration: no program that it names is started, and nothing is fetched.
+Git only returns names and contents: no hook, filter or attribute of the repository is used. A
+revision may be malicious: no path or link leads out of the directory. So may the repository's
+configuration: no program that it names is started, and nothing is fetched.
 
 Sources: git(1), "ENVIRONMENT VARIABLES"; git-config(1); partial-clone.txt of git's documentation.
 """
@@ -30,33 +30,33 @@ _ENTRY = re.compile(
     re.DOTALL,
 )
 _ABSENT = b"BAD"
-"""The size of a file that the repository does not have."""
+"""The size that git reports for a file that the repository lacks."""
 _LINK = b"120000"
 
 _ENVIRONMENT = {
-    # A partial clone gets what it lacks by itself, from where and by the program that its
-    # configuration says. Git before 2.45 does not know the first, and obeys the second.
+    # A partial clone fetches missing objects by itself, from the address and by the program
+    # in its configuration. Git before 2.45 ignores the first variable, but obeys the second.
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "",
-    # What a hash stands for is what was hashed, and a commit has the parents that it says.
+    # Use the object that was hashed, and the parents that a commit states.
     "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_GRAFT_FILE": f"{os.devnull}/none",  # Git complains of one that is there.
+    "GIT_GRAFT_FILE": f"{os.devnull}/none",  # Git warns if such a file exists.
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
 }
 _OPTIONS = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
-"""No command used here asks for a file system monitor or a hook; these are for those to come."""
+"""A precaution: no command used here starts a file system monitor or a hook."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileTree:
-    """A directory of files, and ``label``, their revision; empty for the work tree."""
+    """A directory of files; ``label`` is their revision, empty for the work tree."""
 
     root: Path
     label: str = ""
 
     def shown(self, text: str) -> str:
-        """Return ``text`` with paths of the revision as git has them: ``main:policies/web.yml``."""
+        """Return ``text`` with paths in the tree in git's form: ``main:policies/web.yml``."""
         return text.replace(f"{self.root}{os.sep}", f"{self.label}:") if self.label else text
 
 
@@ -80,8 +80,8 @@ def repository(start: Path) -> Path:
 def revisions(text: str, top: Path) -> tuple[str, str]:
     """Return the two revisions that ``text`` names; an empty one is the work tree.
 
-    ``A..B`` are two, ``A...B`` are B and where it branched off from A, as for ``git diff``. Raises
-    InputError if the repository has no such revision.
+    ``A..B`` names A and B; ``A...B`` names the merge base of A and B, and B, as for ``git diff``.
+    Raises InputError if the repository has no such revision.
     """
     before, dots, after = text.partition("...") if "..." in text else text.partition("..")
     before, after = before or "HEAD", (after or "HEAD") if dots else ""
@@ -94,9 +94,9 @@ def revisions(text: str, top: Path) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def files_of(revision: str, top: Path, wanted: Callable[[str], bool]) -> Iterator[FileTree]:
-    """Give the files of a revision whose paths are ``wanted``, until the end of the block.
+    """Copy the files of a revision whose paths are ``wanted`` to a directory, for the block.
 
-    Files larger than any filter are left out. Raises InputError if there is no such revision.
+    Files larger than `MAX_FILTER` are left out. Raises InputError if there is no such revision.
     """
     tree = _tree_of(revision, top)
     entries: list[tuple[bytes, bytes, str]] = []
@@ -118,12 +118,12 @@ def is_repository(directory: Path) -> bool:
 
 
 def has_tag(tag: str, top: Path) -> bool:
-    """Return True if the repository has that tag; raise OutsideError if git cannot be asked."""
+    """Return True if the repository has ``tag``; raise OutsideError if git cannot be run."""
     return not _run(top, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{tree}}").returncode
 
 
 def files_at_tag(tag: str, top: Path, paths: Sequence[str], largest: int) -> dict[str, bytes]:
-    """Return those of ``paths`` that are files of a tag; a symbolic link is its text.
+    """Return those of ``paths`` that a tag has; the content of a symbolic link is its target.
 
     Raises InputError for a file with more than ``largest`` bytes.
     """
@@ -211,7 +211,7 @@ def _next_content(stream: IO[bytes]) -> bytes:
 
 
 def _git(where: Path, *arguments: str) -> bytes:
-    """Return what git prints; raise OutsideError with its own words if it fails."""
+    """Return git's output; raise OutsideError with its error message if it fails."""
     run = _run(where, *arguments)
     if run.returncode:
         words = run.stderr.decode(errors="replace").strip() or f"exit code {run.returncode}"

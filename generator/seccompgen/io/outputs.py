@@ -1,9 +1,9 @@
-"""All outputs of a command as one value: checked against the tree, or put into it as one step.
+"""All outputs of a command as one value: checked against the tree, or written in one step.
 
-Files are staged without a name (``O_TMPFILE``), so a run that is killed before the commit has
-left nothing. The commit itself is a burst of renames, done by a child in a session of its own:
-killing the command, or its process group, cannot stop it half-way. What remains is the machine
-failing within that burst, a millisecond; running the command again repairs that.
+Files are staged without a name (``O_TMPFILE``), so a run that is killed before the commit leaves
+nothing behind. The commit itself is a burst of renames by a child in a session of its own: killing
+the command, or its process group, cannot stop it half-way. Only a crash of the machine within that
+millisecond can; running the command again repairs it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
 _MODE = 0o666
-"""Less the umask, as for every file that a program makes."""
+"""The mode of new files; the kernel applies the umask to it."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files that a command emits, whole, and the ones to remove."""
+    """The files that a command emits, with their contents, and the files to remove."""
 
     files: Mapping[Path, bytes]
     orphans: frozenset[Path] = field(default_factory=frozenset)
@@ -46,8 +46,8 @@ class Outputs:
     ) -> list[Diagnostic]:
         """Return a diagnostic for each change that ``write`` would make.
 
-        ``explain`` says why a file is not what it would be, and what that means; ``heads`` returns
-        those of some files that speak for all of them.
+        ``explain`` returns why a file differs from the given content, and what that means;
+        ``heads`` returns those of the given files that are reported, on behalf of all.
         """
         changed, orphans = self.changed(), sorted(self.orphans)
         speaking = heads([*changed, *orphans])
@@ -66,7 +66,7 @@ class Outputs:
         ]
 
     def write(self) -> list[Path]:
-        """Bring the tree to these outputs; return what changed. Unchanged files stay as they are.
+        """Write and remove files as needed; return their paths. Unchanged files are not touched.
 
         Raises OutsideError if the file system refuses, and InputError if a link leads out of the
         common directory of all files, before anything is replaced.
@@ -87,10 +87,11 @@ class Outputs:
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Wait for other seccompgen runs that write below ``directory``, and hold them off.
+    """Lock ``directory`` against other seccompgen runs for the block; wait for the lock.
 
-    The lock is on that directory, or the nearest existing one around it, so it leaves no file
-    behind. Name one that this run does not create, or others would lock another.
+    The lock is on the directory itself, or the nearest existing one above it, so it leaves no file
+    behind. ``directory`` must not be one that this run creates, or other runs would lock another
+    one.
     """
     there = next(place for place in (directory, *directory.parents) if place.is_dir())
     descriptor = os.open(there, os.O_RDONLY | os.O_DIRECTORY)
@@ -106,10 +107,10 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 
 def _require_inside(paths: Collection[Path]) -> None:
-    """Raise InputError if a directory of ``paths``, below that of all of them, leads elsewhere.
+    """Raise InputError if a link leads a directory of ``paths`` out of their common directory.
 
-    The common directory may be a link itself, because the user named it. What is in it may have
-    come with somebody's project: nothing is written, or removed, where such a link leads.
+    The common directory may be a link itself, because the user named it. Links in it may come from
+    an untrusted project: nothing is written or removed where they lead.
     """
     base = os.path.commonpath([os.path.abspath(path.parent) for path in paths])  # noqa: PTH100
     real = os.path.realpath(base)
@@ -125,7 +126,7 @@ def _require_inside(paths: Collection[Path]) -> None:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Raise OutsideError for an OSError: ``path`` cannot be written."""
+    """Turn an OSError of the block into the OutsideError that ``path`` cannot be written."""
     try:
         yield
     except OSError as error:
@@ -142,13 +143,13 @@ def _holds(path: Path, data: bytes) -> bool:
 def _stage(path: Path, data: bytes, stack: contextlib.ExitStack) -> str:
     """Write ``data`` to a file without a name, on the file system of ``path``.
 
-    Return a path by which the commit can give it its name, valid while ``stack`` is open.
+    Return a path from which the commit can link the file; it is valid while ``stack`` is open.
     """
     there = next(place for place in path.parents if place.is_dir())
     try:
         descriptor = os.open(there, os.O_TMPFILE | os.O_RDWR, _MODE)
     except (AttributeError, OSError):
-        # Not Linux, or a file system without O_TMPFILE: a named file, removed on the way out.
+        # Not Linux, or a file system without O_TMPFILE: use a named file, and remove it later.
         source = str(there / f".{os.urandom(8).hex()}")
         descriptor = os.open(source, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE)
         stack.callback(lambda: Path(source).unlink(missing_ok=True))
@@ -190,16 +191,16 @@ def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
     made: list[Path] = []
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # All that can fail for want of space or permission comes before the first replacement.
+        # Everything that can fail for lack of space or permission precedes the first rename.
         for number, (path, source) in enumerate(staged):
             with _writing(path):
                 if path.is_dir():
                     raise IsADirectoryError(errno.EISDIR, "is a directory")
                 made += reversed([place for place in path.parents if not place.exists()])
                 path.parent.mkdir(parents=True, exist_ok=True)
-                # Not longer than the file's own name needs to be able to be.
+                # Short, for file systems that limit the length of names.
                 temporary = str(path.parent / f".{token}{number}")
-                # Only with a directory descriptor does os.link follow the link in /proc.
+                # os.link follows the link in /proc only if it gets a directory descriptor.
                 os.link(source, temporary, src_dir_fd=here, follow_symlinks=True)
                 named.append((temporary, path))
     except OutsideError:
@@ -219,7 +220,7 @@ def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
 
 
 def _leave_nothing_of(path: Path) -> None:
-    """Remove what a Python module leaves behind: its bytecode, and empty directories."""
+    """Remove the bytecode of a removed Python module, and directories that became empty."""
     cache = path.parent / "__pycache__"
     if cache.is_symlink():
         return

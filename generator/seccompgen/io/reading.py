@@ -1,7 +1,7 @@
-"""Files that others made: read up to a limit, as text, as TOML; no failure is a traceback.
+"""Input files: read up to a limit, as bytes, text or TOML; no failure is a traceback.
 
-The file may come from somebody else, who may be malicious: a device without an end, a pipe that
-nobody writes to, a number of a million digits.
+An input may be malicious: a device without an end, a pipe that nobody writes to, a number of a
+million digits.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_TEXT = 8 << 20
-"""Bytes of a text file, if nothing else is said; the longest of ours has 200 KiB."""
+"""The default limit for text files, in bytes; the longest of ours has 200 KiB."""
 
 MAX_FILTER = 16 << 20
-"""Bytes of a filter in a file. A module has up to 27 programs of 4096 lines of 75 bytes."""
+"""The limit for filter files, in bytes: a module may have 27 programs of 4096 lines of 75 bytes."""
 
 _CHUNK = 1 << 20
 _DESCRIPTOR = re.compile(r"/dev/stdin|(/dev/fd|/proc/self/fd)/[0-9]+")
-"""The name of what a shell hands over: standard input, or a process substitution ``<(...)``."""
+"""Paths of descriptors that a shell passes: standard input, or a process substitution
+``<(...)``."""
 
 
 def read_file(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> bytes:
     """Return the content of the regular file at ``path``, of at most ``limit`` bytes.
 
-    With ``pipes`` it may also be what a shell handed over, ``/dev/stdin`` or ``/dev/fd/63``,
-    whatever that is. Raises OSError, always with a reason in ``strerror``, if it cannot be read, is
-    anything else, or is larger. Never waits for a pipe in place of a file.
+    With ``pipes``, ``path`` may also name a descriptor from a shell, such as ``/dev/stdin`` or
+    ``/dev/fd/63``, of any kind. Raises OSError, always with a reason in ``strerror``, if the file
+    cannot be read, is not regular, or is larger than ``limit``. Never waits for a pipe in place of
+    a file.
     """
     content = _read(path, limit + 1, pipes=pipes)
     if len(content) > limit:
@@ -44,7 +46,7 @@ def read_file(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> byte
 
 
 def read_input(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> bytes:
-    """Return what `read_file` does; raise InputError if that cannot be read."""
+    """Return the content of ``path`` like `read_file`, with InputError in place of OSError."""
     try:
         return read_file(path, limit, pipes=pipes)
     except OSError as error:
@@ -61,7 +63,7 @@ def _read(path: Path, most: int, *, pipes: bool) -> bytes:
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
     try:
         handed_over = pipes and _DESCRIPTOR.fullmatch(name) is not None
-        # Looked at before it is opened as well: to open a device may already do something.
+        # Checked before opening as well: opening a device may already have an effect.
         if not handed_over:
             _require_regular(os.stat(path).st_mode, name)  # noqa: PTH116 - as os.open and os.read
             flags |= os.O_NONBLOCK
@@ -83,10 +85,10 @@ def _read(path: Path, most: int, *, pipes: bool) -> bytes:
 
 
 def read_lines(path: Path | None, most: int = _CHUNK) -> Iterator[bytes]:
-    """Yield the lines of a file or of what a shell handed over, each as it comes.
+    """Yield the lines of a regular file or a shell's descriptor, each as soon as it is complete.
 
-    None is standard input. Longer lines are cut after ``most`` bytes. Raises OSError as `read_file`
-    does.
+    A ``path`` of None is standard input. Longer lines are cut after ``most`` bytes. Raises OSError
+    as `read_file` does.
     """
     name = str(path or "/dev/stdin")
     handed_over = _DESCRIPTOR.fullmatch(name) is not None
@@ -98,7 +100,7 @@ def read_lines(path: Path | None, most: int = _CHUNK) -> Iterator[bytes]:
         while chunk := os.read(descriptor, _CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from (line[:most] for line in lines)
-            # What goes on beyond the limit is left out, and the end of the line is still found.
+            # Drop the rest of a line beyond the limit, but still find the end of the line.
             rest = rest[: most + 1]
         if rest:
             yield rest[:most]
@@ -121,7 +123,7 @@ def _size(limit: int) -> str:
 
 
 def decode_text(content: bytes, file: str, *, bom: bool = True) -> str:
-    """Return ``content`` as text, with ``bom`` without a byte order mark.
+    """Return ``content`` as text; with ``bom``, remove a byte order mark.
 
     Raises InputError, with the position, if it is not UTF-8.
     """
@@ -139,9 +141,9 @@ def undecodable(error: UnicodeDecodeError, file: str) -> Position:
 
 _PLACE = re.compile(r"(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end.*)\)", re.S)
 _KEY = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
-# tomllib takes time by the square of a key's parts, 50 s for 64 KiB.
+# tomllib needs time quadratic in the number of a key's parts: 50 s for 64 KiB.
 _LONG_KEY = re.compile(rf"(?<![\w\"'-]){_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{32}}", re.ASCII)
-# int() takes no more, and says so without a place.
+# int() accepts fewer digits, and its error has no position.
 _LONG_NUMBER = re.compile(r"(?<![\w.])[+-]?[0-9_]{4300}", re.ASCII)
 
 
@@ -155,7 +157,7 @@ def parse_toml(text: str, file: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise InputError(_at(text, 0, file, "nested too deeply")) from None
-    except ValueError as error:  # also what int() and datetime() say of impossible values
+    except ValueError as error:  # also raised by int() and datetime() for impossible values
         if match := _PLACE.fullmatch(str(error)):
             at = match["line"] and Position(file, int(match["line"]), int(match["column"]))
             position = at or Position.after(file, text)

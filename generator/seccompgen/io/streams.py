@@ -1,8 +1,8 @@
-"""The standard streams of a command: a failed write ends it with exit code 3.
+"""The standard streams of a command: a failed write ends the command with exit code 3.
 
-Three things would prevent that. click ends with 1, an answer, when a reader goes away. Python
-writes the rest of a buffer once more as it ends, and turns every exit code into 120 if that fails
-again. And print() does nothing if a stream is closed.
+By default three things prevent that. If the reader of a pipe exits, click ends with 1, which means
+no. As Python exits, it writes the rest of a buffer again, and if that fails, replaces the exit code
+by 120. And print() does nothing if a stream is closed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 
 def take_streams() -> None:
-    """Replace this process's standard streams by those of this module.
+    """Replace this process's standard streams by streams of this module.
 
-    A closed one is opened on /dev/null until a command is executed, or a file of ours would get its
-    number. Standard error may be lost: an exit code says it as well. But results must not be: their
-    stream is opened for reading only, so that writing fails.
+    A closed stream is opened on /dev/null, or a file of ours would get its descriptor number;
+    programs that we execute do not inherit it. Output to standard error may be lost, because the
+    exit code reports failures as well. Results must not be lost: standard output is opened for
+    reading only, so that writing fails.
     """
     for name, mode in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
@@ -37,16 +38,14 @@ def take_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.flush()
-            with contextlib.suppress(
-                io.UnsupportedOperation
-            ):  # a program of ours may keep the text
+            with contextlib.suppress(io.UnsupportedOperation):  # a caller may capture the text
                 setattr(sys, name, _text(stream, called))
 
 
 def finish_streams() -> None:
     """Flush the buffers; raise OutsideError if that fails for standard output.
 
-    Standard error may fail: the exit code says it as well.
+    A failure for standard error is ignored: the exit code reports errors as well.
     """
     with contextlib.suppress(OutsideError):
         sys.stderr.flush()
@@ -64,9 +63,9 @@ def _text(stream: io.TextIOWrapper, name: str) -> TextIO:
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor whose first failed write raises OutsideError, and no later one.
+    """A descriptor whose first failed write raises OutsideError; later ones do not raise.
 
-    The error has no message if the reader went away: ``| head`` has what it wants.
+    The error has no message if the reader has exited, as ``| head`` does on purpose.
     """
 
     def __init__(self, descriptor: int, name: str) -> None:

@@ -1,1 +1,1 @@
-"""Linux's own files at the pinned tag, made into system call tables; the lock and the matrix."""
+"""System call tables from Linux's own files at the pinned tag; the lock and the matrix."""

@@ -1,4 +1,4 @@
-"""Constants as CSV: a name a row, the value of most ABIs, and those of the others."""
+"""Constants as CSV: one row per name, with the value on most ABIs and those on the others."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1
 def render(constants: Mapping[str, Constant]) -> bytes:
     """Return ``constants`` as CSV, sorted by name.
 
-    ABIs with one value stand together: ``alpha=32768 arm+aarch64=16384``. No value behind the
-    ``=`` means that these ABIs do not have the name.
+    ABIs with the same value are grouped: ``alpha=32768 arm+aarch64=16384``. No value after the
+    ``=`` means that these ABIs lack the constant.
     """
     lines = [_HEADER]
     for name in sorted(constants):
@@ -45,10 +45,10 @@ def _text(value: int | None) -> str:
 
 
 def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, Constant]:
-    """Return the constants that ``render`` wrote, with the values of ``abis``.
+    """Return the constants in ``content``, which ``render`` wrote for ``abis``.
 
-    Raises InputError, with the position of each problem, for everything else. ``name`` is the
-    file's, for messages.
+    Raises InputError, with the position of each problem, for anything else. ``name`` is the file's
+    name, for messages.
     """
     reader = _ConstantRows(name, abis)
     for number, line in enumerate(rows_of(content, name, _HEADER), 2):
@@ -60,16 +60,16 @@ def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, Constant]:
 class WrittenConstants(Mapping[str, Constant]):
     """The constants in ``content``, which `render` is known to have written for ``abis``.
 
-    Each is read when it is asked for: there are thousands, of which a filter names a few.
+    Each constant is parsed on first access: there are thousands, and a filter names a few.
     """
 
     def __init__(self, content: bytes, name: str, abis: Sequence[str]) -> None:
-        # They are sorted as their names are, for a comma comes before all that a name may have.
+        # Rows are sorted like their names: a comma sorts before every character of a name.
         self._rows = content.decode().split("\n")[1:-1]
         self._reader = _ConstantRows(name, abis)
 
     def __getitem__(self, name: str) -> Constant:
-        """Return one by its name."""
+        """Return the constant called ``name``."""
         read = self._reader.constants
         if name not in read:
             at = bisect_left(self._rows, f"{name},")
@@ -83,7 +83,7 @@ class WrittenConstants(Mapping[str, Constant]):
         return iter([row.partition(",")[0] for row in self._rows])
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of constants."""
         return len(self._rows)
 
 
@@ -93,7 +93,7 @@ class _ConstantRows(RowReader):
         self.constants: dict[str, Constant] = {}
         self._abis = frozenset(abis)
         self._before = ""
-        # A group of ABIs is in hundreds of rows, so that its text is taken apart once.
+        # Groups of ABIs recur in hundreds of rows, so each text is split once.
         self._groups: dict[str, tuple[str, ...] | None] = {}
 
     def row(self, line: int, text: str, *, ordered: bool = True) -> None:

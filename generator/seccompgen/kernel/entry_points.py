@@ -1,8 +1,8 @@
-"""Entry points as the kernel declares them, and what they are on one ABI.
+"""Entry points as the kernel declares them, and their prototypes on one ABI.
 
-A declaration is the same for many ABIs; the bits of a ``long``, and the places of an argument of
-64 bits on a 32-bit ABI, are not. So this file keeps declarations, once each, and grounds them
-when an ABI's prototypes are asked for.
+Many ABIs share a declaration, but not the bits of a ``long``, nor the positions of the halves of a
+64-bit argument on a 32-bit ABI. So declarations are stored once, and become prototypes when those
+of an ABI are needed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
 
 MOST_PARAMETERS = 6
-"""The arguments that ``seccomp_data`` shows; mips o32 has calls with a seventh, on the stack."""
+"""The number of arguments in ``seccomp_data``; mips o32 has calls with a seventh, on the stack."""
 
 HALVES = "u64 in two"
-"""The type of an argument that a macro of the kernel (``compat_arg_u64``) makes into two."""
+"""The type of an argument that a macro of the kernel (``compat_arg_u64``) splits into two."""
 
 _TYPES: Mapping[str, str] = {
     "s32": "int pid_t clockid_t key_t key_serial_t mqd_t timer_t __s32 s32 rwf_t utrap_entry_t"
@@ -38,7 +38,7 @@ _TYPES: Mapping[str, str] = {
     "pointer": "cap_user_header_t cap_user_data_t __sighandler_t utrap_handler_t",
     "pointer32": "compat_uptr_t",
 }
-"""Kinds of C types, each with the names of the types; more is in `kind_of`."""
+"""Kinds of C types, each with the names of its types; `kind_of` knows more types."""
 
 _KIND_OF: Mapping[str, str] = {
     **{name: kind for kind, types in _TYPES.items() for name in types.split()},
@@ -50,24 +50,25 @@ _KIND_OF: Mapping[str, str] = {
 _FIXED = {"u16": 16, "s32": 32, "u32": 32, "pointer32": 32, "halves": 32}
 _SIGNED = frozenset({"s32", "long", "s64"})
 _ALIGNED = frozenset({"arm", "mips", "mipsel", "ppc", "xtensa", "hexagon"})
-"""ABIs that pass 64 bits in a pair of registers of which the first is even, and skip one for it.
+"""ABIs that pass 64 bits in a pair of registers that begins at an even one; a register may be
+skipped.
 
-This is in each ABI's calling convention. It is why these have ``sync_file_range2`` and
+Source: each ABI's calling convention. This is why these ABIs have ``sync_file_range2`` and
 ``arm_fadvise64_64``, whose arguments are ordered so that none is skipped.
 """
 _UNALIGNED = frozenset(
     {"arc", "arm_oabi", "i386", "loongarch32", "m68k", "microblaze", "nios2", "openrisc"}
     | {"riscv32", "s390", "sh", "sheb", "sparc"}
 )
-"""ABIs that pass 64 bits in the next two arguments, whatever the first is.
+"""ABIs that pass 64 bits in the next two arguments, even or odd.
 
-The others do neither: csky's two calling conventions differ (arch/csky/kernel/syscall.c), and all
-of parisc's calls with such arguments take halves.
+The other ABIs are in neither set: csky's two calling conventions differ
+(arch/csky/kernel/syscall.c), and all of parisc's calls with such arguments take halves.
 """
 
 
 def kind_of(ctype: str) -> str:
-    """Return the kind of a C type, empty where it is not known."""
+    """Return the kind of a C type; empty if it is unknown."""
     if ctype.endswith("*"):
         return "pointer"
     plain = ctype.removeprefix("const ")
@@ -75,9 +76,9 @@ def kind_of(ctype: str) -> str:
 
 
 class Declared(NamedTuple):
-    """One parameter of a declaration; ``name`` is empty where there is none.
+    """One parameter of a declaration; ``name`` is empty if the declaration has none.
 
-    ``bits`` is what the kernel reads, where that is less than the type has; else 0.
+    ``bits`` is the number of bits that the kernel reads if the type has more; else 0.
     """
 
     name: str
@@ -92,11 +93,11 @@ class EntryPoint(NamedTuple):
     parameters: tuple[Declared, ...]
 
     def is_known_on(self, abi: Abi) -> bool:
-        """Tell whether the places of all arguments on ``abi`` are known."""
+        """Return True if the positions of all arguments on ``abi`` are known."""
         return abi.name in _ALIGNED | _UNALIGNED or wide_registers(abi) or self._even()
 
     def on(self, abi: Abi) -> Prototype:
-        """Return the prototype on ``abi``, where it is known."""
+        """Return the prototype on ``abi``, which must be known there."""
         parameters: list[Parameter] = []
         for one in self.parameters:
             kind = kind_of(one.type)
@@ -109,7 +110,7 @@ class EntryPoint(NamedTuple):
         return Prototype(self.name, tuple(parameters[:MOST_PARAMETERS]))
 
     def _even(self) -> bool:
-        """Tell whether every argument of 64 bits begins at an even place, so in all conventions."""
+        """Return True if all 64-bit arguments have even positions, which suits all conventions."""
         at = 0
         for one in self.parameters:
             kind = kind_of(one.type)
@@ -120,15 +121,15 @@ class EntryPoint(NamedTuple):
 
 
 def wide_registers(abi: Abi) -> bool:
-    """Tell whether an argument of 64 bits is one argument on ``abi``."""
+    """Return True if a 64-bit parameter takes one argument, not two, on ``abi``."""
     return abi.bits == 64 or abi.name in {"x32", "mips64n32", "mips64n32el"}
 
 
 def word_bits(abi: Abi) -> int:
-    """Return the bits that the kernel reads of a ``long`` on ``abi``.
+    """Return the number of bits that the kernel reads of a ``long`` on ``abi``.
 
-    They are 64 where a 64-bit kernel serves the ABI and passes whole registers on; a filter that
-    looks at 64 bits is right on the ABI's own 32-bit kernel as well, as there are no more.
+    It is 64 if a 64-bit kernel serves the ABI and passes whole registers on. A filter that compares
+    64 bits is correct on the ABI's own 32-bit kernel as well, where the high words are 0.
     """
     if abi.bits == 64:
         return 64
@@ -150,10 +151,7 @@ def _whole(one: Declared, kind: str, abi: Abi) -> Parameter:
 
 
 class AbiPrototypes(Mapping[str, Prototype]):
-    """The prototypes of one ABI by call, each made when it is asked for.
-
-    They are made from ``entry_points``.
-    """
+    """The prototypes of one ABI by call, created from ``entry_points`` on first access."""
 
     def __init__(self, abi: Abi, entry_points: Mapping[str, EntryPoint]) -> None:
         self._abi, self._all = abi, entry_points
@@ -161,11 +159,11 @@ class AbiPrototypes(Mapping[str, Prototype]):
 
     @cached_property
     def entry_points(self) -> dict[str, EntryPoint]:
-        """Those of the calls that are known, which few ABIs are asked for in one run."""
+        """The entry points whose prototypes on the ABI are known; computed only if needed."""
         return {call: entry for call, entry in self._all.items() if entry.is_known_on(self._abi)}
 
     def __getitem__(self, call: str) -> Prototype:
-        """Return what ``call`` takes."""
+        """Return the prototype of ``call``."""
         if call not in self._made:
             entry = self._all[call]
             if not entry.is_known_on(self._abi):
@@ -178,5 +176,5 @@ class AbiPrototypes(Mapping[str, Prototype]):
         return iter(self.entry_points)
 
     def __len__(self) -> int:
-        """Return how many calls are known."""
+        """Return the number of known calls."""
         return len(self.entry_points)

@@ -1,4 +1,4 @@
-"""The differences of two tags in what they say of the arguments of calls that both tags have."""
+"""Differences between two tags in the arguments of calls that both tags have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class PrototypeChange:
     """The arguments of a call that differ on ``abis``, as text: ``arg5 pgoff: off_t``.
 
-    ``before`` or ``after`` is empty where the other tag has more arguments.
+    ``before`` or ``after`` is empty if only the other tag has more arguments.
     """
 
     call: str
@@ -26,7 +26,7 @@ class PrototypeChange:
 
 
 def compare_prototypes(before: Facts, after: Facts) -> list[PrototypeChange]:
-    """Return the changes of calls that both know on an ABI, sorted by call."""
+    """Return the changed prototypes, on ABIs where both know the call, sorted by call."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for abi in (abi for abi in after.prototypes if abi in before.prototypes):
         old, new = before.prototypes[abi], after.prototypes[abi]
@@ -51,7 +51,7 @@ def _differing(old: Sequence[Parameter], new: Sequence[Parameter]) -> tuple[str,
 
 
 def _text(index: int, one: Parameter | None, other: Parameter | None) -> str:
-    """Return ``one`` as text, with the bits that are read if these alone differ from ``other``."""
+    """Return ``one`` as text, with its bits if ``other`` has the same name and type."""
     if one is None:
         return ""
     same = other is not None and (one.name, one.type) == (other.name, other.type)

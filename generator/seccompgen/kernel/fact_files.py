@@ -1,4 +1,4 @@
-"""The files of facts beside the matrix, such as ``constants.csv``: a part of `Facts` each."""
+"""The files of facts, such as ``constants.csv``: each holds one field of `Facts`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class FactFile(NamedTuple):
-    """A file that holds one field of `Facts`, ``part``, and has its hash in the lock.
+    """A file that holds the field ``part`` of `Facts`; the lock contains its hash.
 
-    ``render`` returns its content. ``read`` takes that, the file's name for messages, and the ABIs
-    of the lock in their order; it raises InputError, with positions, for everything that ``render``
-    never writes. ``read_written`` takes the same, for a content that ``render`` is known to have
-    written: it reads what is asked for, and checks nothing.
+    ``render`` returns the content of the file. ``read`` parses the content, given the file's name
+    for messages and the ABIs of the lock in their order; it raises InputError, with positions, for
+    anything that ``render`` never writes. ``read_written`` has the same parameters, but trusts that
+    ``render`` wrote the content: it may parse on access, and need not check.
     """
 
     part: Literal["constants", "prototypes", "since"]
@@ -44,9 +44,9 @@ FACT_FILES: tuple[FactFile, ...] = (
     ),
     FactFile("since", since_file.render, since_file.read, since_file.read),
 )
-"""Every file of facts, in the order in which the lock has them."""
+"""Every file of facts, in the order of the lock."""
 TAG_PARTS = ("constants", "prototypes")
-"""The parts that upstream's files of one tag give; the history is older than any of them."""
+"""The parts that upstream's files of one tag determine; the history spans many tags."""
 
 
 def render_facts(facts: Facts) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Files of facts, read row by row: what is wrong with any row is an error at its place."""
+"""Files of facts, read row by row; each error has the position of its row."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _MOST_ERRORS = 100
 
 
 def rows_of(content: bytes, name: str, header: str | None = None) -> list[str]:
-    """Return the lines of a file, without its ``header``; raise InputError without that.
+    """Return the lines of a file after its ``header``.
 
-    A file whose last line does not end is refused, too: it is cut off.
+    Raises InputError if the header differs, or if the last line does not end: the file is cut off.
     """
     text = decode_text(content, name, bom=False)
     *lines, rest = text.split("\n")
@@ -26,14 +26,14 @@ def rows_of(content: bytes, name: str, header: str | None = None) -> list[str]:
 
 
 class RowReader:
-    """The base of what reads rows: it keeps what is wrong with them, up to a hundred errors."""
+    """The base of readers of rows; it collects up to a hundred errors."""
 
     def __init__(self, file: str) -> None:
         self._file = file
         self._errors: list[Diagnostic] = []
 
     def fail(self, line: int, message: str, column: int = 1) -> None:
-        """Keep an error; raise InputError with all if they are too many."""
+        """Add an error; raise InputError with all errors if they are too many."""
         self._errors.append(Diagnostic(message, Position(self._file, line, column)))
         if len(self._errors) >= _MOST_ERRORS:
             self.require_right()

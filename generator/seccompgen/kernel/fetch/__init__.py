@@ -1,4 +1,4 @@
-"""Get one tag's upstream files from wherever they are: bytes by path, checked against the lock."""
+"""Get one tag's upstream files from any source: bytes by path, checked against the lock."""
 
 from seccompgen.kernel.fetch.get import DEFAULT_SOURCES, fetch
 from seccompgen.kernel.fetch.shown import shown_url

@@ -1,4 +1,4 @@
-"""Choose the source, ask it, and compare its answers with what is expected."""
+"""Choose the source, fetch files from it, and compare them with the expected hashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_SOURCES: tuple[str, ...] = (
     "https://git.kernel.org/pub/scm/linux/kernel/git/stable/linux.git/plain/{path}?h={tag}",
     "https://raw.githubusercontent.com/gregkh/linux/{tag}/{path}",
 )
-"""The public sources, in the order in which they are asked; both have mainline and stable tags."""
+"""The public sources, in the order in which they are tried; both have mainline and stable tags."""
 
 _TARBALLS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 
@@ -37,13 +37,14 @@ def fetch(
 ) -> dict[str, bytes]:
     """Return the content of those of ``paths`` that the source has, sorted by path.
 
-    ``spec`` is a URL with ``{tag}`` and ``{path}``, a kernel checkout, or a release tarball;
-    None asks the public sources. Paths of ``expected`` are fetched as well and must be there, as
-    they are described. ``progress`` is called with (files answered, files asked for). ``cache``
-    is a directory for what was downloaded; without ``spec`` an expected file comes from there.
+    ``spec`` is a URL with ``{tag}`` and ``{path}``, a kernel checkout, or a release tarball; None
+    means the public sources. Paths of ``expected`` are fetched as well, and must exist with the
+    size and hash that it states. ``progress`` is called with (files answered, files requested).
+    ``cache`` is a directory for downloaded files; without ``spec``, expected files are taken from
+    there if possible.
 
-    Raises InputError for a ``spec`` that is none or holds another release, AnswerNo for content
-    other than expected, OutsideError where a source fails or lacks what is expected.
+    Raises InputError if ``spec`` is no source or holds another release, AnswerNo if content is not
+    as expected, and OutsideError if a source fails or lacks an expected file.
     """
     release(tag)
     expected = expected or {}
@@ -110,7 +111,7 @@ def _first_that_serves(
     expected: Mapping[str, UpstreamFile],
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, bytes]:
-    """Return what the first source has that answers every request and has what is expected."""
+    """Return the files of the first source that answers all requests with all expected files."""
     missing = [path for path in wanted if path not in cached]
     failures: list[Diagnostic] = []
     for template in templates if missing else ():
@@ -150,7 +151,7 @@ def _require(found: Mapping[str, bytes], expected: Iterable[str], source: str) -
 
 
 def _verify(found: Mapping[str, bytes], expected: Mapping[str, UpstreamFile]) -> None:
-    """Refuse content other than expected, naming every file that differs."""
+    """Raise AnswerNo, which names every file that differs, if content is not as expected."""
     differing = []
     for path, wanted in sorted(expected.items()):
         actual = UpstreamFile.of(path, found[path])

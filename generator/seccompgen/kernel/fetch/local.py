@@ -1,4 +1,7 @@
-"""Read upstream files from a kernel checkout or a release tarball, as a file server would."""
+"""Read upstream files from a kernel checkout or a release tarball.
+
+A symbolic link is read as its target's path, as from a web server of git.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_FILE = 4 << 20
-"""Bytes; the largest file that any tag needs has under 100 KiB."""
+"""The limit for one file, in bytes; the largest that any tag needs has under 100 KiB."""
 MAX_TARBALL = 16 << 30
-"""Bytes of all members, unpacked; a release has about 1.6 GB."""
+"""The limit for all members, unpacked, in bytes; a release has about 1.6 GB."""
 
 _MAKEFILE = "Makefile"
 
@@ -32,15 +35,15 @@ def read_tag(
 ) -> dict[str, bytes]:
     """Return those of ``paths`` that the git repository ``root`` has at ``tag``.
 
-    Nothing is returned where ``root`` is none, lacks the tag, or has its release checked out: then
-    the work tree counts. Raises OutsideError where git fails.
+    The result is empty if ``root`` is no repository, lacks the tag, or has that release checked
+    out; then the work tree is used. Raises OutsideError if git fails.
     """
     top = root.resolve()
     makefile = top / _MAKEFILE
     try:
         here = read_start(makefile, MAX_FILE) if makefile.is_file() else None
     except OSError:
-        return {}  # which `read_directory` says
+        return {}  # `read_directory` reports the error
     if here is not None and _release_of(here.decode(errors="replace")) in {tag, ""}:
         return {}
     if not is_repository(top) or not has_tag(tag, top):
@@ -57,10 +60,10 @@ def read_directory(
     paths: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, bytes]:
-    """Return those of ``paths`` that ``root`` has; a symbolic link is the text of the link.
+    """Return those of ``paths`` that ``root`` has; the content of a symbolic link is its target.
 
-    Raises InputError where ``root`` is no kernel tree, or one of another release than ``tag``,
-    and OutsideError for files that cannot be read.
+    Raises InputError if ``root`` is no kernel tree, or that of another release than ``tag``, and
+    OutsideError for files that cannot be read.
     """
     found: dict[str, bytes] = {}
     top = root.resolve()
@@ -91,14 +94,14 @@ def read_tarball(
 ) -> dict[str, bytes]:
     """Return those of ``paths`` that ``archive`` has below its top directory, in one pass.
 
-    Raises InputError where ``archive`` is damaged, no kernel, or one of another release than
-    ``tag``, and OutsideError where it cannot be read.
+    Raises InputError if ``archive`` is damaged, no kernel tree, or that of another release than
+    ``tag``, and OutsideError if it cannot be read.
     """
     wanted = {_MAKEFILE, *paths}
     found: dict[str, bytes] = {}
     unpacked = 0
     try:
-        read_start(archive, 1)  # no pipe and no device, at which opening would wait
+        read_start(archive, 1)  # refuses pipes and devices, which could block
         with tarfile.open(archive, "r|*") as tar:
             for member in tar:
                 unpacked += member.size
@@ -119,8 +122,8 @@ def read_tarball(
                     found[path] = _limited(path, content)
                 if progress:
                     progress(len(found.keys() - {_MAKEFILE}), len(paths))
-            # An archive ends in two empty blocks. Where it was cut between two members, tarfile
-            # takes that for its end, and tables would be missing without a word.
+            # An archive ends in two empty blocks. If it is cut off between two members, tarfile
+            # reports no error, and tables would be missing silently.
             if not (tar.fileobj and tar.fileobj.read(1)):
                 raise EOFError
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
@@ -144,7 +147,7 @@ def _limited(path: str, content: bytes) -> bytes:
 def _checked(
     found: Mapping[str, bytes], root: Path, tag: str, paths: Sequence[str], hint: str = ""
 ) -> dict[str, bytes]:
-    """Drop the Makefile, once it has been seen to be the release's."""
+    """Return the files without the Makefile; raise InputError unless it is that of ``tag``."""
     result = {path: found[path] for path in paths if path in found}
     actual = _release_of(found.get(_MAKEFILE, b"").decode("utf-8", "replace"))
     if actual and actual != tag:

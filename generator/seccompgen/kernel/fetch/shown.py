@@ -17,8 +17,8 @@ _NAMELESS = re.compile(r"\?[^=&;\s'\"()]+(?![^\s'\"()]*=)")
 def shown_url(url: str) -> str:
     """Return ``url``, or a template of URLs, without credentials.
 
-    Hidden are the user with a password, all values of the query but ``{tag}`` and ``{path}``, those
-    of parameters in the path, and the fragment. Of what is no well-formed URL more is hidden.
+    This hides user and password, all values of the query but ``{tag}`` and ``{path}``, values of
+    parameters in the path, and the fragment. It hides more of a malformed URL.
     """
     scheme = _SCHEME.match(url)
     before = scheme[0] if scheme else ""
@@ -27,7 +27,7 @@ def shown_url(url: str) -> str:
     rest, fragment = (rest, "") if end < 0 else (rest[:end], rest[end:])
     place, question, query = rest.partition("?")
     host = place.partition("/")[0]
-    # A password may contain the characters that divide a URL, so the rest may be part of it.
+    # A password may contain the delimiters of a URL, so the rest may belong to it.
     strange = bool(before) and not _HOST.fullmatch(host)
     if "@" in query + fragment or (strange and "@" not in place):
         return f"{before}{_HIDDEN}"
@@ -46,6 +46,6 @@ def _shown_parameter(parameter: str) -> str:
 
 
 def without_credentials(text: str) -> str:
-    """Return what a library says of a failure, with what may be a part of a URL hidden in it."""
+    """Return a library's error message with everything hidden that may be a credential in a URL."""
     text = _USER.sub(f"{_HIDDEN}@", text)
     return _NAMELESS.sub(f"?{_HIDDEN}", _PARAMETER.sub(rf"\g<name>{_HIDDEN}", text))

@@ -1,4 +1,4 @@
-"""Keep downloaded files by their sha256, so that the same bytes are never fetched twice."""
+"""Store downloaded files by their sha256, so that no file is fetched twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load(cache: Path, files: Iterable[UpstreamFile]) -> dict[str, bytes]:
 
 
 def save(cache: Path, contents: Iterable[bytes]) -> None:
-    """Add ``contents``; a cache that cannot be written costs time later, and nothing else."""
+    """Add ``contents`` to the cache; ignore a cache that cannot be written."""
     for content in contents:
         place = _place(cache, hashlib.sha256(content).hexdigest())
         with contextlib.suppress(OSError):

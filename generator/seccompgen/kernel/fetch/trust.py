@@ -1,4 +1,4 @@
-"""Certificate authorities that a download trusts: requests' own, or what the environment names."""
+"""Certificate authorities that a download trusts: requests' own, or those of the environment."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Variables of requests, each a file or a directory; they go before OpenSSL's own."""
+"""Variables of requests, each a file or a directory; they take precedence over OpenSSL's."""
 _FILE, _DIRECTORY = "SSL_CERT_FILE", "SSL_CERT_DIR"
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
-"""Errors of OpenSSL (X509_V_ERR_*) where nobody trusted has signed."""
+"""Errors of OpenSSL (X509_V_ERR_*) for certificates that no trusted authority has signed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """A file and a directory of certificates in PEM, and what the message calls them."""
+    """A file and a directory of certificates in PEM, and their name for messages."""
 
     file: str | None
     directory: str | None
     name: str
 
     def adapter(self) -> HTTPAdapter:
-        """Return what a session of requests reaches https servers by."""
+        """Return an adapter for https of requests that trusts these certificates."""
         from requests.adapters import HTTPAdapter  # noqa: PLC0415 - 60 ms, as in web
 
         trust = self
@@ -43,7 +43,7 @@ class Trust:
         return Adapter()
 
     def explain(self, error: ssl.SSLCertVerificationError) -> str:
-        """Return why a certificate is not accepted, and what can be done about it."""
+        """Return why a certificate is not accepted, and a remedy if there is one."""
         text = error.verify_message
         if error.verify_code in _UNKNOWN_ISSUER:
             text += (
@@ -54,10 +54,11 @@ class Trust:
 
 
 def trust() -> Trust:
-    """Return what the environment says is to be trusted.
+    """Return the certificates to trust, by the environment.
 
-    That is the first of REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE that is set, or SSL_CERT_FILE and
-    SSL_CERT_DIR together, or else requests' own list. Raises InputError for one that is of no use.
+    They are those of the first of REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE that is set, else those of
+    SSL_CERT_FILE and SSL_CERT_DIR together, else requests' own list. Raises InputError if a
+    variable names no usable certificates.
     """
     said = {name: os.environ.get(name) or "" for name in (*_BUNDLES, _FILE, _DIRECTORY)}
     names = next(([name] for name in _BUNDLES if said[name]), [_FILE, _DIRECTORY])
